@@ -1,0 +1,16 @@
+/** Rewards and lengths of the scored members of one group, in sample order. */
+export interface AdvantageInput {
+  readonly rewards: readonly number[]; // [G]
+  /** Response lengths in tokens. */
+  readonly lengths: readonly number[]; // [G]
+}
+
+/**
+ * Turns the rewards of a group into advantages: one number per member (broadcast over its tokens)
+ * or one array per member (per token, of the member's length).
+ */
+export interface AdvantageActor {
+  readonly kind: string;
+  readonly specificationVersion: 1;
+  handle(input: AdvantageInput): readonly (number | readonly number[])[]; // [G] or [G][T]
+}

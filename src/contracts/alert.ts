@@ -1,0 +1,19 @@
+/** An alarm of a detector, with the rollouts that caused it. */
+export interface Alert {
+  readonly id: string;
+  readonly level: "info" | "warn" | "error";
+  /** kl_spike, entropy_spike, entropy_collapse, mismatch, non_finite … */
+  readonly rule: string;
+  readonly metric: string;
+  readonly value: number;
+  readonly threshold: number;
+  /** Robust z-score when the rule uses one. */
+  readonly z: number | null;
+  readonly step: number;
+  readonly phase: number;
+  readonly policyVersion: number;
+  readonly text: string;
+  /** Rollout ids that contributed most, with their contribution and hottest token position. */
+  readonly culprits: readonly { readonly rolloutId: string; readonly contribution: number; readonly tokenIndex: number }[];
+  readonly time: number;
+}

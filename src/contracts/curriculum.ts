@@ -1,0 +1,60 @@
+import type { Json } from "./task.js";
+
+/** What a curriculum needs to know of a task. */
+export interface CurriculumTask {
+  readonly id: string;
+  readonly promptTokens: number;
+}
+
+export interface CurriculumSetup {
+  readonly tasks: readonly CurriculumTask[];
+  readonly phases: readonly { readonly k: number; readonly minTokens: number; readonly maxTokens: number; readonly steps: number }[];
+  readonly seed: number;
+}
+
+/** A choice of the curriculum: which task next, why. */
+export interface CurriculumPick {
+  readonly taskId: string;
+  readonly carried: boolean;
+  /** How many times the task had been picked before. */
+  readonly visit: number;
+}
+
+/** What happened to a group, told to the curriculum once per group in issue order. */
+export interface CurriculumObservation {
+  readonly taskId: string;
+  readonly phase: number;
+  /** Unshaped rewards of the scored members. */
+  readonly rewards: readonly number[];
+}
+
+/** Evidence of one RL step, told after the commit. */
+export interface CurriculumStepEvidence {
+  readonly step: number;
+  readonly phase: number;
+  readonly meanReward: number;
+  readonly kl: number;
+  readonly entropy: number;
+}
+
+/** Decision after a step: hold, advance, fall back or finish, with the numbers it rests on (journalled). */
+export interface CurriculumDecision {
+  readonly action: "hold" | "advance" | "fallback" | "finish";
+  readonly phase: number;
+  readonly nextPhase: number | null;
+  readonly reason: string;
+  readonly evidence: Readonly<Record<string, number>>;
+}
+
+/** Chooses tasks within a phase, remembers difficulty, and decides when a phase is over. */
+export interface CurriculumActor {
+  readonly kind: string;
+  readonly specificationVersion: 1;
+  setup(setup: CurriculumSetup): void;
+  /** The next task of the phase; deterministic in (setup, history of calls). Throws WEIR_E_EMPTY_PHASE when it holds none. */
+  next(phase: number): CurriculumPick;
+  observe(observation: CurriculumObservation): void;
+  decide(evidence: CurriculumStepEvidence): CurriculumDecision;
+  snapshot(): Json;
+  restore(snapshot: Json): void;
+}

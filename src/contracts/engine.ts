@@ -1,0 +1,66 @@
+import type { PolicyVersion } from "./policy-version.js";
+import type { Sampler } from "./sampler.js";
+import type { ScoredSequences, Trainer } from "./trainer.js";
+
+export type BackendName = "tensorflow" | "wasm" | "cpu";
+
+export interface EngineOptions {
+  /** `auto`: tensorflow where the native engine is set up, else wasm, else cpu. */
+  readonly backend: BackendName | "auto";
+  /** Intra-op threads; 0 leaves the choice to the backend. */
+  readonly threads: number;
+  /** Deadline of one request, ms. */
+  readonly requestTimeoutMs: number;
+  /** Deadline of start-up and model load, ms. */
+  readonly startTimeoutMs: number;
+  /** The engine must show a sign of life at least this often while idle, ms. */
+  readonly heartbeatMs: number;
+}
+
+export interface EngineInfo {
+  readonly backend: BackendName;
+  /** Why this backend, in one sentence. */
+  readonly reason: string;
+  readonly executor: "eager";
+  readonly backendVersion: string;
+  readonly pid: number;
+}
+
+export interface ModelInfo {
+  readonly family: "qwen2" | "qwen3" | "llama";
+  readonly parameters: number;
+  readonly vocabSize: number;
+  readonly maxPositions: number;
+  readonly stopIds: readonly number[];
+  readonly padId: number;
+}
+
+export interface EngineStats {
+  readonly tensors: number;
+  readonly bytes: number;
+  readonly rssBytes: number;
+}
+
+/**
+ * A supervised process that holds one policy (and, when asked, a frozen reference of it): samples and trains.
+ * Every call has a deadline and rejects with WEIR_E_ENGINE_* on crash, timeout or abort (I5).
+ */
+export interface Engine extends Sampler, Trainer {
+  readonly info: EngineInfo;
+  readonly model: ModelInfo;
+  version(): PolicyVersion;
+  /** Plain sequences, for `weir logprobs`. */
+  scoreSequences(sequences: readonly (readonly number[])[], options: { readonly signal: AbortSignal }): Promise<ScoredSequences>;
+  /** Freezes a copy of the present weights as the reference policy. */
+  freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Writes a Hugging Face folder with the weights, and `optimizer.safetensors` + `engine-state.json` when asked. */
+  save(directory: string, options: { readonly signal: AbortSignal; readonly optimiser: boolean }): Promise<PolicyVersion>;
+  /** Replaces weights (and optimiser when present) in place by those of a folder written by `save`. */
+  restore(directory: string, options: { readonly signal: AbortSignal }): Promise<PolicyVersion>;
+  /** Forgets Adam moments and step count. */
+  resetOptimiser(options: { readonly signal: AbortSignal }): Promise<void>;
+  stats(options: { readonly signal: AbortSignal }): Promise<EngineStats>;
+  /** Resolves when the process is gone, with the reason; never rejects. */
+  readonly exited: Promise<{ readonly expected: boolean; readonly reason: string }>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,46 @@
+import type { RewardOutcome } from "./reward.js";
+import type { Rollout } from "./rollout.js";
+import type { Task } from "./task.js";
+
+/** A rollout with what became of its scoring and, when scored, its reward after length shaping (Eq. 7). */
+export interface ScoredRollout {
+  readonly rollout: Rollout;
+  readonly outcome: RewardOutcome;
+  /** r_final of Eq. 7; null unless `outcome.kind === "scored"`. */
+  readonly reward: number | null;
+}
+
+/** The G rollouts of a task: the unit of delivery, filtering, cancelling and dead-lettering. */
+export interface Group {
+  readonly id: string;
+  readonly task: Task;
+  /** Phase k in [1, K] that issued it. */
+  readonly phase: number;
+  /** How many times this task had been issued before in this run. */
+  readonly visit: number;
+  /** True when retrospective sampling brought the task from an earlier phase. */
+  readonly carried: boolean;
+  /** Position in the order of issue, from 0; the order in which groups are delivered in synchronous mode. */
+  readonly sequence: number;
+  readonly members: readonly ScoredRollout[]; // [G]
+}
+
+/** A rollout ready for the loss: advantages per token, and the mask of tokens that count. */
+export interface Sample {
+  readonly rollout: Rollout;
+  readonly reward: number;
+  readonly advantages: readonly number[]; // [T]
+}
+
+/** The samples of one group that survived, sharing one prompt. */
+export interface SampleGroup {
+  readonly group: Group;
+  readonly samples: readonly Sample[];
+}
+
+/** What one optimiser step (or several mini-batches of it) trains on. */
+export interface Batch {
+  readonly step: number;
+  readonly phase: number;
+  readonly groups: readonly SampleGroup[];
+}

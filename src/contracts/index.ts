@@ -1,0 +1,17 @@
+export type * from "./advantage.js";
+export type * from "./alert.js";
+export type * from "./curriculum.js";
+export type * from "./engine.js";
+export type * from "./fact.js";
+export type * from "./group.js";
+export type * from "./judge.js";
+export type * from "./ledger.js";
+export type * from "./metrics.js";
+export type * from "./phase.js";
+export type * from "./policy-version.js";
+export type * from "./reward.js";
+export type * from "./rollout.js";
+export type * from "./sampler.js";
+export type * from "./task.js";
+export type * from "./trace.js";
+export type * from "./trainer.js";

@@ -1,0 +1,33 @@
+import type { Rollout } from "./rollout.js";
+import type { Task } from "./task.js";
+
+/**
+ * What became of the attempt to score a rollout (I1): only `scored` carries a number that may enter a baseline.
+ * `value` is the reward before length shaping; `parts` names its components (rule, judge …).
+ */
+export type RewardOutcome =
+  | {
+      readonly kind: "scored";
+      readonly value: number;
+      readonly parts: Readonly<Record<string, number>>;
+      /** Parsed answer, null where none was found. */
+      readonly prediction: string | null;
+    }
+  | { readonly kind: "abstained"; readonly reason: string }
+  | { readonly kind: "timedOut"; readonly afterMs: number; readonly reason: string }
+  | { readonly kind: "failed"; readonly code: string; readonly reason: string }
+  /** The scorer answered, but with something that is no reward (NaN, out of range). */
+  | { readonly kind: "invalid"; readonly reason: string };
+
+export interface RewardInput {
+  readonly task: Task;
+  readonly rollout: Rollout;
+}
+
+/** Scores one rollout. Must obey the signal; may reject, which the pipeline records as `failed`. */
+export interface RewardActor {
+  readonly kind: string;
+  readonly specificationVersion: 1;
+  handle(input: RewardInput, options: { readonly signal: AbortSignal }): Promise<RewardOutcome>;
+  dispose?(): Promise<void> | void;
+}

@@ -1,0 +1,28 @@
+/** One message of a chat, as chat templates and the OpenAI protocol know it. */
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant" | "tool";
+  readonly content: string;
+}
+
+/** JSON value; what a Task may carry in `meta` and what the journal can hold. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+/**
+ * A question over a document, with its gold answer: what the policy is trained on.
+ * `goldAnswer` is the ground-truth *sentence* of verl-style data ("Therefore, the answer is Paris."), not the bare answer.
+ */
+export interface Task {
+  /** Stable and unique within a data set; keys randomness and the ledger. */
+  readonly id: string;
+  /** What the chat template is applied to. */
+  readonly messages: readonly ChatMessage[];
+  /** The document alone, when it can be told apart from the prompt. */
+  readonly document: string | null;
+  readonly goldAnswer: string;
+  /** verl's `data_source`; the reward family is chosen by substring of it. */
+  readonly source: string;
+  /** Length of the templated prompt in tokens of the policy's tokenizer (Eq. 9's |x|+|c|). */
+  readonly promptTokens: number;
+  /** Extra columns of the source row (index, hops, family …). */
+  readonly meta: Readonly<Record<string, Json>>;
+}

@@ -1,0 +1,25 @@
+import type { RewardOutcome } from "./reward.js";
+import type { FinishReason } from "./rollout.js";
+
+/** A sampled rollout as a person looks at it: the monitor's trace record and a row of the rollouts parquet. */
+export interface Trace {
+  readonly id: string;
+  readonly groupId: string;
+  readonly taskId: string;
+  readonly source: string;
+  readonly step: number;
+  readonly phase: number;
+  readonly sampleIndex: number;
+  readonly carried: boolean;
+  readonly policyVersion: number;
+  readonly prompt: string;
+  readonly completion: string;
+  readonly goldAnswer: string;
+  readonly outcome: RewardOutcome;
+  readonly reward: number | null;
+  readonly advantage: number | null;
+  readonly promptTokens: number;
+  readonly tokens: readonly { readonly id: number; readonly text: string; readonly logprob: number; readonly entropy: number }[];
+  readonly finish: FinishReason;
+  readonly time: number;
+}

@@ -1,0 +1,58 @@
+/**
+ * The catalogue of errors. One class, stable codes; each message says what was expected, what came and what to do.
+ * docs/errors.md is generated from `ERROR_CODES`.
+ */
+export const ERROR_CODES = {
+  WEIR_E_ACTOR_DUPLICATE: "Two replaceable parts were registered under one name.",
+  WEIR_E_ACTOR_LATE: "A part was registered after the training system had started.",
+  WEIR_E_ACTOR_MISSING: "A part that another part needs was not given.",
+  WEIR_E_ACTOR_UNKNOWN: "The configuration names a part that nobody registered.",
+  WEIR_E_CHAT_TEMPLATE: "The chat template is missing or cannot be rendered.",
+  WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
+  WEIR_E_CONFIG: "The configuration holds an unknown option or a wrong value.",
+  WEIR_E_DATA: "A data file is missing, unreadable or lacks a needed column.",
+  WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED: "Dynamic sampling met its bound of generation rounds without enough groups of non-zero variance.",
+  WEIR_E_EMPTY_PHASE: "A phase (length bucket) holds no task.",
+  WEIR_E_ENGINE_ABORTED: "An engine request was cancelled by the caller.",
+  WEIR_E_ENGINE_CRASHED: "The engine process ended while it was needed.",
+  WEIR_E_ENGINE_REQUEST: "The engine refused a request.",
+  WEIR_E_ENGINE_TIMEOUT: "The engine did not answer within its deadline.",
+  WEIR_E_FILE_MISSING: "A file or folder that was named does not exist.",
+  WEIR_E_GGUF: "A GGUF file is damaged or uses a type or architecture that is not supported.",
+  WEIR_E_JUDGE: "The judge cannot be reached or answered with something unusable.",
+  WEIR_E_MODEL_FILES: "A model folder lacks a file or its tensors do not fit its configuration.",
+  WEIR_E_MODEL_UNSUPPORTED: "The model's configuration asks for something that weir does not implement.",
+  WEIR_E_NATIVE_ENGINE: "The native engine could not be set up or loaded.",
+  WEIR_E_NON_FINITE: "A loss, gradient, reward or log-prob was not finite; nothing was changed.",
+  WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
+  WEIR_E_REWARD_SOURCE: "No reward family is known for the task's data source.",
+  WEIR_E_RUN_LOCKED: "Another process writes to the run folder.",
+  WEIR_E_SHAPE: "An array or tensor has another shape than the function needs.",
+  WEIR_E_STATE: "The call does not fit the present state of the training system.",
+  WEIR_E_TOKENIZER: "The tokenizer file is missing, damaged or of an unsupported kind.",
+  WEIR_E_USAGE: "A command was called with wrong arguments.",
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+const MARKER = Symbol.for("weir.error");
+
+/** Every error that weir throws on purpose. */
+export class WeirError extends Error {
+  readonly [MARKER] = true;
+  readonly code: ErrorCode;
+  /** Machine-readable particulars (path, value, expected …). */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, details: Readonly<Record<string, unknown>> = {}, options?: { cause?: unknown }) {
+    super(`${code}: ${message}`, options);
+    this.name = "WeirError";
+    this.code = code;
+    this.details = details;
+  }
+
+  /** True for WeirErrors of any copy of the package. */
+  static isInstance(value: unknown): value is WeirError {
+    return typeof value === "object" && value !== null && (value as Record<symbol, unknown>)[MARKER] === true;
+  }
+}
