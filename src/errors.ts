@@ -11,7 +11,8 @@ export const ERROR_CODES = {
   WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
   WEIR_E_CONFIG: "The configuration holds an unknown option or a wrong value.",
   WEIR_E_DATA: "A data file is missing, unreadable or lacks a needed column.",
-  WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED: "Dynamic sampling met its bound of generation rounds without enough groups of non-zero variance.",
+  WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED:
+    "Dynamic sampling met its bound of generation rounds without enough groups of non-zero variance.",
   WEIR_E_EMPTY_PHASE: "A phase (length bucket) holds no task.",
   WEIR_E_ENGINE_ABORTED: "An engine request was cancelled by the caller.",
   WEIR_E_ENGINE_CRASHED: "The engine process ended while it was needed.",
@@ -44,7 +45,12 @@ export class WeirError extends Error {
   /** Machine-readable particulars (path, value, expected …). */
   readonly details: Readonly<Record<string, unknown>>;
 
-  constructor(code: ErrorCode, message: string, details: Readonly<Record<string, unknown>> = {}, options?: { cause?: unknown }) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    details: Readonly<Record<string, unknown>> = {},
+    options?: { cause?: unknown },
+  ) {
     super(`${code}: ${message}`, options);
     this.name = "WeirError";
     this.code = code;

@@ -14,6 +14,10 @@ export interface Alert {
   readonly policyVersion: number;
   readonly text: string;
   /** Rollout ids that contributed most, with their contribution and hottest token position. */
-  readonly culprits: readonly { readonly rolloutId: string; readonly contribution: number; readonly tokenIndex: number }[];
+  readonly culprits: readonly {
+    readonly rolloutId: string;
+    readonly contribution: number;
+    readonly tokenIndex: number;
+  }[];
   readonly time: number;
 }

@@ -8,7 +8,12 @@ export interface CurriculumTask {
 
 export interface CurriculumSetup {
   readonly tasks: readonly CurriculumTask[];
-  readonly phases: readonly { readonly k: number; readonly minTokens: number; readonly maxTokens: number; readonly steps: number }[];
+  readonly phases: readonly {
+    readonly k: number;
+    readonly minTokens: number;
+    readonly maxTokens: number;
+    readonly steps: number;
+  }[];
   readonly seed: number;
 }
 

@@ -50,11 +50,17 @@ export interface Engine extends Sampler, Trainer {
   readonly model: ModelInfo;
   version(): PolicyVersion;
   /** Plain sequences, for `weir logprobs`. */
-  scoreSequences(sequences: readonly (readonly number[])[], options: { readonly signal: AbortSignal }): Promise<ScoredSequences>;
+  scoreSequences(
+    sequences: readonly (readonly number[])[],
+    options: { readonly signal: AbortSignal },
+  ): Promise<ScoredSequences>;
   /** Freezes a copy of the present weights as the reference policy. */
   freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
   /** Writes a Hugging Face folder with the weights, and `optimizer.safetensors` + `engine-state.json` when asked. */
-  save(directory: string, options: { readonly signal: AbortSignal; readonly optimiser: boolean }): Promise<PolicyVersion>;
+  save(
+    directory: string,
+    options: { readonly signal: AbortSignal; readonly optimiser: boolean },
+  ): Promise<PolicyVersion>;
   /** Replaces weights (and optimiser when present) in place by those of a folder written by `save`. */
   restore(directory: string, options: { readonly signal: AbortSignal }): Promise<PolicyVersion>;
   /** Forgets Adam moments and step count. */

@@ -19,7 +19,12 @@ export interface Trace {
   readonly reward: number | null;
   readonly advantage: number | null;
   readonly promptTokens: number;
-  readonly tokens: readonly { readonly id: number; readonly text: string; readonly logprob: number; readonly entropy: number }[];
+  readonly tokens: readonly {
+    readonly id: number;
+    readonly text: string;
+    readonly logprob: number;
+    readonly entropy: number;
+  }[];
   readonly finish: FinishReason;
   readonly time: number;
 }

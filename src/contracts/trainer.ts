@@ -130,6 +130,14 @@ export interface Trainer {
   /** Log-probs of completions given their prompts, `which` weights (the policy or the frozen reference). [P][G][T] */
   logprobs(
     groups: readonly { readonly promptIds: readonly number[]; readonly completions: readonly (readonly number[])[] }[],
-    options: { readonly signal: AbortSignal; readonly temperature: number; readonly which: "policy" | "reference"; readonly microBatchTokens: number },
-  ): Promise<{ readonly logprobs: readonly (readonly (readonly number[])[])[]; readonly entropies: readonly (readonly (readonly number[])[])[] }>;
+    options: {
+      readonly signal: AbortSignal;
+      readonly temperature: number;
+      readonly which: "policy" | "reference";
+      readonly microBatchTokens: number;
+    },
+  ): Promise<{
+    readonly logprobs: readonly (readonly (readonly number[])[])[];
+    readonly entropies: readonly (readonly (readonly number[])[])[];
+  }>;
 }

@@ -6,30 +6,74 @@ import { WeirError } from "../errors.js";
  * A name that ends in `<k>` stands for one metric per phase (length bucket) k = 1, 2, …
  */
 export const METRICS = [
-  { name: "reward/mean", unit: "1", meaning: "Mean reward after length shaping (Eq. 7) over the scored rollouts of the step." },
-  { name: "reward/std", unit: "1", meaning: "Sample standard deviation of that reward over the scored rollouts of the step." },
+  {
+    name: "reward/mean",
+    unit: "1",
+    meaning: "Mean reward after length shaping (Eq. 7) over the scored rollouts of the step.",
+  },
+  {
+    name: "reward/std",
+    unit: "1",
+    meaning: "Sample standard deviation of that reward over the scored rollouts of the step.",
+  },
   { name: "reward/scored_share", unit: "1", meaning: "Share of finished rollouts whose reward outcome is `scored`." },
-  { name: "accuracy/mean", unit: "1", meaning: "Share of scored rollouts with an unshaped reward of 1, before filtering." },
+  {
+    name: "accuracy/mean",
+    unit: "1",
+    meaning: "Share of scored rollouts with an unshaped reward of 1, before filtering.",
+  },
   { name: "accuracy/bucket_<k>", unit: "1", meaning: "The same for rollouts whose task lies in length bucket k." },
-  { name: "heldout/bucket_<k>", unit: "1", meaning: "Accuracy on held-out tasks of length bucket k at the latest evaluation." },
+  {
+    name: "heldout/bucket_<k>",
+    unit: "1",
+    meaning: "Accuracy on held-out tasks of length bucket k at the latest evaluation.",
+  },
   { name: "group/zero_variance_share", unit: "1", meaning: "Share of finished groups whose rewards are all equal." },
   { name: "group/kept", unit: "groups", meaning: "Groups that the step trained on." },
   { name: "group/rounds", unit: "rounds", meaning: "Generation rounds that dynamic sampling needed for the step." },
-  { name: "group/carried_share", unit: "1", meaning: "Share of trained groups brought from an earlier phase by retrospective sampling." },
+  {
+    name: "group/carried_share",
+    unit: "1",
+    meaning: "Share of trained groups brought from an earlier phase by retrospective sampling.",
+  },
   { name: "kl/old_k1", unit: "nats", meaning: "Token mean of log π_old − log π at the update (verl's ppo_kl)." },
   { name: "kl/old_k3", unit: "nats", meaning: "Token mean of the k3 estimator of KL(π ‖ π_old) at the update." },
-  { name: "kl/ref", unit: "nats", meaning: "Token mean of the configured estimator of KL(π ‖ π_ref); only with a reference policy." },
-  { name: "mismatch_kl", unit: "nats", meaning: "Token mean of k3 between sampler and trainer log-probs at the same policy version (I8)." },
-  { name: "mismatch_abs", unit: "nats", meaning: "Token mean of |sampler log-prob − trainer log-prob| at the same policy version (I8)." },
-  { name: "entropy/mean", unit: "nats", meaning: "Token mean entropy of the temperature-scaled policy on the sampled tokens." },
+  {
+    name: "kl/ref",
+    unit: "nats",
+    meaning: "Token mean of the configured estimator of KL(π ‖ π_ref); only with a reference policy.",
+  },
+  {
+    name: "mismatch_kl",
+    unit: "nats",
+    meaning: "Token mean of k3 between sampler and trainer log-probs at the same policy version (I8).",
+  },
+  {
+    name: "mismatch_abs",
+    unit: "nats",
+    meaning: "Token mean of |sampler log-prob − trainer log-prob| at the same policy version (I8).",
+  },
+  {
+    name: "entropy/mean",
+    unit: "nats",
+    meaning: "Token mean entropy of the temperature-scaled policy on the sampled tokens.",
+  },
   { name: "loss/total", unit: "1", meaning: "Policy loss with KL and entropy terms." },
   { name: "loss/policy", unit: "1", meaning: "Clipped policy-gradient loss alone (Eq. 4 or Eq. 6)." },
   { name: "loss/sft", unit: "nats", meaning: "Negative log-likelihood of the warm-up (Eq. 11)." },
   { name: "clip/fraction", unit: "1", meaning: "Share of tokens whose clipped loss exceeds the unclipped one." },
   { name: "clip/fraction_lower", unit: "1", meaning: "Share of tokens held by the dual clip." },
   { name: "ratio/max", unit: "1", meaning: "Largest importance ratio π / π_old in the step." },
-  { name: "gradient/norm", unit: "1", meaning: "Global L2 norm of the gradient before clipping, mean over the step's optimiser steps." },
-  { name: "gradient/applied", unit: "1", meaning: "Share of the step's optimiser steps that were committed; below 1 where a gradient was not finite." },
+  {
+    name: "gradient/norm",
+    unit: "1",
+    meaning: "Global L2 norm of the gradient before clipping, mean over the step's optimiser steps.",
+  },
+  {
+    name: "gradient/applied",
+    unit: "1",
+    meaning: "Share of the step's optimiser steps that were committed; below 1 where a gradient was not finite.",
+  },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
@@ -41,7 +85,11 @@ export const METRICS = [
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards (they run side by side)." },
   { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
   { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
-  { name: "throughput/trained_tokens_per_second", unit: "tokens/s", meaning: "Prompt and response tokens of the update over training time." },
+  {
+    name: "throughput/trained_tokens_per_second",
+    unit: "tokens/s",
+    meaning: "Prompt and response tokens of the update over training time.",
+  },
   { name: "engine/tensors", unit: "1", meaning: "Live tensors in the engine after the step; flat in a healthy run." },
   { name: "engine/rss_bytes", unit: "bytes", meaning: "Resident memory of the engine process." },
   { name: "control/rss_bytes", unit: "bytes", meaning: "Resident memory of the control process." },
@@ -66,10 +114,17 @@ export function isMetricName(name: string): name is MetricName {
 export function assertMetrics(values: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(values)) {
     if (!isMetricName(name)) {
-      throw new WeirError("WEIR_E_CONFIG", `expected a registered metric name, got "${name}"; add it to src/streams/metrics.ts`, { name });
+      throw new WeirError(
+        "WEIR_E_CONFIG",
+        `expected a registered metric name, got "${name}"; add it to src/streams/metrics.ts`,
+        { name },
+      );
     }
     if (!Number.isFinite(value)) {
-      throw new WeirError("WEIR_E_NON_FINITE", `expected a finite value for metric "${name}", got ${value}`, { name, value });
+      throw new WeirError("WEIR_E_NON_FINITE", `expected a finite value for metric "${name}", got ${value}`, {
+        name,
+        value,
+      });
     }
   }
 }

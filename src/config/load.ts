@@ -1,0 +1,194 @@
+import { readFile } from "node:fs/promises";
+import { dirname, isAbsolute, resolve } from "node:path";
+import { parse as parseYaml } from "yaml";
+import type { z } from "zod";
+import { WeirError } from "../errors.js";
+import { applyPreset } from "./presets.js";
+import { type Config, configSchema } from "./schema.js";
+
+/** Reads, merges and checks configurations. Every complaint names the path, the value and the nearest valid option. */
+
+type Tree = Record<string, unknown>;
+
+const isTree = (value: unknown): value is Tree => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Edit distance (Levenshtein), for suggestions. */
+export function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** The closest of `candidates`, if close enough to be meant. */
+export function nearest(name: string, candidates: readonly string[]): string | null {
+  const ranked = candidates
+    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best && best.distance <= Math.max(2, Math.ceil(name.length / 3)) ? best.candidate : null;
+}
+
+/** Options known at a path of the schema, looking through defaults and arrays. */
+function keysAt(path: readonly PropertyKey[]): string[] {
+  let node: unknown = configSchema;
+  for (const part of [...path, null]) {
+    for (;;) {
+      const definition = (node as { _zod?: { def: { type: string; innerType?: unknown; element?: unknown } } })._zod
+        ?.def;
+      if (definition?.innerType !== undefined) node = definition.innerType;
+      else if (definition?.type === "array" && part !== null && typeof part === "number") break;
+      else break;
+    }
+    if (part === null) break;
+    const definition = (node as { _zod: { def: { type: string; shape?: Tree; element?: unknown } } })._zod.def;
+    node = typeof part === "number" ? definition.element : definition.shape?.[String(part)];
+    if (node === undefined) return [];
+  }
+  const shape = (node as { _zod?: { def: { shape?: Tree } } })._zod?.def.shape;
+  return shape ? Object.keys(shape) : [];
+}
+
+function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
+  let node = tree;
+  for (const part of path) node = (node as Record<PropertyKey, unknown> | undefined)?.[part];
+  return node;
+}
+
+function complaint(issue: z.core.$ZodIssue, input: unknown): string {
+  const at = issue.path.map(String).join(".");
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys
+      .map((key) => {
+        const path = at ? `${at}.${key}` : key;
+        const suggestion = nearest(key, keysAt(issue.path));
+        return `unknown option "${path}"${suggestion ? `; did you mean "${at ? `${at}.` : ""}${suggestion}"?` : ""}`;
+      })
+      .join("; ");
+  }
+  const value = valueAt(input, issue.path);
+  const came = value === undefined ? "nothing" : JSON.stringify(value);
+  let meant = "";
+  if (issue.code === "invalid_value" && typeof value === "string") {
+    const suggestion = nearest(value, issue.values.map(String));
+    if (suggestion) meant = `; did you mean "${suggestion}"?`;
+  }
+  return `option "${at}": ${issue.message}, got ${came}${meant}`;
+}
+
+/**
+ * Checks a configuration and fills in defaults.
+ * Errors: WEIR_E_CONFIG with every complaint, each naming path, value and nearest valid option.
+ */
+export function parseConfig(input: unknown): Config {
+  const preset = isTree(input) ? applyPreset(input) : input;
+  const result = configSchema.safeParse(preset);
+  if (!result.success) {
+    const complaints = result.error.issues.map((issue) => complaint(issue, preset));
+    throw new WeirError("WEIR_E_CONFIG", complaints.join("\n"), { complaints });
+  }
+  const bounds = result.data.phases.map((phase) => phase.maxTokens);
+  if (bounds.some((bound, k) => k > 0 && bound <= (bounds[k - 1] ?? 0))) {
+    throw new WeirError(
+      "WEIR_E_CONFIG",
+      `option "phases": maxTokens must grow from phase to phase, got ${JSON.stringify(bounds)}`,
+      { bounds },
+    );
+  }
+  if (result.data.reward.actor === "hybrid" && result.data.reward.judge.url === null) {
+    throw new WeirError(
+      "WEIR_E_CONFIG",
+      'option "reward.judge.url": the hybrid reward needs a judge, got null; give the URL of an OpenAI-compatible server',
+      {},
+    );
+  }
+  if (result.data.reward.overlong.bufferTokens > result.data.rollout.maxTokens) {
+    throw new WeirError(
+      "WEIR_E_CONFIG",
+      `option "reward.overlong.bufferTokens": must not exceed rollout.maxTokens (${result.data.rollout.maxTokens}), got ${result.data.reward.overlong.bufferTokens}`,
+      {},
+    );
+  }
+  return result.data;
+}
+
+/** Applies `a.b.c=value` (value read as YAML) to a tree, in place; indices address array items. */
+export function applySetting(tree: Tree, setting: string): void {
+  const cut = setting.indexOf("=");
+  if (cut <= 0) throw new WeirError("WEIR_E_USAGE", `--set expects PATH=VALUE, got "${setting}"`, { setting });
+  const path = setting.slice(0, cut).split(".");
+  const value: unknown = parseYaml(setting.slice(cut + 1));
+  let node: Tree | unknown[] = tree;
+  path.forEach((part, i) => {
+    if (i === path.length - 1) {
+      (node as Tree)[part] = value;
+      return;
+    }
+    const child = (node as Tree)[part];
+    if (typeof child !== "object" || child === null) (node as Tree)[part] = {};
+    node = (node as Tree)[part] as Tree;
+  });
+}
+
+const PATHS = [
+  ["model", "path"],
+  ["data", "train"],
+  ["data", "heldout"],
+  ["warmup", "data"],
+  ["run", "directory"],
+] as const;
+
+/** Makes the paths of a configuration file absolute, relative to the file's folder. */
+function anchorPaths(tree: Tree, folder: string): void {
+  const anchor = (path: unknown) => (typeof path === "string" && !isAbsolute(path) ? resolve(folder, path) : path);
+  for (const [section, key] of PATHS) {
+    const part = tree[section];
+    if (!isTree(part) || part[key] === undefined) continue;
+    part[key] = Array.isArray(part[key]) ? (part[key] as unknown[]).map(anchor) : anchor(part[key]);
+  }
+}
+
+/**
+ * Reads a YAML or JSON configuration file, applies `--set` overrides, and checks the whole.
+ * Paths in the file are relative to it; paths in overrides to the working directory.
+ * Errors: WEIR_E_FILE_MISSING, WEIR_E_CONFIG, WEIR_E_USAGE.
+ */
+export async function loadConfig(file: string, settings: readonly string[] = []): Promise<Config> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_FILE_MISSING",
+      `expected a configuration file at "${file}", found none that can be read`,
+      { file },
+      { cause },
+    );
+  }
+  let tree: unknown;
+  try {
+    tree = parseYaml(text);
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_CONFIG",
+      `"${file}" is neither YAML nor JSON: ${(cause as Error).message}`,
+      { file },
+      { cause },
+    );
+  }
+  if (!isTree(tree))
+    throw new WeirError("WEIR_E_CONFIG", `"${file}" must hold a mapping of options, got ${JSON.stringify(tree)}`, {
+      file,
+    });
+  anchorPaths(tree, dirname(resolve(file)));
+  for (const setting of settings) {
+    applySetting(tree, setting);
+  }
+  return parseConfig(tree);
+}

@@ -1,0 +1,344 @@
+import { z } from "zod";
+
+/**
+ * The one source of options: type, default, bounds and one-sentence doc of each.
+ * docs/config.md is generated from it and a test proves that every option is read somewhere.
+ * Defaults follow the paper (QwenLong-L1, arXiv 2505.17667); where the paper gives no number, the sentence says whose choice it is.
+ */
+
+const positiveInt = z.number().int().positive();
+const nonNegativeInt = z.number().int().nonnegative();
+const share = z.number().min(0).max(1);
+const coefficient = z.number().nonnegative();
+const actorName = z.string().min(1);
+
+const runSchema = z.strictObject({
+  directory: z.string().default("runs").describe("Folder that holds run folders."),
+  id: z
+    .string()
+    .regex(/^[\w.-]+$/)
+    .nullable()
+    .default(null)
+    .describe("Name of the run folder; null makes one from date, time and seed."),
+  seed: nonNegativeInt.default(1).describe("Seed of every random choice (counter-based, I12)."),
+});
+
+const modelSchema = z.strictObject({
+  path: z.string().describe("Hugging Face folder of the policy to start from."),
+  saveDtype: z
+    .enum(["float32", "bfloat16", "float16"])
+    .default("float32")
+    .describe("Storage type of the final exported weights; checkpoints are always float32."),
+});
+
+const engineSchema = z.strictObject({
+  backend: z
+    .enum(["auto", "tensorflow", "wasm", "cpu"])
+    .default("auto")
+    .describe("Numerics backend; `auto` takes tensorflow where it is set up, else wasm."),
+  threads: nonNegativeInt.default(0).describe("Intra-op threads; 0 leaves the choice to the backend."),
+  requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
+  startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
+  heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's signs of life in ms."),
+  maxRestarts: nonNegativeInt
+    .default(3)
+    .describe("Engine restarts without a committed step in between before the run fails."),
+  restartDelayMs: nonNegativeInt
+    .default(500)
+    .describe("Wait before the first engine restart in ms; doubles with each further one."),
+});
+
+const dataSchema = z.strictObject({
+  train: z.array(z.string()).min(1).describe("Files of training tasks (verl-style parquet or jsonl)."),
+  heldout: z.array(z.string()).default([]).describe("Files of held-out tasks for evaluation."),
+  format: z
+    .enum(["auto", "verl", "jsonl", "longbench", "docmath", "frames"])
+    .default("auto")
+    .describe("File format; `auto` looks at the content."),
+  overlong: z
+    .enum(["error", "drop", "truncate"])
+    .default("error")
+    .describe(
+      "What to do with a prompt that leaves no room for its response: refuse, drop the task, or cut its middle.",
+    ),
+});
+
+const phaseSchema = z.strictObject({
+  maxTokens: positiveInt.describe("Upper bound L_k of the templated prompt length in tokens, inclusive (Eq. 9)."),
+  steps: positiveInt.describe("RL steps of the phase (its limit under `mastery`)."),
+});
+
+const warmupSchema = z.strictObject({
+  data: z
+    .array(z.string())
+    .default([])
+    .describe("Files of SFT rows with `prompt` and `response` (jsonl or parquet); none skips the warm-up."),
+  epochs: z.number().positive().default(3).describe("Passes over the SFT rows (paper: 3)."),
+  batchRows: positiveInt.default(128).describe("Rows per optimiser step (paper: 128)."),
+  learningRate: coefficient.default(5e-6).describe("Peak learning rate of the warm-up (paper: 5e-6)."),
+  schedule: z
+    .enum(["constant", "cosine"])
+    .default("cosine")
+    .describe("Learning-rate schedule of the warm-up; the paper names none, cosine is the release's SFT default."),
+  warmupShare: share
+    .default(0.1)
+    .describe("Share of the warm-up's steps with linearly rising learning rate (release default 0.1)."),
+  aggregation: z
+    .enum(["seq-mean", "token-mean"])
+    .default("seq-mean")
+    .describe("`seq-mean` is Eq. 11, `token-mean` the release's."),
+  weightDecay: coefficient.default(0.01).describe("Decoupled weight decay during the warm-up."),
+  beta2: z.number().min(0).lt(1).default(0.95).describe("Second AdamW beta of the warm-up (release default 0.95)."),
+});
+
+const curriculumSchema = z.strictObject({
+  actor: actorName.default("phased").describe("Name of the curriculum part."),
+  retrospective: z
+    .strictObject({
+      mode: z
+        .enum(["none", "paper", "weighted"])
+        .default("paper")
+        .describe(
+          "`paper` carries tasks of mean accuracy 0 into the next phase; `weighted` samples by smoothed difficulty 1/mean (Eq. 10); `none` carries nothing.",
+        ),
+      share: share.default(0.25).describe("Largest share of a phase's picks given to carried tasks."),
+    })
+    .prefault({}),
+  advance: z
+    .strictObject({
+      by: z
+        .enum(["steps", "mastery"])
+        .default("steps")
+        .describe("Advance after the phase's steps (paper), or earlier on evidence of mastery."),
+      rewardThreshold: share
+        .default(0.7)
+        .describe("Mastery: lower confidence bound of the mean reward that must be reached."),
+      klLimit: coefficient.default(0.1).describe("Mastery: largest kl/old_k3 that counts as calm, nats."),
+      calmSteps: positiveInt.default(5).describe("Mastery: steps in a row that must satisfy both."),
+      fallbackThreshold: share
+        .default(0)
+        .describe(
+          "Mastery: fall back to the previous phase when the upper confidence bound of the mean reward stays below this; 0 never falls back.",
+        ),
+    })
+    .prefault({}),
+});
+
+const rolloutSchema = z.strictObject({
+  groupSize: z.number().int().min(1).default(8).describe("G, responses per prompt (paper: 8)."),
+  promptsPerStep: positiveInt.default(128).describe("Prompts per RL step (paper: 128)."),
+  promptsPerCall: positiveInt.default(16).describe("Prompts sent to the sampler in one call."),
+  temperature: z
+    .number()
+    .positive()
+    .default(0.7)
+    .describe("Sampling temperature (paper: 0.7); log-probs and entropy use it too."),
+  topP: z.number().gt(0).max(1).default(0.95).describe("Nucleus mass (paper: 0.95); 1 switches it off."),
+  topK: nonNegativeInt.default(0).describe("Keep only the k likeliest tokens; 0 switches it off."),
+  maxTokens: positiveInt.default(10_000).describe("Longest response in tokens (paper: 10,000)."),
+  queueGroups: positiveInt.default(32).describe("Bound of the queue of generated groups waiting for their reward."),
+});
+
+const dynamicSamplingSchema = z.strictObject({
+  enabled: z
+    .boolean()
+    .default(true)
+    .describe("Drop groups of zero reward variance and draw others in their place (DAPO)."),
+  maxRounds: positiveInt.default(10).describe("Generation rounds per step (release: 10)."),
+  onExhausted: z
+    .enum(["proceed", "fail"])
+    .default("proceed")
+    .describe("At the bound: train on the groups there are (when there is one at least), or fail; our choice."),
+  minScored: z.number().int().min(2).default(2).describe("Scored members that a group needs to stay viable (I1)."),
+});
+
+const rewardSchema = z.strictObject({
+  actor: actorName.default("rule").describe("Name of the reward part: `rule`, `hybrid` or your own."),
+  mode: z
+    .enum(["paper", "released"])
+    .default("paper")
+    .describe("Rules of the paper (exact match) or of the code release (substring)."),
+  requireThink: z.boolean().default(true).describe("A response without `</think>` has no answer."),
+  concurrency: positiveInt.default(16).describe("Rewards computed side by side."),
+  timeoutMs: positiveInt
+    .default(60_000)
+    .describe("Deadline of one reward in ms; beyond it the outcome is `timedOut` (I5)."),
+  overlong: z
+    .strictObject({
+      bufferTokens: nonNegativeInt
+        .default(0)
+        .describe("L_cache of Eq. 7 in tokens; 0 switches the penalty off (release: 1,000)."),
+      factor: coefficient.default(1).describe("Scale of the length penalty (release: 1)."),
+    })
+    .prefault({}),
+  judge: z
+    .strictObject({
+      url: z
+        .string()
+        .nullable()
+        .default(null)
+        .describe("Base URL of an OpenAI-compatible server, up to and including /v1."),
+      model: z.string().default("").describe("Model name sent to the judge."),
+      apiKeyEnv: z.string().nullable().default(null).describe("Environment variable that holds the judge's API key."),
+      timeoutMs: positiveInt.default(30_000).describe("Deadline of one judge request in ms."),
+      retries: nonNegativeInt.default(4).describe("Further tries after 429, 5xx or a broken connection."),
+      concurrency: positiveInt.default(20).describe("Judge requests in flight (release: 20 threads)."),
+    })
+    .prefault({}),
+});
+
+const lossSchema = z.strictObject({
+  algorithm: z
+    .enum(["dapo", "grpo"])
+    .default("dapo")
+    .describe(
+      "`dapo` is Eq. 6 (token mean), `grpo` Eq. 4 (mean over sequences of token means); sets `aggregation` where that is null.",
+    ),
+  aggregation: z
+    .enum(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"])
+    .nullable()
+    .default(null)
+    .describe("Overrides the algorithm's aggregation."),
+  clipLow: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .default(0.2)
+    .describe("ε_low; the paper gives no number, 0.2 is our choice (and the release's)."),
+  clipHigh: z
+    .number()
+    .gt(0)
+    .default(0.28)
+    .describe("ε_high; the paper gives no number, 0.28 is our choice (DAPO's; the release runs 0.2)."),
+  dualClip: z
+    .number()
+    .gt(1)
+    .nullable()
+    .default(null)
+    .describe("Dual-clip constant c for negative advantages; null switches it off."),
+  klCoefficient: coefficient
+    .default(0)
+    .describe("Weight of the KL term against the reference policy (paper: removed)."),
+  klEstimator: z.enum(["k1", "k2", "k3"]).default("k3").describe("Estimator of that KL."),
+  monitorKl: z
+    .boolean()
+    .default(false)
+    .describe("Keep a reference policy and report kl/ref even with a zero coefficient (as the release does)."),
+  entropyCoefficient: coefficient.default(0).describe("Weight of the entropy bonus (release: 0.001 by default)."),
+});
+
+const optimiserSchema = z.strictObject({
+  learningRate: coefficient.default(2e-6).describe("Peak learning rate (paper: 2e-6)."),
+  schedule: z
+    .enum(["constant", "cosine"])
+    .default("constant")
+    .describe("Learning-rate schedule over all RL steps (release: constant)."),
+  warmupSteps: nonNegativeInt.default(0).describe("Steps of linearly rising learning rate (release: 0)."),
+  beta1: z.number().min(0).lt(1).default(0.9).describe("First AdamW beta."),
+  beta2: z.number().min(0).lt(1).default(0.999).describe("Second AdamW beta."),
+  epsilon: z.number().positive().default(1e-8).describe("AdamW ε."),
+  weightDecay: coefficient.default(0.01).describe("Decoupled weight decay (release: 0.01)."),
+  decayScope: z.enum(["all", "matrices"]).default("all").describe("Tensors that decay: every one, or matrices only."),
+  maxGradNorm: z
+    .number()
+    .positive()
+    .nullable()
+    .default(1)
+    .describe("Global L2 norm to which gradients are clipped (release: 1); null switches it off."),
+  resetAtPhase: z
+    .boolean()
+    .default(false)
+    .describe("Forget AdamW's moments when a phase begins; the paper does not say."),
+});
+
+const updateSchema = z.strictObject({
+  miniBatchPrompts: positiveInt
+    .nullable()
+    .default(32)
+    .describe("Prompts per optimiser step (paper: 32); null takes the whole RL step at once."),
+  epochs: positiveInt.default(1).describe("Passes over a step's batch (release: 1)."),
+  microBatchTokens: positiveInt
+    .default(8_192)
+    .describe("Padded tokens of one forward/backward pass; bounds memory, never changes the loss (I6)."),
+});
+
+const spikeSchema = z.strictObject({
+  window: z.number().int().min(4).default(20).describe("Steps of history that robust z-scores rest on."),
+  z: z.number().positive().default(6).describe("Robust z (median/MAD) at which KL or entropy raises an alert."),
+  klLimit: z.number().positive().default(0.5).describe("kl/old_k3 in nats that always raises an alert."),
+  entropyLow: coefficient.default(0.01).describe("Entropy in nats below which collapse is reported."),
+  entropyHigh: z.number().positive().default(6).describe("Entropy in nats above which divergence is reported."),
+  mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
+});
+
+const evaluationSchema = z.strictObject({
+  everySteps: nonNegativeInt
+    .default(0)
+    .describe("RL steps between held-out evaluations; 0 evaluates only before warm-up, after it and at the end."),
+  atPhaseEnd: z.boolean().default(false).describe("Evaluate when a phase ends."),
+  initial: z.boolean().default(true).describe("Evaluate before anything is trained."),
+  tasksPerBucket: positiveInt.default(128).describe("Held-out tasks per length bucket, the first ones in file order."),
+  temperature: coefficient.default(0).describe("Sampling temperature of evaluation; 0 is greedy (release: 0.7)."),
+});
+
+const checkpointSchema = z.strictObject({
+  everySteps: nonNegativeInt
+    .default(5)
+    .describe("RL steps between checkpoints (release: 5); 0 writes them at phase ends and at the end only."),
+  keep: positiveInt.default(2).describe("Latest checkpoints kept."),
+});
+
+const monitorSchema = z.strictObject({
+  enabled: z.boolean().default(true).describe("Serve the live monitor."),
+  host: z.string().default("127.0.0.1").describe("Address to listen on; anything but loopback needs a token."),
+  port: z.number().int().min(0).max(65_535).default(0).describe("Port; 0 takes a free one."),
+  tokenEnv: z.string().nullable().default(null).describe("Environment variable that holds the monitor's token."),
+  tracesPerStep: nonNegativeInt
+    .default(16)
+    .describe("Rollouts per step shown as traces (all of them go to the run folder)."),
+});
+
+const logSchema = z.strictObject({
+  level: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info").describe("pino level."),
+  file: z.boolean().default(true).describe("Write the log to log.ndjson in the run folder."),
+});
+
+export const configSchema = z.strictObject({
+  run: runSchema.prefault({}),
+  model: modelSchema,
+  engine: engineSchema.prefault({}),
+  data: dataSchema,
+  phases: z
+    .array(phaseSchema)
+    .min(1)
+    .default([
+      { maxTokens: 20_000, steps: 100 },
+      { maxTokens: 60_000, steps: 100 },
+    ])
+    .describe("Curriculum phases, growing (paper: 20K and 60K; it gives no step counts, 100 is our choice)."),
+  warmup: warmupSchema.prefault({}),
+  curriculum: curriculumSchema.prefault({}),
+  rollout: rolloutSchema.prefault({}),
+  dynamicSampling: dynamicSamplingSchema.prefault({}),
+  reward: rewardSchema.prefault({}),
+  advantage: z
+    .strictObject({
+      actor: actorName
+        .default("grpo")
+        .describe("Name of the advantage part: `grpo` (Eq. 5), `dr_grpo`, `rloo` or your own."),
+    })
+    .prefault({}),
+  loss: lossSchema.prefault({}),
+  optimiser: optimiserSchema.prefault({}),
+  update: updateSchema.prefault({}),
+  spikes: spikeSchema.prefault({}),
+  evaluation: evaluationSchema.prefault({}),
+  checkpoint: checkpointSchema.prefault({}),
+  monitor: monitorSchema.prefault({}),
+  log: logSchema.prefault({}),
+});
+
+/** Every option resolved. */
+export type Config = z.output<typeof configSchema>;
+/** What a user writes: everything with a default may be left out. */
+export type ConfigInput = z.input<typeof configSchema>;
