@@ -1,0 +1,235 @@
+/**
+ * Reads a Hugging Face `config.json` (transformers v4 and v5 layouts) into the one record the model is built from.
+ * Owns the rule "no silent difference": whatever the file asks for that the model does not compute is an error
+ * that names the field and its value.
+ */
+import { join } from "node:path";
+import { WeirError } from "../../errors.js";
+import { isRecord, type JsonRecord, readJson, readJsonIfPresent } from "./json.js";
+import { type RopeConfig, readRope } from "./rope-config.js";
+
+export type { RopeConfig } from "./rope-config.js";
+
+export type ModelFamily = "qwen2" | "qwen3" | "llama";
+
+export interface ModelConfig {
+  readonly family: ModelFamily;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Divides `heads`; each key/value head serves heads / kvHeads query heads. */
+  readonly kvHeads: number;
+  /** Even. heads · headDim need not equal hiddenSize (Qwen3). */
+  readonly headDim: number;
+  readonly rmsNormEps: number;
+  /** True: the output head is the embedding matrix and `lm_head.weight` is not stored. */
+  readonly tieWordEmbeddings: boolean;
+  readonly attentionBias: { readonly q: boolean; readonly k: boolean; readonly v: boolean; readonly o: boolean };
+  /** Biases on gate, up and down projections. */
+  readonly mlpBias: boolean;
+  /** RMSNorm over each head of q and k before rotation (Qwen3). */
+  readonly qkNorm: boolean;
+  readonly maxPositions: number;
+  readonly rope: RopeConfig;
+  /** Union of config.json and generation_config.json, config first, without repeats; may be empty. */
+  readonly eosIds: readonly number[];
+  readonly padId: number | null;
+  readonly bosId: number | null;
+}
+
+const ARCHITECTURES: Readonly<Record<string, ModelFamily>> = {
+  Qwen2ForCausalLM: "qwen2",
+  Qwen3ForCausalLM: "qwen3",
+  LlamaForCausalLM: "llama",
+};
+
+/** Fields of related architectures that change the arithmetic, with the values under which they change nothing. */
+const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
+  attention_dropout: [0],
+  attention_multiplier: [],
+  attn_logit_softcapping: [],
+  clip_qkv: [],
+  embedding_multiplier: [1],
+  final_logit_softcapping: [],
+  hidden_activation: ["silu"],
+  is_causal: [true],
+  logit_scale: [1],
+  logits_scaling: [1],
+  mlp_only_layers: [],
+  moe_intermediate_size: [],
+  n_routed_experts: [0],
+  no_rope_layers: [],
+  num_experts: [0],
+  num_local_experts: [0],
+  partial_rotary_factor: [1],
+  quantization_config: [],
+  query_pre_attn_scalar: [],
+  residual_multiplier: [1],
+  rotary_pct: [1],
+  scale_embedding: [false],
+  use_bidirectional_attention: [false],
+  use_mrope: [false],
+};
+
+/** Raised for a field whose value the model cannot honour. */
+function unsupported(field: string, value: unknown, supported: string): WeirError {
+  return new WeirError(
+    "WEIR_E_MODEL_UNSUPPORTED",
+    `config.json: ${field} = ${JSON.stringify(value)} is not supported; supported: ${supported}. ` +
+      "Use another model, or one converted to a supported form.",
+    { field, value },
+  );
+}
+
+function wrongValue(field: string, value: unknown, expected: string): WeirError {
+  return new WeirError(
+    "WEIR_E_MODEL_FILES",
+    `config.json: ${field} must be ${expected}, got ${value === undefined ? "nothing" : JSON.stringify(value)}. Repair the model folder.`,
+    { field, value },
+  );
+}
+
+function positiveInteger(config: JsonRecord, field: string, fallback?: number): number {
+  const value = config[field] ?? fallback;
+  if (typeof value !== "number" || !Number.isInteger(value) || value <= 0)
+    throw wrongValue(field, value, "a positive whole number");
+  return value;
+}
+
+function positiveNumber(config: JsonRecord, field: string, fallback: number): number {
+  const value = config[field] ?? fallback;
+  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0)
+    throw wrongValue(field, value, "a positive number");
+  return value;
+}
+
+function flag(config: JsonRecord, field: string, fallback: boolean): boolean {
+  const value = config[field] ?? fallback;
+  if (typeof value !== "boolean") throw wrongValue(field, value, "true or false");
+  return value;
+}
+
+function tokenIds(value: unknown, field: string): number[] {
+  if (value === undefined || value === null) return [];
+  const list = Array.isArray(value) ? value : [value];
+  return list.map((id) => {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0)
+      throw wrongValue(field, value, "a token id, a list of token ids or null");
+    return id;
+  });
+}
+
+function readFamily(config: JsonRecord): ModelFamily {
+  const architectures = config.architectures;
+  const modelType = config.model_type;
+  if (architectures !== undefined && architectures !== null) {
+    const name = Array.isArray(architectures) && architectures.length === 1 ? architectures[0] : undefined;
+    const family = typeof name === "string" ? ARCHITECTURES[name] : undefined;
+    if (family === undefined) throw unsupported("architectures", architectures, Object.keys(ARCHITECTURES).join(", "));
+    if (modelType !== undefined && modelType !== family)
+      throw unsupported("model_type", modelType, `"${family}", as the architecture ${String(name)} says`);
+    return family;
+  }
+  if (modelType !== "qwen2" && modelType !== "qwen3" && modelType !== "llama")
+    throw unsupported("model_type", modelType, "qwen2, qwen3, llama");
+  return modelType;
+}
+
+/** Refuses what the dense, full-attention, SwiGLU model does not compute. */
+function refuseUnsupported(config: JsonRecord, family: ModelFamily, layers: number): void {
+  const activation = config.hidden_act ?? "silu";
+  if (activation !== "silu") throw unsupported("hidden_act", activation, "silu");
+  for (const [field, neutral] of Object.entries(NEUTRAL_VALUES)) {
+    const value = config[field];
+    if (value === undefined || value === null || neutral.includes(value)) continue;
+    if (Array.isArray(value) && value.length === 0) continue;
+    throw unsupported(field, value, neutral.length > 0 ? neutral.map(String).join(", ") : "absent or null");
+  }
+  const layerTypes = config.layer_types;
+  if (layerTypes !== undefined && layerTypes !== null) {
+    if (!Array.isArray(layerTypes) || layerTypes.length !== layers)
+      throw wrongValue("layer_types", layerTypes, `a list of ${layers} names, one per layer`);
+    if (layerTypes.some((kind) => kind !== "full_attention"))
+      throw unsupported("layer_types", layerTypes, "full_attention in every layer");
+  }
+  const window = config.sliding_window;
+  if (family === "llama") {
+    if (window !== undefined && window !== null) throw unsupported("sliding_window", window, "null");
+    return;
+  }
+  // The Qwen families use the window (4,096 where the file is silent) only when asked to, from layer max_window_layers on.
+  const firstWindowed = config.max_window_layers ?? 28;
+  const allFull = Array.isArray(layerTypes) || (typeof firstWindowed === "number" && firstWindowed >= layers);
+  if (flag(config, "use_sliding_window", false) && window !== null && !allFull)
+    throw unsupported("use_sliding_window", true, "false (full attention in every layer)");
+}
+
+function readAttentionBias(config: JsonRecord, family: ModelFamily): ModelConfig["attentionBias"] {
+  if (family === "qwen2") {
+    if (!flag(config, "attention_bias", true))
+      throw unsupported("attention_bias", false, "true for qwen2 (q, k and v always carry a bias)");
+    return { q: true, k: true, v: true, o: false };
+  }
+  const all = flag(config, "attention_bias", false);
+  return { q: all, k: all, v: all, o: all };
+}
+
+/** Reads the record from parsed files; `generation` is generation_config.json or null. Throws as `readModelConfig`. */
+export function parseModelConfig(config: JsonRecord, generation: JsonRecord | null): ModelConfig {
+  const family = readFamily(config);
+  const layers = positiveInteger(config, "num_hidden_layers");
+  refuseUnsupported(config, family, layers);
+  const hiddenSize = positiveInteger(config, "hidden_size");
+  const heads = positiveInteger(config, "num_attention_heads");
+  const kvHeads = positiveInteger(config, "num_key_value_heads", family === "llama" ? heads : undefined);
+  if (heads % kvHeads !== 0)
+    throw wrongValue("num_key_value_heads", kvHeads, `a divisor of num_attention_heads ${heads}`);
+  // Qwen3's own default is 128 whatever the hidden size.
+  const headDim = positiveInteger(config, "head_dim", family === "qwen3" ? 128 : hiddenSize / heads);
+  if (headDim % 2 !== 0) throw wrongValue("head_dim", headDim, "even, for rotary pairs");
+  const mlpBias = flag(config, "mlp_bias", false);
+  if (mlpBias && family !== "llama") throw unsupported("mlp_bias", true, `false for ${family}`);
+  const maxPositions = positiveInteger(config, "max_position_embeddings", family === "llama" ? 2048 : 32768);
+  // LlamaConfig supplies bos 1 and eos 2 where the file is silent; an explicit null means none.
+  const eos = config.eos_token_id === undefined && family === "llama" ? 2 : config.eos_token_id;
+  const bos = config.bos_token_id === undefined && family === "llama" ? 1 : config.bos_token_id;
+  const eosIds = [
+    ...tokenIds(eos, "eos_token_id"),
+    ...tokenIds(generation?.eos_token_id, "eos_token_id (generation_config.json)"),
+  ];
+  return {
+    family,
+    vocabSize: positiveInteger(config, "vocab_size"),
+    hiddenSize,
+    intermediateSize: positiveInteger(config, "intermediate_size"),
+    layers,
+    heads,
+    kvHeads,
+    headDim,
+    rmsNormEps: positiveNumber(config, "rms_norm_eps", 1e-6),
+    tieWordEmbeddings: flag(config, "tie_word_embeddings", false),
+    attentionBias: readAttentionBias(config, family),
+    mlpBias,
+    qkNorm: family === "qwen3",
+    maxPositions,
+    rope: readRope(config, maxPositions, { unsupported, wrongValue }),
+    eosIds: [...new Set(eosIds)],
+    padId: tokenIds(config.pad_token_id ?? generation?.pad_token_id, "pad_token_id")[0] ?? null,
+    bosId: tokenIds(bos ?? generation?.bos_token_id, "bos_token_id")[0] ?? null,
+  };
+}
+
+/**
+ * Reads `config.json` and, where present, `generation_config.json` of a Hugging Face model folder.
+ * Throws WEIR_E_FILE_MISSING (no config.json), WEIR_E_MODEL_FILES (not JSON, or a field of the wrong kind) and
+ * WEIR_E_MODEL_UNSUPPORTED (a field asks for what the model does not compute; `details.field`, `details.value`).
+ */
+export async function readModelConfig(directory: string): Promise<ModelConfig> {
+  const config = await readJson(join(directory, "config.json"), "WEIR_E_MODEL_FILES");
+  const generation = await readJsonIfPresent(join(directory, "generation_config.json"), "WEIR_E_MODEL_FILES");
+  const textConfig = config.text_config;
+  if (isRecord(textConfig)) throw unsupported("text_config", "{…}", "plain text models only");
+  return parseModelConfig(config, generation);
+}
