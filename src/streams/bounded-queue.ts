@@ -1,0 +1,117 @@
+import { WeirError } from "../errors.js";
+
+/** What is known of a queue from outside; shown by the monitor and asserted by tests. */
+export interface QueueGauge {
+  readonly name: string;
+  readonly bound: number;
+  /** Items held now. */
+  readonly depth: number;
+  /** Most items ever held at once; never above `bound` (I4). */
+  readonly highWater: number;
+  /** Producers waiting for room. */
+  readonly waitingProducers: number;
+  /** Consumers waiting for an item: open demand. */
+  readonly waitingConsumers: number;
+  /** Items handed to a consumer so far. */
+  readonly passed: number;
+}
+
+/** Pulled once a queue is closed and empty. */
+export const END = Symbol("end of queue");
+
+interface Waiter<T> {
+  resolve(value: T): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * A first-in-first-out queue with a name and a bound: `push` waits for room, `pull` waits for an item.
+ * Invariants: depth never exceeds the bound (I4); items leave in the order they came;
+ * `close` lets consumers drain, `fail` releases everybody at once with the error.
+ */
+export class BoundedQueue<T> {
+  private readonly items: T[] = [];
+  private readonly producers: (Waiter<void> & { item: T })[] = [];
+  private readonly consumers: Waiter<T | typeof END>[] = [];
+  private closed = false;
+  private failure: { error: unknown } | null = null;
+  private highWater = 0;
+  private passed = 0;
+
+  /** Errors: WEIR_E_CONFIG when the bound is no positive integer. */
+  constructor(
+    readonly name: string,
+    readonly bound: number,
+  ) {
+    if (!Number.isInteger(bound) || bound < 1) {
+      throw new WeirError("WEIR_E_CONFIG", `queue "${name}": expected a bound that is an integer ≥ 1, got ${bound}`, {
+        name,
+        bound,
+      });
+    }
+  }
+
+  /** Resolves once the item is in the queue or with a consumer. Rejects after `close` or `fail`. */
+  push(item: T): Promise<void> {
+    if (this.failure) return Promise.reject(this.failure.error);
+    if (this.closed)
+      return Promise.reject(
+        new WeirError("WEIR_E_STATE", `queue "${this.name}" is closed; nothing can be pushed`, { name: this.name }),
+      );
+    const consumer = this.consumers.shift();
+    if (consumer) {
+      this.passed++;
+      consumer.resolve(item);
+      return Promise.resolve();
+    }
+    if (this.items.length < this.bound) {
+      this.items.push(item);
+      this.highWater = Math.max(this.highWater, this.items.length);
+      return Promise.resolve();
+    }
+    return new Promise((resolve, reject) => this.producers.push({ item, resolve, reject }));
+  }
+
+  /** The oldest item, as soon as there is one; END when the queue is closed and empty. */
+  pull(): Promise<T | typeof END> {
+    if (this.failure) return Promise.reject(this.failure.error);
+    if (this.items.length > 0) {
+      const item = this.items.shift() as T;
+      this.passed++;
+      const producer = this.producers.shift();
+      if (producer) {
+        this.items.push(producer.item);
+        producer.resolve();
+      }
+      return Promise.resolve(item);
+    }
+    if (this.closed) return Promise.resolve(END);
+    return new Promise((resolve, reject) => this.consumers.push({ resolve, reject }));
+  }
+
+  /** No more items will come. Producers still waiting for room keep their place. */
+  close(): void {
+    this.closed = true;
+    if (this.items.length === 0) for (const consumer of this.consumers.splice(0)) consumer.resolve(END);
+  }
+
+  /** Drops what is held and rejects every waiting and later call with `error`. The first failure stays. */
+  fail(error: unknown): void {
+    if (this.failure) return;
+    this.failure = { error };
+    this.items.length = 0;
+    for (const waiter of [...this.producers.splice(0), ...this.consumers.splice(0)]) waiter.reject(error);
+  }
+
+  gauge(): QueueGauge {
+    return {
+      name: this.name,
+      bound: this.bound,
+      depth: this.items.length,
+      highWater: this.highWater,
+      waitingProducers: this.producers.length,
+      waitingConsumers: this.consumers.length,
+      passed: this.passed,
+    };
+  }
+}

@@ -1,0 +1,84 @@
+import type { RewardOutcome } from "../contracts/reward.js";
+import { WeirError } from "../errors.js";
+
+/** Deadlines for awaits that leave the control plane (I5). Timers are injected, so tests run on virtual time. */
+
+export interface Timers {
+  set(callback: () => void, ms: number): unknown;
+  clear(handle: unknown): void;
+}
+
+export const realTimers: Timers = {
+  set: (callback, ms) => setTimeout(callback, ms),
+  clear: (handle) => clearTimeout(handle as NodeJS.Timeout),
+};
+
+export type Deadlined<T> =
+  | { readonly kind: "value"; readonly value: T }
+  | { readonly kind: "timedOut" }
+  | { readonly kind: "error"; readonly error: unknown };
+
+/**
+ * Runs `work` with a signal that fires at the deadline or with the parent signal; settles at the deadline even if the
+ * work ignores its signal (its late result is discarded). Never rejects, except with the parent's reason when that aborts.
+ */
+export async function withDeadline<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  ms: number,
+  parent: AbortSignal,
+  timers: Timers = realTimers,
+): Promise<Deadlined<T>> {
+  parent.throwIfAborted();
+  const own = new AbortController();
+  return new Promise((resolve, reject) => {
+    const finish = (act: () => void) => {
+      timers.clear(timer);
+      parent.removeEventListener("abort", onParent);
+      act();
+    };
+    const onParent = () => {
+      own.abort(parent.reason);
+      finish(() => reject(parent.reason as Error));
+    };
+    const timer = timers.set(() => {
+      own.abort(new WeirError("WEIR_E_ENGINE_TIMEOUT", `no answer within ${ms} ms`, { ms }));
+      finish(() => resolve({ kind: "timedOut" }));
+    }, ms);
+    parent.addEventListener("abort", onParent, { once: true });
+    Promise.resolve()
+      .then(() => work(own.signal))
+      .then(
+        (value) => finish(() => resolve({ kind: "value", value })),
+        (error: unknown) => finish(() => resolve({ kind: "error", error })),
+      );
+  });
+}
+
+/** Turns whatever a reward actor gave into an outcome: a reward that is no finite number is `invalid` and goes no further (I1, I7). */
+export function checkedOutcome(given: unknown): RewardOutcome {
+  const outcome = given as RewardOutcome | null | undefined;
+  const kinds = ["scored", "abstained", "timedOut", "failed", "invalid"];
+  if (typeof outcome !== "object" || outcome === null || !kinds.includes(outcome.kind)) {
+    return { kind: "invalid", reason: `expected a RewardOutcome, got ${JSON.stringify(given) ?? String(given)}` };
+  }
+  if (outcome.kind === "scored" && !Number.isFinite(outcome.value)) {
+    return { kind: "invalid", reason: `expected a finite reward, got ${String(outcome.value)}` };
+  }
+  return outcome;
+}
+
+/** The outcome of a reward that may hang, reject or answer nonsense. */
+export async function outcomeWithin(
+  work: (signal: AbortSignal) => Promise<RewardOutcome>,
+  ms: number,
+  parent: AbortSignal,
+  timers: Timers = realTimers,
+): Promise<RewardOutcome> {
+  const result = await withDeadline(work, ms, parent, timers);
+  if (result.kind === "value") return checkedOutcome(result.value);
+  if (result.kind === "timedOut")
+    return { kind: "timedOut", afterMs: ms, reason: `the reward gave no outcome within ${ms} ms` };
+  const error = result.error;
+  const code = WeirError.isInstance(error) ? error.code : "error";
+  return { kind: "failed", code, reason: error instanceof Error ? error.message : String(error) };
+}

@@ -1,0 +1,247 @@
+import { ignoreElements, lastValueFrom, merge, tap } from "rxjs";
+import { counterKey } from "../algorithms/random.js";
+import type { Group, ScoredRollout } from "../contracts/group.js";
+import type { RewardActor } from "../contracts/reward.js";
+import type { Rollout } from "../contracts/rollout.js";
+import type { Sampler, SamplingParams } from "../contracts/sampler.js";
+import type { Task } from "../contracts/task.js";
+import { WeirError } from "../errors.js";
+import { BoundedQueue } from "./bounded-queue.js";
+import { outcomeWithin, type Timers } from "./deadline.js";
+import type { GaugeBoard } from "./gauges.js";
+import { pullLanes } from "./lanes.js";
+
+/**
+ * The demand-driven pipeline of one generation round: issued tasks ▸ rollouts ▸ rewards ▸ groups.
+ * Invariants: every queue is bounded and named; a slow reward stops the sampler (the `rollouts` queue is full), never
+ * grows memory; groups are delivered in the order of issue, whatever order their rewards finish in (I11);
+ * each issued rollout is reported generated and scored exactly once, or aborted (I2).
+ */
+
+/** A task as the curriculum issued it. */
+export interface IssuedTask {
+  readonly task: Task;
+  readonly promptIds: readonly number[]; // [P]
+  readonly phase: number;
+  readonly step: number;
+  readonly visit: number;
+  readonly carried: boolean;
+  /** Position in the run's order of issue. */
+  readonly sequence: number;
+}
+
+/** What the pipeline tells its surroundings; the ledger listens. */
+export interface PipelineListener {
+  generated(rollout: Rollout, issued: IssuedTask): void;
+  scored(member: ScoredRollout, issued: IssuedTask): void;
+}
+
+export interface PipelineOptions {
+  readonly seed: number;
+  readonly groupSize: number;
+  readonly promptsPerCall: number;
+  /** Bound of the queue between sampler and rewards, in groups. */
+  readonly queueGroups: number;
+  readonly rewardConcurrency: number;
+  readonly rewardTimeoutMs: number;
+  readonly sampling: SamplingParams;
+  /** r_final of Eq. 7 from an unshaped reward and a response length. */
+  readonly shape: (reward: number, length: number) => number;
+  /** Text of token ids, special tokens kept. */
+  readonly decode: (ids: readonly number[]) => string;
+  readonly timers?: Timers;
+}
+
+export interface PipelineParts {
+  readonly sampler: Sampler;
+  readonly reward: RewardActor;
+  readonly gauges: GaugeBoard;
+  readonly listener: PipelineListener;
+  /** Resolves when sampling may go on; a paused run holds it back here. */
+  readonly admission: () => Promise<void>;
+}
+
+/** The groups of a round with the time spent. */
+export interface Round {
+  readonly groups: readonly Group[];
+  readonly sampleSeconds: number;
+  readonly rewardSeconds: number;
+}
+
+/** Ids that name a group and its members; stable over resumes, unique within a run. */
+export function groupIdOf(issued: Pick<IssuedTask, "step" | "sequence">): string {
+  return `s${issued.step}-q${issued.sequence}`;
+}
+
+export function rolloutIdOf(issued: Pick<IssuedTask, "step" | "sequence">, sampleIndex: number): string {
+  return `${groupIdOf(issued)}-g${sampleIndex}`;
+}
+
+/** Keys of a task's G sequences: (run seed, phase, task, visit, sample) and nothing else (I12). */
+export function rolloutSeeds(
+  seed: number,
+  issued: Pick<IssuedTask, "phase" | "task" | "visit">,
+  groupSize: number,
+): number[] {
+  return Array.from({ length: groupSize }, (_, g) =>
+    counterKey(seed, "rollout", issued.phase, issued.task.id, issued.visit, g),
+  );
+}
+
+interface RolloutJob {
+  readonly issued: IssuedTask;
+  readonly rollout: Rollout;
+}
+
+interface ScoredJob {
+  readonly issued: IssuedTask;
+  readonly member: ScoredRollout;
+}
+
+/**
+ * Runs one round to its end and returns its groups in issue order.
+ * Errors: whatever the sampler rejects with; the abort reason when `signal` aborts. On either, every queue is released.
+ */
+export async function runRound(
+  issuedTasks: readonly IssuedTask[],
+  parts: PipelineParts,
+  options: PipelineOptions,
+  signal: AbortSignal,
+): Promise<Round> {
+  signal.throwIfAborted();
+  const { groupSize, promptsPerCall } = options;
+  const calls = parts.gauges.watch(new BoundedQueue<readonly IssuedTask[]>("tasks", 1));
+  const rollouts = parts.gauges.watch(new BoundedQueue<RolloutJob>("rollouts", options.queueGroups * groupSize));
+  const scored = parts.gauges.watch(new BoundedQueue<ScoredJob>("scored", options.queueGroups * groupSize));
+  const queues = [calls, rollouts, scored];
+  const release = (error: unknown) => {
+    for (const queue of queues) queue.fail(error);
+  };
+  const onAbort = () => release(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+
+  let sampleSeconds = 0;
+  let rewardSeconds = 0;
+
+  const feed = async () => {
+    for (let start = 0; start < issuedTasks.length; start += promptsPerCall)
+      await calls.push(issuedTasks.slice(start, start + promptsPerCall));
+    calls.close();
+  };
+
+  const sample = async (tasks: readonly IssuedTask[]) => {
+    await parts.admission();
+    const prompts = tasks.map((issued) => ({
+      promptIds: issued.promptIds,
+      seeds: rolloutSeeds(options.seed, issued, groupSize),
+    }));
+    const reply = await parts.sampler.sample({ prompts, params: options.sampling }, { signal });
+    sampleSeconds += reply.seconds;
+    for (const [p, issued] of tasks.entries()) {
+      const sequences = reply.sequences[p];
+      if (sequences?.length !== groupSize) {
+        throw new WeirError(
+          "WEIR_E_ENGINE_REQUEST",
+          `the sampler must return ${groupSize} sequences for prompt ${p}, got ${sequences?.length ?? 0}`,
+          { prompt: p },
+        );
+      }
+      for (const [g, sequence] of sequences.entries()) {
+        const rollout: Rollout = {
+          id: rolloutIdOf(issued, g),
+          taskId: issued.task.id,
+          groupId: groupIdOf(issued),
+          sampleIndex: g,
+          promptIds: issued.promptIds,
+          tokenIds: sequence.tokenIds,
+          samplerLogprobs: sequence.logprobs,
+          entropies: sequence.entropies,
+          finish: sequence.finish,
+          policy: [{ version: reply.version.n, sha256: reply.version.sha256, start: 0, end: sequence.tokenIds.length }],
+          seed: prompts[p]?.seeds[g] ?? 0,
+          text: options.decode(sequence.tokenIds),
+        };
+        parts.listener.generated(rollout, issued);
+        await rollouts.push({ issued, rollout });
+        parts.gauges.publish();
+      }
+    }
+  };
+
+  const score = async ({ issued, rollout }: RolloutJob) => {
+    const started = performance.now();
+    const outcome = await outcomeWithin(
+      (inner) => parts.reward.handle({ task: issued.task, rollout }, { signal: inner }),
+      options.rewardTimeoutMs,
+      signal,
+      options.timers,
+    );
+    rewardSeconds += (performance.now() - started) / 1000;
+    const reward = outcome.kind === "scored" ? options.shape(outcome.value, rollout.tokenIds.length) : null;
+    const member: ScoredRollout = { rollout, outcome, reward };
+    parts.listener.scored(member, issued);
+    await scored.push({ issued, member });
+  };
+
+  const assembly = new GroupAssembly(issuedTasks, groupSize);
+  const assemble = (job: ScoredJob) => {
+    assembly.add(job.issued, job.member);
+    parts.gauges.publish();
+    return Promise.resolve();
+  };
+
+  try {
+    await lastValueFrom(
+      merge(
+        feed(),
+        pullLanes(calls, 1, sample).pipe(tap({ complete: () => rollouts.close() })),
+        pullLanes(rollouts, options.rewardConcurrency, score).pipe(tap({ complete: () => scored.close() })),
+        pullLanes(scored, 1, assemble),
+      ).pipe(ignoreElements()),
+      { defaultValue: undefined },
+    );
+    return { groups: assembly.finish(), sampleSeconds, rewardSeconds };
+  } catch (error) {
+    release(error);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    parts.gauges.publish();
+  }
+}
+
+/** Collects the members of groups until each is whole; delivers them in issue order. */
+export class GroupAssembly {
+  private readonly members = new Map<number, ScoredRollout[]>();
+
+  constructor(
+    private readonly issued: readonly IssuedTask[],
+    private readonly groupSize: number,
+  ) {}
+
+  add(issued: IssuedTask, member: ScoredRollout): void {
+    const members = this.members.get(issued.sequence) ?? [];
+    members.push(member);
+    this.members.set(issued.sequence, members);
+  }
+
+  /** Errors: WEIR_E_STATE when a member is missing or doubled (I2). */
+  finish(): Group[] {
+    return this.issued.map((issued) => {
+      const members = [...(this.members.get(issued.sequence) ?? [])].sort(
+        (a, b) => a.rollout.sampleIndex - b.rollout.sampleIndex,
+      );
+      const whole = members.length === this.groupSize && members.every((member, g) => member.rollout.sampleIndex === g);
+      if (!whole) {
+        const found = members.map((member) => member.rollout.sampleIndex);
+        throw new WeirError(
+          "WEIR_E_STATE",
+          `group ${groupIdOf(issued)} must hold the samples 0..${this.groupSize - 1} once each, holds ${JSON.stringify(found)}`,
+          { found },
+        );
+      }
+      const { task, phase, visit, carried, sequence } = issued;
+      return { id: groupIdOf(issued), task, phase, visit, carried, sequence, members };
+    });
+  }
+}
