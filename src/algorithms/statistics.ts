@@ -1,0 +1,60 @@
+/** Owns plain statistics of samples: mean, variance, median, MAD and robust z-scores. Float64, no randomness. */
+import { assertNotEmpty, at } from "./shapes.js";
+
+/** A normal sample's standard deviation is 1.4826 times its median absolute deviation (1/Φ⁻¹(3/4)). */
+export const MAD_TO_STANDARD_DEVIATION = 1.4826022185056018;
+
+export function sum(values: readonly number[]): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+/** Arithmetic mean; WEIR_E_SHAPE on an empty list. */
+export function mean(values: readonly number[]): number {
+  assertNotEmpty("values", values);
+  return sum(values) / values.length;
+}
+
+/** Σ(x − mean)² / (n − ddof); ddof 1 is the unbiased estimate. NaN where n ≤ ddof. */
+export function variance(values: readonly number[], ddof: 0 | 1): number {
+  const centre = mean(values);
+  let squares = 0;
+  for (const value of values) squares += (value - centre) ** 2;
+  return values.length > ddof ? squares / (values.length - ddof) : Number.NaN;
+}
+
+export function standardDeviation(values: readonly number[], ddof: 0 | 1): number {
+  return Math.sqrt(variance(values, ddof));
+}
+
+/** The q-quantile, q in [0, 1], with linear interpolation between order statistics (type 7). */
+export function quantile(values: readonly number[], q: number): number {
+  assertNotEmpty("values", values);
+  const sorted = [...values].sort((a, b) => a - b);
+  const position = Math.min(Math.max(q, 0), 1) * (sorted.length - 1);
+  const low = Math.floor(position);
+  const lower = at(sorted, low);
+  const upper = at(sorted, Math.min(low + 1, sorted.length - 1));
+  return lower + (upper - lower) * (position - low);
+}
+
+/** Middle order statistic, or the mean of the two middle ones. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** Median of |x − median(x)|. */
+export function medianAbsoluteDeviation(values: readonly number[]): number {
+  const centre = median(values);
+  return median(values.map((value) => Math.abs(value - centre)));
+}
+
+/**
+ * Robust z-score of `value` against a history: (value − median) / max(1.4826·MAD, minScale).
+ * `minScale` > 0 keeps a history of equal values from turning every small change into an infinite score.
+ */
+export function robustZ(value: number, history: readonly number[], minScale: number): number {
+  const scale = Math.max(MAD_TO_STANDARD_DEVIATION * medianAbsoluteDeviation(history), minScale);
+  return (value - median(history)) / scale;
+}
