@@ -257,6 +257,10 @@ const updateSchema = z.strictObject({
     .default(32)
     .describe("Prompts per optimiser step (paper: 32); null takes the whole RL step at once."),
   epochs: positiveInt.default(1).describe("Passes over a step's batch (release: 1)."),
+  oldLogprobs: z
+    .enum(["recompute", "sampler"])
+    .default("recompute")
+    .describe("Where π_old's log-probs come from: one more forward pass of the trainer (release), or the sampler's own."),
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one forward/backward pass; bounds memory, never changes the loss (I6)."),

@@ -1,0 +1,108 @@
+import { lastValueFrom, toArray } from "rxjs";
+import { counterKey } from "../algorithms/random.js";
+import type { RewardActor } from "../contracts/reward.js";
+import type { Sampler, SamplingParams } from "../contracts/sampler.js";
+import type { Task } from "../contracts/task.js";
+import { BoundedQueue } from "../streams/bounded-queue.js";
+import { bucketLabel, type LengthBound } from "../streams/buckets.js";
+import { outcomeWithin } from "../streams/deadline.js";
+import { pullLanes } from "../streams/lanes.js";
+
+/** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
+
+export interface EvaluationTask {
+  readonly task: Task;
+  readonly promptIds: readonly number[]; // [P]
+}
+
+export interface EvaluationOptions {
+  readonly seed: number;
+  readonly buckets: readonly LengthBound[];
+  readonly tasksPerBucket: number;
+  /** Prompts per sampler call. */
+  readonly promptsPerCall: number;
+  readonly sampling: SamplingParams;
+  readonly rewardConcurrency: number;
+  readonly rewardTimeoutMs: number;
+  readonly decode: (ids: readonly number[]) => string;
+}
+
+/** Counts of one bucket; `unscored` rollouts (failed, timed out, abstained) are in `n` and never count as correct. */
+export interface BucketResult {
+  readonly n: number;
+  readonly correct: number;
+  readonly unscored: number;
+}
+
+/** The first `tasksPerBucket` tasks of each bucket, in file order. */
+export function chooseTasks(tasks: readonly EvaluationTask[], options: Pick<EvaluationOptions, "buckets" | "tasksPerBucket">): Map<LengthBound, EvaluationTask[]> {
+  return new Map(
+    options.buckets.map((bucket) => {
+      const within = tasks.filter(({ task }) => task.promptTokens > bucket.minTokens && task.promptTokens <= bucket.maxTokens);
+      return [bucket, within.slice(0, options.tasksPerBucket)];
+    }),
+  );
+}
+
+/** Evaluates the sampler's present policy; results keyed by bucket label in growing order. Buckets without tasks are left out. */
+export async function evaluateHeldout(
+  sampler: Sampler,
+  reward: RewardActor,
+  tasks: readonly EvaluationTask[],
+  options: EvaluationOptions,
+  signal: AbortSignal,
+): Promise<Record<string, BucketResult>> {
+  const results: Record<string, BucketResult> = {};
+  for (const [bucket, chosen] of chooseTasks(tasks, options)) {
+    if (chosen.length === 0) continue;
+    const calls = new BoundedQueue<EvaluationTask[]>("evaluation", Math.ceil(chosen.length / options.promptsPerCall));
+    for (let start = 0; start < chosen.length; start += options.promptsPerCall) await calls.push(chosen.slice(start, start + options.promptsPerCall));
+    calls.close();
+    const scores = await lastValueFrom(pullLanes(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()));
+    const all = scores.flat();
+    results[bucketLabel(bucket)] = {
+      n: all.length,
+      correct: all.filter((score) => score === 1).length,
+      unscored: all.filter((score) => score === null).length,
+    };
+  }
+  return results;
+}
+
+async function evaluateCall(
+  sampler: Sampler,
+  reward: RewardActor,
+  call: readonly EvaluationTask[],
+  options: EvaluationOptions,
+  signal: AbortSignal,
+): Promise<(number | null)[]> {
+  const prompts = call.map(({ task, promptIds }) => ({ promptIds, seeds: [counterKey(options.seed, "evaluation", task.id)] }));
+  const reply = await sampler.sample({ prompts, params: options.sampling }, { signal });
+  const jobs = new BoundedQueue<number>("evaluation rewards", Math.max(1, call.length));
+  for (const index of call.keys()) await jobs.push(index);
+  jobs.close();
+  const scores = new Array<number | null>(call.length).fill(null);
+  const score = async (index: number) => {
+    const { task, promptIds } = call[index] as EvaluationTask;
+    const sequence = reply.sequences[index]?.[0];
+    if (!sequence) return;
+    const rollout = {
+      id: `evaluation-${task.id}`,
+      taskId: task.id,
+      groupId: `evaluation-${task.id}`,
+      sampleIndex: 0,
+      promptIds,
+      tokenIds: sequence.tokenIds,
+      samplerLogprobs: sequence.logprobs,
+      entropies: sequence.entropies,
+      finish: sequence.finish,
+      policy: [{ version: reply.version.n, sha256: reply.version.sha256, start: 0, end: sequence.tokenIds.length }],
+      seed: prompts[index]?.seeds[0] ?? 0,
+      text: options.decode(sequence.tokenIds),
+    };
+    const outcome = await outcomeWithin((inner) => reward.handle({ task, rollout }, { signal: inner }), options.rewardTimeoutMs, signal);
+    scores[index] = outcome.kind === "scored" ? outcome.value : null;
+  };
+  await lastValueFrom(pullLanes(jobs, options.rewardConcurrency, score), { defaultValue: undefined });
+  return scores;
+}

@@ -1,0 +1,120 @@
+import type { SampleGroup } from "../contracts/group.js";
+import type { OptimiserConfig, PolicyLossConfig, PolicyMetrics, Trainer } from "../contracts/trainer.js";
+import { WeirError } from "../errors.js";
+import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../streams/batches.js";
+import { mismatchOf, type UpdateFacts } from "../streams/step-metrics.js";
+
+/**
+ * The update of one RL step: old (and reference) log-probs, mini-batches, optimiser steps.
+ * Invariants: denominators are those of the whole mini-batch (I6); a mini-batch whose loss or gradient is not finite
+ * changes no weight and is handed back for saving (I7); sampler and trainer log-probs at the same version are compared (I8).
+ */
+
+export interface UpdateOptions {
+  readonly loss: PolicyLossConfig;
+  readonly optimiser: OptimiserConfig;
+  readonly miniBatchPrompts: number | null;
+  readonly epochs: number;
+  readonly microBatchTokens: number;
+  readonly oldLogprobs: "recompute" | "sampler";
+  /** Compute log-probs of the reference policy (for the KL term or its metric). */
+  readonly withReference: boolean;
+}
+
+export interface UpdateResult {
+  readonly updates: readonly UpdateFacts[];
+  readonly mismatch: { readonly k3: number; readonly abs: number };
+  /** k3 between sampler and trainer log-probs, or policy drift, summed per rollout: who contributed most to a spike. */
+  readonly contributions: readonly Contribution[];
+  /** Mini-batches that were refused because something was not finite. */
+  readonly refused: readonly (readonly SampleGroup[])[];
+}
+
+export interface Contribution {
+  readonly rolloutId: string;
+  readonly contribution: number;
+  /** Token that contributed most. */
+  readonly tokenIndex: number;
+}
+
+const samplerLogprobs = (groups: readonly SampleGroup[]): PerToken => groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
+
+/**
+ * Trains on kept groups and says what happened.
+ * Errors: those of the trainer other than WEIR_E_NON_FINITE.
+ */
+export async function updatePolicy(trainer: Trainer, groups: readonly SampleGroup[], options: UpdateOptions, signal: AbortSignal): Promise<UpdateResult> {
+  const sampled = samplerLogprobs(groups);
+  const sequences = groups.map((group) => ({
+    promptIds: group.samples[0]?.rollout.promptIds ?? [],
+    completions: group.samples.map((sample) => sample.rollout.tokenIds),
+  }));
+  const read = async (which: "policy" | "reference") => {
+    const request = { signal, temperature: options.loss.temperature, which, microBatchTokens: options.microBatchTokens };
+    return (await trainer.logprobs(sequences, request)).logprobs;
+  };
+  const recomputed = options.oldLogprobs === "recompute" && groups.length > 0 ? await read("policy") : null;
+  const reference = options.withReference && groups.length > 0 ? await read("reference") : null;
+  const old = recomputed ?? sampled;
+
+  const updates: UpdateFacts[] = [];
+  const refused: (readonly SampleGroup[])[] = [];
+  let atSameVersion: PerToken | null = recomputed;
+  for (let epoch = 0; epoch < options.epochs; epoch++) {
+    let start = 0;
+    for (const batch of miniBatches(groups, options.miniBatchPrompts)) {
+      const here = (values: PerToken) => values.slice(start, start + batch.length);
+      const step = await optimise(trainer, batch, here(old), reference === null ? null : here(reference), options, signal);
+      if (step === null) refused.push(batch);
+      else {
+        updates.push(step);
+        if (!step.applied) refused.push(batch);
+        // Without recomputation only the first optimiser step still sees the weights that sampled.
+        if (atSameVersion === null && epoch === 0 && start === 0) atSameVersion = step.metrics.logprobs;
+      }
+      start += batch.length;
+    }
+  }
+  const compared = groups.slice(0, atSameVersion?.length ?? 0);
+  const mismatch = mismatchOf(samplerLogprobs(compared).flat(), (atSameVersion ?? []).flat());
+  return { updates, mismatch, contributions: contributionsOf(compared, atSameVersion ?? []), refused };
+}
+
+async function optimise(
+  trainer: Trainer,
+  batch: readonly SampleGroup[],
+  old: PerToken,
+  reference: PerToken | null,
+  options: UpdateOptions,
+  signal: AbortSignal,
+): Promise<UpdateFacts | null> {
+  let metrics: PolicyMetrics;
+  try {
+    metrics = await trainer.forwardBackward(
+      { groups: trainGroups(batch, old, reference), loss: options.loss, denominators: denominatorsOf(batch), microBatchTokens: options.microBatchTokens },
+      { signal },
+    );
+  } catch (error) {
+    if (WeirError.isInstance(error) && error.code === "WEIR_E_NON_FINITE") return null;
+    throw error;
+  }
+  const reply = await trainer.optimStep(options.optimiser, { signal });
+  return { metrics, gradNorm: reply.gradNorm, applied: reply.applied };
+}
+
+function contributionsOf(groups: readonly SampleGroup[], trainer: PerToken): Contribution[] {
+  return groups.flatMap((group, p) =>
+    group.samples.map((sample, g) => {
+      let contribution = 0;
+      let tokenIndex = 0;
+      let hottest = Number.NEGATIVE_INFINITY;
+      for (const [t, value] of sample.rollout.samplerLogprobs.entries()) {
+        const d = (trainer[p]?.[g]?.[t] ?? value) - value;
+        const k3 = Math.exp(d) - d - 1;
+        contribution += k3;
+        if (k3 > hottest) [hottest, tokenIndex] = [k3, t];
+      }
+      return { rolloutId: sample.rollout.id, contribution, tokenIndex };
+    }),
+  );
+}
