@@ -1,0 +1,175 @@
+/**
+ * Loads a numerics backend in a process of its own and says what it can do, as one JSON line on stdout.
+ * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure]   |   node probe.mjs wasm|cpu [--measure]
+ * Set-up runs it before an engine is put in place; `weir doctor` runs it with --measure. A crash of native code ends
+ * this process only.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import util from "node:util";
+import { PACKAGE_PATH } from "./paths.mjs";
+import { writeXlaProbe } from "./xla-probe.mjs";
+
+/** Edge of the square product that is timed: large enough for peak speed, small enough for a second. */
+const GEMM_EDGE = { tensorflow: 1024, wasm: 512, cpu: 192 };
+const REPEATS = 7;
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+/** Runs a probe; what it throws becomes the reason why the ability is missing. */
+function attempt(probe) {
+  try {
+    return { ok: true, ...probe() };
+  } catch (error) {
+    return { ok: false, reason: error instanceof Error ? error.message.split("\n")[0] : String(error) };
+  }
+}
+
+/** GFLOP/s of n×n×n products: median over repeats after one warm-up. */
+function measure(edge, multiply) {
+  multiply();
+  const seconds = [];
+  for (let repeat = 0; repeat < REPEATS; repeat += 1) {
+    const started = performance.now();
+    multiply();
+    seconds.push((performance.now() - started) / 1000);
+  }
+  return Number(((2 * edge ** 3) / median(seconds) / 1e9).toFixed(1));
+}
+
+function loadTensorflow(directory) {
+  // tfjs-node 4.22 uses two helpers that Node 23 dropped.
+  util.isNullOrUndefined ??= (value) => value === null || value === undefined;
+  util.isArray ??= Array.isArray;
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= "2";
+  process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= "true";
+  const require = createRequire(join(directory, "package.json"));
+  return require(join(directory, PACKAGE_PATH));
+}
+
+function probeTensorflow(directory, measured) {
+  const started = performance.now();
+  const tf = loadTensorflow(directory);
+  const binding = tf.backend().binding;
+  const edge = GEMM_EDGE.tensorflow;
+  const loadSeconds = (performance.now() - started) / 1000;
+  const matmul = () => tf.tidy(() => tf.matMul([[1, 2]], [[3], [4]]).dataSync()[0]);
+  if (matmul() !== 11) throw new Error(`1·3 + 2·4 should be 11, the backend says ${matmul()}`);
+
+  const attribute = (name, value) => ({ name, type: binding.TF_ATTR_TYPE, value });
+  // TensorFlow's own number for bfloat16; the binding exports no name for it.
+  const BFLOAT16 = 14;
+  const cast = (id, from, to) =>
+    binding.executeOp("Cast", [attribute("SrcT", from), attribute("DstT", to)], [id], 1)[0].id;
+  const product = (a, b, type) =>
+    binding.executeOp(
+      "MatMul",
+      [
+        attribute("T", type),
+        { name: "transpose_a", type: binding.TF_ATTR_BOOL, value: false },
+        { name: "transpose_b", type: binding.TF_ATTR_BOOL, value: false },
+      ],
+      [a, b],
+      1,
+    )[0].id;
+  const upload = (shape, values) => binding.createTensor(shape, binding.TF_FLOAT, values);
+  const noise = Float32Array.from({ length: edge * edge }, (_, index) => ((index * 7919) % 1000) / 1000 - 0.5);
+
+  const bf16 = attempt(() => {
+    const a = upload([1, 2], Float32Array.of(1.5, 2));
+    const b = upload([2, 1], Float32Array.of(4, 0.25));
+    const [a16, b16] = [cast(a, binding.TF_FLOAT, BFLOAT16), cast(b, binding.TF_FLOAT, BFLOAT16)];
+    const c16 = product(a16, b16, BFLOAT16);
+    const c = cast(c16, BFLOAT16, binding.TF_FLOAT);
+    const value = binding.tensorDataSync(c)[0];
+    for (const id of [a, b, a16, b16, c16, c]) binding.deleteTensor(id);
+    if (value !== 6.5) throw new Error(`1.5·4 + 2·0.25 should be 6.5, bf16 says ${value}`);
+    return {};
+  });
+  const gpu = binding.isUsingGpuDevice();
+  const result = {
+    backend: "tensorflow",
+    version: binding.TF_Version,
+    tfjs: tf.version["tfjs-core"],
+    gpu,
+    bf16,
+    loadSeconds,
+  };
+  if (!measured) return result;
+
+  const gemm = { edge };
+  const ids = [upload([edge, edge], noise), upload([edge, edge], noise.slice())];
+  // Reading one number back makes sure that a GPU has finished.
+  const finish = (id, type) => {
+    if (gpu) {
+      const wide = type === BFLOAT16 ? cast(id, BFLOAT16, binding.TF_FLOAT) : id;
+      binding.tensorDataSync(wide);
+      if (wide !== id) binding.deleteTensor(wide);
+    }
+    binding.deleteTensor(id);
+  };
+  gemm.f32 = measure(edge, () => finish(product(ids[0], ids[1], binding.TF_FLOAT), binding.TF_FLOAT));
+  if (bf16.ok) {
+    const halves = ids.map((id) => cast(id, binding.TF_FLOAT, BFLOAT16));
+    gemm.bf16 = measure(edge, () => finish(product(halves[0], halves[1], BFLOAT16), BFLOAT16));
+    for (const id of halves) binding.deleteTensor(id);
+  }
+  for (const id of ids) binding.deleteTensor(id);
+  return { ...result, gemm, xla: attempt(() => probeXla(binding)) };
+}
+
+/** A one-function SavedModel that must be compiled by XLA: it fails to run where XLA is not linked in. */
+function probeXla(binding) {
+  const directory = mkdtempSync(join(tmpdir(), "weir-xla-"));
+  try {
+    writeXlaProbe(directory);
+    const model = binding.loadSavedModel(directory, "serve");
+    const input = binding.createTensor([3], binding.TF_FLOAT, Float32Array.of(1, -2, 3));
+    const [output] = binding.runSavedModel(model, [input], "x:0", "y:0");
+    const values = [...binding.tensorDataSync(output.id)];
+    binding.deleteTensor(input);
+    binding.deleteTensor(output.id);
+    binding.deleteSavedModel(model);
+    if (values.join() !== "2,-4,6") throw new Error(`x + x of 1,-2,3 came back as ${values.join()}`);
+    return {};
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function probePortable(name, measured) {
+  const started = performance.now();
+  const tf = await import("@tensorflow/tfjs-core");
+  if (name === "wasm") await import("@tensorflow/tfjs-backend-wasm");
+  else await import("@tensorflow/tfjs-backend-cpu");
+  if (!(await tf.setBackend(name))) throw new Error(`tfjs could not start the ${name} backend`);
+  await tf.ready();
+  const value = tf.matMul(tf.tensor2d([[1, 2]]), tf.tensor2d([[3], [4]])).dataSync()[0];
+  if (value !== 11) throw new Error(`1·3 + 2·4 should be 11, the backend says ${value}`);
+  const result = {
+    backend: name,
+    version: tf.version_core,
+    tfjs: tf.version_core,
+    loadSeconds: (performance.now() - started) / 1000,
+  };
+  if (!measured) return result;
+  const edge = GEMM_EDGE[name];
+  const a = tf.fill([edge, edge], 0.5);
+  const b = tf.fill([edge, edge], 0.25);
+  const f32 = measure(edge, () => tf.tidy(() => void tf.matMul(a, b).dataSync()));
+  return { ...result, gemm: { edge, f32 } };
+}
+
+const [backend, ...rest] = process.argv.slice(2);
+const measured = rest.includes("--measure");
+try {
+  const result = backend === "tensorflow" ? probeTensorflow(rest[0], measured) : await probePortable(backend, measured);
+  process.stdout.write(`${JSON.stringify({ ok: true, node: process.version, ...result })}\n`);
+} catch (error) {
+  process.stdout.write(
+    `${JSON.stringify({ ok: false, node: process.version, reason: String(error?.message ?? error).split("\n")[0] })}\n`,
+  );
+  process.exitCode = 1;
+}

@@ -1,0 +1,12 @@
+/** The native TensorFlow engine: where it is and how it is loaded. */
+export {
+  loadNativeTf,
+  locateNative,
+  type NativeBinding,
+  type NativeLocation,
+  type NativeOptions,
+  type NativeTf,
+  nativeBinding,
+  packageRoot,
+} from "./native.js";
+export { isTensorflowNoise } from "./noise.js";

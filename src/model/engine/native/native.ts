@@ -1,0 +1,187 @@
+/**
+ * Owns finding and loading the native TensorFlow.js backend that `weir setup` put into the per-user cache.
+ * Invariants: nothing here installs or downloads; a folder without a complete manifest is never used; the environment
+ * that TensorFlow reads once, at load, is set before the addon loads.
+ * `WEIR_NATIVE=off` makes it look as if nothing were set up; `WEIR_NATIVE=DIR` takes exactly that engine folder.
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import util from "node:util";
+import type * as tfCore from "@tensorflow/tfjs-core";
+import { WeirError } from "../../../errors.js";
+
+/** What `locateNative` found; `reason` says in one sentence why there is an engine or why not. */
+export interface NativeLocation {
+  readonly found: boolean;
+  /** The engine folder (holds node_modules/@tensorflow/tfjs-node-gpu); null where none was found. */
+  readonly path: string | null;
+  readonly reason: string;
+  /** Version of libtensorflow, e.g. `2.21.0`. */
+  readonly tensorflowVersion: string | null;
+  readonly variant: "cpu" | "gpu" | null;
+}
+
+/** The raw binding of tfjs-node (ids in, ids out); only what weir uses is typed. */
+export interface NativeBinding {
+  readonly TF_Version: string;
+  readonly TF_FLOAT: number;
+  readonly TF_INT32: number;
+  readonly TF_INT64: number;
+  readonly TF_BOOL: number;
+  readonly TF_UINT8: number;
+  readonly TF_STRING: number;
+  readonly TF_RESOURCE: number;
+  readonly TF_ATTR_STRING: number;
+  readonly TF_ATTR_INT: number;
+  readonly TF_ATTR_FLOAT: number;
+  readonly TF_ATTR_BOOL: number;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_SHAPE: number;
+  createTensor(shape: readonly number[], dtype: number, buffer: ArrayBufferView | readonly Uint8Array[]): number;
+  deleteTensor(id: number): void;
+  tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array | BigInt64Array;
+  executeOp(
+    name: string,
+    attributes: readonly { readonly name: string; readonly type: number; readonly value: unknown }[],
+    inputIds: readonly number[],
+    outputs: number,
+  ): { readonly id: number; readonly shape: readonly number[]; readonly dtype: number }[];
+  loadSavedModel(directory: string, tags: string): number;
+  deleteSavedModel(id: number): void;
+  runSavedModel(
+    id: number,
+    inputIds: readonly number[],
+    inputNames: string,
+    outputNames: string,
+  ): { readonly id: number; readonly shape: readonly number[]; readonly dtype: number }[];
+  getNumOfTensors(): number;
+  isUsingGpuDevice(): boolean;
+}
+
+/** The `tf` namespace of the cache (its own tfjs-core copy) with the tensorflow backend active. */
+export type NativeTf = typeof tfCore;
+
+interface FoundEngine {
+  readonly directory: string;
+  readonly manifest: { readonly tensorflow: string; readonly variant: "cpu" | "gpu" };
+}
+
+interface PathsModule {
+  findEngines(options: { env: NodeJS.ProcessEnv }): FoundEngine[];
+  readManifest(directory: string): FoundEngine["manifest"] | null;
+  readonly PACKAGE_PATH: string;
+  nativeRoot(env: NodeJS.ProcessEnv): string;
+}
+
+/** The folder of weir's own package.json, from `src/` as well as from `dist/`. */
+export function packageRoot(): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, "scripts", "native", "paths.mjs"))) {
+    const parent = dirname(directory);
+    if (parent === directory) {
+      throw new WeirError(
+        "WEIR_E_NATIVE_ENGINE",
+        "weir's scripts/native was expected in its package; install weir again",
+      );
+    }
+    directory = parent;
+  }
+  return directory;
+}
+
+// The set-up's plain modules are shared, so that finder and installer cannot disagree about the layout.
+const paths = (await import(pathToFileURL(join(packageRoot(), "scripts", "native", "paths.mjs")).href)) as PathsModule;
+
+/** Looks for a finished engine; cheap (a few stats), never throws for its absence. */
+export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocation {
+  const missing = (reason: string): NativeLocation => ({
+    found: false,
+    path: null,
+    reason,
+    tensorflowVersion: null,
+    variant: null,
+  });
+  const choice = env.WEIR_NATIVE;
+  if (choice === "off") return missing("the native engine is switched off by WEIR_NATIVE=off");
+  if (choice) {
+    const manifest = paths.readManifest(choice);
+    if (manifest === null) return missing(`WEIR_NATIVE names ${choice}, which holds no finished engine`);
+    return {
+      found: true,
+      path: choice,
+      reason: `libtensorflow ${manifest.tensorflow} of WEIR_NATIVE`,
+      tensorflowVersion: manifest.tensorflow,
+      variant: manifest.variant,
+    };
+  }
+  const [best] = paths.findEngines({ env });
+  if (best === undefined) {
+    return missing(`no native engine is set up in ${paths.nativeRoot(env)} (\`npx weir setup\` does that)`);
+  }
+  return {
+    found: true,
+    path: best.directory,
+    reason: `libtensorflow ${best.manifest.tensorflow} (${best.manifest.variant}) is set up in the cache`,
+    tensorflowVersion: best.manifest.tensorflow,
+    variant: best.manifest.variant,
+  };
+}
+
+/** Options that become process-wide TensorFlow environment variables; what the user has set himself wins. */
+export interface NativeOptions {
+  /** Intra-op threads; 0 leaves the choice to TensorFlow (one per core). */
+  readonly threads?: number;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+let loaded: NativeTf | null = null;
+
+/**
+ * Loads the native backend into this process (once; 0.3-0.6 s) and returns its `tf` namespace.
+ * Errors: WEIR_E_NATIVE_ENGINE where none is set up or the addon cannot be loaded.
+ */
+export function loadNativeTf(options: NativeOptions = {}): NativeTf {
+  if (loaded !== null) return loaded;
+  const location = locateNative(options.env);
+  if (location.path === null) throw new WeirError("WEIR_E_NATIVE_ENGINE", location.reason);
+  prepareEnvironment(location.path, options.threads ?? 0);
+  try {
+    const require = createRequire(join(location.path, "package.json"));
+    loaded = require(join(location.path, paths.PACKAGE_PATH)) as NativeTf;
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_NATIVE_ENGINE",
+      `the native engine in ${location.path} could not be loaded (${(cause as Error).message}); run \`npx weir setup --force\``,
+      { path: location.path },
+      { cause },
+    );
+  }
+  return loaded;
+}
+
+/** The raw binding behind a loaded native `tf`. */
+export function nativeBinding(tf: NativeTf): NativeBinding {
+  return (tf.backend() as unknown as { readonly binding: NativeBinding }).binding;
+}
+
+function prepareEnvironment(directory: string, threads: number): void {
+  const set = (name: string, value: string) => {
+    process.env[name] ??= value;
+  };
+  // 2: warnings and infos of TensorFlow itself are not for weir's users.
+  set("TF_CPP_MIN_LOG_LEVEL", "2");
+  // Otherwise TensorFlow takes the whole GPU at start.
+  set("TF_FORCE_GPU_ALLOW_GROWTH", "true");
+  if (threads > 0) {
+    set("TF_NUM_INTRAOP_THREADS", String(threads));
+    set("OMP_NUM_THREADS", String(threads));
+  }
+  const cudaCompiler = join(directory, paths.PACKAGE_PATH, "deps", "nvidia", "cuda_nvcc");
+  if (existsSync(cudaCompiler)) set("XLA_FLAGS", `--xla_gpu_cuda_data_dir=${cudaCompiler}`);
+  // tfjs-node 4.22 calls two helpers that Node 23 removed.
+  const helpers = util as unknown as Record<string, unknown>;
+  helpers.isNullOrUndefined ??= (value: unknown) => value === null || value === undefined;
+  helpers.isArray ??= Array.isArray;
+}
