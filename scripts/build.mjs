@@ -1,0 +1,22 @@
+/**
+ * Builds dist/: TypeScript for Node, and the monitor's page with Vite.
+ * Usage: node scripts/build.mjs [--clean] [--if-needed]
+ */
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ensureBuild } from "./setup/dist.mjs";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const flags = new Set(process.argv.slice(2));
+try {
+  const { status, seconds } = await ensureBuild({
+    root,
+    clean: flags.has("--clean"),
+    force: !flags.has("--if-needed"),
+    say: (line) => process.stderr.write(`build: ${line}\n`),
+  });
+  process.stderr.write(`build: dist ${status} (${seconds.toFixed(1)} s)\n`);
+} catch (error) {
+  process.stderr.write(`build: ${error.message}\n`);
+  process.exitCode = 1;
+}

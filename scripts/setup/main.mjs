@@ -1,0 +1,44 @@
+/**
+ * The whole set-up: npm packages and dist (in a clone only), then the native engine.
+ * Called by `node scripts/setup.mjs` in a clone and by `weir setup` anywhere; plain Node, no dependency.
+ */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ensureNative } from "../native/install.mjs";
+import { ensureBuild } from "./dist.mjs";
+import { ensurePackages } from "./packages.mjs";
+
+export const PACKAGE_ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** A clone has its sources and lockfile; an installed package has dist only. */
+export function isClone(root = PACKAGE_ROOT) {
+  return existsSync(join(root, "tsconfig.build.json")) && existsSync(join(root, "package-lock.json"));
+}
+
+/**
+ * @param {{ native?: boolean, variant?: "auto" | "cpu" | "gpu", force?: boolean, packages?: boolean,
+ *   env?: NodeJS.ProcessEnv, root?: string, say?: (line: string) => void }} options
+ *   packages: false leaves npm packages and dist alone (the running program is part of them)
+ * @returns {Promise<{ packages: any, build: any, native: import("../native/install.mjs").NativeResult | { status: "skipped", reason: string }, seconds: number }>}
+ *   rejects when npm or the compiler fails; a missing native engine is a status, not an error
+ */
+export async function runSetup({
+  native = true,
+  variant = "auto",
+  force = false,
+  packages = true,
+  env = process.env,
+  root = PACKAGE_ROOT,
+  say = () => {},
+} = {}) {
+  const started = performance.now();
+  const clone = packages && isClone(root);
+  const skipped = { status: "skipped", seconds: 0 };
+  const packagesResult = clone ? await ensurePackages({ root, force, env, say }) : skipped;
+  const build = clone ? await ensureBuild({ root, force, say }) : skipped;
+  const nativeResult = native
+    ? await ensureNative({ variant, force, env, say })
+    : { status: "skipped", reason: "native engine left out (--no-native)" };
+  return { packages: packagesResult, build, native: nativeResult, seconds: (performance.now() - started) / 1000 };
+}
