@@ -1,0 +1,115 @@
+/**
+ * Names and numbers of the monitor's protocol, each with its reason. Free of dependencies: server, client and page share it.
+ */
+
+/** Offered and chosen in `Sec-WebSocket-Protocol`; a breaking change of the messages makes a v2. */
+export const SUBPROTOCOL = "weir.monitor.v1.json";
+
+/** A second subprotocol `weir.ticket.<ticket>` carries the single-use ticket: browsers cannot set headers on a WebSocket. */
+export const TICKET_PREFIX = "weir.ticket.";
+
+/** Path of the WebSocket upgrade. */
+export const STREAM_PATH = "/v1/stream";
+
+export const CLOSE = {
+  /** The client ended the session. */
+  normal: 1000,
+  /** A frame above `inboundBytes`; given by the WebSocket layer itself. */
+  tooBig: 1009,
+  /** The server is going away; come back after `bye.retryAfterMs`. */
+  restart: 1012,
+  /** The client broke the protocol: no JSON, unknown type, wrong shape, too fast, no hello. */
+  protocol: 4400,
+  /** The session outlived its authentication; fetch a new ticket. */
+  unauthorised: 4401,
+  /** The role does not allow what the client keeps asking for. */
+  forbidden: 4403,
+  /** The client reads too slowly for a channel that must not lose anything; reconnect and resume. */
+  slowConsumer: 4408,
+} as const;
+
+export const LIMITS = {
+  /** Bulk data waits while a socket holds this much unsent: a second of a slow home link, unnoticed on loopback. */
+  softBufferBytes: 1 << 20,
+  /** Nothing is ever handed to a socket beyond this: the most that a stalled client can cost. */
+  hardBufferBytes: 4 << 20,
+  /** One message to a client: small enough that a heavy channel cannot hold up an alert for long. */
+  messageBytes: 256 << 10,
+  /** One message from a client: the largest legal one, a hello that resumes every channel, stays far below. */
+  inboundBytes: 64 << 10,
+  /** Messages per second that a client may keep up: a person clicks slower than this. */
+  inboundPerSecond: 10,
+  /** Messages at once on top of that: enough to subscribe every channel after a reconnect. */
+  inboundBurst: 32,
+  /** Acks and effects kept for a client whose socket is full, before it is closed. */
+  reservedBytes: 256 << 10,
+  /** Sockets at once; each may cost `hardBufferBytes`. */
+  connections: 100,
+  /** Subscriptions of one socket: the eight channels and a few open traces. */
+  subscriptions: 32,
+  /** Updates per second and channel: faster than this cannot be seen. */
+  flushHz: 10,
+  /** Interval of `tick`: a client knows within seconds that the line is dead. */
+  tickMs: 1_000,
+  /** Interval of protocol pings; a client without a pong by the next one is terminated. */
+  pingMs: 20_000,
+  /** Time from the upgrade to `hello`. */
+  helloMs: 3_000,
+  /** Time from the issue of a ticket to its use: one round trip, with room for a slow link. */
+  ticketMs: 15_000,
+  /** Unused tickets at once; more than this means a client in a loop. */
+  tickets: 256,
+  /** Longest session on one ticket: a working day. */
+  sessionMs: 12 * 3_600_000,
+  /** Commands of a viewer that are refused before the socket is closed with 4403. */
+  refusals: 10,
+  /** Time the training system has to accept or refuse a command. */
+  ackMs: 10_000,
+  /** Commands remembered for idempotence. */
+  commands: 1_000,
+  /** Newest traces or log lines sent per flush; older ones of a burst are dropped and counted. */
+  samplePerFlush: 64,
+} as const;
+
+/** What a channel does when a client reads too slowly. */
+export type OverflowPolicy =
+  /** Only the latest value of each key is sent. */
+  | "conflate"
+  /** Nothing is lost: the client gets it later, in larger pieces, from the history. */
+  | "delay"
+  /** The oldest of a burst are dropped and counted in a `gap`. */
+  | "sample"
+  /** Nothing may be lost or late: the client is closed with 4408 and resumes. */
+  | "never-drop";
+
+export interface ChannelPolicy {
+  readonly overflow: OverflowPolicy;
+  /** Entries of history kept; the oldest go first. */
+  readonly historyCount: number;
+  /** Bytes of serialised history kept. */
+  readonly historyBytes: number;
+}
+
+/** Channels with a history, in the order in which a full socket serves them. */
+export const CHANNELS = {
+  /** At most a screen of keys; conflated channels hold one entry per key. */
+  alerts: { overflow: "never-drop", historyCount: 5_000, historyBytes: 4 << 20 },
+  run: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
+  lifecycle: { overflow: "conflate", historyCount: 32, historyBytes: 1 << 20 },
+  pipeline: { overflow: "conflate", historyCount: 128, historyBytes: 1 << 20 },
+  /** A curve is only useful whole: 100,000 steps of forty metrics take about this much. */
+  metrics: { overflow: "delay", historyCount: 200_000, historyBytes: 192 << 20 },
+  logs: { overflow: "sample", historyCount: 1_000, historyBytes: 2 << 20 },
+  /** Summaries; whole traces are kept apart (see the hub). */
+  traces: { overflow: "sample", historyCount: 1_000, historyBytes: 8 << 20 },
+} as const satisfies Record<string, ChannelPolicy>;
+
+/** A channel with history. */
+export type StreamChannel = keyof typeof CHANNELS;
+/** Any channel: `trace/<id>` holds one whole trace and has a snapshot only. */
+export type ChannelName = StreamChannel | `trace/${string}`;
+
+export const STREAM_CHANNELS = Object.keys(CHANNELS) as readonly StreamChannel[];
+
+export const COMMAND_NAMES = ["pause", "resume", "checkpoint", "stop", "skipPhase"] as const;
+export type CommandName = (typeof COMMAND_NAMES)[number];

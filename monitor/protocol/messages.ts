@@ -1,0 +1,222 @@
+import { z } from "zod";
+import { COMMAND_NAMES, STREAM_CHANNELS, type StreamChannel } from "./limits.js";
+import {
+  alertSchema,
+  jsonSchema,
+  logLineSchema,
+  machineStateSchema,
+  metricBlockSchema,
+  metricRecordSchema,
+  pipelineGaugeSchema,
+  runInfoSchema,
+  tracePartSchema,
+  traceSummarySchema,
+} from "./records.js";
+
+/**
+ * Every message of the protocol, both ways, as one union on `type`.
+ * Unknown fields are ignored; unknown types are refused by the server and skipped by the client.
+ */
+
+/** Item of a `delta`, per channel. */
+export const DELTA_ITEM = {
+  alerts: alertSchema,
+  run: runInfoSchema,
+  lifecycle: machineStateSchema,
+  pipeline: pipelineGaugeSchema,
+  metrics: metricRecordSchema,
+  logs: logLineSchema,
+  traces: traceSummarySchema,
+} as const satisfies Record<StreamChannel, z.ZodType>;
+
+/** Item of a `snapshot`, per channel: metrics come in columns. */
+export const SNAPSHOT_ITEM = { ...DELTA_ITEM, metrics: metricBlockSchema } as const;
+
+export type DeltaItem<C extends string> = C extends StreamChannel ? z.output<(typeof DELTA_ITEM)[C]> : never;
+
+const streamNames = STREAM_CHANNELS as [StreamChannel, ...StreamChannel[]];
+export const channelSchema = z
+  .union([z.enum(streamNames), z.templateLiteral(["trace/", z.string().min(1).max(200)])])
+  .describe("A channel with history, or `trace/<id>` for one whole trace.");
+
+const id = z.string().min(1).max(100);
+const seq = z.number().int().nonnegative();
+const count = z.number().int().nonnegative();
+const resumePoint = z.object({ epoch: z.string().max(100), seq });
+
+const hello = z
+  .object({
+    type: z.literal("hello"),
+    protocol: z.literal(1),
+    client: z.string().max(200).describe("Name and version of the client, for the log."),
+    resume: z
+      .object({ epoch: z.string().max(100), channels: z.record(z.string().max(210), seq) })
+      .optional()
+      .describe("Channels to subscribe at once, continuing after these sequence numbers."),
+  })
+  .describe("First message of a client, within 3 s.");
+
+const subscribe = z
+  .object({
+    type: z.literal("subscribe"),
+    id,
+    channel: channelSchema,
+    from: z
+      .union([z.enum(["snapshot", "latest"]), resumePoint])
+      .default("snapshot")
+      .describe("`snapshot`: the state, then what follows; `latest`: only what follows; a point: continue after it."),
+    maxHz: z.number().positive().max(10).optional().describe("Fewer updates per second than the server's 10."),
+  })
+  .describe("Asks for a channel; answered by `subscribed`. Asking again starts the channel anew.");
+
+const unsubscribe = z.object({ type: z.literal("unsubscribe"), channel: channelSchema });
+
+const command = z
+  .object({
+    type: z.literal("command"),
+    id: id.describe("Chosen by the client. The same id is carried out once, whoever sends it again."),
+    name: z.enum(COMMAND_NAMES),
+    args: z.record(z.string(), jsonSchema).default({}),
+    expect: z
+      .object({ state: z.string() })
+      .optional()
+      .describe("Refuse unless the lifecycle is in this state (dotted; a parent state will do)."),
+  })
+  .describe("Asks the run to do something; answered by `ack` and, once done, `effect`. Needs the operator's role.");
+
+const ping = z.object({ type: z.literal("ping"), id: id.optional() });
+
+export const clientMessageSchema = z.discriminatedUnion("type", [hello, subscribe, unsubscribe, command, ping]);
+
+const welcome = z
+  .object({
+    type: z.literal("welcome"),
+    protocol: z.literal(1),
+    serverTime: z.number(),
+    epoch: z.string().describe("Changes when the server's history begins anew; sequence numbers belong to an epoch."),
+    run: z.object({ id: z.string(), live: z.boolean() }).nullable(),
+    role: z.enum(["viewer", "operator"]),
+    channels: z.array(z.string()),
+    commands: z.array(z.string()).describe("Commands that this session may send."),
+    limits: z.object({ messageBytes: count, inboundBytes: count, inboundPerSecond: count, tickMs: count }),
+  })
+  .describe("Answer to `hello`.");
+
+const subscribed = z
+  .object({
+    type: z.literal("subscribed"),
+    id: id.nullable().describe("Of the `subscribe`; null for a channel resumed by `hello`."),
+    channel: channelSchema,
+    recovered: z.boolean().describe("True: deltas continue without a hole. False: a snapshot follows, or `latest`."),
+    seq,
+  })
+  .describe("The subscription stands.");
+
+const item = z.object({ seq, data: z.unknown().describe("By channel: see the schemas of the channel's items.") });
+
+const snapshot = z
+  .object({
+    type: z.literal("snapshot"),
+    channel: channelSchema,
+    seq: seq.describe("The state is that after this sequence number."),
+    part: count.describe("0, 1, …; part 0 replaces what the client had."),
+    last: z.boolean(),
+    items: z.array(item),
+  })
+  .describe("State of a channel, in parts of bounded size.");
+
+const delta = z
+  .object({
+    type: z.literal("delta"),
+    channel: channelSchema,
+    after: seq.describe("Continues after this sequence number: the last one the client has seen."),
+    seq: seq.describe("The last one it knows after this message; conflated channels skip numbers."),
+    items: z.array(item),
+  })
+  .describe("What came after.");
+
+const gap = z
+  .object({
+    type: z.literal("gap"),
+    channel: channelSchema,
+    after: seq,
+    seq: seq.describe("The next delta continues after this one."),
+    dropped: count,
+    reason: z.enum(["slow_client", "history_bound"]),
+  })
+  .describe("Items of a sampled channel were left out.");
+
+const tick = z
+  .object({
+    type: z.literal("tick"),
+    serverTime: z.number(),
+    seqs: z.record(z.string(), seq).describe("Latest sequence number of each channel."),
+  })
+  .describe("Sign of life, once a second.");
+
+const pong = z.object({ type: z.literal("pong"), id: id.optional(), serverTime: z.number() });
+
+const ack = z
+  .object({
+    type: z.literal("ack"),
+    id,
+    accepted: z.boolean(),
+    reason: z.string().nullable().describe("Why it was refused."),
+  })
+  .describe("A command was accepted or refused.");
+
+const effect = z
+  .object({
+    type: z.literal("effect"),
+    id,
+    ok: z.boolean(),
+    text: z.string().describe("What has happened, in one sentence."),
+    state: jsonSchema.describe("State of the lifecycle machine afterwards."),
+  })
+  .describe("An accepted command has taken effect, or failed to.");
+
+const bye = z
+  .object({ type: z.literal("bye"), reason: z.string(), retryAfterMs: count })
+  .describe("The server is about to close the socket.");
+
+const error = z
+  .object({
+    type: z.literal("error"),
+    id: id.nullable(),
+    code: z.enum(["bad_message", "too_fast", "not_found", "too_many", "forbidden", "expired"]),
+    message: z.string(),
+  })
+  .describe("A message could not be served; when fatal, the close code follows.");
+
+export const serverMessageSchema = z.discriminatedUnion("type", [
+  welcome,
+  subscribed,
+  snapshot,
+  delta,
+  gap,
+  tick,
+  pong,
+  ack,
+  effect,
+  bye,
+  error,
+]);
+
+/** Every message of the protocol. */
+export const messageSchema = z.discriminatedUnion("type", [
+  ...clientMessageSchema.options,
+  ...serverMessageSchema.options,
+]);
+
+export type ClientMessage = z.output<typeof clientMessageSchema>;
+export type ClientMessageInput = z.input<typeof clientMessageSchema>;
+export type ServerMessage = z.output<typeof serverMessageSchema>;
+export type Message = z.output<typeof messageSchema>;
+export type Role = "viewer" | "operator";
+
+/** Items of a snapshot or delta, checked by the channel's own schema. Throws the ZodError of the first wrong one. */
+export function checkItems(message: Extract<ServerMessage, { type: "snapshot" | "delta" }>): void {
+  const table: Record<string, z.ZodType> = message.type === "snapshot" ? SNAPSHOT_ITEM : DELTA_ITEM;
+  const schema = message.channel.startsWith("trace/") ? tracePartSchema : table[message.channel];
+  for (const { data } of message.items) schema?.parse(data);
+}

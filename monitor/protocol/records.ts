@@ -1,0 +1,217 @@
+import { z } from "zod";
+import type { Alert } from "../../src/contracts/alert.js";
+import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { RewardOutcome } from "../../src/contracts/reward.js";
+import type { Json } from "../../src/contracts/task.js";
+import type { Trace } from "../../src/contracts/trace.js";
+
+/**
+ * What the channels carry. Records of src/contracts are checked against their interfaces; the rest is defined here.
+ * Unknown fields are ignored, so that additions do not break a consumer.
+ */
+
+const time = z.number().describe("Wall clock, ms since 1970.");
+const step = z.number().int().nonnegative().describe("RL step; 0 before the first.");
+
+export const jsonSchema: z.ZodType<Json> = z.json() as z.ZodType<Json>;
+
+export const metricRecordSchema: z.ZodType<MetricRecord> = z
+  .object({ step, phase: z.number().int(), time, values: z.record(z.string(), z.number()) })
+  .describe("Scalars of one step, by registered name.");
+
+/** Many metric records by column: how a snapshot carries the history. */
+export const metricBlockSchema = z
+  .object({
+    steps: z.array(z.number()),
+    phases: z.array(z.number()),
+    times: z.array(z.number()),
+    columns: z.record(z.string(), z.array(z.number().nullable())).describe("One value per row; null where absent."),
+  })
+  .describe("Metric records by column.");
+export type MetricBlock = z.output<typeof metricBlockSchema>;
+
+export const alertSchema: z.ZodType<Alert> = z
+  .object({
+    id: z.string(),
+    level: z.enum(["info", "warn", "error"]),
+    rule: z.string(),
+    metric: z.string(),
+    value: z.number(),
+    threshold: z.number(),
+    z: z.number().nullable(),
+    step,
+    phase: z.number().int(),
+    policyVersion: z.number().int(),
+    text: z.string(),
+    culprits: z.array(z.object({ rolloutId: z.string(), contribution: z.number(), tokenIndex: z.number().int() })),
+    time,
+  })
+  .describe("An alarm of a detector, with the rollouts that caused it.");
+
+export const outcomeSchema: z.ZodType<RewardOutcome> = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("scored"),
+    value: z.number(),
+    parts: z.record(z.string(), z.number()),
+    prediction: z.string().nullable(),
+  }),
+  z.object({ kind: z.literal("abstained"), reason: z.string() }),
+  z.object({ kind: z.literal("timedOut"), afterMs: z.number(), reason: z.string() }),
+  z.object({ kind: z.literal("failed"), code: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal("invalid"), reason: z.string() }),
+]);
+
+const finish = z.enum(["stop", "length", "aborted"]);
+
+export const traceSummarySchema = z
+  .object({
+    id: z.string(),
+    groupId: z.string(),
+    taskId: z.string(),
+    source: z.string(),
+    step,
+    phase: z.number().int(),
+    sampleIndex: z.number().int(),
+    carried: z.boolean(),
+    policyVersion: z.number().int(),
+    outcome: z.enum(["scored", "abstained", "timedOut", "failed", "invalid"]),
+    reward: z.number().nullable(),
+    advantage: z.number().nullable(),
+    promptTokens: z.number().int(),
+    completionTokens: z.number().int(),
+    meanLogprob: z.number().nullable().describe("Mean log-prob of the response's tokens, nats."),
+    meanEntropy: z.number().nullable().describe("Mean entropy at the response's tokens, nats."),
+    finish,
+    goldAnswer: z.string(),
+    promptExcerpt: z.string().describe("End of the prompt, where the question stands."),
+    excerpt: z.string().describe("End of the response, where the answer stands."),
+    time,
+  })
+  .describe("A sampled rollout, without its token data.");
+export type TraceSummary = z.output<typeof traceSummarySchema>;
+
+type TraceHead = Omit<Trace, "prompt" | "tokens">;
+const traceHeadSchema: z.ZodType<TraceHead> = z.object({
+  id: z.string(),
+  groupId: z.string(),
+  taskId: z.string(),
+  source: z.string(),
+  step,
+  phase: z.number().int(),
+  sampleIndex: z.number().int(),
+  carried: z.boolean(),
+  policyVersion: z.number().int(),
+  completion: z.string(),
+  goldAnswer: z.string(),
+  outcome: outcomeSchema,
+  reward: z.number().nullable(),
+  advantage: z.number().nullable(),
+  promptTokens: z.number().int(),
+  finish,
+  time,
+});
+
+/** A whole trace comes in pages, each well below the size of a message. */
+export const tracePartSchema = z.discriminatedUnion("part", [
+  z.object({ part: z.literal("head"), trace: traceHeadSchema }),
+  z.object({ part: z.literal("prompt"), offset: z.number().int(), text: z.string() }),
+  z.object({
+    part: z.literal("tokens"),
+    offset: z.number().int(),
+    ids: z.array(z.number().int()),
+    texts: z.array(z.string()),
+    logprobs: z.array(z.number()),
+    entropies: z.array(z.number()),
+  }),
+]);
+export type TracePart = z.output<typeof tracePartSchema>;
+
+/** A state of a statechart, as far as it is drawn: names, nesting and where events lead. */
+export interface StateDefinition {
+  readonly key: string;
+  readonly type: "atomic" | "compound" | "parallel" | "final" | "history";
+  readonly initial: string | null;
+  readonly states: readonly StateDefinition[];
+  /** Event name to the keys of the states it leads to. */
+  readonly on: Readonly<Record<string, readonly string[]>>;
+}
+export const stateDefinitionSchema: z.ZodType<StateDefinition> = z.object({
+  key: z.string(),
+  type: z.enum(["atomic", "compound", "parallel", "final", "history"]),
+  initial: z.string().nullable(),
+  get states() {
+    return z.array(stateDefinitionSchema);
+  },
+  on: z.record(z.string(), z.array(z.string())),
+});
+
+export const machineStateSchema = z
+  .object({
+    machine: z.string(),
+    value: jsonSchema.describe("State value as XState gives it: a name, or an object of names."),
+    since: time.describe("When this value was entered, ms since 1970."),
+    definition: stateDefinitionSchema.nullable(),
+  })
+  .describe("A statechart and the state it is in.");
+export type MachineState = z.output<typeof machineStateSchema>;
+
+export const pipelineGaugeSchema = z
+  .object({
+    name: z.string(),
+    bound: z.number().int(),
+    depth: z.number().int().describe("Items held now; never above the bound."),
+    highWater: z.number().int(),
+    waitingProducers: z.number().int(),
+    waitingConsumers: z.number().int(),
+    passed: z.number().int().describe("Items handed to a consumer so far."),
+    perSecond: z.number().nullable().describe("Items passed per second, over the last seconds."),
+    time,
+  })
+  .describe("A named bounded queue of the pipeline.");
+export type PipelineGauge = z.output<typeof pipelineGaugeSchema>;
+
+export const phaseBandSchema = z.object({
+  k: z.number().int(),
+  minTokens: z.number().int(),
+  maxTokens: z.number().int(),
+  fromStep: z.number().int(),
+  toStep: z.number().int().nullable().describe("Last step of the band; null while it runs."),
+});
+export type PhaseBand = z.output<typeof phaseBandSchema>;
+
+export const evaluationSchema = z.object({
+  stage: z.string(),
+  step,
+  buckets: z.record(z.string(), z.object({ n: z.number().int(), correct: z.number() })),
+});
+export type Evaluation = z.output<typeof evaluationSchema>;
+
+export const runInfoSchema = z
+  .object({
+    id: z.string(),
+    status: z.enum(["starting", "running", "paused", "completed", "stopped", "failed"]),
+    live: z.boolean().describe("False when the run is shown from its folder."),
+    startedAt: time,
+    endedAt: time.nullable(),
+    step,
+    plannedSteps: z.number().int().nullable(),
+    phase: z.number().int().nullable(),
+    seed: z.number().int().nullable(),
+    model: z.string().nullable(),
+    engine: z.string().nullable(),
+    configDigest: z.string().nullable(),
+    phases: z.array(phaseBandSchema),
+    checkpoints: z.array(z.object({ step, path: z.string(), time })),
+    resumes: z.array(z.object({ step, time })),
+    evaluations: z.array(evaluationSchema),
+    note: z.string().nullable().describe("Why the run ended or waits, in one sentence."),
+  })
+  .describe("What is known of the run as a whole.");
+export type RunInfo = z.output<typeof runInfoSchema>;
+
+export const logLineSchema = z.object({
+  level: z.enum(["debug", "info", "warn", "error"]),
+  text: z.string(),
+  time,
+});
+export type LogLine = z.output<typeof logLineSchema>;
