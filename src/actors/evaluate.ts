@@ -35,10 +35,15 @@ export interface BucketResult {
 }
 
 /** The first `tasksPerBucket` tasks of each bucket, in file order. */
-export function chooseTasks(tasks: readonly EvaluationTask[], options: Pick<EvaluationOptions, "buckets" | "tasksPerBucket">): Map<LengthBound, EvaluationTask[]> {
+export function chooseTasks(
+  tasks: readonly EvaluationTask[],
+  options: Pick<EvaluationOptions, "buckets" | "tasksPerBucket">,
+): Map<LengthBound, EvaluationTask[]> {
   return new Map(
     options.buckets.map((bucket) => {
-      const within = tasks.filter(({ task }) => task.promptTokens > bucket.minTokens && task.promptTokens <= bucket.maxTokens);
+      const within = tasks.filter(
+        ({ task }) => task.promptTokens > bucket.minTokens && task.promptTokens <= bucket.maxTokens,
+      );
       return [bucket, within.slice(0, options.tasksPerBucket)];
     }),
   );
@@ -56,9 +61,12 @@ export async function evaluateHeldout(
   for (const [bucket, chosen] of chooseTasks(tasks, options)) {
     if (chosen.length === 0) continue;
     const calls = new BoundedQueue<EvaluationTask[]>("evaluation", Math.ceil(chosen.length / options.promptsPerCall));
-    for (let start = 0; start < chosen.length; start += options.promptsPerCall) await calls.push(chosen.slice(start, start + options.promptsPerCall));
+    for (let start = 0; start < chosen.length; start += options.promptsPerCall)
+      await calls.push(chosen.slice(start, start + options.promptsPerCall));
     calls.close();
-    const scores = await lastValueFrom(pullLanes(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()));
+    const scores = await lastValueFrom(
+      pullLanes(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()),
+    );
     const all = scores.flat();
     results[bucketLabel(bucket)] = {
       n: all.length,
@@ -76,7 +84,10 @@ async function evaluateCall(
   options: EvaluationOptions,
   signal: AbortSignal,
 ): Promise<(number | null)[]> {
-  const prompts = call.map(({ task, promptIds }) => ({ promptIds, seeds: [counterKey(options.seed, "evaluation", task.id)] }));
+  const prompts = call.map(({ task, promptIds }) => ({
+    promptIds,
+    seeds: [counterKey(options.seed, "evaluation", task.id)],
+  }));
   const reply = await sampler.sample({ prompts, params: options.sampling }, { signal });
   const jobs = new BoundedQueue<number>("evaluation rewards", Math.max(1, call.length));
   for (const index of call.keys()) await jobs.push(index);
@@ -100,7 +111,11 @@ async function evaluateCall(
       seed: prompts[index]?.seeds[0] ?? 0,
       text: options.decode(sequence.tokenIds),
     };
-    const outcome = await outcomeWithin((inner) => reward.handle({ task, rollout }, { signal: inner }), options.rewardTimeoutMs, signal);
+    const outcome = await outcomeWithin(
+      (inner) => reward.handle({ task, rollout }, { signal: inner }),
+      options.rewardTimeoutMs,
+      signal,
+    );
     scores[index] = outcome.kind === "scored" ? outcome.value : null;
   };
   await lastValueFrom(pullLanes(jobs, options.rewardConcurrency, score), { defaultValue: undefined });

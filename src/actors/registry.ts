@@ -1,8 +1,8 @@
+import { nearest } from "../config/load.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { Judge } from "../contracts/judge.js";
 import type { RewardActor } from "../contracts/reward.js";
-import { nearest } from "../config/load.js";
 import { WeirError } from "../errors.js";
 
 /**
@@ -39,10 +39,18 @@ export class PartRegistry {
   /** Registers a factory under a name that the configuration can use. */
   register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): this {
     if (this.sealed) {
-      throw new WeirError("WEIR_E_ACTOR_LATE", `the ${kind} part "${name}" was registered after the training system had started; register it before start()`, { kind, name });
+      throw new WeirError(
+        "WEIR_E_ACTOR_LATE",
+        `the ${kind} part "${name}" was registered after the training system had started; register it before start()`,
+        { kind, name },
+      );
     }
     if (this.find(kind, name)) {
-      throw new WeirError("WEIR_E_ACTOR_DUPLICATE", `a ${kind} part "${name}" is registered already; choose another name`, { kind, name });
+      throw new WeirError(
+        "WEIR_E_ACTOR_DUPLICATE",
+        `a ${kind} part "${name}" is registered already; choose another name`,
+        { kind, name },
+      );
     }
     this.entries.push({ kind, name, factory: factory as PartFactory<PartKind> });
     return this;
@@ -50,8 +58,14 @@ export class PartRegistry {
 
   /** Uses `value` for this kind whatever name the configuration gives. */
   use<K extends PartKind>(kind: K, value: Parts[K]): this {
-    if (this.sealed) throw new WeirError("WEIR_E_ACTOR_LATE", `the ${kind} part was given after the training system had started; give it before start()`, { kind });
-    if (this.values.has(kind)) throw new WeirError("WEIR_E_ACTOR_DUPLICATE", `two ${kind} parts were given by value; give one`, { kind });
+    if (this.sealed)
+      throw new WeirError(
+        "WEIR_E_ACTOR_LATE",
+        `the ${kind} part was given after the training system had started; give it before start()`,
+        { kind },
+      );
+    if (this.values.has(kind))
+      throw new WeirError("WEIR_E_ACTOR_DUPLICATE", `two ${kind} parts were given by value; give one`, { kind });
     assertPart(kind, value);
     this.values.set(kind, value);
     return this;
@@ -75,7 +89,11 @@ export class PartRegistry {
     if (given) return given as Parts[K];
     const name = names[kind];
     if (name === undefined) {
-      throw new WeirError("WEIR_E_ACTOR_MISSING", `a ${kind} part is needed and none was given; pass it in actors.${kind} or configure it`, { kind });
+      throw new WeirError(
+        "WEIR_E_ACTOR_MISSING",
+        `a ${kind} part is needed and none was given; pass it in actors.${kind} or configure it`,
+        { kind },
+      );
     }
     const entry = this.find(kind, name);
     if (!entry) {
@@ -110,7 +128,10 @@ function assertPart(kind: PartKind, part: unknown): void {
   const missing = METHODS[kind].filter((method) => typeof record?.[method] !== "function");
   const version = record?.specificationVersion;
   if (missing.length > 0 || version !== 1) {
-    const reason = missing.length > 0 ? `lacks ${missing.map((method) => `${method}()`).join(", ")}` : `has specificationVersion ${String(version)}, 1 is needed`;
+    const reason =
+      missing.length > 0
+        ? `lacks ${missing.map((method) => `${method}()`).join(", ")}`
+        : `has specificationVersion ${String(version)}, 1 is needed`;
     throw new WeirError("WEIR_E_CONFIG", `the ${kind} part given ${reason}`, { kind, missing });
   }
 }

@@ -37,20 +37,31 @@ export interface Contribution {
   readonly tokenIndex: number;
 }
 
-const samplerLogprobs = (groups: readonly SampleGroup[]): PerToken => groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
+const samplerLogprobs = (groups: readonly SampleGroup[]): PerToken =>
+  groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
 
 /**
  * Trains on kept groups and says what happened.
  * Errors: those of the trainer other than WEIR_E_NON_FINITE.
  */
-export async function updatePolicy(trainer: Trainer, groups: readonly SampleGroup[], options: UpdateOptions, signal: AbortSignal): Promise<UpdateResult> {
+export async function updatePolicy(
+  trainer: Trainer,
+  groups: readonly SampleGroup[],
+  options: UpdateOptions,
+  signal: AbortSignal,
+): Promise<UpdateResult> {
   const sampled = samplerLogprobs(groups);
   const sequences = groups.map((group) => ({
     promptIds: group.samples[0]?.rollout.promptIds ?? [],
     completions: group.samples.map((sample) => sample.rollout.tokenIds),
   }));
   const read = async (which: "policy" | "reference") => {
-    const request = { signal, temperature: options.loss.temperature, which, microBatchTokens: options.microBatchTokens };
+    const request = {
+      signal,
+      temperature: options.loss.temperature,
+      which,
+      microBatchTokens: options.microBatchTokens,
+    };
     return (await trainer.logprobs(sequences, request)).logprobs;
   };
   const recomputed = options.oldLogprobs === "recompute" && groups.length > 0 ? await read("policy") : null;
@@ -64,7 +75,14 @@ export async function updatePolicy(trainer: Trainer, groups: readonly SampleGrou
     let start = 0;
     for (const batch of miniBatches(groups, options.miniBatchPrompts)) {
       const here = (values: PerToken) => values.slice(start, start + batch.length);
-      const step = await optimise(trainer, batch, here(old), reference === null ? null : here(reference), options, signal);
+      const step = await optimise(
+        trainer,
+        batch,
+        here(old),
+        reference === null ? null : here(reference),
+        options,
+        signal,
+      );
       if (step === null) refused.push(batch);
       else {
         updates.push(step);
@@ -91,7 +109,12 @@ async function optimise(
   let metrics: PolicyMetrics;
   try {
     metrics = await trainer.forwardBackward(
-      { groups: trainGroups(batch, old, reference), loss: options.loss, denominators: denominatorsOf(batch), microBatchTokens: options.microBatchTokens },
+      {
+        groups: trainGroups(batch, old, reference),
+        loss: options.loss,
+        denominators: denominatorsOf(batch),
+        microBatchTokens: options.microBatchTokens,
+      },
       { signal },
     );
   } catch (error) {

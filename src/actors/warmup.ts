@@ -44,7 +44,10 @@ export async function warmupStep(
   options: Pick<SftBatch, "aggregation" | "microBatchTokens"> & { readonly optimiser: OptimiserConfig },
   signal: AbortSignal,
 ): Promise<SftMetrics & { readonly gradNorm: number; readonly applied: boolean }> {
-  const metrics = await trainer.sftForwardBackward({ rows, aggregation: options.aggregation, microBatchTokens: options.microBatchTokens }, { signal });
+  const metrics = await trainer.sftForwardBackward(
+    { rows, aggregation: options.aggregation, microBatchTokens: options.microBatchTokens },
+    { signal },
+  );
   const reply = await trainer.optimStep(options.optimiser, { signal });
   return { ...metrics, gradNorm: reply.gradNorm, applied: reply.applied };
 }

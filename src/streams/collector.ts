@@ -1,5 +1,5 @@
+import { accumulateRound, emptyAccumulation, exhaustedError, hasVariance } from "../algorithms/dynamic-sampling.js";
 import type { Group } from "../contracts/group.js";
-import { WeirError } from "../errors.js";
 
 /**
  * Dynamic sampling over rounds: keeps groups of non-zero reward variance, asks for as many more as are missing, within
@@ -27,52 +27,57 @@ export interface Collected {
   readonly exhausted: boolean;
 }
 
+/** Stands in for a group's metric where zero-variance groups are kept. */
+const ALWAYS_INFORMATIVE = [0, 1];
+
 /**
- * Why a group does not enter the batch, or null when it does. The variance is that of the *unshaped* reward
- * (release: metric `acc`), so an overlong penalty alone does not make a group worth training on.
+ * The metric of dynamic sampling: unshaped rewards of the scored members (release: metric `acc`), so that an overlong
+ * penalty alone does not make a group worth training on.
  */
-export function dropReason(
-  group: Group,
-  options: Pick<CollectOptions, "dropZeroVariance" | "minScored">,
-): DropReason | null {
-  const rewards = group.members.flatMap((member) => (member.outcome.kind === "scored" ? [member.outcome.value] : []));
-  if (rewards.length < options.minScored) return "group_too_small";
-  const first = rewards[0];
-  return options.dropZeroVariance && rewards.every((reward) => reward === first) ? "zero_variance" : null;
+export function unshapedRewards(group: Group): number[] {
+  return group.members.flatMap((member) => (member.outcome.kind === "scored" ? [member.outcome.value] : []));
 }
 
 /**
  * Runs rounds until `wanted` groups are kept or the bound of rounds is met.
- * `round(n, index)` generates n groups and resolves to them in issue order.
+ * `round(n, index)` generates groups for n missing ones and resolves to them in issue order.
  * Errors: WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED at the bound when `onExhausted` is `fail`.
  */
 export async function collectGroups(
   round: (count: number, index: number) => Promise<readonly Group[]>,
   options: CollectOptions,
 ): Promise<Collected> {
-  const kept: Group[] = [];
+  const bounds = { groupsPerStep: options.wanted, maxRounds: options.maxRounds };
   const dropped: { group: Group; reason: DropReason }[] = [];
-  let rounds = 0;
-  while (kept.length < options.wanted && rounds < options.maxRounds) {
-    const groups = await round(options.wanted - kept.length, rounds);
-    rounds++;
-    for (const group of groups) {
-      const reason = kept.length < options.wanted ? dropReason(group, options) : "surplus";
-      if (reason === null) kept.push(group);
-      else dropped.push({ group, reason });
+  const drop = (groups: readonly Group[], reason: DropReason) => {
+    for (const group of groups) dropped.push({ group, reason });
+  };
+  let state = emptyAccumulation<Group>();
+  let missing = options.wanted;
+  for (;;) {
+    const groups = await round(missing, state.rounds);
+    const viable = groups.filter((group) => unshapedRewards(group).length >= options.minScored);
+    const metricOf = options.dropZeroVariance ? unshapedRewards : () => ALWAYS_INFORMATIVE;
+    const exit = accumulateRound(state, viable, metricOf, bounds);
+    drop(
+      groups.filter((group) => !viable.includes(group)),
+      "group_too_small",
+    );
+    drop(
+      viable.filter((group) => !hasVariance(metricOf(group))),
+      "zero_variance",
+    );
+    state = exit.state;
+    if (exit.kind === "complete") {
+      drop(exit.surplus, "surplus");
+      return { kept: exit.trained, dropped, rounds: state.rounds, exhausted: false };
+    }
+    missing = exit.missing;
+    if (exit.kind === "exhausted") {
+      if (options.onExhausted === "fail") throw exhaustedError(exit, bounds);
+      return { kept: state.kept, dropped, rounds: state.rounds, exhausted: true };
     }
   }
-  const exhausted = kept.length < options.wanted;
-  if (exhausted && options.onExhausted === "fail") {
-    const reasons = countBy(dropped.map((drop) => drop.reason));
-    throw new WeirError(
-      "WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED",
-      `expected ${options.wanted} groups of non-zero variance within ${options.maxRounds} rounds, got ${kept.length} (dropped: ${JSON.stringify(reasons)}); ` +
-        "make the tasks easier or harder, raise dynamicSampling.maxRounds, or set dynamicSampling.onExhausted to proceed",
-      { kept: kept.length, reasons },
-    );
-  }
-  return { kept, dropped, rounds, exhausted };
 }
 
 /** How often each value occurs. */

@@ -7,21 +7,25 @@ import { pullLanes } from "../../src/streams/lanes.js";
 describe("a bounded queue", () => {
   it("I4: never holds more than its bound and hands items over in order, whatever the interleaving", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 5 }), fc.array(fc.boolean(), { maxLength: 60 }), async (bound, operations) => {
-        const queue = new BoundedQueue<number>("q", bound);
-        const pulled: Promise<number | typeof END>[] = [];
-        let pushed = 0;
-        for (const push of operations) {
-          if (push) void queue.push(pushed++).catch(() => undefined);
-          else pulled.push(queue.pull());
-          expect(queue.gauge().depth).toBeLessThanOrEqual(bound);
-        }
-        queue.close();
-        for (let i = pulled.length; i < pushed; i++) pulled.push(queue.pull());
-        const got = (await Promise.all(pulled)).filter((item) => item !== END);
-        expect(got).toEqual(Array.from({ length: pushed }, (_, i) => i));
-        expect(queue.gauge().highWater).toBeLessThanOrEqual(bound);
-      }),
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 5 }),
+        fc.array(fc.boolean(), { maxLength: 60 }),
+        async (bound, operations) => {
+          const queue = new BoundedQueue<number>("q", bound);
+          const pulled: Promise<number | typeof END>[] = [];
+          let pushed = 0;
+          for (const push of operations) {
+            if (push) void queue.push(pushed++).catch(() => undefined);
+            else pulled.push(queue.pull());
+            expect(queue.gauge().depth).toBeLessThanOrEqual(bound);
+          }
+          queue.close();
+          for (let i = pulled.length; i < pushed; i++) pulled.push(queue.pull());
+          const got = (await Promise.all(pulled)).filter((item) => item !== END);
+          expect(got).toEqual(Array.from({ length: pushed }, (_, i) => i));
+          expect(queue.gauge().highWater).toBeLessThanOrEqual(bound);
+        },
+      ),
       { numRuns: 200 },
     );
   });
@@ -93,7 +97,9 @@ describe("pull lanes", () => {
   it("end with the first error of any lane", async () => {
     const queue = new BoundedQueue<number>("q", 3);
     for (const item of [1, 2, 3]) await queue.push(item);
-    const lanes = pullLanes(queue, 2, (item) => (item === 2 ? Promise.reject(new Error("bad reward")) : Promise.resolve(item)));
+    const lanes = pullLanes(queue, 2, (item) =>
+      item === 2 ? Promise.reject(new Error("bad reward")) : Promise.resolve(item),
+    );
     await expect(lastValueFrom(lanes)).rejects.toThrow("bad reward");
   });
 });

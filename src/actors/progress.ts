@@ -1,0 +1,76 @@
+import type { Config } from "../config/schema.js";
+import type { BucketResult } from "./evaluate.js";
+import type { Plan } from "./lifecycle.js";
+
+/** How far a run has come, as plain data that a checkpoint holds, and what follows from it. Pure. */
+
+/** Evaluation stages with fixed names; those during training are called `step-N`. */
+export const STAGES = { before: "before", sft: "sft", rl: "rl" } as const;
+
+export interface Progress {
+  readonly preflightDone: boolean;
+  /** Optimiser steps of the warm-up done so far. */
+  readonly warmupStep: number;
+  /** RL steps committed. */
+  readonly step: number;
+  /** Groups issued. */
+  readonly sequence: number;
+  readonly trainingDone: boolean;
+  readonly finished: boolean;
+  /** An evaluation that is due during training. */
+  readonly dueEvaluation: string | null;
+  /** Held-out results by stage and bucket label. */
+  readonly heldout: Readonly<Record<string, Readonly<Record<string, BucketResult>>>>;
+  /** Wall seconds by activity. */
+  readonly seconds: Readonly<Record<string, number>>;
+  /** A checkpoint is due before anything else. */
+  readonly checkpointDue: boolean;
+}
+
+export const freshProgress: Progress = {
+  preflightDone: false,
+  warmupStep: 0,
+  step: 0,
+  sequence: 0,
+  trainingDone: false,
+  finished: false,
+  dueEvaluation: null,
+  heldout: {},
+  seconds: {},
+  checkpointDue: false,
+};
+
+/** What the plan depends on besides progress. */
+export interface Workload {
+  readonly warmupSteps: number;
+  readonly heldoutTasks: number;
+  readonly evaluation: Pick<Config["evaluation"], "initial">;
+}
+
+/** The evaluation that is due now, if any. */
+export function evaluationDue(progress: Progress, workload: Workload): string | null {
+  if (workload.heldoutTasks === 0) return null;
+  const missing = (stage: string) => progress.heldout[stage] === undefined;
+  const warmupDone = progress.warmupStep >= workload.warmupSteps;
+  if (workload.evaluation.initial && progress.warmupStep === 0 && progress.step === 0 && missing(STAGES.before))
+    return STAGES.before;
+  if (warmupDone && workload.warmupSteps > 0 && progress.step === 0 && missing(STAGES.sft)) return STAGES.sft;
+  if (progress.dueEvaluation !== null) return progress.dueEvaluation;
+  if (progress.trainingDone && missing(STAGES.rl)) return STAGES.rl;
+  return null;
+}
+
+/** What to do next: preflight ▸ evaluate ▸ warm-up ▸ evaluate ▸ steps (with evaluations) ▸ evaluate ▸ finish. */
+export function planOf(progress: Progress, workload: Workload): Plan {
+  const plan = (next: Plan["next"]): Plan => ({ next, checkpoint: progress.checkpointDue });
+  if (!progress.preflightDone) return plan("preflight");
+  if (evaluationDue(progress, workload) !== null) return plan("evaluate");
+  if (progress.warmupStep < workload.warmupSteps) return plan("warmup");
+  if (!progress.trainingDone) return plan("step");
+  return plan(progress.finished ? "complete" : "finish");
+}
+
+/** Adds seconds to an activity. */
+export function addSeconds(progress: Progress, activity: string, seconds: number): Progress {
+  return { ...progress, seconds: { ...progress.seconds, [activity]: (progress.seconds[activity] ?? 0) + seconds } };
+}

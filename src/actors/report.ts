@@ -1,0 +1,32 @@
+import type { Json } from "../contracts/task.js";
+import type { RunContext } from "./run-context.js";
+
+/** `report.json` of a run: held-out counts by stage and length bucket, seconds by activity, engine and seed. */
+export function runReport(context: RunContext): Json {
+  const { config, progress, supervisor } = context;
+  const engine = supervisor.engine();
+  const rounded = Object.fromEntries(
+    Object.entries(progress.seconds).map(([name, seconds]) => [name, Math.round(seconds * 1000) / 1000]),
+  );
+  const total = Object.values(rounded).reduce((sum, seconds) => sum + seconds, 0);
+  return {
+    schema_version: 1,
+    seed: config.run.seed,
+    engine: {
+      backend: engine.info.backend,
+      executor: engine.info.executor,
+      version: engine.info.backendVersion,
+      reason: engine.info.reason,
+    },
+    model: { family: engine.model.family, parameters: engine.model.parameters },
+    policy: { ...engine.version() },
+    steps: { warmup: progress.warmupStep, rl: progress.step },
+    phases: context.curriculumMachine.getSnapshot().context.bands.map((band) => ({ ...band })),
+    heldout: progress.heldout as unknown as Json,
+    seconds: { ...rounded, total: Math.round(total * 1000) / 1000 },
+    ledger: { ...context.store.ledgerCounts() },
+    queues: context.gauges
+      .read()
+      .map((gauge) => ({ name: gauge.name, bound: gauge.bound, highWater: gauge.highWater, passed: gauge.passed })),
+  };
+}

@@ -1,0 +1,72 @@
+import type { Logger } from "pino";
+import type { Actor } from "xstate";
+import type { Config } from "../config/schema.js";
+import type { AdvantageActor } from "../contracts/advantage.js";
+import type { Alert } from "../contracts/alert.js";
+import type { CurriculumActor } from "../contracts/curriculum.js";
+import type { Fact } from "../contracts/fact.js";
+import type { MetricRecord } from "../contracts/metrics.js";
+import type { Phase } from "../contracts/phase.js";
+import type { RewardActor } from "../contracts/reward.js";
+import type { Json, Task } from "../contracts/task.js";
+import type { Trace } from "../contracts/trace.js";
+import type { SftRow } from "../contracts/trainer.js";
+import type { GaugeBoard } from "../streams/gauges.js";
+import type { SpikeDetector } from "../streams/spike-detector.js";
+import type { curriculumMachine } from "./curriculum-machine.js";
+import type { EngineSupervisor } from "./engine-supervisor.js";
+import type { EvaluationTask } from "./evaluate.js";
+import type { Progress, Workload } from "./progress.js";
+import type { RunStore } from "./run-store.js";
+
+/** What a run needs of its tokenizer. */
+export interface RunTokenizer {
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  applyChatTemplate(
+    messages: Task["messages"],
+    options: { readonly addGenerationPrompt: boolean },
+  ): { readonly text: string; readonly ids: number[] };
+  tokenText(id: number): string;
+}
+
+/** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
+export interface RunTaps {
+  fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
+  metrics(record: MetricRecord): void;
+  alert(alert: Alert): void;
+  trace(trace: Trace): void;
+  /** Phases or progress changed. */
+  changed(): void;
+}
+
+/** Everything the pieces of work share. One per run; `progress` is the only field that changes, besides the actors' own state. */
+export interface RunContext {
+  readonly config: Config;
+  readonly phases: readonly Phase[];
+  readonly tasks: ReadonlyMap<string, EvaluationTask>;
+  readonly heldout: readonly EvaluationTask[];
+  readonly sftRows: readonly SftRow[];
+  readonly workload: Workload;
+  readonly tokenizer: RunTokenizer;
+  readonly supervisor: EngineSupervisor;
+  readonly store: RunStore;
+  readonly advantage: AdvantageActor;
+  readonly reward: RewardActor;
+  readonly curriculum: CurriculumActor;
+  /** The phases' statechart; replaced on recovery. */
+  curriculumMachine: Actor<typeof curriculumMachine>;
+  readonly detector: SpikeDetector;
+  readonly gauges: GaugeBoard;
+  readonly taps: RunTaps;
+  readonly log: Logger;
+  /** Resolves when sampling may go on. */
+  readonly admission: () => Promise<void>;
+  readonly clock: () => number;
+  progress: Progress;
+}
+
+/** True when the run keeps a frozen reference policy. */
+export function needsReference(config: Config): boolean {
+  return config.loss.klCoefficient > 0 || config.loss.monitorKl;
+}

@@ -1,0 +1,340 @@
+import { join } from "node:path";
+import { createActor } from "xstate";
+import { learningRateMultiplier } from "../algorithms/schedules.js";
+import type { Json } from "../contracts/task.js";
+import { curriculumMachine } from "./curriculum-machine.js";
+import { evaluateHeldout } from "./evaluate.js";
+import { writeExport } from "./export-model.js";
+import { preflight, preflightFact } from "./preflight.js";
+import { addSeconds, evaluationDue, freshProgress, type Progress, STAGES } from "./progress.js";
+import { runReport } from "./report.js";
+import { rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
+import { needsReference, type RunContext } from "./run-context.js";
+import { tracesOf, tracesToShow } from "./traces.js";
+import { warmupRows, warmupStep, warmupSteps } from "./warmup.js";
+
+/**
+ * The pieces of work that the lifecycle machine invokes. Each advances `context.progress` only after everything it
+ * stands for has been done, so that a checkpoint between two pieces is a consistent whole (I3).
+ */
+
+/** Folder names inside a checkpoint and a run. */
+export const MODEL_FOLDER = "model";
+export const REFERENCE_FOLDER = "reference";
+
+export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
+  const report = await preflight(context, signal);
+  context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
+  for (const warning of report.warnings) context.log.warn({ actor: "preflight" }, warning);
+  context.progress = { ...context.progress, preflightDone: true };
+}
+
+export async function doEvaluate(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { config, progress, supervisor } = context;
+  const stage = evaluationDue(progress, context.workload) ?? STAGES.rl;
+  const started = context.clock();
+  const model = supervisor.engine().model;
+  const buckets = await evaluateHeldout(
+    supervisor.engine(),
+    context.reward,
+    context.heldout,
+    {
+      seed: config.run.seed,
+      buckets: context.phases,
+      tasksPerBucket: config.evaluation.tasksPerBucket,
+      promptsPerCall: config.rollout.promptsPerCall * config.rollout.groupSize,
+      sampling: {
+        ...rolloutSampling(config, model.stopIds),
+        temperature: config.evaluation.temperature,
+        ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
+      },
+      rewardConcurrency: config.reward.concurrency,
+      rewardTimeoutMs: config.reward.timeoutMs,
+      decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
+    },
+    signal,
+  );
+  const values: Record<string, number> = {};
+  for (const [i, result] of Object.values(buckets).entries())
+    values[`heldout/bucket_${i + 1}`] = result.correct / result.n;
+  const next = addSeconds(
+    { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
+    `evaluation/${stage}`,
+    (context.clock() - started) / 1000,
+  );
+  context.taps.metrics({
+    step: progress.step,
+    phase: context.curriculumMachine.getSnapshot().context.phase,
+    time: context.clock(),
+    values,
+  });
+  context.taps.fact("evaluation.finished", progress.step, { stage, buckets: buckets as unknown as Json });
+  context.progress = next;
+}
+
+/** One optimiser step of the warm-up. */
+export async function doWarmup(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { config, progress } = context;
+  const { warmup } = config;
+  const started = context.clock();
+  const plan = {
+    rows: context.sftRows.length,
+    batchRows: warmup.batchRows,
+    epochs: warmup.epochs,
+    seed: config.run.seed,
+  };
+  const total = warmupSteps(plan);
+  const rows = warmupRows(plan, progress.warmupStep).map(
+    (index) => context.sftRows[index] as (typeof context.sftRows)[number],
+  );
+  const rising = Math.floor(warmup.warmupShare * total);
+  const multiplier = learningRateMultiplier(progress.warmupStep + (rising > 0 ? 1 : 0), {
+    kind: warmup.schedule,
+    warmupSteps: rising,
+    totalSteps: total + 1,
+  });
+  const metrics = await warmupStep(
+    context.supervisor.engine(),
+    rows,
+    {
+      aggregation: warmup.aggregation,
+      microBatchTokens: config.update.microBatchTokens,
+      optimiser: {
+        learningRate: warmup.learningRate * multiplier,
+        betas: [config.optimiser.beta1, warmup.beta2],
+        epsilon: config.optimiser.epsilon,
+        weightDecay: warmup.weightDecay,
+        decayScope: config.optimiser.decayScope,
+        maxGradNorm: config.optimiser.maxGradNorm,
+      },
+    },
+    signal,
+  );
+  const done = progress.warmupStep + 1;
+  const last = done >= total;
+  const seconds = (context.clock() - started) / 1000;
+  context.taps.metrics({
+    step: done,
+    phase: 0,
+    time: context.clock(),
+    values: {
+      "loss/sft": metrics.loss,
+      ...(Number.isFinite(metrics.gradNorm) ? { "gradient/norm": metrics.gradNorm } : {}),
+      "gradient/applied": metrics.applied ? 1 : 0,
+      "time/step_seconds": seconds,
+    },
+  });
+  context.log.info({ actor: "warmup", step: done, of: total, loss: metrics.loss }, "warm-up step");
+  if (last) context.taps.fact("warmup.finished", progress.step, { steps: total, loss: metrics.loss });
+  context.progress = addSeconds({ ...progress, warmupStep: done, checkpointDue: last }, "warmup", seconds);
+  // RL starts with fresh moments: the warm-up's belong to another loss.
+  if (last) await context.supervisor.engine().resetOptimiser({ signal });
+}
+
+/** One RL step with all that follows from it. */
+export async function doStep(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { config, curriculumMachine: machine } = context;
+  if (context.progress.step === 0) await beginTraining(context, signal);
+  const before = machine.getSnapshot().context.phase;
+  const result = await runRlStep(context, signal);
+  await reportStep(context, result);
+  const decision = context.curriculum.decide({
+    step: result.step,
+    phase: result.phase,
+    meanReward: result.values["accuracy/mean"] ?? 0,
+    kl: result.values["kl/old_k3"] ?? 0,
+    entropy: result.values["entropy/mean"] ?? 0,
+  });
+  machine.send({ type: "DECIDED", step: result.step, decision });
+  const snapshot = machine.getSnapshot();
+  const finished = snapshot.status === "done";
+  const moved = !finished && snapshot.context.phase !== before;
+  if (moved || finished) {
+    context.taps.fact("phase.decided", result.step, { ...decision, evidence: { ...decision.evidence } });
+    if (moved) enterPhase(context, snapshot.context.phase, result.step + 1);
+    if (moved && config.optimiser.resetAtPhase) await context.supervisor.engine().resetOptimiser({ signal });
+  }
+  const every = config.evaluation.everySteps;
+  const evaluationDueNow = (every > 0 && result.step % every === 0) || (moved && config.evaluation.atPhaseEnd);
+  const checkpointDue =
+    moved || finished || (config.checkpoint.everySteps > 0 && result.step % config.checkpoint.everySteps === 0);
+  context.progress = addSeconds(
+    {
+      ...context.progress,
+      step: result.step,
+      sequence: result.sequence,
+      trainingDone: finished,
+      dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
+      checkpointDue,
+    },
+    "training",
+    result.seconds,
+  );
+  context.taps.changed();
+}
+
+async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
+  if (needsReference(context.config)) {
+    await context.supervisor
+      .engine()
+      .save(join(context.store.directory, REFERENCE_FOLDER), { signal, optimiser: false });
+    await context.supervisor.engine().freezeReference({ signal });
+  }
+  context.curriculumMachine.send({ type: "BEGIN", step: 1 });
+  enterPhase(context, context.curriculumMachine.getSnapshot().context.phase, 1);
+}
+
+function enterPhase(context: RunContext, k: number, fromStep: number): void {
+  const phase = context.phases[k - 1];
+  context.taps.fact("phase.entered", fromStep, {
+    k,
+    minTokens: phase?.minTokens ?? 0,
+    maxTokens: phase?.maxTokens ?? 0,
+    fromStep,
+  });
+  context.taps.changed();
+}
+
+/** Metrics, alerts, traces and files of a step. */
+async function reportStep(context: RunContext, result: StepResult): Promise<void> {
+  const { config, store, taps } = context;
+  const time = context.clock();
+  taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
+  store.scalars(result.step, result.values);
+  const version = context.supervisor.engine().version();
+  const alerts = context.detector.observe({
+    step: result.step,
+    phase: result.phase,
+    policyVersion: version.n,
+    time,
+    values: result.values,
+    contributions: result.update.contributions,
+  });
+  for (const alert of alerts) taps.alert(alert);
+  for (const batch of result.update.refused) {
+    const path = await store.saveBatch(result.step, batch as unknown as Json);
+    context.log.error(
+      { actor: "update", step: result.step, path },
+      "a loss or gradient was not finite: the mini-batch changed nothing and was saved",
+    );
+  }
+  const traces = tracesOf(context, result);
+  await store.rollouts(result.step, traces);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  taps.fact("step.committed", result.step, {
+    phase: result.phase,
+    policyVersion: version.n,
+    sha256: version.sha256,
+    groups: result.groups.length,
+    kept: result.kept.length,
+    exhausted: result.exhausted,
+  });
+  const { log } = context;
+  log.info(
+    {
+      actor: "update",
+      step: result.step,
+      policyVersion: version.n,
+      phase: result.phase,
+      reward: result.values["reward/mean"],
+      accuracy: result.values["accuracy/mean"],
+      kl: result.values["kl/old_k3"],
+      seconds: result.seconds,
+    },
+    "step committed",
+  );
+  if (result.exhausted)
+    log.warn(
+      { actor: "rollout", step: result.step, kept: result.kept.length },
+      "dynamic sampling met its bound of rounds",
+    );
+}
+
+/** The JSON state of a checkpoint. */
+export function runState(context: RunContext): Json {
+  return {
+    schema_version: 1,
+    progress: { ...context.progress, checkpointDue: false } as unknown as Json,
+    curriculum: context.curriculum.snapshot(),
+    curriculumMachine: context.curriculumMachine.getPersistedSnapshot() as unknown as Json,
+    detector: context.detector.snapshot(),
+    policy: { ...context.supervisor.engine().version() },
+  };
+}
+
+export async function doCheckpoint(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { progress, store, supervisor, taps } = context;
+  const started = context.clock();
+  context.progress = { ...progress, checkpointDue: false };
+  const directory = await store.checkpoint(
+    progress.step,
+    async (folder) => {
+      await supervisor.engine().save(join(folder, MODEL_FOLDER), { signal, optimiser: true });
+    },
+    runState(context),
+  );
+  context.progress = addSeconds(context.progress, "checkpoint", (context.clock() - started) / 1000);
+  taps.fact("checkpoint.written", progress.step, { step: progress.step, path: directory });
+  context.log.info({ actor: "checkpoint", step: progress.step, directory }, "checkpoint written");
+}
+
+/** Exports the final policy and writes the report. */
+export async function doFinish(context: RunContext, signal: AbortSignal): Promise<void> {
+  const model = join(context.store.directory, MODEL_FOLDER);
+  await writeExport(context, model, signal);
+  context.progress = { ...context.progress, finished: true };
+  await finishReport(context);
+}
+
+/** `report.json`: what was reached, in which time, on what. */
+export async function finishReport(context: RunContext): Promise<void> {
+  await context.store.writeReport(runReport(context));
+}
+
+/**
+ * Brings a context back to its latest whole checkpoint, or to the beginning: journal, ledger, weights, optimiser,
+ * curriculum, detector, progress. The engine must have just been started from the configured model.
+ */
+export async function restoreRun(context: RunContext, reason: string, signal: AbortSignal): Promise<void> {
+  const latest = await context.store.latest();
+  const state = latest?.state as
+    | { progress: Progress; curriculum: Json; curriculumMachine: unknown; detector: Json }
+    | undefined;
+  await context.store.rollBack(latest?.state ?? null);
+  const engine = context.supervisor.engine();
+  context.curriculumMachine.stop();
+  setUpCurriculum(context);
+  if (latest && state) {
+    if (needsReference(context.config) && state.progress.step > 0) {
+      await engine.restore(join(context.store.directory, REFERENCE_FOLDER), { signal });
+      await engine.freezeReference({ signal });
+    }
+    await engine.restore(join(latest.directory, MODEL_FOLDER), { signal });
+    context.curriculum.restore(state.curriculum);
+    context.detector.restore(state.detector);
+    context.curriculumMachine = createActor(curriculumMachine, {
+      input: { phases: context.phases.length },
+      snapshot: state.curriculumMachine as never,
+    });
+    context.progress = state.progress;
+  } else {
+    context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
+    context.progress = freshProgress;
+  }
+  context.curriculumMachine.start();
+  context.taps.fact("run.resumed", context.progress.step, {
+    reason,
+    checkpoint: latest?.directory ?? null,
+    step: context.progress.step,
+  });
+  context.taps.changed();
+}
+
+/** Tells the curriculum its tasks; it forgets whatever it knew. */
+export function setUpCurriculum(context: RunContext): void {
+  context.curriculum.setup({
+    tasks: [...context.tasks.values()].map(({ task }) => ({ id: task.id, promptTokens: task.promptTokens })),
+    phases: context.phases,
+    seed: context.config.run.seed,
+  });
+}

@@ -1,0 +1,130 @@
+import { describe, expect, it } from "vitest";
+import { createActor, fromPromise, waitFor } from "xstate";
+import { lifecycleMachine, type Plan } from "../../src/actors/lifecycle.js";
+import { WeirError } from "../../src/errors.js";
+
+/** Drives the machine by hand: every piece of work waits in `pending` until the test settles it. */
+function drive(maxRecoveries = 2) {
+  const pending: { name: string; resolve(plan: Plan): void; reject(error: unknown): void; signal: AbortSignal }[] = [];
+  const piece = (name: string) =>
+    fromPromise<Plan>(
+      ({ signal }) => new Promise((resolve, reject) => pending.push({ name, resolve, reject, signal })),
+    );
+  const names = ["preflight", "evaluate", "warmup", "step", "checkpoint", "finish", "recover", "drain"] as const;
+  const actors = Object.fromEntries(names.map((name) => [name, piece(name)])) as Record<
+    (typeof names)[number],
+    ReturnType<typeof piece>
+  >;
+  const actor = createActor(lifecycleMachine.provide({ actors }), {
+    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries },
+  });
+  actor.start();
+  const next = async (name: string) => {
+    const piece = pending.shift();
+    expect(piece?.name).toBe(name);
+    return piece as (typeof pending)[number];
+  };
+  const settle = async (name: string, plan: Plan) => {
+    (await next(name)).resolve(plan);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  const fail = async (name: string, error: unknown) => {
+    (await next(name)).reject(error);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { actor, pending, settle, fail, value: () => actor.getSnapshot().value };
+}
+
+const go = (next: Plan["next"], checkpoint = false): Plan => ({ next, checkpoint });
+const crashed = new WeirError("WEIR_E_ENGINE_CRASHED", "killed by SIGKILL");
+
+describe("the lifecycle", () => {
+  it("goes from preflight through evaluation, warm-up, training and finishing to completed", async () => {
+    const run = drive();
+    expect(run.value()).toEqual({ operating: "preflight" });
+    await run.settle("preflight", go("evaluate"));
+    expect(run.value()).toEqual({ operating: "evaluating" });
+    await run.settle("evaluate", go("warmup"));
+    await run.settle("warmup", go("step", true));
+    expect(run.value()).toEqual({ operating: "checkpointing" });
+    await run.settle("checkpoint", go("step"));
+    expect(run.value()).toEqual({ operating: "training" });
+    await run.settle("step", go("finish"));
+    await run.settle("finish", go("complete"));
+    await waitFor(run.actor, (snapshot) => snapshot.status === "done");
+    expect(run.value()).toBe("completed");
+  });
+
+  it("pauses at the next safe point, not in the middle of a step, and comes back where it was", async () => {
+    const run = drive();
+    await run.settle("preflight", go("step"));
+    run.actor.send({ type: "PAUSE" });
+    expect(run.value()).toEqual({ operating: "training" });
+    await run.settle("step", go("step"));
+    expect(run.value()).toBe("paused");
+    expect(run.pending).toHaveLength(0);
+    run.actor.send({ type: "RESUME" });
+    expect(run.value()).toEqual({ operating: "training" });
+    expect(run.pending.map((piece) => piece.name)).toEqual(["step"]);
+  });
+
+  it("writes a checkpoint on request while paused and stays paused", async () => {
+    const run = drive();
+    run.actor.send({ type: "PAUSE" });
+    await run.settle("preflight", go("step"));
+    run.actor.send({ type: "CHECKPOINT" });
+    expect(run.value()).toEqual({ operating: "checkpointing" });
+    await run.settle("checkpoint", go("step"));
+    expect(run.value()).toBe("paused");
+  });
+
+  it("drains on stop: the step ends, a last checkpoint is written, then stopped", async () => {
+    const run = drive();
+    await run.settle("preflight", go("step"));
+    run.actor.send({ type: "STOP" });
+    expect(run.value()).toEqual({ operating: "training" });
+    await run.settle("step", go("step"));
+    expect(run.value()).toBe("draining");
+    await run.settle("drain", go("complete"));
+    expect(run.value()).toBe("stopped");
+  });
+
+  it("aborts at once and cancels the work at hand", async () => {
+    const run = drive();
+    await run.settle("preflight", go("step"));
+    const [step] = run.pending;
+    run.actor.send({ type: "ABORT" });
+    expect(run.value()).toBe("stopped");
+    expect(step?.signal.aborted).toBe(true);
+  });
+
+  it("recovers from a lost engine a bounded number of times, then fails with the cause", async () => {
+    const run = drive(2);
+    await run.settle("preflight", go("step"));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      await run.fail("step", crashed);
+      expect(run.value()).toBe("recovering");
+      await run.settle("recover", go("step"));
+      expect(run.value()).toEqual({ operating: "training" });
+    }
+    await run.fail("step", crashed);
+    expect(run.value()).toBe("failed");
+    expect(run.actor.getSnapshot().context.error).toBe(crashed);
+  });
+
+  it("forgets earlier losses once a step has been completed", async () => {
+    const run = drive(1);
+    await run.settle("preflight", go("step"));
+    await run.fail("step", crashed);
+    await run.settle("recover", go("step"));
+    await run.settle("step", go("step"));
+    await run.fail("step", crashed);
+    expect(run.value()).toBe("recovering");
+  });
+
+  it("fails on an error that no restart can mend", async () => {
+    const run = drive();
+    await run.fail("preflight", new WeirError("WEIR_E_JUDGE", "not one response could be scored"));
+    expect(run.value()).toBe("failed");
+  });
+});
