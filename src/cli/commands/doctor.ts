@@ -1,0 +1,63 @@
+/** `weir doctor`: what this machine offers, what weir uses, and why. */
+import type { Command } from "commander";
+import { type DoctorReport, runDoctor } from "../doctor.js";
+import { type ExitCode, note, print, printJson, table } from "../output.js";
+
+/** 0 healthy, 1 usable with something to look at, 4 no backend computes or the native engine that is set up fails. */
+export function doctorExitCode(report: DoctorReport): ExitCode {
+  if (report.backend === null) return 4;
+  if (report.tensorflow.path !== null && report.backend !== "tensorflow") return 4;
+  return report.problems.length > 0 ? 1 : 0;
+}
+
+/** Rows of the report for a person. */
+export function doctorRows(report: DoctorReport): (readonly [string, string])[] {
+  const ability = (probe: { readonly ok: boolean; readonly reason?: string }) =>
+    probe.ok ? "yes" : `no: ${probe.reason ?? "unknown"}`;
+  const { gemm } = report;
+  const speed = (value: number | null | undefined) => (typeof value === "number" ? `${value} GFLOP/s` : "not measured");
+  return [
+    ["weir", report.weir],
+    ["Node", `${report.node.version} (${report.node.required} expected)`],
+    ["machine", `${report.machine.platform}, ${report.machine.cores} cores, ${gib(report.machine.memoryBytes)} GiB`],
+    ["CPU", report.machine.cpu],
+    ["backend", report.backend ?? "none"],
+    ["libtensorflow", report.tensorflow.version ?? "none"],
+    ["bf16", ability(report.bf16)],
+    ["XLA", ability(report.xla)],
+    ["GPU", report.gpu.ok ? (report.gpu.device ?? "yes") : ability(report.gpu)],
+    ["threads", `${report.threads.count} (${report.threads.source})`],
+    [`GEMM f32${gemm ? ` ${gemm.edge}³` : ""}`, speed(gemm?.f32)],
+    [`GEMM bf16${gemm ? ` ${gemm.edge}³` : ""}`, speed(gemm?.bf16)],
+  ];
+}
+
+const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
+
+/** Runs the doctor and prints its report; resolves to the exit code. */
+export async function doctorCommand(options: { readonly json?: boolean }): Promise<ExitCode> {
+  const report = await runDoctor();
+  if (options.json) {
+    printJson(report);
+  } else {
+    table(["what", "found"], doctorRows(report));
+    print();
+    for (const choice of report.choices) print(`${choice.what}: ${choice.chosen} — ${choice.why}`);
+    for (const problem of report.problems) note(`look at: ${problem}`);
+  }
+  return doctorExitCode(report);
+}
+
+export function register(program: Command): void {
+  program
+    .command("doctor")
+    .description("report Node, backend, libtensorflow, bf16/XLA/GPU probes, threads and measured speed, with reasons")
+    .option("--json", "print the report as JSON")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 healthy, 1 usable with something to look at, 4 no backend computes or the native engine fails.",
+    )
+    .action(async (options: { json?: boolean }) => {
+      process.exitCode = await doctorCommand(options);
+    });
+}
