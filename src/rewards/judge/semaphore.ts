@@ -1,0 +1,52 @@
+/** Owns a bound on how many things run side by side; waiters are served in order of arrival, cancelled ones leave. */
+import { WeirError } from "../../errors.js";
+
+export class Semaphore {
+  private free: number;
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(readonly limit: number) {
+    if (!Number.isInteger(limit) || limit < 1) {
+      throw new WeirError("WEIR_E_CONFIG", `a concurrency limit must be an integer of at least 1, got ${limit}`);
+    }
+    this.free = limit;
+  }
+
+  /** Holders at this moment. */
+  get held(): number {
+    return this.limit - this.free;
+  }
+
+  /** Resolves to a release function (idempotent), or to null when the signal aborts first. */
+  acquire(signal: AbortSignal): Promise<(() => void) | null> {
+    if (signal.aborted) return Promise.resolve(null);
+    if (this.free > 0) {
+      this.free--;
+      return Promise.resolve(this.releaser());
+    }
+    return new Promise((resolve) => {
+      const leave = () => {
+        this.waiting.splice(this.waiting.indexOf(enter), 1);
+        resolve(null);
+      };
+      const enter = () => {
+        signal.removeEventListener("abort", leave);
+        resolve(this.releaser());
+      };
+      signal.addEventListener("abort", leave, { once: true });
+      this.waiting.push(enter);
+    });
+  }
+
+  /** The slot goes straight to the next waiter, so that a newcomer cannot overtake. */
+  private releaser(): () => void {
+    let done = false;
+    return () => {
+      if (done) return;
+      done = true;
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.free++;
+    };
+  }
+}
