@@ -1,0 +1,49 @@
+/** Reads JSON and JSON-lines input files of commands, with errors that name file, line and shape. */
+import { readFile } from "node:fs/promises";
+import type { z } from "zod";
+import { WeirError } from "../errors.js";
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_FILE_MISSING",
+      `expected a file at "${file}", got ${(cause as NodeJS.ErrnoException).code ?? "an error"}; check the path`,
+      { file },
+      { cause },
+    );
+  }
+}
+
+function parse<T>(text: string, where: string, schema: z.ZodType<T>): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new WeirError("WEIR_E_DATA", `expected JSON in ${where}, got ${(cause as Error).message}`, {}, { cause });
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const complaints = result.error.issues.map((issue) => `${issue.path.join(".") || "the value"}: ${issue.message}`);
+  throw new WeirError("WEIR_E_DATA", `${where} has another shape than expected: ${complaints.join("; ")}`, {
+    complaints,
+  });
+}
+
+/**
+ * Reads one JSON document and checks it against a schema.
+ * Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA when it is no JSON or of another shape.
+ */
+export async function loadJson<T>(file: string, schema: z.ZodType<T>): Promise<T> {
+  return parse(await readText(file), `"${file}"`, schema);
+}
+
+/** Reads a JSON-lines file; empty lines are skipped. Errors as `loadJson`, naming the line (from 1). */
+export async function loadJsonLines<T>(file: string, schema: z.ZodType<T>): Promise<T[]> {
+  return (await readText(file))
+    .split(/\r?\n/)
+    .map((line, i) => ({ line, number: i + 1 }))
+    .filter(({ line }) => line.trim() !== "")
+    .map(({ line, number }) => parse(line, `"${file}" line ${number}`, schema));
+}
