@@ -3,7 +3,8 @@ import { readFile } from "node:fs/promises";
 import type { z } from "zod";
 import { WeirError } from "../errors.js";
 
-async function readText(file: string): Promise<string> {
+/** Reads a text file. Errors: WEIR_E_FILE_MISSING. */
+export async function readText(file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch (cause) {
@@ -39,11 +40,22 @@ export async function loadJson<T>(file: string, schema: z.ZodType<T>): Promise<T
   return parse(await readText(file), `"${file}"`, schema);
 }
 
-/** Reads a JSON-lines file; empty lines are skipped. Errors as `loadJson`, naming the line (from 1). */
-export async function loadJsonLines<T>(file: string, schema: z.ZodType<T>): Promise<T[]> {
-  return (await readText(file))
+/** A line of a JSON-lines text and its number, from 1. */
+export interface NumberedLine<T> {
+  readonly value: T;
+  readonly number: number;
+}
+
+/** Parses JSON lines; empty lines are skipped. `where` names the text. Errors: WEIR_E_DATA, naming the line. */
+export function parseJsonLines<T>(text: string, where: string, schema: z.ZodType<T>): NumberedLine<T>[] {
+  return text
     .split(/\r?\n/)
     .map((line, i) => ({ line, number: i + 1 }))
     .filter(({ line }) => line.trim() !== "")
-    .map(({ line, number }) => parse(line, `"${file}" line ${number}`, schema));
+    .map(({ line, number }) => ({ value: parse(line, `${where} line ${number}`, schema), number }));
+}
+
+/** Reads a JSON-lines file; empty lines are skipped. Errors as `loadJson`, naming the line (from 1). */
+export async function loadJsonLines<T>(file: string, schema: z.ZodType<T>): Promise<T[]> {
+  return parseJsonLines(await readText(file), `"${file}"`, schema).map(({ value }) => value);
 }
