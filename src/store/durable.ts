@@ -1,0 +1,75 @@
+/**
+ * Durable file operations: what is written here is either there whole, or not there at all, also after a kill or a
+ * power cut. Owns no state.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { open, readdir, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+/** Forces a file or folder to the disk. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes a file beside its final name, forces it to the disk, and publishes it under its name in one step. */
+export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = join(dirname(path), `.${process.pid}.${temporaryCounter++}.tmp`);
+  const handle = await open(temporary, "wx");
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+  await syncPath(dirname(path));
+}
+
+let temporaryCounter = 0;
+
+/** Hex SHA-256 of a file, read as a stream. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest("hex");
+}
+
+export interface FolderContent {
+  /** Paths relative to the folder with "/" between parts, sorted. */
+  readonly files: readonly string[];
+  /** The same for sub-folders. */
+  readonly folders: readonly string[];
+}
+
+/** Everything below a folder. */
+export async function listFolder(folder: string): Promise<FolderContent> {
+  const files: string[] = [];
+  const folders: string[] = [];
+  const walk = async (prefix: string): Promise<void> => {
+    for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
+      const path = prefix === "" ? entry.name : `${prefix}/${entry.name}`;
+      if (entry.isDirectory()) {
+        folders.push(path);
+        await walk(path);
+      } else {
+        files.push(path);
+      }
+    }
+  };
+  await walk("");
+  return { files: files.sort(), folders: folders.sort() };
+}
+
+/** The name with the lowest number N ≥ 1 in `make(N)` that a folder does not hold yet. */
+export async function freeName(folder: string, make: (n: number) => string): Promise<string> {
+  const taken = new Set(await readdir(folder));
+  for (let n = 1; ; n++) {
+    if (!taken.has(make(n))) return make(n);
+  }
+}

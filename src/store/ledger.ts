@@ -1,0 +1,147 @@
+/**
+ * The ledger file: one line for each state that a rollout takes. The index in memory (LedgerBook) is always what
+ * reading the file gives. Lines of one turn of the event loop are written together; marks flush.
+ */
+import { z } from "zod";
+import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
+import { WeirError } from "../errors.js";
+import { LEDGER_STATES, LedgerBook } from "./ledger-book.js";
+import { LineFile, readLines } from "./line-file.js";
+
+export const LEDGER_NAME = "ledger.ndjson";
+
+const entrySchema = z.object({
+  schema_version: z.literal(1),
+  rolloutId: z.string().min(1),
+  groupId: z.string(),
+  taskId: z.string(),
+  phase: z.number().int(),
+  state: z.enum(LEDGER_STATES as [LedgerState, ...LedgerState[]]),
+  reason: z.string().optional(),
+  step: z.number().int(),
+  policyVersion: z.number().int(),
+});
+
+/** A line as a ledger entry, null where it is none. */
+export function parseLedgerEntry(text: string): LedgerEntry | null {
+  try {
+    const result = entrySchema.safeParse(JSON.parse(text));
+    return result.success ? (result.data as LedgerEntry) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A place in the ledger: its first `entries` lines, which are `bytes` long. */
+export interface LedgerMark {
+  readonly bytes: number;
+  readonly entries: number;
+}
+
+export class Ledger {
+  private constructor(
+    private readonly file: LineFile,
+    private book: LedgerBook,
+    private entries: number,
+  ) {}
+
+  /** Opens or makes a ledger. Errors: WEIR_E_RUN_FOLDER where a line before the last is damaged or breaks I2. */
+  static async open(path: string, options: { readonly say: (notice: string) => void }): Promise<Ledger> {
+    const book = new LedgerBook();
+    let entries = 0;
+    const file = await LineFile.open(
+      path,
+      ({ text }, index) => {
+        const entry = parseLedgerEntry(text);
+        if (entry === null) return false;
+        applyStored(book, entry, path, index);
+        entries++;
+        return true;
+      },
+      { buffered: true, say: options.say },
+    );
+    return new Ledger(file, book, entries);
+  }
+
+  /** Errors: WEIR_E_LEDGER for a state that does not follow from the rollout's present one; nothing is written then. */
+  append(entry: Omit<LedgerEntry, "schema_version">): void {
+    this.book.apply(entry);
+    this.file.append(JSON.stringify({ schema_version: 1, ...entry } satisfies LedgerEntry));
+    this.entries++;
+  }
+
+  stateOf(rolloutId: string): LedgerState | null {
+    return this.book.stateOf(rolloutId);
+  }
+
+  counts(): Record<LedgerState, number> {
+    return this.book.counts();
+  }
+
+  reasons(): Record<string, number> {
+    return this.book.reasons();
+  }
+
+  /** Rollouts without an end state. */
+  open(): string[] {
+    return this.book.open();
+  }
+
+  *read(): Generator<LedgerEntry> {
+    this.file.flush();
+    yield* readLedger(this.file.path);
+  }
+
+  /** Forces the ledger to the disk and returns where it stands. */
+  mark(): LedgerMark {
+    this.file.sync();
+    return { bytes: this.file.size, entries: this.entries };
+  }
+
+  /** Moves the entries behind a mark to `ledger.rolledback-N.ndjson` and forgets them; resolves to its path, null when there were none. */
+  async rollBack(mark: LedgerMark): Promise<string | null> {
+    if (mark.entries > this.entries || !this.file.isBoundary(mark.bytes)) {
+      throw new WeirError(
+        "WEIR_E_RUN_FOLDER",
+        `${this.file.path}: the checkpoint knows ${mark.entries} entries in ${mark.bytes} bytes, the ledger has ${this.entries} in ${this.file.size}; it was changed from outside`,
+        { mark, entries: this.entries, bytes: this.file.size },
+      );
+    }
+    if (mark.bytes === this.file.size) return null;
+    const aside = await this.file.cut(mark.bytes, "rolledback");
+    this.book = new LedgerBook();
+    this.entries = 0;
+    for (const { text } of readLines(this.file.path)) {
+      const entry = parseLedgerEntry(text);
+      if (entry !== null) applyStored(this.book, entry, this.file.path, this.entries);
+      this.entries++;
+    }
+    return aside;
+  }
+
+  close(): void {
+    this.file.close();
+  }
+}
+
+function applyStored(book: LedgerBook, entry: LedgerEntry, path: string, index: number): void {
+  try {
+    book.apply(entry);
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_RUN_FOLDER",
+      `${path}: line ${index + 1} does not follow from the lines before it; ${(cause as Error).message}`,
+      { path, line: index + 1 },
+      { cause },
+    );
+  }
+}
+
+/** Entries of a ledger file; stops at a torn end. Needs no lock. */
+export function* readLedger(path: string): Generator<LedgerEntry> {
+  for (const { text } of readLines(path)) {
+    const entry = parseLedgerEntry(text);
+    if (entry === null) return;
+    yield entry;
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * One writer per run folder: a lock file that names its holder. A lock whose holder is dead is taken over and said
+ * aloud. The file appears with its whole content at once (hard link), so a kill leaves no half-written lock.
+ */
+import { randomUUID } from "node:crypto";
+import { linkSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { WeirError } from "../errors.js";
+
+const LOCK_NAME = "lock";
+/** Field 22 of /proc/PID/stat, counted from behind the command name, which may hold blanks. */
+const START_TIME_FIELD = 19;
+
+export interface LockHolder {
+  readonly pid: number;
+  readonly host: string;
+  /** When the process started, in the operating system's own count; tells a reused process id apart. Null where unknown. */
+  readonly startTime: string | null;
+  readonly token: string;
+}
+
+/** The start time of a process, null where the operating system does not tell. */
+export function processStartTime(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[START_TIME_FIELD] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the holder's process still runs on this machine. */
+export function isAlive(holder: LockHolder): boolean {
+  try {
+    process.kill(holder.pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+  }
+  const started = processStartTime(holder.pid);
+  return started === null || holder.startTime === null || started === holder.startTime;
+}
+
+function read(path: string): { readonly text: string; readonly holder: LockHolder | null } | null {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+  try {
+    const holder = JSON.parse(text) as LockHolder;
+    return { text, holder: typeof holder.pid === "number" ? holder : null };
+  } catch {
+    return { text, holder: null };
+  }
+}
+
+/** Who holds the lock of a run folder; null when nobody alive does. */
+export function lockHolder(folder: string): LockHolder | null {
+  const holder = read(join(folder, LOCK_NAME))?.holder ?? null;
+  return holder !== null && (holder.host !== hostname() || isAlive(holder)) ? holder : null;
+}
+
+export class RunLock {
+  private constructor(
+    private readonly path: string,
+    private readonly text: string,
+  ) {}
+
+  /** Takes the lock of a folder. Errors: WEIR_E_RUN_LOCKED naming the holder. */
+  static acquire(folder: string, say: (notice: string) => void): RunLock {
+    const path = join(folder, LOCK_NAME);
+    const token = randomUUID();
+    const mine: LockHolder = {
+      pid: process.pid,
+      host: hostname(),
+      startTime: processStartTime(process.pid),
+      token,
+    };
+    const text = JSON.stringify(mine);
+    const draft = join(folder, `.lock.${token}`);
+    writeFileSync(draft, text);
+    try {
+      // Each round either takes the lock, removes a dead one, or throws; a rival may win in between.
+      for (;;) {
+        try {
+          linkSync(draft, path);
+          return new RunLock(path, text);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+        }
+        RunLock.removeDead(path, token, say);
+      }
+    } finally {
+      unlinkSync(draft);
+    }
+  }
+
+  private static removeDead(path: string, token: string, say: (notice: string) => void): void {
+    const found = read(path);
+    if (found === null) return;
+    const { holder } = found;
+    if (holder !== null && holder.host !== hostname()) {
+      throw new WeirError(
+        "WEIR_E_RUN_LOCKED",
+        `process ${holder.pid} on host "${holder.host}" holds ${path}, and from here nobody can tell whether it lives; stop it there, or remove the file`,
+        { path, holder },
+      );
+    }
+    if (holder !== null && isAlive(holder)) {
+      throw new WeirError(
+        "WEIR_E_RUN_LOCKED",
+        `process ${holder.pid} writes to this run folder (${path}); stop it first, or give this run another id`,
+        { path, holder },
+      );
+    }
+    const dead = `${path}.${token}.dead`;
+    try {
+      renameSync(path, dead);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw error;
+    }
+    if (readFileSync(dead, "utf8") !== found.text) {
+      // A rival took the dead lock over in between: give its lock back.
+      linkSync(dead, path);
+      unlinkSync(dead);
+      return;
+    }
+    unlinkSync(dead);
+    say(`took over the run folder's lock from process ${holder?.pid ?? "unknown"}, which is no longer alive`);
+  }
+
+  /** Gives the lock back; a lock that is no longer ours is left alone. */
+  release(): void {
+    if (read(this.path)?.text === this.text) unlinkSync(this.path);
+  }
+}
