@@ -24,7 +24,7 @@ export const RULES = {
   model: [...SHARED, "algorithms"],
   streams: [...SHARED, "algorithms"],
   remote: [...SHARED, "algorithms"],
-  actors: [...SHARED, "algorithms", ...MIDDLE, "remote"],
+  actors: [...SHARED, "algorithms", ...MIDDLE, "remote", "monitor/protocol", "monitor/server"],
   index: [...TOP, ...MONITOR, "testing"],
   testing: [...TOP, ...MONITOR],
   cli: [...TOP, ...MONITOR, "index", "testing"],

@@ -64,6 +64,8 @@ export interface RunContext {
   readonly admission: () => Promise<void>;
   readonly clock: () => number;
   progress: Progress;
+  /** An operator asked to end the present phase; cleared when it is done. */
+  skipPhase: boolean;
 }
 
 /** True when the run keeps a frozen reference policy. */

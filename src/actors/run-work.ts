@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { createActor } from "xstate";
 import { learningRateMultiplier } from "../algorithms/schedules.js";
+import type { CurriculumDecision } from "../contracts/curriculum.js";
 import type { Json } from "../contracts/task.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { evaluateHeldout } from "./evaluate.js";
@@ -138,13 +139,14 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   const before = machine.getSnapshot().context.phase;
   const result = await runRlStep(context, signal);
   await reportStep(context, result);
-  const decision = context.curriculum.decide({
+  const decided = context.curriculum.decide({
     step: result.step,
     phase: result.phase,
     meanReward: result.values["accuracy/mean"] ?? 0,
     kl: result.values["kl/old_k3"] ?? 0,
     entropy: result.values["entropy/mean"] ?? 0,
   });
+  const decision = skipOr(context, decided);
   machine.send({ type: "DECIDED", step: result.step, decision });
   const snapshot = machine.getSnapshot();
   const finished = snapshot.status === "done";
@@ -171,6 +173,14 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     result.seconds,
   );
   context.taps.changed();
+}
+
+/** An operator's wish to end the phase wins over `hold`. */
+function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDecision {
+  if (!context.skipPhase) return decided;
+  context.skipPhase = false;
+  if (decided.action !== "hold" || decided.phase >= context.phases.length) return decided;
+  return { ...decided, action: "advance", nextPhase: decided.phase + 1, reason: "an operator ended the phase" };
 }
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {

@@ -101,13 +101,6 @@ export function parseConfig(input: unknown): Config {
       { bounds },
     );
   }
-  if (result.data.reward.actor === "hybrid" && result.data.reward.judge.url === null) {
-    throw new WeirError(
-      "WEIR_E_CONFIG",
-      'option "reward.judge.url": the hybrid reward needs a judge, got null; give the URL of an OpenAI-compatible server',
-      {},
-    );
-  }
   if (result.data.reward.overlong.bufferTokens > result.data.rollout.maxTokens) {
     throw new WeirError(
       "WEIR_E_CONFIG",
@@ -134,6 +127,13 @@ export function applySetting(tree: Tree, setting: string): void {
     if (typeof child !== "object" || child === null) (node as Tree)[part] = {};
     node = (node as Tree)[part] as Tree;
   });
+}
+
+/** A copy of a configuration with `--set` overrides applied. */
+export function withSettings(tree: Readonly<Tree>, settings: readonly string[]): Tree {
+  const copy = structuredClone(tree) as Tree;
+  for (const setting of settings) applySetting(copy, setting);
+  return copy;
 }
 
 const PATHS = [
@@ -187,8 +187,5 @@ export async function loadConfig(file: string, settings: readonly string[] = [])
       file,
     });
   anchorPaths(tree, dirname(resolve(file)));
-  for (const setting of settings) {
-    applySetting(tree, setting);
-  }
-  return parseConfig(tree);
+  return parseConfig(withSettings(tree, settings));
 }

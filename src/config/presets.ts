@@ -8,6 +8,7 @@ type Tree = Record<string, unknown>;
 const released: Tree = {
   phases: [{ maxTokens: 60_000, steps: 100 }],
   curriculum: { retrospective: { mode: "none" } },
+  dynamicSampling: { oversample: 3, onExhausted: "fail" },
   loss: { clipLow: 0.2, clipHigh: 0.2, entropyCoefficient: 0.001, monitorKl: true },
   reward: { mode: "released", overlong: { bufferTokens: 1_000, factor: 1 } },
 };

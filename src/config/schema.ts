@@ -145,6 +145,11 @@ const dynamicSamplingSchema = z.strictObject({
     .default(true)
     .describe("Drop groups of zero reward variance and draw others in their place (DAPO)."),
   maxRounds: positiveInt.default(10).describe("Generation rounds per step (release: 10)."),
+  oversample: z
+    .number()
+    .min(1)
+    .default(1)
+    .describe("Groups generated per missing group in a round (release: 384/128 = 3); surplus groups are dropped."),
   onExhausted: z
     .enum(["proceed", "fail"])
     .default("proceed")
@@ -260,7 +265,9 @@ const updateSchema = z.strictObject({
   oldLogprobs: z
     .enum(["recompute", "sampler"])
     .default("recompute")
-    .describe("Where π_old's log-probs come from: one more forward pass of the trainer (release), or the sampler's own."),
+    .describe(
+      "Where π_old's log-probs come from: one more forward pass of the trainer (release), or the sampler's own.",
+    ),
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one forward/backward pass; bounds memory, never changes the loss (I6)."),

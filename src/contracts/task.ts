@@ -1,8 +1,8 @@
 /** One message of a chat, as chat templates and the OpenAI protocol know it. */
-export interface ChatMessage {
+export type ChatMessage = {
   readonly role: "system" | "user" | "assistant" | "tool";
   readonly content: string;
-}
+};
 
 /** JSON value; what a Task may carry in `meta` and what the journal can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };

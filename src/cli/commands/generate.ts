@@ -1,0 +1,86 @@
+import type { Command } from "commander";
+import { counterKey } from "../../algorithms/random.js";
+import type { ChatMessage } from "../../contracts/task.js";
+import { WeirError } from "../../errors.js";
+import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { type ExitCode, print, printJson } from "../output.js";
+import { checkSequences, readSequences, withEngine } from "../with-engine.js";
+
+/** `weir generate`: continues token sequences, or answers a chat prompt. */
+
+export interface GenerateCommandOptions {
+  readonly model: string;
+  readonly in?: string;
+  readonly prompt?: string;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly seed: number;
+  readonly backend?: string;
+  readonly json?: boolean;
+}
+
+export async function generateCommand(options: GenerateCommandOptions): Promise<ExitCode> {
+  if ((options.in === undefined) === (options.prompt === undefined)) {
+    throw new WeirError("WEIR_E_USAGE", "weir generate takes --in FILE or --prompt TEXT, and not both", {});
+  }
+  const tokenizer = options.prompt === undefined && options.json ? null : await loadTokenizer(options.model);
+  const messages: ChatMessage[] = [{ role: "user", content: options.prompt ?? "" }];
+  const sequences =
+    options.in === undefined
+      ? [tokenizer?.applyChatTemplate(messages, { addGenerationPrompt: true }).ids ?? []]
+      : await readSequences(options.in);
+  const completions = await withEngine(options.model, options.backend, async (engine, signal) => {
+    checkSequences(sequences, engine, options.maxTokens);
+    const { temperature, topP, topK, maxTokens } = options;
+    const reply = await engine.sample(
+      {
+        prompts: sequences.map((promptIds, index) => ({
+          promptIds,
+          seeds: [counterKey(options.seed, "generate", index)],
+        })),
+        params: { temperature, topP, topK, maxTokens, stopIds: engine.model.stopIds },
+      },
+      { signal },
+    );
+    return reply.sequences.map((group) => [...(group[0]?.tokenIds ?? [])]);
+  });
+  if (options.json) printJson({ completions });
+  else for (const ids of completions) print(tokenizer?.decode(ids, { skipSpecialTokens: true }) ?? "");
+  return 0;
+}
+
+/** Parses a number option. Errors: WEIR_E_USAGE. */
+function numberOption(name: string, minimum: number, integer: boolean) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isFinite(value) || value < minimum || (integer && !Number.isInteger(value))) {
+      throw new WeirError(
+        "WEIR_E_USAGE",
+        `${name}: expected ${integer ? "an integer" : "a number"} ≥ ${minimum}, got "${text}"`,
+        { name, text },
+      );
+    }
+    return value;
+  };
+}
+
+export function register(program: Command): void {
+  program
+    .command("generate")
+    .description("sample from a model: continue token sequences or answer a prompt through its chat template")
+    .requiredOption("--model <dir>", "Hugging Face folder")
+    .option("--in <file>", 'JSON file: {"sequences": [[id, …], …]}')
+    .option("--prompt <text>", "a user message, put through the chat template")
+    .option("--max-tokens <n>", "longest completion", numberOption("--max-tokens", 1, true), 128)
+    .option("--temperature <t>", "0 is greedy", numberOption("--temperature", 0, false), 0)
+    .option("--top-p <p>", "nucleus mass; 1 switches it off", numberOption("--top-p", 0, false), 1)
+    .option("--top-k <k>", "0 switches it off", numberOption("--top-k", 0, true), 0)
+    .option("--seed <n>", "seed of the sampling", numberOption("--seed", 0, true), 1)
+    .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
+    .option("--json", 'print {"completions": [[id, …], …]}; a stop id ends a completion and is part of it')
+    .action(async (options: GenerateCommandOptions) => {
+      process.exitCode = await generateCommand(options);
+    });
+}

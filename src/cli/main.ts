@@ -1,0 +1,64 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command, CommanderError } from "commander";
+import { packageRoot } from "../model/engine/native/index.js";
+import { register as registerData } from "./commands/data.js";
+import { register as registerDemo } from "./commands/demo.js";
+import { register as registerDoctor } from "./commands/doctor.js";
+import { register as registerEval } from "./commands/eval.js";
+import { register as registerExport } from "./commands/export.js";
+import { register as registerGenerate } from "./commands/generate.js";
+import { register as registerImport } from "./commands/import.js";
+import { register as registerInspect } from "./commands/inspect.js";
+import { register as registerLogprobs } from "./commands/logprobs.js";
+import { register as registerMonitor } from "./commands/monitor.js";
+import { register as registerScore } from "./commands/score.js";
+import { register as registerSetup } from "./commands/setup.js";
+import { register as registerTrain } from "./commands/train.js";
+import { fail, tolerateClosedPipe } from "./output.js";
+
+/** The `weir` command: wires the commands together and turns errors into exit codes. */
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
+  return version;
+}
+
+/** The program with all its commands; parsing throws CommanderError instead of ending the process. */
+export function createProgram(): Command {
+  const program = new Command("weir")
+    .description("Train language models to reason over long documents with reinforcement learning.")
+    .version(version())
+    .showHelpAfterError("(weir COMMAND --help shows the options)");
+  const registrations = [
+    registerTrain,
+    registerEval,
+    registerGenerate,
+    registerLogprobs,
+    registerScore,
+    registerMonitor,
+    registerInspect,
+    registerData,
+    registerImport,
+    registerExport,
+    registerDemo,
+    registerDoctor,
+    registerSetup,
+  ];
+  for (const register of registrations) register(program);
+  for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) command.exitOverride();
+  return program;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  tolerateClosedPipe();
+  try {
+    await createProgram().parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError && error.code === "commander.help") process.exitCode = argv.length > 2 ? 0 : 2;
+    else process.exitCode = fail(error);
+  }
+}
+
+await main(process.argv);
