@@ -1,0 +1,138 @@
+/**
+ * Builds a byte-level BPE tokenizer in the `tokenizer.json` form of the Hugging Face libraries: fixed words are whole
+ * tokens, names are split into pieces learned from a list of names. Round-trips any text, since all bytes are tokens.
+ * Invariant: the result depends on its arguments alone (ties are broken by text order).
+ */
+
+/** Pre-tokens: runs of newlines, a word or one digit or one sign with its leading blank, any other white space. */
+const PRE_TOKEN = "\\n+| ?\\p{L}+| ?\\p{N}| ?[^\\s\\p{L}\\p{N}]|\\s";
+
+/** Special tokens, ids from 0 in this order. */
+export const SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] as const;
+/** Tags that are one token each but are kept when special tokens are skipped. */
+export const TAG_TOKENS = ["<think>", "</think>", "<text>", "</text>"] as const;
+
+/** A pair must occur this often among the names to become a piece; rarer pairs would hardly be trained. */
+const SMALLEST_PAIR_COUNT = 3;
+
+export interface VocabularyOptions {
+  /** Texts whose pre-tokens all become whole tokens. */
+  readonly texts: readonly string[];
+  /** Names whose pieces are learned; counted once each, with a leading blank. */
+  readonly names: readonly string[];
+  /** At most this many learned pieces. */
+  readonly pieces: number;
+  /** Longest piece in bytes, the leading blank included: keeps unseen names about as long in tokens as seen ones. */
+  readonly longestPiece: number;
+}
+
+/** The tokenizer as the JSON object of tokenizer.json. */
+export function buildTokenizer(options: VocabularyOptions): Record<string, unknown> {
+  const bytes = byteAlphabet();
+  const vocabulary = new Map<string, number>();
+  const add = (token: string): void => {
+    if (!vocabulary.has(token)) vocabulary.set(token, vocabulary.size);
+  };
+  for (const token of [...SPECIAL_TOKENS, ...TAG_TOKENS, ...bytes]) add(token);
+  const tags = new Set<string>(TAG_TOKENS);
+  const words = new Set<string>();
+  for (const text of options.texts) {
+    const plain = text.split(/(<\/?(?:think|text)>)/).filter((part) => !tags.has(part));
+    for (const part of plain) for (const match of part.matchAll(new RegExp(PRE_TOKEN, "gu"))) words.add(match[0]);
+  }
+  for (const word of [...words].sort()) add(toAlphabet(word, bytes));
+  const merges = learnMerges(
+    options.names.map((name) => [...toAlphabet(` ${name}`, bytes)]),
+    options,
+  );
+  for (const [left, right] of merges) add(left + right);
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: [...SPECIAL_TOKENS, ...TAG_TOKENS].map((content, id) => ({
+      id,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: id < SPECIAL_TOKENS.length,
+    })),
+    normalizer: null,
+    pre_tokenizer: {
+      type: "Sequence",
+      pretokenizers: [
+        { type: "Split", pattern: { Regex: PRE_TOKEN }, behavior: "Isolated", invert: false },
+        { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false },
+      ],
+    },
+    post_processor: { type: "ByteLevel", add_prefix_space: true, trim_offsets: false, use_regex: false },
+    decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+    model: {
+      type: "BPE",
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: "",
+      end_of_word_suffix: "",
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: true,
+      vocab: Object.fromEntries(vocabulary),
+      merges: merges.map(([left, right]) => [left, right]),
+    },
+  };
+}
+
+/** The printable stand-in of each byte, as in GPT-2: printable Latin-1 stands for itself, others for U+0100 onwards. */
+function byteAlphabet(): string[] {
+  const printable = (byte: number): boolean =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || (byte >= 174 && byte <= 255);
+  let next = 256;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
+}
+
+function toAlphabet(text: string, alphabet: readonly string[]): string {
+  return [...new TextEncoder().encode(text)].map((byte) => alphabet[byte] as string).join("");
+}
+
+/** Classic BPE: merge the commonest neighbouring pair, again and again. */
+function learnMerges(words: string[][], options: VocabularyOptions): [string, string][] {
+  const merges: [string, string][] = [];
+  while (merges.length < options.pieces) {
+    const pairs = new Map<string, number>();
+    for (const word of words) {
+      for (let at = 0; at + 1 < word.length; at++) {
+        const pair = `${word[at]} ${word[at + 1]}`;
+        if (pair.length - 1 > options.longestPiece) continue;
+        pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
+      }
+    }
+    let best = "";
+    let bestCount = SMALLEST_PAIR_COUNT - 1;
+    for (const [pair, seen] of pairs) {
+      if (seen > bestCount || (seen === bestCount && best !== "" && pair < best)) {
+        best = pair;
+        bestCount = seen;
+      }
+    }
+    if (best === "") break;
+    const [left, right] = best.split(" ") as [string, string];
+    merges.push([left, right]);
+    words = words.map((word) => mergePair(word, left, right));
+  }
+  return merges;
+}
+
+function mergePair(word: readonly string[], left: string, right: string): string[] {
+  const merged: string[] = [];
+  for (let at = 0; at < word.length; at++) {
+    if (word[at] === left && word[at + 1] === right) {
+      merged.push(left + right);
+      at++;
+    } else {
+      merged.push(word[at] as string);
+    }
+  }
+  return merged;
+}

@@ -1,0 +1,121 @@
+/**
+ * Generates tasks: long-document questions over real facts, as a deterministic function of the options.
+ * Invariants: task i depends on (seed, split, family, i) and the dials alone; the answer follows from the document and,
+ * with `permute`, from nothing else; train and held-out tasks share no entity.
+ */
+import type { Task } from "../../contracts/task.js";
+import { WeirError } from "../../errors.js";
+import { renderDocument } from "./document.js";
+import { Draws } from "./draws.js";
+import { type FactBook, loadFactBook } from "./fact-book.js";
+import { FAMILY_KINDS, type FamilyQuestion } from "./families.js";
+import { bucketSuffix, type ResolvedOptions, resolveOptions, type SyntheticOptions } from "./options.js";
+import { factSentence } from "./relations.js";
+import { answerSentence, promptMessages } from "./template.js";
+import { permutedWorld, realWorld, type World } from "./world.js";
+
+/** Worlds drawn before the dials are taken to be impossible. */
+const WORLD_TRIES = 50;
+/** Steps of the search for a document length in tokens; each halves the distance or better. */
+const LENGTH_TRIES = 12;
+
+/** All tasks of the options, in order. Throws WEIR_E_CONFIG on bad dials and WEIR_E_DATA on dials that cannot be met. */
+export function generateTasks(options: SyntheticOptions): Task[] {
+  const resolved = resolveOptions(options);
+  const book = loadFactBook(resolved.split, resolved.plainNames);
+  return Array.from({ length: resolved.count }, (_, index) => generateTask(resolved, book, index));
+}
+
+function generateTask(options: ResolvedOptions, book: FactBook, index: number): Task {
+  const draws = new Draws(options.seed, "synthetic-task", options.split, options.family, index);
+  const hops = draws.integer(options.hops[0], options.hops[1]);
+  if ("facts" in options.length) {
+    const facts = draws.integer(options.length.facts[0], options.length.facts[1]);
+    return compose(options, book, index, hops, facts);
+  }
+  const [minimum, maximum] = options.length.tokens;
+  const target = draws.integer(minimum, maximum);
+  let low = hops;
+  let high = Number.POSITIVE_INFINITY;
+  let facts = Math.max(hops, Math.round(target / 12));
+  for (let attempt = 0; attempt < LENGTH_TRIES; attempt++) {
+    const task = compose(options, book, index, hops, facts);
+    const within = task.promptTokens >= minimum && task.promptTokens <= maximum;
+    if (within && Math.abs(task.promptTokens - target) * facts <= task.promptTokens) return task;
+    if (task.promptTokens <= target) low = facts;
+    else high = facts;
+    const guess = Math.round((facts * target) / task.promptTokens);
+    const next = guess > low && guess < high ? guess : Math.floor((low + Math.min(high, low * 2 + 2)) / 2);
+    if (within && (next === facts || high - low <= 1)) return task;
+    if (next === facts) break;
+    facts = next;
+  }
+  throw new WeirError(
+    "WEIR_E_DATA",
+    `expected a prompt of ${minimum} to ${maximum} tokens with ${hops} hops, none was found; widen the range`,
+    { index, hops },
+  );
+}
+
+function compose(options: ResolvedOptions, book: FactBook, index: number, hops: number, count: number): Task {
+  const draws = new Draws(options.seed, "synthetic-document", options.split, options.family, index, count);
+  const { world, asked } = drawQuestion(options, book, hops, count, draws);
+  const dials = { count, nearShare: options.nearDistractors, paragraph: options.paragraph };
+  const document = renderDocument(world, asked.evidence, dials, draws);
+  if (document.facts.length < count) {
+    throw new WeirError(
+      "WEIR_E_DATA",
+      `expected facts for a document of ${count}, this part of the facts gives ${document.facts.length}; ` +
+        "ask for shorter documents, more relations, or plainNames: false",
+      { index, count },
+    );
+  }
+  const kind = FAMILY_KINDS[options.family];
+  const messages = promptMessages(document.text, asked.question, asked.form);
+  const promptTokens = options.countTokens(messages);
+  return {
+    id: `synthetic-${options.family}-${options.split}-${options.seed}-${index}`,
+    messages,
+    document: document.text,
+    goldAnswer: answerSentence(asked.answer, asked.form),
+    source: `synthetic_${kind.sourceWord}${bucketSuffix(promptTokens, options.bucketEdges)}`,
+    promptTokens,
+    meta: {
+      index,
+      family: options.family,
+      ability: kind.ability,
+      split: options.split,
+      hops,
+      facts: document.facts.length,
+      question: asked.question,
+      answer: asked.answer,
+      evidence: asked.evidence.map(factSentence),
+      working: asked.working,
+    },
+  };
+}
+
+function drawQuestion(
+  options: ResolvedOptions,
+  book: FactBook,
+  hops: number,
+  count: number,
+  draws: Draws,
+): { world: World; asked: FamilyQuestion } {
+  // Three facts stated of four: a country of the document is neither fully described nor named only once.
+  const size = Math.max(hops + 2, Math.ceil((count / options.relations.length) * (4 / 3)));
+  for (let attempt = 0; attempt < WORLD_TRIES; attempt++) {
+    // Real facts are thinner than permuted ones, so each try looks at more countries.
+    const world = options.permute
+      ? permutedWorld(book, options.relations, size, draws)
+      : realWorld(book, options.relations, size * (attempt + 2), draws);
+    const asked = FAMILY_KINDS[options.family].ask(world, hops, draws);
+    if (asked) return { world, asked };
+  }
+  throw new WeirError(
+    "WEIR_E_DATA",
+    `expected a ${options.family} question of ${hops} hops in the ${options.split} facts, found none; ` +
+      "ask for fewer hops or more relations",
+    { hops, family: options.family },
+  );
+}
