@@ -41,8 +41,10 @@ export const LIMITS = {
   inboundPerSecond: 10,
   /** Messages at once on top of that: enough to subscribe every channel after a reconnect. */
   inboundBurst: 32,
-  /** Acks and effects kept for a client whose socket is full, before it is closed. */
+  /** Acks and effects kept for a client whose socket is full, or alerts that wait for it, before it is closed. */
   reservedBytes: 256 << 10,
+  /** A socket that has taken nothing for this long is stalled: longer than a pause of a busy page. */
+  stallMs: 5_000,
   /** Sockets at once; each may cost `hardBufferBytes`. */
   connections: 100,
   /** Subscriptions of one socket: the eight channels and a few open traces. */

@@ -1,0 +1,156 @@
+import type { Alert } from "../../src/contracts/alert.js";
+import type { Fact } from "../../src/contracts/fact.js";
+import type { Json } from "../../src/contracts/task.js";
+import type { Evaluation, RunInfo } from "../protocol/records.js";
+import type { MonitorHub } from "./hub.js";
+
+/**
+ * What each fact of the journal means to the monitor. The one mapping for live runs and for past ones, so both look alike.
+ * Facts of unknown type are ignored; facts of a known type but with missing fields show what they have.
+ */
+
+type Mapping = (hub: MonitorHub, fact: Fact, run: RunInfo) => void;
+
+const MAPPINGS: Readonly<Record<string, Mapping>> = {
+  "run.started": (hub, { data, time }) =>
+    hub.publishRun({
+      status: "running",
+      startedAt: time,
+      ...(typeof data.id === "string" ? { id: data.id } : {}),
+      ...(typeof data.seed === "number" ? { seed: data.seed } : {}),
+      ...(typeof data.model === "string" ? { model: data.model } : {}),
+      ...(typeof data.engine === "string" ? { engine: data.engine } : {}),
+      ...(typeof data.configDigest === "string" ? { configDigest: data.configDigest } : {}),
+      ...(typeof data.plannedSteps === "number" ? { plannedSteps: data.plannedSteps } : {}),
+    }),
+
+  // What lay beyond the checkpoint is done again: bands and marks of it go, the page draws the curve anew from there.
+  "run.resumed": (hub, { data, step, time }, run) => {
+    const at = number(data.step) ?? step;
+    hub.publishRun({
+      status: "running",
+      endedAt: null,
+      note: null,
+      step: at,
+      phases: run.phases
+        .filter((band) => band.fromStep <= Math.max(1, at))
+        .map((band) => (band.toStep !== null && band.toStep > at ? { ...band, toStep: null } : band)),
+      checkpoints: run.checkpoints.filter((mark) => mark.step <= at),
+      evaluations: run.evaluations.filter((evaluation) => evaluation.step <= at),
+      resumes: [...run.resumes, { step: at, time }],
+    });
+    const reason = text(data.reason);
+    hub.publishLog({ level: "warn", text: `resumed at step ${at}${reason ? `: ${reason}` : ""}`, time });
+  },
+
+  "run.finished": (hub, { data, time }) => {
+    const status = text(data.status);
+    hub.publishRun({
+      status: status === "failed" || status === "stopped" ? status : "completed",
+      endedAt: time,
+      note: text(data.reason) ?? text(data.error),
+    });
+  },
+
+  "lifecycle.changed": (hub, { data }, run) => {
+    const machine = text(data.machine) ?? "lifecycle";
+    hub.publishLifecycle({ machine, value: data.value ?? null });
+    if (machine !== "lifecycle") return;
+    const status = statusOf(data.value ?? null);
+    if (status !== null && status !== run.status) hub.publishRun({ status });
+  },
+
+  "phase.entered": (hub, { data, step }, run) => {
+    const k = number(data.k);
+    if (k === null) return;
+    const fromStep = number(data.fromStep) ?? step;
+    const closed = run.phases
+      .filter((band) => band.fromStep < fromStep)
+      .map((band) => (band.toStep === null ? { ...band, toStep: Math.max(band.fromStep, fromStep - 1) } : band));
+    const band = { k, minTokens: number(data.minTokens) ?? 0, maxTokens: number(data.maxTokens) ?? 0, fromStep };
+    hub.publishRun({ phase: k, phases: [...closed, { ...band, toStep: null }] });
+  },
+
+  "phase.decided": (hub, { data, step, time }, run) => {
+    const action = text(data.action);
+    if (action === "finish") {
+      hub.publishRun({
+        phases: run.phases.map((band) => (band.toStep === null ? { ...band, toStep: step } : band)),
+      });
+    }
+    if (action !== "hold") {
+      const where = number(data.phase);
+      const reason = text(data.reason);
+      hub.publishLog({ level: "info", text: `phase ${where ?? "?"}: ${action ?? "decided"} (${reason ?? ""})`, time });
+    }
+  },
+
+  "metrics.recorded": (hub, { data, step, time }) => {
+    const values = data.values;
+    if (typeof values !== "object" || values === null || Array.isArray(values)) return;
+    const numbers = Object.entries(values).filter((pair): pair is [string, number] => typeof pair[1] === "number");
+    hub.publishMetric({ step, phase: number(data.phase) ?? 0, time, values: Object.fromEntries(numbers) });
+  },
+
+  "alert.raised": (hub, { data }) => {
+    if (typeof data.alert === "object" && data.alert !== null) hub.publishAlert(data.alert as unknown as Alert);
+  },
+
+  "checkpoint.written": (hub, { data, step, time }, run) => {
+    const at = number(data.step) ?? step;
+    const checkpoint = { step: at, path: text(data.path) ?? "", time };
+    hub.publishRun({ checkpoints: [...run.checkpoints.filter((mark) => mark.step !== at), checkpoint] });
+  },
+
+  "evaluation.finished": (hub, { data, step, time }, run) => {
+    const stage = text(data.stage) ?? `step-${step}`;
+    const buckets: Evaluation["buckets"] = {};
+    for (const [name, value] of Object.entries((data.buckets ?? {}) as Record<string, Json>)) {
+      const { n, correct } = (value ?? {}) as { n?: Json; correct?: Json };
+      buckets[name] = { n: number(n) ?? 0, correct: number(correct) ?? 0 };
+    }
+    const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
+    hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });
+    hub.publishLog({ level: "info", text: `held-out evaluation "${stage}" at step ${step}`, time });
+  },
+
+  "warmup.finished": (hub, { data, time }) =>
+    hub.publishLog({ level: "info", text: `warm-up finished after ${number(data.steps) ?? "?"} steps`, time }),
+};
+
+/** Shows a fact. Never throws. */
+export function applyFact(hub: MonitorHub, fact: Fact): void {
+  const mapping = MAPPINGS[fact.type];
+  if (!mapping) return;
+  if (!hub.run) hub.publishRun({ startedAt: fact.time });
+  if (hub.run) mapping(hub, fact, hub.run);
+}
+
+/** Names of the facts that the monitor understands. */
+export const KNOWN_FACTS: readonly string[] = Object.keys(MAPPINGS);
+
+/** The run's status that a lifecycle value stands for; null leaves it as it is. */
+export function statusOf(value: Json): RunInfo["status"] | null {
+  const top = typeof value === "string" ? value : Object.keys((value ?? {}) as object)[0];
+  switch (top) {
+    case "operating":
+    case "draining":
+    case "recovering":
+      return "running";
+    case "paused":
+    case "completed":
+    case "stopped":
+    case "failed":
+      return top;
+    default:
+      return null;
+  }
+}
+
+function number(value: Json | undefined): number | null {
+  return typeof value === "number" ? value : null;
+}
+
+function text(value: Json | undefined): string | null {
+  return typeof value === "string" ? value : null;
+}

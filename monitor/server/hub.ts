@@ -1,0 +1,203 @@
+import { randomUUID } from "node:crypto";
+import type { Alert } from "../../src/contracts/alert.js";
+import type { Fact } from "../../src/contracts/fact.js";
+import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { Json } from "../../src/contracts/task.js";
+import type { Trace } from "../../src/contracts/trace.js";
+import { CHANNELS, type StreamChannel } from "../protocol/limits.js";
+import type { LogLine, MachineState, RunInfo } from "../protocol/records.js";
+import { ChannelLog } from "./channel-log.js";
+import { applyFact } from "./fact-mapping.js";
+import { MetricLog } from "./metric-log.js";
+import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
+import { summarise, TraceStore, traceParts } from "./trace-store.js";
+
+/**
+ * Keeps what the monitor shows of one run: the history of each channel and whole traces, all bounded.
+ * It needs no server: a run publishes into it whether or not anybody looks. Publishing never throws and never waits (I10);
+ * gauges, which can change thousands of times a second, are read only when a server or a reader `settle`s the hub.
+ */
+
+/** Characters of a log line that are kept. */
+const LOG_CHARACTERS = 4_000;
+/** Shortest stretch over which a queue's rate is measured, ms. */
+const RATE_WINDOW_MS = 2_000;
+
+export interface HubOptions {
+  readonly clock?: () => number;
+  /** Name of the stretch of history; random unless given. */
+  readonly epoch?: string;
+}
+
+const emptyRun = (id: string, time: number): RunInfo => ({
+  id,
+  status: "starting",
+  live: true,
+  startedAt: time,
+  endedAt: null,
+  step: 0,
+  plannedSteps: null,
+  phase: null,
+  seed: null,
+  model: null,
+  engine: null,
+  configDigest: null,
+  phases: [],
+  checkpoints: [],
+  resumes: [],
+  evaluations: [],
+  note: null,
+});
+
+export class MonitorHub implements MonitorSource {
+  readonly epoch: string;
+  readonly metrics = new MetricLog();
+  readonly traces = new TraceStore();
+  private readonly clock: () => number;
+  private readonly logs: Readonly<Record<StreamChannel, ChannelLog>>;
+  private readonly machines = new Map<string, MachineState>();
+  private readonly rates = new Map<string, { time: number; passed: number; perSecond: number | null }>();
+  private gauges: readonly GaugeReading[] | null = null;
+  private runInfo: RunInfo | null = null;
+  private handler: CommandHandler | null = null;
+  private failures = 0;
+
+  constructor(options: HubOptions = {}) {
+    this.clock = options.clock ?? Date.now;
+    this.epoch = options.epoch ?? randomUUID().slice(0, 8);
+    const log = (name: Exclude<StreamChannel, "metrics">) => new ChannelLog(name, CHANNELS[name]);
+    this.logs = {
+      alerts: log("alerts"),
+      run: log("run"),
+      lifecycle: log("lifecycle"),
+      pipeline: log("pipeline"),
+      metrics: this.metrics,
+      logs: log("logs"),
+      traces: log("traces"),
+    };
+  }
+
+  channel(name: StreamChannel): ChannelLog {
+    return this.logs[name];
+  }
+
+  /** Latest sequence number of each channel. */
+  seqs(): Record<string, number> {
+    return Object.fromEntries(Object.values(this.logs).map((log) => [log.name, log.seq]));
+  }
+
+  get run(): RunInfo | null {
+    return this.runInfo;
+  }
+
+  /** The states of the machines, in the order in which they were first published. */
+  get machineStates(): readonly MachineState[] {
+    return [...this.machines.values()];
+  }
+
+  /** Value of the `lifecycle` machine, null before its first publication. */
+  get lifecycle(): Json {
+    return this.machines.get("lifecycle")?.value ?? null;
+  }
+
+  get commandHandler(): CommandHandler | null {
+    return this.handler;
+  }
+
+  /** Publications that could not be taken (not serialisable); counted rather than thrown at the trainer. */
+  get refusedPublications(): number {
+    return this.failures;
+  }
+
+  publishRun(patch: Partial<RunInfo>): void {
+    this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch };
+    this.append("run", this.runInfo, "run");
+  }
+
+  publishMetric(record: MetricRecord): void {
+    this.append("metrics", record, null, record.time);
+    if (record.phase > 0 && this.runInfo && (this.runInfo.step !== record.step || this.runInfo.phase !== record.phase))
+      this.publishRun({ step: record.step, phase: record.phase });
+  }
+
+  publishAlert(alert: Alert): void {
+    this.append("alerts", alert, null, alert.time);
+  }
+
+  publishTrace(trace: Trace): void {
+    this.traces.add(trace);
+    this.append("traces", summarise(trace), null, trace.time);
+  }
+
+  publishLifecycle(reading: MachineReading): void {
+    const before = this.machines.get(reading.machine);
+    const same = before !== undefined && JSON.stringify(before.value) === JSON.stringify(reading.value);
+    const definition = reading.definition ?? before?.definition ?? null;
+    if (same && definition === before.definition) return;
+    const state: MachineState = {
+      machine: reading.machine,
+      value: reading.value,
+      since: same ? before.since : this.clock(),
+      definition,
+    };
+    this.machines.set(reading.machine, state);
+    this.append("lifecycle", state, reading.machine);
+  }
+
+  publishPipeline(gauges: readonly GaugeReading[]): void {
+    this.gauges = gauges;
+  }
+
+  publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void {
+    const time = line.time ?? this.clock();
+    this.append("logs", { level: line.level, text: line.text.slice(0, LOG_CHARACTERS), time }, null, time);
+  }
+
+  publishFact(fact: Fact): void {
+    applyFact(this, fact);
+  }
+
+  onCommand(handler: CommandHandler): () => void {
+    this.handler = handler;
+    return () => {
+      if (this.handler === handler) this.handler = null;
+    };
+  }
+
+  /** Takes in what was published lazily. Called before anything is read. */
+  settle(): void {
+    const gauges = this.gauges;
+    if (!gauges) return;
+    this.gauges = null;
+    const time = this.clock();
+    for (const gauge of gauges)
+      this.append("pipeline", { ...gauge, perSecond: this.rate(gauge, time), time }, gauge.name);
+  }
+
+  /** Serialised items of `trace/<id>`, or null when the trace is not (or no longer) held. */
+  traceItems(id: string): readonly string[] | null {
+    const trace = this.traces.get(id);
+    return trace && traceParts(trace).map((part) => `{"seq":1,"data":${JSON.stringify(part)}}`);
+  }
+
+  private append(channel: StreamChannel, data: unknown, key: string | null, time = this.clock()): void {
+    try {
+      this.logs[channel].append(data, key, time);
+    } catch {
+      this.failures++;
+    }
+  }
+
+  private rate(gauge: GaugeReading, time: number): number | null {
+    const known = this.rates.get(gauge.name);
+    if (!known || gauge.passed < known.passed) {
+      this.rates.set(gauge.name, { time, passed: gauge.passed, perSecond: null });
+      return null;
+    }
+    const elapsed = time - known.time;
+    if (elapsed < RATE_WINDOW_MS) return known.perSecond;
+    const perSecond = (gauge.passed - known.passed) / (elapsed / 1_000);
+    this.rates.set(gauge.name, { time, passed: gauge.passed, perSecond });
+    return perSecond;
+  }
+}

@@ -1,0 +1,92 @@
+import { METRICS } from "../../src/streams/metrics.js";
+import type { MonitorHub } from "./hub.js";
+
+/**
+ * The run in Prometheus' text format (version 0.0.4). Names are `weir_` plus the metric's own; phases, queues and levels
+ * are labels; nothing of high cardinality (no ids, no texts) is exposed.
+ */
+
+export interface ServerCounters {
+  readonly clients: number;
+  readonly droppedByChannel: ReadonlyMap<string, number>;
+}
+
+interface Family {
+  readonly name: string;
+  readonly type: "gauge" | "counter";
+  readonly help: string;
+  readonly samples: readonly { readonly labels: Readonly<Record<string, string>>; readonly value: number }[];
+}
+
+export function prometheusText(hub: MonitorHub, server: ServerCounters): string {
+  hub.settle();
+  return `${families(hub, server).map(render).join("\n")}\n`;
+}
+
+function families(hub: MonitorHub, server: ServerCounters): Family[] {
+  const latest = new Map<string, number>();
+  let lastTime: number | null = null;
+  for (const record of hub.metrics.records()) {
+    if (record.phase > 0) lastTime = record.time;
+    for (const [name, value] of Object.entries(record.values)) latest.set(name, value);
+  }
+  const result: Family[] = [];
+  for (const metric of METRICS) {
+    const numbered = metric.name.includes("<k>");
+    const prefix = metric.name.replace("<k>", "");
+    const samples = [...latest]
+      .filter(([name]) =>
+        numbered ? name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)) : name === prefix,
+      )
+      .map(([name, value]) => ({ labels: numbered ? { bucket: name.slice(prefix.length) } : {}, value }));
+    const base = prefix.replace(/_$/, "").replace(/[^a-zA-Z0-9]+/g, "_");
+    if (samples.length > 0) result.push({ name: `weir_${base}`, type: "gauge", help: metric.meaning, samples });
+  }
+  const run = hub.run;
+  if (run) result.push(single("weir_step", "gauge", "RL steps committed.", run.step));
+  if (lastTime !== null)
+    result.push(single("weir_last_step_timestamp_seconds", "gauge", "Unix time of the latest step.", lastTime / 1_000));
+  result.push(single("weir_traces_total", "counter", "Traces published.", hub.channel("traces").seq));
+  result.push(single("weir_alerts_total", "counter", "Alerts raised.", hub.channel("alerts").seq));
+  result.push(single("weir_monitor_clients", "gauge", "Clients connected to the monitor.", server.clients));
+  result.push({
+    name: "weir_monitor_dropped_total",
+    type: "counter",
+    help: "Items of sampled channels left out for slow clients.",
+    samples: [...server.droppedByChannel].map(([channel, value]) => ({ labels: { channel }, value })),
+  });
+  const gauges = hub
+    .channel("pipeline")
+    .entries()
+    .map((entry) => entry.data as { name: string; depth: number; bound: number });
+  const perQueue = (name: string, help: string, pick: (gauge: (typeof gauges)[number]) => number): Family => ({
+    name,
+    type: "gauge",
+    help,
+    samples: gauges.map((gauge) => ({ labels: { queue: gauge.name }, value: pick(gauge) })),
+  });
+  result.push(perQueue("weir_queue_depth", "Items in a queue of the pipeline.", (gauge) => gauge.depth));
+  result.push(perQueue("weir_queue_bound", "Bound of a queue of the pipeline.", (gauge) => gauge.bound));
+  return result.filter((family) => family.samples.length > 0);
+}
+
+const single = (name: string, type: Family["type"], help: string, value: number): Family => ({
+  name,
+  type,
+  help,
+  samples: [{ labels: {}, value }],
+});
+
+function render({ name, type, help, samples }: Family): string {
+  const lines = samples.map(({ labels, value }) => {
+    const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escapeLabel(text)}"`);
+    return `${name}${pairs.length > 0 ? `{${pairs.join(",")}}` : ""} ${value}`;
+  });
+  return [
+    `# HELP ${name} ${help.replace(/\\/g, "\\\\").replace(/\n/g, "\\n")}`,
+    `# TYPE ${name} ${type}`,
+    ...lines,
+  ].join("\n");
+}
+
+const escapeLabel = (text: string): string => text.replace(/\\/g, "\\\\").replace(/\n/g, "\\n").replace(/"/g, '\\"');

@@ -1,0 +1,62 @@
+import type { Alert } from "../../src/contracts/alert.js";
+import type { Fact } from "../../src/contracts/fact.js";
+import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { Json } from "../../src/contracts/task.js";
+import type { Trace } from "../../src/contracts/trace.js";
+import type { CommandName } from "../protocol/limits.js";
+import type { Role } from "../protocol/messages.js";
+import type { LogLine, PipelineGauge, RunInfo, StateDefinition } from "../protocol/records.js";
+
+/** A command of a person or program, checked and with its sender. */
+export interface MonitorCommand {
+  readonly id: string;
+  readonly name: CommandName;
+  readonly args: Readonly<Record<string, Json>>;
+  readonly by: { readonly role: Role; readonly address: string };
+  readonly time: number;
+}
+
+/** What an accepted command has led to. */
+export interface CommandEffect {
+  readonly ok: boolean;
+  readonly text: string;
+  readonly state?: Json;
+}
+
+export interface CommandAnswer {
+  readonly accepted: boolean;
+  /** Why it was refused. */
+  readonly reason?: string;
+  /** Settles when the command has taken effect; may take as long as it takes. */
+  readonly effect?: CommandEffect | Promise<CommandEffect>;
+}
+
+export type CommandHandler = (command: MonitorCommand) => CommandAnswer | Promise<CommandAnswer>;
+
+/** A queue as the pipeline reports it; rate and time are added here. */
+export type GaugeReading = Omit<PipelineGauge, "perSecond" | "time">;
+
+export interface MachineReading {
+  readonly machine: string;
+  readonly value: Json;
+  /** Given once is enough; see `describeMachine`. */
+  readonly definition?: StateDefinition;
+}
+
+/**
+ * What a training system tells the monitor. No call waits, throws for the reader's sake, or costs more than one
+ * serialisation, whether or not anybody is looking (I10).
+ */
+export interface MonitorSource {
+  publishRun(patch: Partial<RunInfo>): void;
+  publishMetric(record: MetricRecord): void;
+  publishAlert(alert: Alert): void;
+  publishTrace(trace: Trace): void;
+  publishLifecycle(reading: MachineReading): void;
+  publishPipeline(gauges: readonly GaugeReading[]): void;
+  publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
+  /** Everything that a line of the journal says: metrics, alerts, phases, lifecycle, checkpoints, evaluations, status. */
+  publishFact(fact: Fact): void;
+  /** Sets who carries out commands; returns a function that takes it back. */
+  onCommand(handler: CommandHandler): () => void;
+}

@@ -1,0 +1,102 @@
+import type { Trace } from "../../src/contracts/trace.js";
+import type { TracePart, TraceSummary } from "../protocol/records.js";
+
+/** Whole traces, newest kept, bounded by count and bytes; and their forms for the wire. */
+
+/** Traces kept whole: as many as the list shows. */
+const MAX_TRACES = 1_000;
+/** A thousand traces of 60,000-token prompts would be hundreds of megabytes; the control process must stay small. */
+const MAX_BYTES = 64 << 20;
+/** Rough size in memory of one token's record. */
+const TOKEN_BYTES = 96;
+/** Characters of a page of prompt text. */
+const PROMPT_PAGE = 48_000;
+/** Tokens of a page of token data: four columns, well below the size of a message. */
+const TOKEN_PAGE = 2_000;
+/** Characters of the excerpts in the list; the question and the answer stand at the ends. */
+const EXCERPT = 320;
+
+export class TraceStore {
+  private readonly traces = new Map<string, { readonly trace: Trace; readonly bytes: number }>();
+  private bytes = 0;
+
+  add(trace: Trace): void {
+    const bytes = 2 * (trace.prompt.length + trace.completion.length) + trace.tokens.length * TOKEN_BYTES;
+    this.remove(trace.id);
+    this.traces.set(trace.id, { trace, bytes });
+    this.bytes += bytes;
+    for (const id of this.traces.keys()) {
+      if (this.traces.size <= MAX_TRACES && (this.bytes <= MAX_BYTES || this.traces.size === 1)) break;
+      this.remove(id);
+    }
+  }
+
+  get(id: string): Trace | null {
+    return this.traces.get(id)?.trace ?? null;
+  }
+
+  /** Newest last. */
+  all(): readonly Trace[] {
+    return [...this.traces.values()].map(({ trace }) => trace);
+  }
+
+  private remove(id: string): void {
+    const known = this.traces.get(id);
+    if (!known) return;
+    this.traces.delete(id);
+    this.bytes -= known.bytes;
+  }
+}
+
+/** The trace as the list shows it. */
+export function summarise(trace: Trace): TraceSummary {
+  const { tokens } = trace;
+  const mean = (pick: (token: Trace["tokens"][number]) => number) =>
+    tokens.length === 0 ? null : tokens.reduce((sum, token) => sum + pick(token), 0) / tokens.length;
+  return {
+    id: trace.id,
+    groupId: trace.groupId,
+    taskId: trace.taskId,
+    source: trace.source,
+    step: trace.step,
+    phase: trace.phase,
+    sampleIndex: trace.sampleIndex,
+    carried: trace.carried,
+    policyVersion: trace.policyVersion,
+    outcome: trace.outcome.kind,
+    reward: trace.reward,
+    advantage: trace.advantage,
+    promptTokens: trace.promptTokens,
+    completionTokens: tokens.length,
+    meanLogprob: mean((token) => token.logprob),
+    meanEntropy: mean((token) => token.entropy),
+    finish: trace.finish,
+    goldAnswer: trace.goldAnswer.slice(0, EXCERPT),
+    promptExcerpt: trace.prompt.slice(-EXCERPT),
+    excerpt: trace.completion.slice(-EXCERPT),
+    time: trace.time,
+  };
+}
+
+/** The whole trace in pages. */
+export function traceParts(trace: Trace): TracePart[] {
+  const { prompt, tokens, ...head } = trace;
+  const parts: TracePart[] = [{ part: "head", trace: head }];
+  for (let offset = 0; offset < prompt.length; offset += PROMPT_PAGE)
+    parts.push({ part: "prompt", offset, text: prompt.slice(offset, offset + PROMPT_PAGE) });
+  for (let offset = 0; offset < tokens.length; offset += TOKEN_PAGE) {
+    const page = tokens.slice(offset, offset + TOKEN_PAGE);
+    parts.push({
+      part: "tokens",
+      offset,
+      ids: page.map((token) => token.id),
+      texts: page.map((token) => token.text),
+      logprobs: page.map((token) => rounded(token.logprob)),
+      entropies: page.map((token) => rounded(token.entropy)),
+    });
+  }
+  return parts;
+}
+
+/** Five decimals: below what a colour or a hover can show. */
+const rounded = (value: number): number => Math.round(value * 1e5) / 1e5;
