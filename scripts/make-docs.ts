@@ -50,7 +50,9 @@ function optionsOf(node: Node, path: string): Option[] {
   const { node: inner, nullable, byDefault, text } = unwrap(node);
   const { def } = inner._zod;
   if (def.type === "object") {
-    return Object.entries(def.shape ?? {}).flatMap(([key, child]) => optionsOf(child, path === "" ? key : `${path}.${key}`));
+    return Object.entries(def.shape ?? {}).flatMap(([key, child]) =>
+      optionsOf(child, path === "" ? key : `${path}.${key}`),
+    );
   }
   const element = def.type === "array" ? unwrap(def.element as Node).node : null;
   const own: Option = {
@@ -89,7 +91,14 @@ function configPage(): string {
     "",
     "| option | type | default | meaning |",
     "|---|---|---|---|",
-    ...options.map((option) => row(`\`${option.path}\``, option.type, option.byDefault === "required" ? "required" : `\`${option.byDefault}\``, option.text)),
+    ...options.map((option) =>
+      row(
+        `\`${option.path}\``,
+        option.type,
+        option.byDefault === "required" ? "required" : `\`${option.byDefault}\``,
+        option.text,
+      ),
+    ),
     "",
   ].join("\n");
 }
@@ -124,7 +133,11 @@ function metricsPage(): string {
 }
 
 const docs = join(dirname(fileURLToPath(import.meta.url)), "..", "docs");
-const pages: Record<string, string> = { "config.md": configPage(), "errors.md": errorsPage(), "metrics.md": metricsPage() };
+const pages: Record<string, string> = {
+  "config.md": configPage(),
+  "errors.md": errorsPage(),
+  "metrics.md": metricsPage(),
+};
 const check = process.argv.includes("--check");
 for (const [name, text] of Object.entries(pages)) {
   const path = join(docs, name);

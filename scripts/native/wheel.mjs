@@ -18,6 +18,9 @@ const GLIBC_TAGS = ["manylinux_2_27", "manylinux_2_28", "manylinux2014", "manyli
 /** Folders of headers that c_api.h and eager/c_api.h pull in. */
 const HEADER_PATTERN =
   /^tensorflow\/include\/(tensorflow\/c\/|xla\/tsl\/c\/|tsl\/c\/|tensorflow\/core\/platform\/ctstring|tsl\/platform\/ctstring|xla\/tsl\/platform\/ctstring)/;
+/** What pip says, among retries, when it cannot reach its index. */
+const NETWORK_FAULT =
+  /Connection refused|Name or service not known|Temporary failure in name resolution|Network is unreachable|timed out|SSLError|ProxyError|No route to host/;
 const LIBRARY_PATTERN = /^tensorflow\/(libtensorflow_(?:cc|framework)\.so\.2)$/;
 
 const machine = () => (process.arch === "arm64" ? "aarch64" : "x86_64");
@@ -86,14 +89,14 @@ export async function downloadWheel({ packageName, directory, pip, env, say }) {
     }
     last = result.output;
     // Only "no such wheel" is worth asking again in other words; a network error is not.
-    if (!/No matching distribution|Could not find a version|Requires-Python/i.test(last)) break;
+    if (NETWORK_FAULT.test(last) || !/No matching distribution|Could not find a version|Requires-Python/i.test(last))
+      break;
   }
-  const reason =
-    last
-      .split("\n")
-      .filter((line) => /error/i.test(line))
-      .at(-1)
-      ?.trim() ?? "pip gave no reason";
+  const fault = last.match(NETWORK_FAULT);
+  const complaint = last.split("\n").findLast((line) => /error/i.test(line));
+  const reason = fault
+    ? `its package index cannot be reached: ${fault[0]}`
+    : (complaint?.trim() ?? "it gave no reason");
   throw new Unavailable(
     `pip could not fetch ${packageName} >= ${MINIMUM_TENSORFLOW} (${reason.slice(0, 200)})`,
     `Check \`${pip.command.join(" ")} download --no-deps ${packageName}\``,
