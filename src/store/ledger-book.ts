@@ -37,7 +37,9 @@ export class LedgerBook {
       );
     }
     if (state === "dropped" && (reason === undefined || reason === "")) {
-      throw new WeirError("WEIR_E_LEDGER", `rollout "${rolloutId}" was dropped without a reason; give one`, { rolloutId });
+      throw new WeirError("WEIR_E_LEDGER", `rollout "${rolloutId}" was dropped without a reason; give one`, {
+        rolloutId,
+      });
     }
     this.states.set(rolloutId, state);
     if (before !== null) add(this.perState, before, -1);

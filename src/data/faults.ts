@@ -1,0 +1,23 @@
+/** How data errors are worded: file, row, column, what was expected, what came. */
+import { WeirError } from "../errors.js";
+
+const SHOWN_CHARACTERS = 80;
+
+/** A value as it is shown in a message: JSON, cut short. */
+export function shown(value: unknown): string {
+  const text = value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value));
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+/** WEIR_E_DATA for one cell; rows count from 0. */
+export function cellFault(file: string, row: number, column: string, expected: string, value: unknown): WeirError {
+  return new WeirError(
+    "WEIR_E_DATA",
+    `${file}, row ${row}, column "${column}": expected ${expected}, got ${shown(value)}`,
+    { file, row, column },
+  );
+}
+
+export function fileFault(file: string, message: string, cause?: unknown): WeirError {
+  return new WeirError("WEIR_E_DATA", `${file}: ${message}`, { file }, { cause });
+}
