@@ -32,7 +32,7 @@ export const DELTA_ITEM = {
 /** Item of a `snapshot`, per channel: metrics come in columns. */
 export const SNAPSHOT_ITEM = { ...DELTA_ITEM, metrics: metricBlockSchema } as const;
 
-export type DeltaItem<C extends string> = C extends StreamChannel ? z.output<(typeof DELTA_ITEM)[C]> : never;
+export type DeltaItem<C extends string> = C extends StreamChannel ? z.output<(typeof DELTA_ITEM)[C]> : unknown;
 
 const streamNames = STREAM_CHANNELS as [StreamChannel, ...StreamChannel[]];
 export const channelSchema = z

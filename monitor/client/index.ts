@@ -1,0 +1,27 @@
+/** `weir/monitor`: watch and steer a run from a program. */
+export type { ChannelName, CommandName, StreamChannel } from "../protocol/limits.js";
+export type { Role } from "../protocol/messages.js";
+export type {
+  Evaluation,
+  LogLine,
+  MachineState,
+  PhaseBand,
+  PipelineGauge,
+  RunInfo,
+  StateDefinition,
+  TracePart,
+  TraceSummary,
+} from "../protocol/records.js";
+export {
+  type Ack,
+  type CommandOptions,
+  type ConnectOptions,
+  connectMonitor,
+  type Effect,
+  type MonitorClient,
+  type SentCommand,
+  type Welcome,
+} from "./connect.js";
+export type { ChannelEvent, ItemOf } from "./events.js";
+export type { ClientClock, SocketConstructor } from "./socket.js";
+export type { ConnectionState } from "./state.js";
