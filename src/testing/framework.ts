@@ -1,0 +1,68 @@
+/**
+ * Owns how a conformance suite meets a test framework: anything with describe(name, body) and it(name, body), such as vitest,
+ * jest, mocha and node:test. Given by the caller, else taken from the globals. Assertions are Node's own.
+ */
+import { WeirError } from "../errors.js";
+
+export interface TestFramework {
+  describe(name: string, body: () => void): unknown;
+  it(name: string, body: () => unknown): unknown;
+}
+
+/** A reason to leave tests of a suite out, and their names. */
+export interface SkippedTests {
+  readonly reason: string;
+  readonly tests: readonly string[];
+}
+
+export interface SuiteOptions {
+  /** `{ describe, it }` of vitest or node:test; the globals of those names when left out. */
+  readonly framework?: TestFramework;
+  readonly skip?: readonly SkippedTests[];
+}
+
+export interface SuiteTest {
+  readonly name: string;
+  readonly body: () => void | Promise<void>;
+}
+
+/**
+ * Registers a suite. A skipped test stays visible: the name of the suite counts them and says why.
+ * Errors: WEIR_E_ACTOR_MISSING without a framework; WEIR_E_USAGE where `skip` names a test that does not exist.
+ */
+export function registerSuite(name: string, tests: readonly SuiteTest[], options: SuiteOptions): void {
+  const { describe, it } = options.framework ?? globalFramework();
+  const skipped = new Map<string, string>();
+  for (const { reason, tests: names } of options.skip ?? []) for (const test of names) skipped.set(test, reason);
+  const known = tests.map((test) => test.name);
+  for (const test of skipped.keys()) {
+    if (!known.includes(test)) {
+      throw new WeirError(
+        "WEIR_E_USAGE",
+        `expected skip to name tests of "${name}" (${known.join("; ")}), got ${JSON.stringify(test)}`,
+      );
+    }
+  }
+  const left = [...skipped].map(([test, reason]) => `"${test}": ${reason}`);
+  describe(left.length === 0 ? name : `${name} [left out: ${left.join(", ")}]`, () => {
+    for (const test of tests) if (!skipped.has(test.name)) it(test.name, test.body);
+  });
+}
+
+function globalFramework(): TestFramework {
+  const { describe, it } = globalThis as Partial<TestFramework>;
+  if (typeof describe === "function" && typeof it === "function") return { describe, it };
+  throw new WeirError(
+    "WEIR_E_ACTOR_MISSING",
+    'a conformance suite needs a test framework; pass framework: { describe, it } from "vitest" or "node:test"',
+  );
+}
+
+/** Freezes a value and everything below it, so that a part that writes to its input throws. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const part of Object.values(value)) deepFreeze(part);
+  }
+  return value;
+}

@@ -1,0 +1,60 @@
+/** The built-in parts run the conformance suites that weir/testing exports to users. */
+import { describe, it } from "vitest";
+import { ADVANTAGE_ACTORS } from "../../src/actors/advantage.js";
+import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
+import { createHybridReward, createRuleReward } from "../../src/actors/reward.js";
+import {
+  createFakeJudge,
+  createScriptedReward,
+  describeAdvantageActor,
+  describeCurriculumActor,
+  describeRewardActor,
+} from "../../src/testing.js";
+
+const framework = { describe, it };
+
+for (const [name, create] of Object.entries(ADVANTAGE_ACTORS)) {
+  describe(`built-in ${name}`, () => {
+    describeAdvantageActor({ create, framework });
+  });
+}
+
+for (const mode of ["paper", "released"] as const) {
+  describe(`built-in rule reward, ${mode}`, () => {
+    describeRewardActor({ create: () => createRuleReward({ mode, requireThink: true }), framework });
+  });
+  describe(`built-in hybrid reward, ${mode}`, () => {
+    describeRewardActor({
+      create: () => createHybridReward({ mode, requireThink: true, judge: createFakeJudge([0]) }),
+      framework,
+    });
+  });
+}
+
+describe("the scripted reward of weir/testing", () => {
+  describeRewardActor({
+    create: () => createScriptedReward([1, 0]),
+    framework,
+    skip: [
+      {
+        reason: "a script answers by position, not by content",
+        tests: ["gives the same outcome for the same rollout", "scores side by side as one after the other"],
+      },
+    ],
+  });
+});
+
+for (const mode of ["none", "paper", "weighted"] as const) {
+  for (const by of ["steps", "mastery"] as const) {
+    describe(`built-in phased curriculum, ${mode}, ${by}`, () => {
+      describeCurriculumActor({
+        create: () =>
+          createPhasedCurriculum({
+            retrospective: { mode, share: 0.25 },
+            advance: { by, rewardThreshold: 0.7, klLimit: 0.1, calmSteps: 2, fallbackThreshold: 0.3 },
+          }),
+        framework,
+      });
+    });
+  }
+}

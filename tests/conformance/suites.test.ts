@@ -1,0 +1,212 @@
+/** The suites themselves: they find faults, work with other frameworks, and refuse a wrong skip. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { createGrpoAdvantage } from "../../src/actors/advantage.js";
+import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
+import type { AdvantageActor } from "../../src/contracts/advantage.js";
+import type { CurriculumActor } from "../../src/contracts/curriculum.js";
+import type { RewardActor } from "../../src/contracts/reward.js";
+import {
+  createFakeEngine,
+  createScriptedReward,
+  describeAdvantageActor,
+  describeCurriculumActor,
+  describeRewardActor,
+  type TestFramework,
+} from "../../src/testing.js";
+
+/** Runs a suite by hand and gives the names of failed tests. */
+async function failures(register: (framework: TestFramework) => void): Promise<string[]> {
+  const tests: { name: string; body: () => unknown }[] = [];
+  register({ describe: (_name, body) => body(), it: (name, body) => tests.push({ name, body }) });
+  const failed: string[] = [];
+  for (const { name, body } of tests) {
+    try {
+      await body();
+    } catch {
+      failed.push(name);
+    }
+  }
+  return failed;
+}
+
+const advantage = (handle: AdvantageActor["handle"]): AdvantageActor => ({
+  kind: "mine",
+  specificationVersion: 1,
+  handle,
+});
+
+describe("the advantage suite", () => {
+  const run = (actor: AdvantageActor) =>
+    failures((framework) => describeAdvantageActor({ create: () => actor, framework }));
+
+  it("passes a right actor that answers per token", async () => {
+    const perToken = advantage(({ rewards, lengths }) =>
+      rewards.map((reward, g) => new Array<number>(lengths[g] as number).fill(reward)),
+    );
+    expect(await run(perToken)).toEqual([]);
+  });
+
+  it("finds a missing member, a NaN, a reversed sign, kept state and a changed input", async () => {
+    expect(await run(advantage(({ rewards }) => rewards.slice(1)))).toContain(
+      "returns a number or a per-token array for each member",
+    );
+    const divides = advantage(({ rewards }) => {
+      const top = Math.max(...rewards);
+      return rewards.map((reward) => reward / (top - Math.min(...rewards)));
+    });
+    expect(await run(divides)).toContain("returns finite numbers only, equal rewards included");
+    expect(await run(advantage(({ rewards }) => rewards.map((reward) => -reward)))).toEqual([
+      "gives the better of two members the greater advantage",
+    ]);
+    let calls = 0;
+    expect(await run(advantage(({ rewards }) => rewards.map((reward) => reward + calls++)))).toContain(
+      "keeps no state between groups",
+    );
+    expect(await run(advantage(({ rewards }) => (rewards as number[]).sort((a, b) => a - b)))).toContain(
+      "does not change its input",
+    );
+    const wrongVersion = { ...createGrpoAdvantage(), specificationVersion: 2 } as unknown as AdvantageActor;
+    expect(await run(wrongVersion)).toEqual(["declares a kind and specification version 1"]);
+  });
+});
+
+describe("the reward suite", () => {
+  const run = (handle: RewardActor["handle"]) =>
+    failures((framework) =>
+      describeRewardActor({ create: () => ({ kind: "mine", specificationVersion: 1, handle }), framework }),
+    );
+
+  it("finds a NaN reward, an unknown outcome and a constant one", async () => {
+    expect(await run(async () => ({ kind: "scored", value: Number.NaN, parts: {}, prediction: null }))).toContain(
+      "resolves to a well-formed outcome, also for an empty response",
+    );
+    expect(await run(async () => ({ kind: "maybe" }) as never)).toContain(
+      "resolves to a well-formed outcome, also for an empty response",
+    );
+    expect(await run(createScriptedReward([1]).handle)).toEqual(["scores a right answer higher than a wrong one"]);
+  });
+});
+
+describe("the curriculum suite", () => {
+  const phased = () =>
+    createPhasedCurriculum({
+      retrospective: { mode: "paper", share: 0.25 },
+      advance: { by: "steps", rewardThreshold: 0.7, klLimit: 0.1, calmSteps: 2, fallbackThreshold: 0 },
+    });
+  const run = (change: (actor: CurriculumActor) => Partial<CurriculumActor>) =>
+    failures((framework) =>
+      describeCurriculumActor({
+        create: () => {
+          const actor = phased();
+          return { ...actor, ...change(actor) };
+        },
+        framework,
+      }),
+    );
+
+  it("finds a snapshot that forgets, picks outside the phase and uncounted visits", async () => {
+    expect(await run(() => ({ restore: () => {} }))).toEqual([
+      "has a JSON snapshot from which another instance continues identically",
+    ]);
+    expect(await run((actor) => ({ next: () => actor.next(1) }))).toContain(
+      "picks tasks of the phase, or carried ones from shorter phases",
+    );
+    expect(await run((actor) => ({ next: (phase) => ({ ...actor.next(phase), visit: 0 }) }))).toEqual([
+      "counts the visits of a task from 0",
+    ]);
+  });
+});
+
+describe("the frame of a suite", () => {
+  it("refuses to skip a test that does not exist, and says so when no framework is there", () => {
+    const framework = { describe: (_: string, body: () => void) => body(), it: () => {} };
+    const create = createGrpoAdvantage;
+    expect(() => describeAdvantageActor({ create, framework, skip: [{ reason: "none", tests: ["typo"] }] })).toThrow(
+      /WEIR_E_USAGE.*typo/,
+    );
+    expect(() => describeAdvantageActor({ create })).toThrow(/WEIR_E_ACTOR_MISSING.*framework/);
+  });
+
+  it("keeps skipped tests visible in the suite's name", () => {
+    const names: string[] = [];
+    const framework = {
+      describe: (name: string, body: () => void) => {
+        names.push(name);
+        body();
+      },
+      it: (name: string) => names.push(name),
+    };
+    const skip = [{ reason: "mine is stateful", tests: ["keeps no state between groups"] }];
+    describeAdvantageActor({ create: createGrpoAdvantage, framework, skip });
+    expect(names[0]).toBe('advantage actor contract [left out: "keeps no state between groups": mine is stateful]');
+    expect(names).not.toContain("keeps no state between groups");
+  });
+
+  it("runs under node:test", () => {
+    const folder = mkdtempSync(join(tmpdir(), "weir-suite-"));
+    try {
+      const file = join(folder, "suite.test.mjs");
+      const root = join(import.meta.dirname, "..", "..");
+      writeFileSync(
+        file,
+        `import { describe, it } from "node:test";
+         const { describeAdvantageActor } = await import(${JSON.stringify(join(root, "src/testing.ts"))});
+         const { createRlooAdvantage } = await import(${JSON.stringify(join(root, "src/actors/advantage.ts"))});
+         describeAdvantageActor({ create: createRlooAdvantage, framework: { describe, it } });`,
+      );
+      const environment = { ...process.env };
+      delete environment.NODE_TEST_CONTEXT;
+      const output = execFileSync(process.execPath, ["--import", "tsx", "--test", "--test-reporter=tap", file], {
+        cwd: root,
+        env: environment,
+        encoding: "utf8",
+      });
+      expect(output).toMatch(/# pass 8\b/);
+      expect(output).toMatch(/# fail 0\b/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+describe("the fake engine", () => {
+  const signal = new AbortController().signal;
+
+  it("samples the same tokens for the same seed, and others for another", async () => {
+    const engine = createFakeEngine();
+    const params = { temperature: 1, topP: 1, topK: 0, maxTokens: 8, stopIds: [] };
+    const request = { prompts: [{ promptIds: [1], seeds: [5, 6] }], params };
+    const { sequences, version } = await engine.sample(request, { signal });
+    expect(sequences).toEqual((await engine.sample(request, { signal })).sequences);
+    expect(sequences[0]?.[0]?.tokenIds).not.toEqual(sequences[0]?.[1]?.tokenIds);
+    expect(version).toEqual(engine.version());
+  });
+
+  it("raises its version by one per optimiser step, and saves and restores it", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "weir-fake-"));
+    try {
+      const engine = createFakeEngine();
+      const saved = await engine.save(folder, { signal, optimiser: true });
+      const optimiser = {
+        learningRate: 1,
+        betas: [0.9, 0.99] as const,
+        epsilon: 1e-8,
+        weightDecay: 0,
+        decayScope: "all" as const,
+        maxGradNorm: null,
+      };
+      const { version } = await engine.optimStep(optimiser, { signal });
+      expect(version.n).toBe(saved.n + 1);
+      expect(version.sha256).not.toBe(saved.sha256);
+      expect(await engine.restore(folder, { signal })).toEqual(saved);
+      engine.crash("test");
+      expect(await engine.exited).toEqual({ expected: false, reason: "test" });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
