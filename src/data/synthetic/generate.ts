@@ -16,8 +16,10 @@ import { permutedWorld, realWorld, type World } from "./world.js";
 
 /** Worlds drawn before the dials are taken to be impossible. */
 const WORLD_TRIES = 50;
-/** Steps of the search for a document length in tokens; each halves the distance or better. */
+/** Documents tried for a length in tokens; each corrects the number of facts by what the last one missed. */
 const LENGTH_TRIES = 12;
+/** First guess of a fact's length in tokens. */
+const TOKENS_PER_FACT = 12;
 
 /** All tasks of the options, in order. Throws WEIR_E_CONFIG on bad dials and WEIR_E_DATA on dials that cannot be met. */
 export function generateTasks(options: SyntheticOptions): Task[] {
@@ -35,24 +37,22 @@ function generateTask(options: ResolvedOptions, book: FactBook, index: number): 
   }
   const [minimum, maximum] = options.length.tokens;
   const target = draws.integer(minimum, maximum);
-  let low = hops;
-  let high = Number.POSITIVE_INFINITY;
-  let facts = Math.max(hops, Math.round(target / 12));
-  for (let attempt = 0; attempt < LENGTH_TRIES; attempt++) {
+  const tried = new Map<number, Task>();
+  let facts = Math.max(hops, Math.round(target / TOKENS_PER_FACT));
+  while (tried.size < LENGTH_TRIES && facts >= hops) {
     const task = compose(options, book, index, hops, facts);
-    const within = task.promptTokens >= minimum && task.promptTokens <= maximum;
-    if (within && Math.abs(task.promptTokens - target) * facts <= task.promptTokens) return task;
-    if (task.promptTokens <= target) low = facts;
-    else high = facts;
-    const guess = Math.round((facts * target) / task.promptTokens);
-    const next = guess > low && guess < high ? guess : Math.floor((low + Math.min(high, low * 2 + 2)) / 2);
-    if (within && (next === facts || high - low <= 1)) return task;
-    if (next === facts) break;
-    facts = next;
+    tried.set(facts, task);
+    const missing = Math.round(((target - task.promptTokens) * facts) / task.promptTokens);
+    if (missing === 0) break;
+    facts = Math.max(hops, facts + missing);
+    while (tried.has(facts)) facts += Math.sign(missing);
   }
+  const distance = (task: Task): number => Math.abs(task.promptTokens - target);
+  const [best] = [...tried.values()].sort((one, other) => distance(one) - distance(other));
+  if (best && best.promptTokens >= minimum && best.promptTokens <= maximum) return best;
   throw new WeirError(
     "WEIR_E_DATA",
-    `expected a prompt of ${minimum} to ${maximum} tokens with ${hops} hops, none was found; widen the range`,
+    `expected a prompt of ${minimum} to ${maximum} tokens with ${hops} hops, the nearest has ${best?.promptTokens}; widen the range`,
     { index, hops },
   );
 }
@@ -102,8 +102,8 @@ function drawQuestion(
   count: number,
   draws: Draws,
 ): { world: World; asked: FamilyQuestion } {
-  // Three facts stated of four: a country of the document is neither fully described nor named only once.
-  const size = Math.max(hops + 2, Math.ceil((count / options.relations.length) * (4 / 3)));
+  // About three facts per country: enough for chains, few enough that a document speaks of many countries.
+  const size = Math.max(hops + 2, Math.ceil(count / Math.min(3, options.relations.length)));
   for (let attempt = 0; attempt < WORLD_TRIES; attempt++) {
     // Real facts are thinner than permuted ones, so each try looks at more countries.
     const world = options.permute
