@@ -43,9 +43,10 @@ function generateTask(options: ResolvedOptions, book: FactBook, index: number): 
     const task = compose(options, book, index, hops, facts);
     tried.set(facts, task);
     const missing = Math.round(((target - task.promptTokens) * facts) / task.promptTokens);
-    if (missing === 0) break;
+    if (missing === 0 && task.promptTokens >= minimum && task.promptTokens <= maximum) break;
+    const direction = task.promptTokens < target ? 1 : -1;
     facts = Math.max(hops, facts + missing);
-    while (tried.has(facts)) facts += Math.sign(missing);
+    while (tried.has(facts)) facts += direction;
   }
   const distance = (task: Task): number => Math.abs(task.promptTokens - target);
   const [best] = [...tried.values()].sort((one, other) => distance(one) - distance(other));
