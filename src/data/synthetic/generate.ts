@@ -17,7 +17,7 @@ import { permutedWorld, realWorld, type World } from "./world.js";
 /** Worlds drawn before the dials are taken to be impossible. */
 const WORLD_TRIES = 50;
 /** Documents tried for a length in tokens; each corrects the number of facts by what the last one missed. */
-const LENGTH_TRIES = 12;
+const LENGTH_TRIES = 40;
 /** First guess of a fact's length in tokens. */
 const TOKENS_PER_FACT = 12;
 
