@@ -28,6 +28,7 @@ import {
   nativeKey,
   nativeRoot,
   PACKAGE_PATH,
+  readManifest,
   requiredFiles,
   TFJS_VERSION,
 } from "./paths.mjs";
@@ -115,7 +116,11 @@ async function buildWithFallback({ wanted, force, env, say }) {
       return await build({ variant: "gpu", force, env, say });
     } catch (error) {
       say(`GPU build left out (${String(error?.message ?? error).split("\n")[0]}); taking the CPU build`);
-      return await build({ variant: "cpu", insteadOfGpu: true, force, env, say });
+      // Marked, so that the next set-up does not fetch the GPU build again only to fail again; --force does.
+      const kept = force ? null : await reuse("cpu", env);
+      if (kept === null) return await build({ variant: "cpu", insteadOfGpu: true, force, env, say });
+      writeManifest(kept.directory, { ...readManifest(kept.directory), insteadOfGpu: true });
+      return kept;
     }
   }
   return await build({ variant: "cpu", force, env, say });
