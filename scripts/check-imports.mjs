@@ -45,8 +45,10 @@ export function layerOf(file) {
 /** Relative specifiers that a source imports, re-exports or loads. */
 export function importsOf(source) {
   const code = source.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/^\s*\/\/.*$/gm, "");
-  const pattern = /(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+|\bnew URL\(\s*)["'](\.[^"']*)["']/g;
-  return [...code.matchAll(pattern)].map((match) => match[1]);
+  const modules = /(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+)["'](\.[^"']*)["']/g;
+  // A URL is an import only where it names code (a worker, a process); folders of data are not.
+  const programs = /\bnew URL\(\s*["'](\.[^"']*\.[jt]s)["']/g;
+  return [modules, programs].flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1]));
 }
 
 /**

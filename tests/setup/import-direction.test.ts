@@ -35,6 +35,7 @@ describe("imports", () => {
       import "./d.js";
       const e = await import("../e.js");
       const worker = new URL("./f.js", import.meta.url);
+      const folder = new URL("../data/", import.meta.url);
       // import { g } from "../g.js";
       /* import { h } from "../h.js"; */
       import { z } from "zod";`;
