@@ -17,7 +17,7 @@ import { permutedWorld, realWorld, type World } from "./world.js";
 /** Worlds drawn before the dials are taken to be impossible. */
 const WORLD_TRIES = 50;
 /** Documents tried for a length in tokens; each corrects the number of facts by what the last one missed. */
-const LENGTH_TRIES = 40;
+const LENGTH_TRIES = 12;
 /** First guess of a fact's length in tokens. */
 const TOKENS_PER_FACT = 12;
 
@@ -49,11 +49,12 @@ function generateTask(options: ResolvedOptions, book: FactBook, index: number): 
     while (tried.has(facts)) facts += direction;
   }
   const distance = (task: Task): number => Math.abs(task.promptTokens - target);
-  const [best] = [...tried.values()].sort((one, other) => distance(one) - distance(other));
-  if (best && best.promptTokens >= minimum && best.promptTokens <= maximum) return best;
+  const nearest = [...tried.values()].sort((one, other) => distance(one) - distance(other));
+  const best = nearest.find((task) => task.promptTokens >= minimum && task.promptTokens <= maximum);
+  if (best) return best;
   throw new WeirError(
     "WEIR_E_DATA",
-    `expected a prompt of ${minimum} to ${maximum} tokens with ${hops} hops, the nearest has ${best?.promptTokens}; widen the range`,
+    `expected a prompt of ${minimum} to ${maximum} tokens with ${hops} hops, the nearest has ${nearest[0]?.promptTokens}; widen the range`,
     { index, hops },
   );
 }
