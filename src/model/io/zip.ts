@@ -6,7 +6,7 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createInflateRaw } from "node:zlib";
+import { crc32, createInflateRaw } from "node:zlib";
 import { WeirError } from "../../errors.js";
 
 export interface ZipEntry {
@@ -81,25 +81,13 @@ export async function readZipEntries(path: string): Promise<readonly ZipEntry[]>
   }
 }
 
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let value = byte;
-  for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
-  return value;
-});
-
 /** Passes bytes through and keeps their CRC-32 and number. */
 class Checksum extends Transform {
-  #crc = 0xffffffff;
+  crc32 = 0;
   bytes = 0;
 
-  get crc32(): number {
-    return (this.#crc ^ 0xffffffff) >>> 0;
-  }
-
   override _transform(chunk: Buffer, _encoding: string, done: (error: null, chunk: Buffer) => void): void {
-    let crc = this.#crc;
-    for (let i = 0; i < chunk.length; i += 1) crc = CRC_TABLE[(crc ^ chunk[i]!) & 0xff]! ^ (crc >>> 8);
-    this.#crc = crc;
+    this.crc32 = crc32(chunk, this.crc32);
     this.bytes += chunk.length;
     done(null, chunk);
   }

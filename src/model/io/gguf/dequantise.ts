@@ -22,7 +22,8 @@ function signed(byte: number): number {
 function nibbles(zero: number, hasMinimum: boolean, hasFifthBits: boolean): BlockReader {
   return (bytes, at, out, to) => {
     const scale = halfAt(bytes, at);
-    const minimum = hasMinimum ? halfAt(bytes, at + 2) : 0;
+    // Adding −0 changes nothing, the sign of zero included.
+    const minimum = hasMinimum ? halfAt(bytes, at + 2) : -0;
     let next = at + (hasMinimum ? 4 : 2);
     let fifth = 0;
     if (hasFifthBits) {
