@@ -26,7 +26,7 @@ export interface RunTokenizer {
   applyChatTemplate(
     messages: Task["messages"],
     options: { readonly addGenerationPrompt: boolean },
-  ): { readonly text: string; readonly ids: number[] };
+  ): { readonly text: string; readonly ids: readonly number[] };
   tokenText(id: number): string;
 }
 

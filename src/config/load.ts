@@ -130,7 +130,7 @@ export function applySetting(tree: Tree, setting: string): void {
 }
 
 /** A copy of a configuration with `--set` overrides applied. */
-export function withSettings(tree: Readonly<Tree>, settings: readonly string[]): Tree {
+export function applySettings(tree: Readonly<Tree>, settings: readonly string[]): Tree {
   const copy = structuredClone(tree) as Tree;
   for (const setting of settings) applySetting(copy, setting);
   return copy;
@@ -187,5 +187,5 @@ export async function loadConfig(file: string, settings: readonly string[] = [])
       file,
     });
   anchorPaths(tree, dirname(resolve(file)));
-  return parseConfig(withSettings(tree, settings));
+  return parseConfig(applySettings(tree, settings));
 }

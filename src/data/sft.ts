@@ -1,6 +1,8 @@
-import type { ChatMessage } from "../contracts/task.js";
+import type { ChatMessage, Json } from "../contracts/task.js";
 import type { SftRow } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
+import { cellFault } from "./faults.js";
+import { messagesOf } from "./prompt-parts.js";
 
 /** SFT rows: a prompt and the response to imitate, as token ids with a loss mask over the response and its end token. */
 
@@ -16,7 +18,7 @@ export interface SftTokenizer {
   applyChatTemplate(
     messages: readonly ChatMessage[],
     options: { readonly addGenerationPrompt: boolean },
-  ): { readonly ids: number[] };
+  ): { readonly ids: readonly number[] };
 }
 
 /**
@@ -45,35 +47,9 @@ export function sftRow(example: SftExample, tokenizer: SftTokenizer, stopIds: re
 export function parseSftExample(row: Readonly<Record<string, unknown>>, file: string, index: number): SftExample {
   const { response } = row;
   if (typeof response !== "string" || response === "") {
-    throw new WeirError(
-      "WEIR_E_DATA",
-      `${file}, row ${index}: expected text in column "response", got ${JSON.stringify(response)}`,
-      { file, index, column: "response" },
-    );
+    throw cellFault(file, index, "response", "text", response);
   }
-  return { messages: messagesOf(row.prompt, file, index), response };
-}
-
-function messagesOf(prompt: unknown, file: string, index: number): ChatMessage[] {
-  if (
-    Array.isArray(prompt) &&
-    prompt.length > 0 &&
-    prompt.every((message) => typeof message?.role === "string" && typeof message?.content === "string")
-  ) {
-    return prompt.map(({ role, content }) => ({ role, content }));
-  }
-  if (typeof prompt === "string" && prompt.trimStart().startsWith("[")) {
-    try {
-      const parsed: unknown = JSON.parse(prompt);
-      if (Array.isArray(parsed)) return messagesOf(parsed, file, index);
-    } catch {
-      // Text that merely begins with a bracket is a plain prompt.
-    }
-  }
-  if (typeof prompt === "string" && prompt !== "") return [{ role: "user", content: prompt }];
-  throw new WeirError(
-    "WEIR_E_DATA",
-    `${file}, row ${index}: expected text or messages in column "prompt", got ${JSON.stringify(prompt)?.slice(0, 80)}`,
-    { file, index, column: "prompt" },
-  );
+  const messages = messagesOf(row.prompt as Json | undefined);
+  if (messages === null) throw cellFault(file, index, "prompt", "text or a list of messages", row.prompt);
+  return { messages, response };
 }

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
-import { loadConfig, parseConfig, withSettings } from "../../config/load.js";
+import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { WeirError } from "../../errors.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
@@ -31,7 +31,7 @@ export async function configOfRun(runDirectory: string, settings: readonly strin
     );
   }
   const { config } = JSON.parse(text) as { config: Record<string, unknown> };
-  return parseConfig(withSettings(config, settings));
+  return parseConfig(applySettings(config, settings));
 }
 
 /** Shows a system's progress until it ends; SIGINT and SIGTERM drain it, a second one aborts. */

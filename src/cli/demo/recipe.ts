@@ -1,0 +1,56 @@
+import type { ConfigInput } from "../../config/schema.js";
+import type { RelationName } from "../../data/synthetic/index.js";
+
+/**
+ * The recipe of the demo: sizes and learning rates that were measured to work for the shipped warm-start policy
+ * (docs/results.md has the figures and the command). Everything the demo trains on follows from it and a seed.
+ */
+
+/** Relations that the demo's documents speak of: two lead to another country, two to a value. */
+export const DEMO_TASK_RELATIONS: readonly RelationName[] = [
+  "capital",
+  "language",
+  "largestNeighbour",
+  "smallestNeighbour",
+];
+
+/** Facts that must be combined for an answer. */
+export const DEMO_HOPS = [2, 2] as const;
+
+export interface DemoPhase {
+  /** Facts per document, both ends included. */
+  readonly facts: readonly [number, number];
+  /** Upper bound of the templated prompt in tokens. */
+  readonly maxTokens: number;
+  readonly steps: number;
+}
+
+/** Growing contexts. Token bounds lie above the longest prompt of each range of facts, so buckets do not overlap. */
+export const DEMO_PHASES: readonly DemoPhase[] = [
+  { facts: [4, 10], maxTokens: 160, steps: 40 },
+  { facts: [12, 20], maxTokens: 270, steps: 40 },
+  { facts: [22, 32], maxTokens: 400, steps: 40 },
+  { facts: [34, 48], maxTokens: 600, steps: 40 },
+];
+
+/** Training tasks per phase: more than are ever drawn, so that no document is seen often. */
+export const TASKS_PER_PHASE = 700;
+/** Held-out tasks per bucket. */
+export const HELDOUT_PER_BUCKET = 128;
+/** Demonstrations of the warm-up, all from the shortest bucket. */
+export const DEMONSTRATIONS = 960;
+/** Share of demonstrations that answer at once instead of quoting the evidence first. */
+export const DIRECT_SHARE = 0.75;
+
+/** Options of the demo's run, apart from paths and seed. */
+export const DEMO_OPTIONS = {
+  phases: DEMO_PHASES.map(({ maxTokens, steps }) => ({ maxTokens, steps })),
+  warmup: { epochs: 4, batchRows: 32, learningRate: 3e-4, schedule: "constant" },
+  rollout: { groupSize: 8, promptsPerStep: 16, promptsPerCall: 16, maxTokens: 44, temperature: 1, topP: 1 },
+  dynamicSampling: { enabled: true, maxRounds: 1 },
+  optimiser: { learningRate: 3e-4 },
+  update: { miniBatchPrompts: null, microBatchTokens: 16_384, oldLogprobs: "sampler" },
+  curriculum: { retrospective: { mode: "paper" } },
+  evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },
+  checkpoint: { everySteps: 20, keep: 2 },
+} as const satisfies Partial<ConfigInput>;
