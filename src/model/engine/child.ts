@@ -1,0 +1,68 @@
+/**
+ * The engine process: takes requests over IPC, one at a time, and answers. Started by host.ts only.
+ * Invariants: leaves when its parent does; environment variables of TensorFlow are set before the addon loads.
+ */
+import { WeirError } from "../../errors.js";
+import { EngineCore } from "./core.js";
+import { dispatch, errorToMessage } from "./dispatch.js";
+import type { FromEngine, ToEngine } from "./protocol.js";
+
+type Request = Extract<ToEngine, { kind: "request" }>;
+
+let core: EngineCore | null = null;
+let queue: Promise<void> = Promise.resolve();
+const aborts = new Map<number, AbortController>();
+
+function send(message: FromEngine): void {
+  if (process.connected) process.send?.(message);
+}
+
+async function start(message: Extract<ToEngine, { kind: "start" }>): Promise<void> {
+  try {
+    core = await EngineCore.open(message.modelDir, message.options);
+  } catch (error) {
+    send({ kind: "refused", error: errorToMessage(error) });
+    return;
+  }
+  send({ kind: "ready", info: core.info, model: core.modelInfo, version: core.version() });
+  const beat = () => send({ kind: "heartbeat", rssBytes: process.memoryUsage.rss() });
+  setInterval(beat, Math.max(50, Math.floor(message.options.heartbeatMs / 2))).unref();
+}
+
+async function answer(request: Request, signal: AbortSignal): Promise<void> {
+  try {
+    if (core === null) throw new WeirError("WEIR_E_STATE", "a request came before the engine had loaded its model");
+    if (signal.aborted) throw new WeirError("WEIR_E_ENGINE_ABORTED", "the request was cancelled before it began");
+    const output = await dispatch(core, request.method, request.input as never, signal);
+    send({ kind: "reply", id: request.id, output, version: core.version() });
+  } catch (error) {
+    send({ kind: "error", id: request.id, error: errorToMessage(error) });
+  } finally {
+    aborts.delete(request.id);
+  }
+}
+
+process.on("message", (message: ToEngine) => {
+  switch (message.kind) {
+    case "start":
+      queue = queue.then(() => start(message));
+      break;
+    case "request": {
+      const controller = new AbortController();
+      aborts.set(message.id, controller);
+      queue = queue.then(() => answer(message, controller.signal));
+      break;
+    }
+    case "abort":
+      aborts.get(message.id)?.abort();
+      break;
+    case "close":
+      queue = queue.then(() => process.exit(0));
+      break;
+  }
+});
+
+// An orphan has nobody to work for.
+process.on("disconnect", () => process.exit(0));
+// The terminal's Ctrl-C goes to the whole process group; the parent decides when the engine ends.
+process.on("SIGINT", () => undefined);

@@ -1,0 +1,228 @@
+/**
+ * The engine without a process around it: one policy, its learner, an optional frozen reference.
+ * Calls are answered one after another; the caller serialises them. Invariant: after a call that throws, weights,
+ * optimiser and gradient sums are as before it.
+ */
+import { createHash } from "node:crypto";
+import { access, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { EngineInfo, EngineOptions, EngineStats, ModelInfo } from "../../contracts/engine.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
+import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
+import type {
+  OptimiserConfig,
+  OptimStepReply,
+  PolicyBatch,
+  PolicyMetrics,
+  ScoredSequences,
+  SftBatch,
+  SftMetrics,
+} from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { type ModelConfig, readModelConfig } from "../io/config.js";
+import { writeModelFolder } from "../io/model-folder.js";
+import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
+import { readTensors } from "../io/tensors.js";
+import { Learner, scoreGroups, scoreSequences } from "../learn/learner.js";
+import { sampleSequences } from "../sample/sampler.js";
+import { Transformer } from "../transformer/model.js";
+import { ParameterStore } from "../transformer/parameters.js";
+import { type OpenedBackend, openBackend } from "./backend.js";
+import { tf } from "./tf.js";
+
+const OPTIMISER_FILE = "optimizer.safetensors";
+const STATE_FILE = "engine-state.json";
+const STATE_SCHEMA = 1;
+
+interface EngineState {
+  readonly schemaVersion: number;
+  readonly version: PolicyVersion;
+  readonly optimiserStep: number;
+}
+
+export interface LogprobsRequest {
+  readonly groups: readonly {
+    readonly promptIds: readonly number[];
+    readonly completions: readonly (readonly number[])[];
+  }[];
+  readonly temperature: number;
+  readonly which: "policy" | "reference";
+  readonly microBatchTokens: number;
+}
+
+export class EngineCore {
+  readonly info: EngineInfo;
+  readonly modelInfo: ModelInfo;
+  private readonly modelDir: string;
+  private readonly config: ModelConfig;
+  private readonly policy: Transformer;
+  private readonly learner: Learner;
+  private reference: Transformer | null = null;
+  private current: PolicyVersion;
+
+  private constructor(opened: OpenedBackend, modelDir: string, config: ModelConfig, parameters: ParameterStore) {
+    this.modelDir = modelDir;
+    this.config = config;
+    this.policy = new Transformer(config, parameters);
+    this.learner = new Learner(this.policy);
+    this.current = { n: 0, sha256: parameters.sha256() };
+    this.info = {
+      backend: opened.backend,
+      reason: opened.reason,
+      executor: "eager",
+      backendVersion: opened.version,
+      pid: process.pid,
+    };
+    this.modelInfo = {
+      family: config.family,
+      parameters: parameters.count(),
+      vocabSize: config.vocabSize,
+      maxPositions: config.maxPositions,
+      stopIds: config.eosIds,
+      padId: config.padId ?? 0,
+    };
+  }
+
+  /** Opens the backend and loads the model. A folder written by `save` also brings its version and optimiser. */
+  static async open(modelDir: string, options: Pick<EngineOptions, "backend" | "threads">): Promise<EngineCore> {
+    const config = await readModelConfig(modelDir);
+    const source = await readTensors(modelDir, config);
+    const opened = await openBackend(options.backend, options.threads);
+    return new EngineCore(opened, modelDir, config, ParameterStore.load(config, source));
+  }
+
+  version(): PolicyVersion {
+    return this.current;
+  }
+
+  async sample(request: SampleRequest, signal: AbortSignal): Promise<SampleReply> {
+    const started = performance.now();
+    const sequences = await sampleSequences(this.policy, request, signal);
+    return { sequences, version: this.current, seconds: (performance.now() - started) / 1000 };
+  }
+
+  forwardBackward(batch: PolicyBatch, signal: AbortSignal): Promise<PolicyMetrics> {
+    return this.learner.forwardBackward(batch, signal);
+  }
+
+  sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {
+    return this.learner.sftForwardBackward(batch, signal);
+  }
+
+  optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
+    const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
+    if (applied) this.current = { n: this.current.n + 1, sha256: this.policy.parameters.sha256() };
+    return { applied, gradNorm, gradNormByTensor: byTensor, version: this.current };
+  }
+
+  logprobs(request: LogprobsRequest, signal: AbortSignal) {
+    const model = request.which === "policy" ? this.policy : this.reference;
+    if (model === null) {
+      throw new WeirError(
+        "WEIR_E_STATE",
+        "log-probs of the reference were asked for before one was frozen; call freezeReference first",
+      );
+    }
+    return scoreGroups(model, request.groups, { ...request, signal });
+  }
+
+  scoreSequences(sequences: readonly (readonly number[])[], signal: AbortSignal): Promise<ScoredSequences> {
+    return scoreSequences(this.policy, sequences, signal);
+  }
+
+  freezeReference(): void {
+    this.reference?.parameters.dispose();
+    this.reference = new Transformer(this.config, this.policy.parameters.copy(), this.policy.tables);
+  }
+
+  async save(directory: string, optimiser: boolean): Promise<PolicyVersion> {
+    await writeModelFolder(directory, {
+      sourceDir: this.modelDir,
+      tensors: this.policy.parameters.source(),
+      dtype: "float32",
+    });
+    if (optimiser) {
+      const state: EngineState = {
+        schemaVersion: STATE_SCHEMA,
+        version: this.current,
+        optimiserStep: this.learner.optimiser.step,
+      };
+      await writeSafetensors(join(directory, OPTIMISER_FILE), this.learner.optimiser.source(), { format: "pt" });
+      await writeFile(join(directory, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
+    }
+    return this.current;
+  }
+
+  /**
+   * Takes weights, version and optimiser of a folder; without engine-state.json weights only, as version 0.
+   * Gradients not yet committed are dropped. Throws WEIR_E_CHECKPOINT_DAMAGED, with everything as before.
+   */
+  async restore(directory: string): Promise<PolicyVersion> {
+    const source = await readTensors(directory, this.config);
+    const state = await readState(directory);
+    const hash = createHash("sha256");
+    for (const name of this.policy.parameters.names()) {
+      const values = source.read(name);
+      hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
+    const sha256 = hash.digest("hex");
+    if (state !== null && state.version.sha256 !== sha256) {
+      throw new WeirError(
+        "WEIR_E_CHECKPOINT_DAMAGED",
+        `the weights in ${directory} hash to ${sha256.slice(0, 12)}…, ${STATE_FILE} says ${state.version.sha256.slice(0, 12)}…; use another checkpoint`,
+        { directory },
+      );
+    }
+    const { optimiser } = this.learner;
+    if (state === null) optimiser.reset();
+    else {
+      const moments = await readSafetensors(join(directory, OPTIMISER_FILE));
+      optimiser.restore(moments, state.optimiserStep, this.policy.parameters);
+    }
+    const { parameters } = this.policy;
+    for (const name of parameters.names()) {
+      parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
+    }
+    this.learner.clear();
+    this.current = state?.version ?? { n: 0, sha256 };
+    return this.current;
+  }
+
+  resetOptimiser(): void {
+    this.learner.optimiser.reset();
+  }
+
+  stats(): EngineStats {
+    const { numTensors, numBytes } = tf.memory();
+    return { tensors: numTensors, bytes: numBytes, rssBytes: process.memoryUsage.rss() };
+  }
+
+  dispose(): void {
+    this.learner.dispose();
+    this.reference?.parameters.dispose();
+    this.policy.parameters.dispose();
+    this.policy.tables.dispose();
+  }
+}
+
+async function readState(directory: string): Promise<EngineState | null> {
+  const path = join(directory, STATE_FILE);
+  try {
+    await access(path);
+  } catch {
+    return null;
+  }
+  try {
+    const state = JSON.parse(await readFile(path, "utf8")) as EngineState;
+    if (state.schemaVersion !== STATE_SCHEMA) throw new Error(`schemaVersion ${state.schemaVersion}`);
+    if (!Number.isInteger(state.version.n) || !Number.isInteger(state.optimiserStep)) throw new Error("counters");
+    return state;
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_CHECKPOINT_DAMAGED",
+      `${path} cannot be read as an engine state; use another checkpoint`,
+      { path },
+      { cause },
+    );
+  }
+}

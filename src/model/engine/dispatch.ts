@@ -1,0 +1,59 @@
+/** Routes a request to the engine's core; the one place that knows which message means which call. */
+import { ERROR_CODES, WeirError } from "../../errors.js";
+import type { EngineCore } from "./core.js";
+import type { EngineCalls, EngineMethod, ErrorMessage } from "./protocol.js";
+
+type Handlers = {
+  [M in EngineMethod]: (
+    core: EngineCore,
+    input: EngineCalls[M]["input"],
+    signal: AbortSignal,
+  ) => Promise<EngineCalls[M]["output"]> | EngineCalls[M]["output"];
+};
+
+const HANDLERS: Handlers = {
+  sample: (core, input, signal) => core.sample(input, signal),
+  forwardBackward: (core, input, signal) => core.forwardBackward(input, signal),
+  sftForwardBackward: (core, input, signal) => core.sftForwardBackward(input, signal),
+  optimStep: (core, { config, reportTensors }) => core.optimStep(config, reportTensors),
+  logprobs: (core, input, signal) => core.logprobs(input, signal),
+  scoreSequences: (core, input, signal) => core.scoreSequences(input, signal),
+  freezeReference: (core) => {
+    core.freezeReference();
+    return null;
+  },
+  save: (core, { directory, optimiser }) => core.save(directory, optimiser),
+  restore: (core, { directory }) => core.restore(directory),
+  resetOptimiser: (core) => {
+    core.resetOptimiser();
+    return null;
+  },
+  stats: (core) => core.stats(),
+};
+
+/** Runs one call on the core. */
+export async function dispatch<M extends EngineMethod>(
+  core: EngineCore,
+  method: M,
+  input: EngineCalls[M]["input"],
+  signal: AbortSignal,
+): Promise<EngineCalls[M]["output"]> {
+  return HANDLERS[method](core, input, signal);
+}
+
+export function errorToMessage(error: unknown): ErrorMessage {
+  if (WeirError.isInstance(error)) {
+    const plain = error.message.startsWith(`${error.code}: `)
+      ? error.message.slice(error.code.length + 2)
+      : error.message;
+    return { code: error.code, message: plain, details: error.details, stack: error.stack };
+  }
+  const known = error instanceof Error ? error : new Error(String(error));
+  return { code: null, message: known.message, details: {}, stack: known.stack };
+}
+
+/** Errors that are not weir's become WEIR_E_ENGINE_REQUEST, with the engine's stack in `details`. */
+export function messageToError({ code, message, details, stack }: ErrorMessage): WeirError {
+  if (code !== null && code in ERROR_CODES) return new WeirError(code, message, details);
+  return new WeirError("WEIR_E_ENGINE_REQUEST", `the engine failed on a request: ${message}`, { stack });
+}

@@ -1,0 +1,249 @@
+/**
+ * Starts an engine process and speaks with it: every request has a deadline, an abort reaches the process, and the end of
+ * the process rejects what was pending with its reason (I5).
+ * Invariant: after a missed deadline the process is killed, since its state is unknown; the supervisor starts another.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { Engine, EngineOptions } from "../../contracts/engine.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
+import { WeirError } from "../../errors.js";
+import { messageToError } from "./dispatch.js";
+import { type Call, engineFacade } from "./facade.js";
+import { isTensorflowNoise } from "./native/noise.js";
+import type { FromEngine, ToEngine } from "./protocol.js";
+
+/** The part of a logger that the host uses; pino fits. */
+export interface EngineLogger {
+  debug(details: object, message: string): void;
+  warn(details: object, message: string): void;
+}
+
+export interface StartEngineInput {
+  /** Hugging Face folder. */
+  readonly modelDir: string;
+  readonly options: EngineOptions;
+  readonly logger?: EngineLogger;
+  /** Variables for the engine process on top of this process's own. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Last characters of the process's stderr that are told when it ends unexpectedly. */
+const STDERR_TAIL = 2000;
+/** Heartbeats missed in a row before an idle engine counts as hung. */
+const MISSED_HEARTBEATS = 6;
+/** Time an engine has to leave by itself after `close`, ms. */
+const CLOSE_GRACE_MS = 3000;
+
+interface Pending {
+  readonly method: string;
+  readonly resolve: (output: unknown) => void;
+  readonly reject: (error: WeirError) => void;
+  readonly release: () => void;
+}
+
+/** Node's arguments for the child: plain JavaScript from dist, through tsx from source. */
+function childArguments(): string[] {
+  const compiled = fileURLToPath(new URL("./child.js", import.meta.url));
+  if (existsSync(compiled)) return [compiled];
+  const loader = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  return ["--import", loader, fileURLToPath(new URL("./child.ts", import.meta.url))];
+}
+
+function spawnChild(input: StartEngineInput): ChildProcess {
+  const { threads } = input.options;
+  return spawn(process.execPath, childArguments(), {
+    stdio: ["ignore", "inherit", "pipe", "ipc"],
+    serialization: "advanced",
+    env: {
+      TF_CPP_MIN_LOG_LEVEL: "2",
+      TF_FORCE_GPU_ALLOW_GROWTH: "true",
+      ...(threads > 0 ? { TF_NUM_INTRAOP_THREADS: String(threads), OMP_NUM_THREADS: String(threads) } : {}),
+      ...process.env,
+      ...input.env,
+    },
+  });
+}
+
+/** Keeps the end of stderr and passes lines that are news to the logger. */
+function captureStderr(child: ChildProcess, logger: EngineLogger | undefined): () => string {
+  let tail = "";
+  let line = "";
+  child.stderr?.setEncoding("utf8");
+  child.stderr?.on("data", (chunk: string) => {
+    const lines = (line + chunk).split("\n");
+    line = lines.pop() ?? "";
+    for (const text of lines) {
+      if (text.trim() === "" || isTensorflowNoise(text)) continue;
+      tail = `${tail}${text}\n`.slice(-STDERR_TAIL);
+      logger?.debug({ actor: "engine", pid: child.pid, stderr: text }, "engine stderr");
+    }
+  });
+  return () => `${tail}${line}`.trim();
+}
+
+/**
+ * Starts an engine process with a model. Rejects with the model's or backend's own error, WEIR_E_ENGINE_TIMEOUT after
+ * `startTimeoutMs`, or WEIR_E_ENGINE_CRASHED.
+ */
+export async function startEngine(input: StartEngineInput): Promise<Engine> {
+  const { options, logger } = input;
+  const child = spawnChild(input);
+  const stderr = captureStderr(child, logger);
+  const pending = new Map<number, Pending>();
+  let nextId = 1;
+  let version: PolicyVersion = { n: 0, sha256: "" };
+  let closing = false;
+  let killedFor: string | null = null;
+  let lastSign = Date.now();
+
+  const kill = (reason: string) => {
+    killedFor ??= reason;
+    child.kill("SIGKILL");
+  };
+  const exited = new Promise<{ expected: boolean; reason: string }>((resolve) => {
+    const finish = (how: string) => {
+      const said = stderr();
+      const reason = killedFor ?? (closing ? "closed" : `${how}${said === "" ? "" : `; it said: ${said}`}`);
+      resolve({ expected: closing, reason });
+    };
+    child.once("error", (error) => finish(`could not be started: ${error.message}`));
+    child.once("close", (code, signal) => finish(signal === null ? `exit code ${code}` : `signal ${signal}`));
+  });
+  void exited.then(({ reason }) => {
+    for (const entry of [...pending.values()]) {
+      entry.release();
+      entry.reject(
+        new WeirError(
+          "WEIR_E_ENGINE_CRASHED",
+          `the engine process (pid ${child.pid}) ended during ${entry.method}: ${reason}; start another and restore the last checkpoint`,
+          { method: entry.method, reason, pid: child.pid },
+        ),
+      );
+    }
+  });
+  const post = (message: ToEngine) => {
+    if (child.connected) child.send(message, () => undefined);
+  };
+
+  const started = new Promise<Extract<FromEngine, { kind: "ready" }>>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      const reason = `the engine did not load the model within ${options.startTimeoutMs} ms; raise engine.startTimeoutMs`;
+      kill(reason);
+      reject(new WeirError("WEIR_E_ENGINE_TIMEOUT", reason, { limitMs: options.startTimeoutMs }));
+    }, options.startTimeoutMs);
+    void exited.then(({ reason }) => {
+      clearTimeout(timer);
+      reject(
+        new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process ended while it started: ${reason}`, { reason }),
+      );
+    });
+    child.on("message", (message: FromEngine) => {
+      lastSign = Date.now();
+      switch (message.kind) {
+        case "ready":
+          clearTimeout(timer);
+          version = message.version;
+          resolve(message);
+          break;
+        case "refused":
+          clearTimeout(timer);
+          closing = true;
+          reject(messageToError(message.error));
+          child.kill("SIGKILL");
+          break;
+        case "reply": {
+          version = message.version;
+          const entry = pending.get(message.id);
+          entry?.release();
+          entry?.resolve(message.output);
+          break;
+        }
+        case "error": {
+          const entry = pending.get(message.id);
+          entry?.release();
+          entry?.reject(messageToError(message.error));
+          break;
+        }
+        case "heartbeat":
+          break;
+      }
+    });
+  });
+  post({ kind: "start", modelDir: input.modelDir, options });
+  const ready = await started;
+
+  const watch = setInterval(() => {
+    const silent = Date.now() - lastSign;
+    // While a request is at work its own deadline counts: arithmetic may hold the process's event loop.
+    if (pending.size > 0) lastSign = Date.now();
+    else if (silent > options.heartbeatMs * MISSED_HEARTBEATS) {
+      logger?.warn({ actor: "engine", pid: child.pid, silentMs: silent }, "engine shows no sign of life");
+      kill(`no sign of life for ${silent} ms while idle`);
+    }
+  }, options.heartbeatMs);
+  watch.unref();
+  void exited.then(() => clearInterval(watch));
+
+  let gone: string | null = null;
+  void exited.then(({ reason }) => {
+    gone = reason;
+  });
+
+  const call: Call = (method, payload, signal) =>
+    new Promise((resolve, reject) => {
+      if (gone !== null || closing) {
+        reject(
+          new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process is gone (${gone ?? "closed"}); start another`, {
+            method,
+          }),
+        );
+        return;
+      }
+      if (signal.aborted) {
+        reject(new WeirError("WEIR_E_ENGINE_ABORTED", `${method} was cancelled before it was sent`));
+        return;
+      }
+      const id = nextId++;
+      const onAbort = () => post({ kind: "abort", id });
+      const timer = setTimeout(() => {
+        const reason = `${method} took longer than engine.requestTimeoutMs = ${options.requestTimeoutMs} ms`;
+        const entry = pending.get(id);
+        entry?.release();
+        entry?.reject(
+          new WeirError("WEIR_E_ENGINE_TIMEOUT", `${reason}; the engine process was ended, start another`, { method }),
+        );
+        kill(reason);
+      }, options.requestTimeoutMs);
+      pending.set(id, {
+        method,
+        resolve: resolve as (output: unknown) => void,
+        reject,
+        release: () => {
+          clearTimeout(timer);
+          signal.removeEventListener("abort", onAbort);
+          pending.delete(id);
+        },
+      });
+      signal.addEventListener("abort", onAbort, { once: true });
+      post({ kind: "request", id, method, input: payload } as ToEngine);
+    });
+
+  return engineFacade({
+    info: ready.info,
+    model: ready.model,
+    version: () => version,
+    call,
+    exited,
+    close: async () => {
+      if (gone !== null) return;
+      closing = true;
+      post({ kind: "close" });
+      const timer = setTimeout(() => child.kill("SIGKILL"), CLOSE_GRACE_MS);
+      await exited;
+      clearTimeout(timer);
+    },
+  });
+}

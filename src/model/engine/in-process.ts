@@ -1,0 +1,43 @@
+/** The engine in the caller's own process: for unit tests and short commands; arithmetic blocks the event loop. */
+import type { Engine, EngineOptions } from "../../contracts/engine.js";
+import { WeirError } from "../../errors.js";
+import { EngineCore } from "./core.js";
+import { dispatch } from "./dispatch.js";
+import { type Call, engineFacade } from "./facade.js";
+
+/** Loads a model into this process. One backend per process: WEIR_E_STATE where another one is open. */
+export async function startInProcessEngine(input: {
+  readonly modelDir: string;
+  readonly options: Pick<EngineOptions, "backend" | "threads">;
+}): Promise<Engine> {
+  const core = await EngineCore.open(input.modelDir, input.options);
+  let queue: Promise<unknown> = Promise.resolve();
+  let closed = false;
+  let announce: (value: { expected: boolean; reason: string }) => void = () => undefined;
+  const exited = new Promise<{ expected: boolean; reason: string }>((resolve) => {
+    announce = resolve;
+  });
+  const call: Call = (method, payload, signal) => {
+    const turn = queue.then(() => {
+      if (closed) throw new WeirError("WEIR_E_ENGINE_CRASHED", "the engine was closed; start another one");
+      if (signal.aborted) throw new WeirError("WEIR_E_ENGINE_ABORTED", "the request was cancelled before it began");
+      return dispatch(core, method, payload, signal);
+    });
+    queue = turn.catch(() => undefined);
+    return turn;
+  };
+  return engineFacade({
+    info: core.info,
+    model: core.modelInfo,
+    version: () => core.version(),
+    call,
+    exited,
+    close: async () => {
+      if (closed) return;
+      await queue;
+      closed = true;
+      core.dispose();
+      announce({ expected: true, reason: "closed" });
+    },
+  });
+}

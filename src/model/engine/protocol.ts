@@ -1,0 +1,77 @@
+/**
+ * Messages between the control plane and an engine process. Structured clone carries them (advanced serialisation), so
+ * typed arrays and NaN cross unharmed. One request is at work at a time; `abort` overtakes.
+ */
+import type { EngineInfo, EngineOptions, EngineStats, ModelInfo } from "../../contracts/engine.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
+import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
+import type {
+  OptimiserConfig,
+  OptimStepReply,
+  PolicyBatch,
+  PolicyMetrics,
+  ScoredSequences,
+  SftBatch,
+  SftMetrics,
+  Trainer,
+} from "../../contracts/trainer.js";
+import type { ErrorCode } from "../../errors.js";
+import type { LogprobsRequest } from "./core.js";
+
+/** Each request: its input and its answer. */
+export interface EngineCalls {
+  sample: { input: SampleRequest; output: SampleReply };
+  forwardBackward: { input: PolicyBatch; output: PolicyMetrics };
+  sftForwardBackward: { input: SftBatch; output: SftMetrics };
+  optimStep: { input: { config: OptimiserConfig; reportTensors: boolean }; output: OptimStepReply };
+  logprobs: { input: LogprobsRequest; output: Awaited<ReturnType<Trainer["logprobs"]>> };
+  scoreSequences: { input: readonly (readonly number[])[]; output: ScoredSequences };
+  freezeReference: { input: null; output: null };
+  save: { input: { directory: string; optimiser: boolean }; output: PolicyVersion };
+  restore: { input: { directory: string }; output: PolicyVersion };
+  resetOptimiser: { input: null; output: null };
+  stats: { input: null; output: EngineStats };
+}
+
+export type EngineMethod = keyof EngineCalls;
+
+/** What the process needs to begin; the first message it gets. */
+export interface StartMessage {
+  readonly kind: "start";
+  readonly modelDir: string;
+  readonly options: EngineOptions;
+}
+
+export type ToEngine =
+  | StartMessage
+  | {
+      [M in EngineMethod]: {
+        readonly kind: "request";
+        readonly id: number;
+        readonly method: M;
+        readonly input: EngineCalls[M]["input"];
+      };
+    }[EngineMethod]
+  | { readonly kind: "abort"; readonly id: number }
+  | { readonly kind: "close" };
+
+/** An error in a form that crosses processes. */
+export interface ErrorMessage {
+  /** Null for errors that are not weir's. */
+  readonly code: ErrorCode | null;
+  readonly message: string;
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly stack: string | undefined;
+}
+
+export type FromEngine =
+  | {
+      readonly kind: "ready";
+      readonly info: EngineInfo;
+      readonly model: ModelInfo;
+      readonly version: PolicyVersion;
+    }
+  | { readonly kind: "refused"; readonly error: ErrorMessage }
+  | { readonly kind: "reply"; readonly id: number; readonly output: unknown; readonly version: PolicyVersion }
+  | { readonly kind: "error"; readonly id: number; readonly error: ErrorMessage }
+  | { readonly kind: "heartbeat"; readonly rssBytes: number };

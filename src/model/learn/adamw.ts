@@ -1,0 +1,154 @@
+/**
+ * AdamW with decoupled decay, bias correction and global-norm clipping (Loshchilov & Hutter, arXiv 1711.05101).
+ * Invariant (I7): a gradient that is not finite changes nothing at all.
+ */
+import type { OptimiserConfig } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { hasRawOps, rawOp, scope, type Tensor, tf } from "../engine/tf.js";
+import { elementCount, type TensorSource } from "../io/tensor-source.js";
+import type { GradientStore } from "../transformer/gradients.js";
+import type { ParameterStore } from "../transformer/parameters.js";
+
+/** torch.nn.utils.clip_grad_norm_ adds this to the norm before dividing. */
+const CLIP_EPSILON = 1e-6;
+
+interface Moments {
+  readonly m: Tensor;
+  readonly v: Tensor;
+}
+
+export interface OptimiserOutcome {
+  readonly applied: boolean;
+  readonly gradNorm: number;
+  readonly byTensor: Readonly<Record<string, number>> | null;
+}
+
+export class AdamW {
+  /** Steps taken since the moments were zero. */
+  step = 0;
+  private readonly moments = new Map<string, Moments>();
+
+  /** One step from the summed gradients; clears them. Throws WEIR_E_STATE where there are none. */
+  apply(
+    parameters: ParameterStore,
+    gradients: GradientStore,
+    config: OptimiserConfig,
+    reportTensors: boolean,
+  ): OptimiserOutcome {
+    if (gradients.empty) {
+      throw new WeirError("WEIR_E_STATE", "an optimiser step needs gradients; run a forward-backward pass first");
+    }
+    const names = gradients.names();
+    const squares = squaredNorms(names.map((name) => gradients.get(name) as Tensor));
+    const gradNorm = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
+    if (!Number.isFinite(gradNorm)) {
+      gradients.clear();
+      return { applied: false, gradNorm, byTensor: null };
+    }
+    const { maxGradNorm } = config;
+    const clip = maxGradNorm === null ? 1 : Math.min(1, maxGradNorm / (gradNorm + CLIP_EPSILON));
+    this.step += 1;
+    this.update(names, parameters, gradients, config, clip);
+    gradients.clear();
+    const byTensor = reportTensors
+      ? Object.fromEntries(names.map((name, index) => [name, Math.sqrt(squares[index]!) * clip]))
+      : null;
+    return { applied: true, gradNorm, byTensor };
+  }
+
+  private update(
+    names: readonly string[],
+    parameters: ParameterStore,
+    gradients: GradientStore,
+    config: OptimiserConfig,
+    clip: number,
+  ): void {
+    const [beta1, beta2] = config.betas;
+    const correction1 = 1 - beta1 ** this.step;
+    const correction2 = 1 - beta2 ** this.step;
+    scope(() => {
+      // Scalars are inputs, not constants, so that a compiled step serves every learning rate.
+      const scalar = (value: number) => tf.scalar(value, "float32");
+      const keep1 = scalar(beta1);
+      const take1 = scalar((1 - beta1) * clip);
+      const keep2 = scalar(beta2);
+      const take2 = scalar((1 - beta2) * clip * clip);
+      const rootCorrection = scalar(1 / Math.sqrt(correction2));
+      const epsilon = scalar(config.epsilon);
+      const rate = scalar(config.learningRate / correction1);
+      const shrink = scalar(1 - config.learningRate * config.weightDecay);
+      for (const name of names) {
+        const weight = parameters.get(name);
+        const gradient = gradients.get(name) as Tensor;
+        const decays = config.weightDecay !== 0 && (config.decayScope === "all" || weight.rank >= 2);
+        const before = this.moments.get(name);
+        const after = scope(() => {
+          const dm = tf.mul(gradient, take1);
+          const dv = tf.mul(tf.square(gradient), take2);
+          const m = before === undefined ? dm : tf.add(tf.mul(before.m, keep1), dm);
+          const v = before === undefined ? dv : tf.add(tf.mul(before.v, keep2), dv);
+          const denominator = tf.add(tf.mul(tf.sqrt(v), rootCorrection), epsilon);
+          const kept = decays ? tf.mul(weight, shrink) : weight;
+          return { m, v, next: tf.sub(kept, tf.mul(tf.div(m, denominator), rate)) };
+        });
+        parameters.replace(name, after.next);
+        this.moments.set(name, { m: tf.keep(after.m), v: tf.keep(after.v) });
+        if (before !== undefined) tf.dispose([before.m, before.v]);
+      }
+    });
+  }
+
+  /** Forgets moments and step count. */
+  reset(): void {
+    for (const { m, v } of this.moments.values()) tf.dispose([m, v]);
+    this.moments.clear();
+    this.step = 0;
+  }
+
+  /** Moments as `m.<name>` and `v.<name>`. */
+  source(): TensorSource {
+    const find = (key: string): Tensor => {
+      const moments = this.moments.get(key.slice(2));
+      if (moments === undefined) throw new WeirError("WEIR_E_CHECKPOINT_DAMAGED", `the optimiser holds no ${key}`);
+      return key.startsWith("m.") ? moments.m : moments.v;
+    };
+    return {
+      names: () => [...this.moments.keys()].flatMap((name) => [`m.${name}`, `v.${name}`]).sort(),
+      shape: (name) => find(name).shape,
+      read: (name) => find(name).dataSync<"float32">().slice(),
+    };
+  }
+
+  /** Takes the moments of a file; none of them (before the first step) is fine, some of them is not. */
+  restore(source: TensorSource, step: number, parameters: ParameterStore): void {
+    const offered = new Set(source.names());
+    const loaded = new Map<string, Moments>();
+    for (const name of parameters.names()) {
+      if (!offered.has(`m.${name}`) && !offered.has(`v.${name}`) && step === 0) continue;
+      const { shape } = parameters.get(name);
+      const read = (kind: "m" | "v") => {
+        const values = source.read(`${kind}.${name}`);
+        if (values.length !== elementCount(shape)) {
+          throw new WeirError(
+            "WEIR_E_CHECKPOINT_DAMAGED",
+            `optimiser tensor ${kind}.${name} was expected with ${elementCount(shape)} values, found ${values.length}; use another checkpoint`,
+          );
+        }
+        return tf.keep(tf.tensor(values, shape));
+      };
+      loaded.set(name, { m: read("m"), v: read("v") });
+    }
+    this.reset();
+    for (const [name, moments] of loaded) this.moments.set(name, moments);
+    this.step = step;
+  }
+}
+
+/** Σg² of each tensor, read together. */
+function squaredNorms(gradients: readonly Tensor[]): number[] {
+  return scope(() => {
+    const squares = gradients.map((g) => (hasRawOps() ? rawOp("L2Loss", [], [g]) : tf.sum(tf.square(g))));
+    const scale = hasRawOps() ? 2 : 1;
+    return Array.from(tf.stack(squares).dataSync<"float32">(), (value) => value * scale);
+  });
+}

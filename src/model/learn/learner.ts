@@ -1,0 +1,201 @@
+/**
+ * The learner: sums gradients over calls and micro-batches, then commits them.
+ * Invariants: a call that fails, is aborted or gives a non-finite loss leaves the sums as they were (I7);
+ * between micro-batches the event loop runs, so aborts arrive.
+ */
+import type {
+  OptimiserConfig,
+  PolicyBatch,
+  PolicyMetrics,
+  ScoredSequences,
+  SftBatch,
+  SftMetrics,
+  Trainer,
+} from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { breathe } from "../engine/breathe.js";
+import { scope, tf } from "../engine/tf.js";
+import { GradientStore } from "../transformer/gradients.js";
+import type { Transformer } from "../transformer/model.js";
+import { AdamW, type OptimiserOutcome } from "./adamw.js";
+import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
+import { runGroups, runRows } from "./passes.js";
+import { PolicyMetricSums, passTargets, policyGradient } from "./policy-gradient.js";
+import { assertIds, assertPolicyBatch, assertSftBatch } from "./validate.js";
+
+type Logprobs = readonly (readonly (readonly number[])[])[];
+
+export class Learner {
+  readonly optimiser = new AdamW();
+  private readonly model: Transformer;
+  private readonly gradients = new GradientStore();
+
+  constructor(model: Transformer) {
+    this.model = model;
+  }
+
+  async forwardBackward(batch: PolicyBatch, signal: AbortSignal): Promise<PolicyMetrics> {
+    assertPolicyBatch(batch, this.model.config);
+    const items = batch.groups.map(({ promptIds, completions }) => ({
+      promptIds,
+      completions: completions.map(({ tokenIds }) => tokenIds),
+    }));
+    const sums = new PolicyMetricSums(batch.loss);
+    const logprobs = emptyLike(items);
+    const metrics = await this.accumulate(async (gradients) => {
+      for (const pass of planGroups(items, batch.microBatchTokens)) {
+        await breathe(signal);
+        const targets = passTargets(batch, pass);
+        scope(() => {
+          const gradient = policyGradient(batch.loss, targets);
+          const scores = runGroups(this.model, pass, batch.loss.temperature, { gradients, gradient });
+          sums.add(pass, targets, scores);
+          scatter(logprobs, pass, scores.logprobs);
+        });
+      }
+      const reply = sums.finish(logprobs);
+      const { logprobs: _, ...numbers } = reply;
+      assertFinite(numbers);
+      return reply;
+    });
+    return metrics;
+  }
+
+  async sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {
+    assertSftBatch(batch, this.model.config);
+    const weights = sftWeights(batch);
+    const passes = planRows(
+      batch.rows.map((row) => row.tokenIds),
+      (row, token) => weights[row]![token] !== 0,
+      batch.microBatchTokens,
+    );
+    return this.accumulate(async (gradients) => {
+      let loss = 0;
+      let tokens = 0;
+      let paddedTokens = 0;
+      for (const pass of passes) {
+        await breathe(signal);
+        const own = Float32Array.from(pass.origin, ({ row, token }) => weights[row]![token]!);
+        scope(() => {
+          const slopes = tf.neg(tf.tensor1d(own));
+          const { logprobs } = runRows(this.model, pass, 1, {
+            gradients,
+            gradient: (_, start, end) => ({
+              dLogprobs: tf.slice(slopes, [start], [end - start]),
+              dEntropies: null,
+            }),
+          });
+          for (let i = 0; i < own.length; i += 1) loss -= own[i]! * logprobs[i]!;
+        });
+        tokens += own.length;
+        paddedTokens += pass.paddedTokens;
+      }
+      assertFinite({ loss });
+      return { loss, tokens, paddedTokens, microBatches: passes.length };
+    });
+  }
+
+  /** Commits the summed gradients. */
+  optimStep(config: OptimiserConfig, reportTensors: boolean): OptimiserOutcome {
+    return this.optimiser.apply(this.model.parameters, this.gradients, config, reportTensors);
+  }
+
+  /** Drops gradients that were summed and not committed. */
+  clear(): void {
+    this.gradients.clear();
+  }
+
+  dispose(): void {
+    this.clear();
+    this.optimiser.reset();
+  }
+
+  /** Runs `body` on sums of its own, and merges them only when it succeeds. */
+  private async accumulate<T>(body: (gradients: GradientStore) => Promise<T>): Promise<T> {
+    const own = new GradientStore();
+    try {
+      const result = await body(own);
+      own.moveInto(this.gradients);
+      return result;
+    } finally {
+      own.clear();
+    }
+  }
+}
+
+/** Log-probs and entropies of completions given their prompts. */
+export async function scoreGroups(
+  model: Transformer,
+  items: readonly PackItem[],
+  options: { readonly temperature: number; readonly microBatchTokens: number; readonly signal: AbortSignal },
+): Promise<Awaited<ReturnType<Trainer["logprobs"]>>> {
+  for (const item of items) assertIds(model.config, item.promptIds, item.completions);
+  const logprobs = emptyLike(items);
+  const entropies = emptyLike(items);
+  for (const pass of planGroups(items, options.microBatchTokens)) {
+    await breathe(options.signal);
+    const scores = runGroups(model, pass, options.temperature, null);
+    scatter(logprobs, pass, scores.logprobs);
+    scatter(entropies, pass, scores.entropies);
+  }
+  return { logprobs, entropies };
+}
+
+/** Padded tokens of one pass when plain sequences are scored. */
+const SCORE_TOKENS = 8192;
+
+/** Log-probs and entropies of whole sequences at temperature 1: token i given the tokens before it. */
+export async function scoreSequences(
+  model: Transformer,
+  sequences: readonly (readonly number[])[],
+  signal: AbortSignal,
+): Promise<ScoredSequences> {
+  for (const ids of sequences) assertIds(model.config, ids, [[]]);
+  const logprobs = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
+  const entropy = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
+  for (const pass of planRows(sequences, () => true, SCORE_TOKENS)) {
+    await breathe(signal);
+    const scores = runRows(model, pass, 1, null);
+    pass.origin.forEach(({ row, token }, index) => {
+      logprobs[row]![token - 1] = scores.logprobs[index]!;
+      entropy[row]![token - 1] = scores.entropies[index]!;
+    });
+  }
+  return { logprobs, entropy };
+}
+
+function emptyLike(items: readonly PackItem[]): number[][][] {
+  return items.map(({ completions }) => completions.map(() => []));
+}
+
+/** Puts a pass's values back in their places. */
+function scatter(into: Logprobs, pass: PackedGroups, values: Float32Array): void {
+  let at = 0;
+  for (const { group, completion, length } of pass.origin) {
+    (into[group] as number[][])[completion] = Array.from(values.subarray(at, at + length));
+    at += length;
+  }
+}
+
+/** Eq. 11 (`seq-mean`): mask / (rows · Σ mask of the row); `token-mean`: mask / Σ mask. Token 0 has no prediction. */
+function sftWeights(batch: SftBatch): number[][] {
+  const masks = batch.rows.map(({ lossMask }) => lossMask.map((value, token) => (token === 0 ? 0 : value)));
+  const totals = masks.map((mask) => mask.reduce((sum, value) => sum + value, 0));
+  const rows = totals.filter((total) => total > 0).length;
+  const all = totals.reduce((sum, total) => sum + total, 0);
+  return masks.map((mask, row) => {
+    const denominator = batch.aggregation === "seq-mean" ? rows * totals[row]! : all;
+    return mask.map((value) => (value === 0 ? 0 : value / denominator));
+  });
+}
+
+function assertFinite(numbers: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (Number.isFinite(value)) continue;
+    throw new WeirError(
+      "WEIR_E_NON_FINITE",
+      `${name} of the batch is ${value}; its gradient was dropped and the weights were not touched. Inspect the batch, lower the learning rate`,
+      { metric: name, value: String(value) },
+    );
+  }
+}

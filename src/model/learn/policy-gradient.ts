@@ -1,0 +1,176 @@
+/**
+ * The policy loss inside the engine: its gradient with respect to each token's log-prob and entropy on the device,
+ * and its metrics on the host in float64 from the same log-probs (formulas of src/algorithms, tested there).
+ * Aggregation is a weight per token from global denominators, so splitting a batch changes nothing (I6).
+ */
+import { klEstimate } from "../../algorithms/kl.js";
+import { LOG_RATIO_CLAMP, tokenPolicyLoss } from "../../algorithms/policy-loss.js";
+import type { LossDenominators, PolicyBatch, PolicyLossConfig, PolicyMetrics } from "../../contracts/trainer.js";
+import { type Tensor, tf } from "../engine/tf.js";
+import type { TokenLossGradient } from "../transformer/head.js";
+import type { PackedGroups } from "./pack.js";
+import type { PassScores } from "./passes.js";
+
+/** Weight of one token's loss in the batch's loss; `length` is its completion's. */
+export function tokenWeight(loss: PolicyLossConfig, denominators: LossDenominators, length: number): number {
+  switch (loss.aggregation) {
+    case "token-mean":
+      return 1 / denominators.tokens;
+    case "seq-mean-token-mean":
+      return 1 / (denominators.sequences * length);
+    case "seq-mean-token-sum":
+      return 1 / denominators.sequences;
+    case "seq-mean-token-sum-norm":
+      return 1 / loss.sumNormTokens;
+  }
+}
+
+/** Per target of a pass, in its order. */
+export interface PassTargets {
+  readonly advantages: Float32Array; // [M]
+  readonly old: Float32Array; // [M]
+  readonly reference: Float32Array | null; // [M]
+  readonly weights: Float32Array; // [M]
+}
+
+/** Collects a pass's per-token inputs. The reference is used only where every completion of the pass has one. */
+export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets {
+  const count = pass.targets.length;
+  const advantages = new Float32Array(count);
+  const old = new Float32Array(count);
+  const weights = new Float32Array(count);
+  const hasReference = pass.origin.every(
+    ({ group, completion }) => batch.groups[group]!.completions[completion]!.refLogprobs !== null,
+  );
+  const reference = hasReference ? new Float32Array(count) : null;
+  let at = 0;
+  for (const { group, completion, length } of pass.origin) {
+    const source = batch.groups[group]!.completions[completion]!;
+    advantages.set(source.advantages, at);
+    old.set(source.oldLogprobs, at);
+    if (reference !== null) reference.set(source.refLogprobs ?? [], at);
+    weights.fill(tokenWeight(batch.loss, batch.denominators, length), at, at + length);
+    at += length;
+  }
+  return { advantages, old, reference, weights };
+}
+
+/** dLoss/dlogprob and dLoss/dentropy of the pass's targets, as device operations. */
+export function policyGradient(loss: PolicyLossConfig, targets: PassTargets): TokenLossGradient {
+  const advantages = tf.tensor1d(targets.advantages);
+  const old = tf.tensor1d(targets.old);
+  const weights = tf.tensor1d(targets.weights);
+  const reference = targets.reference !== null && loss.klCoefficient !== 0 ? tf.tensor1d(targets.reference) : null;
+  return ({ logprobs }, start, end) => {
+    const part = (x: Tensor) => tf.slice(x, [start], [end - start]);
+    const advantage = part(advantages);
+    const weight = part(weights);
+    const difference = tf.sub(logprobs, part(old));
+    const bounded = tf.clipByValue(difference, -LOG_RATIO_CLAMP, LOG_RATIO_CLAMP);
+    const ratio = tf.exp(bounded);
+    const gain = tf.neg(advantage);
+    const unclipped = tf.mul(gain, ratio);
+    const clipped = tf.mul(gain, tf.clipByValue(ratio, 1 - loss.clipLow, 1 + loss.clipHigh));
+    let active = tf.logicalAnd(tf.greaterEqual(unclipped, clipped), tf.equal(bounded, difference));
+    if (loss.dualClip !== null) {
+      const held = tf.logicalAnd(
+        tf.greater(gain, 0),
+        tf.greater(tf.maximum(unclipped, clipped), tf.mul(gain, loss.dualClip)),
+      );
+      active = tf.logicalAnd(active, tf.logicalNot(held));
+    }
+    let slope: Tensor = tf.mul(unclipped, tf.cast(active, "float32"));
+    if (reference !== null) {
+      slope = tf.add(slope, tf.mul(klSlope(tf.sub(logprobs, part(reference)), loss), loss.klCoefficient));
+    }
+    return {
+      dLogprobs: tf.mul(slope, weight),
+      dEntropies: loss.entropyCoefficient === 0 ? null : tf.mul(weight, -loss.entropyCoefficient),
+    };
+  };
+}
+
+/** Derivative of the estimator: 1, d, 1 − e^(−d) (bounded where d < −20, so that it stays finite). */
+function klSlope(d: Tensor, loss: PolicyLossConfig): Tensor {
+  switch (loss.klEstimator) {
+    case "k1":
+      return tf.onesLike(d);
+    case "k2":
+      return d;
+    case "k3":
+      return tf.sub(1, tf.exp(tf.minimum(tf.neg(d), LOG_RATIO_CLAMP)));
+  }
+}
+
+/** Sums metrics over passes; `finish` turns them into the reply. */
+export class PolicyMetricSums {
+  private pg = 0;
+  private klLoss = 0;
+  private entropyLoss = 0;
+  private klRef = 0;
+  private klOldK1 = 0;
+  private klOldK3 = 0;
+  private entropy = 0;
+  private clipped = 0;
+  private clippedLower = 0;
+  private ratioMax = 0;
+  private tokens = 0;
+  private withReference = 0;
+  private padded = 0;
+  private passes = 0;
+  private readonly loss: PolicyLossConfig;
+
+  constructor(loss: PolicyLossConfig) {
+    this.loss = loss;
+  }
+
+  add(pass: PackedGroups, targets: PassTargets, scores: PassScores): void {
+    this.padded += pass.paddedTokens;
+    this.passes += 1;
+    for (let i = 0; i < scores.logprobs.length; i += 1) {
+      const logprob = scores.logprobs[i]!;
+      const weight = targets.weights[i]!;
+      const old = targets.old[i]!;
+      const difference = logprob - old;
+      const ratio = Math.exp(Math.min(Math.max(difference, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP));
+      const token = tokenPolicyLoss(ratio, targets.advantages[i]!, this.loss);
+      this.pg += weight * token.loss;
+      this.clipped += token.countedClipped;
+      this.clippedLower += token.countedClippedLower;
+      this.klOldK1 -= difference;
+      this.klOldK3 += klEstimate(old, logprob, "k3", false);
+      this.entropy += scores.entropies[i]!;
+      this.entropyLoss += weight * scores.entropies[i]!;
+      this.ratioMax = Math.max(this.ratioMax, ratio);
+      if (Number.isNaN(ratio)) this.ratioMax = Number.NaN;
+      this.tokens += 1;
+      if (targets.reference !== null) {
+        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, false);
+        this.klRef += kl;
+        this.klLoss += weight * kl;
+        this.withReference += 1;
+      }
+    }
+  }
+
+  /** The reply; `logprobs` is filled by the caller. Not checked for finiteness here. */
+  finish(logprobs: PolicyMetrics["logprobs"]): PolicyMetrics {
+    const mean = (sum: number) => (this.tokens === 0 ? 0 : sum / this.tokens);
+    const { klCoefficient, entropyCoefficient } = this.loss;
+    return {
+      loss: this.pg + klCoefficient * this.klLoss - entropyCoefficient * this.entropyLoss,
+      pgLoss: this.pg,
+      klRef: this.withReference === 0 ? 0 : this.klRef / this.withReference,
+      klOldK1: mean(this.klOldK1),
+      klOldK3: mean(this.klOldK3),
+      entropy: mean(this.entropy),
+      clipFraction: mean(this.clipped),
+      clipFractionLower: mean(this.clippedLower),
+      ratioMax: this.ratioMax,
+      tokens: this.tokens,
+      paddedTokens: this.padded,
+      microBatches: this.passes,
+      logprobs,
+    };
+  }
+}

@@ -1,0 +1,97 @@
+/** Checks of what callers send to the learner, before any tensor is made: shapes, ids and lengths. */
+import type { PolicyBatch, SftBatch } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import type { ModelConfig } from "../io/config.js";
+
+/** Ids must exist in the vocabulary, the prompt must not be empty, and everything must fit the positions. */
+export function assertIds(
+  config: ModelConfig,
+  promptIds: readonly number[],
+  completions: readonly (readonly number[])[],
+): void {
+  if (promptIds.length === 0) {
+    throw new WeirError("WEIR_E_SHAPE", "a sequence or prompt needs at least one token, got none");
+  }
+  for (const ids of [promptIds, ...completions]) {
+    for (const id of ids) {
+      if (!Number.isInteger(id) || id < 0 || id >= config.vocabSize) {
+        throw new WeirError(
+          "WEIR_E_SHAPE",
+          `token ids must be whole numbers in [0, ${config.vocabSize}), got ${id}; use the model's own tokenizer`,
+          { id },
+        );
+      }
+    }
+  }
+  const longest = completions.reduce((length, ids) => Math.max(length, ids.length), 0);
+  if (promptIds.length + longest > config.maxPositions) {
+    throw new WeirError(
+      "WEIR_E_PROMPT_TOO_LONG",
+      `a prompt of ${promptIds.length} tokens and a response of ${longest} were given, the model has ${config.maxPositions} positions; shorten the prompt or the response`,
+      { prompt: promptIds.length, response: longest, positions: config.maxPositions },
+    );
+  }
+}
+
+function assertLength(name: string, values: readonly number[], length: number): void {
+  if (values.length === length) return;
+  throw new WeirError("WEIR_E_SHAPE", `${name} must have one number per token (${length}), got ${values.length}`, {
+    name,
+  });
+}
+
+function assertAllFinite(name: string, values: readonly number[]): void {
+  const wrong = values.find((value) => !Number.isFinite(value));
+  if (wrong === undefined) return;
+  throw new WeirError("WEIR_E_NON_FINITE", `${name} must be finite numbers, got ${wrong}; nothing was changed`, {
+    name,
+  });
+}
+
+function assertPositive(name: string, value: number): void {
+  if (value > 0 && Number.isFinite(value)) return;
+  throw new WeirError("WEIR_E_SHAPE", `${name} must be a positive number, got ${value}`, { name });
+}
+
+export function assertPolicyBatch(batch: PolicyBatch, config: ModelConfig): void {
+  assertPositive("microBatchTokens", batch.microBatchTokens);
+  assertPositive("temperature", batch.loss.temperature);
+  assertPositive("denominators.tokens", batch.denominators.tokens);
+  assertPositive("denominators.sequences", batch.denominators.sequences);
+  for (const { promptIds, completions } of batch.groups) {
+    assertIds(
+      config,
+      promptIds,
+      completions.map(({ tokenIds }) => tokenIds),
+    );
+    for (const { tokenIds, advantages, oldLogprobs, refLogprobs } of completions) {
+      assertLength("advantages", advantages, tokenIds.length);
+      assertLength("oldLogprobs", oldLogprobs, tokenIds.length);
+      assertAllFinite("advantages", advantages);
+      assertAllFinite("oldLogprobs", oldLogprobs);
+      if (refLogprobs !== null) {
+        assertLength("refLogprobs", refLogprobs, tokenIds.length);
+        assertAllFinite("refLogprobs", refLogprobs);
+      } else if (batch.loss.klCoefficient !== 0) {
+        throw new WeirError("WEIR_E_SHAPE", "a KL coefficient needs refLogprobs of every completion, got null");
+      }
+    }
+  }
+}
+
+export function assertSftBatch(batch: SftBatch, config: ModelConfig): void {
+  assertPositive("microBatchTokens", batch.microBatchTokens);
+  let supervised = false;
+  for (const { tokenIds, lossMask } of batch.rows) {
+    assertIds(config, tokenIds, [[]]);
+    assertLength("lossMask", lossMask, tokenIds.length);
+    for (const value of lossMask) {
+      if (!(value >= 0) || !Number.isFinite(value)) {
+        throw new WeirError("WEIR_E_SHAPE", `a loss mask holds finite weights of at least 0, got ${value}`);
+      }
+    }
+    supervised ||= lossMask.some((value, token) => token > 0 && value > 0);
+  }
+  if (!supervised)
+    throw new WeirError("WEIR_E_SHAPE", "a supervised batch needs at least one supervised token, got none");
+}

@@ -1,0 +1,316 @@
+/**
+ * One decoder layer, forward and backward by hand: x → x + attention(norm(x)) → + swiglu(norm(·)).
+ * Token rows are flat [N, d] with N = P·G·T, so that every linear map is one two-dimensional matmul.
+ * The backward pass is written out, not taped: activations are freed as soon as they were used, and no constant is made
+ * in JavaScript.
+ */
+import { scope, type Tensor, tf } from "../engine/tf.js";
+import type { ModelConfig } from "../io/config.js";
+import { type AttentionSaved, type AttentionShape, attend, attendBackward } from "./attention.js";
+import type { GradientStore } from "./gradients.js";
+import { matmul } from "./kernels.js";
+import { rmsNorm, rmsNormBackward } from "./norm.js";
+import type { ParameterStore } from "./parameters.js";
+import { rotate, rotateBackward } from "./rope.js";
+import type { KeyValue, Segment } from "./segment.js";
+
+export interface LayerContext {
+  readonly config: ModelConfig;
+  readonly parameters: ParameterStore;
+  readonly rotation: Tensor; // [dh, dh]
+  readonly index: number;
+}
+
+export type PrefixLayer = (KeyValue & { readonly mask: Tensor | null }) | null;
+
+/** How rows attend; decoding gives its own, over a cache. */
+export type Attend = (q: Tensor, k: Tensor, v: Tensor) => Tensor;
+
+/** Everything the backward pass of a layer reads. */
+export interface LayerSaved {
+  readonly x: Tensor; // [N, d]
+  readonly r1: Tensor; // [N, 1]
+  readonly n1: Tensor; // [N, d]
+  /** Before the head norms; null without them. */
+  readonly headNorm: {
+    readonly q: Tensor | null; // [N, heads*dh]
+    readonly qr: Tensor | null; // [N*heads, 1]
+    readonly k: Tensor; // [N, kv*dh]
+    readonly kr: Tensor; // [N*kv, 1]
+  } | null;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  /** Null where only keys and values were wanted. */
+  readonly rest: {
+    readonly attention: AttentionSaved;
+    readonly flat: Tensor; // [N, heads*dh], attention output by token
+    readonly mid: Tensor; // [N, d]
+    readonly r2: Tensor; // [N, 1]
+    readonly n2: Tensor; // [N, d]
+    readonly gate: Tensor; // [N, ff]
+    readonly up: Tensor; // [N, ff]
+    readonly sigmoid: Tensor; // [N, ff]
+    readonly act: Tensor; // [N, ff]
+  } | null;
+}
+
+function nameOf(context: LayerContext, part: string): string {
+  return `model.layers.${context.index}.${part}`;
+}
+
+/** x·Wᵀ + b. */
+function linear(context: LayerContext, part: string, x: Tensor): Tensor {
+  const y = matmul(x, context.parameters.get(nameOf(context, `${part}.weight`)), false, true);
+  const bias = context.parameters.find(nameOf(context, `${part}.bias`));
+  return bias === null ? y : tf.add(y, bias);
+}
+
+/** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
+function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientStore): Tensor {
+  const weight = nameOf(context, `${part}.weight`);
+  const bias = nameOf(context, `${part}.bias`);
+  gradients.add(weight, matmul(dy, x, true, false));
+  if (context.parameters.find(bias) !== null) gradients.add(bias, tf.sum(dy, 0));
+  return matmul(dy, context.parameters.get(weight));
+}
+
+export function attentionShape(config: ModelConfig, segment: Segment): AttentionShape {
+  return {
+    prompts: segment.prompts,
+    kvHeads: config.kvHeads,
+    group: segment.group,
+    share: config.heads / config.kvHeads,
+    length: segment.length,
+    headDim: config.headDim,
+  };
+}
+
+/** [N, heads*dh] by token → [P*kv*G*share, T, dh] by head (share = 1 for keys and values). */
+function byHead(x: Tensor, shape: AttentionShape, share: number): Tensor {
+  const { prompts, kvHeads, group, length, headDim } = shape;
+  const rows = prompts * kvHeads * group * share;
+  if (group === 1) {
+    const heads = kvHeads * share;
+    if (length === 1) return tf.reshape(x, [rows, 1, headDim]);
+    return tf.reshape(tf.transpose(tf.reshape(x, [prompts, length, heads, headDim]), [0, 2, 1, 3]), [
+      rows,
+      length,
+      headDim,
+    ]);
+  }
+  if (length === 1) {
+    const split = tf.reshape(x, [prompts, group, kvHeads, share * headDim]);
+    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [rows, 1, headDim]);
+  }
+  const split = tf.reshape(x, [prompts, group, length, kvHeads, share, headDim]);
+  return tf.reshape(tf.transpose(split, [0, 3, 1, 4, 2, 5]), [rows, length, headDim]);
+}
+
+/** The inverse of `byHead`. */
+function byToken(x: Tensor, shape: AttentionShape, share: number): Tensor {
+  const { prompts, kvHeads, group, length, headDim } = shape;
+  const tokens = prompts * group * length;
+  const width = kvHeads * share * headDim;
+  if (group === 1) {
+    if (length === 1) return tf.reshape(x, [tokens, width]);
+    const split = tf.reshape(x, [prompts, kvHeads * share, length, headDim]);
+    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [tokens, width]);
+  }
+  if (length === 1) {
+    const split = tf.reshape(x, [prompts, kvHeads, group, share * headDim]);
+    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [tokens, width]);
+  }
+  const split = tf.reshape(x, [prompts, kvHeads, group, share, length, headDim]);
+  return tf.reshape(tf.transpose(split, [0, 2, 4, 1, 3, 5]), [tokens, width]);
+}
+
+/** Applies `turn` to heads [rows, T, dh] seen as [P, rows/P, T*dh], where the rotary slices broadcast. */
+function perPrompt(x: Tensor, shape: AttentionShape, turn: (rows: Tensor) => Tensor): Tensor {
+  return tf.reshape(turn(tf.reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
+}
+
+/** Normalises each head: [N, heads*dh] as rows [N*heads, dh]. */
+function normHeads(context: LayerContext, part: string, x: Tensor): { y: Tensor; r: Tensor } {
+  const { headDim, rmsNormEps } = context.config;
+  const rows = tf.reshape(x, [-1, headDim]);
+  const { y, r } = rmsNorm(rows, context.parameters.get(nameOf(context, `${part}.weight`)), rmsNormEps);
+  return { y: tf.reshape(y, x.shape), r };
+}
+
+function normHeadsBackward(
+  context: LayerContext,
+  part: string,
+  dy: Tensor,
+  x: Tensor,
+  r: Tensor,
+  gradients: GradientStore,
+): Tensor {
+  const name = nameOf(context, `${part}.weight`);
+  const { headDim } = context.config;
+  const rows = (tensor: Tensor) => tf.reshape(tensor, [-1, headDim]);
+  const { dx, dw } = rmsNormBackward(rows(dy), rows(x), r, context.parameters.get(name));
+  gradients.add(name, dw);
+  return tf.reshape(dx, x.shape);
+}
+
+/** Rotated keys and plain values of a layer, and queries when wanted. */
+function project(context: LayerContext, n1: Tensor, segment: Segment, shape: AttentionShape, wantQueries: boolean) {
+  const { qkNorm } = context.config;
+  const { rope } = segment;
+  const kRaw = linear(context, "self_attn.k_proj", n1);
+  const kNormed = qkNorm ? normHeads(context, "self_attn.k_norm", kRaw) : null;
+  const k = perPrompt(byHead(kNormed?.y ?? kRaw, shape, 1), shape, (x) =>
+    rotate(x, rope.cosK, rope.sinK, context.rotation),
+  );
+  const v = byHead(linear(context, "self_attn.v_proj", n1), shape, 1);
+  if (!wantQueries) return { k, v, q: null, kRaw, kr: kNormed?.r ?? null, qRaw: null, qr: null };
+  const qRaw = linear(context, "self_attn.q_proj", n1);
+  const qNormed = qkNorm ? normHeads(context, "self_attn.q_norm", qRaw) : null;
+  const q = perPrompt(byHead(qNormed?.y ?? qRaw, shape, shape.share), shape, (x) =>
+    rotate(x, rope.cosQ, rope.sinQ, context.rotation),
+  );
+  return { k, v, q, kRaw, kr: kNormed?.r ?? null, qRaw, qr: qNormed?.r ?? null };
+}
+
+/** Keys and values only: all that the last layer of a prefix is run for. */
+export function layerKeys(
+  context: LayerContext,
+  x: Tensor,
+  segment: Segment,
+  save: boolean,
+): { readonly kv: KeyValue; readonly saved: LayerSaved | null } {
+  return scope(() => {
+    const { y: n1, r: r1 } = normFirst(context, x);
+    const { k, v, kRaw, kr } = project(context, n1, segment, attentionShape(context.config, segment), false);
+    const headNorm = kr === null ? null : { q: null, qr: null, k: kRaw, kr };
+    return { kv: { k, v }, saved: save ? { x, r1, n1, headNorm, k, v, rest: null } : null };
+  });
+}
+
+function normFirst(context: LayerContext, x: Tensor) {
+  const weight = context.parameters.get(nameOf(context, "input_layernorm.weight"));
+  return rmsNorm(x, weight, context.config.rmsNormEps);
+}
+
+/** The whole layer. `decode` replaces attention over the segment itself (no backward then). */
+export function layerForward(
+  context: LayerContext,
+  x: Tensor, // [N, d]
+  segment: Segment,
+  prefix: PrefixLayer,
+  options: { readonly save: boolean; readonly decode?: Attend },
+): { readonly out: Tensor; readonly kv: KeyValue; readonly saved: LayerSaved | null } {
+  const { config } = context;
+  const shape = attentionShape(config, segment);
+  return scope(() => {
+    const { y: n1, r: r1 } = normFirst(context, x);
+    const { q, k, v, qRaw, qr, kRaw, kr } = project(context, n1, segment, shape, true);
+    const queries = q as Tensor;
+    const attended = options.decode
+      ? { o: options.decode(queries, k, v), probabilities: null }
+      : attend(queries, k, v, shape, prefix, options.save);
+    const flat = byToken(attended.o, shape, shape.share);
+    const mid = tf.add(x, linear(context, "self_attn.o_proj", flat));
+    const second = context.parameters.get(nameOf(context, "post_attention_layernorm.weight"));
+    const { y: n2, r: r2 } = rmsNorm(mid, second, config.rmsNormEps);
+    const gate = linear(context, "mlp.gate_proj", n2);
+    const up = linear(context, "mlp.up_proj", n2);
+    const sigmoid = tf.sigmoid(gate);
+    const act = tf.mul(tf.mul(gate, sigmoid), up);
+    const out = tf.add(mid, linear(context, "mlp.down_proj", act));
+    if (!options.save) return { out, kv: { k, v }, saved: null };
+    const attention = { q: queries, k, v, o: attended.o, probabilities: attended.probabilities };
+    const headNorm = kr !== null ? { q: qRaw, qr, k: kRaw, kr } : null;
+    const rest = { attention, flat, mid, r2, n2, gate, up, sigmoid, act };
+    return { out, kv: { k, v }, saved: { x, r1, n1, headNorm, k, v, rest } };
+  });
+}
+
+/**
+ * Gradients of a layer: parameters' into `gradients`; returns dx and the prefix's.
+ * `dOut` is null for a layer run for keys and values only; `dKv` comes from the rows that attended to this prefix.
+ */
+export function layerBackward(
+  context: LayerContext,
+  saved: LayerSaved,
+  segment: Segment,
+  prefix: PrefixLayer,
+  dOut: Tensor | null, // [N, d]
+  dKv: KeyValue | null,
+  gradients: GradientStore,
+): { readonly dx: Tensor; readonly dPrefix: KeyValue | null } {
+  const shape = attentionShape(context.config, segment);
+  const { rope } = segment;
+  return scope(() => {
+    let dMid: Tensor | null = null;
+    let dN1: Tensor | null = null;
+    let dk = dKv?.k ?? null;
+    let dv = dKv?.v ?? null;
+    let dPrefix: KeyValue | null = null;
+    if (dOut !== null && saved.rest !== null) {
+      const { rest } = saved;
+      dMid = mlpBackward(context, rest, dOut, gradients);
+      const attended = scope(() => {
+        const dFlat = linearBackward(context, "self_attn.o_proj", dMid as Tensor, rest.flat, gradients);
+        return attendBackward(byHead(dFlat, shape, shape.share), rest.attention, shape, prefix);
+      });
+      dPrefix = attended.dPrefix;
+      dk = dk === null ? attended.dk : tf.add(dk, attended.dk);
+      dv = dv === null ? attended.dv : tf.add(dv, attended.dv);
+      dN1 = scope(() => {
+        const dq = perPrompt(attended.dq, shape, (x) => rotateBackward(x, rope.cosQ, rope.sinQ, context.rotation));
+        let dqRaw = byToken(dq, shape, shape.share);
+        if (saved.headNorm?.q && saved.headNorm.qr) {
+          const { q, qr } = saved.headNorm;
+          dqRaw = normHeadsBackward(context, "self_attn.q_norm", dqRaw, q, qr, gradients);
+        }
+        return linearBackward(context, "self_attn.q_proj", dqRaw, saved.n1, gradients);
+      });
+    }
+    return scope(() => {
+      const dkHeads = perPrompt(dk as Tensor, shape, (x) => rotateBackward(x, rope.cosK, rope.sinK, context.rotation));
+      let dkRaw = byToken(dkHeads, shape, 1);
+      if (saved.headNorm !== null) {
+        const { k, kr } = saved.headNorm;
+        dkRaw = normHeadsBackward(context, "self_attn.k_norm", dkRaw, k, kr, gradients);
+      }
+      let dn = linearBackward(context, "self_attn.k_proj", dkRaw, saved.n1, gradients);
+      dn = tf.add(
+        dn,
+        linearBackward(context, "self_attn.v_proj", byToken(dv as Tensor, shape, 1), saved.n1, gradients),
+      );
+      if (dN1 !== null) dn = tf.add(dn, dN1);
+      const name = nameOf(context, "input_layernorm.weight");
+      const { dx, dw } = rmsNormBackward(dn, saved.x, saved.r1, context.parameters.get(name));
+      gradients.add(name, dw);
+      return { dx: dMid === null ? dx : tf.add(dx, dMid), dPrefix };
+    });
+  });
+}
+
+/** Backward through down(silu(gate)·up), the second norm and the residual: returns the gradient at `mid`. */
+function mlpBackward(
+  context: LayerContext,
+  rest: NonNullable<LayerSaved["rest"]>,
+  dOut: Tensor,
+  gradients: GradientStore,
+): Tensor {
+  return scope(() => {
+    const dN2 = scope(() => {
+      const dAct = linearBackward(context, "mlp.down_proj", dOut, rest.act, gradients);
+      const scaled = tf.mul(dAct, rest.sigmoid);
+      const dUp = tf.mul(scaled, rest.gate);
+      // silu'(g) = s·(1 + g·(1 − s)) = s·(1 + g − g·s)
+      const slope = tf.sub(tf.add(rest.gate, 1), tf.mul(rest.gate, rest.sigmoid));
+      const dGate = tf.mul(tf.mul(scaled, rest.up), slope);
+      return tf.add(
+        linearBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
+        linearBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),
+      );
+    });
+    const name = nameOf(context, "post_attention_layernorm.weight");
+    const { dx, dw } = rmsNormBackward(dN2, rest.mid, rest.r2, context.parameters.get(name));
+    gradients.add(name, dw);
+    return tf.add(dOut, dx);
+  });
+}

@@ -1,0 +1,34 @@
+/** RMSNorm with an analytic gradient. Rows [N, d]; y = x · r · w with r = (mean(x²) + ε)^(−½). */
+import { scope, type Tensor, tf } from "../engine/tf.js";
+import { matmul } from "./kernels.js";
+
+export interface Normed {
+  readonly y: Tensor; // [N, d]
+  /** Reciprocal root mean square of each row. */
+  readonly r: Tensor; // [N, 1]
+}
+
+export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Normed {
+  return scope(() => {
+    const r = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // [N, 1]
+    return { y: tf.mul(tf.mul(x, r), weight), r };
+  });
+}
+
+/** dx = r·(g − x̂·mean(g·x̂)) with g = dy·w and x̂ = x·r; dw = Σ_rows dy·x̂. */
+export function rmsNormBackward(
+  dy: Tensor, // [N, d]
+  x: Tensor, // [N, d]
+  r: Tensor, // [N, 1]
+  weight: Tensor, // [d]
+): { readonly dx: Tensor; readonly dw: Tensor } {
+  return scope(() => {
+    const width = weight.shape[0] as number;
+    const unit = tf.mul(x, r); // [N, d]
+    const product = tf.mul(dy, unit); // [N, d]
+    const dw = tf.sum(product, 0); // [d]
+    const mean = matmul(product, tf.reshape(tf.div(weight, width), [width, 1])); // [N, 1]
+    const dx = tf.mul(tf.sub(tf.mul(dy, weight), tf.mul(unit, mean)), r); // [N, d]
+    return { dx, dw };
+  });
+}

@@ -1,0 +1,94 @@
+/**
+ * The parameters of one policy: Hugging Face names → device tensors, and their content hash.
+ * Invariants: tensors are never changed in place, so a copy of the store (the frozen reference) costs no memory until
+ * the policy moves on; the names and shapes are exactly those of the configuration.
+ */
+import { createHash } from "node:crypto";
+import { WeirError } from "../../errors.js";
+import { type Tensor, tf } from "../engine/tf.js";
+import type { ModelConfig } from "../io/config.js";
+import { expectedTensors } from "../io/tensor-names.js";
+import { elementCount, type TensorSource } from "../io/tensor-source.js";
+
+export class ParameterStore {
+  private readonly tensors: Map<string, Tensor>;
+
+  private constructor(tensors: Map<string, Tensor>) {
+    this.tensors = tensors;
+  }
+
+  /** Uploads every tensor of the configuration. Throws WEIR_E_MODEL_FILES where one is missing or has another shape. */
+  static load(config: ModelConfig, source: TensorSource): ParameterStore {
+    const tensors = new Map<string, Tensor>();
+    for (const [name, shape] of expectedTensors(config)) {
+      const found = source.shape(name);
+      if (elementCount(found) !== elementCount(shape)) {
+        throw new WeirError(
+          "WEIR_E_MODEL_FILES",
+          `tensor ${name} was expected with shape [${shape.join(", ")}], found [${found.join(", ")}]; take the folder's own config.json`,
+          { tensor: name, expected: shape, found },
+        );
+      }
+      tensors.set(name, tf.keep(tf.tensor(source.read(name), [...shape])));
+    }
+    return new ParameterStore(tensors);
+  }
+
+  get(name: string): Tensor {
+    const found = this.tensors.get(name);
+    if (found === undefined) throw new WeirError("WEIR_E_MODEL_FILES", `the model has no tensor ${name}`, { name });
+    return found;
+  }
+
+  find(name: string): Tensor | null {
+    return this.tensors.get(name) ?? null;
+  }
+
+  /** Sorted, as the hash and the files want them. */
+  names(): string[] {
+    return [...this.tensors.keys()].sort();
+  }
+
+  /** Puts a new tensor in the place of an old one and frees that. */
+  replace(name: string, tensor: Tensor): void {
+    const old = this.get(name);
+    this.tensors.set(name, tf.keep(tensor));
+    old.dispose();
+  }
+
+  /** The same values under a store of its own; shares memory until one of the two changes. */
+  copy(): ParameterStore {
+    return new ParameterStore(new Map([...this.tensors].map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))])));
+  }
+
+  count(): number {
+    let count = 0;
+    for (const tensor of this.tensors.values()) count += tensor.size;
+    return count;
+  }
+
+  /** Hex SHA-256 over the float32 bytes in name order (I9). Reads every weight once: ~1 ms per MB. */
+  sha256(): string {
+    const hash = createHash("sha256");
+    for (const name of this.names()) hash.update(bytesOf(this.get(name)));
+    return hash.digest("hex");
+  }
+
+  source(): TensorSource {
+    return {
+      names: () => this.names(),
+      shape: (name) => this.get(name).shape,
+      read: (name) => this.get(name).dataSync<"float32">().slice(),
+    };
+  }
+
+  dispose(): void {
+    for (const tensor of this.tensors.values()) tensor.dispose();
+    this.tensors.clear();
+  }
+}
+
+function bytesOf(tensor: Tensor): Uint8Array {
+  const values = tensor.dataSync<"float32">();
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
