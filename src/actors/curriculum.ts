@@ -168,14 +168,14 @@ export function createPhasedCurriculum(options: PhasedCurriculumOptions): Curric
           k,
           epoch,
           position,
-          order,
+          order: [...order],
           carried: carried.map((task) => ({ ...task })),
           records: [...records].map(([id, { successes, trials }]) => [id, successes, trials]),
         })),
         visits: [...state.visits],
         advance: { ...state.advance },
         observed: state.observed.map((group) => ({ ...group })),
-        fallbacks: state.fallbacks,
+        fallbacks: [...state.fallbacks],
       };
     },
 

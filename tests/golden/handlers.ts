@@ -142,7 +142,7 @@ export const handlers: Readonly<Record<string, Handler>> = {
         same(token.unclipped, c.loss1, `${path}.loss1`);
         same(token.clipped, c.loss2, `${path}.loss2`);
         same(token.loss, c.loss, `${path}.loss`);
-        same(isAtKink(c), c.at_kink, `${path}.at_kink`);
+        if (!kinks(c).includes(c.at_kink)) same(!c.at_kink, c.at_kink, `${path}.at_kink`);
         // On a boundary one rounding decides the counters and which branch is differentiated: either value will do.
         const either = (actual: number, others: readonly number[], expected: number, field: string) => {
           if (!c.at_kink || !others.includes(expected)) same(actual, expected, `${path}.${field}`);
@@ -510,11 +510,12 @@ export const handlers: Readonly<Record<string, Handler>> = {
   },
 };
 
-/** On a boundary of the clip or of the dual clip, where one rounding decides the branch. */
-function isAtKink(c: Fields): boolean {
+/** What `at_kink` may be: true on a boundary of the clip, either on that of the dual clip or where A is 0, else false. */
+function kinks(c: Fields): boolean[] {
   const near = (a: number, b: number) => Math.abs(a - b) < 1e-9;
-  const clip = near(c.ratio, 1 - c.clip_low) || near(c.ratio, 1 + c.clip_high);
-  return clip || (c.clip_c !== null && c.advantage < 0 && near(c.ratio, c.clip_c));
+  const dual = c.clip_c !== null && c.advantage < 0 && near(c.ratio, c.clip_c);
+  if (dual || c.advantage === 0) return [true, false];
+  return [near(c.ratio, 1 - c.clip_low) || near(c.ratio, 1 + c.clip_high)];
 }
 
 /** The set whose counts stand in its note: "batch_num_tokens=14, dp_size=2 … global_batch_size=6, dp_size=2". */
