@@ -5,15 +5,19 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureBuild } from "./setup/dist.mjs";
+import { ensurePackages } from "./setup/packages.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const flags = new Set(process.argv.slice(2));
+const say = (line) => process.stderr.write(`build: ${line}\n`);
 try {
+  // A clean build is what gets packed: it must also work as the first command in a clone.
+  if (flags.has("--clean")) await ensurePackages({ root, say });
   const { status, seconds } = await ensureBuild({
     root,
     clean: flags.has("--clean"),
     force: !flags.has("--if-needed"),
-    say: (line) => process.stderr.write(`build: ${line}\n`),
+    say,
   });
   process.stderr.write(`build: dist ${status} (${seconds.toFixed(1)} s)\n`);
 } catch (error) {

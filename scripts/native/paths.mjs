@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 /** The JS package that is installed, and the newest N-API version it declares. */
 export const TFJS_VERSION = "4.22.0";
@@ -18,7 +18,7 @@ export const PACKAGE_PATH = join("node_modules", "@tensorflow", "tfjs-node-gpu")
 
 /** @param {Record<string, string | undefined>} env */
 export function cacheRoot(env = process.env) {
-  if (env.WEIR_CACHE) return env.WEIR_CACHE;
+  if (env.WEIR_CACHE) return resolve(env.WEIR_CACHE);
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), ".cache"), "weir");
 }
 
