@@ -1,5 +1,6 @@
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { assert, property, string } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { loadTokenizer } from "../../src/model/io/tokenizer.js";
 import { failure } from "../helpers/errors.js";
@@ -86,6 +87,16 @@ describe("a tokenizer", () => {
     expect([...tokenizer.specialIds].sort()).toEqual([0, 1, 2]);
     const [think = -1] = tokenizer.encode("<think>");
     expect(tokenizer.decode([think], { skipSpecialTokens: true })).toBe("<think>");
+  });
+
+  it.each(["llama3", "smollm"])("gives any text back (%s, no normaliser)", async (name) => {
+    const tokenizer = await loadTokenizer(stored(name));
+    assert(
+      property(string({ unit: "binary" }), (text) => {
+        expect(tokenizer.decode(tokenizer.encode(text, { addSpecialTokens: false }))).toBe(text);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it("keeps up with long documents", async () => {
