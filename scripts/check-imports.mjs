@@ -34,6 +34,12 @@ export const RULES = {
   "monitor/web": ["contracts", "monitor/protocol", "monitor/client"],
 };
 
+/** Single files that a layer may import beyond its rule, and why. */
+const EXCEPTIONS = {
+  // Names and units of metrics are the wire's vocabulary; the registry is data without code.
+  "monitor/web": ["src/streams/metrics.ts"],
+};
+
 /** Layer of a file given relative to the root, or null for files that no rule covers (tests, bench, examples). */
 export function layerOf(file) {
   const parts = file.split(/[\\/]/);
@@ -71,7 +77,7 @@ export function findViolations(files) {
         .join("/")
         .replace(/\.js$/, ".ts");
       const to = layerOf(target);
-      if (to === from) continue;
+      if (to === from || EXCEPTIONS[from]?.includes(target)) continue;
       if (to === null || !allowed.includes(to)) {
         const choices = allowed.length > 0 ? allowed.join(", ") : "nothing but itself";
         violations.push({
