@@ -16,7 +16,11 @@ const tasks = Array.from({ length: 16 }, (_, index) => ({
 await writeFile(data, tasks.map((task) => JSON.stringify(task)).join("\n"));
 
 // A reward of one's own, passed by value: a small random model can at least learn to be brief.
-const brevity = { kind: "brevity", specificationVersion: 1, handle: async ({ rollout }) => ({ kind: "scored", value: 1 / rollout.tokenIds.length, parts: {}, prediction: null }) };
+const brevity = {
+  kind: "brevity",
+  specificationVersion: 1,
+  handle: async ({ rollout }) => ({ kind: "scored", value: 1 / rollout.tokenIds.length, parts: {}, prediction: null }),
+};
 
 const system = createTrainingSystem(
   {
@@ -28,7 +32,9 @@ const system = createTrainingSystem(
   },
   { actors: { reward: brevity } },
 );
-system.metrics$.subscribe(({ step, values }) => console.log(`step ${step}: reward ${values["reward/mean"].toFixed(3)}, kl ${values["kl/old_k3"]}`));
+system.metrics$.subscribe(({ step, values }) =>
+  console.log(`step ${step}: reward ${values["reward/mean"].toFixed(3)}, kl ${values["kl/old_k3"]}`),
+);
 await system.start();
 const { status, runDirectory } = await system.done;
 console.log(`${status}: ${runDirectory}`);

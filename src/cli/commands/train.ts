@@ -1,10 +1,9 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Command } from "commander";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
 import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { WeirError } from "../../errors.js";
+import { readRunRecord } from "../../store/index.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 
@@ -18,20 +17,8 @@ export interface TrainCommandOptions {
 
 /** The configuration of a run folder, with overrides. Errors: WEIR_E_FILE_MISSING, WEIR_E_CONFIG. */
 export async function configOfRun(runDirectory: string, settings: readonly string[]): Promise<Config> {
-  const path = join(runDirectory, "config.json");
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    throw new WeirError(
-      "WEIR_E_FILE_MISSING",
-      `expected a run folder with config.json at "${runDirectory}", found none`,
-      { path },
-      { cause },
-    );
-  }
-  const { config } = JSON.parse(text) as { config: Record<string, unknown> };
-  return parseConfig(applySettings(config, settings));
+  const { config } = await readRunRecord(runDirectory);
+  return parseConfig(applySettings(config as Record<string, unknown>, settings));
 }
 
 /** Shows a system's progress until it ends; SIGINT and SIGTERM drain it, a second one aborts. */

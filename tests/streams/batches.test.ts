@@ -1,0 +1,204 @@
+import { describe, expect, it } from "vitest";
+import type { AdvantageActor } from "../../src/contracts/advantage.js";
+import type { Group, SampleGroup } from "../../src/contracts/group.js";
+import type { PolicyMetrics } from "../../src/contracts/trainer.js";
+import { denominatorsOf, miniBatches, trainGroups, withAdvantages } from "../../src/streams/batches.js";
+import { bucketLabel, bucketOf } from "../../src/streams/buckets.js";
+import { assertMetrics, isMetricName } from "../../src/streams/metrics.js";
+import { mismatchOf, quantile, stepMetrics } from "../../src/streams/step-metrics.js";
+import { exampleRollout, exampleTask } from "../../src/testing.js";
+
+function group(rewards: readonly (number | null)[], lengths: readonly number[], id = "g", promptTokens = 5): Group {
+  return {
+    id,
+    task: { ...exampleTask(), id: `task-${id}`, promptTokens },
+    phase: 1,
+    visit: 0,
+    carried: false,
+    sequence: 0,
+    members: rewards.map((reward, g) => {
+      const length = lengths[g] ?? 1;
+      return {
+        rollout: {
+          ...exampleRollout(exampleTask(), "x"),
+          id: `${id}-${g}`,
+          sampleIndex: g,
+          promptIds: [1, 2, 3],
+          tokenIds: new Array<number>(length).fill(7),
+          samplerLogprobs: new Array<number>(length).fill(-1),
+          entropies: new Array<number>(length).fill(0.5),
+          finish: "stop",
+        },
+        outcome:
+          reward === null
+            ? { kind: "timedOut", afterMs: 1, reason: "slow" }
+            : { kind: "scored", value: reward, parts: {}, prediction: null },
+        reward,
+      };
+    }),
+  };
+}
+
+const actor = (handle: AdvantageActor["handle"]): AdvantageActor => ({ kind: "test", specificationVersion: 1, handle });
+const centred = actor(({ rewards }) =>
+  rewards.map((reward) => reward - rewards.reduce((a, b) => a + b, 0) / rewards.length),
+);
+
+describe("samples of a group", () => {
+  it("I1: leave out members without a score, in the baseline too", () => {
+    const { samples } = withAdvantages(group([1, null, 0], [2, 4, 1]), centred);
+    expect(samples.map((sample) => [sample.rollout.id, sample.advantages])).toEqual([
+      ["g-0", [0.5, 0.5]],
+      ["g-2", [-0.5]],
+    ]);
+  });
+
+  it("take per-token advantages as they are", () => {
+    const perToken = actor(({ lengths }) => lengths.map((length) => Array.from({ length }, (_, t) => t)));
+    expect(withAdvantages(group([1, 0], [3, 2]), perToken).samples.map((sample) => sample.advantages)).toEqual([
+      [0, 1, 2],
+      [0, 1],
+    ]);
+  });
+
+  it("refuse an advantage actor that returns another shape or a value that is not finite", () => {
+    expect(() =>
+      withAdvantages(
+        group([1, 0], [1, 1]),
+        actor(() => [1]),
+      ),
+    ).toThrow(/WEIR_E_SHAPE.*expected 2 members/);
+    expect(() =>
+      withAdvantages(
+        group([1, 0], [2, 1]),
+        actor(() => [[1], [1]]),
+      ),
+    ).toThrow(/WEIR_E_SHAPE.*expected 2 tokens/);
+    expect(() =>
+      withAdvantages(
+        group([1, 0], [1, 1]),
+        actor(() => [Number.NaN, 0]),
+      ),
+    ).toThrow(/WEIR_E_NON_FINITE/);
+  });
+});
+
+describe("a mini-batch", () => {
+  const groups: SampleGroup[] = [
+    group([1, 0], [2, 3], "a"),
+    group([0, 1], [1, 1], "b"),
+    group([1, 0], [4, 1], "c"),
+  ].map((one) => withAdvantages(one, centred));
+
+  it("is a consecutive slice; null takes everything", () => {
+    expect(miniBatches(groups, 2).map((batch) => batch.map((one) => one.group.id))).toEqual([["a", "b"], ["c"]]);
+    expect(miniBatches(groups, null)).toEqual([groups]);
+    expect(miniBatches([], null)).toEqual([]);
+  });
+
+  it("I6: counts tokens and sequences before it is split", () => {
+    expect(denominatorsOf(groups)).toEqual({ tokens: 12, sequences: 6 });
+  });
+
+  it("refuses log-probs that do not fit its tokens", () => {
+    const old = groups.map((one) => one.samples.map((sample) => sample.rollout.samplerLogprobs));
+    expect(trainGroups(groups, old, null)[1]?.completions[0]).toMatchObject({
+      tokenIds: [7],
+      oldLogprobs: [-1],
+      refLogprobs: null,
+    });
+    expect(() => trainGroups(groups, old.slice(1), null)).toThrow(/WEIR_E_SHAPE/);
+  });
+});
+
+describe("metrics of a step", () => {
+  const metrics: PolicyMetrics = {
+    loss: 0.5,
+    pgLoss: 0.4,
+    klRef: 0.2,
+    klOldK1: 0.1,
+    klOldK3: 0.3,
+    entropy: 1,
+    clipFraction: 0.25,
+    clipFractionLower: 0,
+    ratioMax: 1.5,
+    tokens: 8,
+    paddedTokens: 32,
+    microBatches: 1,
+    logprobs: [],
+  };
+  const phases = [
+    { k: 1, minTokens: 0, maxTokens: 10 },
+    { k: 2, minTokens: 10, maxTokens: 20 },
+  ];
+
+  it("are registered names with the expected numbers", () => {
+    const first = group([1, 0], [2, 4], "a", 5);
+    const second = group([1, 1, null], [1, 1, 1], "b", 15);
+    const values = stepMetrics({
+      groups: [first, second],
+      kept: [withAdvantages(first, centred)],
+      dropped: [{ reason: "zero_variance" }],
+      rounds: 2,
+      phases,
+      updates: [{ metrics, gradNorm: 2, applied: true }],
+      mismatch: { k3: 1e-6, abs: 1e-3 },
+      withReference: true,
+      learningRate: 1e-3,
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5 },
+      engine: { tensors: 10, rssBytes: 1000 },
+      controlRssBytes: 2000,
+    });
+    expect(() => assertMetrics(values)).not.toThrow();
+    // Scored rewards 1, 0, 1, 1: mean 3/4, sample variance 1/4. Prompt 3 + responses 2 + 4 of 32 computed positions are real.
+    expect(values).toMatchObject({
+      "reward/mean": 0.75,
+      "reward/std": 0.5,
+      "reward/scored_share": 0.8,
+      "accuracy/bucket_1": 0.5,
+      "accuracy/bucket_2": 1,
+      "group/zero_variance_share": 0.5,
+      "response/length_mean": 9 / 5,
+      "kl/old_k3": 0.3,
+      "kl/ref": 0.2,
+      "gradient/norm": 2,
+      "throughput/sampled_tokens_per_second": 9,
+      "throughput/trained_tokens_per_second": 18,
+      "padding/share": 1 - 9 / 32,
+      mismatch_abs: 1e-3,
+    });
+  });
+
+  it("compare sampler and trainer by k3 and by the absolute difference (I8)", () => {
+    // d = 0.5: e^0.5 − 1.5 = 0.1487212707; mean over two tokens.
+    const { k3, abs } = mismatchOf([[-1, -2]], [[-0.5, -2]]);
+    expect(k3).toBeCloseTo(0.1487212707 / 2, 9);
+    expect(abs).toBe(0.25);
+    expect(mismatchOf([], [])).toEqual({ k3: 0, abs: 0 });
+  });
+
+  it("refuse unknown names and values that are not finite", () => {
+    expect(isMetricName("accuracy/bucket_3")).toBe(true);
+    expect(isMetricName("accuracy/bucket_<k>")).toBe(false);
+    expect(isMetricName("reward/meen")).toBe(false);
+    expect(() => assertMetrics({ "reward/meen": 1 })).toThrow(/WEIR_E_CONFIG/);
+    expect(() => assertMetrics({ "reward/mean": Number.NaN })).toThrow(/WEIR_E_NON_FINITE/);
+  });
+
+  it("take the nearest rank as a quantile", () => {
+    expect(quantile([5, 1, 3, 2, 4], 0.5)).toBe(3);
+    expect(quantile([1, 2], 0.95)).toBe(2);
+    expect(quantile([], 0.5)).toBe(0);
+  });
+});
+
+describe("length buckets", () => {
+  const buckets = [
+    { k: 1, minTokens: 0, maxTokens: 10 },
+    { k: 2, minTokens: 10, maxTokens: 20 },
+  ];
+  it("hold their upper bound and not their lower (Eq. 9)", () => {
+    expect([0, 1, 10, 11, 20, 21].map((tokens) => bucketOf(tokens, buckets))).toEqual([null, 1, 1, 2, 2, null]);
+    expect(buckets.map(bucketLabel)).toEqual(["1-10", "11-20"]);
+  });
+});
