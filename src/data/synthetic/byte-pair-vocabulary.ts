@@ -12,18 +12,26 @@ export const SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] as
 /** Tags that are one token each but are kept when special tokens are skipped. */
 export const TAG_TOKENS = ["<think>", "</think>", "<text>", "</text>"] as const;
 
-/** A pair must occur this often among the names to become a piece; rarer pairs would hardly be trained. */
-const SMALLEST_PAIR_COUNT = 3;
-
 export interface VocabularyOptions {
   /** Texts whose pre-tokens all become whole tokens. */
   readonly texts: readonly string[];
-  /** Names whose pieces are learned; counted once each, with a leading blank. */
+  /** Merges that make up the pieces of names, as `learnNamePieces` gives them. */
+  readonly merges: readonly (readonly [string, string])[];
+}
+
+export interface NamePieceOptions {
+  /** ASCII names, counted once each, with a leading blank. */
   readonly names: readonly string[];
   /** At most this many learned pieces. */
   readonly pieces: number;
-  /** Longest piece in bytes, the leading blank included: keeps unseen names about as long in tokens as seen ones. */
+  /** Longest piece in letters, the leading blank included, so that no name becomes a single token. */
   readonly longestPiece: number;
+}
+
+export interface LearnedPieces {
+  readonly merges: readonly (readonly [string, string])[];
+  /** The names in pieces, without the leading blank. */
+  readonly segmented: readonly (readonly string[])[];
 }
 
 /** The tokenizer as the JSON object of tokenizer.json. */
@@ -41,10 +49,7 @@ export function buildTokenizer(options: VocabularyOptions): Record<string, unkno
     for (const part of plain) for (const match of part.matchAll(new RegExp(PRE_TOKEN, "gu"))) words.add(match[0]);
   }
   for (const word of [...words].sort()) add(toAlphabet(word, bytes));
-  const merges = learnMerges(
-    options.names.map((name) => [...toAlphabet(` ${name}`, bytes)]),
-    options,
-  );
+  const { merges } = options;
   for (const [left, right] of merges) add(left + right);
   return {
     version: "1.0",
@@ -96,32 +101,39 @@ function toAlphabet(text: string, alphabet: readonly string[]): string {
   return [...new TextEncoder().encode(text)].map((byte) => alphabet[byte] as string).join("");
 }
 
-/** Classic BPE: merge the commonest neighbouring pair, again and again. */
-function learnMerges(words: string[][], options: VocabularyOptions): [string, string][] {
+/** Classic BPE on names: merge the commonest neighbouring pair, again and again. */
+export function learnNamePieces(options: NamePieceOptions): LearnedPieces {
+  const blank = toAlphabet(" ", byteAlphabet());
+  let words: string[][] = options.names.map((name) => [blank, ...name]);
   const merges: [string, string][] = [];
   while (merges.length < options.pieces) {
-    const pairs = new Map<string, number>();
-    for (const word of words) {
-      for (let at = 0; at + 1 < word.length; at++) {
-        const pair = `${word[at]} ${word[at + 1]}`;
-        if (pair.length - 1 > options.longestPiece) continue;
-        pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
-      }
-    }
-    let best = "";
-    let bestCount = SMALLEST_PAIR_COUNT - 1;
-    for (const [pair, seen] of pairs) {
-      if (seen > bestCount || (seen === bestCount && best !== "" && pair < best)) {
-        best = pair;
-        bestCount = seen;
-      }
-    }
-    if (best === "") break;
-    const [left, right] = best.split(" ") as [string, string];
-    merges.push([left, right]);
-    words = words.map((word) => mergePair(word, left, right));
+    const pair = commonestPair(words, options.longestPiece);
+    if (!pair) break;
+    merges.push(pair);
+    words = words.map((word) => mergePair(word, ...pair));
   }
-  return merges;
+  const segmented = words.map((word) => {
+    const [first, ...rest] = word as [string, ...string[]];
+    return first === blank ? rest : [first.slice(blank.length), ...rest];
+  });
+  return { merges, segmented };
+}
+
+/** The pair seen most often whose union is short enough; of equals the first in text order. */
+function commonestPair(words: readonly (readonly string[])[], longest: number): [string, string] | undefined {
+  const pairs = new Map<string, number>();
+  for (const word of words) {
+    for (let at = 0; at + 1 < word.length; at++) {
+      const pair = `${word[at]} ${word[at + 1]}`;
+      if (pair.length - 1 <= longest) pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
+    }
+  }
+  let best: string | undefined;
+  for (const [pair, seen] of pairs) {
+    const most = best === undefined ? 0 : (pairs.get(best) as number);
+    if (best === undefined || seen > most || (seen === most && pair < best)) best = pair;
+  }
+  return best?.split(" ") as [string, string] | undefined;
 }
 
 function mergePair(word: readonly string[], left: string, right: string): string[] {

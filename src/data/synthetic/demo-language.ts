@@ -3,11 +3,10 @@
  * The chat template opens `<think>` for the policy, as reasoning models of the R1 family do.
  */
 
-import { buildTokenizer } from "./byte-pair-vocabulary.js";
+import { buildTokenizer, type LearnedPieces, learnNamePieces } from "./byte-pair-vocabulary.js";
 import { demonstrationText } from "./demonstration.js";
-import { Draws } from "./draws.js";
 import { loadFactBook } from "./fact-book.js";
-import { bookNames, inventName, spellingOf } from "./invented-names.js";
+import { bookNames, type NamePieces, namePieces } from "./invented-names.js";
 import { factSentence, RELATIONS, type RelationName } from "./relations.js";
 import { answerSentence, promptMessages } from "./template.js";
 
@@ -21,22 +20,25 @@ export const DEMO_CHAT_TEMPLATE = [
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}",
 ].join("");
 
-/** Learned pieces: a name is then two to three tokens. */
-const NAME_PIECES = 512;
-/** A blank and two letters, or three letters. */
-const LONGEST_PIECE = 3;
-/** Invented names that the pieces are learned from, beside the real train names. */
-const NAMES_SEEN = 3000;
+/** Learned pieces: enough that a name is two to three tokens. */
+const NAME_PIECES = 640;
+/** A blank and three letters, or four letters. */
+const LONGEST_PIECE = 4;
 
-/** tokenizer.json of the demo's policy. Held-out names take no part in it. */
+/** The pieces of all plain names of both parts: letters only, nothing of the facts. */
+function demoPieces(): LearnedPieces {
+  const names = (["train", "heldout"] as const).flatMap((split) => bookNames(loadFactBook(split, true)));
+  return learnNamePieces({ names: names.sort(), pieces: NAME_PIECES, longestPiece: LONGEST_PIECE });
+}
+
+/** What the demo's invented names are put together from. */
+export function demoNamePieces(): NamePieces {
+  return namePieces(demoPieces().segmented);
+}
+
+/** tokenizer.json of the demo's policy: whole words for fixed text, pieces for names, bytes for all else. */
 export function demoTokenizer(): Record<string, unknown> {
-  const book = loadFactBook("train", true);
-  const real = bookNames(book);
-  const pieces = spellingOf(book);
-  const draws = new Draws(0, "tokenizer-names");
-  const taken = new Set(real);
-  for (let count = 0; count < NAMES_SEEN; count++) taken.add(inventName(pieces, draws, taken));
-  return buildTokenizer({ texts: [fixedText()], names: [...taken], pieces: NAME_PIECES, longestPiece: LONGEST_PIECE });
+  return buildTokenizer({ texts: [fixedText()], merges: demoPieces().merges });
 }
 
 /** Every fixed word of the demo's prompts and responses, once. */

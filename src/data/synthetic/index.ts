@@ -8,3 +8,10 @@ export { bucketSuffix, type LengthDial, type Range, type SyntheticOptions } from
 export type { RelationName } from "./relations.js";
 export { type VerlRow, verlRow } from "./verl-row.js";
 export { type CorpusOptions, WarmstartCorpus, type WeightedText } from "./warmstart-corpus.js";
+export {
+  planBatches,
+  WARMSTART_PLAN,
+  type WarmstartPlan,
+  type WarmstartStage,
+  warmstartRate,
+} from "./warmstart-plan.js";

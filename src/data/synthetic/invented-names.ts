@@ -1,33 +1,25 @@
 /**
- * Names of entities that do not exist, spelled like real train names (a letter chain: each letter follows the one or two
- * before it as in some real name), so that a policy meets every kind of spelling without meeting the held-out names.
+ * Names of entities that do not exist, put together from pieces of real names ("Bra|zil" + "Tha|iland" → "Brailand"), so
+ * that a policy learns every piece and reads unseen names as well as seen ones.
  */
 import type { Draws } from "./draws.js";
 import type { FactBook } from "./fact-book.js";
 import type { ValueKind } from "./relations.js";
 
-/** A letter looks back one letter instead of two this often: more variety, still mostly pronounceable. */
-const SHORT_MEMORY_SHARE = 0.4;
-/** Marks the start and the end of a name in the letter chain. */
-const EDGE = ".";
+/** What names are put together from: pieces that begin a name, and pieces that go on. */
+export interface NamePieces {
+  readonly starts: readonly string[];
+  readonly rests: readonly string[];
+}
 
-/** What letters follow what: keys are the last one or two letters, values every continuation seen (with repeats). */
-export type Spelling = ReadonlyMap<string, readonly string[]>;
+/** Share of invented names with two rests instead of one; about that of real names. */
+const LONG_SHARE = 0.4;
 
-/** The spelling of all plain country, city and language names of a book. */
-export function spellingOf(book: FactBook): Spelling {
-  const spelling = new Map<string, string[]>();
-  for (const name of bookNames(book)) {
-    const letters = `${EDGE}${name}${EDGE}`;
-    for (let at = 1; at < letters.length; at++) {
-      for (const memory of [1, 2]) {
-        if (at < memory) continue;
-        const key = letters.slice(at - memory, at);
-        spelling.set(key, [...(spelling.get(key) ?? []), letters.charAt(at)]);
-      }
-    }
-  }
-  return spelling;
+/** The pieces of segmented names, without repeats, sorted. */
+export function namePieces(segmented: readonly (readonly string[])[]): NamePieces {
+  const starts = new Set(segmented.map((pieces) => pieces[0] as string));
+  const rests = new Set(segmented.flatMap((pieces) => pieces.slice(1)));
+  return { starts: [...starts].sort(), rests: [...rests].sort() };
 }
 
 /** Every country, city and language name of a book, sorted, without repeats. */
@@ -37,17 +29,11 @@ export function bookNames(book: FactBook): string[] {
   return [...new Set([...book.countries.map((country) => country.name), ...values])].sort();
 }
 
-/** An invented name of 3 to 8 letters that is not in `taken`. */
-export function inventName(spelling: Spelling, draws: Draws, taken: ReadonlySet<string>): string {
+/** An invented name of 3 to 10 letters that is not in `taken`. */
+export function inventName(pieces: NamePieces, draws: Draws, taken: ReadonlySet<string>): string {
   for (;;) {
-    let name = "";
-    while (name.length <= 8) {
-      const known = `${EDGE}${name}`;
-      const memory = draws.fraction() < SHORT_MEMORY_SHARE ? 1 : 2;
-      const next = draws.pick(spelling.get(known.slice(-memory)) ?? [EDGE]);
-      if (next === EDGE) break;
-      name += next;
-    }
-    if (name.length >= 3 && name.length <= 8 && /[aeiouy]/.test(name) && !taken.has(name)) return name;
+    const middle = draws.fraction() < LONG_SHARE ? draws.pick(pieces.rests) : "";
+    const name = draws.pick(pieces.starts) + middle + draws.pick(pieces.rests);
+    if (name.length >= 3 && name.length <= 10 && !taken.has(name)) return name;
   }
 }

@@ -5,11 +5,11 @@
  * document. The first question is asked in the full prompt template, the others in a short form after it.
  */
 
-import { DEMO_RELATIONS } from "./demo-language.js";
+import { DEMO_RELATIONS, demoNamePieces } from "./demo-language.js";
 import { type DemonstrationStyle, demonstrationText } from "./demonstration.js";
 import { Draws } from "./draws.js";
 import { loadFactBook } from "./fact-book.js";
-import { bookNames, type Spelling, spellingOf } from "./invented-names.js";
+import { bookNames, type NamePieces } from "./invented-names.js";
 import { type ChainQuestion, drawChain, followChain } from "./multi-hop.js";
 import { type Fact, factSentence, type RelationName } from "./relations.js";
 import { answerSentence, promptMessages } from "./template.js";
@@ -37,13 +37,12 @@ export interface WeightedText {
 
 /** Makes rows; holds what all rows share. */
 export class WarmstartCorpus {
-  private readonly pieces: Spelling;
+  private readonly pieces: NamePieces;
   private readonly reserved: ReadonlySet<string>;
 
   constructor() {
-    const train = loadFactBook("train", true);
-    this.pieces = spellingOf(train);
-    this.reserved = new Set(bookNames(train));
+    this.pieces = demoNamePieces();
+    this.reserved = new Set([...bookNames(loadFactBook("train", true)), ...bookNames(loadFactBook("heldout", true))]);
   }
 
   /** The text of row `index` in pieces, in order. Concatenated, it is what the policy reads. */

@@ -7,7 +7,7 @@
 import { WeirError } from "../../errors.js";
 import type { Draws } from "./draws.js";
 import type { FactBook } from "./fact-book.js";
-import { inventName, type Spelling } from "./invented-names.js";
+import { inventName, type NamePieces } from "./invented-names.js";
 import { type Fact, RELATIONS, type RelationName, type ValueKind } from "./relations.js";
 
 export interface World {
@@ -47,7 +47,7 @@ export function permutedWorld(book: FactBook, relations: readonly RelationName[]
 
 /** `size` invented countries with invented values; numbers and codes are not invented, so give relations with names. */
 export function inventedWorld(
-  pieces: Spelling,
+  pieces: NamePieces,
   reserved: ReadonlySet<string>,
   relations: readonly RelationName[],
   size: number,
