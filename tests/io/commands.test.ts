@@ -1,5 +1,5 @@
 /** `weir import` and `weir export` as a user calls them: commander, files, printed JSON, exit codes. */
-import { cp, mkdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -8,6 +8,7 @@ import { register as registerImport } from "../../src/cli/commands/import.js";
 import { exitCodeOf } from "../../src/cli/output.js";
 import { readSafetensors } from "../../src/model/io/safetensors.js";
 import { readTensors } from "../../src/model/io/tensors.js";
+import { CheckpointStore } from "../../src/store/checkpoint-store.js";
 import { failure } from "../helpers/errors.js";
 import { OWN_FIXTURES, temporaryFolder } from "../helpers/fixtures.js";
 import { smallGguf } from "../helpers/small-gguf.js";
@@ -81,26 +82,31 @@ describe("weir import", () => {
   });
 });
 
-/** A run folder whose checkpoints are copies of a stored model. */
+/** A run folder whose checkpoints hold a stored model, beside what only training needs. */
 async function runWith(steps: readonly number[]): Promise<string> {
   const run = await temporaryFolder();
   await writeFile(join(run, "journal.ndjson"), "");
   await writeFile(join(run, "config.json"), "{}");
-  for (const step of steps)
-    await cp(model, join(run, "checkpoints", `step-${String(step).padStart(6, "0")}`), { recursive: true });
+  const store = await CheckpointStore.open(join(run, "checkpoints"), { keep: 10, clock: () => 0 });
+  for (const step of steps) {
+    const writeInto = async (directory: string) => {
+      await cp(model, join(directory, "model"), { recursive: true });
+      await writeFile(join(directory, "model", "optimizer.safetensors"), "moments");
+    };
+    await store.write({ step, writeInto, state: { step } });
+  }
   return run;
 }
 
 describe("weir export", () => {
   it("writes a checkpoint as a model folder, without what only training needs", async () => {
     const run = await runWith([1]);
-    const checkpoint = join(run, "checkpoints", "step-000001");
-    await writeFile(join(checkpoint, "optimizer.safetensors"), "x");
+    const checkpoint = join(run, "checkpoints", "step-00001");
     const out = join(await temporaryFolder(), "model");
     const { out: printed, code } = await weir("export", checkpoint, out, "--json");
     expect(code).toBe(0);
     expect(JSON.parse(printed)).toMatchObject({
-      source: checkpoint,
+      source: join(checkpoint, "model"),
       directory: out,
       family: "qwen2",
       dtype: "float32",
@@ -112,15 +118,30 @@ describe("weir export", () => {
   });
 
   it("takes the newest checkpoint of a run, and the one before when that is damaged", async () => {
-    const run = await runWith([9, 10, 2]);
+    const run = await runWith([2, 9, 10]);
+    const checkpoint = (step: string) => join(run, "checkpoints", `step-${step}`);
     const said: string[] = [];
-    expect(await resolveModelFolder(run, (text) => said.push(text))).toBe(join(run, "checkpoints", "step-000010"));
+    const say = (text: string) => said.push(text);
+    expect(await resolveModelFolder(run, say)).toBe(join(checkpoint("00010"), "model"));
     expect(said).toEqual([]);
-    await truncate(join(run, "checkpoints", "step-000010", "model.safetensors"), 1000);
-    expect(await resolveModelFolder(run, (text) => said.push(text))).toBe(join(run, "checkpoints", "step-000009"));
-    expect(said).toEqual([expect.stringContaining("step-000010")]);
-    for (const step of [2, 9]) await truncate(join(run, "checkpoints", `step-00000${step}`, "model.safetensors"), 1000);
-    await failure(() => resolveModelFolder(run, () => undefined), "WEIR_E_CHECKPOINT_DAMAGED");
+    await truncate(join(checkpoint("00010"), "model", "model.safetensors"), 1000);
+    expect(await resolveModelFolder(run, say)).toBe(join(checkpoint("00009"), "model"));
+    expect(said).toEqual([expect.stringContaining("step-00010")]);
+    await failure(() => resolveModelFolder(checkpoint("00010"), say), "WEIR_E_CHECKPOINT_DAMAGED");
+    for (const step of ["00002", "00009"]) await writeFile(join(checkpoint(step), "state.json"), "{}");
+    await failure(() => resolveModelFolder(run, say), "WEIR_E_CHECKPOINT_DAMAGED");
+  });
+
+  it("takes the final model of a run, until there is a newer checkpoint", async () => {
+    const run = await runWith([1, 2]);
+    const final = join(run, "model");
+    await cp(model, final, { recursive: true });
+    const manifest = join(run, "checkpoints", "step-00002", "manifest.json");
+    await utimes(manifest, 1000, 1000);
+    await utimes(join(final, "model.safetensors"), 2000, 2000);
+    expect(await resolveModelFolder(run, () => undefined)).toBe(final);
+    await utimes(manifest, 3000, 3000);
+    expect(await resolveModelFolder(run, () => undefined)).toBe(join(run, "checkpoints", "step-00002", "model"));
   });
 
   it("answers what is no model with an exit code", async () => {

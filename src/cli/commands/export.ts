@@ -1,13 +1,18 @@
-/** `weir export`: a checkpoint, or the newest one of a run, becomes a clean Hugging Face model folder. */
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+/** `weir export`: the model of a run or checkpoint becomes a clean Hugging Face model folder. */
+import { stat } from "node:fs/promises";
+import { basename, join } from "node:path";
 import type { Command } from "commander";
+import { MODEL_FOLDER } from "../../actors/run-work.js";
 import { WeirError } from "../../errors.js";
 import { readModelConfig } from "../../model/io/config.js";
 import { isMissing } from "../../model/io/json.js";
 import { writeModelFolder } from "../../model/io/model-folder.js";
 import { publishFolder } from "../../model/io/publish-folder.js";
-import { readTensors } from "../../model/io/tensors.js";
+import { readTensors, WEIGHTS_FILE } from "../../model/io/tensors.js";
+import { latestCheckpoint, loadCheckpoint } from "../../store/checkpoint-store.js";
+import { JOURNAL_NAME } from "../../store/journal.js";
+import { MANIFEST_NAME } from "../../store/manifest.js";
+import { CHECKPOINTS_FOLDER } from "../../store/run-folder.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { parseDtype } from "./import.js";
 
@@ -26,48 +31,50 @@ async function isPresent(path: string): Promise<boolean> {
   );
 }
 
-/** Checkpoint folders of a run, newest first. */
-async function checkpointsOf(run: string): Promise<readonly string[]> {
-  const folder = join(run, "checkpoints");
-  const names = await readdir(folder).catch((error: unknown) => {
-    if (isMissing(error)) return [];
-    throw error;
-  });
-  return names
-    .map((name) => ({ name, step: /^step-(\d+)$/.exec(name)?.[1] }))
-    .filter((entry) => entry.step !== undefined)
-    .sort((a, b) => Number(b.step) - Number(a.step))
-    .map(({ name }) => join(folder, name));
+/** The model inside a checkpoint or run, which keeps it in a folder of its own; a model folder is its own model. */
+async function modelInside(directory: string): Promise<string> {
+  const inner = join(directory, MODEL_FOLDER);
+  return (await isPresent(join(inner, "config.json"))) ? inner : directory;
+}
+
+/** When a file was last written, ms; minus infinity when it does not exist. */
+async function writtenAt(path: string): Promise<number> {
+  return (await isPresent(path)) ? (await stat(path)).mtimeMs : Number.NEGATIVE_INFINITY;
+}
+
+/** The final model of a finished run, or its newest whole checkpoint where that is newer; null without either. */
+async function newestModelOf(run: string, say: (text: string) => void): Promise<string | null> {
+  const { checkpoint, passedOver } = await latestCheckpoint(join(run, CHECKPOINTS_FOLDER));
+  for (const { name, reason } of passedOver) say(`passing over ${name}: ${reason}`);
+  const finished = await writtenAt(join(run, MODEL_FOLDER, WEIGHTS_FILE));
+  if (checkpoint !== null && (await writtenAt(join(checkpoint.directory, MANIFEST_NAME))) > finished)
+    return modelInside(checkpoint.directory);
+  return finished > Number.NEGATIVE_INFINITY ? join(run, MODEL_FOLDER) : null;
 }
 
 /**
- * The model folder that a path stands for: the newest checkpoint that can be read when it is a run folder, else the
- * folder itself. Checkpoints passed over are told to `say`. Throws WEIR_E_FILE_MISSING, WEIR_E_CHECKPOINT_DAMAGED.
+ * The model folder that a path stands for. A run: its final model, or the newest whole checkpoint where that is newer;
+ * checkpoints passed over are told to `say`. A checkpoint: its model, after a check against its manifest. Else itself.
+ * Throws WEIR_E_FILE_MISSING, WEIR_E_CHECKPOINT_DAMAGED.
  */
 export async function resolveModelFolder(path: string, say: (text: string) => void): Promise<string> {
-  const candidates = await checkpointsOf(path);
-  for (const candidate of candidates) {
-    try {
-      await readTensors(candidate);
-      return candidate;
-    } catch (error) {
-      if (!WeirError.isInstance(error)) throw error;
-      say(`passing over ${candidate}: ${error.message}`);
-    }
-  }
-  if (candidates.length > 0)
+  if (await isPresent(join(path, JOURNAL_NAME))) {
+    const newest = await newestModelOf(path, say);
+    if (newest !== null) return newest;
     throw new WeirError(
-      "WEIR_E_CHECKPOINT_DAMAGED",
-      `None of the ${candidates.length} checkpoints of ${path} can be read. Train anew, or restore the folder.`,
+      "WEIR_E_FILE_MISSING",
+      `${path} is a run without a checkpoint. Let it train to its first one, or ask for one from the monitor.`,
       { path },
     );
-  const isRun = await isPresent(join(path, "journal.ndjson"));
-  if (!isRun && (await isPresent(join(path, "config.json")))) return path;
+  }
+  if (await isPresent(join(path, MANIFEST_NAME))) {
+    await loadCheckpoint({ name: basename(path), directory: path, step: 0 });
+    return modelInside(path);
+  }
+  if (await isPresent(join(path, "config.json"))) return path;
   throw new WeirError(
     "WEIR_E_FILE_MISSING",
-    isRun
-      ? `${path} is a run without a checkpoint. Let it train to its first one, or ask for one from the monitor.`
-      : `${path} is neither a model folder (config.json) nor a run with checkpoints. Give a run folder or a checkpoint.`,
+    `${path} is no model folder (config.json), no checkpoint and no run. Give one of these.`,
     { path },
   );
 }
@@ -100,15 +107,12 @@ export async function exportCommand(
 export function register(program: Command): void {
   program
     .command("export")
-    .description("write a checkpoint, or the newest one of a run, as a Hugging Face model folder")
+    .description("write the model of a run or checkpoint as a Hugging Face model folder")
     .argument("<run-or-checkpoint>", "run folder, checkpoint or model folder")
     .argument("<dir>", "new or empty folder")
     .option("--dtype <type>", "type of the written weights: f32, bf16 or f16", "f32")
     .option("--json", "print the result as JSON")
-    .addHelpText(
-      "after",
-      "\nExit codes: 0 done, 1 failed, 2 wrong call or missing folder, 3 no checkpoint can be read.",
-    )
+    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 wrong call or missing folder, 3 damaged checkpoint.")
     .action(async (source: string, directory: string, options: ExportCommandOptions) => {
       process.exitCode = await exportCommand(source, directory, options);
     });
