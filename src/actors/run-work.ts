@@ -332,6 +332,8 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
     context.progress = freshProgress;
   }
   context.curriculumMachine.start();
+  // The fact of a checkpoint stands behind the checkpoint's own mark, so rolling back has cut it off.
+  if (latest) context.taps.fact("checkpoint.written", latest.step, { step: latest.step, path: latest.directory });
   context.taps.fact("run.resumed", context.progress.step, {
     reason,
     checkpoint: latest?.directory ?? null,
