@@ -1,0 +1,129 @@
+import { useEffect, useState } from "preact/hooks";
+import type { ConnectionState, MonitorClient } from "../client/index.js";
+import { Controls } from "./controls.js";
+import { formatDuration } from "./format.js";
+import { type Store, useTopics } from "./store.js";
+import type { ViewState } from "./view.js";
+
+/** The top bar: which run, in which state, how far, how well connected; and the buttons. */
+
+interface Props {
+  readonly store: Store;
+  readonly client: MonitorClient;
+  readonly view: ViewState;
+  readonly onHelp: () => void;
+}
+
+export function Header({ store, client, view, onHelp }: Props) {
+  useTopics(store, "run", "connection", "view");
+  const { run } = store;
+  const now = useNow(run?.live === true && run.endedAt === null);
+  const elapsed = run ? (run.endedAt ?? (run.live ? now : run.startedAt)) - run.startedAt : 0;
+  return (
+    <header class="top">
+      <span class="brand" aria-hidden="true">
+        <svg viewBox="0 0 32 32" aria-hidden="true">
+          <path d="M4 11c4-4 8 4 12 0s8 4 12 0" />
+          <path class="posts" d="M9 16v9M16 16v9M23 16v9" />
+        </svg>
+        weir
+      </span>
+      <div class="identity">
+        <h1>{run?.id ?? "no run yet"}</h1>
+        <p>{[run?.model, run?.engine, run?.seed == null ? null : `seed ${run.seed}`].filter(Boolean).join(" · ")}</p>
+      </div>
+      {run ? (
+        <span class={`pill status-${run.status}`} data-testid="status">
+          {run.live ? run.status : `${run.status} · past run`}
+        </span>
+      ) : null}
+      <Steps store={store} />
+      {run && elapsed > 0 ? <span class="elapsed">{formatDuration(elapsed)}</span> : null}
+      <span class="spacer" />
+      <Connection state={store.connection} />
+      <Controls store={store} client={client} />
+      <button
+        type="button"
+        class="icon"
+        title={view.dark ? "Light colours" : "Dark colours"}
+        onClick={() => view.set({ theme: view.dark ? "light" : "dark" })}
+      >
+        <svg viewBox="0 0 16 16" aria-hidden="true">
+          {view.dark ? (
+            <path d="M8 4.5a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7M8 .8v1.7M8 13.5v1.7M.8 8h1.7M13.5 8h1.7M2.9 2.9l1.2 1.2M11.9 11.9l1.2 1.2M2.9 13.1l1.2-1.2M11.9 4.1l1.2-1.2" />
+          ) : (
+            <path d="M13.5 9.8A6 6 0 0 1 6.2 2.5a6 6 0 1 0 7.3 7.3z" />
+          )}
+        </svg>
+        <span class="hidden">{view.dark ? "Light colours" : "Dark colours"}</span>
+      </button>
+      <button type="button" class="icon" title="Keys and signs (?)" onClick={onHelp}>
+        <span aria-hidden="true">?</span>
+        <span class="hidden">Help</span>
+      </button>
+    </header>
+  );
+}
+
+function Steps({ store }: { readonly store: Store }) {
+  const { run } = store;
+  if (!run) return null;
+  const phase = run.phases.find((band) => band.toStep === null) ?? run.phases.at(-1);
+  const of = run.plannedSteps ? ` / ${run.plannedSteps}` : "";
+  return (
+    <div class="steps">
+      <span>
+        step <b>{run.step}</b>
+        {of}
+        {phase ? (
+          <>
+            {" "}
+            · phase <b>{phase.k}</b> <span class="muted">≤ {phase.maxTokens} tokens</span>
+          </>
+        ) : null}
+      </span>
+      {run.plannedSteps ? (
+        <progress value={Math.min(run.step, run.plannedSteps)} max={run.plannedSteps} aria-label="steps done" />
+      ) : null}
+    </div>
+  );
+}
+
+function Connection({ state }: { readonly state: ConnectionState }) {
+  return (
+    <span class={`connection ${state.kind}`} role="status" data-testid="connection">
+      <i aria-hidden="true" />
+      {describe(state)}
+    </span>
+  );
+}
+
+function describe(state: ConnectionState): string {
+  switch (state.kind) {
+    case "connecting":
+      return "connecting";
+    case "catching-up":
+      return "catching up";
+    case "live":
+      return "live";
+    case "stale":
+      return `stale for ${Math.round(state.sinceMs / 1000)} s`;
+    case "lost":
+      return `lost, next try in ${Math.max(1, Math.round(state.retryInMs / 1000))} s`;
+    case "unauthorised":
+      return state.reason;
+    case "closed":
+      return "closed";
+  }
+}
+
+/** The time, once a second while it is wanted. */
+function useNow(wanted: boolean): number {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    if (!wanted) return;
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, [wanted]);
+  return now;
+}

@@ -1,0 +1,97 @@
+import type { MetricRecord } from "../../src/contracts/metrics.js";
+
+/**
+ * The metrics by column. Rows are ordered by step: a record of a known last step adds to its row, a smaller step means that
+ * the run was taken back to a checkpoint, so everything from there on is drawn anew.
+ */
+export class MetricTable {
+  readonly steps: number[] = [];
+  readonly times: number[] = [];
+  readonly phases: number[] = [];
+  private readonly columns = new Map<string, (number | null)[]>();
+
+  add(record: MetricRecord): void {
+    const last = this.steps.at(-1);
+    if (last !== undefined && record.step < last) this.cutFrom(record.step);
+    if (this.steps.at(-1) !== record.step) {
+      this.steps.push(record.step);
+      this.times.push(record.time);
+      this.phases.push(record.phase);
+      for (const column of this.columns.values()) column.push(null);
+    }
+    const row = this.steps.length - 1;
+    for (const [name, value] of Object.entries(record.values)) this.ensure(name)[row] = value;
+  }
+
+  clear(): void {
+    this.steps.length = 0;
+    this.times.length = 0;
+    this.phases.length = 0;
+    this.columns.clear();
+  }
+
+  has(name: string): boolean {
+    return this.columns.get(name)?.some((value) => value !== null) ?? false;
+  }
+
+  column(name: string): readonly (number | null)[] {
+    return this.columns.get(name) ?? [];
+  }
+
+  latest(name: string): number | null {
+    return this.columns.get(name)?.findLast((value) => value !== null) ?? null;
+  }
+
+  names(): readonly string[] {
+    return [...this.columns.keys()];
+  }
+
+  private ensure(name: string): (number | null)[] {
+    let column = this.columns.get(name);
+    if (!column) {
+      column = new Array<number | null>(this.steps.length).fill(null);
+      this.columns.set(name, column);
+    }
+    return column;
+  }
+
+  private cutFrom(step: number): void {
+    let rows = this.steps.length;
+    while (rows > 0 && (this.steps[rows - 1] ?? 0) >= step) rows--;
+    this.steps.length = rows;
+    this.times.length = rows;
+    this.phases.length = rows;
+    for (const column of this.columns.values()) column.length = rows;
+  }
+}
+
+/**
+ * Debiased exponential moving average with weight w in [0, 1): m ← w·m + (1−w)·y, shown as m / (1 − wⁿ) after n points.
+ * Missing points stay missing and do not count; w = 0 gives the values themselves.
+ */
+export function smooth(values: readonly (number | null)[], weight: number): (number | null)[] {
+  let mean = 0;
+  let points = 0;
+  return values.map((value) => {
+    if (value === null || !Number.isFinite(value)) return value;
+    mean = weight * mean + (1 - weight) * value;
+    points++;
+    return mean / (1 - weight ** points);
+  });
+}
+
+/** x of a step on an axis of rows: the step itself, or interpolated between the rows around it. */
+export function positionOfStep(steps: readonly number[], xs: readonly number[], step: number): number | null {
+  if (steps.length === 0) return null;
+  let low = 0;
+  let high = steps.length - 1;
+  if (step <= (steps[0] ?? 0)) return xs[0] ?? null;
+  if (step >= (steps[high] ?? 0)) return xs[high] ?? null;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if ((steps[middle] ?? 0) <= step) low = middle;
+    else high = middle;
+  }
+  const [s0 = 0, s1 = 1, x0 = 0, x1 = 0] = [steps[low], steps[high], xs[low], xs[high]];
+  return s1 === s0 ? x0 : x0 + ((step - s0) / (s1 - s0)) * (x1 - x0);
+}

@@ -1,0 +1,159 @@
+import type { Alert } from "../../src/contracts/alert.js";
+import type { PipelineGauge } from "../client/index.js";
+import { formatClock, formatNumber, formatPercent } from "./format.js";
+import { type Store, useTopics } from "./store.js";
+import type { ViewState } from "./view.js";
+
+/** The small panels beside the charts: queues, held-out results, alerts, log. */
+
+export function Pipeline({ store }: { readonly store: Store }) {
+  useTopics(store, "pipeline");
+  const gauges = [...store.gauges.values()];
+  return (
+    <section class="card panel" aria-label="Pipeline">
+      <header>
+        <h3>Pipeline</h3>
+        <span class="unit">depth / bound</span>
+      </header>
+      {gauges.length === 0 ? <p class="nothing">no queue has reported</p> : null}
+      <ul class="gauges">
+        {gauges.map((gauge) => (
+          <Gauge key={gauge.name} gauge={gauge} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Gauge({ gauge }: { readonly gauge: PipelineGauge }) {
+  const { name, depth, bound, highWater, waitingProducers, waitingConsumers, perSecond, passed } = gauge;
+  const full = depth >= bound && waitingProducers > 0;
+  return (
+    <li
+      title={`${passed} passed, most held ${highWater}, ${waitingProducers} producers and ${waitingConsumers} consumers waiting`}
+    >
+      <span class="name">{name}</span>
+      <meter
+        class={full ? "full" : ""}
+        min={0}
+        max={bound}
+        value={depth}
+        aria-label={`${name}: ${depth} of ${bound}`}
+      />
+      <span class="depth">
+        {depth} / {bound}
+      </span>
+      <span class="rate">{perSecond === null ? "" : `${formatNumber(perSecond)}/s`}</span>
+    </li>
+  );
+}
+
+export function HeldOut({ store }: { readonly store: Store }) {
+  useTopics(store, "run");
+  const evaluations = store.run?.evaluations ?? [];
+  if (evaluations.length === 0) return null;
+  const buckets = [...new Set(evaluations.flatMap((evaluation) => Object.keys(evaluation.buckets)))];
+  return (
+    <section class="card panel" aria-label="Held-out accuracy">
+      <header>
+        <h3>Held-out accuracy</h3>
+        <span class="unit">by length bucket</span>
+      </header>
+      <div class="scroll-x">
+        <table class="heldout">
+          <thead>
+            <tr>
+              <th scope="col">stage</th>
+              {buckets.map((bucket) => (
+                <th key={bucket} scope="col">
+                  {bucket}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {evaluations.slice(-8).map((evaluation) => (
+              <tr key={evaluation.stage}>
+                <th scope="row">{evaluation.stage.replaceAll("_", " ")}</th>
+                {buckets.map((bucket) => {
+                  const result = evaluation.buckets[bucket];
+                  return (
+                    <td key={bucket} title={result ? `${result.correct} of ${result.n}` : ""}>
+                      {result && result.n > 0 ? formatPercent(result.correct / result.n) : "–"}
+                    </td>
+                  );
+                })}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+/** Steps shown on either side of an alert that is looked at. */
+const ALERT_WINDOW = 12;
+
+export function Alerts({ store, view }: { readonly store: Store; readonly view: ViewState }) {
+  useTopics(store, "alerts", "traces");
+  const alerts = store.alerts.toReversed().slice(0, 100);
+  const known = new Set(store.traces.map((trace) => trace.id));
+  const look = (alert: Alert) => view.set({ x: "step", range: [alert.step - ALERT_WINDOW, alert.step + ALERT_WINDOW] });
+  return (
+    <section class="card panel" aria-label="Alerts">
+      <header>
+        <h3>Alerts</h3>
+        <span class="unit">{store.alerts.length === 0 ? "" : store.alerts.length}</span>
+      </header>
+      <ul class="alerts" aria-live="polite" aria-relevant="additions">
+        {alerts.length === 0 ? <li class="nothing">all calm</li> : null}
+        {alerts.map((alert) => (
+          <li key={alert.id} class={alert.level}>
+            <button type="button" class="plain" title="Show the steps around it" onClick={() => look(alert)}>
+              <b>{alert.rule.replaceAll("_", " ")}</b> <span class="muted">step {alert.step}</span>
+              <span class="numbers">
+                {formatNumber(alert.value)} <span class="muted">limit {formatNumber(alert.threshold)}</span>
+              </span>
+              <span class="text">{alert.text}</span>
+            </button>
+            <span class="culprits">
+              {alert.culprits.slice(0, 3).map((culprit) => (
+                <button
+                  key={culprit.rolloutId}
+                  type="button"
+                  class="link"
+                  disabled={!known.has(culprit.rolloutId)}
+                  title={`contribution ${formatNumber(culprit.contribution)} at token ${culprit.tokenIndex}`}
+                  onClick={() => view.set({ trace: culprit.rolloutId })}
+                >
+                  {culprit.rolloutId}
+                </button>
+              ))}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+export function Log({ store }: { readonly store: Store }) {
+  useTopics(store, "logs");
+  const lines = store.logs.slice(-80).toReversed();
+  if (lines.length === 0) return null;
+  return (
+    <section class="card panel" aria-label="Log">
+      <header>
+        <h3>Log</h3>
+      </header>
+      <ol class="log">
+        {lines.map((line, i) => (
+          <li key={`${line.time}-${lines.length - i}`} class={line.level}>
+            <time>{formatClock(line.time)}</time> {line.text}
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}

@@ -1,0 +1,294 @@
+import uPlot from "uplot";
+import { formatUnit } from "./format.js";
+import { faded, type Palette } from "./theme.js";
+
+/** One chart on a canvas: uPlot with phase bands behind the curves and marks of alerts, checkpoints and resumes. */
+
+export interface PlotSeries {
+  readonly colour: string;
+  readonly sparse: boolean;
+  readonly values: readonly (number | null)[];
+  /** What is drawn strongly; equal to `values` when nothing is smoothed. */
+  readonly line: readonly (number | null)[];
+  readonly spread: readonly (number | null)[] | null;
+}
+
+export interface PlotInput {
+  readonly x: readonly number[];
+  readonly series: readonly PlotSeries[];
+  readonly bands: readonly { readonly from: number; readonly to: number; readonly label: string; readonly k: number }[];
+  readonly checkpoints: readonly number[];
+  readonly resumes: readonly number[];
+  readonly alerts: readonly { readonly x: number; readonly level: "info" | "warn" | "error"; readonly own: boolean }[];
+  readonly zoom: readonly [number, number] | null;
+  readonly log: boolean;
+  readonly robust: boolean;
+  readonly bounds: readonly [number, number] | null;
+  readonly unit: string;
+  readonly xUnit: "step" | "minutes";
+  readonly palette: Palette;
+}
+
+export interface PlotHooks {
+  readonly syncKey: string;
+  onCursor(index: number | null): void;
+  onZoom(range: readonly [number, number] | null): void;
+}
+
+/** Narrower drags are clicks. */
+const DRAG_PIXELS = 6;
+/** Share of values at each end that "ignore outliers" leaves outside. */
+const OUTLIER_SHARE = 0.02;
+const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif';
+
+export class Plot {
+  private chart: uPlot | null = null;
+  private shape = "";
+  private input: PlotInput | null = null;
+  private readonly observer: ResizeObserver;
+
+  constructor(
+    private readonly host: HTMLElement,
+    private readonly hooks: PlotHooks,
+  ) {
+    this.observer = new ResizeObserver(() => this.chart?.setSize(this.size()));
+    this.observer.observe(host);
+  }
+
+  update(input: PlotInput): void {
+    this.input = input;
+    const shape = JSON.stringify([
+      input.series.map((one) => [one.colour, one.sparse, one.spread !== null]),
+      input.log,
+      input.unit,
+      input.xUnit,
+      input.palette.axis,
+    ]);
+    const data = this.data(input);
+    if (!this.chart || shape !== this.shape) {
+      this.shape = shape;
+      this.chart?.destroy();
+      this.chart = new uPlot(this.options(input), data, this.host);
+    } else this.chart.setData(data, true);
+  }
+
+  destroy(): void {
+    this.observer.disconnect();
+    this.chart?.destroy();
+    this.chart = null;
+  }
+
+  private size(): { width: number; height: number } {
+    return { width: Math.max(40, this.host.clientWidth), height: Math.max(40, this.host.clientHeight) };
+  }
+
+  /** Columns: x, then per series high, low (of a spread), raw, line. */
+  private data(input: PlotInput): uPlot.AlignedData {
+    const positive = (values: readonly (number | null)[]) =>
+      input.log ? values.map((value) => (value !== null && value > 0 ? value : null)) : (values as (number | null)[]);
+    const columns: (number | null)[][] = [];
+    for (const { values, line, spread } of input.series) {
+      if (spread) {
+        const edge = (sign: number) =>
+          line.map((value, i) => {
+            const width = spread[i];
+            return value === null || width === null || width === undefined ? null : value + sign * width;
+          });
+        columns.push(positive(edge(1)), positive(edge(-1)));
+      }
+      columns.push(positive(values), positive(line));
+    }
+    return [input.x as number[], ...columns];
+  }
+
+  private options(input: PlotInput): uPlot.Options {
+    const { palette, unit } = input;
+    const series: uPlot.Series[] = [{}];
+    const bands: uPlot.Band[] = [];
+    for (const one of input.series) {
+      if (one.spread) {
+        const edge: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false } };
+        bands.push({ series: [series.length, series.length + 1], fill: faded(one.colour, 0.13) });
+        series.push(edge, edge);
+      }
+      const isolated = { show: true, size: 4, fill: one.colour, stroke: one.colour, filter: isolatedPoints };
+      series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: !one.sparse });
+      series.push(
+        one.sparse
+          ? {
+              stroke: one.colour,
+              width: 1.25,
+              dash: [4, 4],
+              spanGaps: true,
+              points: { show: true, size: 6, width: 1.5, stroke: one.colour, fill: one.colour },
+            }
+          : { stroke: one.colour, width: 1.75, points: isolated },
+      );
+    }
+    const axis = { stroke: palette.axis, font: FONT, ticks: { show: false }, gap: 4 };
+    const { hooks } = this;
+    return {
+      ...this.size(),
+      legend: { show: false },
+      padding: [10, 10, 0, 0],
+      series,
+      bands,
+      scales: {
+        x: { time: false, range: (_, min, max) => this.xRange(min, max) },
+        y: {
+          distr: input.log ? 3 : 1,
+          ...(input.log ? {} : { range: (_, min, max) => this.yRange(min, max) }),
+        },
+      },
+      axes: [
+        { ...axis, size: 22, grid: { show: false }, space: 60, incrs: INCREMENTS },
+        {
+          ...axis,
+          size: 46,
+          space: 30,
+          grid: { stroke: palette.grid, width: 1 },
+          values: (_, splits) => splits.map((value) => (value === null ? "" : formatUnit(value, unit))),
+        },
+      ],
+      cursor: {
+        sync: { key: hooks.syncKey, setSeries: false, scales: ["x", null] },
+        drag: { x: true, y: false, setScale: false },
+        points: { size: 6, width: 0 },
+        y: false,
+        bind: {
+          dblclick: () => () => {
+            hooks.onZoom(null);
+            return null;
+          },
+        },
+      },
+      hooks: {
+        drawClear: [(chart) => this.drawBands(chart)],
+        draw: [(chart) => this.drawMarks(chart)],
+        setCursor: [(chart) => hooks.onCursor(chart.cursor.idx ?? null)],
+        setSelect: [
+          (chart) => {
+            const { left, width } = chart.select;
+            if (width < DRAG_PIXELS) return;
+            const range = [chart.posToVal(left, "x"), chart.posToVal(left + width, "x")] as const;
+            chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+            hooks.onZoom(range);
+          },
+        ],
+      },
+    };
+  }
+
+  private xRange(min: number | null, max: number | null): [number, number] {
+    const { zoom, xUnit } = this.input as PlotInput;
+    if (zoom) return [zoom[0], zoom[1]];
+    if (min === null || max === null) return [0, 1];
+    return max > min ? [min, max] : xUnit === "step" ? [min, min + 1] : [min, min + 0.1];
+  }
+
+  private yRange(min: number | null, max: number | null): [number, number] {
+    const { bounds, robust, series } = this.input as PlotInput;
+    if (bounds) {
+      // A little room keeps lines at the bounds visible.
+      const room = (bounds[1] - bounds[0]) * 0.03;
+      return [bounds[0] - room, bounds[1] + room];
+    }
+    if (min === null || max === null) return [0, 1];
+    let [low, high] = [min, max];
+    if (robust) {
+      const values = series
+        .flatMap((one) => one.values)
+        .filter((value): value is number => value !== null)
+        .sort((a, b) => a - b);
+      const at = (share: number) => values[Math.round(share * (values.length - 1))] ?? 0;
+      if (values.length > 10) [low, high] = [at(OUTLIER_SHARE), at(1 - OUTLIER_SHARE)];
+    }
+    if (low === high) return [low - Math.max(1e-6, Math.abs(low) * 0.1), high + Math.max(1e-6, Math.abs(high) * 0.1)];
+    const room = (high - low) * 0.08;
+    return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
+  }
+
+  private drawBands(chart: uPlot): void {
+    const { bands, palette } = this.input as PlotInput;
+    const { ctx, bbox } = chart;
+    const ratio = devicePixelRatio;
+    ctx.save();
+    for (const { from, to, label, k } of bands) {
+      const left = Math.max(bbox.left, chart.valToPos(from, "x", true));
+      const right = Math.min(bbox.left + bbox.width, chart.valToPos(to, "x", true));
+      if (right <= left) continue;
+      ctx.fillStyle = palette.bands[k % 2] ?? palette.bands[0];
+      ctx.fillRect(left, bbox.top, right - left, bbox.height);
+      ctx.font = `${10 * ratio}px system-ui, sans-serif`;
+      ctx.fillStyle = palette.bandLabel;
+      ctx.textBaseline = "top";
+      const room = right - left - 8 * ratio;
+      const text = [label, label.split(" ")[0] ?? ""].find((one) => ctx.measureText(one).width <= room);
+      if (text) ctx.fillText(text, left + 4 * ratio, bbox.top + 3 * ratio);
+    }
+    ctx.restore();
+  }
+
+  private drawMarks(chart: uPlot): void {
+    const { alerts, checkpoints, resumes, palette } = this.input as PlotInput;
+    const { ctx, bbox } = chart;
+    const ratio = devicePixelRatio;
+    const bottom = bbox.top + bbox.height;
+    const inside = (x: number) => {
+      const at = Math.round(chart.valToPos(x, "x", true));
+      return at >= bbox.left - 1 && at <= bbox.left + bbox.width + 1 ? at : null;
+    };
+    const vertical = (at: number) => {
+      ctx.beginPath();
+      ctx.moveTo(at, bbox.top);
+      ctx.lineTo(at, bottom);
+      ctx.stroke();
+    };
+    ctx.save();
+    ctx.lineWidth = ratio;
+    ctx.fillStyle = palette.checkpoint;
+    for (const x of checkpoints) {
+      const at = inside(x);
+      if (at === null) continue;
+      ctx.beginPath();
+      ctx.moveTo(at, bottom - 5 * ratio);
+      ctx.lineTo(at - 3 * ratio, bottom);
+      ctx.lineTo(at + 3 * ratio, bottom);
+      ctx.fill();
+    }
+    ctx.strokeStyle = palette.checkpoint;
+    ctx.setLineDash([2 * ratio, 3 * ratio]);
+    for (const x of resumes) {
+      const at = inside(x);
+      if (at !== null) vertical(at);
+    }
+    ctx.setLineDash([]);
+    for (const { x, level, own } of alerts) {
+      const at = inside(x);
+      if (at === null) continue;
+      const colour = palette.marks[level];
+      ctx.strokeStyle = faded(colour, own ? 0.75 : 0.22);
+      vertical(at);
+      if (!own) continue;
+      ctx.fillStyle = colour;
+      ctx.beginPath();
+      ctx.moveTo(at, bbox.top + 9 * ratio);
+      ctx.lineTo(at - 5 * ratio, bbox.top);
+      ctx.lineTo(at + 5 * ratio, bbox.top);
+      ctx.fill();
+    }
+    ctx.restore();
+  }
+}
+
+/** Round increments of the x axis: steps are whole, minutes may be tenths. */
+const INCREMENTS = [0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
+
+/** Points without a neighbour on either side: no line would show them. */
+const isolatedPoints: uPlot.Series.Points.Filter = (chart, index) => {
+  const values = chart.data[index] as (number | null | undefined)[];
+  const alone: number[] = [];
+  for (let i = 0; i < values.length; i++)
+    if (values[i] != null && values[i - 1] == null && values[i + 1] == null) alone.push(i);
+  return alone;
+};

@@ -1,0 +1,222 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { MonitorClient, TraceSummary } from "../client/index.js";
+import { formatNumber } from "./format.js";
+import { type Store, useTopics } from "./store.js";
+import { TraceDetail } from "./trace-detail.js";
+import { EMPTY_QUERY, selectTraces, type TraceQuery } from "./trace-filter.js";
+import type { ViewState } from "./view.js";
+
+/** The live list of sampled rollouts, with filter, order and a tail that can be held still; beside it the chosen one in full. */
+
+interface Props {
+  readonly store: Store;
+  readonly view: ViewState;
+  readonly client: MonitorClient;
+}
+
+/** Rows drawn; a filter brings the others. */
+const ROWS = 200;
+
+export function Traces({ store, view, client }: Props) {
+  useTopics(store, "traces", "view", "run");
+  const [query, setQuery] = useState<TraceQuery>(EMPTY_QUERY);
+  const [frozen, setFrozen] = useState<readonly TraceSummary[] | null>(null);
+  const search = useRef<HTMLInputElement>(null);
+  const source = frozen ?? store.traces;
+  const rows = useMemo(() => selectTraces(source, query).slice(0, ROWS), [source, query]);
+  const selected = view.current.trace;
+  const phases = [...new Set(store.traces.map((trace) => trace.phase))].sort((a, b) => a - b);
+  const set = (change: Partial<TraceQuery>) => setQuery({ ...query, ...change });
+  const toggle = () => setFrozen(frozen ? null : store.traces);
+  const choose = (id: string | undefined) => {
+    if (id === undefined) return;
+    view.set({ trace: id });
+    document.getElementById(rowId(id))?.scrollIntoView({ block: "nearest" });
+  };
+  const move = (by: number) => {
+    const at = rows.findIndex((row) => row.id === selected);
+    choose(rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by))]?.id);
+  };
+
+  const keys = useRef<(event: KeyboardEvent) => void>(() => {});
+  keys.current = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.key === "j") move(1);
+    else if (event.key === "k") move(-1);
+    else if (event.key === "/") search.current?.focus();
+    else if (event.key === " " && !(event.target instanceof HTMLButtonElement)) toggle();
+    else if (event.key === "Escape") view.set({ trace: null });
+    else return;
+    event.preventDefault();
+  };
+  useEffect(() => {
+    const listener = (event: KeyboardEvent) => keys.current(event);
+    addEventListener("keydown", listener);
+    return () => removeEventListener("keydown", listener);
+  }, []);
+
+  const behind = frozen ? store.traces.length - frozen.length : 0;
+  return (
+    <section class="card traces" aria-label="Traces">
+      <header>
+        <h3>Traces</h3>
+        <span class="unit">
+          {rows.length === source.length ? source.length : `${rows.length} of ${source.length}`}
+          {store.droppedTraces > 0 ? ` · ${store.droppedTraces} skipped` : ""}
+        </span>
+        <button type="button" class={frozen ? "primary" : "ghost"} aria-pressed={frozen !== null} onClick={toggle}>
+          {frozen ? `Tail held${behind > 0 ? `, ${behind} new` : ""}` : "Hold tail"}
+        </button>
+        <span class="spacer" />
+        <label>
+          <span class="hidden">Search traces</span>
+          <input
+            ref={search}
+            type="search"
+            placeholder="Search  /"
+            value={query.text}
+            onInput={(event) => set({ text: event.currentTarget.value })}
+            onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
+          />
+        </label>
+        <label>
+          reward{" "}
+          <select
+            value={query.reward}
+            onChange={(event) => set({ reward: event.currentTarget.value as TraceQuery["reward"] })}
+          >
+            <option value="any">any</option>
+            <option value="full">1</option>
+            <option value="partial">between 0 and 1</option>
+            <option value="none">0 or less</option>
+            <option value="unscored">not scored</option>
+          </select>
+        </label>
+        <label>
+          phase{" "}
+          <select
+            value={query.phase ?? ""}
+            onChange={(event) =>
+              set({ phase: event.currentTarget.value === "" ? null : Number(event.currentTarget.value) })
+            }
+          >
+            <option value="">all</option>
+            {phases.map((phase) => (
+              <option key={phase} value={phase}>
+                {phase}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          order{" "}
+          <select
+            value={query.sort}
+            onChange={(event) => set({ sort: event.currentTarget.value as TraceQuery["sort"] })}
+          >
+            <option value="newest">newest</option>
+            <option value="reward">reward</option>
+            <option value="entropy">entropy</option>
+            <option value="logprob">least likely</option>
+            <option value="length">length</option>
+          </select>
+        </label>
+      </header>
+      <div class={selected ? "split" : "split closed"}>
+        <div class="list">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col" class="n">
+                  step
+                </th>
+                <th scope="col" class="n">
+                  phase
+                </th>
+                <th scope="col">reward</th>
+                <th scope="col" class="n">
+                  adv.
+                </th>
+                <th scope="col" class="n">
+                  tokens
+                </th>
+                <th scope="col" class="n">
+                  entropy
+                </th>
+                <th scope="col">end of response</th>
+                <th scope="col">gold answer</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((trace) => (
+                <Row key={trace.id} trace={trace} selected={trace.id === selected} choose={choose} />
+              ))}
+            </tbody>
+          </table>
+          {rows.length === 0 ? (
+            <p class="nothing">
+              {source.length === 0 ? "no rollout has been sampled yet" : "no trace fits the filter"}
+            </p>
+          ) : null}
+        </div>
+        {selected ? (
+          <TraceDetail key={selected} id={selected} store={store} client={client} view={view} choose={choose} />
+        ) : null}
+      </div>
+    </section>
+  );
+}
+
+function Row(props: {
+  readonly trace: TraceSummary;
+  readonly selected: boolean;
+  readonly choose: (id: string) => void;
+}) {
+  const { trace, selected, choose } = props;
+  return (
+    <tr id={rowId(trace.id)} aria-selected={selected} onClick={() => choose(trace.id)}>
+      <td class="n">
+        <button type="button" class="plain" aria-label={`Open trace ${trace.id}`} onClick={() => choose(trace.id)}>
+          {trace.step}
+        </button>
+      </td>
+      <td class="n">
+        {trace.phase}
+        {trace.carried ? (
+          <span class="carried" title="carried from an earlier phase">
+            {" "}
+            ↻
+          </span>
+        ) : null}
+      </td>
+      <td>
+        <Reward trace={trace} />
+      </td>
+      <td class="n">{trace.advantage === null ? "–" : signed(trace.advantage)}</td>
+      <td class={trace.finish === "length" ? "n cut" : "n"} title={trace.finish === "length" ? "cut by length" : ""}>
+        {trace.completionTokens}
+      </td>
+      <td class="n">{formatNumber(trace.meanEntropy)}</td>
+      <td class="excerpt">{oneLine(trace.excerpt).slice(-160)}</td>
+      <td class="gold">{oneLine(trace.goldAnswer)}</td>
+    </tr>
+  );
+}
+
+export function Reward({ trace }: { readonly trace: Pick<TraceSummary, "outcome" | "reward"> }) {
+  if (trace.reward === null) return <span class="reward unscored">{trace.outcome}</span>;
+  const level = trace.reward >= 1 ? "full" : trace.reward > 0 ? "partial" : "zero";
+  return <span class={`reward ${level}`}>{formatNumber(trace.reward)}</span>;
+}
+
+export const signed = (value: number): string => (value > 0 ? `+${formatNumber(value)}` : formatNumber(value));
+
+const rowId = (id: string): string => `trace-${id}`;
+const oneLine = (text: string): string => text.replace(/\s+/g, " ").trim();
+
+function typing(target: EventTarget | null): boolean {
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName) || target.closest("dialog") !== null)
+  );
+}
