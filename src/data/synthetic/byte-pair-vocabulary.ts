@@ -24,7 +24,7 @@ export interface NamePieceOptions {
   readonly names: readonly string[];
   /** At most this many learned pieces. */
   readonly pieces: number;
-  /** Longest piece in letters, the leading blank included, so that no name becomes a single token. */
+  /** Longest piece in letters, the leading blank included, so that longer names stay composed. */
   readonly longestPiece: number;
 }
 

@@ -22,7 +22,7 @@ export const DEMO_CHAT_TEMPLATE = [
 
 /** Learned pieces: enough that a name is two to three tokens. */
 const NAME_PIECES = 640;
-/** A blank and three letters, or four letters. */
+/** A blank and three letters, or four letters: only names of three letters are a single token. */
 const LONGEST_PIECE = 4;
 
 /** The pieces of all plain names of both parts: letters only, nothing of the facts. */
