@@ -1,0 +1,196 @@
+/**
+ * Checkpoints of a run: `checkpoints/step-00010/` with whatever was written into it, `state.json` and `manifest.json`.
+ * Invariants: a folder named step-* was published whole, in one rename, after everything in it was on the disk; only
+ * the retention rule removes one. A second checkpoint of a step is `step-00010.1`.
+ */
+import { mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Json } from "../contracts/task.js";
+import { WeirError } from "../errors.js";
+import { freeName, syncPath, writeDurably } from "./durable.js";
+import { differenceFrom, MANIFEST_NAME, type Manifest, manifestSchema, sealFolder } from "./manifest.js";
+
+export const STATE_NAME = "state.json";
+const NAME = /^step-(\d+)(?:\.(\d+))?$/;
+const STEP_DIGITS = 5;
+/** Folders of these prefixes are what a killed writer left; opening removes them. */
+const DRAFT_PREFIX = ".draft-";
+const REMOVED_PREFIX = ".removed-";
+
+/** Tags that retention knows: phase ends are all kept, of the best only the latest. */
+export type CheckpointTag = "phase-end" | "best";
+
+export interface CheckpointRequest {
+  readonly step: number;
+  /** Fills the folder; what it writes is forced to the disk afterwards. */
+  readonly writeInto: (directory: string) => Promise<void>;
+  readonly state: Json;
+  readonly tags?: readonly CheckpointTag[];
+}
+
+export interface CheckpointEntry {
+  readonly name: string;
+  readonly directory: string;
+  readonly step: number;
+}
+
+export interface LoadedCheckpoint extends CheckpointEntry {
+  readonly state: Json;
+  readonly tags: readonly string[];
+}
+
+/** The newest whole checkpoint, and the newer ones that are not whole, with the reason for each. */
+export interface LatestCheckpoint {
+  readonly checkpoint: LoadedCheckpoint | null;
+  readonly passedOver: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export interface CheckpointOptions {
+  /** How many of the newest are kept. */
+  readonly keep: number;
+  readonly clock: () => number;
+}
+
+/** `step-00010` for step 10, padded so that names sort like numbers. */
+export function stepName(step: number): string {
+  return `step-${String(step).padStart(STEP_DIGITS, "0")}`;
+}
+
+export class CheckpointStore {
+  private constructor(
+    private readonly folder: string,
+    private readonly options: CheckpointOptions,
+  ) {}
+
+  /** Opens the folder for writing and removes what a killed writer left behind. */
+  static async open(folder: string, options: CheckpointOptions): Promise<CheckpointStore> {
+    await mkdir(folder, { recursive: true });
+    for (const name of await readdir(folder)) {
+      if (name.startsWith(DRAFT_PREFIX) || name.startsWith(REMOVED_PREFIX))
+        await rm(join(folder, name), { recursive: true, force: true });
+    }
+    return new CheckpointStore(folder, options);
+  }
+
+  /** Writes and publishes a checkpoint, then drops the ones that retention no longer keeps. Nothing is published when `writeInto` rejects. */
+  async write(request: CheckpointRequest): Promise<CheckpointEntry> {
+    const draft = await mkdtemp(join(this.folder, DRAFT_PREFIX));
+    try {
+      await request.writeInto(draft);
+      await writeDurably(join(draft, STATE_NAME), `${JSON.stringify(request.state, null, 2)}\n`);
+      const manifest: Manifest = {
+        schema_version: 1,
+        step: request.step,
+        time: this.options.clock(),
+        tags: [...(request.tags ?? [])],
+        files: await sealFolder(draft),
+      };
+      await writeDurably(join(draft, MANIFEST_NAME), `${JSON.stringify(manifest, null, 2)}\n`);
+      const base = stepName(request.step);
+      const name = await freeName(this.folder, (n) => (n === 1 ? base : `${base}.${n - 1}`));
+      await rename(draft, join(this.folder, name));
+      await syncPath(this.folder);
+      await this.retain();
+      return { name, directory: join(this.folder, name), step: request.step };
+    } catch (error) {
+      await rm(draft, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  list(): Promise<CheckpointEntry[]> {
+    return listCheckpoints(this.folder);
+  }
+
+  latest(): Promise<LatestCheckpoint> {
+    return latestCheckpoint(this.folder);
+  }
+
+  /** Takes checkpoints out of the row, as `damaged-NAME-N`: they are kept for a person to look at. */
+  async setAside(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      await rename(
+        join(this.folder, name),
+        join(this.folder, await freeName(this.folder, (n) => `damaged-${name}-${n}`)),
+      );
+    }
+    if (names.length > 0) await syncPath(this.folder);
+  }
+
+  private async retain(): Promise<void> {
+    const entries = await this.list();
+    let best = false;
+    for (const [age, entry] of entries.entries()) {
+      const tags = (await readManifest(entry.directory).catch(() => null))?.tags ?? [];
+      const keptAsBest: boolean = tags.includes("best") && !best;
+      best ||= keptAsBest;
+      if (age < this.options.keep || keptAsBest || tags.includes("phase-end")) continue;
+      // Renamed first: a kill while removing must not leave a half-empty folder under a checkpoint's name.
+      const removed = join(this.folder, `${REMOVED_PREFIX}${entry.name}`);
+      await rename(entry.directory, removed);
+      await rm(removed, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Published checkpoints, newest first. Needs no lock. */
+export async function listCheckpoints(folder: string): Promise<CheckpointEntry[]> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  return names
+    .flatMap((name) => {
+      const match = NAME.exec(name);
+      return match
+        ? [{ name, directory: join(folder, name), step: Number(match[1]), revision: Number(match[2] ?? 0) }]
+        : [];
+    })
+    .sort((a, b) => b.step - a.step || b.revision - a.revision)
+    .map(({ revision: _, ...entry }) => entry);
+}
+
+/**
+ * The newest checkpoint that matches its manifest; null where none was ever published. Needs no lock.
+ * Errors: WEIR_E_CHECKPOINT_DAMAGED where there are some, and none is whole.
+ */
+export async function latestCheckpoint(folder: string): Promise<LatestCheckpoint> {
+  const passedOver: { name: string; reason: string }[] = [];
+  for (const entry of await listCheckpoints(folder)) {
+    try {
+      return { checkpoint: await loadCheckpoint(entry), passedOver };
+    } catch (error) {
+      if (!WeirError.isInstance(error)) throw error;
+      passedOver.push({ name: entry.name, reason: String(error.details.reason) });
+    }
+  }
+  if (passedOver.length === 0) return { checkpoint: null, passedOver };
+  throw new WeirError(
+    "WEIR_E_CHECKPOINT_DAMAGED",
+    `${folder}: expected a whole checkpoint, all are damaged: ${passedOver.map(({ name, reason }) => `${name} (${reason})`).join(", ")}; restore one from a copy or start another run`,
+    { folder, passedOver },
+  );
+}
+
+/** Checks a checkpoint against its manifest and reads its state. Errors: WEIR_E_CHECKPOINT_DAMAGED with `details.reason`. */
+export async function loadCheckpoint(entry: CheckpointEntry): Promise<LoadedCheckpoint> {
+  const damaged = (reason: string, cause?: unknown) =>
+    new WeirError(
+      "WEIR_E_CHECKPOINT_DAMAGED",
+      `${entry.directory}: ${reason}`,
+      { directory: entry.directory, reason },
+      { cause },
+    );
+  let manifest: Manifest;
+  try {
+    manifest = await readManifest(entry.directory);
+  } catch (cause) {
+    throw damaged(`${MANIFEST_NAME} is missing or cannot be read`, cause);
+  }
+  const difference = await differenceFrom(manifest, entry.directory);
+  if (difference !== null) throw damaged(difference);
+  if (manifest.files[STATE_NAME] === undefined) throw damaged(`${MANIFEST_NAME} does not name ${STATE_NAME}`);
+  const state = JSON.parse(await readFile(join(entry.directory, STATE_NAME), "utf8")) as Json;
+  return { ...entry, state, tags: manifest.tags };
+}
+
+async function readManifest(directory: string): Promise<Manifest> {
+  return manifestSchema.parse(JSON.parse(await readFile(join(directory, MANIFEST_NAME), "utf8")));
+}

@@ -1,0 +1,45 @@
+/** What a published folder must hold: size and SHA-256 of each file. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { listFolder, sha256File, syncPath } from "./durable.js";
+
+export const MANIFEST_NAME = "manifest.json";
+
+export const manifestSchema = z.object({
+  schema_version: z.literal(1),
+  step: z.number().int().nonnegative(),
+  /** Wall clock, ms. */
+  time: z.number(),
+  tags: z.array(z.string()),
+  files: z.record(z.string(), z.object({ bytes: z.number().int().nonnegative(), sha256: z.string() })),
+});
+
+export type Manifest = z.output<typeof manifestSchema>;
+
+/** Hashes every file of a folder and forces files and folders to the disk. */
+export async function sealFolder(folder: string): Promise<Manifest["files"]> {
+  const { files, folders } = await listFolder(folder);
+  const sealed: Manifest["files"] = {};
+  for (const file of files) {
+    const path = join(folder, file);
+    await syncPath(path);
+    sealed[file] = { bytes: (await stat(path)).size, sha256: await sha256File(path) };
+  }
+  for (const path of folders) await syncPath(join(folder, path));
+  return sealed;
+}
+
+/** The first way in which a folder differs from its manifest, null when it is whole. Files beyond the manifest are let be. */
+export async function differenceFrom(manifest: Manifest, folder: string): Promise<string | null> {
+  // Sizes first: they find a cut file without reading gigabytes.
+  for (const [file, { bytes }] of Object.entries(manifest.files)) {
+    const found = await stat(join(folder, file)).catch(() => null);
+    if (found === null) return `${file} is missing`;
+    if (found.size !== bytes) return `${file} has ${found.size} bytes, ${bytes} were written`;
+  }
+  for (const [file, { sha256 }] of Object.entries(manifest.files)) {
+    if ((await sha256File(join(folder, file))) !== sha256) return `${file} has another content than was written`;
+  }
+  return null;
+}

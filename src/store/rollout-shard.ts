@@ -1,0 +1,155 @@
+/**
+ * Rollout shards: `rollouts/step-00010.parquet`, one row per rollout of the step, written whole or not at all.
+ * Columns are snake_case; token ids, texts, log-probs and entropies are lists, so that they open in duckdb and pandas.
+ */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { asyncBufferFromFile, parquetReadObjects, type SchemaElement } from "hyparquet";
+import { ByteWriter, parquetWrite } from "hyparquet-writer";
+import type { RewardOutcome } from "../contracts/reward.js";
+import type { FinishReason } from "../contracts/rollout.js";
+import type { Trace } from "../contracts/trace.js";
+import { WeirError } from "../errors.js";
+import { stepName } from "./checkpoint-store.js";
+import { writeDurably } from "./durable.js";
+
+const SCHEMA_VERSION = 1;
+const NAME = /^step-(\d+)\.parquet$/;
+
+type Cell = "text" | "integer" | "long" | "real" | "flag" | "texts" | "integers" | "reals";
+
+/** Column name, kind, and its value in a trace. Log-probs and entropies come from float32 arithmetic and are stored so. */
+const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] = [
+  ["schema_version", "integer", () => SCHEMA_VERSION],
+  ["id", "text", (trace) => trace.id],
+  ["group_id", "text", (trace) => trace.groupId],
+  ["task_id", "text", (trace) => trace.taskId],
+  ["source", "text", (trace) => trace.source],
+  ["step", "integer", (trace) => trace.step],
+  ["phase", "integer", (trace) => trace.phase],
+  ["sample_index", "integer", (trace) => trace.sampleIndex],
+  ["carried", "flag", (trace) => trace.carried],
+  ["policy_version", "integer", (trace) => trace.policyVersion],
+  ["prompt", "text", (trace) => trace.prompt],
+  ["completion", "text", (trace) => trace.completion],
+  ["gold_answer", "text", (trace) => trace.goldAnswer],
+  ["outcome", "text", (trace) => trace.outcome.kind],
+  ["outcome_json", "text", (trace) => JSON.stringify(trace.outcome)],
+  ["score", "real", (trace) => (trace.outcome.kind === "scored" ? trace.outcome.value : null)],
+  ["reward", "real", (trace) => trace.reward],
+  ["advantage", "real", (trace) => trace.advantage],
+  ["prompt_tokens", "integer", (trace) => trace.promptTokens],
+  ["response_tokens", "integer", (trace) => trace.tokens.length],
+  ["token_ids", "integers", (trace) => trace.tokens.map((token) => token.id)],
+  ["token_texts", "texts", (trace) => trace.tokens.map((token) => token.text)],
+  ["logprobs", "reals", (trace) => trace.tokens.map((token) => token.logprob)],
+  ["entropies", "reals", (trace) => trace.tokens.map((token) => token.entropy)],
+  ["finish", "text", (trace) => trace.finish],
+  ["time_ms", "long", (trace) => BigInt(Math.round(trace.time))],
+];
+
+function leaf(name: string, kind: Cell): SchemaElement {
+  const repetition_type = "OPTIONAL" as const;
+  if (kind === "text") return { name, type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type };
+  const types = { integer: "INT32", long: "INT64", real: "DOUBLE", flag: "BOOLEAN" } as const;
+  return { name, type: types[kind as keyof typeof types], repetition_type };
+}
+
+function elements(name: string, kind: Cell): SchemaElement[] {
+  if (kind !== "texts" && kind !== "integers" && kind !== "reals") return [leaf(name, kind)];
+  const items = {
+    texts: leaf("element", "text"),
+    integers: leaf("element", "integer"),
+    reals: leaf("element", "real"),
+  };
+  const item: SchemaElement = kind === "reals" ? { ...items.reals, type: "FLOAT" } : items[kind];
+  return [
+    { name, repetition_type: "OPTIONAL", converted_type: "LIST", num_children: 1 },
+    { name: "list", repetition_type: "REPEATED", num_children: 1 },
+    item,
+  ];
+}
+
+/** The parquet file of some traces. */
+export function encodeTraces(traces: readonly Trace[]): Uint8Array {
+  const writer = new ByteWriter();
+  parquetWrite({
+    writer,
+    schema: [
+      { name: "root", num_children: COLUMNS.length },
+      ...COLUMNS.flatMap(([name, kind]) => elements(name, kind)),
+    ],
+    columnData: COLUMNS.map(([name, , value]) => ({ name, data: traces.map(value) })),
+    createdBy: "weir",
+  });
+  return writer.getBytes();
+}
+
+/** Writes the rollouts of a step; resolves to the file's path. */
+export async function writeRollouts(folder: string, step: number, traces: readonly Trace[]): Promise<string> {
+  const path = join(folder, `${stepName(step)}.parquet`);
+  await writeDurably(path, encodeTraces(traces));
+  return path;
+}
+
+/** Steps that have a shard, growing. */
+export async function rolloutSteps(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  return names.flatMap((name) => (NAME.test(name) ? [Number(NAME.exec(name)?.[1])] : [])).sort((a, b) => a - b);
+}
+
+interface Row {
+  readonly [column: string]: unknown;
+}
+
+const numbers = (row: Row, column: string) => (row[column] ?? []) as readonly number[];
+const optional = (row: Row, column: string) => (row[column] ?? null) as number | null;
+
+/** Reads the rollouts of a step back. Errors: WEIR_E_RUN_FOLDER where the step has no shard or it is damaged. */
+export async function readRollouts(folder: string, step: number): Promise<Trace[]> {
+  const path = join(folder, `${stepName(step)}.parquet`);
+  let rows: Row[];
+  try {
+    rows = (await parquetReadObjects({ file: await asyncBufferFromFile(path) })) as Row[];
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_RUN_FOLDER",
+      `${path}: expected the rollouts of step ${step}, they cannot be read: ${(cause as Error).message}`,
+      { path, step },
+      { cause },
+    );
+  }
+  return rows.map(traceOf);
+}
+
+function traceOf(row: Row): Trace {
+  const logprobs = numbers(row, "logprobs");
+  const entropies = numbers(row, "entropies");
+  const texts = (row.token_texts ?? []) as readonly string[];
+  return {
+    id: row.id as string,
+    groupId: row.group_id as string,
+    taskId: row.task_id as string,
+    source: row.source as string,
+    step: row.step as number,
+    phase: row.phase as number,
+    sampleIndex: row.sample_index as number,
+    carried: row.carried as boolean,
+    policyVersion: row.policy_version as number,
+    prompt: row.prompt as string,
+    completion: row.completion as string,
+    goldAnswer: row.gold_answer as string,
+    outcome: JSON.parse(row.outcome_json as string) as RewardOutcome,
+    reward: optional(row, "reward"),
+    advantage: optional(row, "advantage"),
+    promptTokens: row.prompt_tokens as number,
+    tokens: numbers(row, "token_ids").map((id, t) => ({
+      id,
+      text: texts[t] ?? "",
+      logprob: logprobs[t] ?? 0,
+      entropy: entropies[t] ?? 0,
+    })),
+    finish: row.finish as FinishReason,
+    time: Number(row.time_ms),
+  };
+}

@@ -1,0 +1,108 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { CheckpointStore } from "../../src/store/checkpoint-store.js";
+
+async function fresh(keep = 3) {
+  const folder = join(await mkdtemp(join(tmpdir(), "weir-checkpoints-")), "checkpoints");
+  const open = () => CheckpointStore.open(folder, { keep, clock: () => 1_000 });
+  const store = await open();
+  const write = (step: number, tags: ("best" | "phase-end")[] = []) =>
+    store.write({
+      step,
+      state: { step, note: "héllo" },
+      tags,
+      writeInto: async (directory) => {
+        await mkdir(join(directory, "model"));
+        await writeFile(join(directory, "model", "weights.bin"), Buffer.alloc(64, step));
+      },
+    });
+  return { folder, open, store, write };
+}
+
+describe("checkpoints", () => {
+  it("publishes folder, state and manifest, and loads the newest", async () => {
+    const { store, write, folder } = await fresh();
+    expect((await store.latest()).checkpoint).toBeNull();
+    await write(5);
+    const { directory } = await write(10);
+    expect(directory).toBe(join(folder, "step-00010"));
+    const manifest = JSON.parse(await readFile(join(directory, "manifest.json"), "utf8"));
+    expect(manifest).toEqual({
+      schema_version: 1,
+      step: 10,
+      time: 1_000,
+      tags: [],
+      files: {
+        "model/weights.bin": { bytes: 64, sha256: "c2a74daea21f6caad6b7794dcfd121cbaa0bddc3407ce5f5fdc1914bd5e7ff90" },
+        "state.json": { bytes: expect.any(Number), sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      },
+    });
+    const { checkpoint, passedOver } = await store.latest();
+    expect(checkpoint).toMatchObject({ step: 10, state: { step: 10, note: "héllo" }, directory });
+    expect(passedOver).toEqual([]);
+  });
+
+  it.each<[string, (directory: string) => Promise<void>, RegExp]>([
+    [
+      "a cut file",
+      (directory) => truncate(join(directory, "model", "weights.bin"), 10),
+      /weights\.bin has 10 bytes, 64/,
+    ],
+    [
+      "a changed file",
+      (directory) => writeFile(join(directory, "model", "weights.bin"), Buffer.alloc(64, 1)),
+      /another content/,
+    ],
+    ["a missing file", (directory) => rm(join(directory, "state.json")), /state\.json is missing/],
+    ["a missing manifest", (directory) => rm(join(directory, "manifest.json")), /manifest\.json is missing/],
+    ["a broken manifest", (directory) => writeFile(join(directory, "manifest.json"), "{"), /manifest\.json/],
+  ])("falls back to the one before when the newest has %s, and says why", async (_, damage, reason) => {
+    const { store, write } = await fresh();
+    await write(5);
+    const { directory } = await write(10);
+    await damage(directory);
+    const { checkpoint, passedOver } = await store.latest();
+    expect(checkpoint?.step).toBe(5);
+    expect(passedOver).toEqual([{ name: "step-00010", reason: expect.stringMatching(reason) }]);
+  });
+
+  it("is a coded error when none is whole", async () => {
+    const { store, write } = await fresh();
+    await truncate(join((await write(5)).directory, "state.json"), 1);
+    await expect(store.latest()).rejects.toMatchObject({
+      code: "WEIR_E_CHECKPOINT_DAMAGED",
+      message: expect.stringContaining("step-00005 (state.json has 1 bytes"),
+    });
+  });
+
+  it("gives a second checkpoint of a step its own name and takes the later one", async () => {
+    const { store, write } = await fresh();
+    await write(5);
+    expect((await write(5)).name).toBe("step-00005.1");
+    expect((await store.latest()).checkpoint?.name).toBe("step-00005.1");
+    expect((await store.list()).map(({ name }) => name)).toEqual(["step-00005.1", "step-00005"]);
+  });
+
+  it("keeps the newest, the last best and every phase end", async () => {
+    const { store, write } = await fresh(2);
+    await write(1, ["best"]);
+    await write(2, ["phase-end"]);
+    await write(3, ["best"]);
+    for (const step of [4, 5, 6]) await write(step);
+    expect((await store.list()).map(({ step }) => step)).toEqual([6, 5, 3, 2]);
+  });
+
+  it("publishes nothing when writing fails, and clears what a killed writer left", async () => {
+    const { store, open, folder } = await fresh();
+    const failing = store.write({ step: 1, state: {}, writeInto: () => Promise.reject(new Error("disk full")) });
+    await expect(failing).rejects.toThrow("disk full");
+    expect(await readdir(folder)).toEqual([]);
+    await mkdir(join(folder, ".draft-abc"));
+    await writeFile(join(folder, ".draft-abc", "half"), "x");
+    await mkdir(join(folder, ".removed-step-00001"));
+    await open();
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
