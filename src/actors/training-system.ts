@@ -11,7 +11,7 @@ import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { assertMetrics } from "../streams/metrics.js";
-import { createRegistry } from "./built-ins.js";
+import { createRegistry, JUDGE } from "./built-ins.js";
 import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
@@ -167,6 +167,7 @@ class System implements TrainingSystem {
         advantage: this.config.advantage.actor,
         reward: this.config.reward.actor,
         curriculum: this.config.curriculum.actor,
+        judge: JUDGE,
       };
       const parts = {
         advantage: this.registry.build("advantage", names),
