@@ -31,7 +31,7 @@ export interface WarmstartCommandOptions {
 const STATE_FILE = "warmstart-state.json";
 /** Some minutes of work at most are lost when the command is cut off. */
 const SAVE_EVERY_STEPS = 100;
-const MICRO_BATCH_TOKENS = 8_192;
+const MICRO_BATCH_TOKENS = 16_384;
 
 interface WarmstartState {
   readonly seed: number;

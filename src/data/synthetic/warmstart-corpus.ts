@@ -1,12 +1,13 @@
 /**
  * The rows that the demo's base model is trained on: a document about invented countries, then several questions with
  * worked answers. Many questions per document are what makes reading from the document appear early in training.
+ * The base learns to read and to work out answers, but not the thinking tags: the response format is what SFT teaches.
  * Row i depends on (seed, i) and the options alone. Weights: 0 on prompts, 1 on answers, `documentWeight` on the
  * document. The first question is asked in the full prompt template, the others in a short form after it.
  */
 
 import { DEMO_RELATIONS, demoNamePieces } from "./demo-language.js";
-import { type DemonstrationStyle, demonstrationText } from "./demonstration.js";
+import type { DemonstrationStyle } from "./demonstration.js";
 import { Draws } from "./draws.js";
 import { loadFactBook } from "./fact-book.js";
 import { bookNames, type NamePieces } from "./invented-names.js";
@@ -60,14 +61,14 @@ export class WarmstartCorpus {
         row.push({ text: `<|im_start|>user\n${content.slice(0, split)}`, weight: 0 });
         row.push({ text: document, weight: options.documentWeight });
         row.push({
-          text: `${content.slice(split + document.length)}<|im_end|>\n<|im_start|>assistant\n<think>\n`,
+          text: `${content.slice(split + document.length)}<|im_end|>\n<|im_start|>assistant\n`,
           weight: 0,
         });
       } else {
-        row.push({ text: `\n${question.question}<think>\n`, weight: 0 });
+        row.push({ text: `\n${question.question}\n`, weight: 0 });
       }
-      const gold = answerSentence(question.answer, "value");
-      row.push({ text: `${demonstrationText(question.evidence.map(factSentence), gold, style)}<|im_end|>`, weight: 1 });
+      const worked = style === "quoting" ? `${question.evidence.map(factSentence).join(" ")}\n\n` : "";
+      row.push({ text: `${worked}${answerSentence(question.answer, "value")}<|im_end|>`, weight: 1 });
     });
     return row;
   }
