@@ -16,6 +16,7 @@ import { register as registerMonitor } from "./commands/monitor.js";
 import { register as registerScore } from "./commands/score.js";
 import { register as registerSetup } from "./commands/setup.js";
 import { register as registerTrain } from "./commands/train.js";
+import { register as registerWarmstart } from "./commands/warmstart.js";
 import { fail, tolerateClosedPipe } from "./output.js";
 
 /** The `weir` command: wires the commands together and turns errors into exit codes. */
@@ -43,11 +44,13 @@ export function createProgram(): Command {
     registerImport,
     registerExport,
     registerDemo,
+    registerWarmstart,
     registerDoctor,
     registerSetup,
   ];
   for (const register of registrations) register(program);
-  for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) command.exitOverride();
+  for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])])
+    command.exitOverride();
   return program;
 }
 
