@@ -108,6 +108,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
           epochs: config.warmup.epochs,
           seed: config.run.seed,
         }),
+        trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: data.heldout.length,
         evaluation: config.evaluation,
       },

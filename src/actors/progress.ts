@@ -43,6 +43,8 @@ export const freshProgress: Progress = {
 /** What the plan depends on besides progress. */
 export interface Workload {
   readonly warmupSteps: number;
+  /** RL steps of all phases; 0 leaves the RL stage out. */
+  readonly trainingSteps: number;
   readonly heldoutTasks: number;
   readonly evaluation: Pick<Config["evaluation"], "initial">;
 }
@@ -66,7 +68,7 @@ export function planOf(progress: Progress, workload: Workload): Plan {
   if (!progress.preflightDone) return plan("preflight");
   if (evaluationDue(progress, workload) !== null) return plan("evaluate");
   if (progress.warmupStep < workload.warmupSteps) return plan("warmup");
-  if (!progress.trainingDone) return plan("step");
+  if (!progress.trainingDone && workload.trainingSteps > 0) return plan("step");
   return plan(progress.finished ? "complete" : "finish");
 }
 

@@ -101,6 +101,14 @@ export function parseConfig(input: unknown): Config {
       { bounds },
     );
   }
+  const steps = result.data.phases.map((phase) => phase.steps);
+  if (steps.includes(0) && steps.some((count) => count > 0)) {
+    throw new WeirError(
+      "WEIR_E_CONFIG",
+      `option "phases": steps must be 0 in every phase (no RL stage) or in none, got ${JSON.stringify(steps)}`,
+      { steps },
+    );
+  }
   if (result.data.reward.overlong.bufferTokens > result.data.rollout.maxTokens) {
     throw new WeirError(
       "WEIR_E_CONFIG",

@@ -65,7 +65,9 @@ const dataSchema = z.strictObject({
 
 const phaseSchema = z.strictObject({
   maxTokens: positiveInt.describe("Upper bound L_k of the templated prompt length in tokens, inclusive (Eq. 9)."),
-  steps: positiveInt.describe("RL steps of the phase (its limit under `mastery`)."),
+  steps: nonNegativeInt.describe(
+    "RL steps of the phase (its limit under `mastery`); 0 in every phase leaves the RL stage out.",
+  ),
 });
 
 const warmupSchema = z.strictObject({

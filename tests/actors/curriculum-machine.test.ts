@@ -3,7 +3,11 @@ import { createActor } from "xstate";
 import { curriculumMachine } from "../../src/actors/curriculum-machine.js";
 import type { CurriculumDecision } from "../../src/contracts/curriculum.js";
 
-const decision = (action: CurriculumDecision["action"], phase: number, nextPhase: number | null): CurriculumDecision => ({ action, phase, nextPhase, reason: "test", evidence: { steps: 1 } });
+const decision = (
+  action: CurriculumDecision["action"],
+  phase: number,
+  nextPhase: number | null,
+): CurriculumDecision => ({ action, phase, nextPhase, reason: "test", evidence: { steps: 1 } });
 
 describe("the curriculum machine", () => {
   it("moves through phases by decisions and keeps their bands", () => {
@@ -40,7 +44,8 @@ describe("the curriculum machine", () => {
     unbroken.send({ type: "BEGIN", step: 1 });
     const snapshot = JSON.parse(JSON.stringify(unbroken.getPersistedSnapshot()));
     const resumed = createActor(curriculumMachine, { input: { phases: 2 }, snapshot }).start();
-    for (const actor of [unbroken, resumed]) actor.send({ type: "DECIDED", step: 4, decision: decision("advance", 1, 2) });
+    for (const actor of [unbroken, resumed])
+      actor.send({ type: "DECIDED", step: 4, decision: decision("advance", 1, 2) });
     expect(resumed.getSnapshot().context).toEqual(unbroken.getSnapshot().context);
     expect(resumed.getSnapshot().context.phase).toBe(2);
   });

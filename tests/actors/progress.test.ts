@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { freshProgress, planOf, type Progress } from "../../src/actors/progress.js";
+import { freshProgress, type Progress, planOf } from "../../src/actors/progress.js";
 import { warmupRows, warmupSteps } from "../../src/actors/warmup.js";
 
-const workload = { warmupSteps: 2, heldoutTasks: 5, evaluation: { initial: true } };
+const workload = { warmupSteps: 2, trainingSteps: 7, heldoutTasks: 5, evaluation: { initial: true } };
 const buckets = { "1-9": { n: 5, correct: 1, unscored: 0 } };
 
 describe("the plan of a run", () => {
@@ -28,9 +28,18 @@ describe("the plan of a run", () => {
   });
 
   it("leaves out what there is no data for", () => {
-    const bare = { warmupSteps: 0, heldoutTasks: 0, evaluation: { initial: true } };
+    const bare = { warmupSteps: 0, trainingSteps: 1, heldoutTasks: 0, evaluation: { initial: true } };
     expect(planOf({ ...freshProgress, preflightDone: true }, bare).next).toBe("step");
     expect(planOf({ ...freshProgress, preflightDone: true, trainingDone: true }, bare).next).toBe("finish");
+  });
+});
+
+describe("a run without an RL stage", () => {
+  it("ends after its warm-up and the evaluation of that", () => {
+    const sftOnly = { ...workload, trainingSteps: 0 };
+    const done = { ...freshProgress, preflightDone: true, warmupStep: 2, heldout: { before: buckets } };
+    expect(planOf(done, sftOnly).next).toBe("evaluate");
+    expect(planOf({ ...done, heldout: { ...done.heldout, sft: buckets } }, sftOnly).next).toBe("finish");
   });
 });
 

@@ -1,9 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
 import { PartRegistry } from "../../src/actors/registry.js";
+import { createTrainingSystem } from "../../src/actors/training-system.js";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 
-const advantage = (kind: string): AdvantageActor => ({ kind, specificationVersion: 1, handle: ({ rewards }) => rewards.map(() => 0) });
+const advantage = (kind: string): AdvantageActor => ({
+  kind,
+  specificationVersion: 1,
+  handle: ({ rewards }) => rewards.map(() => 0),
+});
 const config = { model: { path: "m" }, data: { train: ["t"] } };
 
 describe("replaceable parts", () => {
@@ -13,13 +17,17 @@ describe("replaceable parts", () => {
   });
 
   it("given by value win over any name", () => {
-    const registry = new PartRegistry().register("advantage", "zero", () => advantage("zero")).use("advantage", advantage("mine"));
+    const registry = new PartRegistry()
+      .register("advantage", "zero", () => advantage("zero"))
+      .use("advantage", advantage("mine"));
     expect(registry.build("advantage", { advantage: "zero" }).kind).toBe("mine");
   });
 
   it("with an unknown name, a duplicate, a missing dependency and a late registration are four different errors", async () => {
     const registry = new PartRegistry().register("advantage", "zero", () => advantage("zero"));
-    expect(() => registry.build("advantage", { advantage: "zeri" })).toThrow(/WEIR_E_ACTOR_UNKNOWN.*did you mean "zero"/s);
+    expect(() => registry.build("advantage", { advantage: "zeri" })).toThrow(
+      /WEIR_E_ACTOR_UNKNOWN.*did you mean "zero"/s,
+    );
     expect(() => registry.register("advantage", "zero", () => advantage("other"))).toThrow(/WEIR_E_ACTOR_DUPLICATE/);
     registry.register("reward", "needy", (need) => {
       need("judge");
@@ -32,8 +40,12 @@ describe("replaceable parts", () => {
   });
 
   it("that lack a method or have another version are refused when they are given", () => {
-    expect(() => new PartRegistry().use("advantage", { kind: "x", specificationVersion: 1 } as never)).toThrow(/lacks handle/);
-    expect(() => new PartRegistry().use("advantage", { ...advantage("x"), specificationVersion: 2 } as never)).toThrow(/specificationVersion 2/);
+    expect(() => new PartRegistry().use("advantage", { kind: "x", specificationVersion: 1 } as never)).toThrow(
+      /lacks handle/,
+    );
+    expect(() => new PartRegistry().use("advantage", { ...advantage("x"), specificationVersion: 2 } as never)).toThrow(
+      /specificationVersion 2/,
+    );
   });
 
   it("of a system cannot be registered once it has started, and a failed start rejects done too", async () => {

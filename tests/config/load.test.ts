@@ -12,7 +12,13 @@ describe("a configuration", () => {
     const config = parseConfig(minimal);
     // QwenLong-L1 §3.2: 20K and 60K, 128 prompts, G 8, mini-batch 32, T 0.7, top-p 0.95, lr 2e-6, 10K output tokens.
     expect(config.phases.map((phase) => phase.maxTokens)).toEqual([20_000, 60_000]);
-    expect(config.rollout).toMatchObject({ promptsPerStep: 128, groupSize: 8, temperature: 0.7, topP: 0.95, maxTokens: 10_000 });
+    expect(config.rollout).toMatchObject({
+      promptsPerStep: 128,
+      groupSize: 8,
+      temperature: 0.7,
+      topP: 0.95,
+      maxTokens: 10_000,
+    });
     expect(config.update.miniBatchPrompts).toBe(32);
     expect(config.optimiser.learningRate).toBe(2e-6);
     expect(config.loss).toMatchObject({ algorithm: "dapo", clipLow: 0.2, clipHigh: 0.28, klCoefficient: 0 });
@@ -26,16 +32,49 @@ describe("a configuration", () => {
   });
 
   it.each([
-    ["an unknown option", { ...minimal, rollout: { groupsize: 4 } }, /unknown option "rollout\.groupsize"; did you mean "rollout\.groupSize"/],
+    [
+      "an unknown option",
+      { ...minimal, rollout: { groupsize: 4 } },
+      /unknown option "rollout\.groupsize"; did you mean "rollout\.groupSize"/,
+    ],
     ["an unknown section", { ...minimal, optimizer: {} }, /unknown option "optimizer"; did you mean "optimiser"/],
     ["a wrong type", { ...minimal, run: { seed: "one" } }, /option "run\.seed": .*got "one"/],
     ["a wrong choice", { ...minimal, loss: { algorithm: "dapoo" } }, /option "loss\.algorithm".*did you mean "dapo"/],
     ["a value out of bounds", { ...minimal, loss: { clipLow: 1.5 } }, /option "loss\.clipLow".*got 1\.5/],
     ["a missing option", { data: { train: ["a"] } }, /option "model".*got nothing/],
-    ["an option unknown within a list", { ...minimal, phases: [{ maxTokens: 10, step: 3 }] }, /unknown option "phases\.0\.step"; did you mean "phases\.0\.steps"/],
-    ["phases that do not grow", { ...minimal, phases: [{ maxTokens: 10, steps: 1 }, { maxTokens: 10, steps: 1 }] }, /must grow/],
+    [
+      "an option unknown within a list",
+      { ...minimal, phases: [{ maxTokens: 10, step: 3 }] },
+      /unknown option "phases\.0\.step"; did you mean "phases\.0\.steps"/,
+    ],
+    [
+      "phases that do not grow",
+      {
+        ...minimal,
+        phases: [
+          { maxTokens: 10, steps: 1 },
+          { maxTokens: 10, steps: 1 },
+        ],
+      },
+      /must grow/,
+    ],
+    [
+      "phases with and without steps",
+      {
+        ...minimal,
+        phases: [
+          { maxTokens: 10, steps: 1 },
+          { maxTokens: 20, steps: 0 },
+        ],
+      },
+      /0 in every phase/,
+    ],
     ["an unknown preset", { ...minimal, preset: "papr" }, /preset.*papr/],
-    ["an overlong buffer longer than a response", { ...minimal, rollout: { maxTokens: 8 }, reward: { overlong: { bufferTokens: 9 } } }, /bufferTokens/],
+    [
+      "an overlong buffer longer than a response",
+      { ...minimal, rollout: { maxTokens: 8 }, reward: { overlong: { bufferTokens: 9 } } },
+      /bufferTokens/,
+    ],
     ["no mapping at all", 7, /WEIR_E_CONFIG/],
   ])("is refused with its path, value and nearest option: %s", (_, input, message) => {
     expect(() => parseConfig(input)).toThrow(message);
@@ -45,8 +84,16 @@ describe("a configuration", () => {
   it("is read from YAML with overrides; paths are relative to the file", async () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-config-"));
     const file = join(folder, "run.yaml");
-    await writeFile(file, "model: { path: models/a }\ndata: { train: [t.jsonl] }\nphases:\n  - { maxTokens: 9, steps: 1 }\n");
-    const config = await loadConfig(file, ["rollout.groupSize=4", "phases.0.steps=3", "loss.dualClip=3", "engine.backend=cpu"]);
+    await writeFile(
+      file,
+      "model: { path: models/a }\ndata: { train: [t.jsonl] }\nphases:\n  - { maxTokens: 9, steps: 1 }\n",
+    );
+    const config = await loadConfig(file, [
+      "rollout.groupSize=4",
+      "phases.0.steps=3",
+      "loss.dualClip=3",
+      "engine.backend=cpu",
+    ]);
     expect(config.model.path).toBe(join(folder, "models/a"));
     expect(config.data.train).toEqual([join(folder, "t.jsonl")]);
     expect(config.rollout.groupSize).toBe(4);
@@ -74,7 +121,11 @@ describe("every option", () => {
   it("is read somewhere in the sources", async () => {
     const names = new Set<string>();
     const walk = (node: unknown): void => {
-      const { def } = (node as { _zod: { def: { type: string; innerType?: unknown; element?: unknown; shape?: Record<string, unknown> } } })._zod;
+      const { def } = (
+        node as {
+          _zod: { def: { type: string; innerType?: unknown; element?: unknown; shape?: Record<string, unknown> } };
+        }
+      )._zod;
       if (def.innerType) walk(def.innerType);
       if (def.element) walk(def.element);
       for (const [key, child] of Object.entries(def.shape ?? {})) {
@@ -83,7 +134,9 @@ describe("every option", () => {
       }
     };
     walk(configSchema);
-    const files = (await readdir("src", { recursive: true })).filter((file) => file.endsWith(".ts") && !file.startsWith("config"));
+    const files = (await readdir("src", { recursive: true })).filter(
+      (file) => file.endsWith(".ts") && !file.startsWith("config"),
+    );
     const source = (await Promise.all(files.map((file) => readFile(join("src", file), "utf8")))).join("\n");
     const unread = [...names].filter((name) => !new RegExp(`[.{,\\s]${name}\\b`).test(source));
     expect(unread).toEqual([]);

@@ -7,7 +7,7 @@ import { WeirError } from "../../errors.js";
 import { packageRoot } from "../../model/engine/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { makeDemoData } from "../demo/data.js";
-import { DEMO_OPTIONS } from "../demo/recipe.js";
+import { DEMO_OPTIONS, SFT_ONLY_EPOCHS } from "../demo/recipe.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 import { watchToEnd } from "./train.js";
@@ -21,6 +21,7 @@ export interface DemoCommandOptions {
   readonly seed: string;
   readonly out: string;
   readonly exit?: boolean;
+  readonly sftOnly?: boolean;
   readonly set: readonly string[];
   readonly json?: boolean;
 }
@@ -48,10 +49,11 @@ export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode
   const config = applySettings(
     {
       ...structuredClone(DEMO_OPTIONS),
+      ...(options.sftOnly ? { phases: DEMO_OPTIONS.phases.map((phase) => ({ ...phase, steps: 0 })) } : {}),
       run: { directory, id, seed },
       model: { path: model },
       data: { train: [data.train], heldout: [data.heldout] },
-      warmup: { ...DEMO_OPTIONS.warmup, data: [data.sft] },
+      warmup: { ...DEMO_OPTIONS.warmup, data: [data.sft], ...(options.sftOnly ? { epochs: SFT_ONLY_EPOCHS } : {}) },
     },
     options.set,
   ) as ConfigInput;

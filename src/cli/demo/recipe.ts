@@ -54,3 +54,7 @@ export const DEMO_OPTIONS = {
   evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },
   checkpoint: { everySteps: 20, keep: 2 },
 } as const satisfies Partial<ConfigInput>;
+
+const RL_STEPS = DEMO_PHASES.reduce((sum, phase) => sum + phase.steps, 0);
+/** Epochs of the comparison run: the warm-up's optimiser steps and as many more as RL takes. */
+export const SFT_ONLY_EPOCHS = DEMO_OPTIONS.warmup.epochs + (RL_STEPS * DEMO_OPTIONS.warmup.batchRows) / DEMONSTRATIONS;
