@@ -45,6 +45,8 @@ interface State {
   readonly phases: Map<number, PhaseState>;
   readonly visits: Map<string, number>;
   advance: AdvanceState;
+  /** Phase that `advance` speaks of; a phase that was left from outside does not lend its count to the next. */
+  advancePhase: number;
   /** Mean rewards of groups observed since the last decision, per phase. */
   observed: { phase: number; reward: number }[];
   /** Phases that were fallen back to; each at most once, so that a run ends. */
@@ -56,6 +58,7 @@ const fresh = (): State => ({
   phases: new Map(),
   visits: new Map(),
   advance: FRESH_PHASE,
+  advancePhase: 0,
   observed: [],
   fallbacks: [],
 });
@@ -145,7 +148,7 @@ export function createPhasedCurriculum(options: PhasedCurriculumOptions): Curric
       const groupRewards = state.observed.filter((group) => group.phase === phase).map((group) => group.reward);
       const { decision, state: advance } = decideAdvance(
         {
-          state: state.advance,
+          state: state.advancePhase === phase ? state.advance : FRESH_PHASE,
           evidence,
           groupRewards,
           stepLimit: phaseOf(phase).steps,
@@ -156,6 +159,7 @@ export function createPhasedCurriculum(options: PhasedCurriculumOptions): Curric
       );
       state.observed = [];
       state.advance = decision.action === "hold" ? advance : FRESH_PHASE;
+      state.advancePhase = phase;
       if (decision.action === "fallback") state.fallbacks.push(phase - 1);
       return decision;
     },
@@ -174,6 +178,7 @@ export function createPhasedCurriculum(options: PhasedCurriculumOptions): Curric
         })),
         visits: [...state.visits],
         advance: { ...state.advance },
+        advancePhase: state.advancePhase,
         observed: state.observed.map((group) => ({ ...group })),
         fallbacks: [...state.fallbacks],
       };
@@ -199,6 +204,7 @@ interface Snapshot {
   }[];
   readonly visits: readonly (readonly [string, number])[];
   readonly advance: AdvanceState;
+  readonly advancePhase: number;
   readonly observed: { phase: number; reward: number }[];
   readonly fallbacks: number[];
 }
@@ -227,6 +233,7 @@ function parseSnapshot(json: Json): State {
     ),
     visits: new Map(raw.visits),
     advance: raw.advance,
+    advancePhase: raw.advancePhase,
     observed: raw.observed,
     fallbacks: raw.fallbacks,
   };
