@@ -75,12 +75,20 @@ export function ChartCard({ spec, store, view }: Props) {
         </button>
       </header>
       <ul class="readout">
-        {readout.map((one) => (
-          <li key={one.metric} class={one.sparse ? "sparse" : ""} title={one.metric}>
-            <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={one.sparse ?? false} />
-            {one.label} <b>{one.text}</b>
+        {readout.map((one) =>
+          one.sparse ? null : (
+            <li key={one.metric} title={one.metric}>
+              <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={false} />
+              {one.label} <b>{one.text}</b>
+            </li>
+          ),
+        )}
+        {readout.some((one) => one.sparse) ? (
+          <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
+            <Swatch colour={palette.axis} dashed={true} />
+            held-out
           </li>
-        ))}
+        ) : null}
       </ul>
       {empty ? (
         <p class="nothing">{store.run?.live === false ? "not recorded" : "no data yet"}</p>
@@ -165,7 +173,7 @@ function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
       // Steps are points: a band reaches halfway to the next one.
       from: (at(band.fromStep) ?? 0) - (x === "step" && band.fromStep <= last ? 0.5 : 0),
       to: band.toStep === null ? last + (x === "step" ? 0.5 : 0) : (at(band.toStep) ?? 0) + (x === "step" ? 0.5 : 0),
-      label: `phase ${band.k} · ≤ ${band.maxTokens} tokens`,
+      label: `phase ${band.k} · ≤ ${band.maxTokens}`,
       k: band.k,
     })),
     checkpoints: (run?.checkpoints ?? []).flatMap((mark) => at(mark.step) ?? []),

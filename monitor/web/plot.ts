@@ -222,8 +222,9 @@ export class Plot {
       ctx.font = `${10 * ratio}px system-ui, sans-serif`;
       ctx.fillStyle = palette.bandLabel;
       ctx.textBaseline = "top";
+      ctx.textAlign = "left";
       const room = right - left - 8 * ratio;
-      const text = [label, label.split(" ")[0] ?? ""].find((one) => ctx.measureText(one).width <= room);
+      const text = [label, `phase ${k}`, `${k}`].find((one) => ctx.measureText(one).width <= room);
       if (text) ctx.fillText(text, left + 4 * ratio, bbox.top + 3 * ratio);
     }
     ctx.restore();

@@ -89,6 +89,16 @@ export function TraceDetail({ id, store, client, view, choose }: Props) {
           <dt>advantage</dt>
           <dd>{head.advantage === null ? "–" : signed(head.advantage)}</dd>
         </div>
+        <div>
+          <dt>tokens</dt>
+          <dd>
+            {head.promptTokens} + {tokens.length}
+          </dd>
+        </div>
+        <div>
+          <dt>ended by</dt>
+          <dd>{head.finish}</dd>
+        </div>
         {head.outcome.kind === "scored" ? (
           <>
             <div>
@@ -115,16 +125,6 @@ export function TraceDetail({ id, store, client, view, choose }: Props) {
         <div class="wide">
           <dt>gold answer</dt>
           <dd>{head.goldAnswer}</dd>
-        </div>
-        <div>
-          <dt>tokens</dt>
-          <dd>
-            {head.promptTokens} + {tokens.length}
-          </dd>
-        </div>
-        <div>
-          <dt>ended by</dt>
-          <dd>{head.finish}</dd>
         </div>
       </dl>
       {siblings.length > 1 ? (

@@ -61,7 +61,7 @@ export function Traces({ store, view, client }: Props) {
       <header>
         <h3>Traces</h3>
         <span class="unit">
-          {rows.length === source.length ? source.length : `${rows.length} of ${source.length}`}
+          {rows.length === source.length ? source.length : `showing ${rows.length} of ${source.length}`}
           {store.droppedTraces > 0 ? ` · ${store.droppedTraces} skipped` : ""}
         </span>
         <button type="button" class={frozen ? "primary" : "ghost"} aria-pressed={frozen !== null} onClick={toggle}>
@@ -143,7 +143,7 @@ export function Traces({ store, view, client }: Props) {
                 <th scope="col" class="n">
                   entropy
                 </th>
-                <th scope="col">end of response</th>
+                <th scope="col">answer</th>
                 <th scope="col">gold answer</th>
               </tr>
             </thead>
@@ -197,8 +197,8 @@ function Row(props: {
         {trace.completionTokens}
       </td>
       <td class="n">{formatNumber(trace.meanEntropy)}</td>
-      <td class="excerpt">{oneLine(trace.excerpt).slice(-160)}</td>
-      <td class="gold">{oneLine(trace.goldAnswer)}</td>
+      <td class="excerpt">{answerOf(trace.excerpt)}</td>
+      <td class="gold">{bare(trace.goldAnswer)}</td>
     </tr>
   );
 }
@@ -212,6 +212,13 @@ export function Reward({ trace }: { readonly trace: Pick<TraceSummary, "outcome"
 export const signed = (value: number): string => (value > 0 ? `+${formatNumber(value)}` : formatNumber(value));
 
 const rowId = (id: string): string => `trace-${id}`;
+/** Without the phrase that every answer of the template begins with. */
+const bare = (text: string): string => oneLine(text).replace(/^therefore, the answer is:? */i, "");
+/** What stands after the thinking, else the end of the response. */
+const answerOf = (excerpt: string): string => {
+  const after = bare(excerpt.split("</think>").at(-1) ?? excerpt).replace(/<\|[^|]*\|>$/, "");
+  return after.length > 160 ? `…${after.slice(-120)}` : after;
+};
 const oneLine = (text: string): string => text.replace(/\s+/g, " ").trim();
 
 function typing(target: EventTarget | null): boolean {

@@ -1,0 +1,241 @@
+import { spawn } from "node:child_process";
+import { type Command, InvalidArgumentError } from "commander";
+import type { ChannelEvent, ItemOf, RunInfo, StreamChannel, TraceSummary } from "../../../monitor/client/index.js";
+import type { Alert } from "../../contracts/alert.js";
+import type { MetricRecord } from "../../contracts/metrics.js";
+import { WeirError } from "../../errors.js";
+import { connectTarget, openTarget, tokenFrom } from "../monitor-target.js";
+import { type ExitCode, note, print, printJson, table } from "../output.js";
+
+/** `weir monitor`: the page of a run, live or past; its events as lines; what happened around a step. */
+
+interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tokenEnv?: string;
+  readonly open?: boolean;
+}
+
+interface WatchOptions {
+  readonly tokenEnv?: string;
+  readonly json?: boolean;
+}
+
+const CHANNELS: readonly StreamChannel[] = ["run", "metrics", "alerts", "lifecycle", "logs", "traces", "pipeline"];
+const DEFAULT_TAIL = "metrics,alerts,lifecycle,logs";
+const ENDED: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
+
+/** Serves the page until interrupted; where the run has a monitor of its own, prints that one's address and ends. */
+export async function serveCommand(run: string, options: ServeOptions): Promise<ExitCode> {
+  const token = tokenFrom(options.tokenEnv);
+  const { host, port } = options;
+  const target = await openTarget(run, { host, port, ...(token ? { token } : {}) }, true);
+  print(target.url);
+  if (options.open) openBrowser(target.url);
+  if (!target.ours) {
+    note("this is the run's own monitor");
+    return 0;
+  }
+  note(`${target.live ? "a run without a monitor of its own" : "a past run"}; interrupt to stop serving`);
+  await interrupted();
+  await target.close();
+  return 0;
+}
+
+/** Prints events as they come; ends with the run, or at once when it is past. */
+export async function tailCommand(
+  name: string,
+  options: WatchOptions & { readonly channels: readonly StreamChannel[] },
+): Promise<ExitCode> {
+  const token = tokenFrom(options.tokenEnv);
+  const target = await openTarget(name);
+  const client = await connectTarget(target, token);
+  const stopped = interrupted();
+  try {
+    // The run's own channel is followed too: it tells when everything has been said.
+    const over = new Promise<void>((resolve) => {
+      client.subscribe("run", (event) => {
+        const run = "items" in event ? event.items.at(-1) : undefined;
+        if (run && (!target.live || ENDED.includes(run.status))) resolve();
+      });
+    });
+    const whole = options.channels.map(
+      (channel) =>
+        new Promise<void>((resolve) => {
+          client.subscribe(channel, (event) => {
+            printEvent(channel, event, options.json ?? false);
+            if (event.kind === "snapshot") resolve();
+          });
+        }),
+    );
+    await Promise.race([Promise.all([over, ...whole]), stopped]);
+  } finally {
+    client.close();
+    await target.close();
+  }
+  return 0;
+}
+
+/** Metrics, alerts and traces of the steps around one: what to look at when something went wrong there. */
+export async function snapshotCommand(
+  name: string,
+  options: WatchOptions & { readonly around: number; readonly window: number },
+): Promise<ExitCode> {
+  const token = tokenFrom(options.tokenEnv);
+  const target = await openTarget(name);
+  const client = await connectTarget(target, token);
+  const first = <C extends StreamChannel>(channel: C) =>
+    new Promise<readonly ItemOf<C>[]>((resolve) => {
+      client.subscribe(channel, (event) => {
+        if (event.kind === "snapshot") resolve(event.items);
+      });
+    });
+  try {
+    const [runs, metrics, alerts, traces] = await Promise.all([
+      first("run"),
+      first("metrics"),
+      first("alerts"),
+      first("traces"),
+    ]);
+    const { around, window } = options;
+    const near = (record: { readonly step: number; readonly phase: number }) =>
+      Math.abs(record.step - around) <= window && record.phase > 0;
+    const found = {
+      run: runs.at(-1) ?? null,
+      around,
+      window,
+      metrics: metrics.filter(near),
+      alerts: alerts.filter(near),
+      traces: traces.filter(near),
+    };
+    if (options.json) printJson(found);
+    else printSnapshot(found);
+  } finally {
+    client.close();
+    await target.close();
+  }
+  return 0;
+}
+
+function printEvent<C extends StreamChannel>(channel: C, event: ChannelEvent<C>, json: boolean): void {
+  if (event.kind === "gap") {
+    note(`${channel}: ${event.dropped} items were left out (${event.reason})`);
+    return;
+  }
+  for (const item of event.items)
+    print(
+      json ? JSON.stringify({ channel, seq: event.seq, data: item }) : `${channel.padEnd(9)} ${line(channel, item)}`,
+    );
+}
+
+/** One line for a person. */
+function line(channel: StreamChannel, item: unknown): string {
+  switch (channel) {
+    case "metrics": {
+      const { step, phase, values } = item as MetricRecord;
+      const shown = Object.entries(values).map(([name, value]) => `${name}=${Number(value.toPrecision(4))}`);
+      return `step ${step} phase ${phase}  ${shown.join("  ")}`;
+    }
+    case "alerts": {
+      const { level, step, text } = item as Alert;
+      return `${level} step ${step}: ${text}`;
+    }
+    case "traces": {
+      const { step, id, reward, excerpt } = item as TraceSummary;
+      return `step ${step} ${id} reward ${reward ?? "none"}: ${excerpt.replace(/\s+/g, " ").slice(-100)}`;
+    }
+    case "logs": {
+      const { level, text } = item as ItemOf<"logs">;
+      return `${level} ${text}`;
+    }
+    default:
+      return JSON.stringify(item);
+  }
+}
+
+function printSnapshot(found: {
+  readonly metrics: readonly MetricRecord[];
+  readonly alerts: readonly Alert[];
+  readonly traces: readonly TraceSummary[];
+}): void {
+  const names = [...new Set(found.metrics.flatMap((record) => Object.keys(record.values)))];
+  table(
+    ["metric", ...found.metrics.map((record) => `step ${record.step}`)],
+    names.map((name) => [
+      name,
+      ...found.metrics.map((record) => {
+        const value = record.values[name];
+        return value === undefined ? "–" : Number(value.toPrecision(4));
+      }),
+    ]),
+  );
+  for (const alert of found.alerts) print(`${alert.level} step ${alert.step}: ${alert.text}`);
+  print(`${found.traces.length} traces in these steps`);
+}
+
+/** Resolves at the first interrupt or request to end. */
+function interrupted(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once("SIGINT", () => resolve());
+    process.once("SIGTERM", () => resolve());
+  });
+}
+
+/** Opens the address in the person's browser; that there is none is no error. */
+function openBrowser(url: string): void {
+  const program = process.platform === "darwin" ? "open" : process.platform === "win32" ? "explorer" : "xdg-open";
+  const child = spawn(program, [url], { stdio: "ignore", detached: true });
+  child.on("error", () => note(`no browser could be opened; the address is ${url}`));
+  child.unref();
+}
+
+function integer(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 0) return value;
+  throw new InvalidArgumentError("expected a whole number ≥ 0");
+}
+
+function channelList(text: string): StreamChannel[] {
+  return text.split(",").map((name) => {
+    const known = CHANNELS.find((channel) => channel === name.trim());
+    if (known) return known;
+    throw new InvalidArgumentError(`expected channels out of ${CHANNELS.join(", ")}`);
+  });
+}
+
+export function register(program: Command): void {
+  const monitor = program
+    .command("monitor")
+    .description("watch a run, live or past, in the browser")
+    .argument("[run]", "run folder")
+    .option("--host <address>", "address to listen on; anything but loopback needs a token", "127.0.0.1")
+    .option("--port <port>", "port; 0 takes a free one", integer, 0)
+    .option("--token-env <name>", "environment variable that holds the token")
+    .option("--open", "open the page in the browser")
+    .action(async (run: string | undefined, options: ServeOptions) => {
+      if (run === undefined)
+        throw new WeirError("WEIR_E_USAGE", "expected a run folder, got none; such as: weir monitor runs/ID");
+      process.exitCode = await serveCommand(run, options);
+    });
+  monitor
+    .command("tail")
+    .description("print the events of a run as lines")
+    .argument("<target>", "run folder, or the address of a monitor")
+    .option("--channels <names>", "comma-separated", channelList, channelList(DEFAULT_TAIL))
+    .option("--token-env <name>", "environment variable that holds the token")
+    .option("--json", "one JSON object per line")
+    .action(async (target: string, options: WatchOptions & { channels: StreamChannel[] }) => {
+      process.exitCode = await tailCommand(target, options);
+    });
+  monitor
+    .command("snapshot")
+    .description("metrics, alerts and traces around a step")
+    .argument("<target>", "run folder, or the address of a monitor")
+    .requiredOption("--around <step>", "the step", integer)
+    .option("--window <n>", "steps on either side", integer, 3)
+    .option("--token-env <name>", "environment variable that holds the token")
+    .option("--json", "print JSON")
+    .action(async (target: string, options: WatchOptions & { around: number; window: number }) => {
+      process.exitCode = await snapshotCommand(target, options);
+    });
+}

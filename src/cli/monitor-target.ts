@@ -1,0 +1,88 @@
+/** Finds what a monitor command is about: a running monitor by its address, or a run folder, live or past. */
+import { resolve } from "node:path";
+import { connectMonitor, type MonitorClient } from "../../monitor/client/index.js";
+import { findMonitor, followRun, type MonitorOptions, replayRun, startMonitor } from "../../monitor/server/index.js";
+import { WeirError } from "../errors.js";
+import { lockHolder } from "../store/index.js";
+
+/** Time until a monitor that was named must have answered, ms (I5). */
+const CONNECT_MS = 10_000;
+
+export interface Target {
+  readonly url: string;
+  /** True when somebody trains there; false for a run shown from its folder. */
+  readonly live: boolean;
+  /** True when this process serves it. */
+  readonly ours: boolean;
+  close(): Promise<void>;
+}
+
+const isAddress = (target: string): boolean => /^(https?|wss?):\/\//.test(target);
+
+/** The value of the environment variable that holds the token. Errors: WEIR_E_USAGE when it is not set. */
+export function tokenFrom(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  const token = process.env[name];
+  if (token) return token;
+  throw new WeirError(
+    "WEIR_E_USAGE",
+    `expected a token in the environment variable ${name}, it is not set; export it, or name another with --token-env`,
+    { name },
+  );
+}
+
+/** The run's own monitor where it has one, else a server over what its folder holds. Errors: those of reading the folder and listening. */
+export async function openTarget(
+  target: string,
+  options: Omit<MonitorOptions, "source"> = {},
+  onlyFolder = false,
+): Promise<Target> {
+  if (isAddress(target) && !onlyFolder) return { url: target, live: true, ours: false, close: () => Promise.resolve() };
+  const folder = resolve(target);
+  const running = await findMonitor(folder);
+  if (running) return { url: running.url, live: true, ours: false, close: () => Promise.resolve() };
+  const hub = await replayRun(folder);
+  const stop = new AbortController();
+  const live = lockHolder(folder) !== null;
+  if (live) followRun(hub, folder, stop.signal);
+  else if (hub.run?.status === "running" || hub.run?.status === "starting")
+    hub.publishRun({ status: "stopped", note: "the run ended without saying so" });
+  const server = await startMonitor({ ...options, source: hub });
+  return {
+    url: server.url,
+    live,
+    ours: true,
+    close: () => {
+      stop.abort();
+      return server.close();
+    },
+  };
+}
+
+/** A client of the target, connected. Errors: WEIR_E_MONITOR_CONNECTION when it does not answer in time or refuses. */
+export async function connectTarget(target: Target, token: string | undefined): Promise<MonitorClient> {
+  const client = connectMonitor(target.url, { name: "weir-cli/1", ...(token ? { token } : {}) });
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () =>
+        reject(
+          new WeirError(
+            "WEIR_E_MONITOR_CONNECTION",
+            `expected a monitor at ${target.url}, it did not answer within ${CONNECT_MS / 1000} s; check the address`,
+            { url: target.url },
+          ),
+        ),
+      CONNECT_MS,
+    );
+  });
+  try {
+    await Promise.race([client.ready(), late]);
+    return client;
+  } catch (error) {
+    client.close();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
