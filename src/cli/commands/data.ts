@@ -1,0 +1,227 @@
+/** `weir data`: makes synthetic data sets and describes data files. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type Command, Option } from "commander";
+import { counterKey } from "../../algorithms/random.js";
+import type { ChatMessage, Task } from "../../contracts/task.js";
+import { countPromptTokens, measurePromptTokens } from "../../data/measure.js";
+import { type FormatName, readTasks } from "../../data/read-tasks.js";
+import { type DataStatistics, dataStatistics } from "../../data/statistics.js";
+import {
+  demonstration,
+  demonstrationStyle,
+  FAMILIES,
+  type Family,
+  generateTasks,
+  type LengthDial,
+  type Split,
+  verlRow,
+} from "../../data/synthetic/index.js";
+import { writeJsonl, writeVerlParquet } from "../../data/write-parquet.js";
+import { WeirError } from "../../errors.js";
+import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { growingNumbers, range, share, wholeNumber } from "../arguments.js";
+import { type ExitCode, note, print, printJson, progress, table } from "../output.js";
+
+export interface MakeOptions {
+  readonly model?: string;
+  readonly family: readonly string[];
+  readonly facts?: string;
+  readonly tokens?: string;
+  readonly count: string;
+  readonly heldout: string;
+  readonly demonstrations: string;
+  readonly directShare: string;
+  readonly hops: string;
+  readonly nearDistractors: string;
+  readonly permute: boolean;
+  readonly plainNames?: boolean;
+  readonly format: string;
+  readonly seed: string;
+  readonly json?: boolean;
+}
+
+/** English text has about four characters per token; only used where no tokenizer was given. */
+const CHARACTERS_PER_TOKEN = 4;
+
+async function tokenCounter(model: string | undefined): Promise<(messages: readonly ChatMessage[]) => number> {
+  if (model !== undefined) {
+    const tokenizer = await loadTokenizer(model);
+    return (messages) => countPromptTokens(messages, tokenizer);
+  }
+  note("no --model given: lengths are estimated as one token per four characters");
+  return (messages) =>
+    Math.ceil(messages.reduce((sum, message) => sum + message.content.length, 0) / CHARACTERS_PER_TOKEN);
+}
+
+/** One dial per bucket: `--facts 8-12,12-20` or `--tokens 200-400,400-800`. */
+function lengthDials(options: MakeOptions): LengthDial[] {
+  if ((options.facts === undefined) === (options.tokens === undefined)) {
+    throw new WeirError(
+      "WEIR_E_USAGE",
+      "give the length of each bucket by one of --facts or --tokens, such as --facts 8-12,12-20",
+      {},
+    );
+  }
+  const parts = (option: string, text: string) => text.split(",").map((part) => range(option, part));
+  return options.facts === undefined
+    ? parts("tokens", options.tokens ?? "").map((tokens) => ({ tokens }))
+    : parts("facts", options.facts).map((facts) => ({ facts }));
+}
+
+export async function makeCommand(out: string, options: MakeOptions): Promise<ExitCode> {
+  const unknown = options.family.find((family) => !(FAMILIES as readonly string[]).includes(family));
+  if (unknown !== undefined)
+    throw new WeirError("WEIR_E_USAGE", `--family: expected ${FAMILIES.join(", ")}, got "${unknown}"`, {
+      family: unknown,
+    });
+  const dials = lengthDials(options);
+  const seed = wholeNumber("seed", options.seed);
+  const counts = {
+    train: wholeNumber("count", options.count, 1),
+    heldout: wholeNumber("heldout", options.heldout),
+    demonstrations: wholeNumber("demonstrations", options.demonstrations),
+  };
+  const directShare = share("direct-share", options.directShare);
+  const countTokens = await tokenCounter(options.model);
+  const line = progress();
+  const generate = (split: Split, purpose: string, bucket: number, family: Family, count: number) => {
+    line.update(`${purpose}: bucket ${bucket + 1} of ${dials.length}, ${family}`);
+    return generateTasks({
+      seed: counterKey(seed, "data-make", purpose, bucket),
+      count,
+      split,
+      family,
+      length: dials[bucket] as LengthDial,
+      countTokens,
+      hops: range("hops", options.hops),
+      permute: options.permute,
+      plainNames: options.plainNames ?? false,
+      nearDistractors: share("near-distractors", options.nearDistractors),
+    });
+  };
+  const every = (split: Split, purpose: string, count: number): Task[] =>
+    dials.flatMap((_, bucket) =>
+      options.family.flatMap((family) => generate(split, purpose, bucket, family as Family, count)),
+    );
+  const train = every("train", "train", counts.train);
+  const heldout = counts.heldout > 0 ? every("heldout", "heldout", counts.heldout) : [];
+  const shown = options.family.flatMap((family) =>
+    generate("train", "demonstrations", 0, family as Family, counts.demonstrations),
+  );
+  line.done();
+
+  await mkdir(out, { recursive: true });
+  const files: Record<string, { readonly path: string; readonly rows: number }> = {};
+  const write = async (name: string, tasks: readonly Task[]) => {
+    if (tasks.length === 0) return;
+    const path = join(out, `${name}.${options.format}`);
+    const rows = tasks.map((task, index) => verlRow({ ...task, meta: { ...task.meta, index } }));
+    await (options.format === "parquet" ? writeVerlParquet(path, rows) : writeJsonl(path, rows));
+    files[name] = { path, rows: rows.length };
+  };
+  await write("train", train);
+  await write("heldout", heldout);
+  if (shown.length > 0) {
+    const path = join(out, "demonstrations.jsonl");
+    await writeJsonl(
+      path,
+      shown.map((task) => ({
+        prompt: task.messages,
+        response: demonstration(task, demonstrationStyle(task, directShare, seed)),
+      })),
+    );
+    files.demonstrations = { path, rows: shown.length };
+  }
+  if (options.json) printJson({ seed, files });
+  else for (const { path, rows } of Object.values(files)) print(`${path}: ${rows} rows`);
+  return 0;
+}
+
+export interface StatsOptions {
+  readonly model?: string;
+  readonly buckets?: string;
+  readonly format: string;
+  readonly json?: boolean;
+}
+
+export async function statsCommand(files: readonly string[], options: StatsOptions): Promise<ExitCode> {
+  const bounds = options.buckets === undefined ? [] : growingNumbers("buckets", options.buckets);
+  const tasks: Task[] = [];
+  for (const file of files) tasks.push(...(await readTasks(file, { format: options.format as FormatName })));
+  const tokenizer = options.model === undefined ? null : await loadTokenizer(options.model);
+  if (tokenizer === null && bounds.length > 0)
+    throw new WeirError(
+      "WEIR_E_USAGE",
+      "--buckets are in tokens: give the model folder whose tokenizer counts them with --model",
+      {},
+    );
+  const statistics = dataStatistics(tokenizer === null ? tasks : measurePromptTokens(tasks, tokenizer), bounds);
+  if (options.json) printJson(statistics);
+  else printStatistics(statistics);
+  return 0;
+}
+
+function printStatistics(statistics: DataStatistics): void {
+  print(`${statistics.count} tasks, fingerprint ${statistics.fingerprint}`);
+  print();
+  table(["source", "tasks"], Object.entries(statistics.sources));
+  print();
+  table(
+    [`prompt length (${statistics.unit})`, ...Object.keys(statistics.length)],
+    [["all tasks", ...Object.values(statistics.length)]],
+  );
+  if (statistics.buckets.length === 0) return;
+  print();
+  table(
+    ["bucket", "tokens", "tasks"],
+    statistics.buckets.map(({ k, minTokens, maxTokens, count }) => [
+      k === null ? "beyond" : `phase ${k}`,
+      maxTokens === null ? `over ${minTokens}` : `${minTokens + 1} to ${maxTokens}`,
+      count,
+    ]),
+  );
+}
+
+export function register(program: Command): void {
+  const data = program.command("data").description("make synthetic data sets, describe data files");
+  data
+    .command("make")
+    .description("generate long-document questions over real facts: train, held-out and demonstrations")
+    .argument("<out>", "folder to write into")
+    .option("--model <dir>", "model folder whose tokenizer measures the prompts")
+    .option("--family <names...>", `question families: ${FAMILIES.join(", ")}`, ["multi-hop"])
+    .option("--facts <ranges>", "facts per document, one range per length bucket, such as 8-12,12-20")
+    .option("--tokens <ranges>", "prompt tokens, one range per length bucket, such as 200-400,400-800")
+    .option("--count <n>", "training tasks per bucket and family", "100")
+    .option("--heldout <n>", "held-out tasks per bucket and family, over other entities", "32")
+    .option("--demonstrations <n>", "SFT rows of the first bucket per family", "0")
+    .option("--direct-share <share>", "share of demonstrations that answer without quoting evidence", "0.75")
+    .option("--hops <range>", "facts that an answer combines", "2-2")
+    .option("--near-distractors <share>", "share of distractors about the same entities or relations", "0")
+    .option("--no-permute", "keep the real facts instead of handing values to other entities")
+    .option("--plain-names", "only entities whose name is one short word")
+    .addOption(new Option("--format <name>", "file format").choices(["parquet", "jsonl"]).default("parquet"))
+    .option("--seed <n>", "seed of every choice", "1")
+    .option("--json", "print what was written as JSON")
+    .addHelpText("after", "\nExit codes: 0 written, 2 wrong usage or dials, 3 dials that cannot be met.")
+    .action(async (out: string, options: MakeOptions) => {
+      process.exitCode = await makeCommand(out, options);
+    });
+  data
+    .command("stats")
+    .description("count tasks, sources and prompt lengths of data files")
+    .argument("<files...>", "parquet or jsonl files")
+    .option("--model <dir>", "model folder whose tokenizer and chat template measure the prompts")
+    .option("--buckets <bounds>", "upper bounds of length buckets in tokens, such as 20000,60000")
+    .addOption(
+      new Option("--format <name>", "file format")
+        .choices(["auto", "verl", "jsonl", "longbench", "docmath", "frames"])
+        .default("auto"),
+    )
+    .option("--json", "print JSON")
+    .addHelpText("after", "\nExit codes: 0 described, 2 wrong usage or missing file, 3 unreadable data.")
+    .action(async (files: string[], options: StatsOptions) => {
+      process.exitCode = await statsCommand(files, options);
+    });
+}

@@ -1,0 +1,123 @@
+/** What a run folder says about its run, read without a lock: state, phases, steps, ledger, metrics, alerts, checkpoints. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Alert } from "../contracts/alert.js";
+import type { Fact } from "../contracts/fact.js";
+import type { Json } from "../contracts/task.js";
+import { listCheckpoints, loadCheckpoint } from "./checkpoint-store.js";
+import { JOURNAL_NAME, readFacts } from "./journal.js";
+import { LEDGER_NAME, readLedger } from "./ledger.js";
+import { LedgerBook } from "./ledger-book.js";
+import { lockHolder } from "./lock.js";
+import { rolloutSteps } from "./rollout-shard.js";
+import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER, readRunRecord } from "./run-folder.js";
+
+export interface PhaseSummary {
+  readonly k: number;
+  readonly minTokens: number;
+  readonly maxTokens: number;
+  readonly fromStep: number;
+}
+
+/** Facts of a journal folded into what a person asks first. Pure. */
+export interface JournalSummary {
+  readonly facts: number;
+  /** The lifecycle's last journalled state, null before the first. */
+  readonly lifecycle: Json;
+  /** RL steps committed. */
+  readonly steps: number;
+  readonly resumed: number;
+  readonly phases: readonly PhaseSummary[];
+  /** Metrics of the last RL step, null before it. */
+  readonly metrics: { readonly step: number; readonly phase: number; readonly values: Json } | null;
+  /** Held-out results by stage. */
+  readonly heldout: Readonly<Record<string, Json>>;
+  readonly alerts: readonly Alert[];
+  readonly finished: Readonly<Record<string, Json>> | null;
+}
+
+export interface CheckpointSummary {
+  readonly name: string;
+  readonly step: number;
+  /** Why it cannot be used, null when it is whole (or was not checked). */
+  readonly damaged: string | null;
+}
+
+export interface RunSummary extends JournalSummary {
+  readonly schema_version: 1;
+  readonly id: string;
+  readonly directory: string;
+  readonly created: number;
+  readonly dataset: Json;
+  /** Process id of the writer, null when nobody writes. */
+  readonly writer: number | null;
+  readonly ledger: Readonly<Record<string, number>>;
+  readonly dropped: Readonly<Record<string, number>>;
+  readonly checkpoints: readonly CheckpointSummary[];
+  readonly rolloutSteps: readonly number[];
+  readonly report: boolean;
+}
+
+/** Folds facts in order. */
+export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
+  let count = 0;
+  let lifecycle: Json = null;
+  let steps = 0;
+  let resumed = 0;
+  let metrics: JournalSummary["metrics"] = null;
+  let finished: JournalSummary["finished"] = null;
+  const phases = new Map<string, PhaseSummary>();
+  const heldout: Record<string, Json> = {};
+  const alerts: Alert[] = [];
+  for (const { type, step, data } of facts) {
+    count++;
+    if (type === "lifecycle.changed") lifecycle = data.value ?? null;
+    if (type === "step.committed") steps = step;
+    if (type === "run.resumed") resumed++;
+    if (type === "run.finished") finished = data;
+    if (type === "evaluation.finished") heldout[String(data.stage)] = data.buckets ?? null;
+    if (type === "alert.raised") alerts.push(data.alert as unknown as Alert);
+    if (type === "phase.entered") phases.set(`${data.k}:${data.fromStep}`, data as unknown as PhaseSummary);
+    // Warm-up and evaluation record metrics too; only RL steps have a loss of the policy.
+    if (type === "metrics.recorded" && "reward/mean" in ((data.values ?? {}) as object))
+      metrics = { step, phase: Number(data.phase), values: data.values ?? null };
+  }
+  return { facts: count, lifecycle, steps, resumed, phases: [...phases.values()], metrics, heldout, alerts, finished };
+}
+
+/**
+ * Summary of a run folder, also while another process writes to it. `verify` checks every checkpoint against its
+ * manifest, which reads all of it. Errors: WEIR_E_FILE_MISSING where it is no run folder; WEIR_E_RUN_FOLDER.
+ */
+export async function summariseRun(directory: string, options: { readonly verify: boolean }): Promise<RunSummary> {
+  const record = await readRunRecord(directory);
+  const journal = join(directory, JOURNAL_NAME);
+  const book = new LedgerBook();
+  if (existsSync(join(directory, LEDGER_NAME))) {
+    for (const entry of readLedger(join(directory, LEDGER_NAME))) book.apply(entry);
+  }
+  const checkpoints: CheckpointSummary[] = [];
+  for (const entry of await listCheckpoints(join(directory, CHECKPOINTS_FOLDER))) {
+    const damaged = options.verify
+      ? await loadCheckpoint(entry).then(
+          () => null,
+          (error: Error) => error.message,
+        )
+      : null;
+    checkpoints.push({ name: entry.name, step: entry.step, damaged });
+  }
+  return {
+    schema_version: 1,
+    id: record.id,
+    directory,
+    created: record.created,
+    dataset: record.dataset,
+    writer: lockHolder(directory)?.pid ?? null,
+    ...summariseFacts(existsSync(journal) ? readFacts(journal) : []),
+    ledger: book.counts(),
+    dropped: book.reasons(),
+    checkpoints,
+    rolloutSteps: await rolloutSteps(join(directory, ROLLOUTS_FOLDER)),
+    report: existsSync(join(directory, REPORT_NAME)),
+  };
+}
