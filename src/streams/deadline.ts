@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 
@@ -29,6 +30,8 @@ export async function withDeadline<T>(
   timers: Timers = realTimers,
 ): Promise<Deadlined<T>> {
   parent.throwIfAborted();
+  // As many rewards listen as run side by side; that is no leak.
+  setMaxListeners(0, parent);
   const own = new AbortController();
   return new Promise((resolve, reject) => {
     const finish = (act: () => void) => {
