@@ -65,5 +65,5 @@ export function scalarsEvent(seconds: number, step: number, values: Readonly<Rec
 export function textEvent(seconds: number, step: number, name: string, value: string): Uint8Array {
   const metadata = nested(9, nested(1, text(1, "text")));
   const tensor = nested(8, integer(1, DT_STRING), nested(2, nested(2, integer(1, 1))), text(8, value));
-  return event(seconds, step, nested(5, nested(1, text(1, name), metadata, tensor)));
+  return event(seconds, step, nested(5, nested(1, text(1, name), tensor, metadata)));
 }
