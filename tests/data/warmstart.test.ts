@@ -9,6 +9,7 @@ import {
   planBatches,
   WARMSTART_PLAN,
   WarmstartCorpus,
+  type WarmstartRound,
   warmstartRate,
 } from "../../src/data/synthetic/index.js";
 import { bookNames } from "../../src/data/synthetic/invented-names.js";
@@ -128,9 +129,10 @@ describe("warm-start plan", () => {
   });
 
   it("raises the rate linearly and lowers it to the floor", () => {
-    expect(warmstartRate(WARMSTART_PLAN, 0, 1000)).toBeCloseTo(2e-5, 8);
-    expect(warmstartRate(WARMSTART_PLAN, 99, 1000)).toBeGreaterThan(1.9e-3);
-    expect(warmstartRate(WARMSTART_PLAN, 1000, 1000)).toBeCloseTo(2e-4, 8);
+    const [round] = WARMSTART_PLAN.rounds as [WarmstartRound];
+    expect(warmstartRate(WARMSTART_PLAN, round, 0, 1000)).toBeCloseTo(2e-5, 8);
+    expect(warmstartRate(WARMSTART_PLAN, round, 99, 1000)).toBeGreaterThan(1.9e-3);
+    expect(warmstartRate(WARMSTART_PLAN, round, 1000, 1000)).toBeCloseTo(2e-4, 8);
     expect(DEMO_RELATIONS.length).toBe(4);
   });
 });

@@ -28,6 +28,7 @@ export interface WarmstartCommandOptions {
   readonly steps?: string;
 }
 
+const STAGES = WARMSTART_PLAN.rounds.flatMap((round) => round.stages);
 const STATE_FILE = "warmstart-state.json";
 /** Some minutes of work at most are lost when the command is cut off. */
 const SAVE_EVERY_STEPS = 100;
@@ -52,14 +53,14 @@ export async function warmstartCommand(directory: string, options: WarmstartComm
   }
   const tokenizer = await loadTokenizer(work);
   const corpus = new TokenisedCorpus(tokenizer, seed);
-  const batches = corpus.batches(WARMSTART_PLAN);
-  const steps = Math.min(batches.length, options.steps ? wholeNumber("--steps", options.steps) : batches.length);
+  const plan = corpus.steps(WARMSTART_PLAN);
+  const steps = Math.min(plan.length, options.steps ? wholeNumber("--steps", options.steps) : plan.length);
   const begun = state;
   await withEngine(work, options.backend, async (engine, signal) => {
-    await train(engine, { batches, steps, total: batches.length, begun, corpus, work, signal });
+    await train(engine, { plan, steps, begun, corpus, work, signal });
   });
-  if (steps < batches.length) {
-    note(`stopped after ${steps} of ${batches.length} steps; the same command without --steps goes on`);
+  if (steps < plan.length) {
+    note(`stopped after ${steps} of ${plan.length} steps; the same command without --steps goes on`);
     return 0;
   }
   for (const name of [STATE_FILE, "engine-state.json", "optimizer.safetensors"])
@@ -70,9 +71,8 @@ export async function warmstartCommand(directory: string, options: WarmstartComm
 }
 
 interface TrainInput {
-  readonly batches: readonly (readonly SftRowKey[])[];
+  readonly plan: readonly WarmstartStep[];
   readonly steps: number;
-  readonly total: number;
   readonly begun: WarmstartState;
   readonly corpus: TokenisedCorpus;
   readonly work: string;
@@ -86,14 +86,15 @@ async function train(engine: Engine, input: TrainInput): Promise<void> {
   let tokens = begun.tokens;
   let loss = Number.NaN;
   for (let step = begun.step; step < input.steps; step++) {
-    const rows = (input.batches[step] as readonly SftRowKey[]).map((key) => input.corpus.row(key));
+    const { rows: keys, learningRate } = input.plan[step] as WarmstartStep;
+    const rows = keys.map((key) => input.corpus.row(key));
     const metrics = await engine.sftForwardBackward(
       { rows, aggregation: "token-mean", microBatchTokens: MICRO_BATCH_TOKENS },
       { signal },
     );
     await engine.optimStep(
       {
-        learningRate: warmstartRate(WARMSTART_PLAN, step, input.total),
+        learningRate,
         betas: WARMSTART_PLAN.betas,
         epsilon: 1e-8,
         weightDecay: WARMSTART_PLAN.weightDecay,
@@ -107,7 +108,7 @@ async function train(engine: Engine, input: TrainInput): Promise<void> {
     const seconds = (performance.now() - started) / 1000;
     const rate = Math.round((tokens - begun.tokens) / seconds);
     line.update(
-      `step ${step + 1}/${input.total}  loss ${loss.toFixed(4)}  ${(tokens / 1e6).toFixed(2)} M tokens  ${rate} tokens/s`,
+      `step ${step + 1}/${input.plan.length}  loss ${loss.toFixed(4)}  ${(tokens / 1e6).toFixed(2)} M tokens  ${rate} tokens/s`,
     );
     if ((step + 1) % SAVE_EVERY_STEPS === 0 || step + 1 === input.steps) {
       await engine.save(input.work, { signal, optimiser: true });
@@ -115,6 +116,11 @@ async function train(engine: Engine, input: TrainInput): Promise<void> {
     }
   }
   line.done(`trained on ${(tokens / 1e6).toFixed(2)} M tokens, last loss ${loss.toFixed(4)}`);
+}
+
+interface WarmstartStep {
+  readonly rows: readonly SftRowKey[];
+  readonly learningRate: number;
 }
 
 interface SftRowKey {
@@ -134,19 +140,26 @@ class TokenisedCorpus {
     this.seed = seed;
   }
 
-  batches(plan: WarmstartPlan): SftRowKey[][] {
-    return plan.stages.flatMap((stage, at) =>
-      planBatches(
-        stage,
-        plan.batchRows,
-        (row) => this.row({ stage: at, row }).tokenIds.length,
-        (items, chunk) => new Draws(this.seed, "warmstart-batches", at, chunk).shuffle(items),
-      ).map((rows) => rows.map((row) => ({ stage: at, row }))),
-    );
+  /** The steps of the plan in order: each with its rows and its learning rate. */
+  steps(plan: WarmstartPlan): WarmstartStep[] {
+    let stage = -1;
+    return plan.rounds.flatMap((round) => {
+      const batches = round.stages.flatMap((own) => {
+        stage += 1;
+        const at = stage;
+        const lengthOf = (row: number): number => this.row({ stage: at, row }).tokenIds.length;
+        const shuffle = <T>(items: readonly T[], chunk: number): T[] =>
+          new Draws(this.seed, "warmstart-batches", at, chunk).shuffle(items);
+        return planBatches(own, plan.batchRows, lengthOf, shuffle).map((rows) =>
+          rows.map((row) => ({ stage: at, row })),
+        );
+      });
+      return batches.map((rows, step) => ({ rows, learningRate: warmstartRate(plan, round, step, batches.length) }));
+    });
   }
 
   row(key: SftRowKey): SftRow {
-    const stage = WARMSTART_PLAN.stages[key.stage];
+    const stage = STAGES[key.stage];
     if (!stage) throw new WeirError("WEIR_E_DATA", `the plan has no stage ${key.stage}`);
     const tokenIds: number[] = [];
     const lossMask: number[] = [];

@@ -12,6 +12,7 @@ export {
   planBatches,
   WARMSTART_PLAN,
   type WarmstartPlan,
+  type WarmstartRound,
   type WarmstartStage,
   warmstartRate,
 } from "./warmstart-plan.js";

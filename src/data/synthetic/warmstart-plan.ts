@@ -11,12 +11,17 @@ export interface WarmstartStage {
   readonly corpus: Omit<CorpusOptions, "seed">;
 }
 
-export interface WarmstartPlan {
+/** A part of the training with a learning-rate curve of its own; the optimiser's moments go on. */
+export interface WarmstartRound {
   readonly stages: readonly WarmstartStage[];
-  /** Rows per optimiser step. */
-  readonly batchRows: number;
   /** Peak learning rate; linear warm-up, then cosine down to `learningRateFloor` of it. */
   readonly learningRate: number;
+}
+
+export interface WarmstartPlan {
+  readonly rounds: readonly WarmstartRound[];
+  /** Rows per optimiser step. */
+  readonly batchRows: number;
   readonly warmupSteps: number;
   readonly learningRateFloor: number;
   readonly betas: readonly [number, number];
@@ -24,20 +29,34 @@ export interface WarmstartPlan {
 }
 
 export const WARMSTART_PLAN: WarmstartPlan = {
-  stages: [
+  rounds: [
     {
-      name: "short",
-      rows: 14_400,
-      corpus: { facts: [4, 8], questions: 8, twoHopShare: 0.5, directShare: [0.25, 0], documentWeight: 0.1 },
+      stages: [
+        {
+          name: "short",
+          rows: 14_400,
+          corpus: { facts: [4, 8], questions: 8, twoHopShare: 0.5, directShare: [0.25, 0], documentWeight: 0.1 },
+        },
+        {
+          name: "longer",
+          rows: 11_200,
+          corpus: { facts: [6, 24], questions: 9, twoHopShare: 0.5, directShare: [0.4, 0], documentWeight: 0.1 },
+        },
+      ],
+      learningRate: 2e-3,
     },
     {
-      name: "longer",
-      rows: 11_200,
-      corpus: { facts: [6, 24], questions: 9, twoHopShare: 0.5, directShare: [0.4, 0], documentWeight: 0.1 },
+      stages: [
+        {
+          name: "mixed",
+          rows: 12_800,
+          corpus: { facts: [4, 28], questions: 9, twoHopShare: 0.5, directShare: [0.4, 0], documentWeight: 0.1 },
+        },
+      ],
+      learningRate: 1.5e-3,
     },
   ],
   batchRows: 32,
-  learningRate: 2e-3,
   warmupSteps: 100,
   learningRateFloor: 0.1,
   betas: [0.9, 0.98],
@@ -67,10 +86,10 @@ export function planBatches(
   return batches;
 }
 
-/** Learning rate of step `step` (from 0) of `steps`. */
-export function warmstartRate(plan: WarmstartPlan, step: number, steps: number): number {
+/** Learning rate of step `step` (from 0) of a round of `steps` steps. */
+export function warmstartRate(plan: WarmstartPlan, round: WarmstartRound, step: number, steps: number): number {
   const rising = Math.min(1, (step + 1) / plan.warmupSteps);
   const falling =
     plan.learningRateFloor + (1 - plan.learningRateFloor) * 0.5 * (1 + Math.cos((Math.PI * step) / steps));
-  return plan.learningRate * rising * falling;
+  return round.learningRate * rising * falling;
 }
