@@ -16,6 +16,8 @@ export const CLOSE = {
   normal: 1000,
   /** A frame above `inboundBytes`; given by the WebSocket layer itself. */
   tooBig: 1009,
+  /** The server made a mistake; other sessions and the run go on. */
+  internal: 1011,
   /** The server is going away; come back after `bye.retryAfterMs`. */
   restart: 1012,
   /** The client broke the protocol: no JSON, unknown type, wrong shape, too fast, no hello. */

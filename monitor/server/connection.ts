@@ -77,7 +77,7 @@ export class Connection {
       () => this.end(CLOSE.protocol, "expected hello within 3 s"),
       LIMITS.helloMs,
     );
-    socket.on("message", (data, binary) => this.receive(data as Buffer, binary));
+    socket.on("message", (data, binary) => this.guarded(() => this.receive(data as Buffer, binary)));
     socket.on("pong", () => {
       this.alive = true;
     });
@@ -123,7 +123,20 @@ export class Connection {
 
   /** Sends what is new, as far as the socket takes it. */
   pump(): void {
-    if (this.closing) return;
+    if (!this.closing) this.guarded(() => this.pumpAll());
+  }
+
+  /** A mistake in serving one client ends that client's session and nothing else (I10). */
+  private guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.context.hub.publishLog({ level: "error", text: `monitor: a session failed: ${String(error)}` });
+      this.end(CLOSE.internal, "internal error");
+    }
+  }
+
+  private pumpAll(): void {
     this.flushReserved();
     const now = this.context.clock();
     for (const subscription of this.subscriptions.values()) {
@@ -325,7 +338,10 @@ export class Connection {
     }
     const by = { role: this.role, address: this.address };
     const { id, name, args } = message;
-    const stop = this.context.desk.submit(
+    const subscription = { stop: () => {} };
+    const stop = () => subscription.stop();
+    this.stops.add(stop);
+    subscription.stop = this.context.desk.submit(
       { id, name, args, by, time: this.context.clock() },
       message.expect?.state ?? null,
       (reply) => {
@@ -333,7 +349,6 @@ export class Connection {
         if (reply.type === "effect") this.stops.delete(stop);
       },
     );
-    this.stops.add(stop);
   }
 
   private error(id: string | null, code: Extract<ServerMessage, { type: "error" }>["code"], message: string): void {

@@ -105,7 +105,7 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
     },
     {
       id: "groups",
-      title: "Shares of groups and rollouts",
+      title: "Shares",
       unit: "",
       range: [0, 1],
       track: "training",

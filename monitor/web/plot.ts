@@ -141,11 +141,12 @@ export class Plot {
         },
       },
       axes: [
-        { ...axis, size: 22, grid: { show: false }, space: 60, incrs: INCREMENTS },
+        { ...axis, size: 22, grid: { show: false }, space: 46, incrs: INCREMENTS },
         {
           ...axis,
-          size: 46,
+          size: unit === "bytes" ? 58 : 46,
           space: 30,
+          ...(unit === "bytes" ? { incrs: BYTE_INCREMENTS } : {}),
           grid: { stroke: palette.grid, width: 1 },
           values: (_, splits) => splits.map((value) => (value === null ? "" : formatUnit(value, unit))),
         },
@@ -284,6 +285,9 @@ export class Plot {
 
 /** Round increments of the x axis: steps are whole, minutes may be tenths. */
 const INCREMENTS = [0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
+
+/** 16 MiB to 1 TiB by doubling, so that memory is labelled in round numbers. */
+const BYTE_INCREMENTS = Array.from({ length: 17 }, (_, i) => 2 ** (24 + i));
 
 /** Points without a neighbour on either side: no line would show them. */
 const isolatedPoints: uPlot.Series.Points.Filter = (chart, index) => {
