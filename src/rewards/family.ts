@@ -11,10 +11,22 @@ const SOURCES: readonly (readonly [string, RewardFamily])[] = [
   ["musique", "qa"],
 ];
 
+/** Names of the evaluation sets that the release does not train on; all of them ask for short answers. */
+const EVALUATION_SOURCES: readonly (readonly [string, RewardFamily])[] = [
+  ["frames", "qa"],
+  ["2wikimqa", "qa"],
+  ["hotpotqa", "qa"],
+  ["narrativeqa", "qa"],
+  ["qasper", "qa"],
+  ["longbench", "qa"],
+];
+
+const ALL_SOURCES = [...SOURCES, ...EVALUATION_SOURCES];
+
 /** The family of a data source; WEIR_E_REWARD_SOURCE names the source and the known ones. */
 export function rewardFamily(source: string): RewardFamily {
-  for (const [part, family] of SOURCES) if (source.includes(part)) return family;
-  const known = SOURCES.map(([part]) => part);
+  for (const [part, family] of ALL_SOURCES) if (source.includes(part)) return family;
+  const known = ALL_SOURCES.map(([part]) => part);
   throw new WeirError(
     "WEIR_E_REWARD_SOURCE",
     `expected a data source that contains one of ${known.join(", ")}, got ${JSON.stringify(source)}; ` +

@@ -98,8 +98,11 @@ function printSummary(summary: RunSummary): void {
   if (heldout !== null) print(`\nheld-out accuracy\n${heldout}`);
 }
 
+/** Model output is not trusted with the terminal: control characters other than line breaks and tabs become U+FFFD. */
+const printable = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]/gu, "\uFFFD");
+
 const oneLine = (text: string): string => {
-  const flat = text.replaceAll(/\s+/g, " ").trim();
+  const flat = printable(text).replaceAll(/\s+/g, " ").trim();
   return flat.length > SHOWN_CHARACTERS ? `${flat.slice(0, SHOWN_CHARACTERS)}…` : flat;
 };
 
@@ -132,10 +135,10 @@ function printRollout(trace: Trace): void {
     `step       ${trace.step}, phase ${trace.phase}${trace.carried ? ", carried" : ""}, policy version ${trace.policyVersion}`,
   );
   print(`tokens     ${trace.promptTokens} prompt, ${trace.tokens.length} response, ended by ${trace.finish}`);
-  print(`outcome    ${outcomeText(trace.outcome)}`);
+  print(printable(`outcome    ${outcomeText(trace.outcome)}`));
   print(`reward     ${rounded(trace.reward)} after length shaping, advantage ${rounded(trace.advantage)}`);
-  print(`gold       ${trace.goldAnswer}`);
-  print(`\n--- prompt\n${trace.prompt}\n--- response\n${trace.completion}`);
+  print(printable(`gold       ${trace.goldAnswer}`));
+  print(printable(`\n--- prompt\n${trace.prompt}\n--- response\n${trace.completion}`));
 }
 
 export function register(program: Command): void {
