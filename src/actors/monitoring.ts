@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { MonitorHub } from "../../monitor/server/hub.js";
 import { describeMachine } from "../../monitor/server/machine.js";
+import { announceMonitor } from "../../monitor/server/run-file.js";
 import { startMonitor } from "../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../monitor/server/source.js";
 import type { Fact } from "../contracts/fact.js";
@@ -76,12 +77,16 @@ export async function attachMonitor(
     source: hub,
     ...(token ? { token } : {}),
   });
+  const withdraw = await announceMonitor(store.directory, server.url);
   return {
     url: server.url,
     fact: (fact) => hub.publishFact(fact),
     trace: (trace) => hub.publishTrace(trace),
     gauges: (gauges) => hub.publishPipeline(gauges),
-    close: () => server.close(),
+    close: async () => {
+      await withdraw();
+      await server.close();
+    },
   };
 }
 

@@ -89,7 +89,9 @@ describe("pull lanes", () => {
       for (let i = 0; i < 5; i++) await Promise.resolve();
     }
     await producer;
-    const rest = setInterval(() => gates.splice(0).forEach((open) => open()), 0);
+    const rest = setInterval(() => {
+      for (const open of gates.splice(0)) open();
+    }, 0);
     expect((await results).sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
     clearInterval(rest);
   });
