@@ -61,7 +61,8 @@ describe("resuming", () => {
           changed.poke();
         });
         let published = 0;
-        const arrived = () => changed.until(() => snapshots > 0 && steps.length >= published && alerts.length >= published);
+        const arrived = () =>
+          changed.until(() => snapshots > 0 && steps.length >= published && alerts.length >= published);
         for (const action of [...script, { kind: "settle" as const }]) {
           if (action.kind === "publish")
             for (let i = 0; i < action.count; i++) {

@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import type { TraceSummary } from "../../monitor/client/index.js";
+import { summarise } from "../../monitor/server/trace-store.js";
+import { chartSpecs } from "../../monitor/web/charts.js";
+import { formatBytes, formatDuration, formatNumber } from "../../monitor/web/format.js";
+import { MetricTable, positionOfStep, smooth } from "../../monitor/web/metric-table.js";
+import { EMPTY_QUERY, selectTraces } from "../../monitor/web/trace-filter.js";
+import { isMetricName } from "../../src/streams/metrics.js";
+import { metric, trace } from "./support.js";
+
+describe("what the page draws", () => {
+  it("only metrics of the registry", () => {
+    const specs = chartSpecs([
+      { k: 1, label: "≤120" },
+      { k: 2, label: "≤240" },
+    ]);
+    const names = specs.flatMap((spec) =>
+      spec.series.flatMap((series) => [series.metric, series.spread ?? series.metric]),
+    );
+    expect(names.filter((name) => !isMetricName(name))).toEqual([]);
+    expect(names).toContain("heldout/bucket_2");
+    expect(new Set(specs.map((spec) => spec.id)).size).toBe(specs.length);
+  });
+
+  it("smooths without the bias of the start: a constant stays itself, by hand for three points", () => {
+    expect(smooth([4, 4, 4], 0.9).map((v) => v?.toFixed(9))).toEqual(["4.000000000", "4.000000000", "4.000000000"]);
+    // m1 = .5·1 → 1; m2 = .5·.5 + .5·3 = 1.75 → /.75; a missing point is skipped; m3 = .875 + 2.5 = 3.375 → /.875.
+    expect(smooth([1, 3, null, 5], 0.5)).toEqual([1, 1.75 / 0.75, null, 3.375 / 0.875]);
+    expect(smooth([1, 3, 5], 0)).toEqual([1, 3, 5]);
+  });
+
+  it("joins records of one step and draws anew from a step that comes again", () => {
+    const table = new MetricTable();
+    table.add(metric(1, { "reward/mean": 0.1 }));
+    table.add(metric(2, { "reward/mean": 0.2 }));
+    table.add(metric(2, { "heldout/bucket_1": 0.9 }));
+    table.add(metric(3, { "reward/mean": 0.3 }));
+    expect(table.steps).toEqual([1, 2, 3]);
+    expect(table.column("heldout/bucket_1")).toEqual([null, 0.9, null]);
+    table.add(metric(2, { "reward/mean": 0.7 }));
+    expect(table.steps).toEqual([1, 2]);
+    expect(table.column("reward/mean")).toEqual([0.1, 0.7]);
+    expect(table.latest("heldout/bucket_1")).toBeNull();
+  });
+
+  it("finds the place of a step on an axis of minutes", () => {
+    expect(positionOfStep([1, 3, 5], [0, 2, 10], 4)).toBe(6);
+    expect([0, 9].map((step) => positionOfStep([1, 3, 5], [0, 2, 10], step))).toEqual([0, 10]);
+    expect(positionOfStep([], [], 1)).toBeNull();
+  });
+
+  it("filters and orders traces", () => {
+    const make = (id: string, change: Partial<TraceSummary>): TraceSummary => ({ ...summarise(trace(id)), ...change });
+    const traces = [
+      make("a", { reward: 1, phase: 1, time: 1, meanEntropy: 0.1, completionTokens: 9 }),
+      make("b", { reward: 0, phase: 2, time: 2, meanEntropy: 0.9, excerpt: "Oslo" }),
+      make("c", { reward: null, phase: 2, time: 3, meanEntropy: null }),
+      make("d", { reward: 0.5, phase: 2, time: 4, meanEntropy: 0.2 }),
+    ];
+    const ids = (change: Partial<typeof EMPTY_QUERY>) =>
+      selectTraces(traces, { ...EMPTY_QUERY, ...change }).map((one) => one.id);
+    expect(ids({})).toEqual(["d", "c", "b", "a"]);
+    expect(ids({ reward: "full" })).toEqual(["a"]);
+    expect(ids({ reward: "partial" })).toEqual(["d"]);
+    expect(ids({ reward: "none" })).toEqual(["b"]);
+    expect(ids({ reward: "unscored" })).toEqual(["c"]);
+    expect(ids({ phase: 2 })).toEqual(["d", "c", "b"]);
+    expect(ids({ text: "OSLO" })).toEqual(["b"]);
+    expect(ids({ sort: "entropy" })).toEqual(["b", "d", "a", "c"]);
+    expect(ids({ sort: "reward" })).toEqual(["a", "d", "b", "c"]);
+    expect(ids({ sort: "length" })[0]).toBe("a");
+  });
+
+  it("writes numbers short", () => {
+    expect([0, 0.5, 0.00002, 123.4, 12_345, 3_456_789, -0.25, null].map(formatNumber)).toEqual([
+      "0",
+      "0.5",
+      "2.0e−5",
+      "123",
+      "12.3k",
+      "3.46M",
+      "−0.25",
+      "–",
+    ]);
+    expect([512, 1_536, 2 ** 30].map(formatBytes)).toEqual(["512 B", "1.5 KiB", "1 GiB"]);
+    expect([5_000, 65_000, 3_661_000].map(formatDuration)).toEqual(["0:05", "1:05", "1:01:01"]);
+  });
+});
