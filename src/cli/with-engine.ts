@@ -10,6 +10,7 @@ export async function withEngine<T>(
   modelDirectory: string,
   backend: string | undefined,
   work: (engine: Engine, signal: AbortSignal) => Promise<T>,
+  rotaryDtype?: string,
 ): Promise<T> {
   const defaults = configSchema.shape.engine.parse({}) as EngineOptions;
   const known = ["auto", "tensorflow", "wasm", "cpu"] as const;
@@ -18,10 +19,18 @@ export async function withEngine<T>(
     throw new WeirError("WEIR_E_USAGE", `--backend: expected one of ${known.join(", ")}, got "${backend}"`, {
       backend,
     });
+  if (rotaryDtype !== undefined && rotaryDtype !== "float32" && rotaryDtype !== "bfloat16")
+    throw new WeirError("WEIR_E_USAGE", `--rotary-dtype: expected float32 or bfloat16, got "${rotaryDtype}"`, {
+      rotaryDtype,
+    });
   const controller = new AbortController();
   const onSignal = () => controller.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "interrupted", {}));
   process.once("SIGINT", onSignal);
-  const engine = await startEngine({ modelDir: modelDirectory, options: { ...defaults, backend: chosen } });
+  const engine = await startEngine({
+    modelDir: modelDirectory,
+    options: { ...defaults, backend: chosen },
+    ...(rotaryDtype === undefined ? {} : { rotaryDtype }),
+  });
   try {
     return await work(engine, controller.signal);
   } finally {

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { counterKey } from "../../algorithms/random.js";
+import type { Engine } from "../../contracts/engine.js";
 import type { ChatMessage } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
@@ -18,6 +19,7 @@ export interface GenerateCommandOptions {
   readonly topK: number;
   readonly seed: number;
   readonly backend?: string;
+  readonly rotaryDtype?: string;
   readonly json?: boolean;
 }
 
@@ -31,7 +33,7 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
     options.in === undefined
       ? [tokenizer?.applyChatTemplate(messages, { addGenerationPrompt: true }).ids ?? []]
       : await readSequences(options.in);
-  const completions = await withEngine(options.model, options.backend, async (engine, signal) => {
+  const generate = async (engine: Engine, signal: AbortSignal) => {
     checkSequences(sequences, engine, options.maxTokens);
     const { temperature, topP, topK, maxTokens } = options;
     const reply = await engine.sample(
@@ -45,7 +47,8 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
       { signal },
     );
     return reply.sequences.map((group) => [...(group[0]?.tokenIds ?? [])]);
-  });
+  };
+  const completions = await withEngine(options.model, options.backend, generate, options.rotaryDtype);
   if (options.json) printJson({ completions });
   else for (const ids of completions) print(tokenizer?.decode(ids, { skipSpecialTokens: true }) ?? "");
   return 0;
@@ -79,6 +82,7 @@ export function register(program: Command): void {
     .option("--top-k <k>", "0 switches it off", numberOption("--top-k", 0, true), 0)
     .option("--seed <n>", "seed of the sampling", numberOption("--seed", 0, true), 1)
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
+    .option("--rotary-dtype <type>", "float32, or bfloat16 for models that were cast as a whole, buffers included")
     .option("--json", 'print {"completions": [[id, …], …]}; a stop id ends a completion and is part of it')
     .action(async (options: GenerateCommandOptions) => {
       process.exitCode = await generateCommand(options);

@@ -8,14 +8,20 @@ export interface LogprobsCommandOptions {
   readonly model: string;
   readonly in: string;
   readonly backend?: string;
+  readonly rotaryDtype?: string;
 }
 
 export async function logprobsCommand(options: LogprobsCommandOptions): Promise<ExitCode> {
   const sequences = await readSequences(options.in);
-  const scored = await withEngine(options.model, options.backend, (engine, signal) => {
-    checkSequences(sequences, engine);
-    return engine.scoreSequences(sequences, { signal });
-  });
+  const scored = await withEngine(
+    options.model,
+    options.backend,
+    (engine, signal) => {
+      checkSequences(sequences, engine);
+      return engine.scoreSequences(sequences, { signal });
+    },
+    options.rotaryDtype,
+  );
   printJson(scored);
   return 0;
 }
@@ -27,6 +33,7 @@ export function register(program: Command): void {
     .requiredOption("--model <dir>", "Hugging Face folder")
     .requiredOption("--in <file>", 'JSON file: {"sequences": [[id, …], …]}')
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
+    .option("--rotary-dtype <type>", "float32, or bfloat16 for models that were cast as a whole, buffers included")
     .option("--json", "print JSON (the only form there is)")
     .addHelpText(
       "after",

@@ -19,7 +19,7 @@ function send(message: FromEngine): void {
 
 async function start(message: Extract<ToEngine, { kind: "start" }>): Promise<void> {
   try {
-    core = await EngineCore.open(message.modelDir, message.options);
+    core = await EngineCore.open(message.modelDir, message.options, message.rotaryDtype ?? undefined);
   } catch (error) {
     send({ kind: "refused", error: errorToMessage(error) });
     return;

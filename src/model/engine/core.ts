@@ -23,10 +23,11 @@ import { type ModelConfig, readModelConfig } from "../io/config.js";
 import { writeModelFolder } from "../io/model-folder.js";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
 import { readTensors } from "../io/tensors.js";
-import { Learner, scoreGroups, scoreSequences } from "../learn/learner.js";
+import { Learner, lastLogits, scoreGroups, scoreSequences } from "../learn/learner.js";
 import { sampleSequences } from "../sample/sampler.js";
 import { Transformer } from "../transformer/model.js";
 import { ParameterStore } from "../transformer/parameters.js";
+import { RopeTables, type RotaryDtype } from "../transformer/rope.js";
 import { type OpenedBackend, openBackend } from "./backend.js";
 import { tf } from "./tf.js";
 
@@ -60,10 +61,16 @@ export class EngineCore {
   private reference: Transformer | null = null;
   private current: PolicyVersion;
 
-  private constructor(opened: OpenedBackend, modelDir: string, config: ModelConfig, parameters: ParameterStore) {
+  private constructor(
+    opened: OpenedBackend,
+    modelDir: string,
+    config: ModelConfig,
+    parameters: ParameterStore,
+    rotaryDtype: RotaryDtype,
+  ) {
     this.modelDir = modelDir;
     this.config = config;
-    this.policy = new Transformer(config, parameters);
+    this.policy = new Transformer(config, parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
     this.learner = new Learner(this.policy);
     this.current = { n: 0, sha256: parameters.sha256() };
     this.info = {
@@ -83,12 +90,20 @@ export class EngineCore {
     };
   }
 
-  /** Opens the backend and loads the model. A folder written by `save` also brings its version and optimiser. */
-  static async open(modelDir: string, options: Pick<EngineOptions, "backend" | "threads">): Promise<EngineCore> {
+  /**
+   * Opens the backend and loads the model, as version 0. `rotaryDtype` overrides config.json's `inv_freq_dtype`, which
+   * overrides float32.
+   */
+  static async open(
+    modelDir: string,
+    options: Pick<EngineOptions, "backend" | "threads">,
+    rotaryDtype?: RotaryDtype,
+  ): Promise<EngineCore> {
     const config = await readModelConfig(modelDir);
     const source = await readTensors(modelDir, config);
     const opened = await openBackend(options.backend, options.threads);
-    return new EngineCore(opened, modelDir, config, ParameterStore.load(config, source));
+    const dtype = rotaryDtype ?? config.rope.inverseFrequencyDtype ?? "float32";
+    return new EngineCore(opened, modelDir, config, ParameterStore.load(config, source), dtype);
   }
 
   version(): PolicyVersion {
@@ -128,6 +143,11 @@ export class EngineCore {
 
   scoreSequences(sequences: readonly (readonly number[])[], signal: AbortSignal): Promise<ScoredSequences> {
     return scoreSequences(this.policy, sequences, signal);
+  }
+
+  /** Logits [V] after the last token of a sequence. */
+  lastLogits(ids: readonly number[]): Float32Array {
+    return lastLogits(this.policy, ids);
   }
 
   freezeReference(): void {

@@ -10,6 +10,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Engine, EngineOptions } from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import { WeirError } from "../../errors.js";
+import type { RotaryDtype } from "../transformer/rope.js";
 import { messageToError } from "./dispatch.js";
 import { type Call, engineFacade } from "./facade.js";
 import { isTensorflowNoise } from "./native/noise.js";
@@ -28,6 +29,8 @@ export interface StartEngineInput {
   readonly logger?: EngineLogger;
   /** Variables for the engine process on top of this process's own. */
   readonly env?: Readonly<Record<string, string>>;
+  /** `bfloat16` reproduces models that were cast as a whole, buffers included; config.json's choice when left out. */
+  readonly rotaryDtype?: RotaryDtype;
 }
 
 /** Last characters of the process's stderr that are told when it ends unexpectedly. */
@@ -172,7 +175,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
       }
     });
   });
-  post({ kind: "start", modelDir: input.modelDir, options });
+  post({ kind: "start", modelDir: input.modelDir, options, rotaryDtype: input.rotaryDtype ?? null });
   const ready = await started;
 
   const watch = setInterval(() => {

@@ -1,6 +1,7 @@
 /** The engine in the caller's own process: for unit tests and short commands; arithmetic blocks the event loop. */
 import type { Engine, EngineOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
+import type { RotaryDtype } from "../transformer/rope.js";
 import { EngineCore } from "./core.js";
 import { dispatch } from "./dispatch.js";
 import { type Call, engineFacade } from "./facade.js";
@@ -9,8 +10,9 @@ import { type Call, engineFacade } from "./facade.js";
 export async function startInProcessEngine(input: {
   readonly modelDir: string;
   readonly options: Pick<EngineOptions, "backend" | "threads">;
+  readonly rotaryDtype?: RotaryDtype;
 }): Promise<Engine> {
-  const core = await EngineCore.open(input.modelDir, input.options);
+  const core = await EngineCore.open(input.modelDir, input.options, input.rotaryDtype);
   let queue: Promise<unknown> = Promise.resolve();
   let closed = false;
   let announce: (value: { expected: boolean; reason: string }) => void = () => undefined;

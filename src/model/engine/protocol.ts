@@ -16,6 +16,7 @@ import type {
   Trainer,
 } from "../../contracts/trainer.js";
 import type { ErrorCode } from "../../errors.js";
+import type { RotaryDtype } from "../transformer/rope.js";
 import type { LogprobsRequest } from "./core.js";
 
 /** Each request: its input and its answer. */
@@ -40,6 +41,7 @@ export interface StartMessage {
   readonly kind: "start";
   readonly modelDir: string;
   readonly options: EngineOptions;
+  readonly rotaryDtype: RotaryDtype | null;
 }
 
 export type ToEngine =

@@ -5,7 +5,13 @@
 import type { WeirError } from "../../errors.js";
 import { isRecord, type JsonRecord } from "./json.js";
 
-export type RopeConfig =
+/** Kinds of rotary embedding with their numbers. */
+export type RopeConfig = RopeKind & {
+  /** How the inverse frequencies are stored (`inv_freq_dtype`, weir's own key); float32 where the file says nothing. */
+  readonly inverseFrequencyDtype?: "float32" | "bfloat16";
+};
+
+type RopeKind =
   | { readonly type: "default"; readonly theta: number }
   | { readonly type: "linear"; readonly theta: number; readonly factor: number }
   | {
@@ -75,7 +81,16 @@ function locate(config: JsonRecord, errors: RopeErrors): Source {
  * Throws through `errors` with the field's full name.
  */
 export function readRope(config: JsonRecord, maxPositions: number, errors: RopeErrors): RopeConfig {
-  const { field, values } = locate(config, errors);
+  const source = locate(config, errors);
+  const kind = readKind(config, maxPositions, errors, source);
+  const dtype = source.values.inv_freq_dtype;
+  if (dtype === undefined || dtype === null) return kind;
+  if (dtype !== "float32" && dtype !== "bfloat16")
+    throw errors.unsupported(`${source.field}.inv_freq_dtype`, dtype, "float32, bfloat16");
+  return { ...kind, inverseFrequencyDtype: dtype };
+}
+
+function readKind(config: JsonRecord, maxPositions: number, errors: RopeErrors, { field, values }: Source): RopeKind {
   const number = (name: string, fallback: number | undefined, minimum: number): number => {
     const value = values[name] ?? fallback;
     if (typeof value !== "number" || !Number.isFinite(value) || value < minimum)

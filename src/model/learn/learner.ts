@@ -16,7 +16,9 @@ import { WeirError } from "../../errors.js";
 import { breathe } from "../engine/breathe.js";
 import { scope, tf } from "../engine/tf.js";
 import { GradientStore } from "../transformer/gradients.js";
+import { headLogits } from "../transformer/head.js";
 import type { Transformer } from "../transformer/model.js";
+import { plainSegment } from "../transformer/segment.js";
 import { AdamW, type OptimiserOutcome } from "./adamw.js";
 import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
 import { runGroups, runRows } from "./passes.js";
@@ -162,6 +164,19 @@ export async function scoreSequences(
     });
   }
   return { logprobs, entropy };
+}
+
+/** Logits [V] after the last token of a sequence. */
+export function lastLogits(model: Transformer, ids: readonly number[]): Float32Array {
+  assertIds(model.config, ids, [[]]);
+  const logits = scope(() => {
+    const segment = plainSegment([ids], ids.length, model.tables);
+    const { x } = model.forwardRows(segment, null, { save: false, recompute: false });
+    return headLogits(model, tf.slice(x, [ids.length - 1, 0], [1, model.config.hiddenSize]), 1);
+  });
+  const values = logits.dataSync<"float32">().slice();
+  logits.dispose();
+  return values;
 }
 
 function emptyLike(items: readonly PackItem[]): number[][][] {

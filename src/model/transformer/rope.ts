@@ -44,8 +44,24 @@ function llama3Frequencies(rope: RopeConfig & { type: "llama3" }, headDim: numbe
   });
 }
 
+/** Storage type of the inverse frequencies. `bfloat16` reproduces models that were cast as a whole, buffers included. */
+export type RotaryDtype = "float32" | "bfloat16";
+
+/** Rounds to the nearest bfloat16, ties to even. */
+function toBfloat16(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer);
+  const word = bits[0]!;
+  bits[0] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
+  return new Float32Array(bits.buffer)[0]!;
+}
+
 /** Inverse frequencies [dh/2] of a configuration. */
-export function inverseFrequencies(rope: RopeConfig, headDim: number): number[] {
+export function inverseFrequencies(rope: RopeConfig, headDim: number, dtype: RotaryDtype = "float32"): number[] {
+  const frequencies = frequenciesOf(rope, headDim);
+  return dtype === "bfloat16" ? frequencies.map(toBfloat16) : frequencies;
+}
+
+function frequenciesOf(rope: RopeConfig, headDim: number): number[] {
   switch (rope.type) {
     case "default":
       return plainFrequencies(rope.theta, headDim);
@@ -76,9 +92,9 @@ export class RopeTables {
   private capacity = 0;
   private tables: Tensor[] = []; // cosQ, sinQ, cosK, sinK, each [capacity, dh]
 
-  constructor(rope: RopeConfig, headDim: number) {
+  constructor(rope: RopeConfig, headDim: number, dtype: RotaryDtype = "float32") {
     this.headDim = headDim;
-    this.frequencies = inverseFrequencies(rope, headDim);
+    this.frequencies = inverseFrequencies(rope, headDim, dtype);
     this.attentionFactor = rope.type === "yarn" ? rope.attentionFactor : 1;
     const half = headDim / 2;
     const rotation = new Float32Array(headDim * headDim);

@@ -1,0 +1,243 @@
+/** Walks the stored models and optimiser steps of the reference and compares one backend with them. */
+import { existsSync, readdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { klEstimate } from "../../src/algorithms/kl.js";
+import { aggregateLoss, type LossMode } from "../../src/algorithms/loss-aggregation.js";
+import type { BackendName } from "../../src/contracts/engine.js";
+import type { TrainCompletion } from "../../src/contracts/trainer.js";
+import { EngineCore } from "../../src/model/engine/core.js";
+import type { RotaryDtype } from "../../src/model/transformer/rope.js";
+import { FIXTURES } from "../helpers/fixtures.js";
+
+/** Largest |Δ| of log-probs, entropies and logits. */
+const TOLERANCE = 2e-4;
+
+const folder = join(FIXTURES, "models");
+const { signal } = new AbortController();
+
+interface Case {
+  readonly input_ids: readonly number[];
+  readonly last_logits_first16: readonly number[];
+  readonly logits_sum: number;
+  readonly logits_abs_sum: number;
+  readonly token_logprobs: readonly number[];
+  readonly entropy: readonly number[];
+  readonly greedy_ids: readonly number[];
+}
+
+interface Step {
+  readonly model: string;
+  readonly settings: {
+    readonly clip_low: number;
+    readonly clip_high: number;
+    readonly dual_clip?: number | null;
+    readonly loss_agg: LossMode;
+    readonly temperature: number;
+    readonly kl_coef: number;
+    readonly kl_type?: "k1" | "k2" | "k3";
+    readonly entropy_coef: number;
+    readonly lr: number;
+    readonly weight_decay: number;
+    readonly max_grad_norm: number;
+    readonly betas: [number, number];
+    readonly eps: number;
+  };
+  readonly group: readonly number[];
+  readonly prompts: readonly (readonly number[])[];
+  readonly completions: readonly (readonly number[])[];
+  readonly advantages: readonly number[];
+  readonly old_logprobs: readonly (readonly number[])[];
+  readonly ref_logprobs: readonly (readonly number[])[];
+  readonly steps: readonly {
+    readonly loss: number;
+    readonly pg_loss: number;
+    readonly kl_k3: number;
+    readonly entropy: number;
+    readonly clip_fraction: number;
+    readonly grad_norm_before_clip: number;
+    readonly grad_norm_by_tensor_after_clip: Readonly<Record<string, number>>;
+  }[];
+  readonly logprobs_after: readonly (readonly number[])[];
+}
+
+/** Stored models; `smallest` keeps one. */
+export function storedModels(smallest = false): string[] {
+  const names = readdirSync(folder).filter((name) => existsSync(join(folder, name, "expected.json")));
+  return smallest ? names.filter((name) => name === "tiny-qwen2") : names;
+}
+
+function worst(actual: readonly number[], expected: readonly number[]): number {
+  return actual.reduce((most, value, index) => Math.max(most, Math.abs(value - expected[index]!)), 0);
+}
+
+async function readExpected(name: string): Promise<readonly Case[]> {
+  return JSON.parse(await readFile(join(folder, name, "expected.json"), "utf8")).cases;
+}
+
+async function storesBfloat16(name: string): Promise<boolean> {
+  const config = JSON.parse(await readFile(join(folder, name, "config.json"), "utf8"));
+  return (config.dtype ?? config.torch_dtype) === "bfloat16";
+}
+
+/** Largest deviation of log-probs and entropies over the cases. */
+async function deviation(core: EngineCore, cases: readonly Case[]): Promise<number> {
+  const scored = await core.scoreSequences(
+    cases.map((c) => c.input_ids),
+    signal,
+  );
+  return cases.reduce(
+    (most, c, index) =>
+      Math.max(most, worst(scored.logprobs[index]!, c.token_logprobs), worst(scored.entropy[index]!, c.entropy)),
+    0,
+  );
+}
+
+/** Models of one backend against transformers. */
+export function describeModels(backend: BackendName, models: readonly string[]): void {
+  describe.each(models)(`%s on ${backend}`, (name) => {
+    let core: EngineCore;
+    let cases: readonly Case[];
+    let rotary: RotaryDtype = "float32";
+
+    beforeAll(async () => {
+      cases = await readExpected(name);
+      core = await EngineCore.open(join(folder, name), { backend, threads: 0 });
+      // References of bfloat16 folders may come from a model that was cast as a whole: its rotary buffer was rounded too.
+      if ((await storesBfloat16(name)) && (await deviation(core, cases)) > TOLERANCE) {
+        core.dispose();
+        rotary = "bfloat16";
+        core = await EngineCore.open(join(folder, name), { backend, threads: 0 }, rotary);
+      }
+    });
+    afterAll(() => core.dispose());
+
+    it("has the reference's log-probs and entropies", async ({ annotate }) => {
+      await annotate(`rotary frequencies: ${rotary}`);
+      expect(cases.length).toBeGreaterThan(0);
+      expect(await deviation(core, cases)).toBeLessThanOrEqual(TOLERANCE);
+    });
+
+    it("has the reference's logits at the last position", () => {
+      for (const c of cases) {
+        const logits = core.lastLogits(c.input_ids);
+        expect(worst([...logits.subarray(0, 16)], c.last_logits_first16)).toBeLessThanOrEqual(TOLERANCE);
+      }
+    });
+
+    it("continues greedily as the reference does", async () => {
+      for (const c of cases) {
+        const reply = await core.sample(
+          {
+            prompts: [{ promptIds: c.input_ids, seeds: [1] }],
+            params: { temperature: 0, topP: 1, topK: 0, maxTokens: c.greedy_ids.length, stopIds: [] },
+          },
+          signal,
+        );
+        const { tokenIds } = reply.sequences[0]![0]!;
+        expect(tokenIds.slice(0, c.greedy_ids.length)).toEqual(c.greedy_ids);
+      }
+    });
+  });
+}
+
+/** Within 1e-4 relative or 1e-5 absolute. */
+function expectClose(actual: number, expected: number, what: string): void {
+  const limit = Math.max(1e-4 * Math.abs(expected), 1e-5);
+  expect(Math.abs(actual - expected), `${what}: ${actual} against ${expected}`).toBeLessThanOrEqual(limit);
+}
+
+/** Optimiser steps of one backend against PyTorch. */
+export function describeSteps(backend: BackendName): void {
+  const files = readdirSync(folder).filter((name) => name.endsWith("-step.json"));
+  it("finds stored steps", () => expect(files.length).toBeGreaterThanOrEqual(2));
+
+  it.each(files)(`%s on ${backend}`, async (file) => {
+    const step: Step = JSON.parse(await readFile(join(folder, file), "utf8"));
+    const core = await EngineCore.open(join(folder, step.model), { backend, threads: 0 });
+    const groups: { promptIds: readonly number[]; completions: TrainCompletion[] }[] = [];
+    const place: [number, number][] = [];
+    step.completions.forEach((tokenIds, index) => {
+      const group = step.group[index]!;
+      groups[group] ??= { promptIds: step.prompts[index]!, completions: [] };
+      place.push([group, groups[group].completions.length]);
+      groups[group].completions.push({
+        tokenIds,
+        advantages: tokenIds.map(() => step.advantages[index]!),
+        oldLogprobs: step.old_logprobs[index]!,
+        refLogprobs: step.ref_logprobs[index]!,
+      });
+    });
+    const { settings } = step;
+    const tokens = step.completions.reduce((sum, ids) => sum + ids.length, 0);
+    const mask = step.completions.map((ids) => ids.map(() => 1));
+    const width = Math.max(...step.completions.map((ids) => ids.length));
+    const pad = (rows: readonly (readonly number[])[]) =>
+      rows.map((row) => [...row, ...Array(width - row.length).fill(0)]);
+    for (const expected of step.steps) {
+      const metrics = await core.forwardBackward(
+        {
+          groups,
+          loss: {
+            clipLow: settings.clip_low,
+            clipHigh: settings.clip_high,
+            dualClip: settings.dual_clip ?? null,
+            aggregation: settings.loss_agg,
+            sumNormTokens: width,
+            klCoefficient: settings.kl_coef,
+            klEstimator: settings.kl_type ?? "k3",
+            entropyCoefficient: settings.entropy_coef,
+            temperature: settings.temperature,
+          },
+          denominators: { tokens, sequences: step.completions.length },
+          microBatchTokens: 64,
+        },
+        signal,
+      );
+      expect(metrics.microBatches).toBeGreaterThan(1);
+      expectClose(metrics.loss, expected.loss, "loss");
+      expectClose(metrics.pgLoss, expected.pg_loss, "policy loss");
+      // The reference aggregates its KL as its loss.
+      const kl = place.map(([g, c], index) =>
+        metrics.logprobs[g]![c]!.map((value, t) => klEstimate(value, step.ref_logprobs[index]![t]!, "k3", false)),
+      );
+      expectClose(aggregateLoss(pad(kl), pad(mask), settings.loss_agg), expected.kl_k3, "KL");
+      expect(metrics.clipFraction).toBeCloseTo(expected.clip_fraction, 12);
+      const reply = core.optimStep(
+        {
+          learningRate: settings.lr,
+          betas: settings.betas,
+          epsilon: settings.eps,
+          weightDecay: settings.weight_decay,
+          decayScope: "all",
+          maxGradNorm: settings.max_grad_norm,
+        },
+        true,
+      );
+      expect(reply.applied).toBe(true);
+      const norms = { ...expected.grad_norm_by_tensor_after_clip, total: expected.grad_norm_before_clip };
+      const found: Record<string, number> = { ...reply.gradNormByTensor, total: reply.gradNorm };
+      expect(Object.keys(found).sort()).toEqual(Object.keys(norms).sort());
+      for (const [name, norm] of Object.entries(norms)) {
+        expect(Math.abs(found[name]! - norm) / norm, `gradient norm of ${name}`).toBeLessThanOrEqual(1e-3);
+      }
+    }
+    const after = await core.logprobs(
+      {
+        groups: groups.map(({ promptIds, completions }) => ({
+          promptIds,
+          completions: completions.map(({ tokenIds }) => tokenIds),
+        })),
+        temperature: settings.temperature,
+        which: "policy",
+        microBatchTokens: 4096,
+      },
+      signal,
+    );
+    place.forEach(([g, c], index) => {
+      expect(worst(after.logprobs[g]![c]!, step.logprobs_after[index]!)).toBeLessThanOrEqual(1e-3);
+    });
+    core.dispose();
+  });
+}
