@@ -3,7 +3,8 @@
  * Invariants: a folder named step-* was published whole, in one rename, after everything in it was on the disk; only
  * the retention rule removes one. A second checkpoint of a step is `step-00010.1`.
  */
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
@@ -74,7 +75,8 @@ export class CheckpointStore {
 
   /** Writes and publishes a checkpoint, then drops the ones that retention no longer keeps. Nothing is published when `writeInto` rejects. */
   async write(request: CheckpointRequest): Promise<CheckpointEntry> {
-    const draft = await mkdtemp(join(this.folder, DRAFT_PREFIX));
+    const draft = join(this.folder, `${DRAFT_PREFIX}${randomUUID()}`);
+    await mkdir(draft);
     try {
       await request.writeInto(draft);
       await writeDurably(join(draft, STATE_NAME), `${JSON.stringify(request.state, null, 2)}\n`);
