@@ -204,9 +204,7 @@ export class Plot {
       const at = (share: number) => values[Math.round(share * (values.length - 1))] ?? 0;
       if (values.length > 10) [low, high] = [at(OUTLIER_SHARE), at(1 - OUTLIER_SHARE)];
     }
-    if (low === high) return [low - Math.max(1e-6, Math.abs(low) * 0.1), high + Math.max(1e-6, Math.abs(high) * 0.1)];
-    const room = (high - low) * 0.08;
-    return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
+    return paddedRange(low, high);
   }
 
   private drawBands(chart: uPlot): void {
@@ -281,6 +279,20 @@ export class Plot {
     }
     ctx.restore();
   }
+}
+
+/** Relative width below which values count as equal: smoothing leaves rounding errors, which are no range to draw. */
+const FLAT = 1e-6;
+
+/** Bounds of y with a little room; a flat line gets a tenth of its height on either side. Keeps 0 as the floor of what is never negative. */
+export function paddedRange(low: number, high: number): [number, number] {
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  if (high - low <= FLAT * size) {
+    const room = Math.max(1e-6, 0.1 * size);
+    return [low - room, high + room];
+  }
+  const room = (high - low) * 0.08;
+  return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
 }
 
 /** Round increments of the x axis: steps are whole, minutes may be tenths. */
