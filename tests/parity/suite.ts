@@ -1,7 +1,7 @@
 /** Walks the stored models and optimiser steps of the reference and compares one backend with them. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { klEstimate } from "../../src/algorithms/kl.js";
 import { aggregateLoss, type LossMode } from "../../src/algorithms/loss-aggregation.js";
@@ -9,12 +9,13 @@ import type { BackendName } from "../../src/contracts/engine.js";
 import type { TrainCompletion } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { RotaryDtype } from "../../src/model/transformer/rope.js";
-import { FIXTURES } from "../helpers/fixtures.js";
+import { FIXTURES, OWN_FIXTURES } from "../helpers/fixtures.js";
 
 /** Largest |Δ| of log-probs, entropies and logits. */
 const TOLERANCE = 2e-4;
 
-const folder = join(FIXTURES, "models");
+/** Reference models (WEIR_FIXTURES may replace them), and this repository's own, of every architecture and rotary kind. */
+const FOLDERS = [join(FIXTURES, "models"), join(OWN_FIXTURES, "architectures")];
 const { signal } = new AbortController();
 
 interface Case {
@@ -62,22 +63,30 @@ interface Step {
   readonly logprobs_after: readonly (readonly number[])[];
 }
 
-/** Stored models; `smallest` keeps one. */
+/** Folders of stored models; `smallest` keeps the smallest of the reference. */
 export function storedModels(smallest = false): string[] {
-  const names = readdirSync(folder).filter((name) => existsSync(join(folder, name, "expected.json")));
-  return smallest ? names.filter((name) => name === "tiny-qwen2") : names;
+  const found = FOLDERS.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name))).filter((path) =>
+    existsSync(join(path, "expected.json")),
+  );
+  const size = (path: string) => statSync(join(path, "model.safetensors")).size;
+  return smallest
+    ? found
+        .filter((path) => path.startsWith(FOLDERS[0]!) && existsSync(join(path, "model.safetensors")))
+        .sort((a, b) => size(a) - size(b))
+        .slice(0, 1)
+    : found;
 }
 
 function worst(actual: readonly number[], expected: readonly number[]): number {
   return actual.reduce((most, value, index) => Math.max(most, Math.abs(value - expected[index]!)), 0);
 }
 
-async function readExpected(name: string): Promise<readonly Case[]> {
-  return JSON.parse(await readFile(join(folder, name, "expected.json"), "utf8")).cases;
+async function readExpected(path: string): Promise<readonly Case[]> {
+  return JSON.parse(await readFile(join(path, "expected.json"), "utf8")).cases;
 }
 
-async function storesBfloat16(name: string): Promise<boolean> {
-  const config = JSON.parse(await readFile(join(folder, name, "config.json"), "utf8"));
+async function storesBfloat16(path: string): Promise<boolean> {
+  const config = JSON.parse(await readFile(join(path, "config.json"), "utf8"));
   return (config.dtype ?? config.torch_dtype) === "bfloat16";
 }
 
@@ -96,19 +105,19 @@ async function deviation(core: EngineCore, cases: readonly Case[]): Promise<numb
 
 /** Models of one backend against transformers. */
 export function describeModels(backend: BackendName, models: readonly string[]): void {
-  describe.each(models)(`%s on ${backend}`, (name) => {
+  describe.each(models.map((path) => [basename(path), path] as const))(`%s on ${backend}`, (_, path) => {
     let core: EngineCore;
     let cases: readonly Case[];
     let rotary: RotaryDtype = "float32";
 
     beforeAll(async () => {
-      cases = await readExpected(name);
-      core = await EngineCore.open(join(folder, name), { backend, threads: 0 });
+      cases = await readExpected(path);
+      core = await EngineCore.open(path, { backend, threads: 0 });
       // References of bfloat16 folders may come from a model that was cast as a whole: its rotary buffer was rounded too.
-      if ((await storesBfloat16(name)) && (await deviation(core, cases)) > TOLERANCE) {
+      if ((await storesBfloat16(path)) && (await deviation(core, cases)) > TOLERANCE) {
         core.dispose();
         rotary = "bfloat16";
-        core = await EngineCore.open(join(folder, name), { backend, threads: 0 }, rotary);
+        core = await EngineCore.open(path, { backend, threads: 0 }, rotary);
       }
     });
     afterAll(() => core.dispose());
@@ -150,12 +159,16 @@ function expectClose(actual: number, expected: number, what: string): void {
 
 /** Optimiser steps of one backend against PyTorch. */
 export function describeSteps(backend: BackendName): void {
-  const files = readdirSync(folder).filter((name) => name.endsWith("-step.json"));
+  const files = FOLDERS.flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => name.endsWith("-step.json"))
+      .map((name) => [name, join(folder, name)] as const),
+  );
   it("finds stored steps", () => expect(files.length).toBeGreaterThanOrEqual(2));
 
-  it.each(files)(`%s on ${backend}`, async (file) => {
-    const step: Step = JSON.parse(await readFile(join(folder, file), "utf8"));
-    const core = await EngineCore.open(join(folder, step.model), { backend, threads: 0 });
+  it.each(files)(`%s on ${backend}`, async (_, file) => {
+    const step: Step = JSON.parse(await readFile(file, "utf8"));
+    const core = await EngineCore.open(join(dirname(file), step.model), { backend, threads: 0 });
     const groups: { promptIds: readonly number[]; completions: TrainCompletion[] }[] = [];
     const place: [number, number][] = [];
     step.completions.forEach((tokenIds, index) => {
@@ -202,7 +215,7 @@ export function describeSteps(backend: BackendName): void {
       const kl = place.map(([g, c], index) =>
         metrics.logprobs[g]![c]!.map((value, t) => klEstimate(value, step.ref_logprobs[index]![t]!, "k3", false)),
       );
-      expectClose(aggregateLoss(pad(kl), pad(mask), settings.loss_agg), expected.kl_k3, "KL");
+      expectClose(aggregateLoss(pad(kl), pad(mask), settings.loss_agg, { scale: width }), expected.kl_k3, "KL");
       expect(metrics.clipFraction).toBeCloseTo(expected.clip_fraction, 12);
       const reply = core.optimStep(
         {
