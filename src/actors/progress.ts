@@ -25,6 +25,8 @@ export interface Progress {
   readonly seconds: Readonly<Record<string, number>>;
   /** A checkpoint is due before anything else. */
   readonly checkpointDue: boolean;
+  /** The last RL step ended a phase. */
+  readonly phaseEnded: boolean;
 }
 
 export const freshProgress: Progress = {
@@ -38,6 +40,7 @@ export const freshProgress: Progress = {
   heldout: {},
   seconds: {},
   checkpointDue: false,
+  phaseEnded: false,
 };
 
 /** What the plan depends on besides progress. */

@@ -11,8 +11,13 @@ export interface RunStore {
   ledger(entry: Omit<LedgerEntry, "schema_version">): void;
   /** Rollouts per ledger state. */
   ledgerCounts(): Readonly<Record<string, number>>;
-  /** Writes a checkpoint: `writeInto` fills a temporary folder, which is then published at once. Resolves to its path. */
-  checkpoint(step: number, writeInto: (directory: string) => Promise<void>, state: Json): Promise<string>;
+  /** Writes a checkpoint: `writeInto` fills a temporary folder, which is then published at once; phase ends are kept. Resolves to its path. */
+  checkpoint(
+    step: number,
+    writeInto: (directory: string) => Promise<void>,
+    state: Json,
+    tags?: readonly ("phase-end" | "best")[],
+  ): Promise<string>;
   /** The newest checkpoint that is whole; null when there is none. Says aloud which damaged ones were passed over. */
   latest(): Promise<{ readonly directory: string; readonly step: number; readonly state: Json } | null>;
   /** Rolls journal and ledger back to a checkpoint's state, or to the beginning. */

@@ -168,6 +168,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
       trainingDone: finished,
       dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
       checkpointDue,
+      phaseEnded: moved || finished,
     },
     "training",
     result.seconds,
@@ -282,6 +283,7 @@ export async function doCheckpoint(context: RunContext, signal: AbortSignal): Pr
       await supervisor.engine().save(join(folder, MODEL_FOLDER), { signal, optimiser: true });
     },
     runState(context),
+    progress.phaseEnded ? ["phase-end"] : [],
   );
   context.progress = addSeconds(context.progress, "checkpoint", (context.clock() - started) / 1000);
   taps.fact("checkpoint.written", progress.step, { step: progress.step, path: directory });
