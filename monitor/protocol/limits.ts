@@ -96,8 +96,9 @@ export interface ChannelPolicy {
 
 /** Channels with a history, in the order in which a full socket serves them. */
 export const CHANNELS = {
-  /** At most a screen of keys; conflated channels hold one entry per key. */
+  /** A run that raises more has other troubles. */
   alerts: { overflow: "never-drop", historyCount: 5_000, historyBytes: 4 << 20 },
+  /** Conflated channels hold one entry per key: the run, its machines, its queues. */
   run: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   lifecycle: { overflow: "conflate", historyCount: 32, historyBytes: 1 << 20 },
   pipeline: { overflow: "conflate", historyCount: 128, historyBytes: 1 << 20 },

@@ -69,7 +69,7 @@ const subscribe = z
   })
   .describe("Asks for a channel; answered by `subscribed`. Asking again starts the channel anew.");
 
-const unsubscribe = z.object({ type: z.literal("unsubscribe"), channel: channelSchema });
+const unsubscribe = z.object({ type: z.literal("unsubscribe"), channel: channelSchema }).describe("Ends a channel.");
 
 const command = z
   .object({
@@ -84,7 +84,9 @@ const command = z
   })
   .describe("Asks the run to do something; answered by `ack` and, once done, `effect`. Needs the operator's role.");
 
-const ping = z.object({ type: z.literal("ping"), id: id.optional() });
+const ping = z
+  .object({ type: z.literal("ping"), id: id.optional() })
+  .describe("Asks for a sign of life: browsers cannot send protocol pings.");
 
 export const clientMessageSchema = z.discriminatedUnion("type", [hello, subscribe, unsubscribe, command, ping]);
 
@@ -154,7 +156,9 @@ const tick = z
   })
   .describe("Sign of life, once a second.");
 
-const pong = z.object({ type: z.literal("pong"), id: id.optional(), serverTime: z.number() });
+const pong = z
+  .object({ type: z.literal("pong"), id: id.optional(), serverTime: z.number() })
+  .describe("Answer to `ping`, with its id.");
 
 const ack = z
   .object({

@@ -209,9 +209,7 @@ export const runInfoSchema = z
   .describe("What is known of the run as a whole.");
 export type RunInfo = z.output<typeof runInfoSchema>;
 
-export const logLineSchema = z.object({
-  level: z.enum(["debug", "info", "warn", "error"]),
-  text: z.string(),
-  time,
-});
+export const logLineSchema = z
+  .object({ level: z.enum(["debug", "info", "warn", "error"]), text: z.string(), time })
+  .describe("A line of the run's log: commands and their senders, phases, evaluations, resumes.");
 export type LogLine = z.output<typeof logLineSchema>;

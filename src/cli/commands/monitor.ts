@@ -207,6 +207,8 @@ export function register(program: Command): void {
   const monitor = program
     .command("monitor")
     .description("watch a run, live or past, in the browser")
+    // Without this, options behind `tail` and `snapshot` that `monitor` has too would be taken for its own.
+    .enablePositionalOptions()
     .argument("[run]", "run folder")
     .option("--host <address>", "address to listen on; anything but loopback needs a token", "127.0.0.1")
     .option("--port <port>", "port; 0 takes a free one", integer, 0)
