@@ -207,8 +207,6 @@ export function register(program: Command): void {
   const monitor = program
     .command("monitor")
     .description("watch a run, live or past, in the browser")
-    // Without this, options behind `tail` and `snapshot` that `monitor` has too would be taken for its own.
-    .enablePositionalOptions()
     .argument("[run]", "run folder")
     .option("--host <address>", "address to listen on; anything but loopback needs a token", "127.0.0.1")
     .option("--port <port>", "port; 0 takes a free one", integer, 0)
@@ -226,7 +224,9 @@ export function register(program: Command): void {
     .option("--channels <names>", "comma-separated", channelList, channelList(DEFAULT_TAIL))
     .option("--token-env <name>", "environment variable that holds the token")
     .option("--json", "one JSON object per line")
-    .action(async (target: string, options: WatchOptions & { channels: StreamChannel[] }) => {
+    // `monitor` itself takes --token-env before its subcommands see it: what both know is read from both.
+    .action(async (target: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<WatchOptions & { channels: StreamChannel[] }>();
       process.exitCode = await tailCommand(target, options);
     });
   monitor
@@ -237,7 +237,8 @@ export function register(program: Command): void {
     .option("--window <n>", "steps on either side", integer, 3)
     .option("--token-env <name>", "environment variable that holds the token")
     .option("--json", "print JSON")
-    .action(async (target: string, options: WatchOptions & { around: number; window: number }) => {
+    .action(async (target: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<WatchOptions & { around: number; window: number }>();
       process.exitCode = await snapshotCommand(target, options);
     });
 }
