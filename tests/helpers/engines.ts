@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { normal } from "../../src/algorithms/random.js";
 import type { BackendName, EngineOptions } from "../../src/contracts/engine.js";
-import type { PolicyLossConfig } from "../../src/contracts/trainer.js";
+import type { OptimiserConfig, PolicyLossConfig } from "../../src/contracts/trainer.js";
 import { locateNative } from "../../src/model/engine/native/index.js";
 import { readModelConfig } from "../../src/model/io/config.js";
 import { writeSafetensors } from "../../src/model/io/safetensors.js";
@@ -71,4 +71,13 @@ export const TEST_LOSS: PolicyLossConfig = {
   klEstimator: "k3",
   entropyCoefficient: 0,
   temperature: 1,
+};
+
+export const TEST_OPTIMISER: OptimiserConfig = {
+  learningRate: 1e-3,
+  betas: [0.9, 0.999],
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+  decayScope: "all",
+  maxGradNorm: 1,
 };

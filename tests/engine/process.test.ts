@@ -1,0 +1,198 @@
+/** The engine process: deadlines, aborts, crashes, orphans, and checkpoints that continue bit by bit. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Engine } from "../../src/contracts/engine.js";
+import type { PolicyBatch } from "../../src/contracts/trainer.js";
+import { startEngine } from "../../src/model/engine/host.js";
+import { startInProcessEngine } from "../../src/model/engine/in-process.js";
+import { ENGINE_OPTIONS, TEST_LOSS, TEST_OPTIMISER, writeRandomModel } from "../helpers/engines.js";
+import { temporaryFolder } from "../helpers/fixtures.js";
+
+const { signal } = new AbortController();
+let modelDir: string;
+let root: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "weir-process-"));
+  modelDir = await writeRandomModel(join(root, "model"));
+});
+afterAll(() => rm(root, { recursive: true }));
+
+const ENDLESS = {
+  prompts: [{ promptIds: [5, 6, 7], seeds: [1, 2] }],
+  params: { temperature: 1, topP: 1, topK: 0, maxTokens: 1000, stopIds: [] },
+};
+
+function batch(key: number): PolicyBatch {
+  const tokenIds = [3 + (key % 5), 9, 11, 4];
+  return {
+    groups: [
+      {
+        promptIds: [5, 6, 7 + (key % 3), 8],
+        completions: [1, -1].map((advantage) => ({
+          tokenIds: advantage > 0 ? tokenIds : [...tokenIds].reverse(),
+          advantages: tokenIds.map(() => advantage),
+          oldLogprobs: tokenIds.map(() => -4),
+          refLogprobs: null,
+        })),
+      },
+    ],
+    loss: TEST_LOSS,
+    denominators: { tokens: 8, sequences: 2 },
+    microBatchTokens: 1024,
+  };
+}
+
+async function steps(engine: Engine, from: number, count: number): Promise<void> {
+  for (let key = from; key < from + count; key += 1) {
+    await engine.forwardBackward(batch(key), { signal });
+    await engine.optimStep(TEST_OPTIMISER, { signal });
+  }
+}
+
+describe("an engine process", () => {
+  it("answers, counts versions and leaves when it is closed", async () => {
+    const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    expect(engine.info.pid).not.toBe(process.pid);
+    expect(engine.model).toMatchObject({ family: "qwen2", vocabSize: 61, stopIds: [2], padId: 0 });
+    const before = engine.version();
+    await steps(engine, 0, 2);
+    expect(engine.version().n).toBe(2);
+    expect(engine.version().sha256).not.toBe(before.sha256);
+    await engine.close();
+    expect(await engine.exited).toEqual({ expected: true, reason: "closed" });
+    await expect(engine.stats({ signal })).rejects.toThrow("WEIR_E_ENGINE_CRASHED");
+  });
+
+  it("stops a request that is aborted, and goes on with the next", async () => {
+    const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    const short = { ...ENDLESS, params: { ...ENDLESS.params, maxTokens: 40 } };
+    const { sequences } = await engine.sample(short, { signal });
+    const { tensors } = await engine.stats({ signal });
+    const controller = new AbortController();
+    const sampling = engine.sample(ENDLESS, { signal: AbortSignal.timeout(100) });
+    const waiting = engine.sample(ENDLESS, { signal: controller.signal });
+    controller.abort();
+    await expect(sampling).rejects.toThrow("WEIR_E_ENGINE_ABORTED");
+    await expect(waiting).rejects.toThrow("WEIR_E_ENGINE_ABORTED");
+    expect((await engine.sample(short, { signal })).sequences).toEqual(sequences);
+    expect((await engine.stats({ signal })).tensors).toBe(tensors);
+    await engine.close();
+  });
+
+  it("rejects what is pending when it is killed", async () => {
+    const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    const sampling = engine.sample(ENDLESS, { signal });
+    process.kill(engine.info.pid, "SIGKILL");
+    await expect(sampling).rejects.toMatchObject({ code: "WEIR_E_ENGINE_CRASHED" });
+    expect(await engine.exited).toEqual({ expected: false, reason: "signal SIGKILL" });
+  });
+
+  it("is ended when a request misses its deadline", async () => {
+    const engine = await startEngine({ modelDir, options: { ...ENGINE_OPTIONS, requestTimeoutMs: 30 } });
+    await expect(engine.sample(ENDLESS, { signal })).rejects.toMatchObject({ code: "WEIR_E_ENGINE_TIMEOUT" });
+    expect(await engine.exited).toMatchObject({ expected: false, reason: expect.stringContaining("requestTimeoutMs") });
+  });
+
+  it("hands on the model's own error, and refuses a start that takes too long", async () => {
+    const missing = startEngine({ modelDir: join(root, "nothing"), options: ENGINE_OPTIONS });
+    await expect(missing).rejects.toMatchObject({ code: "WEIR_E_FILE_MISSING" });
+    const slow = startEngine({ modelDir, options: { ...ENGINE_OPTIONS, startTimeoutMs: 1 } });
+    await expect(slow).rejects.toMatchObject({ code: "WEIR_E_ENGINE_TIMEOUT" });
+  });
+
+  it("leaves when its parent is killed", async () => {
+    const script = join(await temporaryFolder(), "parent.mts");
+    const host = pathToFileURL(join(import.meta.dirname, "../../src/model/engine/host.ts")).href;
+    await writeFile(
+      script,
+      `import { startEngine } from ${JSON.stringify(host)};
+       const engine = await startEngine(${JSON.stringify({ modelDir, options: ENGINE_OPTIONS })});
+       process.stdout.write(engine.info.pid + "\\n");
+       setInterval(() => undefined, 1000);`,
+    );
+    const tsx = import.meta.resolve("tsx");
+    const parent = spawn(process.execPath, ["--import", tsx, script], { stdio: ["ignore", "pipe", "ignore"] });
+    const [line] = await once(createInterface({ input: parent.stdout }), "line");
+    expect(() => process.kill(Number(line), 0)).not.toThrow();
+    // The engine shares the parent's output, so the stream ends only when both are gone.
+    const ended = once(parent.stdout, "close");
+    parent.kill("SIGKILL");
+    await ended;
+    expect(parent.signalCode).toBe("SIGKILL");
+  });
+});
+
+describe("a checkpoint", () => {
+  it("continues bit by bit as an unbroken run does (I3)", async () => {
+    const folder = await temporaryFolder();
+    const unbroken = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    await steps(unbroken, 0, 3);
+    const saved = await unbroken.save(folder, { signal, optimiser: true });
+    expect(saved.n).toBe(3);
+    await steps(unbroken, 3, 3);
+
+    const resumed = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    expect(await resumed.restore(folder, { signal })).toEqual(saved);
+    await steps(resumed, 3, 3);
+    expect(resumed.version()).toEqual(unbroken.version());
+    const draw = { ...ENDLESS, params: { ...ENDLESS.params, maxTokens: 20 } };
+    expect((await resumed.sample(draw, { signal })).sequences).toEqual(
+      (await unbroken.sample(draw, { signal })).sequences,
+    );
+    await Promise.all([unbroken.close(), resumed.close()]);
+  });
+
+  it("loads as a model folder with equal log-probs", async () => {
+    const folder = await temporaryFolder();
+    const engine = await startInProcessEngine({ modelDir, options: ENGINE_OPTIONS });
+    await steps(engine, 0, 2);
+    await engine.save(folder, { signal, optimiser: false });
+    const again = await startInProcessEngine({ modelDir: folder, options: ENGINE_OPTIONS });
+    const sequences = [
+      [4, 5, 6, 7, 8],
+      [9, 10, 11],
+    ];
+    expect(await again.scoreSequences(sequences, { signal })).toEqual(
+      await engine.scoreSequences(sequences, { signal }),
+    );
+    expect(again.version().sha256).toBe(engine.version().sha256);
+    await Promise.all([engine.close(), again.close()]);
+  });
+
+  it("is refused when damaged, and nothing changes", async () => {
+    const folder = await temporaryFolder();
+    const engine = await startInProcessEngine({ modelDir, options: ENGINE_OPTIONS });
+    await steps(engine, 0, 1);
+    await engine.save(folder, { signal, optimiser: true });
+    await steps(engine, 1, 1);
+    const before = engine.version();
+    const path = join(folder, "model.safetensors");
+    const bytes = await readFile(path);
+    bytes[bytes.length - 3]! ^= 1;
+    await writeFile(path, bytes);
+    await expect(engine.restore(folder, { signal })).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
+    await writeFile(join(folder, "engine-state.json"), "{}");
+    await expect(engine.restore(folder, { signal })).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
+    expect(engine.version()).toEqual(before);
+    await engine.close();
+  });
+
+  it("keeps the reference as it was frozen while the policy moves", async () => {
+    const engine = await startInProcessEngine({ modelDir, options: ENGINE_OPTIONS });
+    const groups = [{ promptIds: [5, 6, 7], completions: [[8, 9, 10]] }];
+    const options = { signal, temperature: 1, microBatchTokens: 512 };
+    await expect(engine.logprobs(groups, { ...options, which: "reference" })).rejects.toThrow("WEIR_E_STATE");
+    await engine.freezeReference({ signal });
+    const frozen = await engine.logprobs(groups, { ...options, which: "policy" });
+    await steps(engine, 0, 2);
+    expect(await engine.logprobs(groups, { ...options, which: "reference" })).toEqual(frozen);
+    expect(await engine.logprobs(groups, { ...options, which: "policy" })).not.toEqual(frozen);
+    await engine.close();
+  });
+});
