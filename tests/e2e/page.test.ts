@@ -1,45 +1,30 @@
 /** The built page in a headless browser, against a scripted hub: what a person sees and can do. */
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
+import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { alert, trace } from "../monitor/support.js";
 
-const CANDIDATES = [
-  process.env.WEIR_CHROMIUM,
-  "/usr/bin/chromium",
-  "/usr/bin/chromium-browser",
-  "/usr/bin/google-chrome",
-  "/usr/bin/google-chrome-stable",
-  "/opt/google/chrome/chrome",
-  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-  "/Applications/Chromium.app/Contents/MacOS/Chromium",
-];
-const executablePath = CANDIDATES.find((path) => path !== undefined && existsSync(path));
-if (!executablePath)
-  process.stdout.write("browser tests left out: no Chromium or Chrome was found (WEIR_CHROMIUM names one)\n");
+sayWhenMissing("page tests");
 
 let browser: Browser;
 let webRoot: string;
 const cleanups: (() => unknown)[] = [];
 
 beforeAll(async () => {
-  if (!executablePath) return;
+  if (!hasBrowser) return;
   webRoot = await mkdtemp(join(tmpdir(), "weir-page-"));
   await build({
     configFile: fileURLToPath(new URL("../../monitor/web/vite.config.ts", import.meta.url)),
     logLevel: "error",
     build: { outDir: webRoot, emptyOutDir: true },
   });
-  browser = await chromium.launch({
-    executablePath,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
-  });
+  browser = await launchBrowser();
 });
 afterAll(async () => {
   await browser?.close();
@@ -112,7 +97,7 @@ const pixels = (page: Page, chart: string, test: string) =>
     [chart, test] as const,
   );
 
-describe.skipIf(!executablePath)("the page", () => {
+describe.skipIf(!hasBrowser)("the page", () => {
   it("draws curves, phase bands and states, and goes on drawing while the run goes on", async () => {
     const { hub, step } = scriptedRun();
     const { page, complaints } = await open(hub);
