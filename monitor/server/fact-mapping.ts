@@ -69,6 +69,7 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
       .map((band) => (band.toStep === null ? { ...band, toStep: Math.max(band.fromStep, fromStep - 1) } : band));
     const band = { k, minTokens: number(data.minTokens) ?? 0, maxTokens: number(data.maxTokens) ?? 0, fromStep };
     hub.publishRun({ phase: k, phases: [...closed, { ...band, toStep: null }] });
+    hub.publishLifecycle({ machine: "curriculum", value: "inPhase" });
   },
 
   "phase.decided": (hub, { data, step, time }, run) => {
@@ -77,6 +78,7 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
       hub.publishRun({
         phases: run.phases.map((band) => (band.toStep === null ? { ...band, toStep: step } : band)),
       });
+      hub.publishLifecycle({ machine: "curriculum", value: "finished" });
     }
     if (action !== "hold") {
       const where = number(data.phase);
@@ -126,11 +128,8 @@ export function applyFact(hub: MonitorHub, fact: Fact): void {
   if (hub.run) mapping(hub, fact, hub.run);
 }
 
-/** Names of the facts that the monitor understands. */
-export const KNOWN_FACTS: readonly string[] = Object.keys(MAPPINGS);
-
 /** The run's status that a lifecycle value stands for; null leaves it as it is. */
-export function statusOf(value: Json): RunInfo["status"] | null {
+function statusOf(value: Json): RunInfo["status"] | null {
   const top = typeof value === "string" ? value : Object.keys((value ?? {}) as object)[0];
   switch (top) {
     case "operating":

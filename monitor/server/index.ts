@@ -1,9 +1,8 @@
 /** The monitor's server side: a hub to publish into, a server over it, and past runs from their folders. */
-export { applyFact, KNOWN_FACTS, statusOf } from "./fact-mapping.js";
 export { type HubOptions, MonitorHub } from "./hub.js";
 export { describeMachine, stateName } from "./machine.js";
 export { followRun, replayRun } from "./replay.js";
-export { announceMonitor, findMonitor, MONITOR_FILE } from "./run-file.js";
+export { announceMonitor, findMonitor } from "./run-file.js";
 export { type MonitorOptions, type RunningMonitor, startMonitor } from "./server.js";
 export type {
   CommandAnswer,

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Fact } from "../../src/contracts/fact.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { readFacts, readRollouts, readRunRecord, rolloutSteps } from "../../src/store/index.js";
+import type { StateDefinition } from "../protocol/records.js";
 import { MonitorHub } from "./hub.js";
 
 /**
@@ -16,15 +17,22 @@ const MAX_TRACES = 1_000;
 const FOLLOW_MS = 1_000;
 
 /**
- * Fills a hub from a run folder.
+ * Fills a hub from a run folder. `machines` are the statecharts to draw, by name.
  * Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where it is damaged.
  */
-export async function replayRun(runFolder: string): Promise<MonitorHub> {
+export async function replayRun(
+  runFolder: string,
+  machines: Readonly<Record<string, StateDefinition>> = {},
+): Promise<MonitorHub> {
   const hub = new MonitorHub();
   const record = await readRunRecord(runFolder);
   const known = { id: record.id, live: false, startedAt: record.created, ...configured(record.config) };
   hub.publishRun(known);
   for (const fact of readFacts(join(runFolder, JOURNAL))) hub.publishFact(fact);
+  for (const { machine, value } of hub.machineStates) {
+    const definition = machines[machine];
+    if (definition) hub.publishLifecycle({ machine, value, definition });
+  }
   // A run.started of the journal says less than the record does.
   hub.publishRun({ id: known.id, live: false });
   for (const trace of await newestTraces(runFolder)) hub.publishTrace(trace);

@@ -4,7 +4,7 @@ import { z } from "zod";
 
 /** `monitor.json` in a run folder: where the run's own monitor listens while the run lives. */
 
-export const MONITOR_FILE = "monitor.json";
+const MONITOR_FILE = "monitor.json";
 
 /** Time that a monitor has to show that it is there, ms. */
 const PROBE_MS = 1_500;
@@ -15,7 +15,7 @@ const fileSchema = z.object({
   pid: z.number().int(),
   startedAt: z.number(),
 });
-export type MonitorFile = z.output<typeof fileSchema>;
+type MonitorFile = z.output<typeof fileSchema>;
 
 /** Tells others where the monitor of this run is. Returns a function that takes the file away again. */
 export async function announceMonitor(runFolder: string, url: string, clock = Date.now): Promise<() => Promise<void>> {

@@ -30,7 +30,11 @@ export function Header({ store, client, view, onHelp }: Props) {
       </span>
       <div class="identity">
         <h1>{run?.id ?? "no run yet"}</h1>
-        <p>{[run?.model, run?.engine, run?.seed == null ? null : `seed ${run.seed}`].filter(Boolean).join(" · ")}</p>
+        <p title={run?.model ?? ""}>
+          {[run?.model?.split("/").at(-1), run?.engine, run?.seed == null ? null : `seed ${run.seed}`]
+            .filter(Boolean)
+            .join(" · ")}
+        </p>
       </div>
       {run ? (
         <span class={`pill status-${run.status}`} data-testid="status">

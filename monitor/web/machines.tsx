@@ -6,7 +6,7 @@ import { type Store, useTopics } from "./store.js";
 /** The statecharts, with the states they are in. */
 export function Machines({ store }: { readonly store: Store }) {
   useTopics(store, "lifecycle");
-  const machines = [...store.machines.values()];
+  const machines = [...store.machines.values()].sort((a, b) => rank(a.machine) - rank(b.machine));
   return (
     <section class="card panel" aria-label="Lifecycle">
       <header>
@@ -19,6 +19,9 @@ export function Machines({ store }: { readonly store: Store }) {
     </section>
   );
 }
+
+/** The lifecycle stands above whatever else reports. */
+const rank = (machine: string): number => (machine === "lifecycle" ? 0 : 1);
 
 function Machine({ machine }: { readonly machine: MachineState }) {
   const active = activePaths(machine.value);

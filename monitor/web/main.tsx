@@ -1,5 +1,10 @@
 import "uplot/dist/uPlot.min.css";
-import "./style.css";
+import "./styles/base.css";
+import "./styles/top.css";
+import "./styles/board.css";
+import "./styles/panels.css";
+import "./styles/traces.css";
+import "./styles/dialogs.css";
 import { render } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { connectMonitor, type MonitorClient } from "../client/index.js";

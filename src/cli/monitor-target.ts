@@ -1,7 +1,16 @@
 /** Finds what a monitor command is about: a running monitor by its address, or a run folder, live or past. */
 import { resolve } from "node:path";
 import { connectMonitor, type MonitorClient } from "../../monitor/client/index.js";
-import { findMonitor, followRun, type MonitorOptions, replayRun, startMonitor } from "../../monitor/server/index.js";
+import {
+  describeMachine,
+  findMonitor,
+  followRun,
+  type MonitorOptions,
+  replayRun,
+  startMonitor,
+} from "../../monitor/server/index.js";
+import { curriculumMachine } from "../actors/curriculum-machine.js";
+import { lifecycleMachine } from "../actors/lifecycle.js";
 import { WeirError } from "../errors.js";
 import { lockHolder } from "../store/index.js";
 
@@ -41,7 +50,10 @@ export async function openTarget(
   const folder = resolve(target);
   const running = await findMonitor(folder);
   if (running) return { url: running.url, live: true, ours: false, close: () => Promise.resolve() };
-  const hub = await replayRun(folder);
+  const hub = await replayRun(folder, {
+    lifecycle: describeMachine(lifecycleMachine.definition, "lifecycle"),
+    curriculum: describeMachine(curriculumMachine.definition, "curriculum"),
+  });
   const stop = new AbortController();
   const live = lockHolder(folder) !== null;
   if (live) followRun(hub, folder, stop.signal);

@@ -156,7 +156,7 @@ describe("resuming", () => {
     expect(blocks.flatMap((block) => block.steps)).toEqual(Array.from({ length: 3_000 }, (_, i) => i + 1));
   });
 
-  it("an async iterator that is read slowly gets a fresh snapshot rather than an endless queue", async () => {
+  it("an async iterator gives the snapshot, then deltas, and ends when it is left", async () => {
     const hub = new MonitorHub();
     const monitor = await start(hub);
     const client = connect(monitor.url);
