@@ -5,6 +5,7 @@ import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { announceMonitor, MonitorHub, startMonitor } from "../../monitor/server/index.js";
 import { register, serveCommand, snapshotCommand, tailCommand } from "../../src/cli/commands/monitor.js";
+import { connectTarget, openTarget } from "../../src/cli/monitor-target.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { alert, trace } from "../monitor/support.js";
@@ -93,6 +94,28 @@ describe("weir monitor", () => {
     hub.publishRun({ status: "completed" });
     expect(await tail).toBe(0);
     expect(lines()).toEqual(["metrics   step 1 phase 1  reward/mean=0.5"]);
+  });
+
+  it("follows a run that is being written and has no monitor of its own", async () => {
+    const folder = await RunFolder.create({ root, id: "r2", seed: 1, config: {}, dataset: {} });
+    cleanups.push(() => folder.close());
+    folder.append("run.started", 0, { id: "r2" });
+    folder.append("metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.1 } });
+    const target = await openTarget(folder.directory);
+    cleanups.push(() => target.close());
+    expect(target).toMatchObject({ live: true, ours: true });
+    const client = await connectTarget(target, undefined);
+    cleanups.push(() => client.close());
+    const steps: number[] = [];
+    const events = client.events("metrics");
+    const take = async () => {
+      const { value } = await events.next();
+      if (value && value.kind !== "gap") steps.push(...value.items.map((record: { step: number }) => record.step));
+    };
+    await take();
+    folder.append("metrics.recorded", 2, { phase: 1, values: { "reward/mean": 0.2 } });
+    await take();
+    expect(steps).toEqual([1, 2]);
   });
 
   it("prints the address of a live run's own monitor and ends", async () => {

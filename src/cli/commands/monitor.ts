@@ -52,14 +52,16 @@ export async function tailCommand(
   const client = await connectTarget(target, token);
   const stopped = interrupted();
   try {
-    // The run's own channel is followed too: it tells when everything has been said.
+    // The run's own channel is followed in any case: it tells when everything has been said.
     const over = new Promise<void>((resolve) => {
       client.subscribe("run", (event) => {
+        if (options.channels.includes("run")) printEvent("run", event, options.json ?? false);
         const run = "items" in event ? event.items.at(-1) : undefined;
         if (run && (!target.live || ENDED.includes(run.status))) resolve();
       });
     });
-    const whole = options.channels.map(
+    const others = options.channels.filter((channel) => channel !== "run");
+    const whole = others.map(
       (channel) =>
         new Promise<void>((resolve) => {
           client.subscribe(channel, (event) => {
