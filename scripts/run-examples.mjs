@@ -33,7 +33,7 @@ function writeConfiguration(steps) {
   const tasks = Array.from({ length: 32 }, (_, index) => ({
     data_source: "musique",
     prompt: [{ role: "user", content: `Box ${index} holds a coin. What does box ${index} hold?` }],
-    reward_model: { style: "rule", ground_truth: "a coin" },
+    reward_model: { style: "rule", ground_truth: "Therefore, the answer is a coin." },
     extra_info: { index },
   }));
   writeFileSync(join(project, "tasks.jsonl"), tasks.map((task) => JSON.stringify(task)).join("\n"));
@@ -46,7 +46,7 @@ function writeConfiguration(steps) {
     phases: [{ maxTokens: 512, steps }],
     rollout: { groupSize: 4, promptsPerStep: 2, maxTokens: 16 },
     // A random model earns nothing: groups without variance are kept so that steps happen.
-    filter: { enabled: false },
+    dynamicSampling: { enabled: false },
   };
   writeFileSync(file, JSON.stringify(config, null, 2));
   return file;
@@ -83,7 +83,7 @@ try {
     npm,
   );
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "stranger", private: true, type: "module" }));
-  const tarball = join("tarball", readdirSync(join(project, "tarball"))[0]);
+  const tarball = join(project, "tarball", readdirSync(join(project, "tarball"))[0]);
   await example("npm install of the tarball", "npm", ["install", tarball, "--no-audit", "--no-fund"], /added \d+/, npm);
   for (const file of readdirSync(join(root, "examples"))) cpSync(join(root, "examples", file), join(project, file));
 
