@@ -52,15 +52,15 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
     });
   },
 
-  "lifecycle.changed": (hub, { data }, run) => {
+  "lifecycle.changed": (hub, { data, time }, run) => {
     const machine = text(data.machine) ?? "lifecycle";
-    hub.publishLifecycle({ machine, value: data.value ?? null });
+    hub.publishLifecycle({ machine, value: data.value ?? null, since: time });
     if (machine !== "lifecycle") return;
     const status = statusOf(data.value ?? null);
     if (status !== null && status !== run.status) hub.publishRun({ status });
   },
 
-  "phase.entered": (hub, { data, step }, run) => {
+  "phase.entered": (hub, { data, step, time }, run) => {
     const k = number(data.k);
     if (k === null) return;
     const fromStep = number(data.fromStep) ?? step;
@@ -69,7 +69,7 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
       .map((band) => (band.toStep === null ? { ...band, toStep: Math.max(band.fromStep, fromStep - 1) } : band));
     const band = { k, minTokens: number(data.minTokens) ?? 0, maxTokens: number(data.maxTokens) ?? 0, fromStep };
     hub.publishRun({ phase: k, phases: [...closed, { ...band, toStep: null }] });
-    hub.publishLifecycle({ machine: "curriculum", value: "inPhase" });
+    hub.publishLifecycle({ machine: "curriculum", value: "inPhase", since: time });
   },
 
   "phase.decided": (hub, { data, step, time }, run) => {
@@ -78,7 +78,7 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
       hub.publishRun({
         phases: run.phases.map((band) => (band.toStep === null ? { ...band, toStep: step } : band)),
       });
-      hub.publishLifecycle({ machine: "curriculum", value: "finished" });
+      hub.publishLifecycle({ machine: "curriculum", value: "finished", since: time });
     }
     if (action !== "hold") {
       const where = number(data.phase);

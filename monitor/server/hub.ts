@@ -137,7 +137,7 @@ export class MonitorHub implements MonitorSource {
     const state: MachineState = {
       machine: reading.machine,
       value: reading.value,
-      since: same ? before.since : this.clock(),
+      since: same ? before.since : (reading.since ?? this.clock()),
       definition,
     };
     this.machines.set(reading.machine, state);

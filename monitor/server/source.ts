@@ -41,6 +41,8 @@ export interface MachineReading {
   readonly value: Json;
   /** Given once is enough; see `describeMachine`. */
   readonly definition?: StateDefinition;
+  /** When the value was entered; now unless given. */
+  readonly since?: number;
 }
 
 /**

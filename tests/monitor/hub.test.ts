@@ -78,6 +78,10 @@ describe("facts in the monitor", () => {
     ]);
     expect(hub.channel("alerts").entries()).toHaveLength(1);
     expect(stateName(hub.lifecycle)).toBe("operating.training");
+    expect(hub.machineStates).toMatchObject([
+      { machine: "lifecycle", since: 10_002 },
+      { machine: "curriculum", value: "inPhase", since: 10_005 },
+    ]);
   });
 
   it("a resume takes bands and marks beyond the checkpoint away and leaves a mark of its own", () => {
