@@ -23,7 +23,8 @@ interface RawBackend {
 export let tf: Tf;
 export let backendName: BackendName;
 let rawBackend: RawBackend | null = null;
-let attributeTypes = { bool: 0, int: 0, float: 0 };
+let attributeTypes = { bool: 0, int: 0, float: 0, type: 0 };
+let elementTypes = { float32: 0, int32: 0 };
 
 /** Makes `namespace` the process's TensorFlow.js; its backend must be active already. */
 export function setTf(namespace: Tf, name: BackendName): void {
@@ -31,8 +32,10 @@ export function setTf(namespace: Tf, name: BackendName): void {
   backendName = name;
   rawBackend = name === "tensorflow" ? (namespace.backend() as unknown as RawBackend) : null;
   if (rawBackend !== null) {
-    const { TF_ATTR_BOOL, TF_ATTR_INT, TF_ATTR_FLOAT } = rawBackend.binding;
-    attributeTypes = { bool: TF_ATTR_BOOL ?? 0, int: TF_ATTR_INT ?? 0, float: TF_ATTR_FLOAT ?? 0 };
+    const { TF_ATTR_BOOL = 0, TF_ATTR_INT = 0, TF_ATTR_FLOAT = 0, TF_ATTR_TYPE = 0 } = rawBackend.binding;
+    const { TF_FLOAT = 0, TF_INT32 = 0 } = rawBackend.binding;
+    attributeTypes = { bool: TF_ATTR_BOOL, int: TF_ATTR_INT, float: TF_ATTR_FLOAT, type: TF_ATTR_TYPE };
+    elementTypes = { float32: TF_FLOAT, int32: TF_INT32 };
   }
 }
 
@@ -56,6 +59,11 @@ export function intAttribute(name: string, value: number): RawAttribute {
 
 export function floatAttribute(name: string, value: number): RawAttribute {
   return { name, type: attributeTypes.float, value };
+}
+
+/** Element type; needed only where TensorFlow does not infer it (lists of inputs). */
+export function typeAttribute(name: string, dtype: "float32" | "int32"): RawAttribute {
+  return { name, type: attributeTypes.type, value: elementTypes[dtype] };
 }
 
 /**

@@ -4,9 +4,10 @@
  */
 import type { OptimiserConfig } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
-import { hasRawOps, rawOp, scope, type Tensor, tf } from "../engine/tf.js";
+import { scope, type Tensor, tf } from "../engine/tf.js";
 import { elementCount, type TensorSource } from "../io/tensor-source.js";
 import type { GradientStore } from "../transformer/gradients.js";
+import { add, divide, mul, squaredSum, sub } from "../transformer/kernels.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 
 /** torch.nn.utils.clip_grad_norm_ adds this to the norm before dividing. */
@@ -83,13 +84,13 @@ export class AdamW {
         const decays = config.weightDecay !== 0 && (config.decayScope === "all" || weight.rank >= 2);
         const before = this.moments.get(name);
         const after = scope(() => {
-          const dm = tf.mul(gradient, take1);
-          const dv = tf.mul(tf.square(gradient), take2);
-          const m = before === undefined ? dm : tf.add(tf.mul(before.m, keep1), dm);
-          const v = before === undefined ? dv : tf.add(tf.mul(before.v, keep2), dv);
-          const denominator = tf.add(tf.mul(tf.sqrt(v), rootCorrection), epsilon);
-          const kept = decays ? tf.mul(weight, shrink) : weight;
-          return { m, v, next: tf.sub(kept, tf.mul(tf.div(m, denominator), rate)) };
+          const dm = mul(gradient, take1);
+          const dv = mul(mul(gradient, gradient), take2);
+          const m = before === undefined ? dm : add(mul(before.m, keep1), dm);
+          const v = before === undefined ? dv : add(mul(before.v, keep2), dv);
+          const denominator = add(mul(tf.sqrt(v), rootCorrection), epsilon);
+          const kept = decays ? mul(weight, shrink) : weight;
+          return { m, v, next: sub(kept, mul(divide(m, denominator), rate)) };
         });
         parameters.replace(name, after.next);
         this.moments.set(name, { m: tf.keep(after.m), v: tf.keep(after.v) });
@@ -147,8 +148,6 @@ export class AdamW {
 /** Σg² of each tensor, read together. */
 function squaredNorms(gradients: readonly Tensor[]): number[] {
   return scope(() => {
-    const squares = gradients.map((g) => (hasRawOps() ? rawOp("L2Loss", [], [g]) : tf.sum(tf.square(g))));
-    const scale = hasRawOps() ? 2 : 1;
-    return Array.from(tf.stack(squares).dataSync<"float32">(), (value) => value * scale);
+    return Array.from(tf.stack(gradients.map(squaredSum)).dataSync<"float32">());
   });
 }

@@ -50,7 +50,12 @@ export class Learner {
         const targets = passTargets(batch, pass);
         scope(() => {
           const gradient = policyGradient(batch.loss, targets);
-          const scores = runGroups(this.model, pass, batch.loss.temperature, { gradients, gradient });
+          const scores = runGroups(
+            this.model,
+            pass,
+            { temperature: batch.loss.temperature, entropies: true },
+            { gradients, gradient },
+          );
           sums.add(pass, targets, scores);
           scatter(logprobs, pass, scores.logprobs);
         });
@@ -80,13 +85,18 @@ export class Learner {
         const own = Float32Array.from(pass.origin, ({ row, token }) => weights[row]![token]!);
         scope(() => {
           const slopes = tf.neg(tf.tensor1d(own));
-          const { logprobs } = runRows(this.model, pass, 1, {
-            gradients,
-            gradient: (_, start, end) => ({
-              dLogprobs: tf.slice(slopes, [start], [end - start]),
-              dEntropies: null,
-            }),
-          });
+          const { logprobs } = runRows(
+            this.model,
+            pass,
+            { temperature: 1, entropies: false },
+            {
+              gradients,
+              gradient: (_, start, end) => ({
+                dLogprobs: tf.slice(slopes, [start], [end - start]),
+                dEntropies: null,
+              }),
+            },
+          );
           for (let i = 0; i < own.length; i += 1) loss -= own[i]! * logprobs[i]!;
         });
         tokens += own.length;
@@ -136,7 +146,7 @@ export async function scoreGroups(
   const entropies = emptyLike(items);
   for (const pass of planGroups(items, options.microBatchTokens)) {
     await breathe(options.signal);
-    const scores = runGroups(model, pass, options.temperature, null);
+    const scores = runGroups(model, pass, { temperature: options.temperature, entropies: true }, null);
     scatter(logprobs, pass, scores.logprobs);
     scatter(entropies, pass, scores.entropies);
   }
@@ -157,7 +167,7 @@ export async function scoreSequences(
   const entropy = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
   for (const pass of planRows(sequences, () => true, SCORE_TOKENS)) {
     await breathe(signal);
-    const scores = runRows(model, pass, 1, null);
+    const scores = runRows(model, pass, { temperature: 1, entropies: true }, null);
     pass.origin.forEach(({ row, token }, index) => {
       logprobs[row]![token - 1] = scores.logprobs[index]!;
       entropy[row]![token - 1] = scores.entropies[index]!;

@@ -30,7 +30,7 @@ export interface PackedGroups {
 
 /** Rounds a length up so that few distinct shapes arise: kernels are planned once per shape. */
 export function roundLength(length: number): number {
-  const step = length <= 64 ? 8 : length <= 512 ? 16 : length <= 2048 ? 64 : 256;
+  const step = length <= 64 ? 4 : length <= 256 ? 8 : length <= 1024 ? 16 : length <= 4096 ? 64 : 256;
   return Math.ceil(length / step) * step;
 }
 

@@ -4,7 +4,13 @@
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
-import { headForwardBackward, rowOffsets, scoreRows, type TokenLossGradient } from "../transformer/head.js";
+import {
+  headForwardBackward,
+  rowOffsets,
+  scoreRows,
+  type TokenLossGradient,
+  type TokenScores,
+} from "../transformer/head.js";
 import { gatherRows, scatterAddRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { groupedSegment, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
@@ -13,10 +19,17 @@ import type { PackedGroups, PackedRows } from "./pack.js";
 /** Scores of a pass's targets, on the host. */
 export interface PassScores {
   readonly logprobs: Float32Array; // [M]
+  /** Empty where they were not asked for. */
   readonly entropies: Float32Array; // [M]
 }
 
-/** What is wanted of a pass: scores only, or gradients as well. */
+/** What is wanted of the targets' distributions. */
+export interface ScoreOptions {
+  readonly temperature: number;
+  readonly entropies: boolean;
+}
+
+/** Where gradients are wanted as well: the loss's, and where to add the parameters'. */
 export interface Learning {
   readonly gradients: GradientStore;
   readonly gradient: TokenLossGradient;
@@ -35,24 +48,23 @@ function finish(
   model: Transformer,
   hidden: Tensor, // [N, d]
   pass: { readonly places: Int32Array; readonly targets: Int32Array },
-  temperature: number,
+  options: ScoreOptions,
   learning: Learning | null,
-): { readonly logprobs: Tensor; readonly entropies: Tensor; readonly dx: Tensor | null } {
+): TokenScores & { readonly dx: Tensor | null } {
   const places = tf.tensor1d(pass.places, "int32");
   const targets = tf.tensor1d(pass.targets, "int32");
   const offsets = rowOffsets(model, pass.targets.length);
-  const selected = gatherRows(hidden, places); // [M, d]
-  if (learning === null) return { ...scoreRows(model, selected, targets, offsets, temperature), dx: null };
-  const { gradient, gradients } = learning;
-  const scores = headForwardBackward(model, selected, targets, offsets, temperature, gradient, gradients);
+  const input = { hidden: gatherRows(hidden, places), targets, offsets, ...options };
+  if (learning === null) return { ...scoreRows(model, input), dx: null };
+  const scores = headForwardBackward(model, input, learning.gradient, learning.gradients);
   const dx = scatterAddRows(scores.dHidden, places, hidden.shape[0] as number);
   return { logprobs: scores.logprobs, entropies: scores.entropies, dx };
 }
 
-function read(scores: { readonly logprobs: Tensor; readonly entropies: Tensor }): PassScores {
+function read({ logprobs, entropies }: TokenScores): PassScores {
   return {
-    logprobs: scores.logprobs.dataSync<"float32">().slice(),
-    entropies: scores.entropies.dataSync<"float32">().slice(),
+    logprobs: logprobs.dataSync<"float32">().slice(),
+    entropies: entropies === null ? new Float32Array(0) : entropies.dataSync<"float32">().slice(),
   };
 }
 
@@ -60,7 +72,7 @@ function read(scores: { readonly logprobs: Tensor; readonly entropies: Tensor })
 export function runRows(
   model: Transformer,
   pass: PackedRows,
-  temperature: number,
+  options: ScoreOptions,
   learning: Learning | null,
 ): PassScores {
   let scores: PassScores | null = null;
@@ -68,7 +80,7 @@ export function runRows(
     const segment = plainSegment(pass.rows, pass.length, model.tables);
     const recompute = mustRecompute(model, pass.paddedTokens);
     const { x, state } = model.forwardRows(segment, null, { save: learning !== null, recompute });
-    const out = finish(model, x, pass, temperature, learning);
+    const out = finish(model, x, pass, options, learning);
     if (learning !== null && out.dx !== null) {
       x.dispose();
       model.backwardRows(segment, null, state, out.dx, learning.gradients);
@@ -99,17 +111,17 @@ export function runPrefix(
 export function runGroups(
   model: Transformer,
   pass: PackedGroups,
-  temperature: number,
+  options: ScoreOptions,
   learning: Learning | null,
 ): PassScores {
   let scores: PassScores | null = null;
   scope(() => {
-    const options = { save: learning !== null, recompute: mustRecompute(model, pass.paddedTokens) };
-    const shared = runPrefix(model, pass, options);
+    const keep = { save: learning !== null, recompute: mustRecompute(model, pass.paddedTokens) };
+    const shared = runPrefix(model, pass, keep);
     const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables);
     const prefix = shared?.prefix ?? null;
-    const { x, state } = model.forwardRows(segment, prefix, options);
-    const out = finish(model, x, pass, temperature, learning);
+    const { x, state } = model.forwardRows(segment, prefix, keep);
+    const out = finish(model, x, pass, options, learning);
     if (learning !== null && out.dx !== null) {
       x.dispose();
       const dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);

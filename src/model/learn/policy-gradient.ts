@@ -61,7 +61,7 @@ export function policyGradient(loss: PolicyLossConfig, targets: PassTargets): To
   const old = tf.tensor1d(targets.old);
   const weights = tf.tensor1d(targets.weights);
   const reference = targets.reference !== null && loss.klCoefficient !== 0 ? tf.tensor1d(targets.reference) : null;
-  return ({ logprobs }, start, end) => {
+  return (logprobs, start, end) => {
     const part = (x: Tensor) => tf.slice(x, [start], [end - start]);
     const advantage = part(advantages);
     const weight = part(weights);

@@ -4,7 +4,18 @@
  * long part, so joining costs TAIL positions a token, not the whole history.
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
-import { gatherRows, matmul, softmax } from "../transformer/kernels.js";
+import {
+  add,
+  concat,
+  divide,
+  exp,
+  gatherRows,
+  matmul,
+  maxLast,
+  reshape,
+  sub,
+  sumLast,
+} from "../transformer/kernels.js";
 import type { KeyValue } from "../transformer/segment.js";
 
 /** Positions of the tail; joining copies this many at most per token, moving it copies the history once per TAIL. */
@@ -34,38 +45,29 @@ export class LayerCache {
     const { prompts, kvHeads, group, share, headDim } = shape;
     const rows = prompts * kvHeads * group * share;
     return scope(() => {
-      const parts: { scores: Tensor; v: Tensor; lead: [number, number] }[] = [];
+      const parts: { scores: Tensor; v: Tensor; lead: readonly number[] }[] = [];
       if (this.prefix !== null) {
-        const lead: [number, number] = [prompts * kvHeads, group * share];
-        let scores = matmul(tf.reshape(q, [...lead, headDim]), this.prefix.k, false, true);
+        const lead = [prompts * kvHeads, group * share];
         const length = this.prefix.k.shape[1] as number;
-        if (mask !== null) scores = tf.add(tf.reshape(scores, [prompts, kvHeads * group * share, length]), mask);
-        parts.push({ scores: tf.reshape(scores, [rows, length]), v: this.prefix.v, lead });
+        let scores = matmul(reshape(q, [...lead, headDim]), this.prefix.k, false, true);
+        if (mask !== null) scores = add(reshape(scores, [prompts, kvHeads * group * share, length]), mask);
+        parts.push({ scores: reshape(scores, [rows, length]), v: this.prefix.v, lead });
       }
       for (const piece of [this.long, this.tail]) {
         if (piece === null) continue;
-        const lead: [number, number] = [prompts * kvHeads * group, share];
-        const scores = matmul(tf.reshape(q, [...lead, headDim]), piece.k, false, true);
-        parts.push({ scores: tf.reshape(scores, [rows, piece.k.shape[1] as number]), v: piece.v, lead });
+        const lead = [prompts * kvHeads * group, share];
+        const scores = matmul(reshape(q, [...lead, headDim]), piece.k, false, true);
+        parts.push({ scores: reshape(scores, [rows, piece.k.shape[1] as number]), v: piece.v, lead });
       }
-      const all = softmax(
-        parts.length === 1
-          ? (parts[0] as { scores: Tensor }).scores
-          : tf.concat(
-              parts.map((part) => part.scores),
-              1,
-            ),
-      );
-      let start = 0;
-      let out: Tensor | null = null;
-      for (const { scores, v: values, lead } of parts) {
-        const length = scores.shape[1] as number;
-        const p = parts.length === 1 ? all : tf.slice(all, [0, start], [rows, length]);
-        start += length;
-        const o = tf.reshape(matmul(tf.reshape(p, [...lead, length]), values), [rows, 1, headDim]);
-        out = out === null ? o : tf.add(out, o);
-      }
-      return out as Tensor;
+      const top = parts.map(({ scores }) => maxLast(scores)).reduce((a, b) => tf.maximum(a, b)); // [rows, 1]
+      const pieces = parts.map(({ scores, v: values, lead }) => {
+        const weights = exp(sub(scores, top)); // [rows, t]
+        const o = matmul(reshape(weights, [...lead, scores.shape[1] as number]), values);
+        return { o: reshape(o, [rows, 1, headDim]), sum: sumLast(weights, true) };
+      });
+      const o = pieces.map((piece) => piece.o).reduce((a, b) => add(a, b));
+      const total = pieces.map((piece) => piece.sum).reduce((a, b) => add(a, b));
+      return divide(o, reshape(total, [rows, 1, 1]));
     });
   }
 
@@ -105,7 +107,7 @@ function take(x: Tensor, rows: Tensor): Tensor {
 /** Both along time, as kept tensors of their own; frees `left`. */
 function join(left: KeyValue | null, right: KeyValue): KeyValue {
   if (left === null) return { k: tf.keep(tf.clone(right.k)), v: tf.keep(tf.clone(right.v)) };
-  const joined = { k: tf.keep(tf.concat([left.k, right.k], 1)), v: tf.keep(tf.concat([left.v, right.v], 1)) };
+  const joined = { k: tf.keep(concat([left.k, right.k], 1)), v: tf.keep(concat([left.v, right.v], 1)) };
   tf.dispose([left.k, left.v]);
   return joined;
 }

@@ -1,5 +1,6 @@
 /** Sums gradients by parameter name. Invariant: owns its tensors; they survive `tf.tidy` and are freed by `clear`. */
 import { type Tensor, tf } from "../engine/tf.js";
+import { add } from "./kernels.js";
 
 export class GradientStore {
   private readonly sums = new Map<string, Tensor>();
@@ -11,7 +12,7 @@ export class GradientStore {
       this.sums.set(name, tf.keep(gradient));
       return;
     }
-    this.sums.set(name, tf.keep(tf.add(old, gradient)));
+    this.sums.set(name, tf.keep(add(old, gradient)));
     old.dispose();
     gradient.dispose();
   }

@@ -5,7 +5,22 @@
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { GradientStore } from "./gradients.js";
-import { gatherRows, logSoftmax, matmul, scatterAddRows } from "./kernels.js";
+import {
+  add,
+  concat,
+  constant,
+  divide,
+  exp,
+  gatherRows,
+  matmul,
+  maxLast,
+  mul,
+  reshape,
+  scatterAddRows,
+  slice,
+  sub,
+  sumLast,
+} from "./kernels.js";
 import type { Transformer } from "./model.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
 
@@ -15,19 +30,58 @@ const CHUNK_LOGITS = 8 * 1024 * 1024;
 export interface TokenScores {
   /** log π(target) of logits / temperature. */
   readonly logprobs: Tensor; // [M]
-  readonly entropies: Tensor; // [M]
+  /** Null where they were not asked for. */
+  readonly entropies: Tensor | null; // [M]
 }
 
 /** dLoss/dlogprob and dLoss/dentropy of a chunk of rows [start, end); null where the loss has no entropy term. */
 export type TokenLossGradient = (
-  scores: TokenScores,
+  logprobs: Tensor,
   start: number,
   end: number,
 ) => { readonly dLogprobs: Tensor; readonly dEntropies: Tensor | null };
 
+/** Rows whose targets are scored. `offsets` holds row·V for the rows of one chunk at least. */
+export interface ScoreInput {
+  readonly hidden: Tensor; // [M, d]
+  readonly targets: Tensor; // [M] int32
+  readonly offsets: Tensor; // [≥ min(M, chunk)] int32
+  readonly temperature: number;
+  readonly entropies: boolean;
+}
+
+/** Parts of a distribution over the vocabulary, from which everything else follows. */
+export interface Distribution {
+  /** Logit minus the row's largest. */
+  readonly shifted: Tensor; // [m, V]
+  /** e^shifted. */
+  readonly weights: Tensor; // [m, V]
+  /** Σ weights. */
+  readonly total: Tensor; // [m, 1]
+}
+
+/** Stable parts of softmax(logits). */
+export function distributionOf(logits: Tensor): Distribution {
+  return scope(() => {
+    const shifted = sub(logits, maxLast(logits));
+    const weights = exp(shifted);
+    return { shifted, weights, total: sumLast(weights, true) };
+  });
+}
+
+/** H = log Z − Σ w·s / Z; terms with w = 0 are 0 · finite. [m, 1] */
+export function entropyOf({ shifted, weights, total }: Distribution): Tensor {
+  return scope(() => sub(tf.log(total), divide(sumLast(mul(weights, shifted), true), total)));
+}
+
+/** log π of given places row·V + id in [m, V]: [m]. */
+export function logprobsAt({ shifted, total }: Distribution, places: Tensor): Tensor {
+  return scope(() => sub(gatherRows(reshape(shifted, [-1]), places), reshape(tf.log(total), [-1])));
+}
+
 /** Normed rows divided by the temperature: the sampler and the trainer scale the same way. */
 function scaled(normed: Tensor, temperature: number): Tensor {
-  return temperature === 1 ? normed : tf.mul(normed, 1 / temperature);
+  return temperature === 1 ? normed : mul(normed, constant(1 / temperature));
 }
 
 /** Logits / temperature of hidden rows: [M, d] → [M, V]. */
@@ -43,11 +97,6 @@ function chunkRows(model: Transformer): number {
   return Math.max(16, Math.floor(CHUNK_LOGITS / model.config.vocabSize));
 }
 
-/** H = −Σ p·log p; terms with p = 0 are 0 · finite. */
-function entropyOf(logp: Tensor, p: Tensor): Tensor {
-  return tf.neg(tf.sum(tf.mul(p, logp), -1));
-}
-
 function chunksOf(model: Transformer, rows: number): [number, number][] {
   const size = chunkRows(model);
   const result: [number, number][] = [];
@@ -57,50 +106,38 @@ function chunksOf(model: Transformer, rows: number): [number, number][] {
 
 function rowsOf(x: Tensor, start: number, end: number): Tensor {
   if (start === 0 && end === x.shape[0]) return x;
-  return x.rank === 1
-    ? tf.slice(x, [start], [end - start])
-    : tf.slice(x, [start, 0], [end - start, x.shape[1] as number]);
+  return x.rank === 1 ? slice(x, [start], [end - start]) : slice(x, [start, 0], [end - start, x.shape[1] as number]);
 }
 
-/** Flat place of each row's target in [rows, V]: row·V + id. */
-function targetPlaces(offsets: Tensor, ids: Tensor): Tensor {
-  return tf.add(offsets, ids);
+function join(parts: readonly (Tensor | null)[]): Tensor | null {
+  return parts.some((part) => part === null) ? null : concat(parts as Tensor[], 0);
 }
 
-function join(parts: readonly Tensor[]): Tensor {
-  return parts.length === 1 ? (parts[0] as Tensor) : tf.concat([...parts], 0);
-}
-
-/**
- * Scores of hidden rows and their targets. `offsets` holds row·V for the rows of one chunk and more, [≥ chunk] int32.
- */
-export function scoreRows(
-  model: Transformer,
-  hidden: Tensor, // [M, d]
-  targets: Tensor, // [M] int32
-  offsets: Tensor, // [≥ min(M, chunk)] int32
-  temperature: number,
-): TokenScores {
+/** Scores of hidden rows and their targets. */
+export function scoreRows(model: Transformer, input: ScoreInput): TokenScores {
   return scope(() => {
     const { parameters, config } = model;
-    const { y } = rmsNorm(hidden, parameters.get(model.finalNormName), config.rmsNormEps);
-    const input = scaled(y, temperature);
+    const { y } = rmsNorm(input.hidden, parameters.get(model.finalNormName), config.rmsNormEps);
+    const rows = scaled(y, input.temperature);
     const head = parameters.get(model.headName);
-    const parts = chunksOf(model, hidden.shape[0] as number).map(([start, end]) =>
+    const parts = chunksOf(model, rows.shape[0] as number).map(([start, end]) =>
       scope(() => {
-        const logp = logSoftmax(matmul(rowsOf(input, start, end), head, false, true)); // [m, V]
-        const places = targetPlaces(rowsOf(offsets, 0, end - start), rowsOf(targets, start, end));
+        const all = distributionOf(matmul(rowsOf(rows, start, end), head, false, true));
+        const places = add(rowsOf(input.offsets, 0, end - start), rowsOf(input.targets, start, end));
         return {
-          logprobs: gatherRows(tf.reshape(logp, [-1]), places),
-          entropies: entropyOf(logp, tf.exp(logp)),
+          logprobs: logprobsAt(all, places),
+          entropies: input.entropies ? reshape(entropyOf(all), [-1]) : null,
         };
       }),
     );
-    return { logprobs: join(parts.map((p) => p.logprobs)), entropies: join(parts.map((p) => p.entropies)) };
+    return {
+      logprobs: join(parts.map((part) => part.logprobs)) as Tensor,
+      entropies: join(parts.map((part) => part.entropies)),
+    };
   });
 }
 
-/** Host-made row offsets for `scoreRows`. */
+/** Host-made row offsets for `ScoreInput`. */
 export function rowOffsets(model: Transformer, rows: number): Tensor {
   const count = Math.min(rows, chunkRows(model));
   return tf.tensor1d(
@@ -111,52 +148,58 @@ export function rowOffsets(model: Transformer, rows: number): Tensor {
 
 /**
  * Scores and, chunk by chunk, the gradient of the loss at the hidden rows; parameters' gradients into `gradients`.
- * dlogits = p·(−dℓ − dH·(log p + H)) + dℓ·onehot(target).
+ * With p = w/Z: dlogits = p·(−dℓ − dH·(log p + H)) + dℓ·onehot(target).
  */
 export function headForwardBackward(
   model: Transformer,
-  hidden: Tensor, // [M, d]
-  targets: Tensor, // [M] int32
-  offsets: Tensor, // [≥ min(M, chunk)] int32
-  temperature: number,
+  input: ScoreInput,
   gradient: TokenLossGradient,
   gradients: GradientStore,
 ): TokenScores & { readonly dHidden: Tensor } {
   return scope(() => {
     const { parameters, config } = model;
     const norm = parameters.get(model.finalNormName);
-    const { y, r } = rmsNorm(hidden, norm, config.rmsNormEps);
-    const input = scaled(y, temperature);
-    const head = parameters.get(model.headName);
-    const parts = chunksOf(model, hidden.shape[0] as number).map(([start, end]) =>
-      scope(() => {
-        const rows = rowsOf(input, start, end); // [m, d]
-        const ids = rowsOf(targets, start, end); // [m]
-        const logp = logSoftmax(matmul(rows, head, false, true)); // [m, V]
-        const p = tf.exp(logp);
-        const entropies = entropyOf(logp, p);
-        const logprobs = gatherRows(tf.reshape(logp, [-1]), targetPlaces(rowsOf(offsets, 0, end - start), ids));
-        const { dLogprobs, dEntropies } = gradient({ logprobs, entropies }, start, end);
-        const dTarget = tf.reshape(dLogprobs, [-1, 1]); // [m, 1]
-        let factor = tf.neg(dTarget);
-        if (dEntropies !== null) {
-          const spread = tf.add(logp, tf.reshape(entropies, [-1, 1]));
-          factor = tf.sub(factor, tf.mul(spread, tf.reshape(dEntropies, [-1, 1])));
-        }
-        const dLogits = tf.mul(p, factor); // [m, V] without the one-hot part
-        gradients.add(model.headName, matmul(dLogits, rows, true));
-        gradients.add(model.headName, scatterAddRows(tf.mul(rows, dTarget), ids, config.vocabSize));
-        const dRows = tf.add(matmul(dLogits, head), tf.mul(gatherRows(head, ids), dTarget));
-        return { logprobs, entropies, dRows };
-      }),
+    const { y, r } = rmsNorm(input.hidden, norm, config.rmsNormEps);
+    const rows = scaled(y, input.temperature);
+    const parts = chunksOf(model, rows.shape[0] as number).map(([start, end]) =>
+      scope(() => chunkBackward(model, rows, input, start, end, gradient, gradients)),
     );
-    const dInput = join(parts.map((part) => part.dRows));
-    const { dx, dw } = rmsNormBackward(scaled(dInput, temperature), hidden, r, norm);
+    const dRows = join(parts.map((part) => part.dRows)) as Tensor;
+    const { dx, dw } = rmsNormBackward(scaled(dRows, input.temperature), input.hidden, r, norm);
     gradients.add(model.finalNormName, dw);
     return {
-      logprobs: join(parts.map((part) => part.logprobs)),
+      logprobs: join(parts.map((part) => part.logprobs)) as Tensor,
       entropies: join(parts.map((part) => part.entropies)),
       dHidden: dx,
     };
   });
+}
+
+function chunkBackward(
+  model: Transformer,
+  allRows: Tensor, // [M, d]
+  input: ScoreInput,
+  start: number,
+  end: number,
+  gradient: TokenLossGradient,
+  gradients: GradientStore,
+): { readonly logprobs: Tensor; readonly entropies: Tensor | null; readonly dRows: Tensor } {
+  const head = model.parameters.get(model.headName);
+  const rows = rowsOf(allRows, start, end); // [m, d]
+  const ids = rowsOf(input.targets, start, end); // [m]
+  const all = distributionOf(matmul(rows, head, false, true)); // [m, V]
+  const logprobs = logprobsAt(all, add(rowsOf(input.offsets, 0, end - start), ids)); // [m]
+  const { dLogprobs, dEntropies } = gradient(logprobs, start, end);
+  const entropy = input.entropies || dEntropies !== null ? entropyOf(all) : null; // [m, 1]
+  const dTarget = reshape(dLogprobs, [-1, 1]); // [m, 1]
+  let factor = tf.neg(dTarget);
+  if (dEntropies !== null && entropy !== null) {
+    const spread = add(all.shifted, sub(entropy, tf.log(all.total))); // log p + H
+    factor = sub(factor, mul(spread, reshape(dEntropies, [-1, 1])));
+  }
+  const dLogits = mul(all.weights, divide(factor, all.total)); // [m, V] without the one-hot part
+  gradients.add(model.headName, matmul(dLogits, rows, true));
+  gradients.add(model.headName, scatterAddRows(mul(rows, dTarget), ids, model.config.vocabSize));
+  const dRows = add(matmul(dLogits, head), mul(gatherRows(head, ids), dTarget));
+  return { logprobs, entropies: entropy === null ? null : reshape(entropy, [-1]), dRows };
 }

@@ -4,11 +4,11 @@
  * The backward pass is written out, not taped: activations are freed as soon as they were used, and no constant is made
  * in JavaScript.
  */
-import { scope, type Tensor, tf } from "../engine/tf.js";
+import { scope, type Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
-import { type AttentionSaved, type AttentionShape, attend, attendBackward } from "./attention.js";
+import { type AttentionSaved, type AttentionShape, attend, attendBackward, type PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
-import { matmul } from "./kernels.js";
+import { add, constant, matmul, mul, reshape, sigmoid, sub, sumRows, transpose } from "./kernels.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 import { rotate, rotateBackward } from "./rope.js";
@@ -20,8 +20,6 @@ export interface LayerContext {
   readonly rotation: Tensor; // [dh, dh]
   readonly index: number;
 }
-
-export type PrefixLayer = (KeyValue & { readonly mask: Tensor | null }) | null;
 
 /** How rows attend; decoding gives its own, over a cache. */
 export type Attend = (q: Tensor, k: Tensor, v: Tensor) => Tensor;
@@ -49,7 +47,8 @@ export interface LayerSaved {
     readonly n2: Tensor; // [N, d]
     readonly gate: Tensor; // [N, ff]
     readonly up: Tensor; // [N, ff]
-    readonly sigmoid: Tensor; // [N, ff]
+    readonly sigmoid: Tensor; // [N, ff], of gate
+    readonly silu: Tensor; // [N, ff], gate · sigmoid
     readonly act: Tensor; // [N, ff]
   } | null;
 }
@@ -62,7 +61,7 @@ function nameOf(context: LayerContext, part: string): string {
 function linear(context: LayerContext, part: string, x: Tensor): Tensor {
   const y = matmul(x, context.parameters.get(nameOf(context, `${part}.weight`)), false, true);
   const bias = context.parameters.find(nameOf(context, `${part}.bias`));
-  return bias === null ? y : tf.add(y, bias);
+  return bias === null ? y : add(y, bias);
 }
 
 /** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
@@ -70,7 +69,7 @@ function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tens
   const weight = nameOf(context, `${part}.weight`);
   const bias = nameOf(context, `${part}.bias`);
   gradients.add(weight, matmul(dy, x, true, false));
-  if (context.parameters.find(bias) !== null) gradients.add(bias, tf.sum(dy, 0));
+  if (context.parameters.find(bias) !== null) gradients.add(bias, sumRows(dy));
   return matmul(dy, context.parameters.get(weight));
 }
 
@@ -91,19 +90,15 @@ function byHead(x: Tensor, shape: AttentionShape, share: number): Tensor {
   const rows = prompts * kvHeads * group * share;
   if (group === 1) {
     const heads = kvHeads * share;
-    if (length === 1) return tf.reshape(x, [rows, 1, headDim]);
-    return tf.reshape(tf.transpose(tf.reshape(x, [prompts, length, heads, headDim]), [0, 2, 1, 3]), [
-      rows,
-      length,
-      headDim,
-    ]);
+    if (length === 1) return reshape(x, [rows, 1, headDim]);
+    return reshape(transpose(reshape(x, [prompts, length, heads, headDim]), [0, 2, 1, 3]), [rows, length, headDim]);
   }
   if (length === 1) {
-    const split = tf.reshape(x, [prompts, group, kvHeads, share * headDim]);
-    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [rows, 1, headDim]);
+    const split = reshape(x, [prompts, group, kvHeads, share * headDim]);
+    return reshape(transpose(split, [0, 2, 1, 3]), [rows, 1, headDim]);
   }
-  const split = tf.reshape(x, [prompts, group, length, kvHeads, share, headDim]);
-  return tf.reshape(tf.transpose(split, [0, 3, 1, 4, 2, 5]), [rows, length, headDim]);
+  const split = reshape(x, [prompts, group, length, kvHeads, share, headDim]);
+  return reshape(transpose(split, [0, 3, 1, 4, 2, 5]), [rows, length, headDim]);
 }
 
 /** The inverse of `byHead`. */
@@ -112,29 +107,29 @@ function byToken(x: Tensor, shape: AttentionShape, share: number): Tensor {
   const tokens = prompts * group * length;
   const width = kvHeads * share * headDim;
   if (group === 1) {
-    if (length === 1) return tf.reshape(x, [tokens, width]);
-    const split = tf.reshape(x, [prompts, kvHeads * share, length, headDim]);
-    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [tokens, width]);
+    if (length === 1) return reshape(x, [tokens, width]);
+    const split = reshape(x, [prompts, kvHeads * share, length, headDim]);
+    return reshape(transpose(split, [0, 2, 1, 3]), [tokens, width]);
   }
   if (length === 1) {
-    const split = tf.reshape(x, [prompts, kvHeads, group, share * headDim]);
-    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [tokens, width]);
+    const split = reshape(x, [prompts, kvHeads, group, share * headDim]);
+    return reshape(transpose(split, [0, 2, 1, 3]), [tokens, width]);
   }
-  const split = tf.reshape(x, [prompts, kvHeads, group, share, length, headDim]);
-  return tf.reshape(tf.transpose(split, [0, 2, 4, 1, 3, 5]), [tokens, width]);
+  const split = reshape(x, [prompts, kvHeads, group, share, length, headDim]);
+  return reshape(transpose(split, [0, 2, 4, 1, 3, 5]), [tokens, width]);
 }
 
 /** Applies `turn` to heads [rows, T, dh] seen as [P, rows/P, T*dh], where the rotary slices broadcast. */
 function perPrompt(x: Tensor, shape: AttentionShape, turn: (rows: Tensor) => Tensor): Tensor {
-  return tf.reshape(turn(tf.reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
+  return reshape(turn(reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
 }
 
 /** Normalises each head: [N, heads*dh] as rows [N*heads, dh]. */
 function normHeads(context: LayerContext, part: string, x: Tensor): { y: Tensor; r: Tensor } {
   const { headDim, rmsNormEps } = context.config;
-  const rows = tf.reshape(x, [-1, headDim]);
+  const rows = reshape(x, [-1, headDim]);
   const { y, r } = rmsNorm(rows, context.parameters.get(nameOf(context, `${part}.weight`)), rmsNormEps);
-  return { y: tf.reshape(y, x.shape), r };
+  return { y: reshape(y, x.shape), r };
 }
 
 function normHeadsBackward(
@@ -147,10 +142,10 @@ function normHeadsBackward(
 ): Tensor {
   const name = nameOf(context, `${part}.weight`);
   const { headDim } = context.config;
-  const rows = (tensor: Tensor) => tf.reshape(tensor, [-1, headDim]);
+  const rows = (tensor: Tensor) => reshape(tensor, [-1, headDim]);
   const { dx, dw } = rmsNormBackward(rows(dy), rows(x), r, context.parameters.get(name));
   gradients.add(name, dw);
-  return tf.reshape(dx, x.shape);
+  return reshape(dx, x.shape);
 }
 
 /** Rotated keys and plain values of a layer, and queries when wanted. */
@@ -207,21 +202,22 @@ export function layerForward(
     const { q, k, v, qRaw, qr, kRaw, kr } = project(context, n1, segment, shape, true);
     const queries = q as Tensor;
     const attended = options.decode
-      ? { o: options.decode(queries, k, v), probabilities: null }
+      ? { o: options.decode(queries, k, v), weights: null }
       : attend(queries, k, v, shape, prefix, options.save);
     const flat = byToken(attended.o, shape, shape.share);
-    const mid = tf.add(x, linear(context, "self_attn.o_proj", flat));
+    const mid = add(x, linear(context, "self_attn.o_proj", flat));
     const second = context.parameters.get(nameOf(context, "post_attention_layernorm.weight"));
     const { y: n2, r: r2 } = rmsNorm(mid, second, config.rmsNormEps);
     const gate = linear(context, "mlp.gate_proj", n2);
     const up = linear(context, "mlp.up_proj", n2);
-    const sigmoid = tf.sigmoid(gate);
-    const act = tf.mul(tf.mul(gate, sigmoid), up);
-    const out = tf.add(mid, linear(context, "mlp.down_proj", act));
+    const gateSigmoid = sigmoid(gate);
+    const silu = mul(gate, gateSigmoid);
+    const act = mul(silu, up);
+    const out = add(mid, linear(context, "mlp.down_proj", act));
     if (!options.save) return { out, kv: { k, v }, saved: null };
-    const attention = { q: queries, k, v, o: attended.o, probabilities: attended.probabilities };
+    const attention = { q: queries, k, v, o: attended.o, weights: attended.weights };
     const headNorm = kr !== null ? { q: qRaw, qr, k: kRaw, kr } : null;
-    const rest = { attention, flat, mid, r2, n2, gate, up, sigmoid, act };
+    const rest = { attention, flat, mid, r2, n2, gate, up, sigmoid: gateSigmoid, silu, act };
     return { out, kv: { k, v }, saved: { x, r1, n1, headNorm, k, v, rest } };
   });
 }
@@ -255,8 +251,8 @@ export function layerBackward(
         return attendBackward(byHead(dFlat, shape, shape.share), rest.attention, shape, prefix);
       });
       dPrefix = attended.dPrefix;
-      dk = dk === null ? attended.dk : tf.add(dk, attended.dk);
-      dv = dv === null ? attended.dv : tf.add(dv, attended.dv);
+      dk = dk === null ? attended.dk : add(dk, attended.dk);
+      dv = dv === null ? attended.dv : add(dv, attended.dv);
       dN1 = scope(() => {
         const dq = perPrompt(attended.dq, shape, (x) => rotateBackward(x, rope.cosQ, rope.sinQ, context.rotation));
         let dqRaw = byToken(dq, shape, shape.share);
@@ -275,15 +271,12 @@ export function layerBackward(
         dkRaw = normHeadsBackward(context, "self_attn.k_norm", dkRaw, k, kr, gradients);
       }
       let dn = linearBackward(context, "self_attn.k_proj", dkRaw, saved.n1, gradients);
-      dn = tf.add(
-        dn,
-        linearBackward(context, "self_attn.v_proj", byToken(dv as Tensor, shape, 1), saved.n1, gradients),
-      );
-      if (dN1 !== null) dn = tf.add(dn, dN1);
+      dn = add(dn, linearBackward(context, "self_attn.v_proj", byToken(dv as Tensor, shape, 1), saved.n1, gradients));
+      if (dN1 !== null) dn = add(dn, dN1);
       const name = nameOf(context, "input_layernorm.weight");
       const { dx, dw } = rmsNormBackward(dn, saved.x, saved.r1, context.parameters.get(name));
       gradients.add(name, dw);
-      return { dx: dMid === null ? dx : tf.add(dx, dMid), dPrefix };
+      return { dx: dMid === null ? dx : add(dx, dMid), dPrefix };
     });
   });
 }
@@ -298,12 +291,11 @@ function mlpBackward(
   return scope(() => {
     const dN2 = scope(() => {
       const dAct = linearBackward(context, "mlp.down_proj", dOut, rest.act, gradients);
-      const scaled = tf.mul(dAct, rest.sigmoid);
-      const dUp = tf.mul(scaled, rest.gate);
-      // silu'(g) = s·(1 + g·(1 − s)) = s·(1 + g − g·s)
-      const slope = tf.sub(tf.add(rest.gate, 1), tf.mul(rest.gate, rest.sigmoid));
-      const dGate = tf.mul(tf.mul(scaled, rest.up), slope);
-      return tf.add(
+      const dUp = mul(dAct, rest.silu);
+      // silu'(g) = s·(1 + g·(1 − s)) = s·(1 + g − silu)
+      const slope = mul(add(sub(rest.gate, rest.silu), constant(1)), rest.sigmoid);
+      const dGate = mul(mul(dAct, rest.up), slope);
+      return add(
         linearBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
         linearBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),
       );
@@ -311,6 +303,6 @@ function mlpBackward(
     const name = nameOf(context, "post_attention_layernorm.weight");
     const { dx, dw } = rmsNormBackward(dN2, rest.mid, rest.r2, context.parameters.get(name));
     gradients.add(name, dw);
-    return tf.add(dOut, dx);
+    return add(dOut, dx);
   });
 }

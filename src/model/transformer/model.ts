@@ -5,17 +5,10 @@
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
+import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
 import { gatherRows, scatterAddRows } from "./kernels.js";
-import {
-  type Attend,
-  type LayerContext,
-  type LayerSaved,
-  layerBackward,
-  layerForward,
-  layerKeys,
-  type PrefixLayer,
-} from "./layer.js";
+import { type Attend, type LayerContext, type LayerSaved, layerBackward, layerForward, layerKeys } from "./layer.js";
 import type { ParameterStore } from "./parameters.js";
 import { RopeTables } from "./rope.js";
 import type { KeyValue, Prefix, Segment } from "./segment.js";

@@ -1,6 +1,6 @@
 /** RMSNorm with an analytic gradient. Rows [N, d]; y = x · r · w with r = (mean(x²) + ε)^(−½). */
 import { scope, type Tensor, tf } from "../engine/tf.js";
-import { matmul } from "./kernels.js";
+import { add, constant, matmul, meanSquare, mul, reshape, sub, sumRows } from "./kernels.js";
 
 export interface Normed {
   readonly y: Tensor; // [N, d]
@@ -10,8 +10,8 @@ export interface Normed {
 
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Normed {
   return scope(() => {
-    const r = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // [N, 1]
-    return { y: tf.mul(tf.mul(x, r), weight), r };
+    const r = tf.rsqrt(add(meanSquare(x), constant(epsilon))); // [N, 1]
+    return { y: mul(mul(x, r), weight), r };
   });
 }
 
@@ -24,11 +24,11 @@ export function rmsNormBackward(
 ): { readonly dx: Tensor; readonly dw: Tensor } {
   return scope(() => {
     const width = weight.shape[0] as number;
-    const unit = tf.mul(x, r); // [N, d]
-    const product = tf.mul(dy, unit); // [N, d]
-    const dw = tf.sum(product, 0); // [d]
-    const mean = matmul(product, tf.reshape(tf.div(weight, width), [width, 1])); // [N, 1]
-    const dx = tf.mul(tf.sub(tf.mul(dy, weight), tf.mul(unit, mean)), r); // [N, d]
+    const unit = mul(x, r); // [N, d]
+    const product = mul(dy, unit); // [N, d]
+    const dw = sumRows(product); // [d]
+    const mean = matmul(product, reshape(mul(weight, constant(1 / width)), [width, 1])); // [N, 1]
+    const dx = mul(sub(mul(dy, weight), mul(unit, mean)), r); // [N, d]
     return { dx, dw };
   });
 }

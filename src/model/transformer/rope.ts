@@ -5,7 +5,7 @@
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { RopeConfig } from "../io/config.js";
-import { gatherRows, matmul } from "./kernels.js";
+import { add, gatherRows, matmul, mul, reshape, slice } from "./kernels.js";
 
 const f32 = Math.fround;
 
@@ -108,13 +108,13 @@ export class RopeTables {
   /** Positions 0 … T−1, the same for every row. */
   leading(length: number): RopeSlice {
     this.grow(length);
-    return this.slice((table) => tf.reshape(tf.slice(table, [0, 0], [length, this.headDim]), [1, 1, -1]));
+    return this.slice((table) => reshape(slice(table, [0, 0], [length, this.headDim]), [1, 1, -1]));
   }
 
   /** Positions given by row: positions [P*T] int32, all below `limit`. */
   at(positions: Tensor, rows: number, limit: number): RopeSlice {
     this.grow(limit);
-    return this.slice((table) => tf.reshape(gatherRows(table, positions), [rows, 1, -1]));
+    return this.slice((table) => reshape(gatherRows(table, positions), [rows, 1, -1]));
   }
 
   dispose(): void {
@@ -152,15 +152,15 @@ export class RopeTables {
 
 /** x·cos + rotate_half(x)·sin. x [A, M, T*dh] flattened rows; cos and sin [A or 1, 1, T*dh]. */
 export function rotate(x: Tensor, cos: Tensor, sin: Tensor, rotation: Tensor): Tensor {
-  return scope(() => tf.add(tf.mul(x, cos), tf.mul(turn(x, rotation, false), sin)));
+  return scope(() => add(mul(x, cos), mul(turn(x, rotation, false), sin)));
 }
 
 /** Gradient of `rotate` with respect to x. */
 export function rotateBackward(dy: Tensor, cos: Tensor, sin: Tensor, rotation: Tensor): Tensor {
-  return scope(() => tf.add(tf.mul(dy, cos), turn(tf.mul(dy, sin), rotation, true)));
+  return scope(() => add(mul(dy, cos), turn(mul(dy, sin), rotation, true)));
 }
 
 function turn(x: Tensor, rotation: Tensor, inverse: boolean): Tensor {
   const headDim = rotation.shape[0] as number;
-  return tf.reshape(matmul(tf.reshape(x, [-1, headDim]), rotation, false, inverse), x.shape);
+  return reshape(matmul(reshape(x, [-1, headDim]), rotation, false, inverse), x.shape);
 }
