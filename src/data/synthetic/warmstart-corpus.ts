@@ -1,20 +1,18 @@
 /**
- * The rows that the demo's base model is trained on: a document about invented countries, then several questions with
+ * The rows that the demo's base model is trained on: a document about a fictional world, then several questions with
  * worked answers. Many questions per document are what makes reading from the document appear early in training.
  * The base learns to read and to work out answers, but not the thinking tags: the response format is what SFT teaches.
  * Row i depends on (seed, i) and the options alone. Weights: 0 on prompts, 1 on answers, `documentWeight` on the
  * document. The first question is asked in the full prompt template, the others in a short form after it.
  */
 
-import { DEMO_RELATIONS, demoNamePieces } from "./demo-language.js";
+import { DEMO_RELATIONS, demoNames } from "./demo-language.js";
 import type { DemonstrationStyle } from "./demonstration.js";
 import { Draws } from "./draws.js";
-import { loadFactBook } from "./fact-book.js";
-import { bookNames, type NamePieces } from "./invented-names.js";
 import { type ChainQuestion, drawChain, followChain } from "./multi-hop.js";
 import { type Fact, factSentence, type RelationName } from "./relations.js";
 import { answerSentence, promptMessages } from "./template.js";
-import { inventedWorld, worldFacts } from "./world.js";
+import { fictionalWorld, worldFacts } from "./world.js";
 
 export interface CorpusOptions {
   readonly seed: number;
@@ -38,13 +36,7 @@ export interface WeightedText {
 
 /** Makes rows; holds what all rows share. */
 export class WarmstartCorpus {
-  private readonly pieces: NamePieces;
-  private readonly reserved: ReadonlySet<string>;
-
-  constructor() {
-    this.pieces = demoNamePieces();
-    this.reserved = new Set([...bookNames(loadFactBook("train", true)), ...bookNames(loadFactBook("heldout", true))]);
-  }
+  private readonly names = demoNames();
 
   /** The text of row `index` in pieces, in order. Concatenated, it is what the policy reads. */
   row(index: number, options: CorpusOptions): WeightedText[] {
@@ -79,7 +71,7 @@ export class WarmstartCorpus {
   ): { stated: readonly Fact[]; questions: readonly ChainQuestion[] } {
     const count = draws.integer(options.facts[0], options.facts[1]);
     const size = Math.max(3, Math.ceil(count / 3));
-    const world = inventedWorld(this.pieces, this.reserved, DEMO_RELATIONS, size, draws);
+    const world = fictionalWorld(this.names, DEMO_RELATIONS, size, draws);
     const stated = new Map<string, Fact>();
     const state = (fact: Fact): void => {
       if (stated.size < count) stated.set(`${fact.relation} ${fact.subject}`, fact);

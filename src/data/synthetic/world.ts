@@ -7,7 +7,6 @@
 import { WeirError } from "../../errors.js";
 import type { Draws } from "./draws.js";
 import type { FactBook } from "./fact-book.js";
-import { inventName, type NamePieces } from "./invented-names.js";
 import { type Fact, RELATIONS, type RelationName, type ValueKind } from "./relations.js";
 
 export interface World {
@@ -45,22 +44,21 @@ export function permutedWorld(book: FactBook, relations: readonly RelationName[]
   return assign(countries, relations, (kind) => draws.sample(book.values.get(kind) ?? [], size), draws);
 }
 
-/** `size` invented countries with invented values; numbers and codes are not invented, so give relations with names. */
-export function inventedWorld(
-  pieces: NamePieces,
-  reserved: ReadonlySet<string>,
+/**
+ * `size` countries and their values drawn from one pool of names, whatever these name in fact: a world in which words are
+ * known and facts are not. Numbers and codes are not drawn, so give relations with names.
+ */
+export function fictionalWorld(
+  pool: readonly string[],
   relations: readonly RelationName[],
   size: number,
   draws: Draws,
 ): World {
-  const taken = new Set(reserved);
-  const names = (): string[] =>
-    Array.from({ length: size }, () => {
-      const name = inventName(pieces, draws, taken);
-      taken.add(name);
-      return name;
-    });
-  return assign(names(), relations, names, draws);
+  const names = draws.shuffle(pool);
+  let next = 0;
+  const take = (): string[] => names.slice(next, (next += size));
+  const countries = take();
+  return assign(countries, relations, take, draws);
 }
 
 /** Hands each country a value of every relation; values of a relation do not repeat while there are enough. */

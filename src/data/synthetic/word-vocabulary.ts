@@ -1,7 +1,7 @@
 /**
- * Builds a byte-level BPE tokenizer in the `tokenizer.json` form of the Hugging Face libraries: fixed words are whole
- * tokens, names are split into pieces learned from a list of names. Round-trips any text, since all bytes are tokens.
- * Invariant: the result depends on its arguments alone (ties are broken by text order).
+ * Builds a byte-level tokenizer in the `tokenizer.json` form of the Hugging Face libraries: the words of given texts are
+ * whole tokens, everything else is spelt in bytes. Round-trips any text, since all bytes are tokens.
+ * Invariant: the result depends on its arguments alone.
  */
 
 /** Pre-tokens: runs of newlines, a word or one digit or one sign with its leading blank, any other white space. */
@@ -15,23 +15,6 @@ export const TAG_TOKENS = ["<think>", "</think>", "<text>", "</text>"] as const;
 export interface VocabularyOptions {
   /** Texts whose pre-tokens all become whole tokens. */
   readonly texts: readonly string[];
-  /** Merges that make up the pieces of names, as `learnNamePieces` gives them. */
-  readonly merges: readonly (readonly [string, string])[];
-}
-
-export interface NamePieceOptions {
-  /** ASCII names, counted once each, with a leading blank. */
-  readonly names: readonly string[];
-  /** At most this many learned pieces. */
-  readonly pieces: number;
-  /** Longest piece in letters, the leading blank included, so that longer names stay composed. */
-  readonly longestPiece: number;
-}
-
-export interface LearnedPieces {
-  readonly merges: readonly (readonly [string, string])[];
-  /** The names in pieces, without the leading blank. */
-  readonly segmented: readonly (readonly string[])[];
 }
 
 /** The tokenizer as the JSON object of tokenizer.json. */
@@ -49,8 +32,6 @@ export function buildTokenizer(options: VocabularyOptions): Record<string, unkno
     for (const part of plain) for (const match of part.matchAll(new RegExp(PRE_TOKEN, "gu"))) words.add(match[0]);
   }
   for (const word of [...words].sort()) add(toAlphabet(word, bytes));
-  const { merges } = options;
-  for (const [left, right] of merges) add(left + right);
   return {
     version: "1.0",
     truncation: null,
@@ -84,7 +65,7 @@ export function buildTokenizer(options: VocabularyOptions): Record<string, unkno
       byte_fallback: false,
       ignore_merges: true,
       vocab: Object.fromEntries(vocabulary),
-      merges: merges.map(([left, right]) => [left, right]),
+      merges: [],
     },
   };
 }
@@ -99,52 +80,4 @@ function byteAlphabet(): string[] {
 
 function toAlphabet(text: string, alphabet: readonly string[]): string {
   return [...new TextEncoder().encode(text)].map((byte) => alphabet[byte] as string).join("");
-}
-
-/** Classic BPE on names: merge the commonest neighbouring pair, again and again. */
-export function learnNamePieces(options: NamePieceOptions): LearnedPieces {
-  const blank = toAlphabet(" ", byteAlphabet());
-  let words: string[][] = options.names.map((name) => [blank, ...name]);
-  const merges: [string, string][] = [];
-  while (merges.length < options.pieces) {
-    const pair = commonestPair(words, options.longestPiece);
-    if (!pair) break;
-    merges.push(pair);
-    words = words.map((word) => mergePair(word, ...pair));
-  }
-  const segmented = words.map((word) => {
-    const [first, ...rest] = word as [string, ...string[]];
-    return first === blank ? rest : [first.slice(blank.length), ...rest];
-  });
-  return { merges, segmented };
-}
-
-/** The pair seen most often whose union is short enough; of equals the first in text order. */
-function commonestPair(words: readonly (readonly string[])[], longest: number): [string, string] | undefined {
-  const pairs = new Map<string, number>();
-  for (const word of words) {
-    for (let at = 0; at + 1 < word.length; at++) {
-      const pair = `${word[at]} ${word[at + 1]}`;
-      if (pair.length - 1 <= longest) pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
-    }
-  }
-  let best: string | undefined;
-  for (const [pair, seen] of pairs) {
-    const most = best === undefined ? 0 : (pairs.get(best) as number);
-    if (best === undefined || seen > most || (seen === most && pair < best)) best = pair;
-  }
-  return best?.split(" ") as [string, string] | undefined;
-}
-
-function mergePair(word: readonly string[], left: string, right: string): string[] {
-  const merged: string[] = [];
-  for (let at = 0; at < word.length; at++) {
-    if (word[at] === left && word[at + 1] === right) {
-      merged.push(left + right);
-      at++;
-    } else {
-      merged.push(word[at] as string);
-    }
-  }
-  return merged;
 }
