@@ -1,7 +1,8 @@
 /**
  * Starts an engine process and speaks with it: every request has a deadline, an abort reaches the process, and the end of
  * the process rejects what was pending with its reason (I5).
- * Invariant: after a missed deadline the process is killed, since its state is unknown; the supervisor starts another.
+ * Invariants: requests are worked on in the order they were made, and the deadline of each runs from the moment the one
+ * before it was answered; after a missed deadline the process is killed, since its state is unknown.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -44,6 +45,8 @@ interface Pending {
   readonly method: string;
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: WeirError) => void;
+  /** Starts the deadline; called when the request is the next to be worked on. */
+  readonly arm: () => void;
   readonly release: () => void;
 }
 
@@ -100,7 +103,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
   let version: PolicyVersion = { n: 0, sha256: "" };
   let closing = false;
   let killedFor: string | null = null;
-  let lastSign = Date.now();
+  let missed = 0;
 
   const kill = (reason: string) => {
     killedFor ??= reason;
@@ -144,7 +147,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
       );
     });
     child.on("message", (message: FromEngine) => {
-      lastSign = Date.now();
+      missed = 0;
       switch (message.kind) {
         case "ready":
           clearTimeout(timer);
@@ -178,14 +181,13 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
   post({ kind: "start", modelDir: input.modelDir, options, rotaryDtype: input.rotaryDtype ?? null });
   const ready = await started;
 
+  // Counted in ticks of this process's own clock, so that a pause of the control plane does not look like one of the engine.
   const watch = setInterval(() => {
-    const silent = Date.now() - lastSign;
     // While a request is at work its own deadline counts: arithmetic may hold the process's event loop.
-    if (pending.size > 0) lastSign = Date.now();
-    else if (silent > options.heartbeatMs * MISSED_HEARTBEATS) {
-      logger?.warn({ actor: "engine", pid: child.pid, silentMs: silent }, "engine shows no sign of life");
-      kill(`no sign of life for ${silent} ms while idle`);
-    }
+    missed = pending.size > 0 ? 0 : missed + 1;
+    if (missed <= MISSED_HEARTBEATS) return;
+    logger?.warn({ actor: "engine", pid: child.pid, missed }, "engine shows no sign of life");
+    kill(`no sign of life in ${missed} heartbeats of ${options.heartbeatMs} ms while idle`);
   }, options.heartbeatMs);
   watch.unref();
   void exited.then(() => clearInterval(watch));
@@ -195,6 +197,10 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
     gone = reason;
   });
 
+  const armNext = () => {
+    const [next] = pending.values();
+    next?.arm();
+  };
   const call: Call = (method, payload, signal) =>
     new Promise((resolve, reject) => {
       if (gone !== null || closing) {
@@ -211,7 +217,8 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
       }
       const id = nextId++;
       const onAbort = () => post({ kind: "abort", id });
-      const timer = setTimeout(() => {
+      let timer: NodeJS.Timeout | undefined;
+      const expire = () => {
         const reason = `${method} took longer than engine.requestTimeoutMs = ${options.requestTimeoutMs} ms`;
         const entry = pending.get(id);
         entry?.release();
@@ -219,17 +226,22 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
           new WeirError("WEIR_E_ENGINE_TIMEOUT", `${reason}; the engine process was ended, start another`, { method }),
         );
         kill(reason);
-      }, options.requestTimeoutMs);
+      };
       pending.set(id, {
         method,
         resolve: resolve as (output: unknown) => void,
         reject,
+        arm: () => {
+          timer ??= setTimeout(expire, options.requestTimeoutMs);
+        },
         release: () => {
           clearTimeout(timer);
           signal.removeEventListener("abort", onAbort);
           pending.delete(id);
+          armNext();
         },
       });
+      armNext();
       signal.addEventListener("abort", onAbort, { once: true });
       post({ kind: "request", id, method, input: payload } as ToEngine);
     });

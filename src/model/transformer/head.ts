@@ -24,8 +24,8 @@ import {
 import type { Transformer } from "./model.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
 
-/** Logits in one chunk (32 MiB of float32). */
-const CHUNK_LOGITS = 8 * 1024 * 1024;
+/** Logits in one chunk (64 MiB of float32). */
+const CHUNK_LOGITS = 16 * 1024 * 1024;
 
 export interface TokenScores {
   /** log π(target) of logits / temperature. */
@@ -165,6 +165,8 @@ export function headForwardBackward(
       scope(() => chunkBackward(model, rows, input, start, end, gradient, gradients)),
     );
     const dRows = join(parts.map((part) => part.dRows)) as Tensor;
+    const dTargets = join(parts.map((part) => part.dTarget)) as Tensor; // [M, 1]
+    gradients.add(model.headName, scatterAddRows(mul(rows, dTargets), input.targets, config.vocabSize));
     const { dx, dw } = rmsNormBackward(scaled(dRows, input.temperature), input.hidden, r, norm);
     gradients.add(model.finalNormName, dw);
     return {
@@ -183,7 +185,7 @@ function chunkBackward(
   end: number,
   gradient: TokenLossGradient,
   gradients: GradientStore,
-): { readonly logprobs: Tensor; readonly entropies: Tensor | null; readonly dRows: Tensor } {
+): { readonly logprobs: Tensor; readonly entropies: Tensor | null; readonly dRows: Tensor; readonly dTarget: Tensor } {
   const head = model.parameters.get(model.headName);
   const rows = rowsOf(allRows, start, end); // [m, d]
   const ids = rowsOf(input.targets, start, end); // [m]
@@ -199,7 +201,6 @@ function chunkBackward(
   }
   const dLogits = mul(all.weights, divide(factor, all.total)); // [m, V] without the one-hot part
   gradients.add(model.headName, matmul(dLogits, rows, true));
-  gradients.add(model.headName, scatterAddRows(mul(rows, dTarget), ids, model.config.vocabSize));
   const dRows = add(matmul(dLogits, head), mul(gatherRows(head, ids), dTarget));
-  return { logprobs, entropies: entropy === null ? null : reshape(entropy, [-1]), dRows };
+  return { logprobs, entropies: entropy === null ? null : reshape(entropy, [-1]), dRows, dTarget };
 }
