@@ -38,5 +38,5 @@ function fixedText(): string {
     const content = promptMessages(`Facts: ${facts.join(" ")}`, "What is the total of the?", form)[0]?.content ?? "";
     return `user\n${content}\nassistant\n${demonstrationText(facts, answerSentence("", form), "quoting")}\n`;
   });
-  return `${prompts.join("")}system ${facts.join("\n")}`;
+  return `${prompts.join("")}Text\nsystem ${facts.join("\n")}`;
 }

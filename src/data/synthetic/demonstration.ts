@@ -8,14 +8,9 @@ import { WeirError } from "../../errors.js";
 
 export type DemonstrationStyle = "direct" | "quoting";
 
-/** The evidence as a line of its own: "Text: France has capital Paris." */
-export function quotation(evidence: readonly string[]): string {
-  return `Text: ${evidence.join(" ")}`;
-}
-
 /** The response text, without the end-of-turn token: `[evidence]\n</think>\n\n<answer sentence>`. */
 export function demonstrationText(evidence: readonly string[], goldAnswer: string, style: DemonstrationStyle): string {
-  const thinking = style === "quoting" ? `${quotation(evidence)}\n` : "";
+  const thinking = style === "quoting" ? `${evidence.join(" ")}\n` : "";
   return `${thinking}</think>\n\n${goldAnswer}`;
 }
 

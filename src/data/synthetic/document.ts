@@ -47,19 +47,12 @@ export function renderDocument(
   const chosen = new Set(near);
   const rest = others.filter((fact) => !chosen.has(fact)).slice(0, room - near.length);
   const facts = draws.shuffle([...evidence, ...near, ...rest]);
-  return { text: documentText(facts, dials.paragraph), facts };
+  return { text: paragraphs(facts.map(factSentence), dials.paragraph), facts };
 }
 
-/** "Facts: …": the sentences after a lead word, so that a name is never the first word of a line within a paragraph. */
-export function documentText(facts: readonly Fact[], paragraph = 0): string {
-  return paragraphs(facts.map(factSentence), paragraph)
-    .map((text) => `Facts: ${text}`)
-    .join("\n\n");
-}
-
-function paragraphs(sentences: readonly string[], size: number): string[] {
-  if (size <= 0) return [sentences.join(" ")];
+function paragraphs(sentences: readonly string[], size: number): string {
+  if (size <= 0) return sentences.join(" ");
   const result: string[] = [];
   for (let at = 0; at < sentences.length; at += size) result.push(sentences.slice(at, at + size).join(" "));
-  return result;
+  return result.join("\n\n");
 }
