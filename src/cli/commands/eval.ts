@@ -1,8 +1,8 @@
 import type { Command } from "commander";
-import { phasesFrom } from "../../algorithms/phases.js";
-import { createRuleReward } from "../../actors/reward.js";
 import { evaluateHeldout } from "../../actors/evaluate.js";
 import { prepareTasks } from "../../actors/prepare.js";
+import { createRuleReward } from "../../actors/reward.js";
+import { phasesFrom } from "../../algorithms/phases.js";
 import { configSchema } from "../../config/schema.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
@@ -39,7 +39,9 @@ function number(name: string, text: string, minimum: number): number {
 
 export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode> {
   if (options.mode !== "paper" && options.mode !== "released") {
-    throw new WeirError("WEIR_E_USAGE", `--mode: expected paper or released, got "${options.mode}"`, { mode: options.mode });
+    throw new WeirError("WEIR_E_USAGE", `--mode: expected paper or released, got "${options.mode}"`, {
+      mode: options.mode,
+    });
   }
   const mode = options.mode;
   const maxTokens = number("max-tokens", options.maxTokens, 1);
@@ -53,9 +55,14 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
     const phases = phasesFrom(bounds.map((bound) => ({ maxTokens: bound, steps: 1 })));
     const prepared = prepareTasks(tasks, tokenizer, phases, limit, "truncate");
     if (prepared.tasks.length === 0) {
-      throw new WeirError("WEIR_E_EMPTY_PHASE", `none of the ${tasks.length} tasks lies within the buckets ${bounds.join(", ")}; give larger bounds`, { bounds });
+      throw new WeirError(
+        "WEIR_E_EMPTY_PHASE",
+        `none of the ${tasks.length} tasks lies within the buckets ${bounds.join(", ")}; give larger bounds`,
+        { bounds },
+      );
     }
-    if (prepared.beyondPhases > 0) note(`${prepared.beyondPhases} tasks are longer than the last bucket and were left out`);
+    if (prepared.beyondPhases > 0)
+      note(`${prepared.beyondPhases} tasks are longer than the last bucket and were left out`);
     const defaults = configSchema.shape.reward.parse({});
     const buckets = await evaluateHeldout(
       engine,
@@ -66,7 +73,13 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
         buckets: phases,
         tasksPerBucket: number("per-bucket", options.perBucket, 1),
         promptsPerCall: number("rows", options.rows, 1),
-        sampling: { temperature, topP: number("top-p", options.topP, 0), topK: 0, maxTokens, stopIds: engine.model.stopIds },
+        sampling: {
+          temperature,
+          topP: number("top-p", options.topP, 0),
+          topK: 0,
+          maxTokens,
+          stopIds: engine.model.stopIds,
+        },
         rewardConcurrency: defaults.concurrency,
         rewardTimeoutMs: defaults.timeoutMs,
         decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
