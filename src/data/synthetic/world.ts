@@ -56,7 +56,10 @@ export function fictionalWorld(
 ): World {
   const names = draws.shuffle(pool);
   let next = 0;
-  const take = (): string[] => names.slice(next, (next += size));
+  const take = (): string[] => {
+    next += size;
+    return names.slice(next - size, next);
+  };
   const countries = take();
   return assign(countries, relations, take, draws);
 }
