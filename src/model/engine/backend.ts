@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import type { BackendName, EngineOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 import { loadNativeTf, locateNative, nativeBinding } from "./native/index.js";
-import { backendName, setTf, type Tf, tf } from "./tf.js";
+import { setTf, type Tf, tf } from "./tf.js";
 
 export interface OpenedBackend {
   readonly backend: BackendName;
@@ -31,7 +31,6 @@ async function openWasm(reason: string): Promise<OpenedBackend> {
     setWasmPaths(directory: string): void;
     version_wasm: string;
   };
-  require("@tensorflow/tfjs-backend-cpu"); // kernels that wasm lacks are not needed, but its helpers register here
   wasm.setWasmPaths(`${dirname(require.resolve("@tensorflow/tfjs-backend-wasm"))}/`);
   if (!(await core.setBackend("wasm"))) {
     throw new WeirError("WEIR_E_NATIVE_ENGINE", "the wasm backend did not start; choose engine.backend = cpu");
@@ -97,5 +96,3 @@ export async function openBackend(wanted: EngineOptions["backend"], threads: num
   }
   return opened;
 }
-
-export { backendName };

@@ -23,7 +23,7 @@ interface RawBackend {
 export let tf: Tf;
 export let backendName: BackendName;
 let rawBackend: RawBackend | null = null;
-let attributeTypes = { bool: 0, int: 0, float: 0, type: 0 };
+let attributeTypes = { bool: 0, int: 0, type: 0 };
 let elementTypes = { float32: 0, int32: 0 };
 
 /** Makes `namespace` the process's TensorFlow.js; its backend must be active already. */
@@ -32,9 +32,9 @@ export function setTf(namespace: Tf, name: BackendName): void {
   backendName = name;
   rawBackend = name === "tensorflow" ? (namespace.backend() as unknown as RawBackend) : null;
   if (rawBackend !== null) {
-    const { TF_ATTR_BOOL = 0, TF_ATTR_INT = 0, TF_ATTR_FLOAT = 0, TF_ATTR_TYPE = 0 } = rawBackend.binding;
+    const { TF_ATTR_BOOL = 0, TF_ATTR_INT = 0, TF_ATTR_TYPE = 0 } = rawBackend.binding;
     const { TF_FLOAT = 0, TF_INT32 = 0 } = rawBackend.binding;
-    attributeTypes = { bool: TF_ATTR_BOOL, int: TF_ATTR_INT, float: TF_ATTR_FLOAT, type: TF_ATTR_TYPE };
+    attributeTypes = { bool: TF_ATTR_BOOL, int: TF_ATTR_INT, type: TF_ATTR_TYPE };
     elementTypes = { float32: TF_FLOAT, int32: TF_INT32 };
   }
 }
@@ -55,10 +55,6 @@ export function boolAttribute(name: string, value: boolean): RawAttribute {
 
 export function intAttribute(name: string, value: number): RawAttribute {
   return { name, type: attributeTypes.int, value };
-}
-
-export function floatAttribute(name: string, value: number): RawAttribute {
-  return { name, type: attributeTypes.float, value };
 }
 
 /** Element type; needed only where TensorFlow does not infer it (lists of inputs). */

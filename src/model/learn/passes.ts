@@ -40,7 +40,7 @@ const ACTIVATION_BUDGET_BYTES = 3 * 1024 ** 3;
 
 function mustRecompute(model: Transformer, tokens: number): boolean {
   const { hiddenSize, intermediateSize, heads, headDim, layers } = model.config;
-  const perToken = 4 * (5 * hiddenSize + 4 * intermediateSize + 4 * heads * headDim);
+  const perToken = 4 * (5 * hiddenSize + 5 * intermediateSize + 4 * heads * headDim);
   return tokens * perToken * layers > ACTIVATION_BUDGET_BYTES;
 }
 

@@ -5,7 +5,7 @@
  * [P*kv, G*group*T, dh] against the prefix and one of [P*kv*G, group*T, dh] against the row's own keys need neither tiling
  * nor copies. Queries are taken in blocks of QUERY_BLOCK, each only against the keys it may see, so scores are never
  * T×T at once. Scores are exponentiated, never normalised: 1/Z is applied to the narrow outputs instead.
- * Exponentials of a layer are kept for the backward pass up to KEEP_BUDGET, else computed again.
+ * Exponentials are kept for the backward pass up to KEEP_BUDGET, else computed again.
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import { add, concat, divide, exp, matmul, maxLast, mul, reshape, slice, sub, sumLast } from "./kernels.js";
@@ -13,8 +13,8 @@ import { type KeyValue, MASKED } from "./segment.js";
 
 /** Queries per block: large enough for fast matmuls, small enough to skip most of the upper triangle. */
 const QUERY_BLOCK = 128;
-/** Elements of exponentials one layer may keep (64 MiB of float32). */
-const KEEP_BUDGET = 16 * 1024 * 1024;
+/** Elements of exponentials that all layers together may keep (256 MiB of float32). */
+const KEEP_BUDGET = 64 * 1024 * 1024;
 
 export interface AttentionShape {
   readonly prompts: number; // P
@@ -23,6 +23,8 @@ export interface AttentionShape {
   readonly share: number; // query heads per key/value head
   readonly length: number; // T
   readonly headDim: number; // dh
+  /** Layers of the model, which share KEEP_BUDGET. */
+  readonly layers: number;
 }
 
 /** Keys, values and padding mask of the prefix of one layer, or null. */
@@ -130,7 +132,7 @@ export function attend(
 ): { readonly o: Tensor; readonly weights: readonly BlockWeights[] | null } {
   const queryRows = shape.prompts * shape.kvHeads * shape.group * shape.share;
   const elements = queryRows * shape.length * (shape.length + (prefix?.k.shape[1] ?? 0));
-  const keep = save && elements <= KEEP_BUDGET;
+  const keep = save && elements * shape.layers <= KEEP_BUDGET;
   return scope(() => {
     const outputs = blocks(shape.length).map(([start, end]) =>
       scope(() => {

@@ -73,7 +73,7 @@ function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tens
   return matmul(dy, context.parameters.get(weight));
 }
 
-export function attentionShape(config: ModelConfig, segment: Segment): AttentionShape {
+function attentionShape(config: ModelConfig, segment: Segment): AttentionShape {
   return {
     prompts: segment.prompts,
     kvHeads: config.kvHeads,
@@ -81,6 +81,7 @@ export function attentionShape(config: ModelConfig, segment: Segment): Attention
     share: config.heads / config.kvHeads,
     length: segment.length,
     headDim: config.headDim,
+    layers: config.layers,
   };
 }
 
