@@ -12,8 +12,8 @@ import { expectedTensors } from "../model/io/tensor-names.js";
 import { elementCount, tensorsInMemory } from "../model/io/tensor-source.js";
 
 const LAYERS = 4;
-/** Standard deviation of GPT-2 and Qwen initialisation. */
-const DEVIATION = 0.02;
+/** Four times that of GPT-2 and Qwen: measured, a model of this size learns to copy in about a third of the tokens so. */
+const DEVIATION = 0.08;
 
 /** Writes config.json, generation_config.json, tokenizer files and random weights into `directory`. */
 export async function writeUntrainedPolicy(directory: string, seed: number): Promise<void> {

@@ -209,7 +209,7 @@ export function register(program: Command): void {
     .command("warmstart")
     .description("train the demo's small base model from nothing (resumes when cut off)")
     .argument("<dir>", "folder to write; must not exist yet")
-    .option("--seed <n>", "seed of weights and corpus", "0")
+    .option("--seed <n>", "seed of weights and corpus (assets/warmstart has 1)", "1")
     .option("--steps <n>", "stop after this many steps in all")
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
     .action(async (directory: string, options: WarmstartCommandOptions) => {

@@ -27,10 +27,10 @@ export interface DemoPhase {
 
 /** Growing contexts. Token bounds lie above the longest prompt of each range of facts, so buckets do not overlap. */
 export const DEMO_PHASES: readonly DemoPhase[] = [
-  { facts: [4, 10], maxTokens: 160, steps: 40 },
-  { facts: [12, 20], maxTokens: 270, steps: 40 },
-  { facts: [22, 32], maxTokens: 400, steps: 40 },
-  { facts: [34, 48], maxTokens: 600, steps: 40 },
+  { facts: [4, 8], maxTokens: 120, steps: 40 },
+  { facts: [10, 16], maxTokens: 181, steps: 40 },
+  { facts: [18, 24], maxTokens: 240, steps: 40 },
+  { facts: [26, 32], maxTokens: 302, steps: 40 },
 ];
 
 /** Training tasks per phase: more than are ever drawn, so that no document is seen often. */
@@ -40,12 +40,12 @@ export const HELDOUT_PER_BUCKET = 128;
 /** Demonstrations of the warm-up, all from the shortest bucket. */
 export const DEMONSTRATIONS = 960;
 /** Share of demonstrations that answer at once instead of quoting the evidence first. */
-export const DIRECT_SHARE = 0.75;
+export const DIRECT_SHARE = 0.7;
 
 /** Options of the demo's run, apart from paths and seed. */
 export const DEMO_OPTIONS = {
   phases: DEMO_PHASES.map(({ maxTokens, steps }) => ({ maxTokens, steps })),
-  warmup: { epochs: 4, batchRows: 32, learningRate: 3e-4, schedule: "constant" },
+  warmup: { epochs: 4, batchRows: 32, learningRate: 3e-4, schedule: "constant", aggregation: "token-mean" },
   rollout: { groupSize: 8, promptsPerStep: 16, promptsPerCall: 16, maxTokens: 44, temperature: 1, topP: 1 },
   dynamicSampling: { enabled: true, maxRounds: 1 },
   optimiser: { learningRate: 3e-4 },

@@ -35,12 +35,12 @@ export const WARMSTART_PLAN: WarmstartPlan = {
       stages: [
         {
           name: "short",
-          rows: 11_200,
+          rows: 12_800,
           corpus: { facts: [4, 8], questions: 8, twoHopShare: 0.5, directShare: [0.25, 0], documentWeight: 0.1 },
         },
         {
           name: "longer",
-          rows: 11_200,
+          rows: 9_600,
           corpus: { facts: [6, 24], questions: 8, twoHopShare: 0.5, directShare: [0.25, 0], documentWeight: 0.1 },
         },
       ],
