@@ -4,10 +4,10 @@ import { createTrainingSystem, type RunResult } from "../../actors/training-syst
 import { applySettings } from "../../config/load.js";
 import type { ConfigInput } from "../../config/schema.js";
 import { WeirError } from "../../errors.js";
-import { packageRoot } from "../../model/engine/native/index.js";
+import { locateNative, packageRoot } from "../../model/engine/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { makeDemoData } from "../demo/data.js";
-import { DEMO_OPTIONS, SFT_ONLY_EPOCHS } from "../demo/recipe.js";
+import { DEMO_OPTIONS, SFT_ONLY_EPOCHS, WASM_OPTIONS } from "../demo/recipe.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 import { watchToEnd } from "./train.js";
@@ -40,6 +40,9 @@ export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode
   const id = `demo-seed${seed}-${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}`;
   const model = join(packageRoot(), WARMSTART);
   const tokenizer = await loadTokenizer(model);
+  const native = locateNative();
+  const small = !native.found;
+  if (small) note(`on wasm, since ${native.reason}; with few steps: enough to see it run, not to see it learn`);
   note("making long-document questions over permuted facts");
   const data = await makeDemoData(
     join(directory, `${id}-data`),
@@ -49,11 +52,16 @@ export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode
   const config = applySettings(
     {
       ...structuredClone(DEMO_OPTIONS),
+      ...(small ? structuredClone(WASM_OPTIONS) : {}),
       ...(options.sftOnly ? { phases: DEMO_OPTIONS.phases.map((phase) => ({ ...phase, steps: 0 })) } : {}),
       run: { directory, id, seed },
       model: { path: model },
       data: { train: [data.train], heldout: [data.heldout] },
-      warmup: { ...DEMO_OPTIONS.warmup, data: [data.sft], ...(options.sftOnly ? { epochs: SFT_ONLY_EPOCHS } : {}) },
+      warmup: {
+        ...(small ? WASM_OPTIONS : DEMO_OPTIONS).warmup,
+        data: [data.sft],
+        ...(options.sftOnly ? { epochs: SFT_ONLY_EPOCHS } : {}),
+      },
     },
     options.set,
   ) as ConfigInput;

@@ -27,10 +27,10 @@ export interface DemoPhase {
 
 /** Growing contexts. Token bounds lie above the longest prompt of each range of facts, so buckets do not overlap. */
 export const DEMO_PHASES: readonly DemoPhase[] = [
-  { facts: [4, 8], maxTokens: 120, steps: 40 },
-  { facts: [10, 16], maxTokens: 181, steps: 40 },
-  { facts: [18, 24], maxTokens: 240, steps: 40 },
-  { facts: [26, 32], maxTokens: 302, steps: 40 },
+  { facts: [4, 8], maxTokens: 120, steps: 30 },
+  { facts: [10, 16], maxTokens: 181, steps: 30 },
+  { facts: [18, 24], maxTokens: 240, steps: 30 },
+  { facts: [26, 32], maxTokens: 302, steps: 30 },
 ];
 
 /** Training tasks per phase: more than are ever drawn, so that no document is seen often. */
@@ -48,6 +48,7 @@ export const DEMO_OPTIONS = {
   warmup: { epochs: 4, batchRows: 32, learningRate: 3e-4, schedule: "constant", aggregation: "token-mean" },
   rollout: { groupSize: 8, promptsPerStep: 16, promptsPerCall: 16, maxTokens: 44, temperature: 1, topP: 1 },
   dynamicSampling: { enabled: true, maxRounds: 1 },
+  loss: { monitorKl: true },
   optimiser: { learningRate: 3e-4 },
   update: { miniBatchPrompts: null, microBatchTokens: 16_384, oldLogprobs: "sampler" },
   curriculum: { retrospective: { mode: "paper" } },
@@ -58,3 +59,12 @@ export const DEMO_OPTIONS = {
 const RL_STEPS = DEMO_PHASES.reduce((sum, phase) => sum + phase.steps, 0);
 /** Epochs of the comparison run: the warm-up's optimiser steps and as many more as RL takes. */
 export const SFT_ONLY_EPOCHS = DEMO_OPTIONS.warmup.epochs + (RL_STEPS * DEMO_OPTIONS.warmup.batchRows) / DEMONSTRATIONS;
+
+/** Where only WebAssembly is to be had, some thirty times slower: the same run with few steps, to see it work. */
+export const WASM_OPTIONS = {
+  phases: DEMO_PHASES.map(({ maxTokens }) => ({ maxTokens, steps: 3 })),
+  warmup: { ...DEMO_OPTIONS.warmup, epochs: 1 },
+  rollout: { ...DEMO_OPTIONS.rollout, promptsPerStep: 8 },
+  evaluation: { tasksPerBucket: 16 },
+  checkpoint: { everySteps: 0, keep: 2 },
+} as const satisfies Partial<ConfigInput>;
