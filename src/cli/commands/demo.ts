@@ -109,6 +109,7 @@ export function register(program: Command): void {
     .description("warm up and train a small policy on long-document questions, live in the browser, in a few minutes")
     .option("--seed <n>", "seed of data, sampling and training", "1")
     .option("--out <dir>", "folder for the run and its data", "runs")
+    .option("--sft-only", "for comparison: no RL, as many more SFT steps as RL would have taken")
     .option("--exit", "end when the run has ended instead of serving the monitor on")
     .option(
       "--set <path=value>",
