@@ -2,6 +2,14 @@ import type { SampleGroup } from "../contracts/group.js";
 import type { OptimiserConfig, PolicyLossConfig, PolicyMetrics, Trainer } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../streams/batches.js";
+import {
+  contributionsOfTokens,
+  ENTROPY_METRIC,
+  KL_METRIC,
+  MISMATCH_METRIC,
+  REFERENCE_METRIC,
+  type SpikeContribution,
+} from "../streams/spike-detector.js";
 import { mismatchOf, type UpdateFacts } from "../streams/step-metrics.js";
 
 /**
@@ -24,17 +32,10 @@ export interface UpdateOptions {
 export interface UpdateResult {
   readonly updates: readonly UpdateFacts[];
   readonly mismatch: { readonly k3: number; readonly abs: number };
-  /** k3 between sampler and trainer log-probs, or policy drift, summed per rollout: who contributed most to a spike. */
-  readonly contributions: readonly Contribution[];
+  /** Shares of rollouts in the metrics that the spike detector watches. */
+  readonly contributions: readonly SpikeContribution[];
   /** Mini-batches that were refused because something was not finite. */
   readonly refused: readonly (readonly SampleGroup[])[];
-}
-
-export interface Contribution {
-  readonly rolloutId: string;
-  readonly contribution: number;
-  /** Token that contributed most. */
-  readonly tokenIndex: number;
 }
 
 const samplerLogprobs = (groups: readonly SampleGroup[]): PerToken =>
@@ -95,7 +96,7 @@ export async function updatePolicy(
   }
   const compared = groups.slice(0, atSameVersion?.length ?? 0);
   const mismatch = mismatchOf(samplerLogprobs(compared).flat(), (atSameVersion ?? []).flat());
-  return { updates, mismatch, contributions: contributionsOf(compared, atSameVersion ?? []), refused };
+  return { updates, mismatch, contributions: contributionsOf(compared, atSameVersion ?? [], reference), refused };
 }
 
 async function optimise(
@@ -125,19 +126,27 @@ async function optimise(
   return { metrics, gradNorm: reply.gradNorm, applied: reply.applied };
 }
 
-function contributionsOf(groups: readonly SampleGroup[], trainer: PerToken): Contribution[] {
-  return groups.flatMap((group, p) =>
-    group.samples.map((sample, g) => {
-      let contribution = 0;
-      let tokenIndex = 0;
-      let hottest = Number.NEGATIVE_INFINITY;
-      for (const [t, value] of sample.rollout.samplerLogprobs.entries()) {
-        const d = (trainer[p]?.[g]?.[t] ?? value) - value;
-        const k3 = Math.exp(d) - d - 1;
-        contribution += k3;
-        if (k3 > hottest) [hottest, tokenIndex] = [k3, t];
-      }
-      return { rolloutId: sample.rollout.id, contribution, tokenIndex };
-    }),
-  );
+/** Who contributed how much to the step's KL, mismatch and entropy, per rollout. */
+function contributionsOf(
+  groups: readonly SampleGroup[],
+  trainer: PerToken,
+  reference: PerToken | null,
+): SpikeContribution[] {
+  const rows = groups.flatMap((group, p) => group.samples.map((sample, g) => ({ sample, p, g })));
+  const of = (metric: string, perToken: (row: (typeof rows)[number]) => number[]) =>
+    contributionsOfTokens(
+      metric,
+      rows.map((row) => ({ rolloutId: row.sample.rollout.id, perToken: perToken(row) })),
+    );
+  /** log π − log π_other per token; 0 where a log-prob is missing. */
+  const gaps = ({ p, g }: (typeof rows)[number], other: readonly number[]) =>
+    (trainer[p]?.[g] ?? []).map((value, t) => value - (other[t] ?? value));
+  const sampled = (row: (typeof rows)[number]) => gaps(row, row.sample.rollout.samplerLogprobs);
+  const k3 = (d: number) => Math.exp(-d) + d - 1;
+  return [
+    ...of(KL_METRIC, (row) => sampled(row).map(k3)),
+    ...of(MISMATCH_METRIC, (row) => sampled(row).map(Math.abs)),
+    ...of(ENTROPY_METRIC, ({ sample }) => [...sample.rollout.entropies]),
+    ...(reference === null ? [] : of(REFERENCE_METRIC, (row) => gaps(row, reference[row.p]?.[row.g] ?? []).map(k3))),
+  ];
 }

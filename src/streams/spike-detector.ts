@@ -1,6 +1,6 @@
 /**
  * Owns spike detection: from the numbers of a step to alerts with the rollouts that caused them. Pure but for its history.
- * Rules: non_finite (any value), kl_limit and kl_spike, entropy_collapse, entropy_divergence and entropy_spike, mismatch.
+ * Rules: non_finite (any value), kl_limit and kl_spike (KL to the previous and to the reference policy), entropy_collapse, entropy_divergence and entropy_spike, mismatch.
  * Invariants: a step is judged against the steps before it in the same phase, never against itself; non-finite values never
  * enter the history; alert ids are made of step, rule and metric, so that a repeated run gives equal alerts (I11).
  */
@@ -48,6 +48,7 @@ export interface SpikeDetector {
 }
 
 export const KL_METRIC = "kl/old_k3";
+export const REFERENCE_METRIC = "kl/ref";
 export const ENTROPY_METRIC = "entropy/mean";
 export const MISMATCH_METRIC = "mismatch_abs";
 
@@ -56,7 +57,11 @@ export const MIN_HISTORY = 8;
 /** Culprits per alert. */
 const TOP_K = 5;
 /** Smallest scale of a z-score, so that a very steady history does not make noise look like a spike. */
-const MIN_SCALE: Readonly<Record<string, number>> = { [KL_METRIC]: 1e-4, [ENTROPY_METRIC]: 1e-2 };
+const MIN_SCALE: Readonly<Record<string, number>> = {
+  [KL_METRIC]: 1e-4,
+  [REFERENCE_METRIC]: 1e-2,
+  [ENTROPY_METRIC]: 1e-2,
+};
 
 interface Finding {
   readonly level: Alert["level"];
@@ -89,6 +94,8 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
     }
     const kl = finite(values[KL_METRIC]);
     if (kl !== null) found.push(...klFindings(kl, zOf(KL_METRIC, kl), options));
+    const reference = finite(values[REFERENCE_METRIC]);
+    if (reference !== null) found.push(...referenceFindings(reference, zOf(REFERENCE_METRIC, reference), options));
     const entropy = finite(values[ENTROPY_METRIC]);
     if (entropy !== null) found.push(...entropyFindings(entropy, zOf(ENTROPY_METRIC, entropy), options));
     const mismatch = finite(values[MISMATCH_METRIC]);
@@ -113,7 +120,7 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
         history = new Map();
       }
       const alerts = findings(observation.values).map((finding) => alertOf(finding, observation));
-      for (const metric of [KL_METRIC, ENTROPY_METRIC]) {
+      for (const metric of [KL_METRIC, REFERENCE_METRIC, ENTROPY_METRIC]) {
         const value = finite(observation.values[metric]);
         if (value !== null) history.set(metric, [...(history.get(metric) ?? []), value].slice(-options.window));
       }
@@ -143,6 +150,13 @@ function klFindings(value: number, z: number | null, options: SpikeOptions): Fin
   if (z === null || z < options.z) return [];
   const text = `KL to the previous policy is ${show(value)} nats, ${z.toFixed(1)} robust deviations above its median`;
   return [{ ...base, level: "warn", rule: "kl_spike", threshold: options.z, text }];
+}
+
+/** The reference drifts away by design, so only a jump counts, not a level. */
+function referenceFindings(value: number, z: number | null, options: SpikeOptions): Finding[] {
+  if (z === null || z < options.z) return [];
+  const text = `KL to the reference policy is ${show(value)} nats, ${z.toFixed(1)} robust deviations above its median`;
+  return [{ level: "warn", rule: "kl_spike", metric: REFERENCE_METRIC, value, threshold: options.z, z, text }];
 }
 
 function entropyFindings(value: number, z: number | null, options: SpikeOptions): Finding[] {

@@ -46,6 +46,21 @@ describe("spike detection", () => {
     expect(alert?.text).toContain("12.1 robust deviations above");
   });
 
+  it("raises kl_spike for a jump of the KL to the reference, never for its level", () => {
+    const detector = createSpikeDetector(options);
+    for (let step = 0; step < 10; step++) {
+      expect(detector.observe(observation(step, { "kl/ref": 0.9 + 0.02 * (step % 3) }))).toEqual([]);
+    }
+    const contributions = [
+      { rolloutId: "a", contribution: 1, tokenIndex: 3, metric: "kl/ref" },
+      { rolloutId: "b", contribution: 9, tokenIndex: 4, metric: "kl/ref" },
+      { rolloutId: "c", contribution: 99, tokenIndex: 5, metric: "entropy/mean" },
+    ];
+    const [alert] = detector.observe(observation(10, { "kl/ref": 3 }, { contributions }));
+    expect(alert).toMatchObject({ rule: "kl_spike", metric: "kl/ref", level: "warn", value: 3 });
+    expect(alert?.culprits.map(({ rolloutId }) => rolloutId)).toEqual(["b", "a"]);
+  });
+
   it("stays quiet just below the limit, and for KL that falls", () => {
     const detector = createSpikeDetector(options);
     warmUp(detector);
