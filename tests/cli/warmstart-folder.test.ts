@@ -37,7 +37,7 @@ describe("untrained demo policy", () => {
     expect(new Set(source.read("model.layers.0.self_attn.q_proj.bias"))).toEqual(new Set([0]));
     const values = source.read("model.layers.2.mlp.up_proj.weight");
     const deviation = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
-    expect(deviation).toBeCloseTo(0.02, 3);
+    expect(deviation).toBeCloseTo(0.08, 3);
     const again = await mkdtemp(join(tmpdir(), "weir-untrained-"));
     await writeUntrainedPolicy(again, 3);
     const [first, second] = await Promise.all(
