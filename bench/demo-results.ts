@@ -109,7 +109,11 @@ const page = [
   "",
   `Seconds of the whole run (evaluations, warm-up, RL, checkpoints): ${spread(seconds)}; ${first.steps.warmup} warm-up steps and ${first.steps.rl} RL steps.`,
   "",
-  "The shipped warm-start policy (`assets/warmstart`) is made by `weir warmstart`.",
+  "What happens: the warm-up shows 70 % answers given at once and 30 % that quote the evidence first, on the shortest documents only.",
+  "RL first finds that quoting pays, then keeps it working at growing lengths; more SFT of the same kind finds nothing. Phases",
+  "against a single stage of RL are not compared here.",
+  "",
+  "The shipped warm-start policy (`assets/warmstart`) is made by `weir warmstart assets/warmstart --seed 1` (2,800 steps of 8 rows, 7.9 M tokens).",
   "",
 ].join("\n");
 await writeFile(join(root, "docs/results.md"), page);
