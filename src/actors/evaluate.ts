@@ -4,7 +4,7 @@ import type { RewardActor } from "../contracts/reward.js";
 import type { Sampler, SamplingParams } from "../contracts/sampler.js";
 import type { Task } from "../contracts/task.js";
 import { BoundedQueue } from "../streams/bounded-queue.js";
-import { bucketLabel, type LengthBound } from "../streams/buckets.js";
+import { bucketLabel, holds, type LengthBound } from "../streams/buckets.js";
 import { outcomeWithin } from "../streams/deadline.js";
 import { pullLanes } from "../streams/lanes.js";
 
@@ -41,9 +41,7 @@ export function chooseTasks(
 ): Map<LengthBound, EvaluationTask[]> {
   return new Map(
     options.buckets.map((bucket) => {
-      const within = tasks.filter(
-        ({ task }) => task.promptTokens > bucket.minTokens && task.promptTokens <= bucket.maxTokens,
-      );
+      const within = tasks.filter(({ task }) => holds(bucket, task.promptTokens));
       return [bucket, within.slice(0, options.tasksPerBucket)];
     }),
   );

@@ -121,7 +121,6 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       gauges,
       taps: options.taps,
       log,
-      admission: () => Promise.resolve(),
       clock: () => Date.now(),
       progress: freshProgress,
       skipPhase: false,

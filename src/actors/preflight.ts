@@ -1,6 +1,7 @@
 import { counterKey, shuffled } from "../algorithms/random.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
+import { holds } from "../streams/buckets.js";
 import { countBy, unshapedRewards } from "../streams/collector.js";
 import { GaugeBoard } from "../streams/gauges.js";
 import { runRound } from "../streams/pipeline.js";
@@ -33,10 +34,10 @@ export interface PreflightReport {
 export async function preflight(context: RunContext, signal: AbortSignal): Promise<PreflightReport> {
   const [first] = context.phases;
   const tasksPerPhase = context.phases.map(
-    (phase) => [...context.tasks.values()].filter(({ task }) => inPhase(task.promptTokens, phase)).length,
+    (phase) => [...context.tasks.values()].filter(({ task }) => holds(phase, task.promptTokens)).length,
   );
   const candidates = [...context.tasks.values()].filter(
-    ({ task }) => first !== undefined && inPhase(task.promptTokens, first),
+    ({ task }) => first !== undefined && holds(first, task.promptTokens),
   );
   const chosen = shuffled(candidates, counterKey(context.config.run.seed, "preflight")).slice(0, PREFLIGHT_PROMPTS);
   const issued = chosen.map(({ task, promptIds }, sequence) => ({
@@ -54,7 +55,6 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
     reward: context.reward,
     gauges: new GaugeBoard(),
     listener: silent,
-    admission: context.admission,
   };
   const { groups } = await runRound(issued, parts, pipelineOptions(context), signal);
   const members = groups.flatMap((group) => group.members);
@@ -106,8 +106,6 @@ function refuse(
   );
 }
 
-const inPhase = (tokens: number, phase: { readonly minTokens: number; readonly maxTokens: number }) =>
-  tokens > phase.minTokens && tokens <= phase.maxTokens;
 const percent = (value: number) => `${Math.round(100 * value)} %`;
 
 function share<T>(items: readonly T[], test: (item: T) => boolean): number {

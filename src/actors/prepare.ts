@@ -5,7 +5,7 @@ import type { Task } from "../contracts/task.js";
 import type { SftRow } from "../contracts/trainer.js";
 import { parseSftExample, sftRow } from "../data/sft.js";
 import { WeirError } from "../errors.js";
-import { bucketOf } from "../streams/buckets.js";
+import { bucketOf, holds } from "../streams/buckets.js";
 import type { EvaluationTask } from "./evaluate.js";
 import type { RunTokenizer } from "./run-context.js";
 
@@ -72,7 +72,7 @@ export function prepareTasks(
 /** Errors: WEIR_E_EMPTY_PHASE naming the first phase without a task and its bounds. */
 export function assertPhasesFilled(tasks: readonly EvaluationTask[], phases: readonly Phase[]): void {
   for (const phase of phases) {
-    if (!tasks.some(({ task }) => task.promptTokens > phase.minTokens && task.promptTokens <= phase.maxTokens)) {
+    if (!tasks.some(({ task }) => holds(phase, task.promptTokens))) {
       const lengths = tasks.map(({ task }) => task.promptTokens);
       const range =
         lengths.length === 0

@@ -133,7 +133,6 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     sampler: supervisor.engine(),
     reward: context.reward,
     gauges: context.gauges,
-    admission: context.admission,
     listener: {
       generated: (rollout, issued) => store.ledger({ ...entry(rollout.id, issued), state: "generated" }),
       scored: (member, issued) => {

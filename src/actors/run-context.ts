@@ -60,8 +60,6 @@ export interface RunContext {
   readonly gauges: GaugeBoard;
   readonly taps: RunTaps;
   readonly log: Logger;
-  /** Resolves when sampling may go on. */
-  readonly admission: () => Promise<void>;
   readonly clock: () => number;
   progress: Progress;
   /** An operator asked to end the present phase; cleared when it is done. */

@@ -1,3 +1,4 @@
+import { klEstimate } from "../algorithms/kl.js";
 import type { SampleGroup } from "../contracts/group.js";
 import type { OptimiserConfig, PolicyLossConfig, PolicyMetrics, Trainer } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
@@ -142,7 +143,7 @@ function contributionsOf(
   const gaps = ({ p, g }: (typeof rows)[number], other: readonly number[]) =>
     (trainer[p]?.[g] ?? []).map((value, t) => value - (other[t] ?? value));
   const sampled = (row: (typeof rows)[number]) => gaps(row, row.sample.rollout.samplerLogprobs);
-  const k3 = (d: number) => Math.exp(-d) + d - 1;
+  const k3 = (d: number) => klEstimate(d, 0, "k3", false);
   return [
     ...of(KL_METRIC, (row) => sampled(row).map(k3)),
     ...of(MISMATCH_METRIC, (row) => sampled(row).map(Math.abs)),

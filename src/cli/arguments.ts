@@ -12,6 +12,14 @@ export function wholeNumber(option: string, text: string, minimum = 0): number {
   return value;
 }
 
+/** A number of at least `minimum`. */
+export function numberAtLeast(option: string, text: string, minimum: number): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < minimum)
+    throw fault(option, `a number ≥ ${minimum}`, text);
+  return value;
+}
+
 /** A share between 0 and 1. */
 export function share(option: string, text: string): number {
   const value = Number(text);

@@ -8,6 +8,11 @@ export interface LengthBound {
   readonly maxTokens: number;
 }
 
+/** True for lengths with minTokens < tokens ≤ maxTokens. */
+export function holds(bucket: Pick<LengthBound, "minTokens" | "maxTokens">, tokens: number): boolean {
+  return tokens > bucket.minTokens && tokens <= bucket.maxTokens;
+}
+
 /** The bucket that holds a length, null where none does. */
 export function bucketOf(tokens: number, buckets: readonly LengthBound[]): number | null {
   return phaseOf(

@@ -57,8 +57,6 @@ export interface PipelineParts {
   readonly reward: RewardActor;
   readonly gauges: GaugeBoard;
   readonly listener: PipelineListener;
-  /** Resolves when sampling may go on; a paused run holds it back here. */
-  readonly admission: () => Promise<void>;
 }
 
 /** The groups of a round with the time spent. */
@@ -130,7 +128,6 @@ export async function runRound(
   };
 
   const sample = async (tasks: readonly IssuedTask[]) => {
-    await parts.admission();
     const prompts = tasks.map((issued) => ({
       promptIds: issued.promptIds,
       seeds: rolloutSeeds(options.seed, issued, groupSize),

@@ -1,3 +1,4 @@
+import { klEstimate } from "../algorithms/kl.js";
 import type { Group, SampleGroup } from "../contracts/group.js";
 import type { PolicyMetrics } from "../contracts/trainer.js";
 import { bucketOf, type LengthBound } from "./buckets.js";
@@ -130,7 +131,7 @@ export function mismatchOf(
   for (const [row, tokens] of sampler.entries()) {
     for (const [t, value] of tokens.entries()) {
       const d = (trainer[row]?.[t] ?? Number.NaN) - value;
-      k3 += Math.exp(d) - d - 1;
+      k3 += klEstimate(0, d, "k3", false);
       abs += Math.abs(d);
       count++;
     }

@@ -67,7 +67,7 @@ async function measure(turns: number) {
   };
   const { groups } = await runRound(
     issued,
-    { sampler, reward: rewardOf(turns), gauges, listener, admission: () => Promise.resolve() },
+    { sampler, reward: rewardOf(turns), gauges, listener },
     {
       seed: 1,
       groupSize: GROUP,

@@ -68,7 +68,6 @@ const parts = (reward: RewardActor, over: Partial<PipelineParts> = {}): Pipeline
   reward,
   gauges: new GaugeBoard(),
   listener: { generated: () => undefined, scored: () => undefined },
-  admission: () => Promise.resolve(),
   ...over,
 });
 

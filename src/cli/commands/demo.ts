@@ -3,9 +3,10 @@ import type { Command } from "commander";
 import { createTrainingSystem, type RunResult } from "../../actors/training-system.js";
 import { applySettings } from "../../config/load.js";
 import type { ConfigInput } from "../../config/schema.js";
-import { WeirError } from "../../errors.js";
+import { countPromptTokens } from "../../data/measure.js";
 import { locateNative, packageRoot } from "../../model/engine/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { wholeNumber } from "../arguments.js";
 import { makeDemoData } from "../demo/data.js";
 import { DEMO_OPTIONS, SFT_ONLY_EPOCHS, WASM_OPTIONS } from "../demo/recipe.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
@@ -30,11 +31,7 @@ export interface DemoCommandOptions {
 export const WARMSTART = join("assets", "warmstart");
 
 export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode> {
-  const seed = Number(options.seed);
-  if (!Number.isInteger(seed) || seed < 0)
-    throw new WeirError("WEIR_E_USAGE", `--seed: expected an integer ≥ 0, got "${options.seed}"`, {
-      seed: options.seed,
-    });
+  const seed = wholeNumber("seed", options.seed);
   const started = performance.now();
   const directory = resolve(options.out);
   const id = `demo-seed${seed}-${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}`;
@@ -44,10 +41,8 @@ export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode
   const small = !native.found;
   if (small) note(`on wasm, since ${native.reason}; with few steps: enough to see it run, not to see it learn`);
   note("making long-document questions over permuted facts");
-  const data = await makeDemoData(
-    join(directory, `${id}-data`),
-    seed,
-    (messages) => tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true }).ids.length,
+  const data = await makeDemoData(join(directory, `${id}-data`), seed, (messages) =>
+    countPromptTokens(messages, tokenizer),
   );
   const config = applySettings(
     {

@@ -7,6 +7,7 @@ import { configSchema } from "../../config/schema.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { numberAtLeast } from "../arguments.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 import { withEngine } from "../with-engine.js";
@@ -29,14 +30,6 @@ export interface EvalCommandOptions {
   readonly json?: boolean;
 }
 
-function number(name: string, text: string, minimum: number): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value < minimum) {
-    throw new WeirError("WEIR_E_USAGE", `--${name}: expected a number ≥ ${minimum}, got "${text}"`, { name, text });
-  }
-  return value;
-}
-
 export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode> {
   if (options.mode !== "paper" && options.mode !== "released") {
     throw new WeirError("WEIR_E_USAGE", `--mode: expected paper or released, got "${options.mode}"`, {
@@ -44,14 +37,14 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
     });
   }
   const mode = options.mode;
-  const maxTokens = number("max-tokens", options.maxTokens, 1);
-  const temperature = number("temperature", options.temperature, 0);
-  const seed = number("seed", options.seed, 0);
+  const maxTokens = numberAtLeast("max-tokens", options.maxTokens, 1);
+  const temperature = numberAtLeast("temperature", options.temperature, 0);
+  const seed = numberAtLeast("seed", options.seed, 0);
   const tokenizer = await loadTokenizer(options.model);
   const tasks = (await Promise.all(options.data.map((file) => readTasks(file, { format: "auto" })))).flat();
   const report = await withEngine(options.model, options.backend, async (engine, signal) => {
     const limit = engine.model.maxPositions - maxTokens;
-    const bounds = options.buckets?.split(",").map((bound) => number("buckets", bound, 1)) ?? [limit];
+    const bounds = options.buckets?.split(",").map((bound) => numberAtLeast("buckets", bound, 1)) ?? [limit];
     const phases = phasesFrom(bounds.map((bound) => ({ maxTokens: bound, steps: 1 })));
     const prepared = prepareTasks(tasks, tokenizer, phases, limit, "truncate");
     if (prepared.tasks.length === 0) {
@@ -71,11 +64,11 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
       {
         seed,
         buckets: phases,
-        tasksPerBucket: number("per-bucket", options.perBucket, 1),
-        promptsPerCall: number("rows", options.rows, 1),
+        tasksPerBucket: numberAtLeast("per-bucket", options.perBucket, 1),
+        promptsPerCall: numberAtLeast("rows", options.rows, 1),
         sampling: {
           temperature,
-          topP: number("top-p", options.topP, 0),
+          topP: numberAtLeast("top-p", options.topP, 0),
           topK: 0,
           maxTokens,
           stopIds: engine.model.stopIds,

@@ -4,6 +4,7 @@ import type { Engine } from "../../contracts/engine.js";
 import type { ChatMessage } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { numberAtLeast, wholeNumber } from "../arguments.js";
 import { type ExitCode, print, printJson } from "../output.js";
 import { checkSequences, readSequences, withEngine } from "../with-engine.js";
 
@@ -54,20 +55,9 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
   return 0;
 }
 
-/** Parses a number option. Errors: WEIR_E_USAGE. */
-function numberOption(name: string, minimum: number, integer: boolean) {
-  return (text: string): number => {
-    const value = Number(text);
-    if (text.trim() === "" || !Number.isFinite(value) || value < minimum || (integer && !Number.isInteger(value))) {
-      throw new WeirError(
-        "WEIR_E_USAGE",
-        `${name}: expected ${integer ? "an integer" : "a number"} ≥ ${minimum}, got "${text}"`,
-        { name, text },
-      );
-    }
-    return value;
-  };
-}
+/** A parser for commander. Errors: WEIR_E_USAGE. */
+const whole = (option: string, minimum: number) => (text: string) => wholeNumber(option, text, minimum);
+const real = (option: string, minimum: number) => (text: string) => numberAtLeast(option, text, minimum);
 
 export function register(program: Command): void {
   program
@@ -76,11 +66,11 @@ export function register(program: Command): void {
     .requiredOption("--model <dir>", "Hugging Face folder")
     .option("--in <file>", 'JSON file: {"sequences": [[id, …], …]}')
     .option("--prompt <text>", "a user message, put through the chat template")
-    .option("--max-tokens <n>", "longest completion", numberOption("--max-tokens", 1, true), 128)
-    .option("--temperature <t>", "0 is greedy", numberOption("--temperature", 0, false), 0)
-    .option("--top-p <p>", "nucleus mass; 1 switches it off", numberOption("--top-p", 0, false), 1)
-    .option("--top-k <k>", "0 switches it off", numberOption("--top-k", 0, true), 0)
-    .option("--seed <n>", "seed of the sampling", numberOption("--seed", 0, true), 1)
+    .option("--max-tokens <n>", "longest completion", whole("max-tokens", 1), 128)
+    .option("--temperature <t>", "0 is greedy", real("temperature", 0), 0)
+    .option("--top-p <p>", "nucleus mass; 1 switches it off", real("top-p", 0), 1)
+    .option("--top-k <k>", "0 switches it off", whole("top-k", 0), 0)
+    .option("--seed <n>", "seed of the sampling", whole("seed", 0), 1)
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
     .option("--rotary-dtype <type>", "float32, or bfloat16 for models that were cast as a whole, buffers included")
     .option("--json", 'print {"completions": [[id, …], …]}; a stop id ends a completion and is part of it')

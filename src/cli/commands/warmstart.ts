@@ -18,6 +18,7 @@ import {
 import { WeirError } from "../../errors.js";
 import { isMissing } from "../../model/io/json.js";
 import { loadTokenizer, type Tokenizer } from "../../model/io/tokenizer.js";
+import { wholeNumber } from "../arguments.js";
 import { type ExitCode, note, progress } from "../output.js";
 import { writeUntrainedPolicy } from "../warmstart-folder.js";
 import { withEngine } from "../with-engine.js";
@@ -41,7 +42,7 @@ interface WarmstartState {
 }
 
 export async function warmstartCommand(directory: string, options: WarmstartCommandOptions): Promise<ExitCode> {
-  const seed = wholeNumber("--seed", options.seed);
+  const seed = wholeNumber("seed", options.seed);
   const work = `${directory}.work`;
   let state = await readState(work);
   if (state === null) {
@@ -54,7 +55,7 @@ export async function warmstartCommand(directory: string, options: WarmstartComm
   const tokenizer = await loadTokenizer(work);
   const corpus = new TokenisedCorpus(tokenizer, seed);
   const plan = corpus.steps(WARMSTART_PLAN);
-  const steps = Math.min(plan.length, options.steps ? wholeNumber("--steps", options.steps) : plan.length);
+  const steps = Math.min(plan.length, options.steps ? wholeNumber("steps", options.steps) : plan.length);
   const begun = state;
   await withEngine(work, options.backend, async (engine, signal) => {
     await train(engine, { plan, steps, begun, corpus, work, signal });
@@ -196,12 +197,6 @@ async function readState(work: string): Promise<WarmstartState | null> {
 
 async function writeState(work: string, state: WarmstartState): Promise<void> {
   await writeFile(join(work, STATE_FILE), `${JSON.stringify(state)}\n`);
-}
-
-function wholeNumber(name: string, text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 0) return value;
-  throw new WeirError("WEIR_E_USAGE", `${name}: expected a whole number ≥ 0, got "${text}"`);
 }
 
 export function register(program: Command): void {

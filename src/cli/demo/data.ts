@@ -2,17 +2,15 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { counterKey } from "../../algorithms/random.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
-import { demonstration, demonstrationStyle, generateTasks, verlRow } from "../../data/synthetic/index.js";
-import { writeVerlParquet } from "../../data/write-parquet.js";
 import {
-  DEMO_HOPS,
-  DEMO_PHASES,
-  DEMO_TASK_RELATIONS,
-  DEMONSTRATIONS,
-  DIRECT_SHARE,
-  HELDOUT_PER_BUCKET,
-  TASKS_PER_PHASE,
-} from "./recipe.js";
+  DEMO_RELATIONS,
+  demonstration,
+  demonstrationStyle,
+  generateTasks,
+  verlRow,
+} from "../../data/synthetic/index.js";
+import { writeVerlParquet } from "../../data/write-parquet.js";
+import { DEMO_HOPS, DEMO_PHASES, DEMONSTRATIONS, DIRECT_SHARE, HELDOUT_PER_BUCKET, TASKS_PER_PHASE } from "./recipe.js";
 
 /** Makes the demo's data: training tasks per phase, held-out tasks over other entities, demonstrations for the warm-up. */
 
@@ -39,7 +37,7 @@ export async function makeDemoData(
       length: { facts },
       countTokens,
       hops: DEMO_HOPS,
-      relations: DEMO_TASK_RELATIONS,
+      relations: DEMO_RELATIONS,
       plainNames: true,
       permute: true,
       bucketEdges: edges,

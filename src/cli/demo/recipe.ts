@@ -1,18 +1,9 @@
 import type { ConfigInput } from "../../config/schema.js";
-import type { RelationName } from "../../data/synthetic/index.js";
 
 /**
  * The recipe of the demo: sizes and learning rates that were measured to work for the shipped warm-start policy
  * (docs/results.md has the figures and the command). Everything the demo trains on follows from it and a seed.
  */
-
-/** Relations that the demo's documents speak of: two lead to another country, two to a value. */
-export const DEMO_TASK_RELATIONS: readonly RelationName[] = [
-  "capital",
-  "language",
-  "largestNeighbour",
-  "smallestNeighbour",
-];
 
 /** Facts that must be combined for an answer. */
 export const DEMO_HOPS = [2, 2] as const;
