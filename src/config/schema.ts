@@ -37,6 +37,20 @@ const engineSchema = z.strictObject({
     .default("auto")
     .describe("Numerics backend; `auto` takes tensorflow where it is set up, else wasm."),
   threads: nonNegativeInt.default(0).describe("Intra-op threads; 0 leaves the choice to the backend."),
+  executor: z
+    .enum(["auto", "eager", "compiled"])
+    .default("auto")
+    .describe("`compiled` runs traced graphs (tensorflow only), `eager` op by op; `auto` compiles where that works."),
+  precision: z
+    .enum(["float32", "bfloat16"])
+    .default("float32")
+    .describe("Element type of the large matrix products of the compiled executor; master weights stay float32."),
+  memoryGiB: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start."),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
   heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's signs of life in ms."),

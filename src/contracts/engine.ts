@@ -4,11 +4,20 @@ import type { ScoredSequences, Trainer } from "./trainer.js";
 
 export type BackendName = "tensorflow" | "wasm" | "cpu";
 
+export type ExecutorName = "eager" | "compiled";
+export type EnginePrecision = "float32" | "bfloat16";
+
 export interface EngineOptions {
   /** `auto`: tensorflow where the native engine is set up, else wasm, else cpu. */
   readonly backend: BackendName | "auto";
   /** Intra-op threads; 0 leaves the choice to the backend. */
   readonly threads: number;
+  /** `auto`: compiled graphs where the backend can run them, else eager, with the reason stated. */
+  readonly executor: "auto" | ExecutorName;
+  /** Element type of the large matrix products; weights, softmax, norms, loss and moments are float32 either way. */
+  readonly precision: EnginePrecision;
+  /** Memory that the engine process plans for, GiB; null takes 80 % of what the machine has free at start. */
+  readonly memoryGiB: number | null;
   /** Deadline of one request, ms. */
   readonly requestTimeoutMs: number;
   /** Deadline of start-up and model load, ms. */
@@ -21,7 +30,10 @@ export interface EngineInfo {
   readonly backend: BackendName;
   /** Why this backend, in one sentence. */
   readonly reason: string;
-  readonly executor: "eager";
+  readonly executor: ExecutorName;
+  /** Why this executor, in one sentence. */
+  readonly executorReason: string;
+  readonly precision: EnginePrecision;
   readonly backendVersion: string;
   readonly pid: number;
 }
@@ -39,6 +51,11 @@ export interface EngineStats {
   readonly tensors: number;
   readonly bytes: number;
   readonly rssBytes: number;
+  /** Largest resident memory of the process so far. */
+  readonly peakRssBytes: number;
+  /** Graphs compiled so far, and the time that took (tracing, loading, first run). */
+  readonly graphs: number;
+  readonly compileSeconds: number;
 }
 
 /**

@@ -105,7 +105,15 @@ export function createFakeEngine(options: FakeOptions = {}): Engine & { crash(re
     ...createFakeSampler(options, version),
     ...createFakeTrainer(weights),
     ...fakeStore(weights),
-    info: { backend: "cpu", executor: "eager", backendVersion: "0", pid: 0, reason: "a fake computes nothing" },
+    info: {
+      backend: "cpu",
+      executor: "eager",
+      executorReason: "a fake computes nothing",
+      precision: "float32",
+      backendVersion: "0",
+      pid: 0,
+      reason: "a fake computes nothing",
+    },
     model: { family: "qwen2", parameters: 1, vocabSize, maxPositions: 4096, stopIds: [0], padId: 0 },
     version,
     async scoreSequences(sequences) {
@@ -114,7 +122,7 @@ export function createFakeEngine(options: FakeOptions = {}): Engine & { crash(re
     },
     async freezeReference() {},
     async resetOptimiser() {},
-    stats: async () => ({ tensors: 0, bytes: 0, rssBytes: 0 }),
+    stats: async () => ({ tensors: 0, bytes: 0, rssBytes: 0, peakRssBytes: 0, graphs: 0, compileSeconds: 0 }),
     exited: new Promise((resolve) => {
       end = resolve;
     }),

@@ -15,6 +15,9 @@ export const FAST_BACKEND: BackendName = locateNative().found ? "tensorflow" : "
 
 export const ENGINE_OPTIONS: EngineOptions = {
   backend: FAST_BACKEND,
+  executor: "auto",
+  precision: "float32",
+  memoryGiB: null,
   threads: 0,
   requestTimeoutMs: 60_000,
   startTimeoutMs: 60_000,

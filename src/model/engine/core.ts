@@ -77,6 +77,8 @@ export class EngineCore {
       backend: opened.backend,
       reason: opened.reason,
       executor: "eager",
+      executorReason: "operations run one by one",
+      precision: "float32",
       backendVersion: opened.version,
       pid: process.pid,
     };
@@ -214,7 +216,14 @@ export class EngineCore {
 
   stats(): EngineStats {
     const { numTensors, numBytes } = tf.memory();
-    return { tensors: numTensors, bytes: numBytes, rssBytes: process.memoryUsage.rss() };
+    return {
+      tensors: numTensors,
+      bytes: numBytes,
+      rssBytes: process.memoryUsage.rss(),
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+      graphs: 0,
+      compileSeconds: 0,
+    };
   }
 
   dispose(): void {
