@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EngineInfo, EngineOptions, EngineStats, ModelInfo } from "../../contracts/engine.js";
+import type { EngineInfo, EngineStats, ModelInfo } from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
@@ -25,10 +25,11 @@ import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
 import { readTensors } from "../io/tensors.js";
 import { Learner, lastLogits, scoreGroups, scoreSequences } from "../learn/learner.js";
 import { sampleSequences } from "../sample/sampler.js";
-import { Transformer } from "../transformer/model.js";
+import type { Transformer } from "../transformer/model.js";
 import { ParameterStore } from "../transformer/parameters.js";
 import { RopeTables, type RotaryDtype } from "../transformer/rope.js";
 import { type OpenedBackend, openBackend } from "./backend.js";
+import { type ChosenExecutor, type CoreOptions, chooseExecutor } from "./executor.js";
 import { tf } from "./tf.js";
 
 const OPTIMISER_FILE = "optimizer.safetensors";
@@ -58,6 +59,7 @@ export class EngineCore {
   private readonly config: ModelConfig;
   private readonly policy: Transformer;
   private readonly learner: Learner;
+  private readonly executor: ChosenExecutor;
   private reference: Transformer | null = null;
   private current: PolicyVersion;
 
@@ -67,18 +69,20 @@ export class EngineCore {
     config: ModelConfig,
     parameters: ParameterStore,
     rotaryDtype: RotaryDtype,
+    executor: ChosenExecutor,
   ) {
     this.modelDir = modelDir;
     this.config = config;
-    this.policy = new Transformer(config, parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
+    this.executor = executor;
+    this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
     this.learner = new Learner(this.policy);
     this.current = { n: 0, sha256: parameters.sha256() };
     this.info = {
       backend: opened.backend,
       reason: opened.reason,
-      executor: "eager",
-      executorReason: "operations run one by one",
-      precision: "float32",
+      executor: executor.name,
+      executorReason: executor.reason,
+      precision: executor.precision,
       backendVersion: opened.version,
       pid: process.pid,
     };
@@ -96,16 +100,13 @@ export class EngineCore {
    * Opens the backend and loads the model, as version 0. `rotaryDtype` overrides config.json's `inv_freq_dtype`, which
    * overrides float32.
    */
-  static async open(
-    modelDir: string,
-    options: Pick<EngineOptions, "backend" | "threads">,
-    rotaryDtype?: RotaryDtype,
-  ): Promise<EngineCore> {
+  static async open(modelDir: string, options: CoreOptions, rotaryDtype?: RotaryDtype): Promise<EngineCore> {
     const config = await readModelConfig(modelDir);
     const source = await readTensors(modelDir, config);
     const opened = await openBackend(options.backend, options.threads);
     const dtype = rotaryDtype ?? config.rope.inverseFrequencyDtype ?? "float32";
-    return new EngineCore(opened, modelDir, config, ParameterStore.load(config, source), dtype);
+    const executor = chooseExecutor(opened, config, options);
+    return new EngineCore(opened, modelDir, config, ParameterStore.load(config, source), dtype, executor);
   }
 
   version(): PolicyVersion {
@@ -154,7 +155,7 @@ export class EngineCore {
 
   freezeReference(): void {
     this.reference?.parameters.dispose();
-    this.reference = new Transformer(this.config, this.policy.parameters.copy(), this.policy.tables);
+    this.reference = this.executor.transformer(this.policy.parameters.copy(), this.policy.tables);
   }
 
   async save(directory: string, optimiser: boolean): Promise<PolicyVersion> {
@@ -221,8 +222,8 @@ export class EngineCore {
       bytes: numBytes,
       rssBytes: process.memoryUsage.rss(),
       peakRssBytes: process.resourceUsage().maxRSS * 1024,
-      graphs: 0,
-      compileSeconds: 0,
+      graphs: this.executor.costs.graphs,
+      compileSeconds: this.executor.costs.seconds,
     };
   }
 
@@ -231,6 +232,7 @@ export class EngineCore {
     this.reference?.parameters.dispose();
     this.policy.parameters.dispose();
     this.policy.tables.dispose();
+    this.executor.dispose();
   }
 }
 

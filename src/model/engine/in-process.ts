@@ -1,15 +1,16 @@
 /** The engine in the caller's own process: for unit tests and short commands; arithmetic blocks the event loop. */
-import type { Engine, EngineOptions } from "../../contracts/engine.js";
+import type { Engine } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 import type { RotaryDtype } from "../transformer/rope.js";
 import { EngineCore } from "./core.js";
 import { dispatch } from "./dispatch.js";
+import type { CoreOptions } from "./executor.js";
 import { type Call, engineFacade } from "./facade.js";
 
 /** Loads a model into this process. One backend per process: WEIR_E_STATE where another one is open. */
 export async function startInProcessEngine(input: {
   readonly modelDir: string;
-  readonly options: Pick<EngineOptions, "backend" | "threads">;
+  readonly options: CoreOptions;
   readonly rotaryDtype?: RotaryDtype;
 }): Promise<Engine> {
   const core = await EngineCore.open(input.modelDir, input.options, input.rotaryDtype);

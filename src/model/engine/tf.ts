@@ -3,63 +3,110 @@
  * names a backend package. Invariant: set exactly once, by `openBackend`, before any model code runs.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
-import type { BackendName } from "../../contracts/engine.js";
+import type { BackendName, EnginePrecision } from "../../contracts/engine.js";
+import type { NativeBinding } from "./native/native.js";
 
 export type Tf = typeof tfCore;
 export type Tensor = tfCore.Tensor;
 
 /** Attribute of a raw TensorFlow operation. */
-export interface RawAttribute {
-  readonly name: string;
-  readonly type: number;
-  readonly value: unknown;
+export type RawAttribute =
+  | { readonly name: string; readonly kind: "bool"; readonly value: boolean }
+  | { readonly name: string; readonly kind: "int"; readonly value: number }
+  | { readonly name: string; readonly kind: "type"; readonly value: "float32" | "int32" };
+
+/** What tfjs-node keeps of a tensor; `id` is the binding's handle, once the values have been handed over. */
+interface NativeTensor {
+  readonly shape: readonly number[];
+  readonly dtype: number;
+  id: number;
+  values: unknown;
 }
 
 interface RawBackend {
-  readonly binding: Readonly<Record<string, number>>;
-  executeSingleOutput(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
+  readonly binding: NativeBinding;
+  readonly tensorMap: { get(id: object): NativeTensor; set(id: object, tensor: NativeTensor): void };
+  executeSingleOutput(name: string, attributes: readonly NativeAttribute[], inputs: readonly Tensor[]): Tensor;
+  getInputTensorIds(tensors: readonly Tensor[]): number[];
+}
+
+type NativeAttribute = { readonly name: string; readonly type: number; readonly value: unknown };
+
+/** Takes operations instead of running them: the tracer of graphs. */
+export interface Recorder {
+  /** Element type of matrix products. */
+  readonly products: EnginePrecision;
+  operation(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
+  constant(values: readonly number[], shape: readonly number[], dtype: "float32" | "int32"): Tensor;
+  cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor;
 }
 
 export let tf: Tf;
 export let backendName: BackendName;
 let rawBackend: RawBackend | null = null;
-let attributeTypes = { bool: 0, int: 0, type: 0 };
-let elementTypes = { float32: 0, int32: 0 };
+let recorder: Recorder | null = null;
+/** Attribute lists in the binding's form; kernels keep their lists, so this holds few. */
+const nativeLists = new WeakMap<readonly RawAttribute[], readonly NativeAttribute[]>();
 
 /** Makes `namespace` the process's TensorFlow.js; its backend must be active already. */
 export function setTf(namespace: Tf, name: BackendName): void {
   tf = namespace;
   backendName = name;
   rawBackend = name === "tensorflow" ? (namespace.backend() as unknown as RawBackend) : null;
-  if (rawBackend !== null) {
-    const { TF_ATTR_BOOL = 0, TF_ATTR_INT = 0, TF_ATTR_TYPE = 0 } = rawBackend.binding;
-    const { TF_FLOAT = 0, TF_INT32 = 0 } = rawBackend.binding;
-    attributeTypes = { bool: TF_ATTR_BOOL, int: TF_ATTR_INT, type: TF_ATTR_TYPE };
-    elementTypes = { float32: TF_FLOAT, int32: TF_INT32 };
-  }
 }
 
-/** True where raw TensorFlow operations can be run (`rawOp`). */
+/** The native backend. Only where `backendName` is tensorflow. */
+export function native(): RawBackend {
+  return rawBackend as RawBackend;
+}
+
+/** The tracer at work, or null while operations are run. */
+export function recording(): Recorder | null {
+  return recorder;
+}
+
+export function setRecorder(next: Recorder | null): void {
+  recorder = next;
+}
+
+/** True where operations are TensorFlow's own (`rawOp`): on its backend, and while a graph is traced. */
 export function hasRawOps(): boolean {
-  return rawBackend !== null;
+  return rawBackend !== null || recorder !== null;
 }
 
 /** One raw TensorFlow operation with a single output; attributes left out take their defaults or follow the inputs. */
 export function rawOp(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
-  return (rawBackend as RawBackend).executeSingleOutput(name, attributes, inputs);
+  if (recorder !== null) return recorder.operation(name, attributes, inputs);
+  return (rawBackend as RawBackend).executeSingleOutput(name, nativeAttributes(attributes), inputs);
+}
+
+function nativeAttributes(attributes: readonly RawAttribute[]): readonly NativeAttribute[] {
+  let list = nativeLists.get(attributes);
+  if (list === undefined) {
+    const { binding } = native();
+    const types = { bool: binding.TF_ATTR_BOOL, int: binding.TF_ATTR_INT, type: binding.TF_ATTR_TYPE };
+    const elements = { float32: binding.TF_FLOAT, int32: binding.TF_INT32 };
+    list = attributes.map(({ name, kind, value }) => ({
+      name,
+      type: types[kind],
+      value: kind === "type" ? elements[value as "float32" | "int32"] : value,
+    }));
+    nativeLists.set(attributes, list);
+  }
+  return list;
 }
 
 export function boolAttribute(name: string, value: boolean): RawAttribute {
-  return { name, type: attributeTypes.bool, value };
+  return { name, kind: "bool", value };
 }
 
 export function intAttribute(name: string, value: number): RawAttribute {
-  return { name, type: attributeTypes.int, value };
+  return { name, kind: "int", value };
 }
 
 /** Element type; needed only where TensorFlow does not infer it (lists of inputs). */
-export function typeAttribute(name: string, dtype: "float32" | "int32"): RawAttribute {
-  return { name, type: attributeTypes.type, value: elementTypes[dtype] };
+export function typeAttribute(name: string, value: "float32" | "int32"): RawAttribute {
+  return { name, kind: "type", value };
 }
 
 /**

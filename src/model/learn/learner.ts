@@ -22,7 +22,7 @@ import { plainSegment } from "../transformer/segment.js";
 import { AdamW, type OptimiserOutcome } from "./adamw.js";
 import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
 import { runGroups, runRows } from "./passes.js";
-import { PolicyMetricSums, passTargets, policyGradient } from "./policy-gradient.js";
+import { PolicyMetricSums, passTargets, policyTokenLoss, supervisedTokenLoss } from "./policy-gradient.js";
 import { assertIds, assertPolicyBatch, assertSftBatch } from "./validate.js";
 
 type Logprobs = readonly (readonly (readonly number[])[])[];
@@ -49,12 +49,11 @@ export class Learner {
         await breathe(signal);
         const targets = passTargets(batch, pass);
         scope(() => {
-          const gradient = policyGradient(batch.loss, targets);
           const scores = runGroups(
             this.model,
             pass,
             { temperature: batch.loss.temperature, entropies: true },
-            { gradients, gradient },
+            { gradients, loss: policyTokenLoss(batch.loss, targets) },
           );
           sums.add(pass, targets, scores);
           scatter(logprobs, pass, scores.logprobs);
@@ -84,18 +83,11 @@ export class Learner {
         await breathe(signal);
         const own = Float32Array.from(pass.origin, ({ row, token }) => weights[row]![token]!);
         scope(() => {
-          const slopes = tf.neg(tf.tensor1d(own));
           const { logprobs } = runRows(
             this.model,
             pass,
             { temperature: 1, entropies: false },
-            {
-              gradients,
-              gradient: (_, start, end) => ({
-                dLogprobs: tf.slice(slopes, [start], [end - start]),
-                dEntropies: null,
-              }),
-            },
+            { gradients, loss: supervisedTokenLoss(own) },
           );
           for (let i = 0; i < own.length; i += 1) loss -= own[i]! * logprobs[i]!;
         });

@@ -4,14 +4,8 @@
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
-import {
-  headForwardBackward,
-  rowOffsets,
-  scoreRows,
-  type TokenLossGradient,
-  type TokenScores,
-} from "../transformer/head.js";
-import { gatherRows, scatterAddRows } from "../transformer/kernels.js";
+import { chunkLengths, type TokenLoss } from "../transformer/head.js";
+import { concat, gatherRows, scatterAddRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { groupedSegment, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
 import type { PackedGroups, PackedRows } from "./pack.js";
@@ -29,10 +23,10 @@ export interface ScoreOptions {
   readonly entropies: boolean;
 }
 
-/** Where gradients are wanted as well: the loss's, and where to add the parameters'. */
+/** Where gradients are wanted as well: the loss, and where to add the parameters' gradients. */
 export interface Learning {
   readonly gradients: GradientStore;
-  readonly gradient: TokenLossGradient;
+  readonly loss: TokenLoss;
 }
 
 /** Activations of one pass above which layers are run again in the backward pass instead of being kept. */
@@ -44,28 +38,82 @@ function mustRecompute(model: Transformer, tokens: number): boolean {
   return tokens * perToken * layers > ACTIVATION_BUDGET_BYTES;
 }
 
+/** Scores of a pass's targets, chunk by chunk, and with a loss the gradient at `hidden`. Chunks are padded with row 0. */
 function finish(
   model: Transformer,
   hidden: Tensor, // [N, d]
   pass: { readonly places: Int32Array; readonly targets: Int32Array },
   options: ScoreOptions,
   learning: Learning | null,
-): TokenScores & { readonly dx: Tensor | null } {
-  const places = tf.tensor1d(pass.places, "int32");
-  const targets = tf.tensor1d(pass.targets, "int32");
-  const offsets = rowOffsets(model, pass.targets.length);
-  const input = { hidden: gatherRows(hidden, places), targets, offsets, ...options };
-  if (learning === null) return { ...scoreRows(model, input), dx: null };
-  const scores = headForwardBackward(model, input, learning.gradient, learning.gradients);
-  const dx = scatterAddRows(scores.dHidden, places, hidden.shape[0] as number);
-  return { logprobs: scores.logprobs, entropies: scores.entropies, dx };
+): { readonly scores: readonly ChunkScores[]; readonly dx: Tensor | null } {
+  const { config, parameters } = model;
+  const names = { head: model.headName, norm: model.finalNormName };
+  const loss = learning?.loss ?? null;
+  const scalars = Object.fromEntries(Object.entries(loss?.scalars ?? {}).map(([name, x]) => [name, tf.scalar(x)]));
+  const scores: ChunkScores[] = [];
+  const gradients: Tensor[] = [];
+  const used: Int32Array[] = [];
+  let start = 0;
+  for (const length of chunkLengths(pass.targets.length, config.vocabSize)) {
+    const end = Math.min(start + length, pass.targets.length);
+    const places = padded(pass.places.subarray(start, end), new Int32Array(length));
+    const tokens = Object.entries(loss?.perToken ?? {}).map(([name, values]): [string, Tensor] => [
+      name,
+      tf.tensor1d(padded(values.subarray(start, end), new Float32Array(length))),
+    ]);
+    const chunk = {
+      hidden: gatherRows(hidden, tf.tensor1d(places, "int32")),
+      targets: tf.tensor1d(padded(pass.targets.subarray(start, end), new Int32Array(length)), "int32"),
+      norm: parameters.get(names.norm),
+      head: parameters.get(names.head),
+      inverseTemperature: options.temperature === 1 ? null : tf.scalar(1 / options.temperature),
+      loss: loss === null ? null : { scalars, perToken: Object.fromEntries(tokens) },
+    };
+    const { dHidden, ...own } = model.runner.head(
+      chunk,
+      {
+        key: loss?.key ?? "none",
+        epsilon: config.rmsNormEps,
+        entropies: options.entropies,
+        gradient: loss === null ? null : loss.gradient.bind(loss),
+      },
+      names,
+      learning?.gradients ?? null,
+    );
+    scores.push({ ...own, count: end - start });
+    if (dHidden !== null) gradients.push(dHidden);
+    used.push(places);
+    start = end;
+  }
+  if (gradients.length === 0) return { scores, dx: null };
+  const places = tf.tensor1d(Int32Array.from(used.flatMap((part) => [...part])), "int32");
+  return { scores, dx: scatterAddRows(concat(gradients, 0), places, hidden.shape[0] as number) };
 }
 
-function read({ logprobs, entropies }: TokenScores): PassScores {
-  return {
-    logprobs: logprobs.dataSync<"float32">().slice(),
-    entropies: entropies === null ? new Float32Array(0) : entropies.dataSync<"float32">().slice(),
+/** Scores of one chunk, of which the first `count` are wanted. */
+interface ChunkScores {
+  readonly logprobs: Tensor; // [m]
+  readonly entropies: Tensor | null; // [m]
+  readonly count: number;
+}
+
+function padded<T extends Int32Array | Float32Array>(values: T, into: T): T {
+  into.set(values);
+  return into;
+}
+
+function read(scores: readonly ChunkScores[]): PassScores {
+  const join = (pick: (chunk: ChunkScores) => Tensor | null): Float32Array => {
+    const parts = scores.map((chunk) => pick(chunk)?.dataSync<"float32">().subarray(0, chunk.count) ?? []);
+    const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return all;
   };
+  return { logprobs: join(({ logprobs }) => logprobs), entropies: join(({ entropies }) => entropies) };
 }
 
 /** One pass over whole sequences. */
@@ -85,7 +133,7 @@ export function runRows(
       x.dispose();
       model.backwardRows(segment, null, state, out.dx, learning.gradients);
     }
-    scores = read(out);
+    scores = read(out.scores);
   });
   return scores as unknown as PassScores;
 }
@@ -129,7 +177,7 @@ export function runGroups(
         model.backwardKeys(shared.segment, shared.state, dPrefix, learning.gradients);
       }
     }
-    scores = read(out);
+    scores = read(out.scores);
   });
   return scores as unknown as PassScores;
 }

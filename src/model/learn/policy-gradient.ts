@@ -7,7 +7,7 @@ import { klEstimate } from "../../algorithms/kl.js";
 import { LOG_RATIO_CLAMP, tokenPolicyLoss } from "../../algorithms/policy-loss.js";
 import type { LossDenominators, PolicyBatch, PolicyLossConfig, PolicyMetrics } from "../../contracts/trainer.js";
 import { type Tensor, tf } from "../engine/tf.js";
-import type { TokenLossGradient } from "../transformer/head.js";
+import type { TokenLoss } from "../transformer/head.js";
 import type { PackedGroups } from "./pack.js";
 import type { PassScores } from "./passes.js";
 
@@ -55,38 +55,57 @@ export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets
   return { advantages, old, reference, weights };
 }
 
-/** dLoss/dlogprob and dLoss/dentropy of the pass's targets, as device operations. */
-export function policyGradient(loss: PolicyLossConfig, targets: PassTargets): TokenLossGradient {
-  const advantages = tf.tensor1d(targets.advantages);
-  const old = tf.tensor1d(targets.old);
-  const weights = tf.tensor1d(targets.weights);
-  const reference = targets.reference !== null && loss.klCoefficient !== 0 ? tf.tensor1d(targets.reference) : null;
-  return (logprobs, start, end) => {
-    const part = (x: Tensor) => tf.slice(x, [start], [end - start]);
-    const advantage = part(advantages);
-    const weight = part(weights);
-    const difference = tf.sub(logprobs, part(old));
-    const bounded = tf.clipByValue(difference, -LOG_RATIO_CLAMP, LOG_RATIO_CLAMP);
-    const ratio = tf.exp(bounded);
-    const gain = tf.neg(advantage);
-    const unclipped = tf.mul(gain, ratio);
-    const clipped = tf.mul(gain, tf.clipByValue(ratio, 1 - loss.clipLow, 1 + loss.clipHigh));
-    let active = tf.logicalAnd(tf.greaterEqual(unclipped, clipped), tf.equal(bounded, difference));
-    if (loss.dualClip !== null) {
-      const held = tf.logicalAnd(
-        tf.greater(gain, 0),
-        tf.greater(tf.maximum(unclipped, clipped), tf.mul(gain, loss.dualClip)),
-      );
-      active = tf.logicalAnd(active, tf.logicalNot(held));
-    }
-    let slope: Tensor = tf.mul(unclipped, tf.cast(active, "float32"));
-    if (reference !== null) {
-      slope = tf.add(slope, tf.mul(klSlope(tf.sub(logprobs, part(reference)), loss), loss.klCoefficient));
-    }
-    return {
-      dLogprobs: tf.mul(slope, weight),
-      dEntropies: loss.entropyCoefficient === 0 ? null : tf.mul(weight, -loss.entropyCoefficient),
-    };
+/** The policy loss of a pass's targets, by its gradient with respect to log-probs and entropies. */
+export function policyTokenLoss(loss: PolicyLossConfig, targets: PassTargets): TokenLoss {
+  const withKl = targets.reference !== null && loss.klCoefficient !== 0;
+  const { advantages, old, weights, reference } = targets;
+  return {
+    key: `policy dual=${loss.dualClip !== null} kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
+    scalars: {
+      low: 1 - loss.clipLow,
+      high: 1 + loss.clipHigh,
+      dualClip: loss.dualClip ?? 0,
+      klCoefficient: loss.klCoefficient,
+      entropySlope: -loss.entropyCoefficient,
+    },
+    perToken: { advantages, old, weights, ...(withKl && reference !== null ? { reference } : {}) },
+    gradient(scalars, perToken, logprobs) {
+      const scalar = (name: string) => scalars[name] as Tensor;
+      const of = (name: string) => perToken[name] as Tensor;
+      const difference = tf.sub(logprobs, of("old"));
+      const bounded = tf.clipByValue(difference, -LOG_RATIO_CLAMP, LOG_RATIO_CLAMP);
+      const ratio = tf.exp(bounded);
+      const gain = tf.neg(of("advantages"));
+      const unclipped = tf.mul(gain, ratio);
+      const clipped = tf.mul(gain, tf.minimum(tf.maximum(ratio, scalar("low")), scalar("high")));
+      let active = tf.logicalAnd(tf.greaterEqual(unclipped, clipped), tf.equal(bounded, difference));
+      if (loss.dualClip !== null) {
+        const held = tf.logicalAnd(
+          tf.greater(gain, tf.zerosLike(gain)),
+          tf.greater(tf.maximum(unclipped, clipped), tf.mul(gain, scalar("dualClip"))),
+        );
+        active = tf.logicalAnd(active, tf.logicalNot(held));
+      }
+      let slope: Tensor = tf.mul(unclipped, tf.cast(active, "float32"));
+      if (withKl) {
+        const kl = klSlope(tf.sub(logprobs, of("reference")), loss);
+        slope = tf.add(slope, tf.mul(kl, scalar("klCoefficient")));
+      }
+      return {
+        dLogprobs: tf.mul(slope, of("weights")),
+        dEntropies: loss.entropyCoefficient === 0 ? null : tf.mul(of("weights"), scalar("entropySlope")),
+      };
+    },
+  };
+}
+
+/** Weighted negative log-prob of each target. */
+export function supervisedTokenLoss(weights: Float32Array): TokenLoss {
+  return {
+    key: "supervised",
+    scalars: {},
+    perToken: { weights },
+    gradient: (_, perToken) => ({ dLogprobs: tf.neg(perToken.weights as Tensor), dEntropies: null }),
   };
 }
 

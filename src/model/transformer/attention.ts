@@ -7,8 +7,8 @@
  * T×T at once. Scores are exponentiated, never normalised: 1/Z is applied to the narrow outputs instead.
  * Exponentials are kept for the backward pass up to KEEP_BUDGET, else computed again.
  */
-import { scope, type Tensor, tf } from "../engine/tf.js";
-import { add, concat, divide, exp, matmul, maxLast, mul, reshape, slice, sub, sumLast } from "./kernels.js";
+import { recording, scope, type Tensor, tf } from "../engine/tf.js";
+import { add, concat, divide, exp, matmul, maxLast, mul, range, reshape, slice, sub, sumLast } from "./kernels.js";
 import { type KeyValue, MASKED } from "./segment.js";
 
 /** Queries per block: large enough for fast matmuls, small enough to skip most of the upper triangle. */
@@ -51,6 +51,7 @@ const MASK_LIMIT = 256;
 
 /** Additive mask of queries start … start+Tq−1 over keys 0 … start+Tq−1: [1, Tq, start+Tq]; kept by shape. */
 function causalMask(start: number, queries: number): Tensor {
+  if (recording() !== null) return tracedMask(start, queries);
   const key = `${start}:${queries}`;
   let mask = causalMasks.get(key);
   if (mask === undefined) {
@@ -65,6 +66,13 @@ function causalMask(start: number, queries: number): Tensor {
     causalMasks.set(key, mask);
   }
   return mask;
+}
+
+/** The same mask, made of its positions inside the graph. */
+function tracedMask(start: number, queries: number): Tensor {
+  const rows = tf.add(reshape(range(queries), [1, queries, 1]), tf.scalar(start, "int32"));
+  const keys = start + queries;
+  return tf.mul(tf.cast(tf.greater(reshape(range(keys), [1, 1, keys]), rows), "float32"), MASKED);
 }
 
 function blocks(length: number): [start: number, end: number][] {

@@ -2,7 +2,12 @@
 import { type Tensor, tf } from "../engine/tf.js";
 import { add } from "./kernels.js";
 
-export class GradientStore {
+/** Takes gradients of parameters. */
+export interface GradientSink {
+  add(name: string, gradient: Tensor): void;
+}
+
+export class GradientStore implements GradientSink {
   private readonly sums = new Map<string, Tensor>();
 
   /** Adds to the sum of `name`; takes ownership of `gradient`. */
@@ -15,6 +20,12 @@ export class GradientStore {
     this.sums.set(name, tf.keep(add(old, gradient)));
     old.dispose();
     gradient.dispose();
+  }
+
+  /** Puts a sum that already holds what was there in its place. */
+  replace(name: string, sum: Tensor): void {
+    this.sums.get(name)?.dispose();
+    this.sums.set(name, tf.keep(sum));
   }
 
   get(name: string): Tensor | null {

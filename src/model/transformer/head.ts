@@ -4,10 +4,8 @@
  * The one-hot part of the gradient is a gather and a scatter over rows of the output matrix, never a [rows, V] tensor.
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
-import type { GradientStore } from "./gradients.js";
 import {
   add,
-  concat,
   constant,
   divide,
   exp,
@@ -15,9 +13,10 @@ import {
   matmul,
   maxLast,
   mul,
+  narrow,
+  range,
   reshape,
   scatterAddRows,
-  slice,
   sub,
   sumLast,
 } from "./kernels.js";
@@ -34,20 +33,44 @@ export interface TokenScores {
   readonly entropies: Tensor | null; // [M]
 }
 
-/** dLoss/dlogprob and dLoss/dentropy of a chunk of rows [start, end); null where the loss has no entropy term. */
-export type TokenLossGradient = (
-  logprobs: Tensor,
-  start: number,
-  end: number,
-) => { readonly dLogprobs: Tensor; readonly dEntropies: Tensor | null };
+/**
+ * A loss over target tokens by its gradient. Numbers and values per token are inputs of the graph, so one graph serves
+ * every learning rate, clip bound and batch; what changes the graph itself is part of `key`.
+ */
+export interface TokenLoss {
+  readonly key: string;
+  readonly scalars: Readonly<Record<string, number>>;
+  readonly perToken: Readonly<Record<string, Float32Array>>; // [M] each
+  /** dLoss/dlogprob and dLoss/dentropy; null where the loss has no entropy term. */
+  gradient(
+    scalars: Readonly<Record<string, Tensor>>,
+    perToken: Readonly<Record<string, Tensor>>, // [m] each
+    logprobs: Tensor, // [m]
+  ): { readonly dLogprobs: Tensor; readonly dEntropies: Tensor | null };
+}
 
-/** Rows whose targets are scored. `offsets` holds row·V for the rows of one chunk at least. */
-export interface ScoreInput {
-  readonly hidden: Tensor; // [M, d]
-  readonly targets: Tensor; // [M] int32
-  readonly offsets: Tensor; // [≥ min(M, chunk)] int32
-  readonly temperature: number;
+/** Rows of one chunk, the weights they meet and the loss's numbers. */
+export interface HeadChunk {
+  readonly hidden: Tensor; // [m, d]
+  readonly targets: Tensor; // [m] int32
+  readonly norm: Tensor; // [d]
+  readonly head: Tensor; // [V, d]
+  /** Null where the temperature is 1. */
+  readonly inverseTemperature: Tensor | null;
+  readonly loss: {
+    readonly scalars: Readonly<Record<string, Tensor>>;
+    readonly perToken: Readonly<Record<string, Tensor>>; // [m] each
+  } | null;
+}
+
+export interface HeadOptions {
+  readonly epsilon: number;
   readonly entropies: boolean;
+  readonly gradient: TokenLoss["gradient"] | null;
+}
+
+export interface ChunkResult extends TokenScores {
+  readonly learned: { readonly dHidden: Tensor; readonly dHead: Tensor; readonly dNorm: Tensor } | null;
 }
 
 /** Parts of a distribution over the vocabulary, from which everything else follows. */
@@ -93,114 +116,63 @@ export function headLogits(model: Transformer, hidden: Tensor, temperature: numb
   });
 }
 
-function chunkRows(model: Transformer): number {
-  return Math.max(16, Math.floor(CHUNK_LOGITS / model.config.vocabSize));
+/** Rows of one chunk at most. */
+export function chunkRows(vocabSize: number): number {
+  return Math.max(16, 2 ** Math.floor(Math.log2(CHUNK_LOGITS / vocabSize)));
 }
 
-function chunksOf(model: Transformer, rows: number): [number, number][] {
-  const size = chunkRows(model);
-  const result: [number, number][] = [];
-  for (let start = 0; start < rows; start += size) result.push([start, Math.min(start + size, rows)]);
-  return result;
+/** Rows rounded up to 16, 24, 32, 48, 64, …: few shapes, and a third of padding at most. */
+export function roundRows(rows: number): number {
+  let size = 16;
+  while (size < rows) size *= 2;
+  const between = (size / 4) * 3;
+  return between >= rows && between >= 16 ? between : size;
 }
 
-function rowsOf(x: Tensor, start: number, end: number): Tensor {
-  if (start === 0 && end === x.shape[0]) return x;
-  return x.rank === 1 ? slice(x, [start], [end - start]) : slice(x, [start, 0], [end - start, x.shape[1] as number]);
-}
-
-function join(parts: readonly (Tensor | null)[]): Tensor | null {
-  return parts.some((part) => part === null) ? null : concat(parts as Tensor[], 0);
-}
-
-/** Scores of hidden rows and their targets. */
-export function scoreRows(model: Transformer, input: ScoreInput): TokenScores {
-  return scope(() => {
-    const { parameters, config } = model;
-    const { y } = rmsNorm(input.hidden, parameters.get(model.finalNormName), config.rmsNormEps);
-    const rows = scaled(y, input.temperature);
-    const head = parameters.get(model.headName);
-    const parts = chunksOf(model, rows.shape[0] as number).map(([start, end]) =>
-      scope(() => {
-        const all = distributionOf(matmul(rowsOf(rows, start, end), head, false, true));
-        const places = add(rowsOf(input.offsets, 0, end - start), rowsOf(input.targets, start, end));
-        return {
-          logprobs: logprobsAt(all, places),
-          entropies: input.entropies ? reshape(entropyOf(all), [-1]) : null,
-        };
-      }),
-    );
-    return {
-      logprobs: join(parts.map((part) => part.logprobs)) as Tensor,
-      entropies: join(parts.map((part) => part.entropies)),
-    };
-  });
-}
-
-/** Host-made row offsets for `ScoreInput`. */
-export function rowOffsets(model: Transformer, rows: number): Tensor {
-  const count = Math.min(rows, chunkRows(model));
-  return tf.tensor1d(
-    Int32Array.from({ length: count }, (_, row) => row * model.config.vocabSize),
-    "int32",
-  );
+/** Lengths of the chunks that serve `rows` rows; the last one may be longer than what is left. */
+export function chunkLengths(rows: number, vocabSize: number): number[] {
+  const full = chunkRows(vocabSize);
+  const lengths = new Array<number>(Math.floor(rows / full)).fill(full);
+  if (rows % full > 0) lengths.push(roundRows(rows % full));
+  return lengths;
 }
 
 /**
- * Scores and, chunk by chunk, the gradient of the loss at the hidden rows; parameters' gradients into `gradients`.
+ * Scores of a chunk's targets and, with a loss, the gradients at its hidden rows, the output matrix and the norm.
  * With p = w/Z: dlogits = p·(−dℓ − dH·(log p + H)) + dℓ·onehot(target).
  */
-export function headForwardBackward(
-  model: Transformer,
-  input: ScoreInput,
-  gradient: TokenLossGradient,
-  gradients: GradientStore,
-): TokenScores & { readonly dHidden: Tensor } {
+export function headChunk(chunk: HeadChunk, options: HeadOptions): ChunkResult {
   return scope(() => {
-    const { parameters, config } = model;
-    const norm = parameters.get(model.finalNormName);
-    const { y, r } = rmsNorm(input.hidden, norm, config.rmsNormEps);
-    const rows = scaled(y, input.temperature);
-    const parts = chunksOf(model, rows.shape[0] as number).map(([start, end]) =>
-      scope(() => chunkBackward(model, rows, input, start, end, gradient, gradients)),
-    );
-    const dRows = join(parts.map((part) => part.dRows)) as Tensor;
-    const dTargets = join(parts.map((part) => part.dTarget)) as Tensor; // [M, 1]
-    gradients.add(model.headName, scatterAddRows(mul(rows, dTargets), input.targets, config.vocabSize));
-    const { dx, dw } = rmsNormBackward(scaled(dRows, input.temperature), input.hidden, r, norm);
-    gradients.add(model.finalNormName, dw);
-    return {
-      logprobs: join(parts.map((part) => part.logprobs)) as Tensor,
-      entropies: join(parts.map((part) => part.entropies)),
-      dHidden: dx,
-    };
+    const { targets, head, loss, inverseTemperature } = chunk;
+    const [vocabulary] = head.shape as [number, number];
+    const scale = (x: Tensor) => (inverseTemperature === null ? x : mul(x, inverseTemperature));
+    const { y, r } = rmsNorm(chunk.hidden, chunk.norm, options.epsilon);
+    const rows = scale(y); // [m, d]
+    const all = distributionOf(matmul(rows, head, false, true)); // [m, V]
+    const logprobs = logprobsAt(all, rowPlaces(targets, vocabulary)); // [m]
+    const flat = (x: Tensor | null) => (x === null ? null : reshape(x, [-1]));
+    if (options.gradient === null || loss === null) {
+      return { logprobs, entropies: options.entropies ? flat(entropyOf(all)) : null, learned: null };
+    }
+    const { dLogprobs, dEntropies } = options.gradient(loss.scalars, loss.perToken, logprobs);
+    const entropy = options.entropies || dEntropies !== null ? entropyOf(all) : null; // [m, 1]
+    const dTarget = reshape(dLogprobs, [-1, 1]); // [m, 1]
+    let factor = tf.neg(dTarget);
+    if (dEntropies !== null && entropy !== null) {
+      const spread = add(all.shifted, sub(entropy, tf.log(all.total))); // log p + H
+      factor = sub(factor, mul(spread, reshape(dEntropies, [-1, 1])));
+    }
+    const dLogits = narrow(mul(all.weights, divide(factor, all.total))); // [m, V] without the one-hot part
+    const oneHot = scatterAddRows(mul(rows, dTarget), targets, vocabulary);
+    const dHead = add(matmul(dLogits, rows, true), oneHot);
+    const dRows = add(matmul(dLogits, head), mul(gatherRows(head, targets), dTarget));
+    const { dx, dw } = rmsNormBackward(scale(dRows), chunk.hidden, r, chunk.norm);
+    return { logprobs, entropies: flat(entropy), learned: { dHidden: dx, dHead, dNorm: dw } };
   });
 }
 
-function chunkBackward(
-  model: Transformer,
-  allRows: Tensor, // [M, d]
-  input: ScoreInput,
-  start: number,
-  end: number,
-  gradient: TokenLossGradient,
-  gradients: GradientStore,
-): { readonly logprobs: Tensor; readonly entropies: Tensor | null; readonly dRows: Tensor; readonly dTarget: Tensor } {
-  const head = model.parameters.get(model.headName);
-  const rows = rowsOf(allRows, start, end); // [m, d]
-  const ids = rowsOf(input.targets, start, end); // [m]
-  const all = distributionOf(matmul(rows, head, false, true)); // [m, V]
-  const logprobs = logprobsAt(all, add(rowsOf(input.offsets, 0, end - start), ids)); // [m]
-  const { dLogprobs, dEntropies } = gradient(logprobs, start, end);
-  const entropy = input.entropies || dEntropies !== null ? entropyOf(all) : null; // [m, 1]
-  const dTarget = reshape(dLogprobs, [-1, 1]); // [m, 1]
-  let factor = tf.neg(dTarget);
-  if (dEntropies !== null && entropy !== null) {
-    const spread = add(all.shifted, sub(entropy, tf.log(all.total))); // log p + H
-    factor = sub(factor, mul(spread, reshape(dEntropies, [-1, 1])));
-  }
-  const dLogits = mul(all.weights, divide(factor, all.total)); // [m, V] without the one-hot part
-  gradients.add(model.headName, matmul(dLogits, rows, true));
-  const dRows = add(matmul(dLogits, head), mul(gatherRows(head, ids), dTarget));
-  return { logprobs, entropies: entropy === null ? null : reshape(entropy, [-1]), dRows, dTarget };
+/** Places row·V + id of each row's id in flattened [m, V]. */
+function rowPlaces(ids: Tensor, vocabulary: number): Tensor {
+  const count = ids.shape[0] as number;
+  return add(tf.mul(range(count), tf.scalar(vocabulary, "int32")), ids);
 }

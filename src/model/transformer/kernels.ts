@@ -10,6 +10,7 @@ import {
   intAttribute,
   type RawAttribute,
   rawOp,
+  recording,
   scope,
   type Tensor,
   tf,
@@ -32,6 +33,8 @@ const floats = new Map<number, Tensor>();
 
 /** An int32 vector kept on the device by value: shapes, axes, permutations. */
 function vector(values: readonly number[]): Tensor {
+  const trace = recording();
+  if (trace !== null) return trace.constant(values, [values.length], "int32");
   const key = values.join();
   const known = vectors.get(key) ?? olderVectors.get(key);
   if (known !== undefined) return known;
@@ -47,6 +50,8 @@ function vector(values: readonly number[]): Tensor {
 
 /** An int32 scalar kept for the life of the process. */
 function integer(value: number): Tensor {
+  const trace = recording();
+  if (trace !== null) return trace.constant([value], [], "int32");
   let found = integers.get(value);
   if (found === undefined) {
     found = tf.keep(tf.scalar(value, "int32"));
@@ -57,6 +62,8 @@ function integer(value: number): Tensor {
 
 /** A float32 scalar kept for the life of the process; for constants of the model only, never for what changes by step. */
 export function constant(value: number): Tensor {
+  const trace = recording();
+  if (trace !== null) return trace.constant([value], [], "float32");
   let found = floats.get(value);
   if (found === undefined) {
     found = tf.keep(tf.scalar(value, "float32"));
@@ -139,21 +146,27 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
 
 /** a·b with optional transposes of the two last axes; both [M, K]·[K, N] or both [B, M, K]·[B, K, N]. */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor {
-  if (hasRawOps()) {
-    const key = `${transposeA}${transposeB}`;
-    if (a.rank === 2) {
-      MATMUL[key] ??= [boolAttribute("transpose_a", transposeA), boolAttribute("transpose_b", transposeB)];
-      return rawOp("MatMul", MATMUL[key], [a, b]);
-    }
-    BATCHED[key] ??= [boolAttribute("adj_x", transposeA), boolAttribute("adj_y", transposeB)];
-    return rawOp("BatchMatMulV2", BATCHED[key], [a, b]);
+  const trace = recording();
+  if (trace?.products === "bfloat16") {
+    return rawProduct(trace.cast(a, "bfloat16"), trace.cast(b, "bfloat16"), transposeA, transposeB);
   }
+  if (hasRawOps()) return rawProduct(a, b, transposeA, transposeB);
   if (backendName === "wasm") {
     // XNNPACK serves only the untransposed form; transposing first is ten times faster than the scalar loop.
     // (Taking batches apart for it as well was measured: slower, by slicing and packing.)
     return scope(() => tf.matMul(transposeA ? swapLastAxes(a) : a, transposeB ? swapLastAxes(b) : b));
   }
   return tf.matMul(a, b, transposeA, transposeB);
+}
+
+function rawProduct(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor {
+  const key = `${transposeA}${transposeB}`;
+  if (a.rank === 2) {
+    MATMUL[key] ??= [boolAttribute("transpose_a", transposeA), boolAttribute("transpose_b", transposeB)];
+    return rawOp("MatMul", MATMUL[key], [a, b]);
+  }
+  BATCHED[key] ??= [boolAttribute("adj_x", transposeA), boolAttribute("adj_y", transposeB)];
+  return rawOp("BatchMatMulV2", BATCHED[key], [a, b]);
 }
 
 function swapLastAxes(x: Tensor): Tensor {
@@ -184,4 +197,21 @@ export function squaredSum(x: Tensor): Tensor {
 /** Cumulative sum over the last axis. */
 export function cumulativeSum(x: Tensor): Tensor {
   return hasRawOps() ? rawOp("Cumsum", NONE, [x, integer(-1)]) : tf.cumsum(x, x.rank - 1);
+}
+
+/** Stores a value as the products take it: bfloat16 in a graph of that precision, else unchanged. */
+export function narrow(x: Tensor): Tensor {
+  const trace = recording();
+  return trace?.products === "bfloat16" ? trace.cast(x, "bfloat16") : x;
+}
+
+/** The value in float32, whatever it was stored as. */
+export function widen(x: Tensor): Tensor {
+  return recording()?.cast(x, "float32") ?? x;
+}
+
+/** 0 … count − 1 as int32. */
+export function range(count: number): Tensor {
+  if (recording() === null) return tf.range(0, count, 1, "int32");
+  return rawOp("Range", NONE, [integer(0), integer(count), integer(1)]);
 }

@@ -7,8 +7,8 @@
 import { scope, type Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
 import { type AttentionSaved, type AttentionShape, attend, attendBackward, type PrefixLayer } from "./attention.js";
-import type { GradientStore } from "./gradients.js";
-import { add, constant, matmul, mul, reshape, sigmoid, sub, sumRows, transpose } from "./kernels.js";
+import type { GradientSink } from "./gradients.js";
+import { add, constant, matmul, mul, narrow, reshape, sigmoid, sub, sumRows, transpose } from "./kernels.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 import { rotate, rotateBackward } from "./rope.js";
@@ -16,7 +16,7 @@ import type { KeyValue, Segment } from "./segment.js";
 
 export interface LayerContext {
   readonly config: ModelConfig;
-  readonly parameters: ParameterStore;
+  readonly parameters: Pick<ParameterStore, "get" | "find">;
   readonly rotation: Tensor; // [dh, dh]
   readonly index: number;
 }
@@ -65,7 +65,7 @@ function linear(context: LayerContext, part: string, x: Tensor): Tensor {
 }
 
 /** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
-function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientStore): Tensor {
+function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientSink): Tensor {
   const weight = nameOf(context, `${part}.weight`);
   const bias = nameOf(context, `${part}.bias`);
   gradients.add(weight, matmul(dy, x, true, false));
@@ -139,7 +139,7 @@ function normHeadsBackward(
   dy: Tensor,
   x: Tensor,
   r: Tensor,
-  gradients: GradientStore,
+  gradients: GradientSink,
 ): Tensor {
   const name = nameOf(context, `${part}.weight`);
   const { headDim } = context.config;
@@ -155,15 +155,17 @@ function project(context: LayerContext, n1: Tensor, segment: Segment, shape: Att
   const { rope } = segment;
   const kRaw = linear(context, "self_attn.k_proj", n1);
   const kNormed = qkNorm ? normHeads(context, "self_attn.k_norm", kRaw) : null;
-  const k = perPrompt(byHead(kNormed?.y ?? kRaw, shape, 1), shape, (x) =>
-    rotate(x, rope.cosK, rope.sinK, context.rotation),
+  const k = narrow(
+    perPrompt(byHead(kNormed?.y ?? kRaw, shape, 1), shape, (x) => rotate(x, rope.cosK, rope.sinK, context.rotation)),
   );
   const v = byHead(linear(context, "self_attn.v_proj", n1), shape, 1);
   if (!wantQueries) return { k, v, q: null, kRaw, kr: kNormed?.r ?? null, qRaw: null, qr: null };
   const qRaw = linear(context, "self_attn.q_proj", n1);
   const qNormed = qkNorm ? normHeads(context, "self_attn.q_norm", qRaw) : null;
-  const q = perPrompt(byHead(qNormed?.y ?? qRaw, shape, shape.share), shape, (x) =>
-    rotate(x, rope.cosQ, rope.sinQ, context.rotation),
+  const q = narrow(
+    perPrompt(byHead(qNormed?.y ?? qRaw, shape, shape.share), shape, (x) =>
+      rotate(x, rope.cosQ, rope.sinQ, context.rotation),
+    ),
   );
   return { k, v, q, kRaw, kr: kNormed?.r ?? null, qRaw, qr: qNormed?.r ?? null };
 }
@@ -234,7 +236,7 @@ export function layerBackward(
   prefix: PrefixLayer,
   dOut: Tensor | null, // [N, d]
   dKv: KeyValue | null,
-  gradients: GradientStore,
+  gradients: GradientSink,
 ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null } {
   const shape = attentionShape(context.config, segment);
   const { rope } = segment;
@@ -287,7 +289,7 @@ function mlpBackward(
   context: LayerContext,
   rest: NonNullable<LayerSaved["rest"]>,
   dOut: Tensor,
-  gradients: GradientStore,
+  gradients: GradientSink,
 ): Tensor {
   return scope(() => {
     const dN2 = scope(() => {
@@ -306,4 +308,63 @@ function mlpBackward(
     gradients.add(name, dw);
     return add(dOut, dx);
   });
+}
+
+/** What a compiled layer keeps for its backward pass; norms and the activation function are computed again from it. */
+export interface SlimSaved {
+  readonly x: Tensor; // [N, d]
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly headNorm: { readonly q: Tensor | null; readonly k: Tensor } | null;
+  readonly rest: {
+    readonly q: Tensor;
+    readonly o: Tensor;
+    readonly mid: Tensor; // [N, d]
+    readonly gate: Tensor; // [N, ff]
+    readonly up: Tensor; // [N, ff]
+  } | null;
+}
+
+export function slimOf({ x, k, v, headNorm, rest }: LayerSaved): SlimSaved {
+  return {
+    x,
+    k,
+    v,
+    headNorm: headNorm && { q: headNorm.q, k: headNorm.k },
+    rest: rest && { q: rest.attention.q, o: narrow(rest.attention.o), mid: rest.mid, gate: rest.gate, up: rest.up },
+  };
+}
+
+/** Everything that `layerBackward` reads, from what was kept. */
+export function savedOf(context: LayerContext, slim: SlimSaved, segment: Segment): LayerSaved {
+  const { config } = context;
+  const { y: n1, r: r1 } = normFirst(context, slim.x);
+  const ofHeads = (part: string, x: Tensor) => normHeads(context, part, x).r;
+  const headNorm = slim.headNorm && {
+    q: slim.headNorm.q,
+    qr: slim.headNorm.q && ofHeads("self_attn.q_norm", slim.headNorm.q),
+    k: slim.headNorm.k,
+    kr: ofHeads("self_attn.k_norm", slim.headNorm.k),
+  };
+  const base = { x: slim.x, r1, n1, headNorm, k: slim.k, v: slim.v };
+  if (slim.rest === null) return { ...base, rest: null };
+  const { q, o, mid, gate, up } = slim.rest;
+  const shape = attentionShape(config, segment);
+  const second = context.parameters.get(nameOf(context, "post_attention_layernorm.weight"));
+  const { y: n2, r: r2 } = rmsNorm(mid, second, config.rmsNormEps);
+  const gateSigmoid = sigmoid(gate);
+  const silu = mul(gate, gateSigmoid);
+  const rest = {
+    attention: { q, k: slim.k, v: slim.v, o, weights: null },
+    flat: byToken(o, shape, shape.share),
+    mid,
+    r2,
+    n2,
+    gate,
+    up,
+    sigmoid: gateSigmoid,
+    silu,
+    act: mul(silu, up),
+  };
+  return { ...base, rest };
 }

@@ -8,17 +8,15 @@ import type { ModelConfig } from "../io/config.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
 import { gatherRows, scatterAddRows } from "./kernels.js";
-import { type Attend, type LayerContext, type LayerSaved, layerBackward, layerForward, layerKeys } from "./layer.js";
+import type { Attend, LayerContext } from "./layer.js";
 import type { ParameterStore } from "./parameters.js";
 import { RopeTables } from "./rope.js";
+import { EAGER, freeKept, type Keep, type Kept, type ModelRunner } from "./runner.js";
 import type { KeyValue, Prefix, Segment } from "./segment.js";
 
 const EMBEDDING = "model.embed_tokens.weight";
 const FINAL_NORM = "model.norm.weight";
 const HEAD = "lm_head.weight";
-
-/** What the backward pass needs of one layer: everything, or its input alone (then the layer is run again). */
-type Kept = { readonly saved: LayerSaved } | { readonly x: Tensor };
 
 export interface ForwardState {
   readonly kept: readonly Kept[];
@@ -28,10 +26,12 @@ export class Transformer {
   readonly config: ModelConfig;
   readonly parameters: ParameterStore;
   readonly tables: RopeTables;
+  readonly runner: ModelRunner;
 
-  constructor(config: ModelConfig, parameters: ParameterStore, tables?: RopeTables) {
+  constructor(config: ModelConfig, parameters: ParameterStore, tables?: RopeTables, runner: ModelRunner = EAGER) {
     this.config = config;
     this.parameters = parameters;
+    this.runner = runner;
     this.tables = tables ?? new RopeTables(config.rope, config.headDim);
   }
 
@@ -66,17 +66,16 @@ export class Transformer {
       const kept: Kept[] = [];
       let x = this.embed(segment);
       for (let index = 0; index < this.config.layers; index += 1) {
-        const keep = options.save && !options.recompute;
         if (index === this.config.layers - 1) {
-          const { kv, saved } = layerKeys(this.context(index), x, segment, keep);
-          layers.push(kv);
-          if (options.save) kept.push(saved === null ? { x } : { saved });
+          const own = this.runner.keys(this.context(index), x, segment, keepOf(options));
+          layers.push(own.kv);
+          if (own.kept !== null) kept.push(own.kept);
         } else {
-          const { out, kv, saved } = layerForward(this.context(index), x, segment, null, { save: keep });
-          layers.push(kv);
-          if (options.save) kept.push(saved === null ? { x } : { saved });
+          const own = this.runner.forward(this.context(index), x, segment, null, keepOf(options));
+          layers.push(own.kv);
+          if (own.kept !== null) kept.push(own.kept);
           else x.dispose();
-          x = out;
+          x = own.out;
         }
       }
       return { layers, state: { kept } };
@@ -97,14 +96,17 @@ export class Transformer {
       const kept: Kept[] = [];
       let x = this.embed(segment);
       for (let index = 0; index < this.config.layers; index += 1) {
-        const attend = options.decode?.(index);
-        const { out, saved } = layerForward(this.context(index), x, segment, prefixLayer(prefix, index), {
-          save: options.save && !options.recompute,
-          ...(attend ? { decode: attend } : {}),
-        });
-        if (options.save) kept.push(saved === null ? { x } : { saved });
+        const own = this.runner.forward(
+          this.context(index),
+          x,
+          segment,
+          prefixLayer(prefix, index),
+          keepOf(options),
+          options.decode?.(index),
+        );
+        if (own.kept !== null) kept.push(own.kept);
         else x.dispose();
-        x = out;
+        x = own.out;
       }
       return { x, state: { kept } };
     });
@@ -123,13 +125,9 @@ export class Transformer {
       let d = dx;
       for (let index = this.config.layers - 1; index >= 0; index -= 1) {
         const prefixed = prefixLayer(prefix, index);
-        const back = scope(() => {
-          const saved = this.saved(state, index, (x) =>
-            layerForward(this.context(index), x, segment, prefixed, { save: true }),
-          );
-          return layerBackward(this.context(index), saved, segment, prefixed, d, null, gradients);
-        });
-        this.free(state, index);
+        const kept = state.kept[index] as Kept;
+        const back = this.runner.backward(this.context(index), kept, segment, prefixed, d, null, gradients);
+        freeKept(kept);
         if (d !== dx) d.dispose();
         d = back.dx;
         if (back.dPrefix !== null) dPrefix[index] = back.dPrefix;
@@ -147,29 +145,14 @@ export class Transformer {
       for (let index = last; index >= 0; index -= 1) {
         const dKv = dLayers[index] as KeyValue;
         const out: Tensor | null = d;
-        d = scope(() => {
-          const saved = this.saved(state, index, (x) =>
-            index === last
-              ? layerKeys(this.context(index), x, segment, true)
-              : layerForward(this.context(index), x, segment, null, { save: true }),
-          );
-          return layerBackward(this.context(index), saved, segment, null, out, dKv, gradients).dx;
-        });
-        this.free(state, index);
+        const kept = state.kept[index] as Kept;
+        d = this.runner.backward(this.context(index), kept, segment, null, out, dKv, gradients).dx;
+        freeKept(kept);
         tf.dispose([dKv.k, dKv.v]);
         out?.dispose();
       }
       this.embeddingGradient(segment, d as unknown as Tensor, gradients);
     });
-  }
-
-  private saved(state: ForwardState, index: number, again: (x: Tensor) => { saved: LayerSaved | null }): LayerSaved {
-    const kept = state.kept[index] as Kept;
-    return "saved" in kept ? kept.saved : (again(kept.x).saved as LayerSaved);
-  }
-
-  private free(state: ForwardState, index: number): void {
-    tf.dispose(state.kept[index] as object as Tensor[]);
   }
 
   private embeddingGradient(segment: Segment, dx: Tensor, gradients: GradientStore): void {
@@ -181,4 +164,9 @@ function prefixLayer(prefix: Prefix | null, index: number): PrefixLayer {
   if (prefix === null) return null;
   const { k, v } = prefix.layers[index] as KeyValue;
   return { k, v, mask: prefix.mask };
+}
+
+function keepOf({ save, recompute }: { readonly save: boolean; readonly recompute: boolean }): Keep {
+  if (!save) return null;
+  return recompute ? "input" : "all";
 }

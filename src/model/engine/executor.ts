@@ -1,0 +1,86 @@
+/**
+ * The choice between running operations one by one (eager) and running compiled graphs, and what follows from it for a
+ * model. An executor asked for by name is used or is an error; `auto` says why it chose.
+ */
+import type { EngineOptions, EnginePrecision, ExecutorName } from "../../contracts/engine.js";
+import { WeirError } from "../../errors.js";
+import type { ModelConfig } from "../io/config.js";
+import { expectedTensors } from "../io/tensor-names.js";
+import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
+import { Transformer } from "../transformer/model.js";
+import { NarrowWeights } from "../transformer/narrow-weights.js";
+import type { ParameterStore } from "../transformer/parameters.js";
+import type { RopeTables } from "../transformer/rope.js";
+import type { OpenedBackend } from "./backend.js";
+import { type CompileCosts, Compiler } from "./graph/compile.js";
+import { native } from "./tf.js";
+
+/** What the engine's core needs of the options; what is left out takes its default. */
+export type CoreOptions = Pick<EngineOptions, "backend" | "threads"> &
+  Partial<Pick<EngineOptions, "executor" | "precision" | "memoryGiB">>;
+
+export interface ChosenExecutor {
+  readonly name: ExecutorName;
+  readonly reason: string;
+  readonly precision: EnginePrecision;
+  readonly costs: Readonly<CompileCosts>;
+  transformer(parameters: ParameterStore, tables: RopeTables): Transformer;
+  dispose(): void;
+}
+
+function eager(config: ModelConfig, reason: string): ChosenExecutor {
+  return {
+    name: "eager",
+    reason,
+    precision: "float32",
+    costs: { graphs: 0, seconds: 0 },
+    transformer: (parameters, tables) => new Transformer(config, parameters, tables),
+    dispose: () => undefined,
+  };
+}
+
+function compiled(config: ModelConfig, precision: EnginePrecision, reason: string): ChosenExecutor {
+  const compiler = new Compiler(precision);
+  const narrowed: NarrowWeights[] = [];
+  const parts = layerParts([...expectedTensors(config).keys()]);
+  return {
+    name: "compiled",
+    reason,
+    precision,
+    costs: compiler.costs,
+    transformer: (parameters, tables) => {
+      const narrow = new NarrowWeights(compiler, precision === "bfloat16");
+      narrowed.push(narrow);
+      return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, parts));
+    },
+    dispose: () => {
+      for (const narrow of narrowed) narrow.dispose();
+      compiler.dispose();
+    },
+  };
+}
+
+/** Why the opened backend cannot run compiled graphs; null where it can. */
+function obstacle(opened: OpenedBackend): string | null {
+  if (opened.backend !== "tensorflow") return `the ${opened.backend} backend runs no graphs`;
+  if (native().binding.isUsingGpuDevice())
+    return "compiled graphs take their weights from host memory, and this backend computes on a GPU";
+  return null;
+}
+
+/** Throws WEIR_E_NATIVE_ENGINE where `compiled` was asked for by name and cannot be had. */
+export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, options: CoreOptions): ChosenExecutor {
+  const { executor = "auto", precision = "float32" } = options;
+  if (executor === "eager") return eager(config, "asked for by name");
+  const why = obstacle(opened);
+  if (why === null) {
+    return compiled(config, precision, executor === "auto" ? "the backend runs graphs" : "asked for by name");
+  }
+  if (executor === "compiled") {
+    throw new WeirError(
+      "WEIR_E_NATIVE_ENGINE",
+      `engine.executor = compiled cannot be had: ${why}; set it to auto or eager, or run \`npx weir setup\``,
+    );
+  }
+  return eager(config, why);
+}

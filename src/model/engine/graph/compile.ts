@@ -1,0 +1,185 @@
+/**
+ * Compiled functions: a tfjs function is traced once per shape of its inputs, loaded as a SavedModel through the stock
+ * binding, and run there. State stays outside the graphs, in tensors that are fed and fetched without a copy on the CPU, so
+ * one graph serves every layer of a model, and a new shape costs one small graph.
+ * Invariants: a call gives what the function itself would give, up to rounding; an input that the function hands back is
+ * the same tensor, not a copy; graphs are loaded once and freed together.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { EnginePrecision } from "../../../contracts/engine.js";
+import { WeirError } from "../../../errors.js";
+import { native, type Tensor, tf } from "../tf.js";
+import { reference } from "./graph.js";
+import { trace } from "./tracer.js";
+import { DTYPE_NUMBER, type GraphDtype } from "./values.js";
+
+/** Tensors in any nesting of arrays and objects; null and numbers stand for themselves. */
+export type Tree = Tensor | null | number | string | boolean | readonly Tree[] | { readonly [key: string]: Tree };
+
+interface Executable {
+  readonly session: number;
+  readonly feeds: string;
+  readonly fetches: string;
+  /** Fed inputs, by place among the tensors of the input tree. */
+  readonly fed: readonly number[];
+  /** Rebuilds the output tree from the inputs and what was fetched. */
+  readonly rebuild: (inputs: readonly Tensor[], fetched: readonly Tensor[]) => unknown;
+}
+
+/** What compiling has cost so far. */
+export interface CompileCosts {
+  graphs: number;
+  seconds: number;
+}
+
+const DTYPE_OF = new Map(Object.entries(DTYPE_NUMBER).map(([name, number]) => [number, name as GraphDtype]));
+
+function isTensor(value: unknown): value is Tensor {
+  return value !== null && typeof value === "object" && "dataId" in value;
+}
+
+/** Tensors of a tree in a fixed order. */
+export function tensorsOf(tree: unknown, into: Tensor[] = []): Tensor[] {
+  if (isTensor(tree)) into.push(tree);
+  else if (tree !== null && typeof tree === "object") for (const child of Object.values(tree)) tensorsOf(child, into);
+  return into;
+}
+
+/** The same tree with every tensor replaced. */
+function mapTree(tree: unknown, change: (tensor: Tensor) => unknown): unknown {
+  if (isTensor(tree)) return change(tree);
+  if (Array.isArray(tree)) return tree.map((child) => mapTree(child, change));
+  if (tree !== null && typeof tree === "object") {
+    return Object.fromEntries(Object.entries(tree).map(([key, child]) => [key, mapTree(child, change)]));
+  }
+  return tree;
+}
+
+/** Shape of a tree without its tensors' values: what a compiled graph depends on. */
+function signatureOf(tree: unknown): string {
+  if (isTensor(tree)) return `${native().tensorMap.get(tree.dataId).dtype}[${tree.shape}]`;
+  if (tree !== null && typeof tree === "object") {
+    let text = "{";
+    for (const key in tree) text += `${key}:${signatureOf((tree as Record<string, unknown>)[key])},`;
+    return `${text}}`;
+  }
+  return String(tree);
+}
+
+/** Graphs of one engine. */
+export class Compiler {
+  readonly costs: CompileCosts = { graphs: 0, seconds: 0 };
+  private readonly executables = new Map<string, Executable>();
+  private readonly folder: string;
+
+  constructor(private readonly products: EnginePrecision) {
+    this.folder = mkdtempSync(join(tmpdir(), "weir-graphs-"));
+  }
+
+  /**
+   * Runs `body` on `inputs` as a compiled graph. `key` names the function and every static choice that the inputs' shapes do
+   * not show. Throws what tracing throws, and WEIR_E_NATIVE_ENGINE where TensorFlow refuses the graph.
+   */
+  run<I, O>(key: string, body: (inputs: I) => O, inputs: I): O {
+    const signature = `${key}${signatureOf(inputs)}`;
+    const tensors = tensorsOf(inputs);
+    const known = this.executables.get(signature);
+    if (known !== undefined) return call(known, tensors) as O;
+    const started = performance.now();
+    const made = this.build(key, body, inputs, tensors);
+    this.executables.set(signature, made);
+    try {
+      return call(made, tensors) as O;
+    } finally {
+      this.costs.graphs += 1;
+      this.costs.seconds += (performance.now() - started) / 1000;
+    }
+  }
+
+  /** Frees all graphs. */
+  dispose(): void {
+    for (const { session } of this.executables.values()) native().binding.deleteSavedModel(session);
+    this.executables.clear();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private build<I, O>(key: string, body: (inputs: I) => O, inputs: I, tensors: readonly Tensor[]): Executable {
+    const { bytes, feeds, fetches, fed, rebuild } = trace(this.products, (tracer) => {
+      const stand = new Map<Tensor, Tensor>();
+      for (const tensor of tensors) {
+        const { dtype } = native().tensorMap.get(tensor.dataId);
+        const type = DTYPE_OF.get(dtype);
+        if (type === undefined) throw new WeirError("WEIR_E_SHAPE", `${key}: a graph input has type number ${dtype}`);
+        stand.set(tensor, stand.get(tensor) ?? tracer.input(tensor.shape, type));
+      }
+      // A value that is fed stands for its first place among the inputs.
+      const places = new Map<string, number>();
+      tensors.forEach((tensor, place) => {
+        const name = reference(tracer.valueOf(stand.get(tensor) as Tensor));
+        if (!places.has(name)) places.set(name, place);
+      });
+      const outputs = body(mapTree(inputs, (tensor) => stand.get(tensor)) as I);
+      const fetchPlaces = new Map<string, number>();
+      const plan = mapTree(outputs, (tensor) => {
+        const name = reference(tracer.valueOf(tensor));
+        const input = places.get(name);
+        if (input !== undefined) return { dataId: null, input };
+        if (!fetchPlaces.has(name)) fetchPlaces.set(name, fetchPlaces.size);
+        return { dataId: null, fetched: fetchPlaces.get(name) };
+      });
+      return {
+        bytes: tracer.graph.toSavedModel(),
+        feeds: [...places.keys()].map((name) => `${name}:0`).join(),
+        fetches: [...fetchPlaces.keys()].map((name) => (name.includes(":") ? name : `${name}:0`)).join(),
+        fed: [...places.values()],
+        rebuild: (given: readonly Tensor[], fetched: readonly Tensor[]) => rebuildTree(plan, given, fetched),
+      };
+    });
+    const folder = join(this.folder, String(this.executables.size));
+    mkdirSync(join(folder, "variables"), { recursive: true });
+    writeFileSync(join(folder, "saved_model.pb"), bytes);
+    try {
+      const session = native().binding.loadSavedModel(folder, "serve");
+      return { session, feeds, fetches, fed, rebuild };
+    } catch (cause) {
+      throw new WeirError(
+        "WEIR_E_NATIVE_ENGINE",
+        `TensorFlow refused the graph of ${key} (${(cause as Error).message}); set engine.executor = eager`,
+        { key },
+        { cause },
+      );
+    } finally {
+      if (process.env.WEIR_KEEP_GRAPHS !== "1") rmSync(folder, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Fills a plan: `{dataId, input}` and `{dataId, fetched}` are places of tensors. */
+function rebuildTree(plan: unknown, given: readonly Tensor[], fetched: readonly Tensor[]): unknown {
+  return mapTree(plan, (place) => {
+    const { input, fetched: output } = place as unknown as { input?: number; fetched?: number };
+    return input === undefined ? fetched[output as number] : given[input];
+  });
+}
+
+function call(executable: Executable, tensors: readonly Tensor[]): unknown {
+  if (executable.fetches === "") return executable.rebuild(tensors, []);
+  const backend = native();
+  const ids = backend.getInputTensorIds(executable.fed.map((place) => tensors[place] as Tensor));
+  const outputs = backend.binding.runSavedModel(executable.session, ids, executable.feeds, executable.fetches);
+  return executable.rebuild(tensors, outputs.map(adopt));
+}
+
+/** A tf.Tensor over a handle of the binding; bfloat16 goes under the label float32. */
+function adopt({ id, shape, dtype }: { id: number; shape: readonly number[]; dtype: number }): Tensor {
+  const dataId = {};
+  native().tensorMap.set(dataId, { shape, dtype, id, values: null });
+  const name = DTYPE_OF.get(dtype);
+  return tf.engine().makeTensorFromTensorInfo({
+    dataId,
+    shape: [...shape],
+    dtype: name === "int32" || name === "bool" ? name : "float32",
+  });
+}

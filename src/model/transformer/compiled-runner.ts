@@ -1,0 +1,198 @@
+/**
+ * Layers as compiled graphs: one graph per kind of work and shape serves every layer, its weights being inputs.
+ * In bfloat16 the matrices are fed as copies that are made once per set of weights.
+ */
+import type { Compiler } from "../engine/graph/compile.js";
+import type { Tensor } from "../engine/tf.js";
+import type { ModelConfig } from "../io/config.js";
+import type { PrefixLayer } from "./attention.js";
+import type { GradientSink, GradientStore } from "./gradients.js";
+import { type HeadChunk, type HeadOptions, headChunk, type TokenScores } from "./head.js";
+import { add, widen } from "./kernels.js";
+import { type LayerContext, layerBackward, layerForward, layerKeys, type SlimSaved, savedOf, slimOf } from "./layer.js";
+import type { NarrowWeights } from "./narrow-weights.js";
+import type { Keep, Kept, ModelRunner } from "./runner.js";
+import type { KeyValue, Segment } from "./segment.js";
+
+/** Prefix of a layer's tensors inside its graph, whichever layer it is. */
+const INSIDE = "model.layers.0.";
+
+type Weights = Readonly<Record<string, Tensor>>;
+
+/** Tensors of a segment that a layer reads. */
+function segmentInputs({ prompts, group, length, rope }: Segment) {
+  return { prompts, group, length, rope: { ...rope } };
+}
+
+type SegmentInputs = ReturnType<typeof segmentInputs>;
+
+/** A layer's weights as its context inside the graph. */
+function contextOf(config: ModelConfig, rotation: Tensor, weights: Weights): LayerContext {
+  const find = (name: string) => weights[name.slice(INSIDE.length)] ?? null;
+  return { config, rotation, index: 0, parameters: { find, get: (name) => find(name) as Tensor } };
+}
+
+const asSegment = (inputs: SegmentInputs): Segment => inputs as unknown as Segment;
+
+export class CompiledRunner implements ModelRunner {
+  constructor(
+    private readonly compiler: Compiler,
+    private readonly config: ModelConfig,
+    private readonly narrow: NarrowWeights,
+    /** Hugging Face names of the first layer's tensors, without their prefix. */
+    private readonly parts: readonly string[],
+  ) {}
+
+  keys(context: LayerContext, x: Tensor, segment: Segment, keep: Keep): { kv: KeyValue; kept: Kept | null } {
+    const { config } = this;
+    const inputs = {
+      x,
+      segment: segmentInputs(segment),
+      weights: this.weights(context, isKeyPart),
+      rotation: context.rotation,
+    };
+    const { kv, saved } = this.compiler.run(
+      `keys ${keep}`,
+      (own: typeof inputs) => {
+        const inside = contextOf(config, own.rotation, own.weights);
+        const done = layerKeys(inside, own.x, asSegment(own.segment), keep === "all");
+        return { kv: done.kv, saved: done.saved && slimOf(done.saved) };
+      },
+      inputs,
+    );
+    return { kv, kept: keptOf(keep, x, saved) };
+  }
+
+  forward(context: LayerContext, x: Tensor, segment: Segment, prefix: PrefixLayer, keep: Keep) {
+    const { config } = this;
+    const inputs = {
+      x,
+      segment: segmentInputs(segment),
+      prefix,
+      weights: this.weights(context),
+      rotation: context.rotation,
+    };
+    const { out, kv, saved } = this.compiler.run(
+      `layer ${keep}`,
+      (own: typeof inputs) => {
+        const inside = contextOf(config, own.rotation, own.weights);
+        const done = layerForward(inside, own.x, asSegment(own.segment), own.prefix, { save: keep === "all" });
+        return { out: done.out, kv: done.kv, saved: done.saved && slimOf(done.saved) };
+      },
+      inputs,
+    );
+    return { out, kv, kept: keptOf(keep, x, saved) };
+  }
+
+  backward(
+    context: LayerContext,
+    kept: Kept,
+    segment: Segment,
+    prefix: PrefixLayer,
+    dOut: Tensor | null,
+    dKv: KeyValue | null,
+    gradients: GradientStore,
+  ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null } {
+    const { config } = this;
+    const wanted = dOut === null ? isKeyPart : () => true;
+    const outside = `model.layers.${context.index}.`;
+    const sums: Record<string, Tensor> = {};
+    for (const part of this.parts.filter(wanted)) {
+      const sum = gradients.get(`${outside}${part}`);
+      if (sum !== null) sums[part] = sum;
+    }
+    const inputs = {
+      kept: kept as { x: Tensor } | { saved: SlimSaved },
+      segment: segmentInputs(segment),
+      prefix,
+      dOut,
+      dKv,
+      weights: this.weights(context, wanted),
+      sums,
+      rotation: context.rotation,
+    };
+    const { dx, dPrefix, found } = this.compiler.run(
+      "backward",
+      (own: typeof inputs) => {
+        const inside = contextOf(config, own.rotation, own.weights);
+        const ownSegment = asSegment(own.segment);
+        const gathered: Record<string, Tensor> = {};
+        const sink: GradientSink = {
+          add(name, gradient) {
+            const part = name.slice(INSIDE.length);
+            const before = own.sums[part];
+            gathered[part] = before === undefined ? widen(gradient) : add(before, gradient);
+          },
+        };
+        const slim =
+          "saved" in own.kept
+            ? own.kept.saved
+            : slimOf(
+                (own.dOut === null
+                  ? layerKeys(inside, own.kept.x, ownSegment, true).saved
+                  : layerForward(inside, own.kept.x, ownSegment, own.prefix, { save: true }).saved) as never,
+              );
+        const saved = savedOf(inside, slim, ownSegment);
+        const back = layerBackward(inside, saved, ownSegment, own.prefix, own.dOut, own.dKv, sink);
+        return { ...back, found: gathered };
+      },
+      inputs,
+    );
+    for (const [part, sum] of Object.entries(found)) gradients.replace(`${outside}${part}`, sum);
+    return { dx, dPrefix };
+  }
+
+  head(
+    chunk: HeadChunk,
+    options: HeadOptions & { readonly key: string },
+    names: { readonly head: string; readonly norm: string },
+    gradients: GradientStore | null,
+  ): TokenScores & { readonly dHidden: Tensor | null } {
+    const inputs = {
+      chunk: { ...chunk, head: this.narrow.of(names.head, chunk.head) },
+      sums: { head: gradients?.get(names.head) ?? null, norm: gradients?.get(names.norm) ?? null },
+    };
+    const { learned, ...scores } = this.compiler.run(
+      `head ${options.key} ${options.entropies}`,
+      (own: typeof inputs) => {
+        const done = headChunk(own.chunk, options);
+        const into = (sum: Tensor | null, value: Tensor) => (sum === null ? widen(value) : add(sum, value));
+        const sums = done.learned && {
+          dHidden: done.learned.dHidden,
+          head: into(own.sums.head, done.learned.dHead),
+          norm: into(own.sums.norm, done.learned.dNorm),
+        };
+        return { logprobs: done.logprobs, entropies: done.entropies, learned: sums };
+      },
+      inputs,
+    );
+    if (learned === null || gradients === null) return { ...scores, dHidden: null };
+    gradients.replace(names.head, learned.head);
+    gradients.replace(names.norm, learned.norm);
+    return { ...scores, dHidden: learned.dHidden };
+  }
+
+  private weights(context: LayerContext, wanted: (part: string) => boolean = () => true): Weights {
+    const outside = `model.layers.${context.index}.`;
+    const result: Record<string, Tensor> = {};
+    for (const part of this.parts) {
+      if (wanted(part)) result[part] = this.narrow.of(`${outside}${part}`, context.parameters.get(`${outside}${part}`));
+    }
+    return result;
+  }
+}
+
+/** Parts that keys and values depend on. */
+function isKeyPart(part: string): boolean {
+  return /^(input_layernorm|self_attn\.(k_proj|v_proj|k_norm))\./.test(part);
+}
+
+function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
+  if (keep === null) return null;
+  return saved === null ? { x } : { saved };
+}
+
+/** Parts of a layer that a configuration's tensors name. */
+export function layerParts(names: readonly string[]): string[] {
+  return names.filter((name) => name.startsWith(INSIDE)).map((name) => name.slice(INSIDE.length));
+}
