@@ -17,7 +17,7 @@ import { gatherRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { positionsFrom, type Segment } from "../transformer/segment.js";
 import { LayerCache } from "./cache.js";
-import { selectTokens } from "./select.js";
+import { type SelectOptions, selectTokens } from "./select.js";
 
 /** Device memory for keys and values of one batch of prompts. */
 const CACHE_BYTES = 3 * 1024 ** 3;
@@ -50,6 +50,11 @@ function assertParams(params: SamplingParams): void {
     "WEIR_E_SHAPE",
     `sampling needs temperature ≥ 0, 0 < topP ≤ 1, an integer topK ≥ 0 and maxTokens ≥ 1, got ${JSON.stringify(params)}`,
   );
+}
+
+/** What of the parameters decides the operations. */
+export function selectOptions({ temperature, topP, topK }: SamplingParams): SelectOptions {
+  return { greedy: temperature === 0, topK, nucleus: topP < 1 };
 }
 
 /** Splits prompts (longest first) into batches that fit the memory bounds. */
@@ -219,7 +224,10 @@ class Decoder {
         Int32Array.from(slots, (_, index) => index),
         "int32",
       );
-      return selectTokens(logits, uniforms, order, this.params);
+      return selectTokens(logits, uniforms, order, {
+        ...selectOptions(this.params),
+        topP: tf.scalar(this.params.topP),
+      });
     });
     const report = next.report.dataSync<"float32">();
     next.report.dispose();

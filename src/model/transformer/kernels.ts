@@ -215,3 +215,19 @@ export function range(count: number): Tensor {
   if (recording() === null) return tf.range(0, count, 1, "int32");
   return rawOp("Range", NONE, [integer(0), integer(count), integer(1)]);
 }
+
+/** Softmax over the last axis. */
+export function softmaxLast(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Softmax", NONE, [x]) : tf.softmax(x, -1);
+}
+
+/** Elements of `yes` where the condition holds, else of `no`; all three broadcast. */
+export function select(condition: Tensor, yes: Tensor, no: Tensor): Tensor {
+  return hasRawOps() ? rawOp("SelectV2", NONE, [condition, yes, no]) : tf.where(condition as never, yes, no);
+}
+
+/** Entries of an axis: x [.., n, ..], ids [m] int32 → [.., m, ..]. */
+export function gatherAlong(x: Tensor, ids: Tensor, axis: number): Tensor {
+  gatherAttributes ??= [intAttribute("batch_dims", 0)];
+  return hasRawOps() ? rawOp("GatherV2", gatherAttributes, [x, ids, integer(axis)]) : tf.gather(x, ids as never, axis);
+}

@@ -11,6 +11,8 @@ import { expectedTensors } from "../io/tensor-names.js";
 import { elementCount, type TensorSource } from "../io/tensor-source.js";
 
 export class ParameterStore {
+  /** Counts changes, for those who keep something that was made of the weights. */
+  revision = 0;
   private readonly tensors: Map<string, Tensor>;
 
   private constructor(tensors: Map<string, Tensor>) {
@@ -53,6 +55,7 @@ export class ParameterStore {
   replace(name: string, tensor: Tensor): void {
     const old = this.get(name);
     this.tensors.set(name, tf.keep(tensor));
+    this.revision += 1;
     old.dispose();
   }
 

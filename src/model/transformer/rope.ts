@@ -117,6 +117,13 @@ export class RopeTables {
     return this.slice((table) => reshape(gatherRows(table, positions), [rows, 1, -1]));
   }
 
+  /** Unscaled tables over all positions below `limit` at least: [capacity, dh] each. */
+  whole(limit: number): { readonly cos: Tensor; readonly sin: Tensor } {
+    this.grow(limit);
+    const [, , cos, sin] = this.tables as [Tensor, Tensor, Tensor, Tensor];
+    return { cos, sin };
+  }
+
   dispose(): void {
     tf.dispose([this.rotation, ...this.tables]);
   }

@@ -22,8 +22,6 @@ interface Executable {
   readonly session: number;
   readonly feeds: string;
   readonly fetches: string;
-  /** Fed inputs, by place among the tensors of the input tree. */
-  readonly fed: readonly number[];
   /** Rebuilds the output tree from the inputs and what was fetched. */
   readonly rebuild: (inputs: readonly Tensor[], fetched: readonly Tensor[]) => unknown;
 }
@@ -106,21 +104,17 @@ export class Compiler {
   }
 
   private build<I, O>(key: string, body: (inputs: I) => O, inputs: I, tensors: readonly Tensor[]): Executable {
-    const { bytes, feeds, fetches, fed, rebuild } = trace(this.products, (tracer) => {
-      const stand = new Map<Tensor, Tensor>();
-      for (const tensor of tensors) {
+    const { bytes, feeds, fetches, rebuild } = trace(this.products, (tracer) => {
+      // Every place has a placeholder of its own: equal tensors now may be different ones in the next call.
+      const stands = tensors.map((tensor) => {
         const { dtype } = native().tensorMap.get(tensor.dataId);
         const type = DTYPE_OF.get(dtype);
         if (type === undefined) throw new WeirError("WEIR_E_SHAPE", `${key}: a graph input has type number ${dtype}`);
-        stand.set(tensor, stand.get(tensor) ?? tracer.input(tensor.shape, type));
-      }
-      // A value that is fed stands for its first place among the inputs.
-      const places = new Map<string, number>();
-      tensors.forEach((tensor, place) => {
-        const name = reference(tracer.valueOf(stand.get(tensor) as Tensor));
-        if (!places.has(name)) places.set(name, place);
+        return tracer.input(tensor.shape, type);
       });
-      const outputs = body(mapTree(inputs, (tensor) => stand.get(tensor)) as I);
+      const places = new Map(stands.map((stand, place) => [reference(tracer.valueOf(stand)), place]));
+      let next = 0;
+      const outputs = body(mapTree(inputs, () => stands[next++]) as I);
       const fetchPlaces = new Map<string, number>();
       const plan = mapTree(outputs, (tensor) => {
         const name = reference(tracer.valueOf(tensor));
@@ -133,7 +127,6 @@ export class Compiler {
         bytes: tracer.graph.toSavedModel(),
         feeds: [...places.keys()].map((name) => `${name}:0`).join(),
         fetches: [...fetchPlaces.keys()].map((name) => (name.includes(":") ? name : `${name}:0`)).join(),
-        fed: [...places.values()],
         rebuild: (given: readonly Tensor[], fetched: readonly Tensor[]) => rebuildTree(plan, given, fetched),
       };
     });
@@ -142,7 +135,7 @@ export class Compiler {
     writeFileSync(join(folder, "saved_model.pb"), bytes);
     try {
       const session = native().binding.loadSavedModel(folder, "serve");
-      return { session, feeds, fetches, fed, rebuild };
+      return { session, feeds, fetches, rebuild };
     } catch (cause) {
       throw new WeirError(
         "WEIR_E_NATIVE_ENGINE",
@@ -167,7 +160,7 @@ function rebuildTree(plan: unknown, given: readonly Tensor[], fetched: readonly 
 function call(executable: Executable, tensors: readonly Tensor[]): unknown {
   if (executable.fetches === "") return executable.rebuild(tensors, []);
   const backend = native();
-  const ids = backend.getInputTensorIds(executable.fed.map((place) => tensors[place] as Tensor));
+  const ids = backend.getInputTensorIds(tensors);
   const outputs = backend.binding.runSavedModel(executable.session, ids, executable.feeds, executable.fetches);
   return executable.rebuild(tensors, outputs.map(adopt));
 }

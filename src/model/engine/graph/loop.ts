@@ -79,3 +79,18 @@ function inside(tracer: Tracer, frame: Frame, op: string, inputs: readonly Graph
   for (const value of made) frame.inside.add(value.node);
   return made;
 }
+
+/** One of two branches, chosen by a scalar bool while the graph runs; branches read `inputs` and give one value. */
+export function condition(
+  predicate: Tensor,
+  inputs: readonly Tensor[],
+  yes: (inputs: readonly Tensor[]) => Tensor,
+  no: (inputs: readonly Tensor[]) => Tensor,
+): Tensor {
+  const tracer = openTrace();
+  const choice = tracer.valueOf(predicate);
+  const switches = inputs.map((input) => tracer.addRaw("Switch", [tracer.valueOf(input), choice]));
+  const branch = (side: 0 | 1) => switches.map((outputs) => tracer.tensor(outputs[side] as GraphValue));
+  const results = [no(branch(0)), yes(branch(1))].map((result) => tracer.valueOf(result));
+  return tracer.tensor(tracer.addRaw("Merge", results)[0] as GraphValue);
+}

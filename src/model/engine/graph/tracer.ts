@@ -90,7 +90,7 @@ export class Tracer implements Recorder {
   /** An operation's first output. Arithmetic is float32: bfloat16 inputs are widened, but for layout and products. */
   add(name: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue {
     const keep = NARROW.has(name) && inputs.every(({ dtype }) => dtype !== "float32");
-    const taken = keep
+    const widened = keep
       ? inputs
       : inputs.map((input) => (input.dtype === "bfloat16" ? this.castValue(input, "float32") : input));
     return this.addRaw(name, widened, attributes)[0] as GraphValue;
@@ -100,7 +100,11 @@ export class Tracer implements Recorder {
   addRaw(name: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
     const { frame } = this;
     if (frame === null) return this.graph.add(name, inputs, attributes);
-    const made = this.graph.add(name, inputs.map((input) => frame.bring(input)), attributes);
+    const made = this.graph.add(
+      name,
+      inputs.map((input) => frame.bring(input)),
+      attributes,
+    );
     for (const value of made) frame.inside.add(value.node);
     return made;
   }

@@ -1,0 +1,96 @@
+/**
+ * A policy's weights as decoding wants them: matrices transposed to [in, out] (few rows against a transposed matrix is the
+ * slow case of the product kernels), projections of the same input joined, the score scale folded into the queries.
+ * Made once per set of weights, by a compiled graph per layer shape.
+ */
+import type { Compiler } from "../engine/graph/compile.js";
+import { scope, type Tensor, tf } from "../engine/tf.js";
+import type { ModelConfig } from "../io/config.js";
+import { concat, constant, mul, narrow, transpose } from "../transformer/kernels.js";
+import type { Transformer } from "../transformer/model.js";
+
+export interface DecodeLayer {
+  readonly norm1: Tensor; // [d]
+  readonly qkv: Tensor; // [d, (heads + 2·kv)·dh]
+  readonly qkvBias: Tensor | null; // [(heads + 2·kv)·dh]
+  readonly qNorm: Tensor | null; // [dh]
+  readonly kNorm: Tensor | null; // [dh]
+  readonly o: Tensor; // [heads·dh, d]
+  readonly oBias: Tensor | null; // [d]
+  readonly norm2: Tensor; // [d]
+  readonly gateUp: Tensor; // [d, 2·ff]
+  readonly gateUpBias: Tensor | null; // [2·ff]
+  readonly down: Tensor; // [ff, d]
+  readonly downBias: Tensor | null; // [d]
+}
+
+export interface DecodeWeights {
+  readonly embedding: Tensor; // [V, d]
+  readonly layers: readonly DecodeLayer[];
+  readonly norm: Tensor; // [d]
+  readonly head: Tensor; // [d, V]
+}
+
+type Parts = Readonly<Record<string, Tensor>>;
+
+/** Inside a graph: the joined and transposed form of one layer's tensors. */
+function joined(config: ModelConfig, parts: Parts): DecodeLayer {
+  const weight = (name: string) => parts[`${name}.weight`] as Tensor;
+  const bias = (name: string) => parts[`${name}.bias`] ?? null;
+  const scale = (x: Tensor) => mul(x, constant(1 / Math.sqrt(config.headDim)));
+  const turned = (x: Tensor) => narrow(transpose(x, [1, 0]));
+  // Normed queries are scaled by their norm's weight, others by their projection.
+  const onQueries = (x: Tensor) => (config.qkNorm ? x : scale(x));
+  const queries = onQueries(weight("self_attn.q_proj"));
+  const projections = concat([queries, weight("self_attn.k_proj"), weight("self_attn.v_proj")], 0);
+  const zeros = (name: string) => tf.zeros([weight(name).shape[0] as number]);
+  const biases = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+  const joinBiases = (names: readonly string[]) =>
+    names.every((name) => bias(name) === null)
+      ? null
+      : concat(
+          names.map((name) => bias(name) ?? zeros(name)),
+          0,
+        );
+  const qkvBias = joinBiases(biases);
+  const queryBias = bias("self_attn.q_proj");
+  const scaledBias =
+    qkvBias === null || queryBias === null
+      ? qkvBias
+      : concat([onQueries(queryBias), ...biases.slice(1).map((name) => bias(name) ?? zeros(name))], 0);
+  return {
+    norm1: weight("input_layernorm"),
+    qkv: turned(projections),
+    qkvBias: scaledBias,
+    qNorm: config.qkNorm ? scale(weight("self_attn.q_norm")) : null,
+    kNorm: config.qkNorm ? weight("self_attn.k_norm") : null,
+    o: turned(weight("self_attn.o_proj")),
+    oBias: bias("self_attn.o_proj"),
+    norm2: weight("post_attention_layernorm"),
+    gateUp: turned(concat([weight("mlp.gate_proj"), weight("mlp.up_proj")], 0)),
+    gateUpBias: joinBiases(["mlp.gate_proj", "mlp.up_proj"]),
+    down: turned(weight("mlp.down_proj")),
+    downBias: bias("mlp.down_proj"),
+  };
+}
+
+/** Makes the weights for decoding of a policy as it is now; `parts` are the tensor names of a layer. */
+export function makeDecodeWeights(compiler: Compiler, model: Transformer, parts: readonly string[]): DecodeWeights {
+  const { config, parameters } = model;
+  return scope(() => {
+    const layers = Array.from({ length: config.layers }, (_, index) =>
+      compiler.run(
+        "decode layer weights",
+        (own: Parts) => joined(config, own),
+        Object.fromEntries(parts.map((part) => [part, parameters.get(`model.layers.${index}.${part}`)])),
+      ),
+    );
+    const turn = (x: Tensor) => compiler.run("decode head", (own: Tensor) => narrow(transpose(own, [1, 0])), x);
+    return {
+      embedding: parameters.get("model.embed_tokens.weight"),
+      layers,
+      norm: parameters.get(model.finalNormName),
+      head: turn(parameters.get(model.headName)),
+    };
+  });
+}

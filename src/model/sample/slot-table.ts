@@ -1,0 +1,373 @@
+/**
+ * Continuous batching over compiled decoding: a table of P prompts × G rows. Between two calls of BLOCK tokens, prompts whose
+ * rows have all ended leave and waiting ones enter (one prefill for those that enter together), and the table shrinks when
+ * nobody waits. Token t of a row depends on its prompt, the weights and (seed, t) only.
+ */
+import type { FinishReason } from "../../contracts/rollout.js";
+import type { SamplingParams } from "../../contracts/sampler.js";
+import { breathe } from "../engine/breathe.js";
+import type { Compiler } from "../engine/graph/compile.js";
+import { scope, type Tensor, tf } from "../engine/tf.js";
+import { roundLength } from "../learn/pack.js";
+import { runPrefix } from "../learn/passes.js";
+import { concat, gatherAlong, narrow } from "../transformer/kernels.js";
+import type { Transformer } from "../transformer/model.js";
+import { type KeyValue, prefixMask } from "../transformer/segment.js";
+import { BLOCK, type DecodeInputs, type DecodeOutputs, decodeBlock } from "./decode-graph.js";
+import type { DecodeWeights } from "./decode-weights.js";
+import type { SelectOptions } from "./select.js";
+
+/** Columns that a new table has for drawn tokens; it doubles when they run out. */
+const FIRST_COLUMNS = 8 * BLOCK;
+
+/** One wanted sequence. */
+export interface Row {
+  readonly prompt: number;
+  readonly index: number;
+  readonly seed: number;
+  readonly tokenIds: number[];
+  readonly logprobs: number[];
+  readonly entropies: number[];
+  finish: FinishReason | null;
+}
+
+/** A prompt and its rows, waiting or at work. */
+export interface Entrant {
+  readonly promptIds: readonly number[];
+  readonly rows: readonly Row[];
+}
+
+export interface TablePlan {
+  readonly slots: number;
+  /** Prompts that one prefill takes at most. */
+  readonly prefill: number;
+}
+
+interface Slot {
+  readonly entrant: Entrant;
+  /** Rows by place in the table; null where the prompt wants fewer. */
+  rows: (Row | null)[];
+  /** First column that is this prompt's. */
+  first: number;
+  /** Tokens drawn since it entered. */
+  drawn: number;
+}
+
+export interface TableParts {
+  readonly compiler: Compiler;
+  readonly model: Transformer;
+  readonly weights: DecodeWeights;
+  readonly params: SamplingParams;
+  readonly select: SelectOptions;
+  readonly uniformOf: (seed: number, t: number) => number;
+}
+
+/** 1, 2, 3, 4, 6, 8, 12, 16, …: few shapes of tables. */
+export function roundCount(count: number): number {
+  let size = 1;
+  while (size < count) size *= 2;
+  const between = (size / 4) * 3;
+  return Number.isInteger(between) && between >= count ? between : size;
+}
+
+const active = (row: Row | null): boolean => row !== null && row.finish === null;
+
+export class SlotTable {
+  private slots: (Slot | null)[] = [];
+  private group = 0;
+  private used = 0;
+  private columns: number;
+  private prefixLength = 0;
+  private prefix: readonly KeyValue[] | null = null;
+  private own: readonly KeyValue[] | null = null;
+  private readonly waiting: Entrant[];
+  private readonly stops: ReadonlySet<number>;
+
+  /** `entrants` come longest prompt first. */
+  constructor(
+    private readonly parts: TableParts,
+    private readonly plan: TablePlan,
+    entrants: readonly Entrant[],
+  ) {
+    this.waiting = [...entrants];
+    this.stops = new Set(parts.params.stopIds);
+    this.columns = Math.min(FIRST_COLUMNS, BLOCK * roundCount(Math.ceil(parts.params.maxTokens / BLOCK)));
+  }
+
+  /** Draws everything. Throws WEIR_E_ENGINE_ABORTED between two calls. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      while (this.waiting.length > 0 || this.slots.some((slot) => slot !== null)) {
+        await breathe(signal);
+        this.compose();
+        await breathe(signal);
+        this.draw();
+      }
+    } finally {
+      this.free(this.prefix, this.own);
+      this.prefix = null;
+      this.own = null;
+    }
+  }
+
+  /** Lets prompts in and shrinks the table; what stays keeps its caches. */
+  private compose(): void {
+    const staying = this.slots.flatMap((slot, place) => (slot === null ? [] : [{ slot, place }]));
+    const room = Math.max(this.plan.slots, staying.length) - staying.length;
+    const entering = this.waiting.splice(0, Math.min(room, this.waiting.length));
+    const wanted = roundCount(staying.length + entering.length);
+    const size = this.waiting.length > 0 ? staying.length + entering.length : wanted;
+    const widest = Math.max(
+      ...staying.map(({ slot }) => slot.rows.filter(active).length),
+      ...entering.map(({ rows }) => rows.length),
+    );
+    const group =
+      entering.length > 0 || widest > this.group / 2
+        ? Math.max(widest, entering.length > 0 ? this.groupOf(staying, entering) : this.group)
+        : roundCount(widest);
+    const same = entering.length === 0 && size === this.slots.length && group === this.group;
+    if (same) {
+      this.makeRoom();
+      return;
+    }
+    this.rebuild(staying, entering, size, group);
+    this.makeRoom();
+  }
+
+  /** Rows per prompt that those who stay and those who enter need side by side. */
+  private groupOf(staying: readonly { readonly slot: Slot }[], entering: readonly Entrant[]): number {
+    const inside = staying.map(({ slot }) => slot.rows.filter(active).length);
+    return roundCount(Math.max(...inside, ...entering.map(({ rows }) => rows.length)));
+  }
+
+  private rebuild(
+    staying: readonly { readonly slot: Slot; readonly place: number }[],
+    entering: readonly Entrant[],
+    size: number,
+    group: number,
+  ): void {
+    const { kvHeads } = this.parts.model.config;
+    if (staying.length === 0) this.used = 0;
+    const before = { slots: this.slots.length, group: this.group, prefix: this.prefix, own: this.own };
+    const fresh = this.prefill(entering);
+    const heads = Array.from({ length: kvHeads }, (_, head) => head);
+    // Places that nobody takes repeat the first one; nothing reads what they draw.
+    const sources = Array.from({ length: size }, (_, place) => {
+      const stay = staying[place];
+      if (stay !== undefined) return stay.place;
+      const enters = place - staying.length;
+      return before.slots + (enters < entering.length ? enters : 0);
+    });
+    const usable =
+      entering.length > 0 ? sources : sources.map((source) => (source < before.slots ? source : sources[0]!));
+    const keptRows = (slot: Slot): number[] => slot.rows.flatMap((row, place) => (active(row) ? [place] : []));
+    const ownRows = usable.flatMap((source, place) => {
+      const stay = staying[place];
+      const rows = stay === undefined ? [] : keptRows(stay.slot);
+      return heads.flatMap((head) =>
+        Array.from({ length: group }, (_, g) => {
+          const row = rows[g] ?? rows[0] ?? 0;
+          const from = Math.min(source, Math.max(0, before.slots - 1));
+          return (from * kvHeads + head) * before.group + row;
+        }),
+      );
+    });
+    const prefixRows = usable.flatMap((source) => heads.map((head) => source * kvHeads + head));
+    const hasPrefix = this.prefixLength > 0;
+    scope(() => {
+      const index = (values: readonly number[]) => tf.tensor1d(Int32Array.from(values), "int32");
+      if (hasPrefix) {
+        const next = this.parts.compiler.run(
+          "table prefix",
+          (own: { old: readonly KeyValue[] | null; fresh: readonly (readonly KeyValue[])[]; rows: Tensor }) =>
+            this.parts.weights.layers.map((_, layer) => {
+              const pick = (part: "k" | "v") => {
+                const all = [...(own.old === null ? [] : [own.old]), ...own.fresh];
+                const joined = concat(
+                  all.map((piece) => (piece[layer] as KeyValue)[part]),
+                  0,
+                );
+                return gatherAlong(joined, own.rows, 0);
+              };
+              return { k: pick("k"), v: pick("v") };
+            }),
+          { old: before.prefix, fresh, rows: index(prefixRows) },
+        );
+        this.prefix = keepAll(next);
+      }
+      if (before.own === null || staying.length === 0) this.own = this.emptyOwn(size * kvHeads * group);
+      else {
+        const next = this.parts.compiler.run(
+          "table rows",
+          (own: { caches: readonly KeyValue[]; rows: Tensor }) =>
+            own.caches.map(({ k, v }) => ({ k: gatherAlong(k, own.rows, 0), v: gatherAlong(v, own.rows, 0) })),
+          { caches: before.own, rows: index(ownRows) },
+        );
+        this.own = keepAll(next);
+      }
+    });
+    for (const piece of fresh) this.free(piece);
+    this.free(hasPrefix ? before.prefix : null, before.own);
+    this.group = group;
+    this.slots = Array.from({ length: size }, (_, place) => {
+      const stay = staying[place];
+      if (stay !== undefined) {
+        const rows = keptRows(stay.slot).map((at) => stay.slot.rows[at] as Row);
+        stay.slot.rows = Array.from({ length: group }, (_, g) => rows[g] ?? null);
+        return stay.slot;
+      }
+      const entrant = entering[place - staying.length];
+      if (entrant === undefined) return null;
+      const rows = Array.from({ length: group }, (_, g) => entrant.rows[g] ?? null);
+      return { entrant, rows, first: this.used, drawn: 0 };
+    });
+  }
+
+  /** Keys and values of those who enter, padded to the table's prefix length, in pieces that fit the memory. */
+  private prefill(entering: readonly Entrant[]): (readonly KeyValue[])[] {
+    const longest = Math.max(0, ...entering.map(({ promptIds }) => promptIds.length - 1));
+    if (this.prefix === null) this.prefixLength = roundLength(longest);
+    if (this.prefixLength === 0) return [];
+    const pieces: (readonly KeyValue[])[] = [];
+    for (let start = 0; start < entering.length; start += this.plan.prefill) {
+      const prefixes = entering.slice(start, start + this.plan.prefill).map(({ promptIds }) => promptIds.slice(0, -1));
+      pieces.push(
+        scope(() => {
+          const pass = { prefixes, prefixLength: this.prefixLength };
+          return keepAll(runPrefix(this.parts.model, pass, { save: false, recompute: false })?.prefix.layers ?? []);
+        }),
+      );
+    }
+    return pieces;
+  }
+
+  private emptyOwn(rows: number): readonly KeyValue[] {
+    const { headDim, layers } = this.parts.model.config;
+    const zeros = tf.fill([rows, this.columns, headDim], 0) as Tensor;
+    const empty = this.parts.compiler.run("empty cache", (x: Tensor) => narrow(x), zeros);
+    return Array.from({ length: layers }, () => ({ k: tf.keep(tf.clone(empty)), v: tf.keep(tf.clone(empty)) }));
+  }
+
+  /** Frees columns at the left that nobody reads, or doubles the columns, when the next call has no place to write. */
+  private makeRoom(): void {
+    if (this.used + BLOCK <= this.columns) return;
+    const firsts = this.slots.flatMap((slot) => (slot === null ? [] : [slot.first]));
+    const shift = Math.min(...firsts);
+    if (shift === 0) this.columns *= 2;
+    const { columns } = this;
+    const caches = this.own as readonly KeyValue[];
+    this.own = scope(() =>
+      keepAll(
+        this.parts.compiler.run(
+          "table columns",
+          (own: { caches: readonly KeyValue[]; columns: Tensor }) =>
+            own.caches.map(({ k, v }) => ({ k: gatherAlong(k, own.columns, 1), v: gatherAlong(v, own.columns, 1) })),
+          {
+            caches,
+            columns: tf.tensor1d(
+              Int32Array.from({ length: columns }, (_, column) => Math.min(column + shift, this.used - 1)),
+              "int32",
+            ),
+          },
+        ),
+      ),
+    );
+    this.free(caches);
+    this.used -= shift;
+    for (const slot of this.slots) if (slot !== null) slot.first -= shift;
+  }
+
+  /** One call: up to BLOCK tokens of every row. */
+  private draw(): void {
+    const { model, weights, params, select, uniformOf, compiler } = this.parts;
+    const rows = this.slots.flatMap((slot) => slot?.rows ?? new Array<null>(this.group).fill(null));
+    const left = rows.map((row) => (active(row) ? params.maxTokens - (row as Row).tokenIds.length : 0));
+    const limit = Math.min(BLOCK, Math.max(...left));
+    const uniforms = new Float32Array(BLOCK * rows.length).fill(0.5);
+    rows.forEach((row, r) => {
+      if (!active(row)) return;
+      const { seed, tokenIds } = row as Row;
+      for (let i = 0; i < limit; i += 1) uniforms[i * rows.length + r] = uniformOf(seed, tokenIds.length + i);
+    });
+    const furthest = Math.max(
+      ...this.slots.map((slot) => (slot === null ? 0 : slot.entrant.promptIds.length + slot.drawn + BLOCK)),
+    );
+    const tables = model.tables.whole(furthest);
+    const { outputs, drawn } = scope(() => {
+      const ints = (values: readonly number[]) => tf.tensor1d(Int32Array.from(values), "int32");
+      const lengths = this.slots.map((slot) => (slot === null ? this.prefixLength : slot.entrant.promptIds.length - 1));
+      const idOf = (row: Row | null, slot: Slot | null): number =>
+        row?.tokenIds.at(-1) ?? slot?.entrant.promptIds.at(-1) ?? 0;
+      const inputs: DecodeInputs = {
+        weights,
+        cos: tables.cos,
+        sin: tables.sin,
+        rotation: model.tables.rotation,
+        prefix: this.prefix,
+        prefixMask:
+          this.prefixLength === 0
+            ? null
+            : (prefixMask(lengths, this.prefixLength) ?? tf.zeros([this.slots.length, 1, this.prefixLength])),
+        own: this.own as readonly KeyValue[],
+        first: ints(this.slots.map((slot) => slot?.first ?? this.used)),
+        used: tf.scalar(this.used, "int32"),
+        ids: ints(
+          this.slots.flatMap((slot) =>
+            (slot?.rows ?? new Array<null>(this.group).fill(null)).map((row) => idOf(row, slot)),
+          ),
+        ),
+        positions: ints(this.slots.map((slot) => (slot === null ? 0 : slot.entrant.promptIds.length - 1 + slot.drawn))),
+        finished: tf.tensor1d(
+          rows.map((row) => !active(row)),
+          "bool",
+        ),
+        limit: tf.scalar(limit, "int32"),
+        uniforms: tf.tensor2d(uniforms, [BLOCK, rows.length]),
+        stops: ints(params.stopIds.length > 0 ? params.stopIds : [-1]),
+        inverseTemperature: tf.scalar(params.temperature === 0 ? 1 : 1 / params.temperature),
+        topP: tf.scalar(params.topP),
+      };
+      const shape = { prompts: this.slots.length, group: this.group, config: model.config, select };
+      const key = `decode ${this.slots.length} ${this.group} ${select.greedy} ${select.topK} ${select.nucleus}`;
+      const done: DecodeOutputs = compiler.run(key, (own: DecodeInputs) => decodeBlock(own, shape), inputs);
+      return { outputs: keepAll(done.own), drawn: done.drawn.dataSync<"float32">().slice() };
+    });
+    this.free(this.own);
+    this.own = outputs;
+    this.used += BLOCK;
+    this.record(rows, drawn, limit);
+  }
+
+  private record(rows: readonly (Row | null)[], drawn: Float32Array, limit: number): void {
+    const { maxTokens } = this.parts.params;
+    rows.forEach((row, r) => {
+      for (let i = 0; i < limit && active(row); i += 1) {
+        const found = row as Row;
+        const at = 3 * i * rows.length + r;
+        const id = drawn[at] as number;
+        found.tokenIds.push(id);
+        found.logprobs.push(drawn[at + rows.length] as number);
+        found.entropies.push(drawn[at + 2 * rows.length] as number);
+        if (this.stops.has(id)) found.finish = "stop";
+        else if (found.tokenIds.length >= maxTokens) found.finish = "length";
+      }
+    });
+    this.slots = this.slots.map((slot) => {
+      if (slot === null || !slot.rows.some(active)) return null;
+      slot.drawn += limit;
+      return slot;
+    });
+  }
+
+  private free(...caches: readonly (readonly KeyValue[] | null)[]): void {
+    for (const cache of caches) for (const { k, v } of cache ?? []) tf.dispose([k, v]);
+  }
+}
+
+function keepAll(layers: readonly KeyValue[]): readonly KeyValue[] {
+  for (const { k, v } of layers) {
+    tf.keep(k);
+    tf.keep(v);
+  }
+  return layers;
+}
