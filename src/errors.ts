@@ -7,6 +7,7 @@ export const ERROR_CODES = {
   WEIR_E_ACTOR_LATE: "A part was registered after the training system had started.",
   WEIR_E_ACTOR_MISSING: "A part that another part needs was not given.",
   WEIR_E_ACTOR_UNKNOWN: "The configuration names a part that nobody registered.",
+  WEIR_E_BENCHMARK: "A process of a benchmark, weir's own or a peer's, could not be set up or gave no result.",
   WEIR_E_CHAT_TEMPLATE: "The chat template is missing or cannot be rendered.",
   WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
   WEIR_E_CONFIG: "The configuration holds an unknown option or a wrong value.",

@@ -1,8 +1,9 @@
 /**
  * Loads a numerics backend in a process of its own and says what it can do, as one JSON line on stdout.
- * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure]   |   node probe.mjs wasm|cpu [--measure]
- * Set-up runs it before an engine is put in place; `weir doctor` runs it with --measure. A crash of native code ends
- * this process only.
+ * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN]
+ *        node probe.mjs wasm|cpu [--measure] [--gemm MxKxN]
+ * Set-up runs it before an engine is put in place; `weir doctor` runs it with --measure, `weir bench` with --gemm (the
+ * speed of products of one shape, over more repeats). A crash of native code ends this process only.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -15,6 +16,8 @@ import { writeXlaProbe } from "./xla-probe.mjs";
 /** Edge of the square product that is timed: large enough for peak speed, small enough for a second. */
 const GEMM_EDGE = { tensorflow: 1024, wasm: 512, cpu: 192 };
 const REPEATS = 7;
+/** A peak is the median of at least this much time: shorter spells are at the mercy of a shared machine. */
+const PEAK_SECONDS = 1.5;
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
@@ -27,17 +30,34 @@ function attempt(probe) {
   }
 }
 
-/** GFLOP/s of n×n×n products: median over repeats after one warm-up. */
-function measure(edge, multiply) {
+/** GFLOP/s of products m×k by k×n: median over repeats, which take at least `minimum` seconds, after one warm-up. */
+function measure([m, k, n], minimum, multiply) {
   multiply();
   const seconds = [];
-  for (let repeat = 0; repeat < REPEATS; repeat += 1) {
+  let total = 0;
+  while (seconds.length < REPEATS || total < minimum) {
     const started = performance.now();
     multiply();
-    seconds.push((performance.now() - started) / 1000);
+    const took = (performance.now() - started) / 1000;
+    seconds.push(took);
+    total += took;
   }
-  return Number(((2 * edge ** 3) / median(seconds) / 1e9).toFixed(1));
+  return Number(((2 * m * k * n) / median(seconds) / 1e9).toFixed(1));
 }
+
+/** `2048x1024x4096` after --gemm as [m, k, n]; null where it was not asked for. */
+function askedShape(args) {
+  const at = args.indexOf("--gemm");
+  if (at < 0) return null;
+  const shape = String(args[at + 1])
+    .split("x")
+    .map(Number);
+  if (shape.length !== 3 || !shape.every((size) => Number.isInteger(size) && size > 0))
+    throw new Error(`--gemm: expected MxKxN, got ${args[at + 1]}`);
+  return shape;
+}
+
+const cube = (edge) => [edge, edge, edge];
 
 function loadTensorflow(directory) {
   // tfjs-node 4.22 uses two helpers that Node 23 dropped.
@@ -49,11 +69,10 @@ function loadTensorflow(directory) {
   return require(join(directory, PACKAGE_PATH));
 }
 
-function probeTensorflow(directory, measured) {
+function probeTensorflow(directory, measured, peakShape) {
   const started = performance.now();
   const tf = loadTensorflow(directory);
   const binding = tf.backend().binding;
-  const edge = GEMM_EDGE.tensorflow;
   const loadSeconds = (performance.now() - started) / 1000;
   const matmul = () => tf.tidy(() => tf.matMul([[1, 2]], [[3], [4]]).dataSync()[0]);
   if (matmul() !== 11) throw new Error(`1·3 + 2·4 should be 11, the backend says ${matmul()}`);
@@ -75,7 +94,7 @@ function probeTensorflow(directory, measured) {
       1,
     )[0].id;
   const upload = (shape, values) => binding.createTensor(shape, binding.TF_FLOAT, values);
-  const noise = Float32Array.from({ length: edge * edge }, (_, index) => ((index * 7919) % 1000) / 1000 - 0.5);
+  const noise = (length) => Float32Array.from({ length }, (_, index) => ((index * 7919) % 1000) / 1000 - 0.5);
 
   const bf16 = attempt(() => {
     const a = upload([1, 2], Float32Array.of(1.5, 2));
@@ -97,27 +116,37 @@ function probeTensorflow(directory, measured) {
     bf16,
     loadSeconds,
   };
-  if (!measured) return result;
-
-  const gemm = { edge };
-  const ids = [upload([edge, edge], noise), upload([edge, edge], noise.slice())];
-  // Reading one number back makes sure that a GPU has finished.
-  const finish = (id, type) => {
-    if (gpu) {
-      const wide = type === BFLOAT16 ? cast(id, BFLOAT16, binding.TF_FLOAT) : id;
-      binding.tensorDataSync(wide);
-      if (wide !== id) binding.deleteTensor(wide);
+  const speeds = (shape, minimum) => {
+    const [m, k, n] = shape;
+    const a = upload([m, k], noise(m * k));
+    const b = upload([k, n], noise(k * n));
+    // Products are asynchronous on a GPU: reading one number of the last says that it has finished.
+    const begin = binding.createTensor([2], binding.TF_INT32, Int32Array.of(0, 0));
+    const size = binding.createTensor([2], binding.TF_INT32, Int32Array.of(1, 1));
+    const finish = (id, type) => {
+      if (gpu) {
+        const types = [attribute("T", type), attribute("Index", binding.TF_INT32)];
+        const corner = binding.executeOp("Slice", types, [id, begin, size], 1)[0].id;
+        const wide = cast(corner, type, binding.TF_FLOAT);
+        binding.tensorDataSync(wide);
+        for (const each of [corner, wide]) binding.deleteTensor(each);
+      }
+      binding.deleteTensor(id);
+    };
+    const speed = (left, right, type) => measure(shape, minimum, () => finish(product(left, right, type), type));
+    const found = { f32: speed(a, b, binding.TF_FLOAT) };
+    if (bf16.ok) {
+      const [a16, b16] = [cast(a, binding.TF_FLOAT, BFLOAT16), cast(b, binding.TF_FLOAT, BFLOAT16)];
+      found.bf16 = speed(a16, b16, BFLOAT16);
+      for (const id of [a16, b16]) binding.deleteTensor(id);
     }
-    binding.deleteTensor(id);
+    for (const id of [a, b, begin, size]) binding.deleteTensor(id);
+    return found;
   };
-  gemm.f32 = measure(edge, () => finish(product(ids[0], ids[1], binding.TF_FLOAT), binding.TF_FLOAT));
-  if (bf16.ok) {
-    const halves = ids.map((id) => cast(id, binding.TF_FLOAT, BFLOAT16));
-    gemm.bf16 = measure(edge, () => finish(product(halves[0], halves[1], BFLOAT16), BFLOAT16));
-    for (const id of halves) binding.deleteTensor(id);
-  }
-  for (const id of ids) binding.deleteTensor(id);
-  return { ...result, gemm, xla: attempt(() => probeXla(binding)) };
+  if (peakShape !== null) result.peak = { shape: peakShape, ...speeds(peakShape, PEAK_SECONDS) };
+  if (!measured) return result;
+  const edge = GEMM_EDGE.tensorflow;
+  return { ...result, gemm: { edge, ...speeds(cube(edge), 0) }, xla: attempt(() => probeXla(binding)) };
 }
 
 /** A one-function SavedModel that must be compiled by XLA: it fails to run where XLA is not linked in. */
@@ -139,7 +168,7 @@ function probeXla(binding) {
   }
 }
 
-async function probePortable(name, measured) {
+async function probePortable(name, measured, peakShape) {
   const started = performance.now();
   const tf = await import("@tensorflow/tfjs-core");
   if (name === "wasm") await import("@tensorflow/tfjs-backend-wasm");
@@ -154,18 +183,28 @@ async function probePortable(name, measured) {
     tfjs: tf.version_core,
     loadSeconds: (performance.now() - started) / 1000,
   };
+  const speed = (shape, minimum) => {
+    const [m, k, n] = shape;
+    const a = tf.fill([m, k], 0.5);
+    const b = tf.fill([k, n], 0.25);
+    const found = measure(shape, minimum, () => tf.tidy(() => void tf.matMul(a, b).dataSync()));
+    tf.dispose([a, b]);
+    return found;
+  };
+  if (peakShape !== null) result.peak = { shape: peakShape, f32: speed(peakShape, PEAK_SECONDS) };
   if (!measured) return result;
   const edge = GEMM_EDGE[name];
-  const a = tf.fill([edge, edge], 0.5);
-  const b = tf.fill([edge, edge], 0.25);
-  const f32 = measure(edge, () => tf.tidy(() => void tf.matMul(a, b).dataSync()));
-  return { ...result, gemm: { edge, f32 } };
+  return { ...result, gemm: { edge, f32: speed(cube(edge), 0) } };
 }
 
 const [backend, ...rest] = process.argv.slice(2);
 const measured = rest.includes("--measure");
 try {
-  const result = backend === "tensorflow" ? probeTensorflow(rest[0], measured) : await probePortable(backend, measured);
+  const peakShape = askedShape(rest);
+  const result =
+    backend === "tensorflow"
+      ? probeTensorflow(rest[0], measured, peakShape)
+      : await probePortable(backend, measured, peakShape);
   process.stdout.write(`${JSON.stringify({ ok: true, node: process.version, ...result })}\n`);
 } catch (error) {
   process.stdout.write(

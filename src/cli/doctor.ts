@@ -22,6 +22,8 @@ export interface BackendProbe {
   readonly loadSeconds?: number;
   /** GFLOP/s of edge×edge×edge products, median of several. */
   readonly gemm?: { readonly edge: number; readonly f32: number; readonly bf16?: number };
+  /** GFLOP/s of products of the shape asked for. */
+  readonly peak?: { readonly shape: readonly number[]; readonly f32: number; readonly bf16?: number };
 }
 
 export interface AbilityProbe {
@@ -209,14 +211,15 @@ export function isNodeSupported(version: string): boolean {
   return (major === 20 && minor >= 19) || major === 21 || major === 22;
 }
 
-/** Runs scripts/native/probe.mjs; a crash or a hang becomes `ok: false` with the reason. */
+/** Runs scripts/native/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */
 export function probeInProcess(
   backend: BackendName,
   directory: string | null,
   env: NodeJS.ProcessEnv,
+  measures: readonly string[] = ["--measure"],
 ): Promise<BackendProbe> {
   const script = join(packageRoot(), "scripts", "native", "probe.mjs");
-  const args = [script, backend, ...(directory === null ? [] : [directory]), "--measure"];
+  const args = [script, backend, ...(directory === null ? [] : [directory]), ...measures];
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "ignore"] });
     let stdout = "";

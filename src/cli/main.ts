@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../model/engine/native/index.js";
+import { register as registerBench } from "./commands/bench.js";
 import { register as registerData } from "./commands/data.js";
 import { register as registerDemo } from "./commands/demo.js";
 import { register as registerDoctor } from "./commands/doctor.js";
@@ -45,6 +46,7 @@ export function createProgram(): Command {
     registerExport,
     registerDemo,
     registerWarmstart,
+    registerBench,
     registerDoctor,
     registerSetup,
   ];

@@ -2,41 +2,60 @@ import { z } from "zod";
 import { configSchema } from "../config/schema.js";
 import type { Engine, EngineOptions } from "../contracts/engine.js";
 import { WeirError } from "../errors.js";
-import { startEngine } from "../model/engine/host.js";
+import { type StartEngineInput, startEngine } from "../model/engine/host.js";
 import { loadJson } from "./load-json.js";
 
+const BACKENDS = ["auto", "tensorflow", "wasm", "cpu"] as const;
+
+/** The backend that `--backend` names; auto where it was not given. Errors: WEIR_E_USAGE. */
+export function backendNamed(text: string | undefined): EngineOptions["backend"] {
+  const chosen = BACKENDS.find((name) => name === (text ?? "auto"));
+  if (!chosen)
+    throw new WeirError("WEIR_E_USAGE", `--backend: expected one of ${BACKENDS.join(", ")}, got "${text}"`, {
+      backend: text,
+    });
+  return chosen;
+}
+
+/** Every option of an engine at its default. */
+export const defaultEngineOptions = (): EngineOptions => configSchema.shape.engine.parse({}) as EngineOptions;
+
 /** Runs a piece of work on an engine that is closed afterwards, whatever happens; an interrupt aborts the work. */
+export async function withEngineOptions<T>(
+  input: StartEngineInput,
+  work: (engine: Engine, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const onSignal = () => controller.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "interrupted", {}));
+  process.once("SIGINT", onSignal);
+  try {
+    const engine = await startEngine(input);
+    try {
+      return await work(engine, controller.signal);
+    } finally {
+      await engine.close();
+    }
+  } finally {
+    process.off("SIGINT", onSignal);
+  }
+}
+
+/** `withEngineOptions` with defaults, but for what the options `--backend` and `--rotary-dtype` say. */
 export async function withEngine<T>(
   modelDirectory: string,
   backend: string | undefined,
   work: (engine: Engine, signal: AbortSignal) => Promise<T>,
   rotaryDtype?: string,
 ): Promise<T> {
-  const defaults = configSchema.shape.engine.parse({}) as EngineOptions;
-  const known = ["auto", "tensorflow", "wasm", "cpu"] as const;
-  const chosen = known.find((name) => name === (backend ?? "auto"));
-  if (!chosen)
-    throw new WeirError("WEIR_E_USAGE", `--backend: expected one of ${known.join(", ")}, got "${backend}"`, {
-      backend,
-    });
   if (rotaryDtype !== undefined && rotaryDtype !== "float32" && rotaryDtype !== "bfloat16")
     throw new WeirError("WEIR_E_USAGE", `--rotary-dtype: expected float32 or bfloat16, got "${rotaryDtype}"`, {
       rotaryDtype,
     });
-  const controller = new AbortController();
-  const onSignal = () => controller.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "interrupted", {}));
-  process.once("SIGINT", onSignal);
-  const engine = await startEngine({
-    modelDir: modelDirectory,
-    options: { ...defaults, backend: chosen },
-    ...(rotaryDtype === undefined ? {} : { rotaryDtype }),
-  });
-  try {
-    return await work(engine, controller.signal);
-  } finally {
-    process.off("SIGINT", onSignal);
-    await engine.close();
-  }
+  const options = { ...defaultEngineOptions(), backend: backendNamed(backend) };
+  return withEngineOptions(
+    { modelDir: modelDirectory, options, ...(rotaryDtype === undefined ? {} : { rotaryDtype }) },
+    work,
+  );
 }
 
 const sequencesSchema = z.object({ sequences: z.array(z.array(z.number().int().nonnegative()).min(1)) });

@@ -1,0 +1,60 @@
+/** Options that all measuring forms of `weir bench` share, and the engine options they stand for. */
+import { type Command, Option } from "commander";
+import type { EngineOptions } from "../../contracts/engine.js";
+import { numberAtLeast } from "../arguments.js";
+import { backendNamed, defaultEngineOptions } from "../with-engine.js";
+
+/** Element type of the large matrix products. */
+export type Dtype = "f32" | "bf16";
+
+export interface EngineChoice {
+  readonly dtype: Dtype;
+  readonly executor: EngineOptions["executor"];
+  readonly backend: string;
+  /** GiB as text. */
+  readonly memoryGib?: string;
+}
+
+export interface OutputChoice {
+  readonly json?: boolean;
+  readonly out?: string;
+}
+
+/** A pass over tens of thousands of tokens on few cores is slow, not hung: an hour bounds one request. */
+const REQUEST_TIMEOUT_MS = 3_600_000;
+/** Less than the native engine takes by itself. */
+const MINIMUM_MEMORY_GIB = 0.25;
+
+/** Errors: WEIR_E_USAGE. */
+export function engineOptions(choice: EngineChoice): EngineOptions {
+  return {
+    ...defaultEngineOptions(),
+    backend: backendNamed(choice.backend),
+    executor: choice.executor,
+    precision: choice.dtype === "bf16" ? "bfloat16" : "float32",
+    requestTimeoutMs: REQUEST_TIMEOUT_MS,
+    ...(choice.memoryGib === undefined
+      ? {}
+      : { memoryGiB: numberAtLeast("memory-gib", choice.memoryGib, MINIMUM_MEMORY_GIB) }),
+  };
+}
+
+export function addEngineOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--dtype <type>", "element type of the matrix products").choices(["f32", "bf16"]).default("bf16"),
+    )
+    .addOption(
+      new Option("--executor <name>", "how the engine runs the model")
+        .choices(["auto", "eager", "compiled"])
+        .default("auto"),
+    )
+    .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
+    .option("--memory-gib <gib>", "memory that the engine plans for (default: 80 % of what is free)");
+}
+
+export function addOutputOptions(command: Command): Command {
+  return command
+    .option("--json", "print the result as one JSON object, the last line of stdout")
+    .option("--out <file>", "also write the JSON object to a file");
+}

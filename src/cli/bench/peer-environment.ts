@@ -1,0 +1,76 @@
+/**
+ * The Python environment that peers run in: a virtual environment that pip fills, in weir's cache or in a folder of the
+ * user's. Throw-away: removing it costs one more installation. Nothing is installed where everything is there already.
+ */
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { z } from "zod";
+import { WeirError } from "../../errors.js";
+import { packageRoot } from "../../model/engine/native/index.js";
+import { runForJson, runProcess } from "./child-process.js";
+
+const PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate"] as const;
+
+export interface PeerEnvironment {
+  readonly python: string;
+  /** Installed version by package. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** Asks the interpreter for the version of each package; null where it is missing. */
+const VERSIONS = `
+import json
+from importlib.metadata import PackageNotFoundError, version
+def ask(name):
+    try: return version(name)
+    except PackageNotFoundError: return None
+print(json.dumps({name: ask(name) for name in ${JSON.stringify(PACKAGES)}}))
+`;
+
+const versionsSchema = z.record(z.string(), z.string().nullable());
+
+async function versionsOf(python: string): Promise<Record<string, string | null>> {
+  const [answer] = await runForJson({ file: python, args: ["-c", VERSIONS] });
+  return versionsSchema.parse(answer);
+}
+
+async function cacheFolder(): Promise<string> {
+  const script = pathToFileURL(join(packageRoot(), "scripts", "native", "paths.mjs")).href;
+  const { cacheRoot } = (await import(script)) as { cacheRoot(): string };
+  return join(cacheRoot(), "bench", "venv");
+}
+
+/**
+ * The environment in `given`, or in weir's cache, made and filled where needed.
+ * Errors: WEIR_E_BENCHMARK where python3 has no venv module or pip fails.
+ */
+export async function openPeerEnvironment(
+  given: string | undefined,
+  say: (line: string) => void,
+): Promise<PeerEnvironment> {
+  const folder = given === undefined ? await cacheFolder() : resolve(given);
+  const python = join(folder, "bin", "python");
+  if (!existsSync(python)) {
+    say(`making a virtual environment in ${folder}`);
+    await mkdir(dirname(folder), { recursive: true });
+    await runProcess({ file: "python3", args: ["-m", "venv", folder] });
+  }
+  let versions = await versionsOf(python);
+  const missing = PACKAGES.filter((name) => typeof versions[name] !== "string");
+  if (missing.length > 0) {
+    say(`installing ${missing.join(", ")} with pip (some minutes)`);
+    const install = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", ...missing];
+    await runProcess({ file: python, args: install });
+    versions = await versionsOf(python);
+  }
+  const found = PACKAGES.map((name) => {
+    const version = versions[name];
+    if (typeof version === "string") return [name, version] as const;
+    throw new WeirError("WEIR_E_BENCHMARK", `pip installed ${name} into ${folder}, yet it is not found there`, {
+      name,
+    });
+  });
+  return { python, versions: Object.fromEntries(found) };
+}

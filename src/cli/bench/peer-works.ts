@@ -1,0 +1,108 @@
+/**
+ * The pieces of work that weir and a peer both do: the command of each side, and the figures that are compared. Both
+ * sides run the same model shape, token counts, batch and optimiser; warm-up steps count for neither.
+ */
+import type { Better } from "./statistics.js";
+
+export type WorkGroup = "step" | "grpo" | "sample";
+export const WORK_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
+
+export interface Figure {
+  /** Key in the JSON of either side. */
+  readonly key: string;
+  readonly label: string;
+  readonly better: Better;
+}
+
+export interface PeerWork {
+  readonly id: string;
+  readonly group: WorkGroup;
+  readonly title: string;
+  readonly weir: readonly string[];
+  /** Script under bench/peers, and its arguments. */
+  readonly peer: readonly [string, ...string[]];
+  readonly figures: readonly Figure[];
+}
+
+interface Sizes {
+  readonly step: { readonly batch: number; readonly length: number; readonly steps: number };
+  readonly grpo: Readonly<Record<"prompt" | "completion" | "group" | "prompts" | "steps", number>>;
+  readonly sample: Readonly<Record<"rows" | "group" | "prompt" | "completion" | "steps", number>>;
+}
+
+const FULL: Sizes = {
+  step: { batch: 8, length: 256, steps: 12 },
+  grpo: { prompt: 1024, completion: 64, group: 8, prompts: 4, steps: 3 },
+  sample: { rows: 32, group: 8, prompt: 256, completion: 64, steps: 3 },
+};
+
+/** Shows in a minute or two that everything runs; its figures mean little. */
+const QUICK: Sizes = {
+  step: { batch: 2, length: 64, steps: 2 },
+  grpo: { prompt: 64, completion: 8, group: 4, prompts: 2, steps: 1 },
+  sample: { rows: 8, group: 4, prompt: 64, completion: 8, steps: 1 },
+};
+
+/** Steps that a compiled graph of either side needs before its times are steady. */
+const STEP_WARMUP = 4;
+
+const MEMORY: Figure = { key: "max_rss_gb", label: "peak memory, GB", better: "lower" };
+const STEP_FIGURES: readonly Figure[] = [{ key: "tok_per_s", label: "tokens/s", better: "higher" }, MEMORY];
+const GRPO_FIGURES: readonly Figure[] = [
+  { key: "step_s", label: "whole step, s", better: "lower" },
+  { key: "generate_s", label: "generation, s", better: "lower" },
+  { key: "train_s", label: "training, s", better: "lower" },
+  MEMORY,
+];
+
+/** `{prompt: 64, rows: 2}` as `--prompt 64 --rows 2`. */
+function flags(sizes: Readonly<Record<string, number>>): string[] {
+  return Object.entries(sizes).flatMap(([name, value]) => [`--${name}`, String(value)]);
+}
+
+/** The works of the groups asked for, in the order in which they run. */
+export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: string): PeerWork[] {
+  const sizes = quick ? QUICK : FULL;
+  const given = model === undefined ? [] : ["--model", model];
+  const step = [...flags(sizes.step), "--warmup", String(STEP_WARMUP), ...given];
+  const grpo = [...flags(sizes.grpo), ...given];
+  const sample = [...flags(sizes.sample), ...given];
+  const { step: s, grpo: g, sample: d } = sizes;
+  const ofStep = `SFT step, ${s.batch} rows of ${s.length} tokens`;
+  const ofGrpo = `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens`;
+  const ofSample = `sampling, ${d.rows / d.group} prompts of ${d.prompt} tokens, groups of ${d.group}, ${d.completion} new tokens`;
+  const stepWork = (mode: string, dtype: string, title: string): PeerWork => ({
+    id: `step-${mode}`,
+    group: "step",
+    title: `${ofStep}, ${title}`,
+    weir: ["bench", "step", "--dtype", dtype, ...step, "--json"],
+    peer: ["torch_step.py", "--mode", mode, ...step],
+    figures: STEP_FIGURES,
+  });
+  const grpoWork = (dtype: string): PeerWork => ({
+    id: `grpo-${dtype}`,
+    group: "grpo",
+    title: `${ofGrpo}, ${dtype} against TRL`,
+    weir: ["bench", "grpo", "--dtype", dtype, ...grpo, "--json"],
+    peer: ["trl_grpo.py", "--dtype", dtype, ...grpo],
+    figures: GRPO_FIGURES,
+  });
+  const sampleWork = (dtype: string): PeerWork => ({
+    id: `sample-${dtype}`,
+    group: "sample",
+    title: `${ofSample}, ${dtype} against transformers`,
+    weir: ["bench", "sample", "--dtype", dtype, ...sample, "--json"],
+    peer: ["transformers_sample.py", "--dtype", dtype, ...sample],
+    figures: STEP_FIGURES,
+  });
+  const works = [
+    stepWork("f32", "f32", "f32 against PyTorch"),
+    stepWork("bf16", "bf16", "bf16 against PyTorch (autocast)"),
+    stepWork("compile-bf16", "bf16", "bf16 against PyTorch (autocast, torch.compile)"),
+    grpoWork("f32"),
+    grpoWork("bf16"),
+    sampleWork("f32"),
+    sampleWork("bf16"),
+  ];
+  return works.filter((work) => groups.includes(work.group));
+}

@@ -1,0 +1,117 @@
+/**
+ * `weir bench peers`: weir and a peer by turns (A B A B …), each time in a process of its own, so that neither profits
+ * from a quieter spell of the machine. The results are saved after each piece of work.
+ */
+import { join } from "node:path";
+import { packageRoot } from "../../model/engine/native/index.js";
+import { note, progress } from "../output.js";
+import { type JsonObject, jsonObject, runForJson, weirCommand } from "./child-process.js";
+import { busyShare, describeMachine, ownVersions } from "./machine.js";
+import { openPeerEnvironment, type PeerEnvironment } from "./peer-environment.js";
+import {
+  comparisons,
+  numbersOf,
+  openResults,
+  type PeerResults,
+  type PeerRow,
+  peerFigures,
+  saveResults,
+  withRow,
+} from "./peer-results.js";
+import type { PeerWork } from "./peer-works.js";
+
+/** Both sides compute on the CPU, wherever they run. */
+const CPU_ONLY = { CUDA_VISIBLE_DEVICES: "-1" } as const;
+/** Models and data are made on the spot: a library that wants to look something up on the network is mistaken. */
+const PEER_ENV = {
+  ...CPU_ONLY,
+  HF_HUB_OFFLINE: "1",
+  HF_DATASETS_OFFLINE: "1",
+  TOKENIZERS_PARALLELISM: "false",
+  PYTHONDONTWRITEBYTECODE: "1",
+} as const;
+/** Threads that wait for each other lose far more than this share where another process takes their core. */
+const QUIET_SHARE = 0.1;
+
+export interface PeersRun {
+  readonly works: readonly PeerWork[];
+  readonly pairs: number;
+  readonly venv: string | undefined;
+  readonly file: string;
+}
+
+/** The row of one piece of work. */
+async function runWork(
+  work: PeerWork,
+  pairs: number,
+  environment: PeerEnvironment,
+  say: (line: string) => void,
+): Promise<PeerRow> {
+  const [script, ...args] = work.peer;
+  const started = new Date().toISOString();
+  const measured: PeerRow["pairs"] = [];
+  let executor = "unknown";
+  let busy = 0;
+  const checkLoad = async () => {
+    const share = await busyShare();
+    busy = Math.max(busy, share);
+    if (share > QUIET_SHARE)
+      note(`others use ${(100 * share).toFixed(0)} % of the processors: this pair of ${work.id} says little`);
+  };
+  for (let pair = 1; pair <= pairs; pair += 1) {
+    const at = `${work.id}, pair ${pair}/${pairs}`;
+    await checkLoad();
+    say(`${at}: weir`);
+    const ours = (await runForJson({ ...weirCommand(work.weir), env: CPU_ONLY })).at(-1) as JsonObject;
+    executor = String(ours.executor ?? executor);
+    await checkLoad();
+    say(`${at}: ${script}`);
+    const theirs = await runForJson({
+      file: environment.python,
+      args: [join(packageRoot(), "bench", "peers", script), ...args],
+      env: PEER_ENV,
+      onLine: (line) => {
+        const step = jsonObject(line)?.step;
+        if (step !== undefined) say(`${at}: ${script}, step ${step}`);
+      },
+    });
+    measured.push({ weir: numbersOf(ours), peer: peerFigures(theirs) });
+  }
+  return {
+    id: work.id,
+    title: work.title,
+    started,
+    weir_command: ["weir", ...work.weir].join(" "),
+    peer_command: ["python", `bench/peers/${script}`, ...args].join(" "),
+    figures: [...work.figures],
+    executor,
+    busy_share: busy,
+    pairs: measured,
+  };
+}
+
+/** Runs the works and resolves to the results of this run alone; the file also keeps earlier rows of the same machine. */
+export async function benchPeers(run: PeersRun): Promise<PeerResults> {
+  const line = progress();
+  const say = (text: string) => line.update(text);
+  const environment = await openPeerEnvironment(run.venv, say);
+  const empty: PeerResults = {
+    schema_version: 1,
+    machine: describeMachine(),
+    versions: { ...ownVersions(), ...environment.versions },
+    rows: [],
+  };
+  let kept = await openResults(run.file, empty);
+  let own = empty;
+  for (const work of run.works) {
+    const row = await runWork(work, run.pairs, environment, say);
+    own = withRow(own, row);
+    kept = withRow(kept, row);
+    await saveResults(run.file, kept);
+    const [headline] = comparisons(row);
+    if (headline !== undefined)
+      note(`${work.id}: ${headline.label}, ratio by pair ${headline.ratio.values.map((v) => v.toFixed(2)).join(" ")}`);
+  }
+  line.done();
+  return own;
+}

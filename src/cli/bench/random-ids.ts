@@ -1,0 +1,8 @@
+/** Random token ids: prompts and rows without structure, the same in every run. */
+import { below, counterKey } from "../../algorithms/random.js";
+
+/** `count` ids in [0, vocabulary); the parts name what they are for, so that each step and row has others. */
+export function randomIds(vocabulary: number, count: number, purpose: string, ...parts: readonly number[]): number[] {
+  const key = counterKey(1, purpose, ...parts);
+  return Array.from({ length: count }, (_, i) => below(vocabulary, key, i));
+}

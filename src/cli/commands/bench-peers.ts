@@ -1,0 +1,106 @@
+/** `weir bench peers` and `weir bench report`: weir against other trainers, and the page made of it. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { type Command, Option } from "commander";
+import { wholeNumber } from "../arguments.js";
+import { benchmarkPage, peersMarkdown } from "../bench/page.js";
+import { comparisons, type PeerResults, peerResultsSchema } from "../bench/peer-results.js";
+import { peerWorks, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
+import { benchPeers } from "../bench/peers.js";
+import { readSections } from "../bench/sections.js";
+import { loadJson } from "../load-json.js";
+import { note, print, table } from "../output.js";
+
+const RESULTS = join("runs", "bench", "peers.json");
+const QUICK_RESULTS = join("runs", "bench-quick", "peers.json");
+/** Fewer do not show how far apart neighbouring pairs are. */
+const DEFAULT_PAIRS = 5;
+
+export interface PeersOptions {
+  readonly work: WorkGroup | "all";
+  readonly pairs?: string;
+  readonly quick?: boolean;
+  readonly model?: string;
+  readonly venv?: string;
+  readonly results?: string;
+  readonly markdown?: string;
+  readonly json?: boolean;
+}
+
+export interface ReportOptions {
+  readonly results: string;
+  readonly out: string;
+}
+
+async function writePage(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
+}
+
+function showPeers(results: PeerResults): void {
+  const ratios = results.rows.flatMap((row) => comparisons(row).map((figure) => ({ row, ...figure })));
+  const short = (value: number) => value.toPrecision(4);
+  table(
+    ["work", "figure", "weir", "peer", "ratio by pair", "median", "min", "max"],
+    ratios.map(({ row, label, weir, peer, ratio }) => [
+      row.id,
+      label,
+      short(weir),
+      short(peer),
+      ratio.values.map((value) => value.toFixed(2)).join(" "),
+      ratio.median.toFixed(2),
+      ratio.min.toFixed(2),
+      ratio.max.toFixed(2),
+    ]),
+  );
+}
+
+export async function peersCommand(options: PeersOptions): Promise<void> {
+  const quick = options.quick === true;
+  const pairs = options.pairs === undefined ? (quick ? 1 : DEFAULT_PAIRS) : wholeNumber("pairs", options.pairs, 1);
+  const groups = options.work === "all" ? WORK_GROUPS : [options.work];
+  const file = options.results ?? (quick ? QUICK_RESULTS : RESULTS);
+  const results = await benchPeers({
+    works: peerWorks(groups, quick, options.model),
+    pairs,
+    venv: options.venv,
+    file,
+  });
+  if (options.markdown !== undefined) await writePage(options.markdown, `${peersMarkdown(results)}\n`);
+  note(`results in ${file}`);
+  if (options.json) {
+    const rows = results.rows.map((row) => ({ ...row, comparisons: comparisons(row) }));
+    print(JSON.stringify({ ...results, rows }));
+  } else showPeers(results);
+}
+
+export async function reportCommand({ results, out }: ReportOptions): Promise<void> {
+  const record = await loadJson(results, peerResultsSchema);
+  const sections = await readSections(dirname(results), basename(results));
+  await writePage(out, benchmarkPage(record, sections));
+  note(`wrote ${out}: ${record.rows.length} comparisons, ${sections.length} further sections`);
+}
+
+export function registerPeers(bench: Command): void {
+  bench
+    .command("peers")
+    .description("weir and other trainers by turns, in processes of their own (needs python3 with pip)")
+    .addOption(new Option("--work <name>", "what to compare").choices([...WORK_GROUPS, "all"]).default("all"))
+    .option("--pairs <n>", `pairs of processes per row (default: ${DEFAULT_PAIRS}, with --quick 1)`)
+    .option("--quick", "tiny sizes: shows that it runs, measures nothing")
+    .option("--model <dir>", "Hugging Face folder for both sides (default: random weights, 20.8 M, Qwen2-shaped)")
+    .option("--venv <dir>", "virtual environment to use or make (default: in weir's cache)")
+    .option("--results <file>", `JSON file of the results (default: ${RESULTS})`)
+    .option("--markdown <file>", "also write the tables as Markdown")
+    .option("--json", "print results and ratios as one JSON object, the last line of stdout")
+    .action((options: PeersOptions) => peersCommand(options));
+}
+
+export function registerReport(bench: Command): void {
+  bench
+    .command("report")
+    .description("write the benchmark page from the results of `weir bench peers` and the JSON files beside them")
+    .option("--results <file>", "JSON file of the results", RESULTS)
+    .option("--out <file>", "page to write", join("docs", "benchmarks.md"))
+    .action((options: ReportOptions) => reportCommand(options));
+}

@@ -1,0 +1,80 @@
+/** `weir bench`: measures weir on this machine, alone and against peers. */
+import type { Command } from "commander";
+import { benchEngine, type EngineBenchOptions } from "../bench/engine.js";
+import { benchGrpo, type GrpoOptions } from "../bench/grpo.js";
+import { benchLength, type LengthOptions } from "../bench/length.js";
+import { addEngineOptions, addOutputOptions, type OutputChoice } from "../bench/options.js";
+import { showResult } from "../bench/output.js";
+import { benchSample, type SampleOptions } from "../bench/sample.js";
+import { benchSoak, type SoakOptions } from "../bench/soak.js";
+import { benchStep, type StepOptions } from "../bench/step.js";
+import { registerPeers, registerReport } from "./bench-peers.js";
+
+const MICRO_BATCH_TOKENS = "16384";
+
+/** A measuring form: engine options, a model folder, output options. */
+function measuring(bench: Command, name: string, description: string): Command {
+  const command = bench.command(name).description(description);
+  return addOutputOptions(addEngineOptions(command));
+}
+
+function withModel(command: Command): Command {
+  return command.option("--model <dir>", "Hugging Face folder (default: random weights, 20.8 M, Qwen2-shaped)");
+}
+
+export function register(program: Command): void {
+  const bench = program
+    .command("bench")
+    .description("measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, against peers");
+
+  withModel(measuring(bench, "engine", "matrix products, start time, compile time and graphs of one step"))
+    .option("--batch <rows>", "rows of the step", "8")
+    .option("--length <tokens>", "tokens of a row", "256")
+    .action(async (options: EngineBenchOptions & OutputChoice) => showResult(await benchEngine(options), options));
+
+  withModel(measuring(bench, "step", "supervised optimiser steps: tokens/s and share of the matrix peak"))
+    .option("--batch <rows>", "rows of a step", "8")
+    .option("--length <tokens>", "input tokens of a row, each with a target", "256")
+    .option("--steps <n>", "measured steps", "12")
+    .option("--warmup <n>", "steps before them, not counted", "3")
+    .option("--micro-batch-tokens <n>", "padded tokens of one pass", MICRO_BATCH_TOKENS)
+    .action(async (options: StepOptions & OutputChoice) => showResult(await benchStep(options), options));
+
+  withModel(measuring(bench, "sample", "sampling: new tokens/s"))
+    .option("--rows <n>", "sequences of a call, in groups", "32")
+    .option("--group <n>", "sequences per prompt", "8")
+    .option("--prompt <tokens>", "tokens of a prompt", "256")
+    .option("--completion <tokens>", "new tokens of a sequence", "64")
+    .option("--steps <n>", "measured calls", "3")
+    .option("--warmup <n>", "calls before them, not counted", "1")
+    .action(async (options: SampleOptions & OutputChoice) => showResult(await benchSample(options), options));
+
+  withModel(measuring(bench, "grpo", "whole RL steps: sample, reward, train"))
+    .option("--prompt <tokens>", "tokens of a prompt", "1024")
+    .option("--completion <tokens>", "new tokens of a sequence", "64")
+    .option("--group <n>", "sequences per prompt", "8")
+    .option("--prompts <n>", "prompts of a step", "4")
+    .option("--steps <n>", "measured steps", "3")
+    .option("--warmup <n>", "steps before them, not counted", "1")
+    .option("--micro-batch-tokens <n>", "padded tokens of one pass", MICRO_BATCH_TOKENS)
+    .action(async (options: GrpoOptions & OutputChoice) => showResult(await benchGrpo(options), options));
+
+  withModel(measuring(bench, "length", "one optimiser step per doubling of the prompt: time and memory"))
+    .option("--from <tokens>", "first prompt length", "2048")
+    .option("--to <tokens>", "last prompt length", "32768")
+    .option("--group <n>", "completions of the prompt", "4")
+    .option("--completion <tokens>", "tokens of a completion", "64")
+    .option("--micro-batch-tokens <n>", "padded tokens of one pass (default: the prompt and its group)")
+    .action(async (options: LengthOptions & OutputChoice) => {
+      const { result, exitCode } = await benchLength(options);
+      await showResult(result, options);
+      process.exitCode = exitCode;
+    });
+
+  measuring(bench, "soak", "many RL steps of a small model: does memory grow")
+    .option("--steps <n>", "steps", "1000")
+    .action(async (options: SoakOptions & OutputChoice) => showResult(await benchSoak(options), options));
+
+  registerPeers(bench);
+  registerReport(bench);
+}
