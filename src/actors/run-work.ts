@@ -299,8 +299,10 @@ export async function doFinish(context: RunContext, signal: AbortSignal): Promis
 }
 
 /** `report.json`: what was reached, in which time, on what. */
-export async function finishReport(context: RunContext): Promise<void> {
-  await context.store.writeReport(runReport(context));
+export async function finishReport(context: RunContext): Promise<Json> {
+  const report = await runReport(context);
+  await context.store.writeReport(report);
+  return report;
 }
 
 /**

@@ -18,7 +18,6 @@ import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./mon
 import { type OpenedRun, openRun } from "./open-run.js";
 import { planOf } from "./progress.js";
 import type { PartFactory, PartKind, Parts } from "./registry.js";
-import { runReport } from "./report.js";
 import type { RunContext } from "./run-context.js";
 import {
   doCheckpoint,
@@ -326,8 +325,7 @@ class System implements TrainingSystem {
     const status = state === "completed" ? "completed" : "stopped";
     let report: Json = null;
     try {
-      report = runReport(context);
-      await finishReport(context);
+      report = await finishReport(context);
     } catch (cause) {
       context.log.error({ actor: "lifecycle", err: cause }, "the report could not be written");
     }

@@ -214,6 +214,15 @@ describe("demonstrations", () => {
     expect(task.document).toContain((task.meta.evidence as string[])[0]);
   });
 
+  it("stand without tags in the plain form, evidence and working before the answer", () => {
+    const [task] = make({ count: 1 }) as [Task];
+    const evidence = (task.meta.evidence as string[]).join(" ");
+    expect(demonstration(task, "quoting", "plain")).toBe(`${evidence} ${task.goldAnswer}`);
+    expect(demonstration(task, "direct", "plain")).toBe(task.goldAnswer);
+    const [sum] = make({ count: 1, family: "numeric", permute: false }) as [Task];
+    expect(demonstration(sum, "quoting", "plain")).toContain(` ${sum.meta.working} ${sum.goldAnswer}`);
+  });
+
   it("take the direct style as often as asked, fixed by seed and task", () => {
     const tasks = make({ count: 400 });
     const styles = tasks.map((task) => demonstrationStyle(task, 0.75, 3));

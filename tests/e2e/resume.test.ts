@@ -57,6 +57,12 @@ describe("a run that is killed", () => {
     expect((reference.report as { policy: { n: number } }).policy.n).toBeGreaterThanOrEqual(6);
   });
 
+  it("says in its report how much memory it took at most", () => {
+    const { memory } = reference.report as unknown as { memory: Record<string, number> };
+    expect(memory.enginePeakBytes).toBeGreaterThan(30 * 2 ** 20);
+    expect(memory.controlPeakBytes).toBeGreaterThan(30 * 2 ** 20);
+  });
+
   it("I11: gives the same journal, ledger and weights when it is repeated", async () => {
     const again = await unbroken(await tinyConfig());
     expect(shaOf(again)).toBe(shaOf(reference));

@@ -1,65 +1,71 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { createTrainingSystem, type RunResult } from "../../actors/training-system.js";
-import { applySettings } from "../../config/load.js";
-import type { ConfigInput } from "../../config/schema.js";
 import { countPromptTokens } from "../../data/measure.js";
-import { locateNative, packageRoot } from "../../model/engine/native/index.js";
+import { WeirError } from "../../errors.js";
+import { locateNative } from "../../model/engine/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { wholeNumber } from "../arguments.js";
 import { makeDemoData } from "../demo/data.js";
-import { DEMO_OPTIONS, SFT_ONLY_EPOCHS, WASM_OPTIONS } from "../demo/recipe.js";
+import { type DemoRecipe, demoConfig } from "../demo/recipe.js";
+import { RECIPES, recipeOf } from "../demo/recipes.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 import { watchToEnd } from "./train.js";
 
 /**
- * `weir demo`: the whole of weir on a small policy in a few minutes. Makes data, warms up by SFT, runs phased RL over growing
- * lengths, evaluates held-out tasks before, between and after, and serves the monitor all the while.
+ * `weir demo`: the whole of weir in one command. Makes data, warms up by SFT, runs phased RL over growing lengths, evaluates
+ * held-out tasks before, between and after, and serves the monitor all the while.
  */
 
 export interface DemoCommandOptions {
+  readonly recipe: string;
   readonly seed: string;
   readonly out: string;
+  readonly model?: string;
   readonly exit?: boolean;
   readonly sftOnly?: boolean;
   readonly set: readonly string[];
   readonly json?: boolean;
 }
 
-/** The shipped policy that the demo starts from. */
-export const WARMSTART = join("assets", "warmstart");
+/** The recipe's options for what is set up here. Throws WEIR_E_NATIVE_ENGINE where it cannot do without the engine. */
+function optionsHere(recipe: DemoRecipe): DemoRecipe["options"] {
+  const native = locateNative();
+  if (native.found) return recipe.options;
+  if (recipe.wasm === null)
+    throw new WeirError(
+      "WEIR_E_NATIVE_ENGINE",
+      `the recipe ${recipe.name} needs the native engine: ${native.reason}. On wasm try the recipe ${RECIPES[0]?.name}.`,
+      { recipe: recipe.name },
+    );
+  note(`on wasm, since ${native.reason}; with few steps: enough to see it run, not to see it learn`);
+  return recipe.wasm;
+}
 
 export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode> {
+  const recipe = recipeOf(options.recipe);
   const seed = wholeNumber("seed", options.seed);
   const started = performance.now();
   const directory = resolve(options.out);
-  const id = `demo-seed${seed}-${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}`;
-  const model = join(packageRoot(), WARMSTART);
+  const name = recipe === RECIPES[0] ? "demo" : `demo-${recipe.name}`;
+  const id = `${name}-seed${seed}-${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}`;
+  const here = optionsHere(recipe);
+  const model = options.model === undefined ? await recipe.model(note) : resolve(options.model);
   const tokenizer = await loadTokenizer(model);
-  const native = locateNative();
-  const small = !native.found;
-  if (small) note(`on wasm, since ${native.reason}; with few steps: enough to see it run, not to see it learn`);
   note("making long-document questions over permuted facts");
-  const data = await makeDemoData(join(directory, `${id}-data`), seed, (messages) =>
+  const data = await makeDemoData(join(directory, `${id}-data`), seed, recipe, (messages) =>
     countPromptTokens(messages, tokenizer),
   );
-  const config = applySettings(
-    {
-      ...structuredClone(DEMO_OPTIONS),
-      ...(small ? structuredClone(WASM_OPTIONS) : {}),
-      ...(options.sftOnly ? { phases: DEMO_OPTIONS.phases.map((phase) => ({ ...phase, steps: 0 })) } : {}),
-      run: { directory, id, seed },
-      model: { path: model },
-      data: { train: [data.train], heldout: [data.heldout] },
-      warmup: {
-        ...(small ? WASM_OPTIONS : DEMO_OPTIONS).warmup,
-        data: [data.sft],
-        ...(options.sftOnly ? { epochs: SFT_ONLY_EPOCHS } : {}),
-      },
-    },
-    options.set,
-  ) as ConfigInput;
+  const config = demoConfig(recipe, here, {
+    directory,
+    id,
+    seed,
+    model,
+    data,
+    sftOnly: options.sftOnly === true,
+    settings: options.set,
+  });
   const system = createTrainingSystem(config, { keepMonitor: options.exit !== true });
   await system.start();
   note(`${data.counts.train} training tasks, ${data.counts.heldout} held-out tasks, ${data.counts.sft} demonstrations`);
@@ -101,9 +107,11 @@ function show(result: RunResult, seconds: number, json: boolean): void {
 export function register(program: Command): void {
   program
     .command("demo")
-    .description("warm up and train a small policy on long-document questions, live in the browser, in a few minutes")
+    .description("warm up and train a policy on long-document questions, live in the browser, in one command")
+    .option("--recipe <name>", `what is trained: ${RECIPES.map(({ name }) => name).join(" or ")}`, RECIPES[0]?.name)
     .option("--seed <n>", "seed of data, sampling and training", "1")
     .option("--out <dir>", "folder for the run and its data", "runs")
+    .option("--model <dir>", "start from this model folder instead of the recipe's")
     .option("--sft-only", "for comparison: no RL, as many more SFT steps as RL would have taken")
     .option("--exit", "end when the run has ended instead of serving the monitor on")
     .option(
@@ -113,6 +121,7 @@ export function register(program: Command): void {
       [] as string[],
     )
     .option("--json", "print the result as JSON")
+    .addHelpText("after", `\nRecipes:\n${RECIPES.map(({ name, about }) => `  ${name.padEnd(9)}${about}`).join("\n")}`)
     .action(async (options: DemoCommandOptions) => {
       process.exitCode = await demoCommand(options);
     });

@@ -7,12 +7,16 @@ import {
   demonstration,
   demonstrationStyle,
   generateTasks,
+  type LengthDial,
   verlRow,
 } from "../../data/synthetic/index.js";
 import { writeVerlParquet } from "../../data/write-parquet.js";
-import { DEMO_HOPS, DEMO_PHASES, DEMONSTRATIONS, DIRECT_SHARE, HELDOUT_PER_BUCKET, TASKS_PER_PHASE } from "./recipe.js";
+import type { DemoRecipe } from "./recipe.js";
 
-/** Makes the demo's data: training tasks per phase, held-out tasks over other entities, demonstrations for the warm-up. */
+/** Makes a recipe's data: training tasks per phase, held-out tasks over other entities, demonstrations for the warm-up. */
+
+/** What the data depends on besides the seed and the tokenizer. */
+export type DataDials = Pick<DemoRecipe, "hops" | "phases" | "tasksPerPhase" | "heldoutPerBucket" | "demonstrations">;
 
 export interface DemoData {
   readonly train: string;
@@ -25,28 +29,33 @@ export interface DemoData {
 export async function makeDemoData(
   folder: string,
   seed: number,
+  dials: DataDials,
   countTokens: (messages: readonly ChatMessage[]) => number,
 ): Promise<DemoData> {
+  const { phases, demonstrations } = dials;
   await mkdir(folder, { recursive: true });
-  const edges = DEMO_PHASES.map((phase) => phase.maxTokens);
-  const generate = (split: "train" | "heldout", purpose: string, facts: readonly [number, number], count: number) =>
+  const generate = (split: "train" | "heldout", purpose: string, length: LengthDial, count: number) =>
     generateTasks({
       seed: counterKey(seed, "demo-data", purpose),
       count,
       split,
-      length: { facts },
+      length,
       countTokens,
-      hops: DEMO_HOPS,
+      hops: dials.hops,
       relations: DEMO_RELATIONS,
       plainNames: true,
       permute: true,
-      bucketEdges: edges,
+      bucketEdges: phases.map((phase) => phase.maxTokens),
     });
-  const train = DEMO_PHASES.flatMap((phase, k) => generate("train", `train-${k + 1}`, phase.facts, TASKS_PER_PHASE));
-  const heldout = DEMO_PHASES.flatMap((phase, k) =>
-    generate("heldout", `heldout-${k + 1}`, phase.facts, HELDOUT_PER_BUCKET),
+  const train = phases.flatMap(({ length }, k) => generate("train", `train-${k + 1}`, length, dials.tasksPerPhase));
+  const heldout = phases.flatMap(({ length }, k) =>
+    generate("heldout", `heldout-${k + 1}`, length, dials.heldoutPerBucket),
   );
-  const shown = generate("train", "demonstrations", DEMO_PHASES[0]?.facts ?? [4, 10], DEMONSTRATIONS);
+  const shown = generate("train", "demonstrations", demonstrations.length, demonstrations.count);
+  const row = (task: Task) => {
+    const style = demonstrationStyle(task, demonstrations.directShare, seed);
+    return { prompt: task.messages, response: demonstration(task, style, demonstrations.form) };
+  };
   const files = {
     train: join(folder, "train.parquet"),
     heldout: join(folder, "heldout.parquet"),
@@ -54,10 +63,6 @@ export async function makeDemoData(
   };
   await writeVerlParquet(files.train, train.map(verlRow));
   await writeVerlParquet(files.heldout, heldout.map(verlRow));
-  await writeFile(files.sft, `${shown.map((task) => JSON.stringify(demonstrationRow(task, seed))).join("\n")}\n`);
+  await writeFile(files.sft, `${shown.map((task) => JSON.stringify(row(task))).join("\n")}\n`);
   return { ...files, counts: { train: train.length, heldout: heldout.length, sft: shown.length } };
-}
-
-function demonstrationRow(task: Task, seed: number): { prompt: readonly ChatMessage[]; response: string } {
-  return { prompt: task.messages, response: demonstration(task, demonstrationStyle(task, DIRECT_SHARE, seed)) };
 }

@@ -1,61 +1,82 @@
+import { applySettings } from "../../config/load.js";
 import type { ConfigInput } from "../../config/schema.js";
+import type { DemonstrationForm, LengthDial, Range } from "../../data/synthetic/index.js";
 
 /**
- * The recipe of the demo: sizes and learning rates that were measured to work for the shipped warm-start policy
- * (docs/results.md has the figures and the command). Everything the demo trains on follows from it and a seed.
+ * What a recipe of the demo is: a policy to start from, dials of the generated data, options of the run. Everything that a
+ * demo run trains on follows from its recipe and a seed.
  */
 
-/** Facts that must be combined for an answer. */
-export const DEMO_HOPS = [2, 2] as const;
-
-export interface DemoPhase {
-  /** Facts per document, both ends included. */
-  readonly facts: readonly [number, number];
+export interface RecipePhase {
+  /** How long the phase's documents are, in training and in evaluation alike. */
+  readonly length: LengthDial;
   /** Upper bound of the templated prompt in tokens. */
   readonly maxTokens: number;
   readonly steps: number;
 }
 
-/** Growing contexts. Token bounds lie above the longest prompt of each range of facts, so buckets do not overlap. */
-export const DEMO_PHASES: readonly DemoPhase[] = [
-  { facts: [4, 8], maxTokens: 120, steps: 30 },
-  { facts: [10, 16], maxTokens: 181, steps: 30 },
-  { facts: [18, 24], maxTokens: 240, steps: 30 },
-  { facts: [26, 32], maxTokens: 302, steps: 30 },
-];
+/** Options of the run, apart from paths and seed; without `phases` these are the recipe's. */
+export type RecipeOptions = Partial<ConfigInput> & {
+  readonly warmup: { readonly epochs: number; readonly batchRows: number };
+};
 
-/** Training tasks per phase: more than are ever drawn, so that no document is seen often. */
-export const TASKS_PER_PHASE = 700;
-/** Held-out tasks per bucket. */
-export const HELDOUT_PER_BUCKET = 128;
-/** Demonstrations of the warm-up, all from the shortest bucket. */
-export const DEMONSTRATIONS = 960;
-/** Share of demonstrations that answer at once instead of quoting the evidence first. */
-export const DIRECT_SHARE = 0.7;
+export interface DemoRecipe {
+  readonly name: string;
+  /** What the run shows, in one line. */
+  readonly about: string;
+  /** The folder of the policy to start from; may fetch it, saying what it does. */
+  readonly model: (say: (text: string) => void) => Promise<string>;
+  /** Facts that must be combined for an answer. */
+  readonly hops: Range;
+  /** Growing contexts, one held-out bucket each. */
+  readonly phases: readonly RecipePhase[];
+  /** Training tasks per phase: more than are ever drawn, so that no document is seen often. */
+  readonly tasksPerPhase: number;
+  /** Held-out tasks per bucket. */
+  readonly heldoutPerBucket: number;
+  readonly demonstrations: {
+    readonly count: number;
+    readonly length: LengthDial;
+    /** Share that answers at once instead of quoting the evidence first. */
+    readonly directShare: number;
+    readonly form: DemonstrationForm;
+  };
+  readonly options: RecipeOptions;
+  /** The run where only WebAssembly is to be had; null where it would take days. */
+  readonly wasm: RecipeOptions | null;
+}
 
-/** Options of the demo's run, apart from paths and seed. */
-export const DEMO_OPTIONS = {
-  phases: DEMO_PHASES.map(({ maxTokens, steps }) => ({ maxTokens, steps })),
-  warmup: { epochs: 4, batchRows: 32, learningRate: 3e-4, schedule: "constant", aggregation: "token-mean" },
-  rollout: { groupSize: 8, promptsPerStep: 16, promptsPerCall: 16, maxTokens: 44, temperature: 1, topP: 1 },
-  dynamicSampling: { enabled: true, maxRounds: 1 },
-  loss: { monitorKl: true },
-  optimiser: { learningRate: 3e-4 },
-  update: { miniBatchPrompts: null, microBatchTokens: 16_384, oldLogprobs: "sampler" },
-  curriculum: { retrospective: { mode: "paper" } },
-  evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },
-  checkpoint: { everySteps: 20, keep: 2 },
-} as const satisfies Partial<ConfigInput>;
-
-const RL_STEPS = DEMO_PHASES.reduce((sum, phase) => sum + phase.steps, 0);
 /** Epochs of the comparison run: the warm-up's optimiser steps and as many more as RL takes. */
-export const SFT_ONLY_EPOCHS = DEMO_OPTIONS.warmup.epochs + (RL_STEPS * DEMO_OPTIONS.warmup.batchRows) / DEMONSTRATIONS;
+function sftOnlyEpochs(recipe: DemoRecipe): number {
+  const { epochs, batchRows } = recipe.options.warmup;
+  const steps = recipe.phases.reduce((sum, phase) => sum + phase.steps, 0);
+  return epochs + (steps * batchRows) / recipe.demonstrations.count;
+}
 
-/** Where only WebAssembly is to be had, some thirty times slower: the same run with few steps, to see it work. */
-export const WASM_OPTIONS = {
-  phases: DEMO_PHASES.map(({ maxTokens }) => ({ maxTokens, steps: 3 })),
-  warmup: { ...DEMO_OPTIONS.warmup, epochs: 1 },
-  rollout: { ...DEMO_OPTIONS.rollout, promptsPerStep: 8 },
-  evaluation: { tasksPerBucket: 16 },
-  checkpoint: { everySteps: 0, keep: 2 },
-} as const satisfies Partial<ConfigInput>;
+/** What a run has beyond its recipe. */
+export interface DemoRun {
+  readonly directory: string;
+  readonly id: string;
+  readonly seed: number;
+  readonly model: string;
+  readonly data: { readonly train: string; readonly heldout: string; readonly sft: string };
+  /** The comparison run: no RL, more SFT. */
+  readonly sftOnly: boolean;
+  /** Overrides, `path=value` each. */
+  readonly settings: readonly string[];
+}
+
+/** The configuration of a run, from the recipe's own options or those for wasm. Throws WEIR_E_USAGE on bad overrides. */
+export function demoConfig(recipe: DemoRecipe, options: RecipeOptions, run: DemoRun): ConfigInput {
+  const { directory, id, seed, model, data, sftOnly } = run;
+  const phases = recipe.phases.map(({ maxTokens, steps }) => ({ maxTokens, steps: sftOnly ? 0 : steps }));
+  const config = {
+    ...options,
+    phases: sftOnly ? phases : (options.phases ?? phases),
+    run: { directory, id, seed },
+    model: { path: model },
+    data: { train: [data.train], heldout: [data.heldout] },
+    warmup: { ...options.warmup, data: [data.sft], ...(sftOnly ? { epochs: sftOnlyEpochs(recipe) } : {}) },
+  };
+  return applySettings(config, run.settings) as ConfigInput;
+}

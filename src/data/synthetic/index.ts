@@ -1,6 +1,6 @@
 /** Long-document questions over real facts: the generator, its demonstrations, and the language of the demo. */
 export { DEMO_CHAT_TEMPLATE, DEMO_RELATIONS, demoTokenizer } from "./demo-language.js";
-export { type DemonstrationStyle, demonstration, demonstrationStyle } from "./demonstration.js";
+export { type DemonstrationForm, type DemonstrationStyle, demonstration, demonstrationStyle } from "./demonstration.js";
 export type { Split } from "./fact-book.js";
 export { FAMILIES, type Family } from "./families.js";
 export { generateTasks } from "./generate.js";
