@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { klEstimate } from "../../src/algorithms/kl.js";
 import { aggregateLoss, type LossMode } from "../../src/algorithms/loss-aggregation.js";
-import type { BackendName } from "../../src/contracts/engine.js";
+import type { BackendName, ExecutorName } from "../../src/contracts/engine.js";
 import type { TrainCompletion } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { RotaryDtype } from "../../src/model/transformer/rope.js";
@@ -104,20 +104,24 @@ async function deviation(core: EngineCore, cases: readonly Case[]): Promise<numb
 }
 
 /** Models of one backend against transformers. */
-export function describeModels(backend: BackendName, models: readonly string[]): void {
-  describe.each(models.map((path) => [basename(path), path] as const))(`%s on ${backend}`, (_, path) => {
+export function describeModels(
+  backend: BackendName,
+  models: readonly string[],
+  executor: ExecutorName = "eager",
+): void {
+  describe.each(models.map((path) => [basename(path), path] as const))(`%s on ${backend}, ${executor}`, (_, path) => {
     let core: EngineCore;
     let cases: readonly Case[];
     let rotary: RotaryDtype = "float32";
 
     beforeAll(async () => {
       cases = await readExpected(path);
-      core = await EngineCore.open(path, { backend, threads: 0 });
+      core = await EngineCore.open(path, { backend, threads: 0, executor });
       // References of bfloat16 folders may come from a model that was cast as a whole: its rotary buffer was rounded too.
       if ((await storesBfloat16(path)) && (await deviation(core, cases)) > TOLERANCE) {
         core.dispose();
         rotary = "bfloat16";
-        core = await EngineCore.open(path, { backend, threads: 0 }, rotary);
+        core = await EngineCore.open(path, { backend, threads: 0, executor }, rotary);
       }
     });
     afterAll(() => core.dispose());
@@ -158,7 +162,7 @@ function expectClose(actual: number, expected: number, what: string): void {
 }
 
 /** Optimiser steps of one backend against PyTorch. */
-export function describeSteps(backend: BackendName): void {
+export function describeSteps(backend: BackendName, executor: ExecutorName = "eager"): void {
   const files = FOLDERS.flatMap((folder) =>
     readdirSync(folder)
       .filter((name) => name.endsWith("-step.json"))
@@ -166,9 +170,9 @@ export function describeSteps(backend: BackendName): void {
   );
   it("finds stored steps", () => expect(files.length).toBeGreaterThanOrEqual(2));
 
-  it.each(files)(`%s on ${backend}`, async (_, file) => {
+  it.each(files)(`%s on ${backend}, ${executor}`, async (_, file) => {
     const step: Step = JSON.parse(await readFile(file, "utf8"));
-    const core = await EngineCore.open(join(dirname(file), step.model), { backend, threads: 0 });
+    const core = await EngineCore.open(join(dirname(file), step.model), { backend, threads: 0, executor });
     const groups: { promptIds: readonly number[]; completions: TrainCompletion[] }[] = [];
     const place: [number, number][] = [];
     step.completions.forEach((tokenIds, index) => {

@@ -115,7 +115,7 @@ export class EngineCore {
 
   async sample(request: SampleRequest, signal: AbortSignal): Promise<SampleReply> {
     const started = performance.now();
-    const sequences = await sampleSequences(this.policy, request, signal);
+    const sequences = await sampleSequences(this.policy, request, signal, this.executor.decoder);
     return { sequences, version: this.current, seconds: (performance.now() - started) / 1000 };
   }
 

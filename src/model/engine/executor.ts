@@ -6,6 +6,7 @@ import type { EngineOptions, EnginePrecision, ExecutorName } from "../../contrac
 import { WeirError } from "../../errors.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
+import { CompiledDecoder } from "../sample/compiled-decoder.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
 import { Transformer } from "../transformer/model.js";
 import { NarrowWeights } from "../transformer/narrow-weights.js";
@@ -25,6 +26,8 @@ export interface ChosenExecutor {
   readonly precision: EnginePrecision;
   readonly costs: Readonly<CompileCosts>;
   transformer(parameters: ParameterStore, tables: RopeTables): Transformer;
+  /** Decoding in graphs; null where sampling runs operation by operation. */
+  readonly decoder: CompiledDecoder | null;
   dispose(): void;
 }
 
@@ -35,6 +38,7 @@ function eager(config: ModelConfig, reason: string): ChosenExecutor {
     precision: "float32",
     costs: { graphs: 0, seconds: 0 },
     transformer: (parameters, tables) => new Transformer(config, parameters, tables),
+    decoder: null,
     dispose: () => undefined,
   };
 }
@@ -43,6 +47,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
   const compiler = new Compiler(precision);
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
+  const decoder = new CompiledDecoder(compiler, parts);
   return {
     name: "compiled",
     reason,
@@ -53,7 +58,9 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
       narrowed.push(narrow);
       return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, parts));
     },
+    decoder,
     dispose: () => {
+      decoder.dispose();
       for (const narrow of narrowed) narrow.dispose();
       compiler.dispose();
     },

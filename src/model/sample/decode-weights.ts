@@ -58,19 +58,21 @@ function joined(config: ModelConfig, parts: Parts): DecodeLayer {
     qkvBias === null || queryBias === null
       ? qkvBias
       : concat([onQueries(queryBias), ...biases.slice(1).map((name) => bias(name) ?? zeros(name))], 0);
+  // Copies, so that these weights own every tensor they hold.
+  const copy = (x: Tensor | null) => (x === null ? null : tf.clone(x));
   return {
-    norm1: weight("input_layernorm"),
+    norm1: tf.clone(weight("input_layernorm")),
     qkv: turned(projections),
     qkvBias: scaledBias,
     qNorm: config.qkNorm ? scale(weight("self_attn.q_norm")) : null,
-    kNorm: config.qkNorm ? weight("self_attn.k_norm") : null,
+    kNorm: config.qkNorm ? tf.clone(weight("self_attn.k_norm")) : null,
     o: turned(weight("self_attn.o_proj")),
-    oBias: bias("self_attn.o_proj"),
-    norm2: weight("post_attention_layernorm"),
+    oBias: copy(bias("self_attn.o_proj")),
+    norm2: tf.clone(weight("post_attention_layernorm")),
     gateUp: turned(concat([weight("mlp.gate_proj"), weight("mlp.up_proj")], 0)),
     gateUpBias: joinBiases(["mlp.gate_proj", "mlp.up_proj"]),
     down: turned(weight("mlp.down_proj")),
-    downBias: bias("mlp.down_proj"),
+    downBias: copy(bias("mlp.down_proj")),
   };
 }
 

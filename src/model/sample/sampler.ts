@@ -4,7 +4,6 @@
  * finished rows are dropped from the batch when enough of them have gathered.
  */
 import { uint32 } from "../../algorithms/random.js";
-import type { FinishReason } from "../../contracts/rollout.js";
 import type { SampledSequence, SamplePrompt, SampleRequest, SamplingParams } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
 import { breathe } from "../engine/breathe.js";
@@ -17,7 +16,9 @@ import { gatherRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { positionsFrom, type Segment } from "../transformer/segment.js";
 import { LayerCache } from "./cache.js";
-import { type SelectOptions, selectTokens } from "./select.js";
+import type { CompiledDecoder } from "./compiled-decoder.js";
+import { selectOptions, selectTokens } from "./select.js";
+import type { Row } from "./slot-table.js";
 
 /** Device memory for keys and values of one batch of prompts. */
 const CACHE_BYTES = 3 * 1024 ** 3;
@@ -27,16 +28,6 @@ const PREFILL_BYTES = 768 * 1024 ** 2;
 const MAX_ROWS = 512;
 /** The batch is repacked when this share of its slots, or less, is still at work. */
 const REPACK_SHARE = 0.6;
-
-interface Row {
-  readonly prompt: number;
-  readonly index: number;
-  readonly seed: number;
-  readonly tokenIds: number[];
-  readonly logprobs: number[];
-  readonly entropies: number[];
-  finish: FinishReason | null;
-}
 
 /** Uniform number in (0, 1) of token `t` of a row; 22 bits, so that u·total stays below total in float32. */
 function uniformOf(seed: number, t: number): number {
@@ -50,11 +41,6 @@ function assertParams(params: SamplingParams): void {
     "WEIR_E_SHAPE",
     `sampling needs temperature ≥ 0, 0 < topP ≤ 1, an integer topK ≥ 0 and maxTokens ≥ 1, got ${JSON.stringify(params)}`,
   );
-}
-
-/** What of the parameters decides the operations. */
-export function selectOptions({ temperature, topP, topK }: SamplingParams): SelectOptions {
-  return { greedy: temperature === 0, topK, nucleus: topP < 1 };
 }
 
 /** Splits prompts (longest first) into batches that fit the memory bounds. */
@@ -98,6 +84,7 @@ export async function sampleSequences(
   model: Transformer,
   request: SampleRequest,
   signal: AbortSignal,
+  decoder: CompiledDecoder | null,
 ): Promise<SampledSequence[][]> {
   const { prompts, params } = request;
   assertParams(params);
@@ -114,14 +101,19 @@ export async function sampleSequences(
   const rows = prompts.map(({ seeds }, prompt) =>
     seeds.map((seed, index): Row => ({ prompt, index, seed, tokenIds: [], logprobs: [], entropies: [], finish: null })),
   );
-  for (const batch of planBatches(model, prompts, params.maxTokens)) {
-    await breathe(signal);
-    await new Decoder(
-      model,
-      params,
-      batch.map((index) => prompts[index]!.promptIds),
-      batch.map((index) => rows[index]!),
-    ).run(signal);
+  if (decoder !== null) {
+    const entrants = prompts.map(({ promptIds }, index) => ({ promptIds, rows: rows[index]! }));
+    await decoder.run(model, params, entrants, uniformOf, signal);
+  } else {
+    for (const batch of planBatches(model, prompts, params.maxTokens)) {
+      await breathe(signal);
+      await new Decoder(
+        model,
+        params,
+        batch.map((index) => prompts[index]!.promptIds),
+        batch.map((index) => rows[index]!),
+      ).run(signal);
+    }
   }
   return rows.map((group) =>
     group.map(({ tokenIds, logprobs, entropies, finish }) => ({

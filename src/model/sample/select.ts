@@ -4,6 +4,7 @@
  * Top-k and top-p keep every token whose mass reaches a threshold (ties stay together); tokens are walked in vocabulary
  * order, so nothing needs the whole vocabulary sorted.
  */
+import type { SamplingParams } from "../../contracts/sampler.js";
 import { condition } from "../engine/graph/loop.js";
 import { recording, scope, type Tensor, tf } from "../engine/tf.js";
 import { type Distribution, distributionOf, entropyOf, logprobsAt } from "../transformer/head.js";
@@ -15,6 +16,11 @@ export interface SelectOptions {
   /** 0 switches it off. */
   readonly topK: number;
   readonly nucleus: boolean;
+}
+
+/** What of the sampling parameters decides the operations. */
+export function selectOptions({ temperature, topP, topK }: SamplingParams): SelectOptions {
+  return { greedy: temperature === 0, topK, nucleus: topP < 1 };
 }
 
 /** Tokens among which a nucleus is looked for first; one that is wider is found by bisection. */

@@ -1,0 +1,362 @@
+/** Properties of the arithmetic: what must be equal however a batch is laid out, on any backend and executor. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { uniform } from "../../src/algorithms/random.js";
+import type { PolicyBatch, PolicyLossConfig, TrainGroup } from "../../src/contracts/trainer.js";
+import { EngineCore } from "../../src/model/engine/core.js";
+import type { CoreOptions } from "../../src/model/engine/executor.js";
+import { tf } from "../../src/model/engine/tf.js";
+import { TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
+
+const { signal } = new AbortController();
+/** A step that moves nothing: it is taken for its report of gradient norms. */
+const STILL = { ...TEST_OPTIMISER, learningRate: 0, weightDecay: 0, maxGradNorm: null };
+
+type Sizes = readonly (readonly [prompt: number, completions: readonly number[]])[];
+
+/** Every equality on one backend and executor. */
+export function describeEqualities(options: CoreOptions): void {
+  let folder: string;
+  let core: EngineCore;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "weir-equal-"));
+    core = await EngineCore.open(await writeRandomModel(folder), options);
+  });
+  afterAll(async () => {
+    core.dispose();
+    await rm(folder, { recursive: true });
+  });
+
+  /** Groups of random prompts and completions of the given lengths; everything follows from the key. */
+  function randomGroups(key: number, sizes: Sizes): TrainGroup[] {
+    let counter = 0;
+    const next = () => uniform(key, counter++);
+    const ids = (length: number) => Array.from({ length }, () => Math.floor(next() * TINY_CONFIG.vocab_size));
+    return sizes.map(([promptLength, lengths]) => ({
+      promptIds: ids(promptLength),
+      completions: lengths.map((length) => {
+        const tokenIds = ids(length);
+        const advantage = 2 * next() - 1;
+        return {
+          tokenIds,
+          advantages: tokenIds.map(() => advantage),
+          oldLogprobs: tokenIds.map(() => -4 - next()),
+          refLogprobs: tokenIds.map(() => -4 - next()),
+        };
+      }),
+    }));
+  }
+
+  function batchOf(groups: readonly TrainGroup[], loss: PolicyLossConfig, microBatchTokens: number): PolicyBatch {
+    const lengths = groups.flatMap((group) => group.completions.map(({ tokenIds }) => tokenIds.length));
+    return {
+      groups,
+      loss,
+      denominators: {
+        tokens: lengths.reduce((sum, length) => sum + length, 0),
+        sequences: lengths.filter((length) => length > 0).length,
+      },
+      microBatchTokens,
+    };
+  }
+
+  /** Metrics and gradient norms by tensor of one batch; leaves no gradient behind. */
+  async function measure(batch: PolicyBatch) {
+    const metrics = await core.forwardBackward(batch, signal);
+    return { metrics, norms: core.optimStep(STILL, true).gradNormByTensor! };
+  }
+
+  function expectSame(a: Awaited<ReturnType<typeof measure>>, b: Awaited<ReturnType<typeof measure>>): void {
+    expect(a.metrics.loss).toBeCloseTo(b.metrics.loss, 5);
+    expect(a.metrics.entropy).toBeCloseTo(b.metrics.entropy, 4);
+    expect(a.metrics.tokens).toBe(b.metrics.tokens);
+    const rows = b.metrics.logprobs.flat();
+    a.metrics.logprobs.flat().forEach((row, index) => {
+      expect(row).toHaveLength(rows[index]!.length);
+      row.forEach((value, t) => {
+        expect(Math.abs(value - rows[index]![t]!)).toBeLessThanOrEqual(1e-4);
+      });
+    });
+    for (const [name, norm] of Object.entries(b.norms)) {
+      expect(Math.abs(a.norms[name]! - norm), name).toBeLessThanOrEqual(1e-3 * norm + 1e-6);
+    }
+  }
+
+  const LOSS: PolicyLossConfig = { ...TEST_LOSS, klCoefficient: 0.1, entropyCoefficient: 0.05, temperature: 0.8 };
+
+  const sizesArbitrary = fc.array(
+    fc.tuple(
+      fc.integer({ min: 1, max: 20 }),
+      fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 4 }),
+    ),
+    { minLength: 1, maxLength: 3 },
+  );
+
+  describe("a group's shared prompt", () => {
+    it("gives the loss, log-probs and gradients of separate rows", async () => {
+      await fc.assert(
+        fc.asyncProperty(sizesArbitrary, fc.nat(1000), async (sizes, key) => {
+          const groups = randomGroups(key, sizes as Sizes);
+          const apart = groups.flatMap(({ promptIds, completions }) =>
+            completions.map((completion) => ({ promptIds, completions: [completion] })),
+          );
+          expectSame(await measure(batchOf(groups, LOSS, 4096)), await measure(batchOf(apart, LOSS, 24)));
+        }),
+        { numRuns: 8 },
+      );
+    });
+
+    it("scores completions as plain sequences are scored", async () => {
+      const [group] = randomGroups(3, [[150, [9, 1, 4]]]);
+      const { promptIds, completions } = group!;
+      const reply = await core.logprobs(
+        {
+          groups: [{ promptIds, completions: completions.map(({ tokenIds }) => tokenIds) }],
+          temperature: 1,
+          which: "policy",
+          microBatchTokens: 4096,
+        },
+        signal,
+      );
+      const plain = await core.scoreSequences(
+        completions.map(({ tokenIds }) => [...promptIds, ...tokenIds]),
+        signal,
+      );
+      completions.forEach(({ tokenIds }, index) => {
+        tokenIds.forEach((_, t) => {
+          const at = promptIds.length - 1 + t;
+          expect(Math.abs(reply.logprobs[0]![index]![t]! - plain.logprobs[index]![at]!)).toBeLessThanOrEqual(1e-4);
+          expect(Math.abs(reply.entropies[0]![index]![t]! - plain.entropy[index]![at]!)).toBeLessThanOrEqual(1e-4);
+        });
+      });
+    });
+  });
+
+  describe("micro-batches (I6)", () => {
+    it.each(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"] as const)(
+      "do not change the policy loss or its gradients under %s",
+      async (aggregation) => {
+        const groups = randomGroups(5, [
+          [9, [4, 1, 6, 3]],
+          [17, [3, 12]],
+          [2, [5]],
+        ]);
+        const loss = { ...LOSS, aggregation, sumNormTokens: 12 };
+        const whole = await measure(batchOf(groups, loss, 100_000));
+        const split = await measure(batchOf(groups, loss, 40));
+        expect(whole.metrics.microBatches).toBe(1);
+        expect(split.metrics.microBatches).toBeGreaterThan(2);
+        expectSame(split, whole);
+      },
+    );
+
+    it.each(["seq-mean", "token-mean"] as const)("do not change the supervised loss under %s", async (aggregation) => {
+      const rows = randomGroups(8, [
+        [30, [1]],
+        [11, [1]],
+        [4, [1]],
+      ]).map(({ promptIds }, index) => ({
+        tokenIds: promptIds,
+        lossMask: promptIds.map((_, t) => (t > index + 1 ? 1 : 0.1)),
+      }));
+      const measureSft = async (microBatchTokens: number) => {
+        const metrics = await core.sftForwardBackward({ rows, aggregation, microBatchTokens }, signal);
+        return { metrics, norms: core.optimStep(STILL, true).gradNormByTensor! };
+      };
+      const whole = await measureSft(100_000);
+      const split = await measureSft(32);
+      expect(split.metrics.microBatches).toBe(2);
+      expect(split.metrics.loss).toBeCloseTo(whole.metrics.loss, 6);
+      for (const [name, norm] of Object.entries(whole.norms)) {
+        expect(Math.abs(split.norms[name]! - norm), name).toBeLessThanOrEqual(1e-4 * norm + 1e-7);
+      }
+      // The loss is the weighted mean of the negative log-probs of the targets (Eq. 11, or over all tokens).
+      const scored = await core.scoreSequences(
+        rows.map(({ tokenIds }) => tokenIds),
+        signal,
+      );
+      const sums = rows.map(({ lossMask }, r) => {
+        const weights = lossMask.slice(1);
+        const total = weights.reduce((sum, w) => sum + w, 0);
+        return { total, loss: weights.reduce((sum, w, t) => sum - w * scored.logprobs[r]![t]!, 0) };
+      });
+      const expected =
+        aggregation === "seq-mean"
+          ? sums.reduce((sum, { loss, total }) => sum + loss / total, 0) / rows.length
+          : sums.reduce((sum, { loss }) => sum + loss, 0) / sums.reduce((sum, { total }) => sum + total, 0);
+      expect(whole.metrics.loss).toBeCloseTo(expected, 4);
+    });
+  });
+
+  describe("the sampler", () => {
+    const params = { temperature: 0.9, topP: 1, topK: 0, maxTokens: 40, stopIds: [7, 8, 9] };
+    const prompts = [
+      { promptIds: [5, 6, 11, 3, 4], seeds: [1, 2, 3] },
+      { promptIds: [12], seeds: [4] },
+      { promptIds: [9, 9, 1, 30, 31, 32, 33, 34, 35, 36], seeds: [5, 6] },
+    ];
+
+    it("draws the same sequences whatever their neighbours and order", async () => {
+      const together = (await core.sample({ prompts, params }, signal)).sequences;
+      const backwards = (await core.sample({ prompts: [...prompts].reverse(), params }, signal)).sequences;
+      for (const [index, { promptIds, seeds }] of prompts.entries()) {
+        expect(backwards[prompts.length - 1 - index]!.map((s) => s.tokenIds)).toEqual(
+          together[index]!.map((s) => s.tokenIds),
+        );
+        for (const [g, seed] of seeds.entries()) {
+          const alone = (await core.sample({ prompts: [{ promptIds, seeds: [seed] }], params }, signal))
+            .sequences[0]![0]!;
+          expect(alone.tokenIds).toEqual(together[index]![g]!.tokenIds);
+          expect(alone.finish).toBe(together[index]![g]!.finish);
+        }
+      }
+    });
+
+    it("ends a sequence at a stop id, which it keeps, or at the longest length", async () => {
+      const { sequences } = await core.sample({ prompts, params }, signal);
+      for (const { tokenIds, logprobs, entropies, finish } of sequences.flat()) {
+        expect(logprobs).toHaveLength(tokenIds.length);
+        expect(entropies).toHaveLength(tokenIds.length);
+        const stops = tokenIds.flatMap((id, t) => (params.stopIds.includes(id) ? [t] : []));
+        if (finish === "stop") expect(stops).toEqual([tokenIds.length - 1]);
+        else expect([stops, tokenIds.length]).toEqual([[], params.maxTokens]);
+      }
+      expect(new Set(sequences.flat().map(({ finish }) => finish))).toContain("stop");
+    });
+
+    it.each([
+      { temperature: 0.7, topP: 1, topK: 0 },
+      { temperature: 1, topP: 0.8, topK: 0 },
+      { temperature: 1.3, topP: 0.9, topK: 5 },
+    ])("reports the log-probs and entropies that the trainer computes (%o)", async (choice) => {
+      const sampled = await core.sample({ prompts, params: { ...params, ...choice } }, signal);
+      const scored = await core.logprobs(
+        {
+          groups: prompts.map(({ promptIds }, p) => ({
+            promptIds,
+            completions: sampled.sequences[p]!.map(({ tokenIds }) => tokenIds),
+          })),
+          temperature: choice.temperature,
+          which: "policy",
+          microBatchTokens: 4096,
+        },
+        signal,
+      );
+      let sum = 0;
+      let count = 0;
+      sampled.sequences.forEach((group, p) => {
+        group.forEach(({ logprobs, entropies }, g) => {
+          logprobs.forEach((value, t) => {
+            sum += Math.abs(value - scored.logprobs[p]![g]![t]!);
+            count += 1;
+            expect(entropies[t]!).toBeCloseTo(scored.entropies[p]![g]![t]!, 3);
+          });
+        });
+      });
+      expect(sum / count).toBeLessThanOrEqual(1e-4);
+    });
+
+    it("draws from the distribution it reports", async () => {
+      const seeds = Array.from({ length: 400 }, (_, index) => index);
+      const draw = async (choice: { topP: number; topK: number }) => {
+        const request = {
+          prompts: [{ promptIds: [5, 6, 11], seeds }],
+          params: { temperature: 1, maxTokens: 1, stopIds: [], ...choice },
+        };
+        return (await core.sample(request, signal)).sequences[0]!.map(({ tokenIds }) => tokenIds[0]!);
+      };
+      const ids = Array.from({ length: TINY_CONFIG.vocab_size }, (_, id) => id);
+      const scored = await core.scoreSequences(
+        ids.map((id) => [5, 6, 11, id]),
+        signal,
+      );
+      const masses = ids.map((id) => Math.exp(scored.logprobs[id]![2]!));
+      const ranked = [...ids].sort((a, b) => masses[b]! - masses[a]!);
+
+      const free = await draw({ topP: 1, topK: 0 });
+      for (const id of ranked.slice(0, 3)) {
+        const share = free.filter((drawn) => drawn === id).length / seeds.length;
+        const error = Math.sqrt((masses[id]! * (1 - masses[id]!)) / seeds.length);
+        expect(Math.abs(share - masses[id]!)).toBeLessThanOrEqual(4 * error);
+      }
+      expect(new Set(await draw({ topP: 1, topK: 2 }))).toEqual(new Set(ranked.slice(0, 2)));
+      let mass = 0;
+      const nucleus = ranked.filter((id) => {
+        const inside = mass < 0.5;
+        mass += masses[id]!;
+        return inside;
+      });
+      for (const id of await draw({ topP: 0.5, topK: 0 })) expect(nucleus).toContain(id);
+    });
+  });
+
+  describe("memory and state", () => {
+    it("holds the same number of tensors after 30 steps", async () => {
+      const groups = randomGroups(9, [[12, [5, 4]]]);
+      const step = async () => {
+        const reply = await core.sample(
+          {
+            prompts: [{ promptIds: groups[0]!.promptIds, seeds: [1, 2] }],
+            params: { temperature: 1, topP: 0.9, topK: 0, maxTokens: 6, stopIds: [] },
+          },
+          signal,
+        );
+        expect(reply.sequences[0]).toHaveLength(2);
+        await measure(batchOf(groups, LOSS, 4096));
+      };
+      await step();
+      await step();
+      const before = tf.memory().numTensors;
+      for (let index = 0; index < 30; index += 1) await step();
+      expect(tf.memory().numTensors).toBe(before);
+    });
+
+    it("leaves everything as it was when a loss is not finite (I7)", async () => {
+      const groups = randomGroups(10, [[6, [3]]]);
+      const before = core.version();
+      const broken = groups.map((group) => ({
+        ...group,
+        completions: group.completions.map((c) => ({ ...c, advantages: c.advantages.map(() => Number.NaN) })),
+      }));
+      await expect(core.forwardBackward(batchOf(broken, LOSS, 4096), signal)).rejects.toThrow("WEIR_E_NON_FINITE");
+      // An advantage whose loss overflows float32 but not float64 gives an infinite gradient: the step is refused.
+      const huge = groups.map((group) => ({
+        ...group,
+        completions: group.completions.map((c) => ({ ...c, advantages: c.advantages.map(() => 3e38) })),
+      }));
+      await core.forwardBackward(batchOf(huge, { ...LOSS, aggregation: "seq-mean-token-sum" }, 4096), signal);
+      const refused = core.optimStep(TEST_OPTIMISER, false);
+      expect(refused.applied).toBe(false);
+      expect(core.version()).toEqual(before);
+      expect(() => core.optimStep(TEST_OPTIMISER, false)).toThrow("WEIR_E_STATE");
+    });
+
+    it("merges the gradients of several calls into one step", async () => {
+      const groups = randomGroups(12, [
+        [9, [4, 6]],
+        [7, [3, 5]],
+      ]);
+      const whole = batchOf(groups, LOSS, 4096);
+      const expected = await measure(whole);
+      for (const group of groups) {
+        await core.forwardBackward({ ...whole, groups: [group] }, signal);
+      }
+      const norms = core.optimStep(STILL, true).gradNormByTensor!;
+      for (const [name, norm] of Object.entries(expected.norms)) {
+        expect(Math.abs(norms[name]! - norm), name).toBeLessThanOrEqual(1e-4 * norm + 1e-7);
+      }
+    });
+
+    it.each([
+      [{ promptIds: [], completions: [[1]] }, "WEIR_E_SHAPE"],
+      [{ promptIds: [1], completions: [[61]] }, "WEIR_E_SHAPE"],
+      [{ promptIds: Array(1024).fill(3), completions: [[1]] }, "WEIR_E_PROMPT_TOO_LONG"],
+    ])("refuses wrong sequences", async (group, code) => {
+      const request = { groups: [group], temperature: 1, which: "policy" as const, microBatchTokens: 100 };
+      await expect(core.logprobs(request, signal)).rejects.toThrow(code);
+    });
+  });
+}
