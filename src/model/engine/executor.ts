@@ -8,6 +8,7 @@ import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { CompiledDecoder } from "../sample/compiled-decoder.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
+import { COMPOSED } from "../transformer/layer-forms.js";
 import { Transformer } from "../transformer/model.js";
 import { NarrowWeights } from "../transformer/narrow-weights.js";
 import type { ParameterStore } from "../transformer/parameters.js";
@@ -47,7 +48,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
   const compiler = new Compiler(precision);
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
-  const decoder = new CompiledDecoder(compiler, parts);
+  const decoder = new CompiledDecoder(compiler, parts, false);
   return {
     name: "compiled",
     reason,
@@ -56,7 +57,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
     transformer: (parameters, tables) => {
       const narrow = new NarrowWeights(compiler, precision === "bfloat16");
       narrowed.push(narrow);
-      return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, parts));
+      return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, COMPOSED, parts));
     },
     decoder,
     dispose: () => {

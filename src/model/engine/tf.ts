@@ -21,6 +21,7 @@ interface NativeTensor {
   readonly dtype: number;
   id: number;
   values: unknown;
+  refCount: number;
 }
 
 interface RawBackend {

@@ -147,11 +147,13 @@ export function runPrefix(
   if (pass.prefixLength === 0) return null;
   const segment: Segment = plainSegment(pass.prefixes, pass.prefixLength, model.tables);
   const { layers, state } = model.forwardKeys(segment, options);
-  const mask = prefixMask(
-    pass.prefixes.map((prefix) => prefix.length),
-    pass.prefixLength,
-  );
-  const prefix: Prefix = { length: pass.prefixLength, layers, mask };
+  const lengths = pass.prefixes.map((prefix) => prefix.length);
+  const prefix: Prefix = {
+    length: pass.prefixLength,
+    layers,
+    mask: prefixMask(lengths, pass.prefixLength),
+    lengths: tf.tensor1d(Int32Array.from(lengths), "int32"),
+  };
   return { segment, prefix, state };
 }
 

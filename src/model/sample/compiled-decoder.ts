@@ -6,8 +6,11 @@ import type { SamplingParams } from "../../contracts/sampler.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { tf } from "../engine/tf.js";
 import { roundLength } from "../learn/pack.js";
+import { packMatrix } from "../transformer/fused-kernels.js";
 import type { Transformer } from "../transformer/model.js";
-import { type DecodeWeights, makeDecodeWeights } from "./decode-weights.js";
+import { composedRound } from "./decode-graph.js";
+import { type DecodeWeights, makeDecodeWeights, transposedForm } from "./decode-weights.js";
+import { fusedRound } from "./fused-decode.js";
 import { selectOptions } from "./select.js";
 import { type Entrant, SlotTable, type TablePlan } from "./slot-table.js";
 
@@ -26,6 +29,8 @@ export class CompiledDecoder {
     private readonly compiler: Compiler,
     /** Names of a layer's tensors. */
     private readonly parts: readonly string[],
+    /** Whether weir's fused operations are loaded. */
+    private readonly fused: boolean,
   ) {}
 
   /** Draws all rows of the entrants. */
@@ -47,6 +52,7 @@ export class CompiledDecoder {
       params,
       select: selectOptions(params),
       uniformOf,
+      round: this.fused ? fusedRound : composedRound,
     };
     await new SlotTable(parts, planTable(model, wanted, params.maxTokens), wanted).run(signal);
   }
@@ -64,7 +70,7 @@ export class CompiledDecoder {
     const { revision } = model.parameters;
     if (this.made?.model === model && this.made.revision === revision) return this.made.weights;
     this.dispose();
-    const weights = makeDecodeWeights(this.compiler, model, this.parts);
+    const weights = makeDecodeWeights(this.compiler, model, this.parts, this.fused ? packMatrix : transposedForm);
     tf.keep(weights.head);
     for (const layer of weights.layers) for (const tensor of Object.values(layer)) if (tensor !== null) tf.keep(tensor);
     this.made = { model, revision, weights };

@@ -38,7 +38,8 @@ export interface DecodeInputs {
   readonly sin: Tensor;
   readonly rotation: Tensor; // [dh, dh]
   readonly prefix: readonly KeyValue[] | null; // per layer [P·kv, Tp, dh]
-  readonly prefixMask: Tensor | null; // [P, 1, Tp]
+  readonly prefixMask: Tensor; // [P, 1, Tp]
+  readonly prefixLengths: Tensor; // [P] int32
   readonly own: readonly KeyValue[]; // per layer [P·kv·G, Tc, dh]
   /** First column of `own` that is each prompt's. */
   readonly first: Tensor; // [P] int32
@@ -55,7 +56,23 @@ export interface DecodeInputs {
   readonly topP: Tensor; // []
 }
 
+/** What changes from round to round. */
+export interface RoundState {
+  readonly round: Tensor; // [] int32
+  readonly ids: Tensor; // [P·G] int32
+  /** Per layer [P·kv·G, BLOCK, dh]. */
+  readonly blocks: readonly KeyValue[];
+}
+
+/** One token for every row: ids, a report [3, P·G] and the blocks with the new column. */
+export type DecodeRound = (
+  inputs: DecodeInputs,
+  shape: DecodeShape,
+  state: RoundState,
+) => { readonly ids: Tensor; readonly report: Tensor; readonly blocks: readonly KeyValue[] };
+
 export interface DecodeShape {
+  readonly round: DecodeRound;
   readonly prompts: number;
   readonly group: number;
   readonly config: ModelConfig;
@@ -73,7 +90,7 @@ export interface DecodeOutputs {
 
 /** Columns of one round's masks. */
 interface Masks {
-  readonly prefix: Tensor | null; // [P, 1, Tp]
+  readonly prefix: Tensor; // [P, 1, Tp]
   readonly own: Tensor; // [P, 1, Tc]
   readonly block: Tensor; // [1, 1, BLOCK]
 }
@@ -85,8 +102,6 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
   const { config, prompts, group } = shape;
   const rows = prompts * group;
   const cacheRows = rows * config.kvHeads;
-  const columns = reshape(range(BLOCK), [1, BLOCK, 1]);
-  const ownMask = maskOfOwn(inputs, prompts);
   const empty = () => narrow(tf.zeros([cacheRows, BLOCK, config.headDim]));
   const start = [
     tf.scalar(0, "int32"),
@@ -100,37 +115,19 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
     ([round, , finished]) =>
       tf.logicalAnd(tf.less(round as Tensor, inputs.limit), tf.logicalNot(tf.all(finished as Tensor))),
     ([round, ids, finished, drawn, ...flat]) => {
-      const now = tf.equal(columns, round as Tensor); // [1, BLOCK, 1]
-      const later = tf.greater(reshape(range(BLOCK), [1, 1, BLOCK]), round as Tensor);
-      const masks: Masks = { prefix: inputs.prefixMask, own: ownMask, block: asMask(later) };
-      const positions = tf.add(inputs.positions, round as Tensor); // [P]
-      const angle = (table: Tensor) => reshape(gatherRows(table, positions), [prompts, 1, config.headDim]);
-      const rope = { cos: angle(inputs.cos), sin: angle(inputs.sin), rotation: inputs.rotation };
-      let x = widen(gatherRows(inputs.weights.embedding, ids as Tensor)); // [R, d]
-      const caches: Tensor[] = [];
-      inputs.weights.layers.forEach((layer, index) => {
-        const block = { k: flat[2 * index] as Tensor, v: flat[2 * index + 1] as Tensor };
-        const done = decodeLayer(x, layer, shape, rope, masks, now, {
-          prefix: inputs.prefix?.[index] ?? null,
-          own: inputs.own[index] as KeyValue,
-          block,
-        });
-        x = done.x;
-        caches.push(done.block.k, done.block.v);
-      });
-      const { y } = rmsNorm(x, inputs.weights.norm, config.rmsNormEps);
-      const logits = widen(matmul(mul(y, inputs.inverseTemperature), inputs.weights.head)); // [R, V]
-      const uniforms = reshape(gatherRows(inputs.uniforms, reshape(round as Tensor, [1])), [rows, 1]);
-      const next = selectTokens(logits, uniforms, range(rows), { ...shape.select, topP: inputs.topP });
+      const blocks = inputs.weights.layers.map((_, index) => ({
+        k: flat[2 * index] as Tensor,
+        v: flat[2 * index + 1] as Tensor,
+      }));
+      const next = shape.round(inputs, shape, { round: round as Tensor, ids: ids as Tensor, blocks });
       const ended = tf.any(tf.equal(reshape(next.ids, [rows, 1]), reshape(inputs.stops, [1, -1])), 1);
-      const row = tf.equal(columns, round as Tensor); // [1, BLOCK, 1] → rows of `drawn`
-      const kept = select(reshape(row, [BLOCK, 1, 1]), reshape(next.report, [1, 3, rows]), drawn as Tensor);
+      const place = tf.equal(reshape(range(BLOCK), [BLOCK, 1, 1]), round as Tensor);
       return [
         tf.add(round as Tensor, tf.scalar(1, "int32")),
         next.ids,
         tf.logicalOr(finished as Tensor, ended),
-        kept,
-        ...caches,
+        select(place, reshape(next.report, [1, 3, rows]), drawn as Tensor),
+        ...next.blocks.flatMap(({ k, v }) => [k, v]),
       ];
     },
   );
@@ -141,6 +138,33 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
   }));
   return { rounds, ids, finished, drawn, own };
 }
+
+/** One round in TensorFlow's own operations. */
+export const composedRound: DecodeRound = (inputs, shape, { round, ids, blocks }) => {
+  const { config, prompts, group } = shape;
+  const rows = prompts * group;
+  const now = tf.equal(reshape(range(BLOCK), [1, BLOCK, 1]), round); // [1, BLOCK, 1]
+  const later = tf.greater(reshape(range(BLOCK), [1, 1, BLOCK]), round);
+  const masks: Masks = { prefix: inputs.prefixMask, own: maskOfOwn(inputs, prompts), block: asMask(later) };
+  const positions = tf.add(inputs.positions, round); // [P]
+  const angle = (table: Tensor) => reshape(gatherRows(table, positions), [prompts, 1, config.headDim]);
+  const rope = { cos: angle(inputs.cos), sin: angle(inputs.sin), rotation: inputs.rotation };
+  let x = widen(gatherRows(inputs.weights.embedding, ids)); // [R, d]
+  const next = inputs.weights.layers.map((layer, index) => {
+    const done = decodeLayer(x, layer, shape, rope, masks, now, {
+      prefix: inputs.prefix?.[index] ?? null,
+      own: inputs.own[index] as KeyValue,
+      block: blocks[index] as KeyValue,
+    });
+    x = done.x;
+    return done.block;
+  });
+  const { y } = rmsNorm(x, inputs.weights.norm, config.rmsNormEps);
+  const logits = widen(matmul(mul(y, inputs.inverseTemperature), inputs.weights.head)); // [R, V]
+  const uniforms = reshape(gatherRows(inputs.uniforms, reshape(round, [1])), [rows, 1]);
+  const drawn = selectTokens(logits, uniforms, range(rows), { ...shape.select, topP: inputs.topP });
+  return { ...drawn, blocks: next };
+};
 
 /** Columns of `own` before a prompt's first or after the last one in use are hidden: [P, 1, Tc]. */
 function maskOfOwn({ own, first, used }: DecodeInputs, prompts: number): Tensor {
@@ -207,10 +231,8 @@ function decodeLayer(
   const back = transpose(reshape(o, [prompts, kvHeads, group, share * headDim]), [0, 2, 1, 3]);
   const mid = add(x, withBias(matmul(reshape(back, [rows, heads * headDim]), layer.o), layer.oBias));
   const { y: n2 } = rmsNorm(mid, layer.norm2, rmsNormEps);
-  const gateUp = withBias(matmul(n2, layer.gateUp), layer.gateUpBias);
-  const width = config.intermediateSize;
-  const gate = widen(slice(gateUp, [0, 0], [rows, width]));
-  const act = mul(mul(gate, sigmoid(gate)), slice(gateUp, [0, width], [rows, width]));
+  const gate = widen(withBias(matmul(n2, layer.gate), layer.gateBias));
+  const act = mul(mul(gate, sigmoid(gate)), withBias(matmul(n2, layer.up), layer.upBias));
   return { x: add(mid, withBias(matmul(act, layer.down), layer.downBias)), block };
 }
 

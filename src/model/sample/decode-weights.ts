@@ -18,8 +18,10 @@ export interface DecodeLayer {
   readonly o: Tensor; // [heads·dh, d]
   readonly oBias: Tensor | null; // [d]
   readonly norm2: Tensor; // [d]
-  readonly gateUp: Tensor; // [d, 2·ff]
-  readonly gateUpBias: Tensor | null; // [2·ff]
+  readonly gate: Tensor; // [d, ff]
+  readonly gateBias: Tensor | null; // [ff]
+  readonly up: Tensor; // [d, ff]
+  readonly upBias: Tensor | null; // [ff]
   readonly down: Tensor; // [ff, d]
   readonly downBias: Tensor | null; // [d]
 }
@@ -31,14 +33,19 @@ export interface DecodeWeights {
   readonly head: Tensor; // [d, V]
 }
 
+/** How a matrix [out, in] is stored for decoding; traced. */
+export type MatrixForm = (w: Tensor) => Tensor;
+
+/** [in, out]. */
+export const transposedForm: MatrixForm = (w) => narrow(transpose(w, [1, 0]));
+
 type Parts = Readonly<Record<string, Tensor>>;
 
-/** Inside a graph: the joined and transposed form of one layer's tensors. */
-function joined(config: ModelConfig, parts: Parts): DecodeLayer {
+/** Inside a graph: the joined tensors of one layer, matrices in the given form. */
+function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLayer {
   const weight = (name: string) => parts[`${name}.weight`] as Tensor;
   const bias = (name: string) => parts[`${name}.bias`] ?? null;
   const scale = (x: Tensor) => mul(x, constant(1 / Math.sqrt(config.headDim)));
-  const turned = (x: Tensor) => narrow(transpose(x, [1, 0]));
   // Normed queries are scaled by their norm's weight, others by their projection.
   const onQueries = (x: Tensor) => (config.qkNorm ? x : scale(x));
   const queries = onQueries(weight("self_attn.q_proj"));
@@ -62,32 +69,39 @@ function joined(config: ModelConfig, parts: Parts): DecodeLayer {
   const copy = (x: Tensor | null) => (x === null ? null : tf.clone(x));
   return {
     norm1: tf.clone(weight("input_layernorm")),
-    qkv: turned(projections),
+    qkv: form(projections),
     qkvBias: scaledBias,
     qNorm: config.qkNorm ? scale(weight("self_attn.q_norm")) : null,
     kNorm: config.qkNorm ? tf.clone(weight("self_attn.k_norm")) : null,
-    o: turned(weight("self_attn.o_proj")),
+    o: form(weight("self_attn.o_proj")),
     oBias: copy(bias("self_attn.o_proj")),
     norm2: tf.clone(weight("post_attention_layernorm")),
-    gateUp: turned(concat([weight("mlp.gate_proj"), weight("mlp.up_proj")], 0)),
-    gateUpBias: joinBiases(["mlp.gate_proj", "mlp.up_proj"]),
-    down: turned(weight("mlp.down_proj")),
+    gate: form(weight("mlp.gate_proj")),
+    gateBias: copy(bias("mlp.gate_proj")),
+    up: form(weight("mlp.up_proj")),
+    upBias: copy(bias("mlp.up_proj")),
+    down: form(weight("mlp.down_proj")),
     downBias: copy(bias("mlp.down_proj")),
   };
 }
 
 /** Makes the weights for decoding of a policy as it is now; `parts` are the tensor names of a layer. */
-export function makeDecodeWeights(compiler: Compiler, model: Transformer, parts: readonly string[]): DecodeWeights {
+export function makeDecodeWeights(
+  compiler: Compiler,
+  model: Transformer,
+  parts: readonly string[],
+  form: MatrixForm,
+): DecodeWeights {
   const { config, parameters } = model;
   return scope(() => {
     const layers = Array.from({ length: config.layers }, (_, index) =>
       compiler.run(
         "decode layer weights",
-        (own: Parts) => joined(config, own),
+        (own: Parts) => joined(config, own, form),
         Object.fromEntries(parts.map((part) => [part, parameters.get(`model.layers.${index}.${part}`)])),
       ),
     );
-    const turn = (x: Tensor) => compiler.run("decode head", (own: Tensor) => narrow(transpose(own, [1, 0])), x);
+    const turn = (x: Tensor) => compiler.run("decode head", form, x);
     return {
       embedding: parameters.get("model.embed_tokens.weight"),
       layers,

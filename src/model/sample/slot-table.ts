@@ -13,7 +13,7 @@ import { runPrefix } from "../learn/passes.js";
 import { concat, gatherAlong, narrow } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
-import { BLOCK, type DecodeInputs, type DecodeOutputs, decodeBlock } from "./decode-graph.js";
+import { BLOCK, type DecodeInputs, type DecodeOutputs, type DecodeRound, decodeBlock } from "./decode-graph.js";
 import type { DecodeWeights } from "./decode-weights.js";
 import type { SelectOptions } from "./select.js";
 
@@ -59,6 +59,7 @@ export interface TableParts {
   readonly weights: DecodeWeights;
   readonly params: SamplingParams;
   readonly select: SelectOptions;
+  readonly round: DecodeRound;
   readonly uniformOf: (seed: number, t: number) => number;
 }
 
@@ -304,10 +305,8 @@ export class SlotTable {
         sin: tables.sin,
         rotation: model.tables.rotation,
         prefix: this.prefix,
-        prefixMask:
-          this.prefixLength === 0
-            ? null
-            : (prefixMask(lengths, this.prefixLength) ?? tf.zeros([this.slots.length, 1, this.prefixLength])),
+        prefixMask: prefixMask(lengths, this.prefixLength) ?? tf.zeros([this.slots.length, 1, this.prefixLength]),
+        prefixLengths: ints(lengths),
         own: this.own as readonly KeyValue[],
         first: ints(this.slots.map((slot) => slot?.first ?? this.used)),
         used: tf.scalar(this.used, "int32"),
@@ -327,7 +326,13 @@ export class SlotTable {
         inverseTemperature: tf.scalar(params.temperature === 0 ? 1 : 1 / params.temperature),
         topP: tf.scalar(params.topP),
       };
-      const shape = { prompts: this.slots.length, group: this.group, config: model.config, select };
+      const shape = {
+        round: this.parts.round,
+        prompts: this.slots.length,
+        group: this.group,
+        config: model.config,
+        select,
+      };
       const key = `decode ${this.slots.length} ${this.group} ${select.greedy} ${select.topK} ${select.nucleus}`;
       const done: DecodeOutputs = compiler.run(key, (own: DecodeInputs) => decodeBlock(own, shape), inputs);
       return { outputs: keepAll(done.own), drawn: done.drawn.dataSync<"float32">().slice() };

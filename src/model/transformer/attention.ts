@@ -27,8 +27,8 @@ export interface AttentionShape {
   readonly layers: number;
 }
 
-/** Keys, values and padding mask of the prefix of one layer, or null. */
-export type PrefixLayer = (KeyValue & { readonly mask: Tensor | null }) | null;
+/** Keys and values of the prefix of one layer, and its padding as a mask and as true lengths [P] int32; or null. */
+export type PrefixLayer = (KeyValue & { readonly mask: Tensor | null; readonly lengths: Tensor }) | null;
 
 /** exp(score − row maximum) of one query block over prefix keys (or null) and own keys, and the row sums. */
 interface BlockWeights {

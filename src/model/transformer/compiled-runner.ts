@@ -7,9 +7,10 @@ import type { Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientSink, GradientStore } from "./gradients.js";
-import { type HeadChunk, type HeadOptions, headChunk, type TokenScores } from "./head.js";
+import type { HeadChunk, HeadOptions, TokenScores } from "./head.js";
 import { add, widen } from "./kernels.js";
-import { type LayerContext, layerBackward, layerForward, layerKeys, type SlimSaved, savedOf, slimOf } from "./layer.js";
+import type { LayerContext } from "./layer.js";
+import type { LayerForms } from "./layer-forms.js";
 import type { NarrowWeights } from "./narrow-weights.js";
 import type { Keep, Kept, ModelRunner } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";
@@ -39,12 +40,13 @@ export class CompiledRunner implements ModelRunner {
     private readonly compiler: Compiler,
     private readonly config: ModelConfig,
     private readonly narrow: NarrowWeights,
+    private readonly forms: LayerForms,
     /** Hugging Face names of the first layer's tensors, without their prefix. */
     private readonly parts: readonly string[],
   ) {}
 
   keys(context: LayerContext, x: Tensor, segment: Segment, keep: Keep): { kv: KeyValue; kept: Kept | null } {
-    const { config } = this;
+    const { config, forms } = this;
     const inputs = {
       x,
       segment: segmentInputs(segment),
@@ -55,8 +57,8 @@ export class CompiledRunner implements ModelRunner {
       `keys ${keep}`,
       (own: typeof inputs) => {
         const inside = contextOf(config, own.rotation, own.weights);
-        const done = layerKeys(inside, own.x, asSegment(own.segment), keep === "all");
-        return { kv: done.kv, saved: done.saved && slimOf(done.saved) };
+        const { kv, saved } = forms.keys(inside, own.x, asSegment(own.segment));
+        return { kv, saved: keep === "all" ? saved : null };
       },
       inputs,
     );
@@ -64,11 +66,11 @@ export class CompiledRunner implements ModelRunner {
   }
 
   forward(context: LayerContext, x: Tensor, segment: Segment, prefix: PrefixLayer, keep: Keep) {
-    const { config } = this;
+    const { config, forms } = this;
     const inputs = {
       x,
       segment: segmentInputs(segment),
-      prefix,
+      prefix: forms.prefix(prefix),
       weights: this.weights(context),
       rotation: context.rotation,
     };
@@ -76,8 +78,8 @@ export class CompiledRunner implements ModelRunner {
       `layer ${keep}`,
       (own: typeof inputs) => {
         const inside = contextOf(config, own.rotation, own.weights);
-        const done = layerForward(inside, own.x, asSegment(own.segment), own.prefix, { save: keep === "all" });
-        return { out: done.out, kv: done.kv, saved: done.saved && slimOf(done.saved) };
+        const { out, kv, saved } = forms.forward(inside, own.x, asSegment(own.segment), own.prefix as PrefixLayer);
+        return { out, kv, saved: keep === "all" ? saved : null };
       },
       inputs,
     );
@@ -93,7 +95,7 @@ export class CompiledRunner implements ModelRunner {
     dKv: KeyValue | null,
     gradients: GradientStore,
   ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null } {
-    const { config } = this;
+    const { config, forms } = this;
     const wanted = dOut === null ? isKeyPart : () => true;
     const outside = `model.layers.${context.index}.`;
     const sums: Record<string, Tensor> = {};
@@ -102,9 +104,9 @@ export class CompiledRunner implements ModelRunner {
       if (sum !== null) sums[part] = sum;
     }
     const inputs = {
-      kept: kept as { x: Tensor } | { saved: SlimSaved },
+      kept: kept as { x: Tensor } | { saved: object },
       segment: segmentInputs(segment),
-      prefix,
+      prefix: forms.prefix(prefix),
       dOut,
       dKv,
       weights: this.weights(context, wanted),
@@ -124,16 +126,11 @@ export class CompiledRunner implements ModelRunner {
             gathered[part] = before === undefined ? widen(gradient) : add(before, gradient);
           },
         };
-        const slim =
-          "saved" in own.kept
-            ? own.kept.saved
-            : slimOf(
-                (own.dOut === null
-                  ? layerKeys(inside, own.kept.x, ownSegment, true).saved
-                  : layerForward(inside, own.kept.x, ownSegment, own.prefix, { save: true }).saved) as never,
-              );
-        const saved = savedOf(inside, slim, ownSegment);
-        const back = layerBackward(inside, saved, ownSegment, own.prefix, own.dOut, own.dKv, sink);
+        const inner = own.prefix as PrefixLayer;
+        const again = (x: Tensor) =>
+          own.dOut === null ? forms.keys(inside, x, ownSegment) : forms.forward(inside, x, ownSegment, inner);
+        const saved = "saved" in own.kept ? own.kept.saved : again(own.kept.x).saved;
+        const back = forms.backward(inside, saved, ownSegment, inner, own.dOut, own.dKv, sink);
         return { ...back, found: gathered };
       },
       inputs,
@@ -152,10 +149,11 @@ export class CompiledRunner implements ModelRunner {
       chunk: { ...chunk, head: this.narrow.of(names.head, chunk.head) },
       sums: { head: gradients?.get(names.head) ?? null, norm: gradients?.get(names.norm) ?? null },
     };
+    const { forms } = this;
     const { learned, ...scores } = this.compiler.run(
       `head ${options.key} ${options.entropies}`,
       (own: typeof inputs) => {
-        const done = headChunk(own.chunk, options);
+        const done = forms.head(own.chunk, options);
         const into = (sum: Tensor | null, value: Tensor) => (sum === null ? widen(value) : add(sum, value));
         const sums = done.learned && {
           dHidden: done.learned.dHidden,

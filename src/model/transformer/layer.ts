@@ -53,7 +53,7 @@ export interface LayerSaved {
   } | null;
 }
 
-function nameOf(context: LayerContext, part: string): string {
+export function nameOf(context: LayerContext, part: string): string {
   return `model.layers.${context.index}.${part}`;
 }
 
@@ -73,7 +73,7 @@ function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tens
   return matmul(dy, context.parameters.get(weight));
 }
 
-function attentionShape(config: ModelConfig, segment: Segment): AttentionShape {
+export function attentionShape(config: ModelConfig, segment: Segment): AttentionShape {
   return {
     prompts: segment.prompts,
     kvHeads: config.kvHeads,

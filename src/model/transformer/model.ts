@@ -163,7 +163,7 @@ export class Transformer {
 function prefixLayer(prefix: Prefix | null, index: number): PrefixLayer {
   if (prefix === null) return null;
   const { k, v } = prefix.layers[index] as KeyValue;
-  return { k, v, mask: prefix.mask };
+  return { k, v, mask: prefix.mask, lengths: prefix.lengths };
 }
 
 function keepOf({ save, recompute }: { readonly save: boolean; readonly recompute: boolean }): Keep {

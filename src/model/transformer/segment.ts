@@ -27,6 +27,8 @@ export interface Prefix {
   readonly layers: readonly KeyValue[]; // k, v [P*kv, Tp, dh]
   /** 0 at real positions, MASKED at padding; null where nothing is padded. */
   readonly mask: Tensor | null; // [P, 1, Tp]
+  /** Real positions of each prompt. */
+  readonly lengths: Tensor; // [P] int32
 }
 
 /** Added to a score to remove it: far below any score, and finite, so that no row can become NaN (I7). */

@@ -168,7 +168,7 @@ function call(executable: Executable, tensors: readonly Tensor[]): unknown {
 /** A tf.Tensor over a handle of the binding; bfloat16 goes under the label float32. */
 function adopt({ id, shape, dtype }: { id: number; shape: readonly number[]; dtype: number }): Tensor {
   const dataId = {};
-  native().tensorMap.set(dataId, { shape, dtype, id, values: null });
+  native().tensorMap.set(dataId, { shape, dtype, id, values: null, refCount: 1 });
   const name = DTYPE_OF.get(dtype);
   return tf.engine().makeTensorFromTensorInfo({
     dataId,

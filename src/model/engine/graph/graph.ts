@@ -3,6 +3,7 @@
  * Invariants: every node's shape and type are known; constants are small (weights and tables are always fed).
  */
 import { WeirError } from "../../../errors.js";
+import { FUSED_OPERATIONS } from "./fused-operations.js";
 import { OPERATIONS } from "./operations.js";
 import {
   type Attributes,
@@ -77,7 +78,7 @@ export class Graph {
 
   /** Adds an operation; type attributes follow its inputs. Throws WEIR_E_SHAPE for one that is unknown or ill-shaped. */
   add(op: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
-    const operation = OPERATIONS[op];
+    const operation = OPERATIONS[op] ?? FUSED_OPERATIONS[op];
     if (operation === undefined) {
       throw new WeirError("WEIR_E_SHAPE", `the graph tracer does not know the TensorFlow operation ${op}`);
     }

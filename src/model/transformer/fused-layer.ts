@@ -1,0 +1,201 @@
+/**
+ * A decoder layer on weir's own fused operations, forward and backward: the same formulas as layer.ts with every chain of
+ * element-wise steps in one pass over memory, and attention that never holds a score matrix. Traced only.
+ */
+import type { Tensor } from "../engine/tf.js";
+import type { AttentionShape } from "./attention.js";
+import {
+  addRmsNorm,
+  columnSums,
+  fusedAttention,
+  fusedAttentionBackward,
+  keyTurn,
+  type PrefixKeys,
+  queryTurn,
+  rmsNormRows,
+  rmsNormRowsBackward,
+  swiGlu,
+  swiGluBackward,
+  toHeads,
+  toTokens,
+} from "./fused-kernels.js";
+import type { GradientSink } from "./gradients.js";
+import { add, matmul, narrow, reshape, widen } from "./kernels.js";
+import { attentionShape, type LayerContext, nameOf } from "./layer.js";
+import type { KeyValue, Segment } from "./segment.js";
+
+/** What the backward pass reads. */
+export interface FusedSaved {
+  readonly x: Tensor; // [N, d]
+  readonly n1: Tensor; // [N, d]
+  readonly r1: Tensor; // [N, 1]
+  /** Before the head norms; null without them. */
+  readonly heads: {
+    readonly q: Tensor | null; // [N, heads·dh]
+    readonly qr: Tensor | null; // [N·heads, 1]
+    readonly k: Tensor; // [N, kv·dh]
+    readonly kr: Tensor; // [N·kv, 1]
+  } | null;
+  readonly k: Tensor; // [P·kv·G, T, dh]
+  readonly v: Tensor; // [P·kv·G, T, dh]
+  readonly rest: {
+    readonly q: Tensor; // [P·kv·G·share, T, dh]
+    readonly o: Tensor; // like q
+    readonly lse: Tensor; // [P·kv·G·share, T]
+    readonly mid: Tensor; // [N, d]
+    readonly n2: Tensor; // [N, d]
+    readonly r2: Tensor; // [N, 1]
+    readonly gate: Tensor; // [N, ff]
+    readonly up: Tensor; // [N, ff]
+  } | null;
+}
+
+const weightOf = (context: LayerContext, part: string) => context.parameters.get(nameOf(context, `${part}.weight`));
+const biasOf = (context: LayerContext, part: string) => context.parameters.find(nameOf(context, `${part}.bias`));
+
+/** x·Wᵀ without its bias. */
+const product = (context: LayerContext, part: string, x: Tensor): Tensor =>
+  matmul(x, weightOf(context, part), false, true);
+
+/** x·Wᵀ + b where nothing downstream adds the bias. */
+function biased(context: LayerContext, part: string, x: Tensor): Tensor {
+  const y = product(context, part, x);
+  const bias = biasOf(context, part);
+  return bias === null ? y : narrow(add(y, bias));
+}
+
+/** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
+function productBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientSink): Tensor {
+  gradients.add(nameOf(context, `${part}.weight`), matmul(dy, x, true));
+  if (biasOf(context, part) !== null) gradients.add(nameOf(context, `${part}.bias`), columnSums(dy));
+  return matmul(dy, weightOf(context, part));
+}
+
+/** Projection of one kind to heads: bias, head norm and rotation on the way. */
+function project(context: LayerContext, kind: "q" | "k", n1: Tensor, segment: Segment, shape: AttentionShape) {
+  const { qkNorm, headDim, rmsNormEps } = context.config;
+  const part = `self_attn.${kind}_proj`;
+  const share = kind === "q" ? shape.share : 1;
+  const turn = kind === "q" ? queryTurn(segment.rope) : keyTurn(segment.rope);
+  const raw = product(context, part, n1);
+  if (!qkNorm) return { y: toHeads(raw, biasOf(context, part), turn, shape, share), raw: null, r: null };
+  const bias = biasOf(context, part);
+  const full = bias === null ? raw : narrow(add(raw, bias));
+  const rows = widen(reshape(full, [-1, headDim]));
+  const { n, r } = rmsNormRows(rows, weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
+  return { y: toHeads(reshape(n, full.shape), null, turn, shape, share), raw: full, r };
+}
+
+function projectBackward(
+  context: LayerContext,
+  kind: "q" | "k",
+  dHeads: Tensor,
+  saved: FusedSaved,
+  segment: Segment,
+  shape: AttentionShape,
+  gradients: GradientSink,
+): Tensor {
+  const share = kind === "q" ? shape.share : 1;
+  let dRaw = toTokens(dHeads, kind === "q" ? queryTurn(segment.rope) : keyTurn(segment.rope), shape, share);
+  const raw = kind === "q" ? saved.heads?.q : saved.heads?.k;
+  const r = kind === "q" ? saved.heads?.qr : saved.heads?.kr;
+  if (raw && r) {
+    const norm = `self_attn.${kind}_norm`;
+    const rows = (x: Tensor) => reshape(x, [-1, context.config.headDim]);
+    const { dx, dw } = rmsNormRowsBackward(widen(rows(raw)), r, weightOf(context, norm), null, [rows(dRaw)]);
+    gradients.add(nameOf(context, `${norm}.weight`), dw);
+    dRaw = narrow(reshape(dx, dRaw.shape));
+  }
+  return productBackward(context, `self_attn.${kind}_proj`, dRaw, saved.n1, gradients);
+}
+
+function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: Tensor | null; r: Tensor | null }) {
+  if (k.raw === null || k.r === null) return null;
+  return { q: q?.raw ?? null, qr: q?.r ?? null, k: k.raw, kr: k.r };
+}
+
+/** Keys and values only. */
+export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): { kv: KeyValue; saved: FusedSaved } {
+  const shape = attentionShape(context.config, segment);
+  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
+  const key = project(context, "k", n1, segment, shape);
+  const value = "self_attn.v_proj";
+  const v = toHeads(product(context, value, n1), biasOf(context, value), null, shape, 1);
+  return { kv: { k: key.y, v }, saved: { x, n1, r1, heads: headsOf(null, key), k: key.y, v, rest: null } };
+}
+
+/** The whole layer. */
+export function fusedForward(
+  context: LayerContext,
+  x: Tensor, // [N, d]
+  segment: Segment,
+  prefix: PrefixKeys,
+): { readonly out: Tensor; readonly kv: KeyValue; readonly saved: FusedSaved } {
+  const { config } = context;
+  const shape = attentionShape(config, segment);
+  const { kv, saved } = fusedKeys(context, x, segment);
+  const query = project(context, "q", saved.n1, segment, shape);
+  const { o, lse } = fusedAttention(query.y, kv.k, kv.v, prefix, shape);
+  const attended = product(context, "self_attn.o_proj", toTokens(o, null, shape, shape.share));
+  const second = weightOf(context, "post_attention_layernorm");
+  const bias = biasOf(context, "self_attn.o_proj");
+  const { sum: mid, n: n2, r: r2 } = addRmsNorm(x, attended, bias, second, config.rmsNormEps);
+  const gate = biased(context, "mlp.gate_proj", n2);
+  const up = biased(context, "mlp.up_proj", n2);
+  const out = add(mid, biased(context, "mlp.down_proj", swiGlu(gate, up)));
+  const heads = saved.heads && { ...saved.heads, q: query.raw, qr: query.r };
+  return { out, kv, saved: { ...saved, heads, rest: { q: query.y, o, lse, mid, n2, r2, gate, up } } };
+}
+
+/** Gradients of a layer; see `layerBackward` in layer.ts. */
+export function fusedBackward(
+  context: LayerContext,
+  saved: FusedSaved,
+  segment: Segment,
+  prefix: PrefixKeys,
+  dOut: Tensor | null, // [N, d]
+  dKv: KeyValue | null,
+  gradients: GradientSink,
+): { readonly dx: Tensor; readonly dPrefix: KeyValue | null } {
+  const shape = attentionShape(context.config, segment);
+  const { rest } = saved;
+  const dns: Tensor[] = [];
+  let dMid: Tensor | null = null;
+  let dk = dKv?.k ?? null;
+  let dv = dKv?.v ?? null;
+  let dPrefix: KeyValue | null = null;
+  if (dOut !== null && rest !== null) {
+    const dDown = narrow(dOut);
+    // The activation comes out of the same pass as its gradients, so dW of the down projection follows it.
+    const dAct = matmul(dDown, weightOf(context, "mlp.down_proj"));
+    const { dGate, dUp, act } = swiGluBackward(dAct, rest.gate, rest.up);
+    gradients.add(nameOf(context, "mlp.down_proj.weight"), matmul(dDown, act, true));
+    if (biasOf(context, "mlp.down_proj") !== null) {
+      gradients.add(nameOf(context, "mlp.down_proj.bias"), columnSums(dDown));
+    }
+    const dn2 = [
+      productBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
+      productBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),
+    ];
+    const second = "post_attention_layernorm";
+    const mid = rmsNormRowsBackward(rest.mid, rest.r2, weightOf(context, second), dOut, dn2);
+    gradients.add(nameOf(context, `${second}.weight`), mid.dw);
+    dMid = mid.dx;
+    const flat = toTokens(rest.o, null, shape, shape.share);
+    const dFlat = productBackward(context, "self_attn.o_proj", narrow(dMid), flat, gradients);
+    const dO = toHeads(dFlat, null, null, shape, shape.share);
+    const own = { q: rest.q, k: saved.k, v: saved.v, o: rest.o, lse: rest.lse };
+    const back = fusedAttentionBackward(own, dO, prefix, shape);
+    dk = dk === null ? back.dk : add(dk, back.dk);
+    dv = dv === null ? back.dv : add(dv, back.dv);
+    dPrefix = back.dPrefix;
+    dns.push(projectBackward(context, "q", back.dq, saved, segment, shape, gradients));
+  }
+  dns.push(projectBackward(context, "k", dk as Tensor, saved, segment, shape, gradients));
+  const dvTokens = toTokens(dv as Tensor, null, shape, 1);
+  dns.push(productBackward(context, "self_attn.v_proj", dvTokens, saved.n1, gradients));
+  const first = weightOf(context, "input_layernorm");
+  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, first, dMid, dns);
+  gradients.add(nameOf(context, "input_layernorm.weight"), dw);
+  return { dx, dPrefix };
+}

@@ -1,0 +1,59 @@
+/**
+ * The two ways a compiled layer is written down: TensorFlow's operations alone, or weir's fused ones where they are loaded.
+ * Same formulas, same results up to rounding. Traced only.
+ */
+import type { Tensor } from "../engine/tf.js";
+import type { PrefixLayer } from "./attention.js";
+import { fusedHeadChunk } from "./fused-head.js";
+import { type FusedSaved, fusedBackward, fusedForward, fusedKeys } from "./fused-layer.js";
+import type { GradientSink } from "./gradients.js";
+import { type ChunkResult, type HeadChunk, type HeadOptions, headChunk } from "./head.js";
+import { type LayerContext, layerBackward, layerForward, layerKeys, type SlimSaved, savedOf, slimOf } from "./layer.js";
+import type { KeyValue, Segment } from "./segment.js";
+
+export interface LayerForms {
+  keys(context: LayerContext, x: Tensor, segment: Segment): { readonly kv: KeyValue; readonly saved: object };
+  forward(
+    context: LayerContext,
+    x: Tensor,
+    segment: Segment,
+    prefix: PrefixLayer,
+  ): { readonly out: Tensor; readonly kv: KeyValue; readonly saved: object };
+  backward(
+    context: LayerContext,
+    saved: object,
+    segment: Segment,
+    prefix: PrefixLayer,
+    dOut: Tensor | null,
+    dKv: KeyValue | null,
+    gradients: GradientSink,
+  ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null };
+  head(chunk: HeadChunk, options: HeadOptions): ChunkResult;
+  /** What a layer reads of its prefix. */
+  prefix(prefix: PrefixLayer): Partial<NonNullable<PrefixLayer>> | null;
+}
+
+export const COMPOSED: LayerForms = {
+  keys(context, x, segment) {
+    const { kv, saved } = layerKeys(context, x, segment, true);
+    return { kv, saved: slimOf(saved as NonNullable<typeof saved>) };
+  },
+  forward(context, x, segment, prefix) {
+    const { out, kv, saved } = layerForward(context, x, segment, prefix, { save: true });
+    return { out, kv, saved: slimOf(saved as NonNullable<typeof saved>) };
+  },
+  backward(context, saved, segment, prefix, dOut, dKv, gradients) {
+    const full = savedOf(context, saved as SlimSaved, segment);
+    return layerBackward(context, full, segment, prefix, dOut, dKv, gradients);
+  },
+  head: headChunk,
+  prefix: (prefix) => prefix && { k: prefix.k, v: prefix.v, mask: prefix.mask },
+};
+
+export const FUSED: LayerForms = {
+  keys: fusedKeys,
+  forward: fusedForward,
+  backward: (context, saved, ...rest) => fusedBackward(context, saved as FusedSaved, ...rest),
+  head: fusedHeadChunk,
+  prefix: (prefix) => prefix && { k: prefix.k, v: prefix.v, lengths: prefix.lengths },
+};
