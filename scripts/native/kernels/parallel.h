@@ -26,6 +26,23 @@ void parallelFor(int64_t n, int64_t grain, F&& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
+// Elements that are worth a thread: some microseconds of work.
+constexpr int64_t kGrainElements = 1 << 14;
+
+// Grain for loops over rows of so many elements.
+inline int64_t grainOfRows(int64_t columns) {
+  return columns >= kGrainElements ? 1 : kGrainElements / (columns < 1 ? 1 : columns);
+}
+
+// Calls body(begin, end) for pieces of [0, n) whose inner borders are multiples of 1024.
+template <class F>
+void parallelElements(int64_t n, F&& body) {
+  constexpr int64_t tile = 1024;
+  parallelFor((n + tile - 1) / tile, kGrainElements / tile, [&](int64_t begin, int64_t end) {
+    body(begin * tile, end * tile < n ? end * tile : n);
+  });
+}
+
 // A fixed partition of rows for sums over them: it depends on the number of rows only.
 struct Blocks {
   int64_t count;
