@@ -1,0 +1,164 @@
+// Owns arithmetic on vectors of floats: loads and stores of float and bfloat16, sums, e^x.
+// The width is the machine's, by the compilers' own vector types; every kernel is written once for all of them.
+// Invariants: not finite stays not finite; bfloat16 rounds to nearest, ties to even.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace weir {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(kLanes * 4)));
+typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Bits __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
+
+// Storage of a bfloat16: the upper half of a float.
+struct Bf16 {
+  uint16_t bits;
+};
+
+inline Floats splat(float x) { return Floats{} + x; }
+
+inline Floats widen(Halves h) { return (Floats)(__builtin_convertvector(h, Bits) << 16); }
+
+// The integer rounding would turn some NaNs into zeros, so NaN gets its own pattern.
+inline Halves narrow(Floats x) {
+  const Bits bits = (Bits)x;
+  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return __builtin_convertvector(x == x ? rounded : Bits{} + 0x7fc0, Halves);
+}
+
+inline float valueOf(float x) { return x; }
+inline float valueOf(Bf16 x) { return widen(Halves{} + x.bits)[0]; }
+
+inline Floats load(const float* from) {
+  Floats x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
+}
+
+inline Floats load(const Bf16* from) {
+  Halves h;
+  std::memcpy(&h, from, sizeof h);
+  return widen(h);
+}
+
+inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
+
+inline void store(Bf16* to, Floats x) {
+  const Halves h = narrow(x);
+  std::memcpy(to, &h, sizeof h);
+}
+
+// The first `count` lanes; the others are zero.
+template <class T>
+inline Floats loadPart(const T* from, int64_t count) {
+  T lanes[kLanes] = {};
+  std::memcpy(lanes, from, count * sizeof(T));
+  return load(lanes);
+}
+
+template <class T>
+inline void storePart(T* to, Floats x, int64_t count) {
+  T lanes[kLanes];
+  store(lanes, x);
+  std::memcpy(to, lanes, count * sizeof(T));
+}
+
+// One vector of an array: a whole one, or what is left at its end.
+struct Whole {
+  template <class T>
+  Floats get(const T* from) const {
+    return load(from);
+  }
+  template <class T>
+  void put(T* to, Floats x) const {
+    store(to, x);
+  }
+  // The lanes in use as they are, zero in the others.
+  Floats kept(Floats x) const { return x; }
+};
+struct Part {
+  int64_t count;
+  template <class T>
+  Floats get(const T* from) const {
+    return loadPart(from, count);
+  }
+  template <class T>
+  void put(T* to, Floats x) const {
+    storePart(to, x, count);
+  }
+  Floats kept(Floats x) const {
+    float lanes[kLanes];
+    store(lanes, x);
+    return loadPart(lanes, count);
+  }
+};
+
+// Calls body(i, lanes) for the vectors of [0, n); `lanes` loads and stores at i.
+template <class F>
+inline void eachVector(int64_t n, F&& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, Whole{});
+  if (i < n) body(i, Part{n - i});
+}
+
+// Σ of the lanes, by halves.
+inline float sumLanes(Floats x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+inline Floats squareRoot(Floats x) {
+  Floats root;
+  for (int i = 0; i < kLanes; ++i) root[i] = __builtin_sqrtf(x[i]);
+  return root;
+}
+
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+inline float largestLane(Floats x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int i = 1; i < kLanes; ++i) lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
+  return lanes[0];
+}
+
+// e^x within 1.1 ulp: x = n·ln 2 + r, |r| ≤ ln 2 / 2, a polynomial in r (Cephes), and n by two exact steps, so that the
+// largest results and the step to infinity come out right.
+inline Floats exponential(Floats x) {
+  // Beyond these the result is infinity or zero anyway; NaN passes.
+  x = x > 90.0f ? splat(90.0f) : x;
+  x = x < -110.0f ? splat(-110.0f) : x;
+  const Floats shift = splat(12582912.0f);  // 1.5 · 2²³: adding it rounds to an integer
+  const Floats shifted = x * 1.44269504f + shift;
+  const Floats n = shifted - shift;
+  Floats r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const Ints whole = __builtin_convertvector(x == x ? n : Floats{}, Ints);
+  const Ints half = whole >> 1;
+  const Floats first = (Floats)((half + 127) << 23);
+  const Floats second = (Floats)((whole - half + 127) << 23);
+  return p * first * second;
+}
+
+}  // namespace weir
