@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 /**
  * The choice between running operations one by one (eager) and running compiled graphs, and what follows from it for a
  * model. An executor asked for by name is used or is an error; `auto` says why it chose.
@@ -8,7 +9,7 @@ import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { CompiledDecoder } from "../sample/compiled-decoder.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
-import { COMPOSED } from "../transformer/layer-forms.js";
+import { COMPOSED, FUSED } from "../transformer/layer-forms.js";
 import { Transformer } from "../transformer/model.js";
 import { NarrowWeights } from "../transformer/narrow-weights.js";
 import type { ParameterStore } from "../transformer/parameters.js";
@@ -45,10 +46,12 @@ function eager(config: ModelConfig, reason: string): ChosenExecutor {
 }
 
 function compiled(config: ModelConfig, precision: EnginePrecision, reason: string): ChosenExecutor {
+  const fused = process.env.WEIR_KERNELS_DEV !== undefined;
+  if (fused) createRequire(import.meta.url)(process.env.WEIR_KERNELS_DEV as string);
   const compiler = new Compiler(precision);
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
-  const decoder = new CompiledDecoder(compiler, parts, false);
+  const decoder = new CompiledDecoder(compiler, parts, fused);
   return {
     name: "compiled",
     reason,
@@ -57,7 +60,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
     transformer: (parameters, tables) => {
       const narrow = new NarrowWeights(compiler, precision === "bfloat16");
       narrowed.push(narrow);
-      return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, COMPOSED, parts));
+      return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, fused ? FUSED : COMPOSED, parts));
     },
     decoder,
     dispose: () => {
