@@ -21,9 +21,23 @@ struct Heads {
   int64_t prompts, group, kv, share, length;
 };
 
+// The attention kernels name the same storage by a type of their own.
 template <class T>
-const T* orNull(const Input<T>& input) {
-  return input.count == 0 ? nullptr : input.data;
+using Own = std::conditional_t<std::is_same_v<T, Bf16>, bfloat16, float>;
+
+template <class T>
+const Own<T>* own(const T* data) {
+  return reinterpret_cast<const Own<T>*>(data);
+}
+
+template <class T>
+Own<T>* own(T* data) {
+  return reinterpret_cast<Own<T>*>(data);
+}
+
+template <class T>
+const Own<T>* orNull(const Input<T>& input) {
+  return input.count == 0 ? nullptr : own<T>(input.data);
 }
 
 template <class T>
@@ -36,7 +50,8 @@ struct Attention : Heads {
     const AttentionShape shape = shapeOf(q, kp);
     T* o = call.output<T>(0, q.shape);
     float* lse = call.output<float>(1, {prompts * kv * group * share, length});
-    attentionForward<T>(shape, q.data, k.data, v.data, orNull(kp), orNull(vp), lengths.data, o, lse);
+    attentionForward<Own<T>>(shape, own<T>(q.data), own<T>(k.data), own<T>(v.data), orNull(kp), orNull(vp), lengths.data,
+                             own<T>(o), lse);
   }
 };
 
@@ -56,8 +71,9 @@ struct AttentionGrad : Heads {
     float* dv = call.output<float>(2, v.shape);
     float* dkp = call.output<float>(3, kp.shape);
     float* dvp = call.output<float>(4, vp.shape);
-    attentionBackward<T>(shape, q.data, k.data, v.data, orNull(kp), orNull(vp), lengths.data, o, lse, dO, dq, dk, dv,
-                         kp.count == 0 ? nullptr : dkp, kp.count == 0 ? nullptr : dvp);
+    attentionBackward<Own<T>>(shape, own<T>(q.data), own<T>(k.data), own<T>(v.data), orNull(kp), orNull(vp), lengths.data,
+                              own<T>(o), lse, own<T>(dO), own<T>(dq), dk, dv, kp.count == 0 ? nullptr : dkp,
+                              kp.count == 0 ? nullptr : dvp);
   }
 };
 

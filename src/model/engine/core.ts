@@ -3,7 +3,6 @@
  * Calls are answered one after another; the caller serialises them. Invariant: after a call that throws, weights,
  * optimiser and gradient sums are as before it.
  */
-import { createHash } from "node:crypto";
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { EngineInfo, EngineStats, ModelInfo } from "../../contracts/engine.js";
@@ -25,6 +24,7 @@ import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
 import { readTensors } from "../io/tensors.js";
 import { Learner, lastLogits, scoreGroups, scoreSequences } from "../learn/learner.js";
 import { sampleSequences } from "../sample/sampler.js";
+import { contentHash, tensorDigest } from "../transformer/content-hash.js";
 import type { Transformer } from "../transformer/model.js";
 import { ParameterStore } from "../transformer/parameters.js";
 import { RopeTables, type RotaryDtype } from "../transformer/rope.js";
@@ -75,8 +75,8 @@ export class EngineCore {
     this.config = config;
     this.executor = executor;
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
-    this.learner = new Learner(this.policy);
-    this.current = { n: 0, sha256: parameters.sha256() };
+    this.learner = new Learner(this.policy, executor.fusedStep);
+    this.current = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
     this.info = {
       backend: opened.backend,
       reason: opened.reason,
@@ -129,7 +129,8 @@ export class EngineCore {
 
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
     const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
-    if (applied) this.current = { n: this.current.n + 1, sha256: this.policy.parameters.sha256() };
+    if (applied)
+      this.current = { n: this.current.n + 1, sha256: this.policy.parameters.sha256(this.executor.fusedStep?.digests) };
     return { applied, gradNorm, gradNormByTensor: byTensor, version: this.current };
   }
 
@@ -183,12 +184,7 @@ export class EngineCore {
   async restore(directory: string): Promise<PolicyVersion> {
     const source = await readTensors(directory, this.config);
     const state = await readState(directory);
-    const hash = createHash("sha256");
-    for (const name of this.policy.parameters.names()) {
-      const values = source.read(name);
-      hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    }
-    const sha256 = hash.digest("hex");
+    const sha256 = contentHash(this.policy.parameters.names().map((name) => tensorDigest(source.read(name))));
     if (state !== null && state.version.sha256 !== sha256) {
       throw new WeirError(
         "WEIR_E_CHECKPOINT_DAMAGED",

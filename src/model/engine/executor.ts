@@ -7,6 +7,7 @@ import type { EngineOptions, EnginePrecision, ExecutorName } from "../../contrac
 import { WeirError } from "../../errors.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
+import { FusedStep } from "../learn/fused-step.js";
 import { CompiledDecoder } from "../sample/compiled-decoder.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
 import { COMPOSED, FUSED } from "../transformer/layer-forms.js";
@@ -30,6 +31,8 @@ export interface ChosenExecutor {
   transformer(parameters: ParameterStore, tables: RopeTables): Transformer;
   /** Decoding in graphs; null where sampling runs operation by operation. */
   readonly decoder: CompiledDecoder | null;
+  /** The optimiser's arithmetic in weir's own operations; null where they are not loaded. */
+  readonly fusedStep: FusedStep | null;
   dispose(): void;
 }
 
@@ -41,6 +44,7 @@ function eager(config: ModelConfig, reason: string): ChosenExecutor {
     costs: { graphs: 0, seconds: 0 },
     transformer: (parameters, tables) => new Transformer(config, parameters, tables),
     decoder: null,
+    fusedStep: null,
     dispose: () => undefined,
   };
 }
@@ -60,9 +64,15 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
     transformer: (parameters, tables) => {
       const narrow = new NarrowWeights(compiler, precision === "bfloat16");
       narrowed.push(narrow);
-      return new Transformer(config, parameters, tables, new CompiledRunner(compiler, config, narrow, fused ? FUSED : COMPOSED, parts));
+      return new Transformer(
+        config,
+        parameters,
+        tables,
+        new CompiledRunner(compiler, config, narrow, fused ? FUSED : COMPOSED, parts),
+      );
     },
     decoder,
+    fusedStep: fused ? new FusedStep(compiler) : null,
     dispose: () => {
       decoder.dispose();
       for (const narrow of narrowed) narrow.dispose();

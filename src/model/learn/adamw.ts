@@ -9,13 +9,26 @@ import { elementCount, type TensorSource } from "../io/tensor-source.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import { add, divide, mul, squaredSum, sub } from "../transformer/kernels.js";
 import type { ParameterStore } from "../transformer/parameters.js";
+import type { FusedStep } from "./fused-step.js";
 
 /** torch.nn.utils.clip_grad_norm_ adds this to the norm before dividing. */
 const CLIP_EPSILON = 1e-6;
 
-interface Moments {
+export interface Moments {
   readonly m: Tensor;
   readonly v: Tensor;
+}
+
+/** Numbers of one step: gradients are scaled by `clip` before everything else. */
+export interface StepNumbers {
+  readonly keep1: number; // β1
+  readonly take1: number; // (1 − β1)·clip
+  readonly keep2: number; // β2
+  readonly take2: number; // (1 − β2)·clip²
+  readonly rootCorrection: number; // 1/√(1 − β2^t)
+  readonly epsilon: number;
+  readonly rate: number; // learning rate/(1 − β1^t)
+  readonly shrink: number; // 1 − learning rate · weight decay
 }
 
 export interface OptimiserOutcome {
@@ -29,6 +42,8 @@ export class AdamW {
   step = 0;
   private readonly moments = new Map<string, Moments>();
 
+  constructor(private readonly fused: FusedStep | null) {}
+
   /** One step from the summed gradients; clears them. Throws WEIR_E_STATE where there are none. */
   apply(
     parameters: ParameterStore,
@@ -40,7 +55,8 @@ export class AdamW {
       throw new WeirError("WEIR_E_STATE", "an optimiser step needs gradients; run a forward-backward pass first");
     }
     const names = gradients.names();
-    const squares = squaredNorms(names.map((name) => gradients.get(name) as Tensor));
+    const summed = names.map((name) => gradients.get(name) as Tensor);
+    const squares = this.fused?.squaredNorms(summed) ?? squaredNorms(summed);
     const gradNorm = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
     if (!Number.isFinite(gradNorm)) {
       gradients.clear();
@@ -67,21 +83,26 @@ export class AdamW {
     const [beta1, beta2] = config.betas;
     const correction1 = 1 - beta1 ** this.step;
     const correction2 = 1 - beta2 ** this.step;
+    const numbers: StepNumbers = {
+      keep1: beta1,
+      take1: (1 - beta1) * clip,
+      keep2: beta2,
+      take2: (1 - beta2) * clip * clip,
+      rootCorrection: 1 / Math.sqrt(correction2),
+      epsilon: config.epsilon,
+      rate: config.learningRate / correction1,
+      shrink: 1 - config.learningRate * config.weightDecay,
+    };
+    const decays = (weight: Tensor) => config.weightDecay !== 0 && (config.decayScope === "all" || weight.rank >= 2);
+    if (this.fused !== null) {
+      this.fused.update(names, parameters, gradients, this.moments, numbers, decays);
+      return;
+    }
     scope(() => {
-      // Scalars are inputs, not constants, so that a compiled step serves every learning rate.
-      const scalar = (value: number) => tf.scalar(value, "float32");
-      const keep1 = scalar(beta1);
-      const take1 = scalar((1 - beta1) * clip);
-      const keep2 = scalar(beta2);
-      const take2 = scalar((1 - beta2) * clip * clip);
-      const rootCorrection = scalar(1 / Math.sqrt(correction2));
-      const epsilon = scalar(config.epsilon);
-      const rate = scalar(config.learningRate / correction1);
-      const shrink = scalar(1 - config.learningRate * config.weightDecay);
+      const { keep1, take1, keep2, take2, rootCorrection, epsilon, rate, shrink } = scalarsOf(numbers);
       for (const name of names) {
         const weight = parameters.get(name);
         const gradient = gradients.get(name) as Tensor;
-        const decays = config.weightDecay !== 0 && (config.decayScope === "all" || weight.rank >= 2);
         const before = this.moments.get(name);
         const after = scope(() => {
           const dm = mul(gradient, take1);
@@ -89,7 +110,7 @@ export class AdamW {
           const m = before === undefined ? dm : add(mul(before.m, keep1), dm);
           const v = before === undefined ? dv : add(mul(before.v, keep2), dv);
           const denominator = add(mul(tf.sqrt(v), rootCorrection), epsilon);
-          const kept = decays ? mul(weight, shrink) : weight;
+          const kept = decays(weight) ? mul(weight, shrink) : weight;
           return { m, v, next: sub(kept, mul(divide(m, denominator), rate)) };
         });
         parameters.replace(name, after.next);
@@ -143,6 +164,12 @@ export class AdamW {
     for (const [name, moments] of loaded) this.moments.set(name, moments);
     this.step = step;
   }
+}
+
+/** The numbers as scalars on the device. */
+function scalarsOf(numbers: StepNumbers): Readonly<Record<keyof StepNumbers, Tensor>> {
+  const entries = Object.entries(numbers).map(([name, value]) => [name, tf.scalar(value, "float32")]);
+  return Object.fromEntries(entries) as Record<keyof StepNumbers, Tensor>;
 }
 
 /** Σg² of each tensor, read together. */

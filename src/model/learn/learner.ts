@@ -20,6 +20,7 @@ import { headLogits } from "../transformer/head.js";
 import type { Transformer } from "../transformer/model.js";
 import { plainSegment } from "../transformer/segment.js";
 import { AdamW, type OptimiserOutcome } from "./adamw.js";
+import type { FusedStep } from "./fused-step.js";
 import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
 import { runGroups, runRows } from "./passes.js";
 import { PolicyMetricSums, passTargets, policyTokenLoss, supervisedTokenLoss } from "./policy-gradient.js";
@@ -28,12 +29,14 @@ import { assertIds, assertPolicyBatch, assertSftBatch } from "./validate.js";
 type Logprobs = readonly (readonly (readonly number[])[])[];
 
 export class Learner {
-  readonly optimiser = new AdamW();
+  readonly optimiser: AdamW;
   private readonly model: Transformer;
   private readonly gradients = new GradientStore();
 
-  constructor(model: Transformer) {
+  /** `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. */
+  constructor(model: Transformer, fused: FusedStep | null) {
     this.model = model;
+    this.optimiser = new AdamW(fused);
   }
 
   async forwardBackward(batch: PolicyBatch, signal: AbortSignal): Promise<PolicyMetrics> {

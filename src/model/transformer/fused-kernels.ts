@@ -222,3 +222,27 @@ export function selectToken(
   }) as [Tensor, Tensor, Tensor];
   return { ids, logprobs, entropies };
 }
+
+/** Σx² of each tensor: [K]. */
+export function squaredSums(xs: readonly Tensor[]): Tensor {
+  return emit("WeirSquaredSums", xs, { K: intOf(xs.length) })[0] as Tensor;
+}
+
+/** SHA-256 digest of each tensor's bytes: [K, 8] int32. */
+export function digestsOf(xs: readonly Tensor[]): Tensor {
+  return emit("WeirDigest", xs, { K: intOf(xs.length) })[0] as Tensor;
+}
+
+/** One AdamW step of several tensors; `numbers` [8] in the order of optimiser.cc, `decays` [K] int32. */
+export function adamWStep(
+  weights: readonly Tensor[],
+  ms: readonly Tensor[],
+  vs: readonly Tensor[],
+  gradients: readonly Tensor[],
+  numbers: Tensor,
+  decays: Tensor,
+) {
+  const count = weights.length;
+  const all = emit("WeirAdamW", [...weights, ...ms, ...vs, ...gradients, numbers, decays], { K: intOf(count) });
+  return { weights: all.slice(0, count), ms: all.slice(count, 2 * count), vs: all.slice(2 * count) };
+}

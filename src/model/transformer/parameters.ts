@@ -3,12 +3,12 @@
  * Invariants: tensors are never changed in place, so a copy of the store (the frozen reference) costs no memory until
  * the policy moves on; the names and shapes are exactly those of the configuration.
  */
-import { createHash } from "node:crypto";
 import { WeirError } from "../../errors.js";
 import { type Tensor, tf } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { elementCount, type TensorSource } from "../io/tensor-source.js";
+import { contentHash, tensorDigest } from "./content-hash.js";
 
 export class ParameterStore {
   /** Counts changes, for those who keep something that was made of the weights. */
@@ -70,11 +70,10 @@ export class ParameterStore {
     return count;
   }
 
-  /** Hex SHA-256 over the float32 bytes in name order (I9). Reads every weight once: ~1 ms per MB. */
-  sha256(): string {
-    const hash = createHash("sha256");
-    for (const name of this.names()) hash.update(bytesOf(this.get(name)));
-    return hash.digest("hex");
+  /** Content hash (I9); reads every weight once. `digests` gives those of tensors on the device, where it can. */
+  sha256(digests?: ((tensors: readonly Tensor[]) => readonly Uint8Array[]) | null): string {
+    const tensors = this.names().map((name) => this.get(name));
+    return contentHash(digests?.(tensors) ?? tensors.map((tensor) => tensorDigest(tensor.dataSync<"float32">())));
   }
 
   source(): TensorSource {
@@ -89,9 +88,4 @@ export class ParameterStore {
     for (const tensor of this.tensors.values()) tensor.dispose();
     this.tensors.clear();
   }
-}
-
-function bytesOf(tensor: Tensor): Uint8Array {
-  const values = tensor.dataSync<"float32">();
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }

@@ -129,4 +129,13 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
       return [{ shape: rows, dtype: "int32" }, float(rows), float(rows)];
     },
   },
+  WeirSquaredSums: { types: {}, infer: (inputs) => [float([inputs.length])] },
+  WeirAdamW: {
+    types: {},
+    infer: (inputs, attributes) => {
+      const count = intAttribute(attributes, "K");
+      return Array.from({ length: 3 * count }, (_, index) => float(shapeAt(inputs, index % count)));
+    },
+  },
+  WeirDigest: { types: {}, infer: (inputs) => [{ shape: [inputs.length, 8], dtype: "int32" }] },
 };
