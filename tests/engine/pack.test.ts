@@ -1,7 +1,7 @@
 /** Planning of micro-batches: every token once, budgets kept, shapes few. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { planGroups, planRows, roundLength } from "../../src/model/learn/pack.js";
+import { COARSE, FINE, planGroups, planRows } from "../../src/model/learn/pack.js";
 
 const item = fc.record({
   promptIds: fc.array(fc.nat(50), { minLength: 1, maxLength: 40 }),
@@ -12,30 +12,32 @@ describe("passes of groups", () => {
   it("hold every completion token exactly once, at the row that predicts it", () => {
     fc.assert(
       fc.property(fc.array(item, { minLength: 1, maxLength: 6 }), fc.integer({ min: 8, max: 400 }), (items, budget) => {
-        const seen = items.map(({ completions }) => completions.map(() => 0));
-        for (const pass of planGroups(items, budget)) {
-          let at = 0;
-          for (const { group, completion, length } of pass.origin) {
-            const ids = items[group]!.completions[completion]!;
-            expect(length).toBe(ids.length);
-            expect(Array.from(pass.targets.subarray(at, at + length))).toEqual(ids);
-            const row = Math.floor(pass.places[at]! / pass.length);
-            const inputs = [items[group]!.promptIds.at(-1), ...ids.slice(0, -1)];
-            expect(pass.rows[row]).toEqual(inputs);
-            expect(pass.prefixes[Math.floor(row / pass.group)]).toEqual(items[group]!.promptIds.slice(0, -1));
-            expect(pass.starts[Math.floor(row / pass.group)]).toBe(items[group]!.promptIds.length - 1);
-            for (let t = 0; t < length; t += 1) expect(pass.places[at + t]).toBe(row * pass.length + t);
-            seen[group]![completion]! += length;
-            at += length;
+        for (const rounding of [FINE, COARSE]) {
+          const seen = items.map(({ completions }) => completions.map(() => 0));
+          for (const pass of planGroups(items, budget, rounding)) {
+            let at = 0;
+            for (const { group, completion, length } of pass.origin) {
+              const ids = items[group]!.completions[completion]!;
+              expect(length).toBe(ids.length);
+              expect(Array.from(pass.targets.subarray(at, at + length))).toEqual(ids);
+              const row = Math.floor(pass.places[at]! / pass.length);
+              const inputs = [items[group]!.promptIds.at(-1), ...ids.slice(0, -1)];
+              expect(pass.rows[row]).toEqual(inputs);
+              expect(pass.prefixes[Math.floor(row / pass.group)]).toEqual(items[group]!.promptIds.slice(0, -1));
+              expect(pass.starts[Math.floor(row / pass.group)]).toBe(items[group]!.promptIds.length - 1);
+              for (let t = 0; t < length; t += 1) expect(pass.places[at + t]).toBe(row * pass.length + t);
+              seen[group]![completion]! += length;
+              at += length;
+            }
+            expect(at).toBe(pass.targets.length);
+            expect(pass.rows).toHaveLength(pass.prefixes.length * pass.group);
+            // One completion is the least that a pass can hold.
+            if (pass.origin.length > 1 && rounding === FINE) expect(pass.paddedTokens).toBeLessThanOrEqual(budget);
           }
-          expect(at).toBe(pass.targets.length);
-          expect(pass.rows).toHaveLength(pass.prefixes.length * pass.group);
-          // One completion is the least that a pass can hold.
-          if (pass.origin.length > 1) expect(pass.paddedTokens).toBeLessThanOrEqual(budget);
+          items.forEach(({ completions }, g) => {
+            expect(seen[g]).toEqual(completions.map((ids) => ids.length));
+          });
         }
-        items.forEach(({ completions }, g) => {
-          expect(seen[g]).toEqual(completions.map((ids) => ids.length));
-        });
       }),
     );
   });
@@ -47,19 +49,21 @@ describe("passes of rows", () => {
     fc.assert(
       fc.property(rows, fc.integer({ min: 8, max: 200 }), (sequences, budget) => {
         const wanted = (row: number, token: number) => (row + token) % 3 !== 0;
-        const found = planRows(sequences, wanted, budget).flatMap((pass) =>
-          pass.origin.map(({ row, token }, index) => {
-            const place = pass.places[index]!;
-            expect(pass.rows[Math.floor(place / pass.length)]).toEqual(sequences[row]!.slice(0, -1));
-            expect(place % pass.length).toBe(token - 1);
-            expect(pass.targets[index]).toBe(sequences[row]![token]);
-            return `${row}:${token}`;
-          }),
-        );
-        const expected = sequences.flatMap((ids, row) =>
-          ids.flatMap((_, token) => (token > 0 && wanted(row, token) ? [`${row}:${token}`] : [])),
-        );
-        expect(found.sort()).toEqual(expected.sort());
+        for (const rounding of [FINE, COARSE]) {
+          const found = planRows(sequences, wanted, budget, rounding).flatMap((pass) =>
+            pass.origin.map(({ row, token }, index) => {
+              const place = pass.places[index]!;
+              expect(pass.rows[Math.floor(place / pass.length)]).toEqual(sequences[row]!.slice(0, -1));
+              expect(place % pass.length).toBe(token - 1);
+              expect(pass.targets[index]).toBe(sequences[row]![token]);
+              return `${row}:${token}`;
+            }),
+          );
+          const expected = sequences.flatMap((ids, row) =>
+            ids.flatMap((_, token) => (token > 0 && wanted(row, token) ? [`${row}:${token}`] : [])),
+          );
+          expect(found.sort()).toEqual(expected.sort());
+        }
       }),
     );
   });
@@ -67,8 +71,20 @@ describe("passes of rows", () => {
 
 it("rounds lengths up, by an eighth at most from 32 on", () => {
   for (let length = 1; length < 5000; length += 1) {
-    const rounded = roundLength(length);
+    const rounded = FINE.length(length);
     expect(rounded).toBeGreaterThanOrEqual(length);
     if (length >= 32) expect(rounded).toBeLessThanOrEqual(length * 1.125);
   }
+});
+
+it("rounds to few shapes for compiled graphs", () => {
+  const distinct = (round: (n: number) => number, from: number, to: number) =>
+    new Set(Array.from({ length: to - from }, (_, index) => round(from + index))).size;
+  expect(distinct(COARSE.length, 17, 4097)).toBe(4 * 8);
+  expect(distinct(COARSE.completion, 17, 4097)).toBe(2 * 8);
+  for (let length = 17; length < 5000; length += 1) {
+    expect(COARSE.length(length)).toBeGreaterThanOrEqual(length);
+    expect(COARSE.length(length)).toBeLessThanOrEqual(length * 1.25 + 1);
+  }
+  expect([1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 16].map(COARSE.take)).toEqual([1, 2, 3, 4, 4, 6, 6, 8, 8, 12, 12, 16]);
 });

@@ -48,7 +48,7 @@ export class Learner {
     const sums = new PolicyMetricSums(batch.loss);
     const logprobs = emptyLike(items);
     const metrics = await this.accumulate(async (gradients) => {
-      for (const pass of planGroups(items, batch.microBatchTokens)) {
+      for (const pass of planGroups(items, batch.microBatchTokens, this.model.runner.rounding)) {
         await breathe(signal);
         const targets = passTargets(batch, pass);
         scope(() => {
@@ -77,6 +77,7 @@ export class Learner {
       batch.rows.map((row) => row.tokenIds),
       (row, token) => weights[row]![token] !== 0,
       batch.microBatchTokens,
+      this.model.runner.rounding,
     );
     return this.accumulate(async (gradients) => {
       let loss = 0;
@@ -139,7 +140,7 @@ export async function scoreGroups(
   for (const item of items) assertIds(model.config, item.promptIds, item.completions);
   const logprobs = emptyLike(items);
   const entropies = emptyLike(items);
-  for (const pass of planGroups(items, options.microBatchTokens)) {
+  for (const pass of planGroups(items, options.microBatchTokens, model.runner.rounding)) {
     await breathe(options.signal);
     const scores = runGroups(model, pass, { temperature: options.temperature, entropies: true }, null);
     scatter(logprobs, pass, scores.logprobs);
@@ -160,7 +161,7 @@ export async function scoreSequences(
   for (const ids of sequences) assertIds(model.config, ids, [[]]);
   const logprobs = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
   const entropy = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
-  for (const pass of planRows(sequences, () => true, SCORE_TOKENS)) {
+  for (const pass of planRows(sequences, () => true, SCORE_TOKENS, model.runner.rounding)) {
     await breathe(signal);
     const scores = runRows(model, pass, { temperature: 1, entropies: true }, null);
     pass.origin.forEach(({ row, token }, index) => {
@@ -175,7 +176,7 @@ export async function scoreSequences(
 export function lastLogits(model: Transformer, ids: readonly number[]): Float32Array {
   assertIds(model.config, ids, [[]]);
   const logits = scope(() => {
-    const segment = plainSegment([ids], ids.length, model.tables);
+    const segment = plainSegment([ids], model.runner.rounding.length(ids.length), model.tables);
     const { x } = model.forwardRows(segment, null, { save: false, recompute: false });
     return headLogits(model, tf.slice(x, [ids.length - 1, 0], [1, model.config.hiddenSize]), 1);
   });

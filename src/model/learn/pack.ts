@@ -28,10 +28,58 @@ export interface PackedGroups {
   readonly paddedTokens: number;
 }
 
-/** Rounds a length up so that few distinct shapes arise: kernels are planned once per shape. */
-export function roundLength(length: number): number {
+/** How sizes are rounded, so that few distinct shapes arise. */
+export interface Rounding {
+  /** Padded length of prompts and of whole sequences, tokens. */
+  readonly length: (length: number) => number;
+  /** Padded length of completions, tokens. */
+  readonly completion: (length: number) => number;
+  /** Rows or prompts of one pass, out of the `count` that there are room and work for; never more. */
+  readonly take: (count: number) => number;
+  /** Padded number of completions of a prompt. */
+  readonly group: (count: number) => number;
+}
+
+function roundFine(length: number): number {
   const step = length <= 64 ? 4 : length <= 256 ? 8 : length <= 1024 ? 16 : length <= 4096 ? 64 : 256;
   return Math.ceil(length / step) * step;
+}
+
+/** For operations run one by one, whose kernels are planned once per shape: little padding. */
+export const FINE: Rounding = {
+  length: roundFine,
+  completion: roundFine,
+  take: (count) => count,
+  group: (count) => count,
+};
+
+/** Up to `parts` sizes per doubling, 16 at least. */
+function roundCoarse(length: number, parts: number): number {
+  if (length <= 16) return length <= 0 ? 0 : 16;
+  const step = 2 ** Math.ceil(Math.log2(length)) / 2 / parts;
+  return Math.ceil(length / step) * step;
+}
+
+/** 1, 2, 3, 4, 6, 8, 12, 16, …: the smallest of at least `count`. */
+export function roundCount(count: number): number {
+  let size = 1;
+  while (size < count) size *= 2;
+  const between = (size / 4) * 3;
+  return Number.isInteger(between) && between >= count ? between : size;
+}
+
+/** For compiled graphs, of which each shape costs one: four lengths, two completion lengths and two counts per doubling. */
+export const COARSE: Rounding = {
+  length: (length) => roundCoarse(length, 4),
+  completion: (length) => roundCoarse(length, 2),
+  take: largestBelow,
+  group: roundCount,
+};
+
+/** The largest of 1, 2, 3, 4, 6, 8, 12, … that is not above `count`. */
+function largestBelow(count: number): number {
+  const half = 2 ** Math.floor(Math.log2(count));
+  return half * 1.5 <= count && Number.isInteger(half * 1.5) ? half * 1.5 : half;
 }
 
 interface Slot {
@@ -46,21 +94,21 @@ interface Extent {
   length: number;
 }
 
-function cost({ prompts, prefix, group, length }: Extent): number {
-  return prompts * (roundLength(prefix) + group * roundLength(length));
+function cost({ prompts, prefix, group, length }: Extent, rounding: Rounding): number {
+  return prompts * (rounding.length(prefix) + rounding.group(group) * rounding.completion(length));
 }
 
 /**
  * Splits groups into passes of at most `budget` padded tokens each (one completion at least). Groups are taken by prompt
  * length, so that little is padded; completions of one prompt stay together where they fit. Empty completions take no part.
  */
-export function planGroups(items: readonly PackItem[], budget: number): PackedGroups[] {
+export function planGroups(items: readonly PackItem[], budget: number, rounding: Rounding = FINE): PackedGroups[] {
   const slots: Slot[] = [];
   items.forEach((item, group) => {
     const wanted = item.completions.flatMap((completion, index) => (completion.length > 0 ? [index] : []));
     const longest = wanted.reduce((length, index) => Math.max(length, item.completions[index]!.length), 1);
-    const room = Math.floor((budget - roundLength(item.promptIds.length - 1)) / roundLength(longest));
-    const size = Math.max(1, Math.min(room, wanted.length));
+    const room = Math.floor((budget - rounding.length(item.promptIds.length - 1)) / rounding.completion(longest));
+    const size = Math.max(1, wanted.length <= room ? wanted.length : rounding.take(Math.max(1, room)));
     for (let start = 0; start < wanted.length; start += size) {
       slots.push({ group, completions: wanted.slice(start, start + size) });
     }
@@ -79,7 +127,7 @@ export function planGroups(items: readonly PackItem[], budget: number): PackedGr
       group: Math.max(extent.group, slot.completions.length),
       length: slot.completions.reduce((length, c) => Math.max(length, item.completions[c]!.length), extent.length),
     };
-    if (current.length > 0 && cost(grown) > budget) {
+    if (current.length > 0 && cost(grown, rounding) > budget) {
       passes.push(current);
       current = [];
       extent = {
@@ -92,17 +140,28 @@ export function planGroups(items: readonly PackItem[], budget: number): PackedGr
     current.push(slot);
   }
   if (current.length > 0) passes.push(current);
-  return passes.map((pass) => packPass(items, pass));
+  return passes.flatMap((pass) => inTaken(pass, rounding)).map((pass) => packPass(items, pass, rounding));
 }
 
-function packPass(items: readonly PackItem[], slots: readonly Slot[]): PackedGroups {
-  const group = Math.max(...slots.map((slot) => slot.completions.length));
+/** The same members in runs of sizes that the rounding takes. */
+function inTaken<T>(members: readonly T[], rounding: Rounding): T[][] {
+  const runs: T[][] = [];
+  for (let start = 0; start < members.length; ) {
+    const size = rounding.take(members.length - start);
+    runs.push(members.slice(start, start + size));
+    start += size;
+  }
+  return runs;
+}
+
+function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: Rounding): PackedGroups {
+  const group = rounding.group(Math.max(...slots.map((slot) => slot.completions.length)));
   const prefixes = slots.map((slot) => items[slot.group]!.promptIds.slice(0, -1));
   const longestPrefix = Math.max(...prefixes.map((prefix) => prefix.length));
   const completionsOf = (slot: Slot) => slot.completions.map((index) => items[slot.group]!.completions[index]!);
   const longest = Math.max(...slots.flatMap((slot) => completionsOf(slot).map((completion) => completion.length)));
-  const prefixLength = roundLength(longestPrefix);
-  const length = roundLength(longest);
+  const prefixLength = rounding.length(longestPrefix);
+  const length = rounding.completion(longest);
   const rows: (readonly number[])[] = [];
   const places: number[] = [];
   const targets: number[] = [];
@@ -155,6 +214,7 @@ export function planRows(
   sequences: readonly (readonly number[])[],
   wanted: (row: number, token: number) => boolean,
   budget: number,
+  rounding: Rounding = FINE,
 ): PackedRows[] {
   const order = sequences
     .map((_, index) => index)
@@ -162,8 +222,9 @@ export function planRows(
   order.sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
   const passes: PackedRows[] = [];
   for (let start = 0; start < order.length; ) {
-    const length = roundLength(sequences[order[start]!]!.length - 1);
-    const members = order.slice(start, start + Math.max(1, Math.floor(budget / length)));
+    const length = rounding.length(sequences[order[start]!]!.length - 1);
+    const room = Math.max(1, Math.floor(budget / length));
+    const members = order.slice(start, start + rounding.take(Math.min(room, order.length - start)));
     start += members.length;
     const places: number[] = [];
     const targets: number[] = [];

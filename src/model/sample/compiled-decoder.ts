@@ -5,7 +5,7 @@
 import type { SamplingParams } from "../../contracts/sampler.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { tf } from "../engine/tf.js";
-import { roundLength } from "../learn/pack.js";
+import { COARSE } from "../learn/pack.js";
 import { packMatrix } from "../transformer/fused-kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { composedRound } from "./decode-graph.js";
@@ -83,7 +83,7 @@ function planTable(model: Transformer, entrants: readonly Entrant[], maxTokens: 
   const { layers, kvHeads, headDim, intermediateSize, hiddenSize } = model.config;
   const perToken = 2 * 4 * layers * kvHeads * headDim;
   const perPrefill = 4 * (4 * intermediateSize + 6 * hiddenSize);
-  const prefix = roundLength((entrants[0] as Entrant).promptIds.length);
+  const prefix = COARSE.length((entrants[0] as Entrant).promptIds.length);
   const group = Math.max(...entrants.map(({ rows }) => rows.length));
   const byMemory = Math.floor(CACHE_BYTES / ((prefix + group * maxTokens) * perToken));
   const slots = Math.max(1, Math.min(entrants.length, Math.floor(MAX_ROWS / group), byMemory));

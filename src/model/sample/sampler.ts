@@ -8,7 +8,7 @@ import type { SampledSequence, SamplePrompt, SampleRequest, SamplingParams } fro
 import { WeirError } from "../../errors.js";
 import { breathe } from "../engine/breathe.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
-import { roundLength } from "../learn/pack.js";
+import { FINE } from "../learn/pack.js";
 import { runPrefix } from "../learn/passes.js";
 import { assertIds } from "../learn/validate.js";
 import { headLogits } from "../transformer/head.js";
@@ -59,7 +59,7 @@ function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTo
   for (const index of order) {
     const { promptIds, seeds } = prompts[index]!;
     const nextGroup = Math.max(group, seeds.length);
-    const nextPrefix = Math.max(prefix, roundLength(promptIds.length));
+    const nextPrefix = Math.max(prefix, FINE.length(promptIds.length));
     const count = current.length + 1;
     const fits =
       count * nextGroup <= MAX_ROWS &&
@@ -73,7 +73,7 @@ function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTo
     }
     current.push(index);
     group = Math.max(group, seeds.length);
-    prefix = Math.max(prefix, roundLength(promptIds.length));
+    prefix = Math.max(prefix, FINE.length(promptIds.length));
   }
   if (current.length > 0) batches.push(current);
   return batches;
@@ -173,7 +173,7 @@ class Decoder {
     scope(() => {
       const prefixes = promptIds.map((ids) => ids.slice(0, -1));
       const longest = Math.max(...prefixes.map((ids) => ids.length));
-      const pass = { prefixes, prefixLength: roundLength(longest) };
+      const pass = { prefixes, prefixLength: FINE.length(longest) };
       const prefix = runPrefix(this.model, pass, { save: false, recompute: false })?.prefix ?? null;
       for (let layer = 0; layer < this.model.config.layers; layer += 1) {
         this.caches.push(new LayerCache(prefix?.layers[layer] ?? null));

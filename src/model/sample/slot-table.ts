@@ -8,7 +8,7 @@ import type { SamplingParams } from "../../contracts/sampler.js";
 import { breathe } from "../engine/breathe.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
-import { roundLength } from "../learn/pack.js";
+import { COARSE, roundCount } from "../learn/pack.js";
 import { runPrefix } from "../learn/passes.js";
 import { concat, gatherAlong, narrow } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
@@ -61,14 +61,6 @@ export interface TableParts {
   readonly select: SelectOptions;
   readonly round: DecodeRound;
   readonly uniformOf: (seed: number, t: number) => number;
-}
-
-/** 1, 2, 3, 4, 6, 8, 12, 16, …: few shapes of tables. */
-export function roundCount(count: number): number {
-  let size = 1;
-  while (size < count) size *= 2;
-  const between = (size / 4) * 3;
-  return Number.isInteger(between) && between >= count ? between : size;
 }
 
 const active = (row: Row | null): boolean => row !== null && row.finish === null;
@@ -227,7 +219,7 @@ export class SlotTable {
   /** Keys and values of those who enter, padded to the table's prefix length, in pieces that fit the memory. */
   private prefill(entering: readonly Entrant[]): (readonly KeyValue[])[] {
     const longest = Math.max(0, ...entering.map(({ promptIds }) => promptIds.length - 1));
-    if (this.prefix === null) this.prefixLength = roundLength(longest);
+    if (this.prefix === null) this.prefixLength = COARSE.length(longest);
     if (this.prefixLength === 0) return [];
     const pieces: (readonly KeyValue[])[] = [];
     for (let start = 0; start < entering.length; start += this.plan.prefill) {

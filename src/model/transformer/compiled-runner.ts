@@ -5,6 +5,7 @@
 import type { Compiler } from "../engine/graph/compile.js";
 import type { Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
+import { COARSE } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientSink, GradientStore } from "./gradients.js";
 import type { HeadChunk, HeadOptions, TokenScores } from "./head.js";
@@ -36,6 +37,8 @@ function contextOf(config: ModelConfig, rotation: Tensor, weights: Weights): Lay
 const asSegment = (inputs: SegmentInputs): Segment => inputs as unknown as Segment;
 
 export class CompiledRunner implements ModelRunner {
+  readonly rounding = COARSE;
+
   constructor(
     private readonly compiler: Compiler,
     private readonly config: ModelConfig,

@@ -2,7 +2,9 @@
  * How a model runs its layers: operation by operation, or as compiled graphs. Both give the same values up to rounding.
  * `keep` is what a forward pass hands to its backward pass: `all` (activations), `input` (the layer is run again), or null.
  */
+
 import { scope, type Tensor, tf } from "../engine/tf.js";
+import { FINE, type Rounding } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
 import { type ChunkResult, type HeadChunk, type HeadOptions, headChunk, type TokenScores } from "./head.js";
@@ -15,6 +17,8 @@ export type Keep = "all" | "input" | null;
 export type Kept = { readonly x: Tensor } | { readonly saved: object };
 
 export interface ModelRunner {
+  /** How the sizes of passes are rounded. */
+  readonly rounding: Rounding;
   /** Keys and values only: all that the last layer of a prefix is run for. */
   keys(
     context: LayerContext,
@@ -56,6 +60,8 @@ function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
 }
 
 export const EAGER: ModelRunner = {
+  rounding: FINE,
+
   keys(context, x, segment, keep) {
     const { kv, saved } = layerKeys(context, x, segment, keep === "all");
     return { kv, kept: keptOf(keep, x, saved) };
