@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * Sets weir up in a clone: npm packages from the lockfile, dist, the native engine in the per-user cache.
+ * Sets weir up in a clone: npm packages from the lockfile, dist, the native engine and its kernels in the per-user cache.
  * Each part is skipped in milliseconds when it is already there. Plain Node, no dependency.
  */
 import { parseArgs } from "node:util";
@@ -48,6 +48,7 @@ try {
     say,
   });
   if (result.native.status !== "reused") say(result.native.reason);
+  if (result.kernels.status === "ready" || result.kernels.status === "unavailable") say(result.kernels.reason);
   if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
 } catch (error) {
   say(error.message);

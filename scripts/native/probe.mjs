@@ -1,15 +1,17 @@
 /**
  * Loads a numerics backend in a process of its own and says what it can do, as one JSON line on stdout.
- * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN]
+ * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN] [--kernels FILE]
  *        node probe.mjs wasm|cpu [--measure] [--gemm MxKxN]
  * Set-up runs it before an engine is put in place; `weir doctor` runs it with --measure, `weir bench` with --gemm (the
- * speed of products of one shape, over more repeats). A crash of native code ends this process only.
+ * speed of products of one shape, over more repeats), set-up with --kernels before weir's kernels are put in place. A crash
+ * of native code ends this process only.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import util from "node:util";
+import { locateKernels } from "./kernel-key.mjs";
 import { PACKAGE_PATH } from "./paths.mjs";
 import { writeXlaProbe } from "./xla-probe.mjs";
 
@@ -69,7 +71,7 @@ function loadTensorflow(directory) {
   return require(join(directory, PACKAGE_PATH));
 }
 
-function probeTensorflow(directory, measured, peakShape) {
+function probeTensorflow(directory, measured, peakShape, kernelsFile) {
   const started = performance.now();
   const tf = loadTensorflow(directory);
   const binding = tf.backend().binding;
@@ -107,6 +109,18 @@ function probeTensorflow(directory, measured, peakShape) {
     if (value !== 6.5) throw new Error(`1.5·4 + 2·0.25 should be 6.5, bf16 says ${value}`);
     return {};
   });
+  const kernels = attempt(() => {
+    const { path, reason } = kernelsFile === null ? locateKernels(directory) : { path: kernelsFile, reason: "" };
+    if (path === null) throw new Error(reason);
+    createRequire(path)(path);
+    const [x, w] = [upload([1, 2], Float32Array.of(3, 4)), upload([2], Float32Array.of(1, 2))];
+    const attributes = [attribute("T", binding.TF_FLOAT), { name: "epsilon", type: binding.TF_ATTR_FLOAT, value: 0 }];
+    const [n, r] = binding.executeOp("WeirRmsNorm", attributes, [x, w], 2);
+    const values = [...binding.tensorDataSync(n.id)].map((value) => value.toFixed(4));
+    for (const id of [x, w, n.id, r.id]) binding.deleteTensor(id);
+    if (values.join() !== "0.8485,2.2627") throw new Error(`the norm of 3,4 by 1,2 came back as ${values.join()}`);
+    return {};
+  });
   const gpu = binding.isUsingGpuDevice();
   const result = {
     backend: "tensorflow",
@@ -114,6 +128,7 @@ function probeTensorflow(directory, measured, peakShape) {
     tfjs: tf.version["tfjs-core"],
     gpu,
     bf16,
+    kernels,
     loadSeconds,
   };
   const speeds = (shape, minimum) => {
@@ -201,9 +216,10 @@ const [backend, ...rest] = process.argv.slice(2);
 const measured = rest.includes("--measure");
 try {
   const peakShape = askedShape(rest);
+  const kernelsFile = rest.includes("--kernels") ? rest[rest.indexOf("--kernels") + 1] : null;
   const result =
     backend === "tensorflow"
-      ? probeTensorflow(rest[0], measured, peakShape)
+      ? probeTensorflow(rest[0], measured, peakShape, kernelsFile)
       : await probePortable(backend, measured, peakShape);
   process.stdout.write(`${JSON.stringify({ ok: true, node: process.version, ...result })}\n`);
 } catch (error) {

@@ -1,11 +1,12 @@
 /**
- * The whole set-up: npm packages and dist (in a clone only), then the native engine.
+ * The whole set-up: npm packages and dist (in a clone only), then the native engine and weir's kernels for it.
  * Called by `node scripts/setup.mjs` in a clone and by `weir setup` anywhere; plain Node, no dependency.
  */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureNative } from "../native/install.mjs";
+import { ensureKernels } from "../native/kernels.mjs";
 import { ensureBuild } from "./dist.mjs";
 import { ensurePackages } from "./packages.mjs";
 
@@ -20,7 +21,8 @@ export function isClone(root = PACKAGE_ROOT) {
  * @param {{ native?: boolean, variant?: "auto" | "cpu" | "gpu", force?: boolean, packages?: boolean,
  *   env?: NodeJS.ProcessEnv, root?: string, say?: (line: string) => void }} options
  *   packages: false leaves npm packages and dist alone (the running program is part of them)
- * @returns {Promise<{ packages: any, build: any, native: import("../native/install.mjs").NativeResult | { status: "skipped", reason: string }, seconds: number }>}
+ * @returns {Promise<{ packages: any, build: any, native: import("../native/install.mjs").NativeResult | { status: "skipped", reason: string },
+ *   kernels: import("../native/kernels.mjs").KernelsResult | { status: "skipped", reason: string }, seconds: number }>}
  *   rejects when npm or the compiler fails; a missing native engine is a status, not an error
  */
 export async function runSetup({
@@ -40,5 +42,10 @@ export async function runSetup({
   const nativeResult = native
     ? await ensureNative({ variant, force, env, say })
     : { status: "skipped", reason: "native engine left out (--no-native)" };
-  return { packages: packagesResult, build, native: nativeResult, seconds: (performance.now() - started) / 1000 };
+  const kernels =
+    nativeResult.directory && nativeResult.variant === "cpu"
+      ? await ensureKernels({ directory: nativeResult.directory, force, env, say })
+      : { status: "skipped", reason: "kernels are for the native engine on the CPU" };
+  const seconds = (performance.now() - started) / 1000;
+  return { packages: packagesResult, build, native: nativeResult, kernels, seconds };
 }

@@ -19,6 +19,8 @@ export interface BackendProbe {
   readonly gpu?: boolean;
   readonly bf16?: AbilityProbe;
   readonly xla?: AbilityProbe;
+  /** weir's own kernels, loaded and run. */
+  readonly kernels?: AbilityProbe;
   readonly loadSeconds?: number;
   /** GFLOP/s of edge×edge×edge products, median of several. */
   readonly gemm?: { readonly edge: number; readonly f32: number; readonly bf16?: number };
@@ -55,6 +57,7 @@ export interface DoctorReport {
   };
   readonly bf16: AbilityProbe;
   readonly xla: AbilityProbe;
+  readonly kernels: AbilityProbe;
   readonly gpu: AbilityProbe & { readonly device: string | null };
   readonly threads: { readonly count: number; readonly source: string };
   /** GFLOP/s of the backend in use; null where nothing could be measured. */
@@ -114,9 +117,12 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
   });
   const bf16 = native ? (probe.bf16 ?? { ok: false, reason: "not probed" }) : elsewhere("bf16");
   const xla = native ? (probe.xla ?? { ok: false, reason: "not probed" }) : elsewhere("XLA");
+  const kernels = native ? (probe.kernels ?? { ok: false, reason: "not probed" }) : elsewhere("the kernel library");
   const gpu = describeGpu(native, probe.gpu === true, location.variant, device);
   if (device !== null && !gpu.ok) problems.push(`a GPU is present but not used: ${gpu.reason}`);
   choices.push({ what: "device", chosen: gpu.ok ? "GPU" : "CPU", why: gpu.reason ?? "TensorFlow lists a GPU" });
+
+  choices.push(chooseKernels(kernels));
 
   const threads = countThreads(backend, sources.env);
   choices.push({ what: "threads", chosen: String(threads.count), why: threads.source });
@@ -140,6 +146,7 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
     },
     bf16,
     xla,
+    kernels,
     gpu,
     threads,
     gemm,
@@ -182,6 +189,13 @@ function describeGpu(
     return "TensorFlow cannot use it (driver too old, or CUDA libraries missing)";
   };
   return { ok: false, device, reason: because() };
+}
+
+/** weir's kernels replace chains of TensorFlow's operations where they are compiled. */
+function chooseKernels(kernels: AbilityProbe): DoctorChoice {
+  if (kernels.ok)
+    return { what: "kernels", chosen: "weir's", why: "compiled for this processor, and their probe succeeded" };
+  return { what: "kernels", chosen: "none", why: kernels.reason ?? "unknown" };
 }
 
 /** Intra-op threads that the backend will use. */

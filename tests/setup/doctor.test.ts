@@ -16,6 +16,7 @@ const healthy: BackendProbe = {
   gpu: false,
   bf16: { ok: true },
   xla: { ok: true },
+  kernels: { ok: true },
   gemm: { edge: 1024, f32: 200, bf16: 500 },
 };
 const wasm: BackendProbe = { ok: true, version: "4.22.0", gemm: { edge: 512, f32: 20 } };
@@ -50,6 +51,7 @@ describe("the doctor", () => {
       tensorflow: { version: "2.21.0", variant: "cpu", path: "/engine" },
       bf16: { ok: true },
       xla: { ok: true },
+      kernels: { ok: true },
       gpu: { ok: false, device: null },
       threads: { count: 3, source: "TF_NUM_INTRAOP_THREADS is set" },
       gemm: { edge: 1024, f32: 200, bf16: 500 },
@@ -59,6 +61,7 @@ describe("the doctor", () => {
       "backend",
       "libtensorflow",
       "device",
+      "kernels",
       "threads",
       "precision",
     ]);
@@ -73,6 +76,14 @@ describe("the doctor", () => {
     expect(report.bf16).toEqual({ ok: false, reason: "bf16 needs the tensorflow backend; in use: wasm" });
     expect(report.gemm).toEqual({ edge: 512, f32: 20, bf16: null });
     expect(report.threads.count).toBe(1);
+    expect(doctorExitCode(report)).toBe(0);
+  });
+
+  it("says why the kernels are left out, and calls that healthy", async () => {
+    const kernels = { ok: false, reason: "the kernels are switched off by WEIR_KERNELS=off" };
+    const report = await runDoctor(sources({ probes: { tensorflow: { ...healthy, kernels } } }));
+    const choice = report.choices.find(({ what }) => what === "kernels");
+    expect(choice).toEqual({ what: "kernels", chosen: "none", why: kernels.reason });
     expect(doctorExitCode(report)).toBe(0);
   });
 

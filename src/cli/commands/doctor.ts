@@ -25,6 +25,7 @@ export function doctorRows(report: DoctorReport): (readonly [string, string])[] 
     ["libtensorflow", report.tensorflow.version ?? "none"],
     ["bf16", ability(report.bf16)],
     ["XLA", ability(report.xla)],
+    ["kernels", ability(report.kernels)],
     ["GPU", report.gpu.ok ? (report.gpu.device ?? "yes") : ability(report.gpu)],
     ["threads", `${report.threads.count} (${report.threads.source})`],
     [`GEMM f32${gemm ? ` ${gemm.edge}³` : ""}`, speed(gemm?.f32)],

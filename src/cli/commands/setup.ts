@@ -16,6 +16,7 @@ export interface SetupOptions {
 
 interface SetupResult {
   readonly native: { readonly status: "ready" | "reused" | "unavailable" | "skipped"; readonly reason: string };
+  readonly kernels: { readonly status: "ready" | "reused" | "unavailable" | "skipped"; readonly reason: string };
   readonly seconds: number;
 }
 
@@ -46,6 +47,7 @@ export async function setupCommand(options: SetupOptions): Promise<ExitCode> {
   if (options.json) printJson(result);
   else if (result.native.status === "unavailable") note(result.native.reason);
   else print(`${result.native.reason} (${result.seconds.toFixed(1)} s)`);
+  if (!options.json && result.kernels.status === "unavailable") note(result.kernels.reason);
   return 0;
 }
 

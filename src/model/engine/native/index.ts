@@ -1,5 +1,7 @@
 /** The native TensorFlow engine: where it is and how it is loaded. */
 export {
+  type KernelsState,
+  loadKernels,
   loadNativeTf,
   locateNative,
   type NativeBinding,

@@ -2,7 +2,8 @@
  * Owns finding and loading the native TensorFlow.js backend that `weir setup` put into the per-user cache.
  * Invariants: nothing here installs or downloads; a folder without a complete manifest is never used; the environment
  * that TensorFlow reads once, at load, is set before the addon loads.
- * `WEIR_NATIVE=off` makes it look as if nothing were set up; `WEIR_NATIVE=DIR` takes exactly that engine folder.
+ * `WEIR_NATIVE=off` makes it look as if nothing were set up; `WEIR_NATIVE=DIR` takes exactly that engine folder;
+ * `WEIR_KERNELS=off` leaves weir's own kernels out.
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -75,6 +76,10 @@ interface PathsModule {
   nativeRoot(env: NodeJS.ProcessEnv): string;
 }
 
+interface KernelKeyModule {
+  locateKernels(directory: string, env: NodeJS.ProcessEnv): { readonly path: string | null; readonly reason: string };
+}
+
 /** The folder of weir's own package.json, from `src/` as well as from `dist/`. */
 export function packageRoot(): string {
   let directory = dirname(fileURLToPath(import.meta.url));
@@ -92,7 +97,9 @@ export function packageRoot(): string {
 }
 
 // The set-up's plain modules are shared, so that finder and installer cannot disagree about the layout.
-const paths = (await import(pathToFileURL(join(packageRoot(), "scripts", "native", "paths.mjs")).href)) as PathsModule;
+const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "scripts", "native", name)).href);
+const paths = (await shared("paths.mjs")) as PathsModule;
+const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
 
 /** Looks for a finished engine; cheap (a few stats), never throws for its absence. */
 export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocation {
@@ -137,6 +144,8 @@ export interface NativeOptions {
 }
 
 let loaded: NativeTf | null = null;
+let loadedFrom: string | null = null;
+let kernels: KernelsState | null = null;
 
 /**
  * Loads the native backend into this process (once; 0.3-0.6 s) and returns its `tf` namespace.
@@ -150,6 +159,7 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
   try {
     const require = createRequire(join(location.path, "package.json"));
     loaded = require(join(location.path, paths.PACKAGE_PATH)) as NativeTf;
+    loadedFrom = location.path;
   } catch (cause) {
     throw new WeirError(
       "WEIR_E_NATIVE_ENGINE",
@@ -159,6 +169,36 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
     );
   }
   return loaded;
+}
+
+/** Whether weir's kernels are registered with TensorFlow in this process, and why or why not. */
+export interface KernelsState {
+  readonly loaded: boolean;
+  readonly reason: string;
+}
+
+/**
+ * Registers weir's kernels (`Weir…` operations, for the CPU) with the native engine of this process, once; later calls
+ * say how that went. Needs a loaded engine; never throws.
+ */
+export function loadKernels(env: NodeJS.ProcessEnv = process.env): KernelsState {
+  if (loaded === null || loadedFrom === null) {
+    return { loaded: false, reason: "the native engine is not loaded in this process" };
+  }
+  kernels ??= registerKernels(loaded, loadedFrom, env);
+  return kernels;
+}
+
+function registerKernels(tf: NativeTf, directory: string, env: NodeJS.ProcessEnv): KernelsState {
+  try {
+    if (nativeBinding(tf).isUsingGpuDevice())
+      return { loaded: false, reason: "kernels are for the CPU, this is a GPU" };
+    const { path, reason } = locateKernels(directory, env);
+    if (path !== null) createRequire(path)(path);
+    return { loaded: path !== null, reason };
+  } catch (error) {
+    return { loaded: false, reason: `the kernels could not be loaded (${(error as Error).message})` };
+  }
 }
 
 /** The raw binding behind a loaded native `tf`. */
