@@ -1,0 +1,135 @@
+// Owns the micro-kernels of the attention products: C[m, n] (+)= sum_k A[m, k] . B[k, n] over words,
+// A read where it lies (along rows or along columns), B packed in panels (packing.h), C float32.
+//
+// A register block is up to 6 rows by 4 vectors; the sum over k of one C entry runs in order of k in
+// one accumulator, so a result does not depend on how rows are shared out.
+#pragma once
+
+#include "packing.h"
+
+namespace weir {
+namespace attention {
+
+constexpr int64_t kStripe = 6;
+
+#if defined(__AVX512F__)
+constexpr int kMaxVectors = 4;
+#else
+// One vector of 16 lanes is two or four native ones; more would not fit the registers.
+constexpr int kMaxVectors = 1;
+#endif
+
+/** Where a left side A lies: word (m, k) at data[m * stride + k], or data[k * stride + m] if kByColumns. */
+enum class Side { kByRows, kByColumns };
+
+/**
+ * One register block: MR rows, NV vectors of columns, k words deep. The last vector has tail columns
+ * (16 when whole). With accumulate the sum starts from c.
+ */
+template <class W, Side side, int MR, int NV>
+void multiplyBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, float* c, int64_t cStride,
+                   int64_t tail, bool accumulate) {
+  Lanes sum[MR][NV];
+#pragma GCC unroll 6
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      const float* from = c + r * cStride + v * kLanes;
+      sum[r][v] = !accumulate ? splat(0.0f) : v < NV - 1 || tail == kLanes ? load(from) : load(from, tail);
+    }
+  }
+  for (int64_t i = 0; i < k; ++i) {
+    Lanes right[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) right[v] = load(b + i * bStride + v * kLanes);
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) {
+      const Lanes left = splatWord(side == Side::kByRows ? a + r * aStride + i : a + i * aStride + r);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) sum[r][v] = dot(sum[r][v], left, right[v], W());
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      float* to = c + r * cStride + v * kLanes;
+      if (v < NV - 1 || tail == kLanes) {
+        store(to, sum[r][v]);
+      } else {
+        store(to, sum[r][v], tail);
+      }
+    }
+  }
+}
+
+template <class W, Side side, int MR>
+WEIR_INLINE void multiplyRows(int64_t vectors, const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k,
+                              float* c, int64_t cStride, int64_t tail, bool accumulate) {
+  while (vectors > kMaxVectors) {
+    multiplyBlock<W, side, MR, kMaxVectors>(a, aStride, b, bStride, k, c, cStride, kLanes, accumulate);
+    vectors -= kMaxVectors;
+    b += kMaxVectors * kLanes;
+    c += kMaxVectors * kLanes;
+  }
+  switch (vectors) {
+    case 1: return multiplyBlock<W, side, MR, 1>(a, aStride, b, bStride, k, c, cStride, tail, accumulate);
+#if defined(__AVX512F__)
+    case 2: return multiplyBlock<W, side, MR, 2>(a, aStride, b, bStride, k, c, cStride, tail, accumulate);
+    case 3: return multiplyBlock<W, side, MR, 3>(a, aStride, b, bStride, k, c, cStride, tail, accumulate);
+    case 4: return multiplyBlock<W, side, MR, 4>(a, aStride, b, bStride, k, c, cStride, tail, accumulate);
+#endif
+    default: return;
+  }
+}
+
+/** Part of a stripe that counts: inner words [kBegin, kEnd) and the first columns. */
+struct Bounds {
+  int64_t kBegin;
+  int64_t kEnd;
+  int64_t columns;
+};
+
+/** Rows of the next stripe of the rest: never a sliver that would leave the multipliers waiting. */
+WEIR_INLINE int64_t stripeRows(int64_t rest) {
+  return rest <= kStripe ? rest : rest < 2 * kStripe ? (rest + 1) / 2 : kStripe;
+}
+
+/**
+ * C[rows, columns] (+)= A . B, by panels and stripes of rows. Word (m, k) of A meets row kFirst + k of
+ * the panels, column 0 of C is column nFirst (a multiple of 64) of them.
+ *
+ * bounds(first, count) -> Bounds narrows the stripe [first, first + count): what it leaves out is
+ * neither read nor written. Columns are rounded up to 16 where C has room for them (padded).
+ */
+template <Side side, class W, class F>
+WEIR_INLINE void multiply(const W* a, int64_t aStride, int64_t rows, Panels<W> b, int64_t kFirst, int64_t nFirst,
+                          float* c, int64_t cStride, bool padded, bool accumulate, F&& bounds, int64_t columns) {
+  for (int64_t n = 0; n < columns; n += kPanel) {
+    const int64_t panel = (nFirst + n) / kPanel, bStride = b.width(panel);
+    const W* right = b.at(panel, kFirst);
+    for (int64_t first = 0, count; first < rows; first += count) {
+      count = stripeRows(rows - first);
+      const Bounds part = bounds(first, count);
+      const int64_t rest = part.columns - n, wide = rest < kPanel ? rest : kPanel;
+      const int64_t k = part.kEnd - part.kBegin;
+      if (wide <= 0 || k <= 0) continue;
+      const int64_t vectors = (wide + kLanes - 1) / kLanes;
+      const int64_t tail = padded ? kLanes : wide - (vectors - 1) * kLanes;
+      const W* left = side == Side::kByRows ? a + first * aStride + part.kBegin : a + part.kBegin * aStride + first;
+      const W* from = right + part.kBegin * bStride;
+      float* to = c + first * cStride + n;
+      switch (count) {
+        case 1: multiplyRows<W, side, 1>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
+        case 2: multiplyRows<W, side, 2>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
+        case 3: multiplyRows<W, side, 3>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
+        case 4: multiplyRows<W, side, 4>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
+        case 5: multiplyRows<W, side, 5>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
+        default: multiplyRows<W, side, 6>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate);
+      }
+    }
+  }
+}
+
+}  // namespace attention
+}  // namespace weir

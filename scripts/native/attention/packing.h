@@ -1,0 +1,163 @@
+// Owns the packed layout of a product's right side, and the buffers it lives in.
+//
+// Panels hold a matrix B[rows, columns] of words, cut into panels of 64 columns (the last may be
+// narrower, a multiple of 16): panel p is contiguous, [rows][width(p)]. A row is one word of the
+// inner dimension, so for bfloat16 it holds two neighbouring inner indices; what is beyond the
+// matrix is zero.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+#include "lanes.h"
+
+namespace weir {
+namespace attention {
+
+/** Columns of a panel: four vectors, which with six rows fill 24 of the 32 vector registers. */
+constexpr int64_t kPanel = 64;
+
+/** Memory that only grows, aligned to cache lines, never initialised. */
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+  /** Room for count numbers of type T; what was there before is lost when it grows. */
+  template <class T>
+  T* take(int64_t count) {
+    const int64_t bytes = roundUp(count * int64_t(sizeof(T)) + 1, 64);
+    if (bytes > bytes_) {
+      release();
+      data_ = std::aligned_alloc(64, size_t(bytes));
+      if (data_ == nullptr) throw std::bad_alloc();
+      bytes_ = bytes;
+    }
+    return static_cast<T*>(data_);
+  }
+
+  /** Gives memory above the limit back, so that one long call does not hold it for ever. */
+  void trim(int64_t limit) {
+    if (bytes_ > limit) release();
+  }
+
+ private:
+  void release() {
+    std::free(data_);
+    data_ = nullptr;
+    bytes_ = 0;
+  }
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+/** A packed matrix; W is the word. */
+template <class W>
+struct Panels {
+  W* data;
+  int64_t rows;
+  int64_t columns;  // multiple of 16
+
+  int64_t width(int64_t panel) const { return columns - panel * kPanel < kPanel ? columns - panel * kPanel : kPanel; }
+  W* at(int64_t panel, int64_t row) const { return data + panel * kPanel * rows + row * width(panel); }
+  int64_t size() const { return rows * columns; }
+};
+
+/** to[c][r] = from[r][c] for r < 16, c < 16, words; rows are fromStride and toStride words apart. */
+template <class W>
+WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t toStride) {
+#if defined(__AVX512F__)
+  __m512i a[16], b[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(from + i * fromStride);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
+    a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    b[i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88);
+    b[4 + i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
+    b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
+    b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    _mm512_storeu_si512(to + i * toStride, _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88));
+    _mm512_storeu_si512(to + (8 + i) * toStride, _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd));
+  }
+#else
+  for (int64_t c = 0; c < 16; ++c) {
+    for (int64_t r = 0; r < 16; ++r) to[c * toStride + r] = from[r * fromStride + c];
+  }
+#endif
+}
+
+/**
+ * Columns [begin, begin + count) of the transpose of from[keys, depth]: key begin + i, of from's row i, is
+ * a column, and a word of its depth is a row. begin is a multiple of 64; columns up to the next multiple
+ * of 16 after count become zero.
+ */
+template <class T>
+void packTransposed(const T* from, int64_t depth, int64_t begin, int64_t count, Panels<Word<T>> to) {
+  using W = Word<T>;
+  const int64_t words = depth / WordOf<T>::kNumbers;
+  const W* source = reinterpret_cast<const W*>(from);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t panel = (begin + i) / kPanel, width = to.width(panel);
+    W* target = to.at(panel, 0) + (begin + i) % kPanel;
+    const int64_t n = count - i < kLanes ? count - i : kLanes;
+    int64_t w = 0;
+    if (n == kLanes) {
+      for (; w + kLanes <= words; w += kLanes) transpose16(source + i * words + w, words, target + w * width, width);
+    }
+    for (; w < words; ++w) {
+      for (int64_t r = 0; r < kLanes; ++r) target[w * width + r] = r < n ? source[(i + r) * words + w] : W(0);
+    }
+  }
+}
+
+/**
+ * Rows of the words of from[count, depth] put together along its first index, from row first on. For
+ * float a packed row is a row of from; for bfloat16 it is two, the last one filled up with zeros.
+ */
+inline void packRows(const float* from, int64_t depth, int64_t first, int64_t count, Panels<float> to) {
+  for (int64_t panel = 0; panel * kPanel < to.columns; ++panel) {
+    const int64_t width = to.width(panel);
+    for (int64_t r = 0; r < count; ++r) {
+      float* target = to.at(panel, first + r);
+      const float* source = from + r * depth + panel * kPanel;
+      for (int64_t c = 0; c < width; c += kLanes) store(target + c, loadNumbers(source + c, depth - panel * kPanel - c));
+    }
+  }
+}
+inline void packRows(const bfloat16* from, int64_t depth, int64_t first, int64_t count, Panels<uint32_t> to) {
+  for (int64_t panel = 0; panel * kPanel < to.columns; ++panel) {
+    const int64_t width = to.width(panel), start = panel * kPanel;
+    for (int64_t r = 0; r < count; r += 2) {
+      uint32_t* target = to.at(panel, first + r / 2);
+      const bfloat16* low = from + r * depth + start;
+      const bfloat16* high = low + depth;
+      const int64_t real = depth - start < width ? depth - start : width;
+      if (r + 1 < count) {
+        for (int64_t c = 0; c < real; ++c) target[c] = uint32_t(low[c].bits) | uint32_t(high[c].bits) << 16;
+      } else {
+        for (int64_t c = 0; c < real; ++c) target[c] = low[c].bits;
+      }
+      for (int64_t c = real; c < width; ++c) target[c] = 0;
+    }
+  }
+}
+
+}  // namespace attention
+}  // namespace weir
