@@ -1,4 +1,3 @@
-import { createRequire } from "node:module";
 /**
  * The choice between running operations one by one (eager) and running compiled graphs, and what follows from it for a
  * model. An executor asked for by name is used or is an error; `auto` says why it chose.
@@ -17,6 +16,7 @@ import type { ParameterStore } from "../transformer/parameters.js";
 import type { RopeTables } from "../transformer/rope.js";
 import type { OpenedBackend } from "./backend.js";
 import { type CompileCosts, Compiler } from "./graph/compile.js";
+import { loadKernels } from "./native/index.js";
 import { native } from "./tf.js";
 
 /** What the engine's core needs of the options; what is left out takes its default. */
@@ -50,15 +50,15 @@ function eager(config: ModelConfig, reason: string): ChosenExecutor {
 }
 
 function compiled(config: ModelConfig, precision: EnginePrecision, reason: string): ChosenExecutor {
-  const fused = process.env.WEIR_KERNELS_DEV !== undefined;
-  if (fused) createRequire(import.meta.url)(process.env.WEIR_KERNELS_DEV as string);
+  const kernels = loadKernels();
+  const fused = kernels.loaded;
   const compiler = new Compiler(precision);
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
   const decoder = new CompiledDecoder(compiler, parts, fused);
   return {
     name: "compiled",
-    reason,
+    reason: `${reason}; fused kernels: ${kernels.reason}`,
     precision,
     costs: compiler.costs,
     transformer: (parameters, tables) => {
