@@ -1,4 +1,5 @@
 import { counterKey, shuffled } from "../algorithms/random.js";
+import type { PassSize } from "../contracts/engine.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import { holds } from "../streams/buckets.js";
@@ -25,6 +26,8 @@ export interface PreflightReport {
   /** How often each outcome came up. */
   readonly outcomes: Readonly<Record<string, number>>;
   readonly tasksPerPhase: readonly number[];
+  /** What the largest forward/backward pass will take, in one line. */
+  readonly memory: string;
   readonly warnings: readonly string[];
 }
 
@@ -74,6 +77,10 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
       "every trial group has equal rewards, so nothing would be learnt from them; use easier tasks, a warm-up, or a larger groupSize",
     );
   }
+  const memory = await context.supervisor.engine().planMemory(largestPass(context), { signal });
+  if (memory.peakBytes > memory.budgetBytes) {
+    warnings.push(`${memory.text}; lower update.microBatchTokens, the phases' lengths or engine.precision, or raise engine.memoryGiB`);
+  }
   if ((outcomes.scored ?? 0) < members.length)
     warnings.push(
       `only ${outcomes.scored ?? 0} of ${members.length} trial responses could be scored: ${JSON.stringify(outcomes)}`,
@@ -85,8 +92,17 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
     rewardHistogram: countBy(groups.flatMap(unshapedRewards).map(String)),
     outcomes,
     tasksPerPhase,
+    memory: memory.text,
     warnings,
   };
+}
+
+/** The largest pass that a step of the longest phase can need: full micro-batches, or one prompt with its group. */
+function largestPass({ config, phases }: RunContext): PassSize {
+  const longest = Math.max(...phases.map(({ maxTokens }) => maxTokens));
+  const rowTokens = config.rollout.groupSize * config.rollout.maxTokens;
+  const prefixTokens = Math.max(longest, config.update.microBatchTokens - rowTokens);
+  return { prefixTokens, rowTokens, targets: rowTokens };
 }
 
 /** The report as a fact's data. */

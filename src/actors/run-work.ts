@@ -26,6 +26,7 @@ export const REFERENCE_FOLDER = "reference";
 export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
   const report = await preflight(context, signal);
   context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
+  context.log.info({ actor: "preflight" }, report.memory);
   for (const warning of report.warnings) context.log.warn({ actor: "preflight" }, warning);
   context.progress = { ...context.progress, preflightDone: true };
 }

@@ -58,6 +58,32 @@ export interface EngineStats {
   readonly compileSeconds: number;
 }
 
+/** Tokens of one pass in its padded layout. */
+export interface PassSize {
+  /** Tokens of prompts or whole sequences. */
+  readonly prefixTokens: number;
+  /** Tokens of completions. */
+  readonly rowTokens: number;
+  /** Tokens that the loss is taken over. */
+  readonly targets: number;
+}
+
+export interface MemoryPlan {
+  /** Program, weights, moments, gradient sums and copies. */
+  readonly stateBytes: number;
+  /** What layers keep for the backward pass. */
+  readonly keptBytes: number;
+  /** The widest moment on top of both. */
+  readonly workBytes: number;
+  readonly peakBytes: number;
+  readonly budgetBytes: number;
+  readonly layers: number;
+  /** Layers that keep their activations; the others are run again in the backward pass. */
+  readonly keptLayers: number;
+  /** The plan in one line. */
+  readonly text: string;
+}
+
 /**
  * A supervised process that holds one policy (and, when asked, a frozen reference of it): samples and trains.
  * Every call has a deadline and rejects with WEIR_E_ENGINE_* on crash, timeout or abort (I5).
@@ -83,6 +109,8 @@ export interface Engine extends Sampler, Trainer {
   /** Forgets Adam moments and step count. */
   resetOptimiser(options: { readonly signal: AbortSignal }): Promise<void>;
   stats(options: { readonly signal: AbortSignal }): Promise<EngineStats>;
+  /** What one forward/backward pass of this size would take; nothing is run. */
+  planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan>;
   /** Resolves when the process is gone, with the reason; never rejects. */
   readonly exited: Promise<{ readonly expected: boolean; readonly reason: string }>;
   close(): Promise<void>;

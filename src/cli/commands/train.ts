@@ -51,6 +51,7 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
         note(
           `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, { n: number; correct: number }>)}`,
         );
+      if (fact.type === "preflight.finished") note(`memory      ${fact.data.memory}`);
       if (fact.type === "run.resumed") note(`restored step ${fact.data.step}: ${fact.data.reason}`);
     }),
     system.alerts$.subscribe((alert) => note(`${alert.level}: ${alert.text}`)),

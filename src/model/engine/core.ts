@@ -5,7 +5,7 @@
  */
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EngineInfo, EngineStats, ModelInfo } from "../../contracts/engine.js";
+import type { EngineInfo, EngineStats, MemoryPlan, ModelInfo, PassSize } from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
@@ -23,6 +23,7 @@ import { writeModelFolder } from "../io/model-folder.js";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
 import { readTensors } from "../io/tensors.js";
 import { Learner, lastLogits, scoreGroups, scoreSequences } from "../learn/learner.js";
+import { planMemory } from "../learn/memory-plan.js";
 import { sampleSequences } from "../sample/sampler.js";
 import { contentHash, tensorDigest } from "../transformer/content-hash.js";
 import type { Transformer } from "../transformer/model.js";
@@ -221,6 +222,11 @@ export class EngineCore {
       graphs: this.executor.costs.graphs,
       compileSeconds: this.executor.costs.seconds,
     };
+  }
+
+  /** What one forward/backward pass of this size would take. */
+  planMemory(pass: PassSize): MemoryPlan {
+    return planMemory(this.config, this.policy.runner.form, pass, this.policy.memoryBudget);
   }
 
   dispose(): void {

@@ -29,6 +29,7 @@ const HANDLERS: Handlers = {
     return null;
   },
   stats: (core) => core.stats(),
+  planMemory: (core, pass) => core.planMemory(pass),
 };
 
 /** Runs one call on the core. */

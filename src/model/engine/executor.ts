@@ -7,6 +7,7 @@ import { WeirError } from "../../errors.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { FusedStep } from "../learn/fused-step.js";
+import { memoryBudget } from "../learn/memory-plan.js";
 import { CompiledDecoder } from "../sample/compiled-decoder.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
 import { COMPOSED, FUSED } from "../transformer/layer-forms.js";
@@ -14,6 +15,7 @@ import { Transformer } from "../transformer/model.js";
 import { NarrowWeights } from "../transformer/narrow-weights.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 import type { RopeTables } from "../transformer/rope.js";
+import { EAGER } from "../transformer/runner.js";
 import type { OpenedBackend } from "./backend.js";
 import { type CompileCosts, Compiler } from "./graph/compile.js";
 import { loadKernels } from "./native/index.js";
@@ -36,20 +38,20 @@ export interface ChosenExecutor {
   dispose(): void;
 }
 
-function eager(config: ModelConfig, reason: string): ChosenExecutor {
+function eager(config: ModelConfig, reason: string, budget: number): ChosenExecutor {
   return {
     name: "eager",
     reason,
     precision: "float32",
     costs: { graphs: 0, seconds: 0 },
-    transformer: (parameters, tables) => new Transformer(config, parameters, tables),
+    transformer: (parameters, tables) => new Transformer(config, parameters, tables, EAGER, budget),
     decoder: null,
     fusedStep: null,
     dispose: () => undefined,
   };
 }
 
-function compiled(config: ModelConfig, precision: EnginePrecision, reason: string): ChosenExecutor {
+function compiled(config: ModelConfig, precision: EnginePrecision, reason: string, budget: number): ChosenExecutor {
   const kernels = loadKernels();
   const fused = kernels.loaded;
   const compiler = new Compiler(precision);
@@ -69,6 +71,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
         parameters,
         tables,
         new CompiledRunner(compiler, config, narrow, fused ? FUSED : COMPOSED, parts),
+        budget,
       );
     },
     decoder,
@@ -91,11 +94,12 @@ function obstacle(opened: OpenedBackend): string | null {
 
 /** Throws WEIR_E_NATIVE_ENGINE where `compiled` was asked for by name and cannot be had. */
 export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, options: CoreOptions): ChosenExecutor {
-  const { executor = "auto", precision = "float32" } = options;
-  if (executor === "eager") return eager(config, "asked for by name");
+  const { executor = "auto", precision = "float32", memoryGiB = null } = options;
+  const budget = memoryBudget(memoryGiB);
+  if (executor === "eager") return eager(config, "asked for by name", budget);
   const why = obstacle(opened);
   if (why === null) {
-    return compiled(config, precision, executor === "auto" ? "the backend runs graphs" : "asked for by name");
+    return compiled(config, precision, executor === "auto" ? "the backend runs graphs" : "asked for by name", budget);
   }
   if (executor === "compiled") {
     throw new WeirError(
@@ -103,5 +107,5 @@ export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, optio
       `engine.executor = compiled cannot be had: ${why}; set it to auto or eager, or run \`npx weir setup\``,
     );
   }
-  return eager(config, why);
+  return eager(config, why, budget);
 }

@@ -2,7 +2,14 @@
  * Messages between the control plane and an engine process. Structured clone carries them (advanced serialisation), so
  * typed arrays and NaN cross unharmed. One request is at work at a time; `abort` overtakes.
  */
-import type { EngineInfo, EngineOptions, EngineStats, ModelInfo } from "../../contracts/engine.js";
+import type {
+  EngineInfo,
+  EngineOptions,
+  EngineStats,
+  MemoryPlan,
+  ModelInfo,
+  PassSize,
+} from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
@@ -32,6 +39,7 @@ export interface EngineCalls {
   restore: { input: { directory: string }; output: PolicyVersion };
   resetOptimiser: { input: null; output: null };
   stats: { input: null; output: EngineStats };
+  planMemory: { input: PassSize; output: MemoryPlan };
 }
 
 export type EngineMethod = keyof EngineCalls;

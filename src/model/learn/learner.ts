@@ -177,7 +177,7 @@ export function lastLogits(model: Transformer, ids: readonly number[]): Float32A
   assertIds(model.config, ids, [[]]);
   const logits = scope(() => {
     const segment = plainSegment([ids], model.runner.rounding.length(ids.length), model.tables);
-    const { x } = model.forwardRows(segment, null, { save: false, recompute: false });
+    const { x } = model.forwardRows(segment, null, { keeping: null });
     return headLogits(model, tf.slice(x, [ids.length - 1, 0], [1, model.config.hiddenSize]), 1);
   });
   const values = logits.dataSync<"float32">().slice();

@@ -8,6 +8,7 @@ import { chunkLengths, type TokenLoss } from "../transformer/head.js";
 import { concat, gatherRows, scatterAddRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { groupedSegment, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
+import { type PassSize, planMemory } from "./memory-plan.js";
 import type { PackedGroups, PackedRows } from "./pack.js";
 
 /** Scores of a pass's targets, on the host. */
@@ -29,13 +30,20 @@ export interface Learning {
   readonly loss: TokenLoss;
 }
 
-/** Activations of one pass above which layers are run again in the backward pass instead of being kept. */
-const ACTIVATION_BUDGET_BYTES = 3 * 1024 ** 3;
+/** Layers that keep their activations; null where no backward pass will come. */
+function keptLayers(model: Transformer, size: PassSize, learning: Learning | null): number | null {
+  return learning && planMemory(model.config, model.runner.form, size, model.memoryBudget).keptLayers;
+}
 
-function mustRecompute(model: Transformer, tokens: number): boolean {
-  const { hiddenSize, intermediateSize, heads, headDim, layers } = model.config;
-  const perToken = 4 * (5 * hiddenSize + 5 * intermediateSize + 4 * heads * headDim);
-  return tokens * perToken * layers > ACTIVATION_BUDGET_BYTES;
+/** Size of a pass of whole sequences. */
+export function sizeOfRows(pass: PackedRows): PassSize {
+  return { prefixTokens: pass.paddedTokens, rowTokens: 0, targets: pass.targets.length };
+}
+
+/** Size of a pass of prompts and completions. */
+export function sizeOfGroups(pass: PackedGroups): PassSize {
+  const prefixTokens = pass.prefixes.length * pass.prefixLength;
+  return { prefixTokens, rowTokens: pass.paddedTokens - prefixTokens, targets: pass.targets.length };
 }
 
 /** Scores of a pass's targets, chunk by chunk, and with a loss the gradient at `hidden`. Chunks are padded with row 0. */
@@ -126,8 +134,8 @@ export function runRows(
   let scores: PassScores | null = null;
   scope(() => {
     const segment = plainSegment(pass.rows, pass.length, model.tables);
-    const recompute = mustRecompute(model, pass.paddedTokens);
-    const { x, state } = model.forwardRows(segment, null, { save: learning !== null, recompute });
+    const keeping = keptLayers(model, sizeOfRows(pass), learning);
+    const { x, state } = model.forwardRows(segment, null, { keeping });
     const out = finish(model, x, pass, options, learning);
     if (learning !== null && out.dx !== null) {
       x.dispose();
@@ -142,11 +150,11 @@ export function runRows(
 export function runPrefix(
   model: Transformer,
   pass: { readonly prefixes: readonly (readonly number[])[]; readonly prefixLength: number },
-  options: { readonly save: boolean; readonly recompute: boolean },
+  keeping: number | null,
 ) {
   if (pass.prefixLength === 0) return null;
   const segment: Segment = plainSegment(pass.prefixes, pass.prefixLength, model.tables);
-  const { layers, state } = model.forwardKeys(segment, options);
+  const { layers, state } = model.forwardKeys(segment, keeping);
   const lengths = pass.prefixes.map((prefix) => prefix.length);
   const prefix: Prefix = {
     length: pass.prefixLength,
@@ -166,11 +174,11 @@ export function runGroups(
 ): PassScores {
   let scores: PassScores | null = null;
   scope(() => {
-    const keep = { save: learning !== null, recompute: mustRecompute(model, pass.paddedTokens) };
-    const shared = runPrefix(model, pass, keep);
+    const keeping = keptLayers(model, sizeOfGroups(pass), learning);
+    const shared = runPrefix(model, pass, keeping);
     const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables);
     const prefix = shared?.prefix ?? null;
-    const { x, state } = model.forwardRows(segment, prefix, keep);
+    const { x, state } = model.forwardRows(segment, prefix, { keeping });
     const out = finish(model, x, pass, options, learning);
     if (learning !== null && out.dx !== null) {
       x.dispose();

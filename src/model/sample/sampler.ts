@@ -174,7 +174,7 @@ class Decoder {
       const prefixes = promptIds.map((ids) => ids.slice(0, -1));
       const longest = Math.max(...prefixes.map((ids) => ids.length));
       const pass = { prefixes, prefixLength: FINE.length(longest) };
-      const prefix = runPrefix(this.model, pass, { save: false, recompute: false })?.prefix ?? null;
+      const prefix = runPrefix(this.model, pass, null)?.prefix ?? null;
       for (let layer = 0; layer < this.model.config.layers; layer += 1) {
         this.caches.push(new LayerCache(prefix?.layers[layer] ?? null));
       }
@@ -202,8 +202,7 @@ class Decoder {
       );
       const segment: Segment = { prompts, group: this.group, length: 1, ids: this.ids, rope };
       const { x } = this.model.forwardRows(segment, null, {
-        save: false,
-        recompute: false,
+        keeping: null,
         decode: (layer) => (q, k, v) => (this.caches[layer] as LayerCache).attend(q, k, v, shape, this.mask),
       });
       const temperature = this.params.temperature === 0 ? 1 : this.params.temperature;

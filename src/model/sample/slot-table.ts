@@ -227,7 +227,7 @@ export class SlotTable {
       pieces.push(
         scope(() => {
           const pass = { prefixes, prefixLength: this.prefixLength };
-          return keepAll(runPrefix(this.parts.model, pass, { save: false, recompute: false })?.prefix.layers ?? []);
+          return keepAll(runPrefix(this.parts.model, pass, null)?.prefix.layers ?? []);
         }),
       );
     }

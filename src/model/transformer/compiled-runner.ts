@@ -5,13 +5,14 @@
 import type { Compiler } from "../engine/graph/compile.js";
 import type { Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
+import type { StorageForm } from "../learn/memory-plan.js";
 import { COARSE } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientSink, GradientStore } from "./gradients.js";
 import type { HeadChunk, HeadOptions, TokenScores } from "./head.js";
 import { add, widen } from "./kernels.js";
 import type { LayerContext } from "./layer.js";
-import type { LayerForms } from "./layer-forms.js";
+import { FUSED, type LayerForms } from "./layer-forms.js";
 import type { NarrowWeights } from "./narrow-weights.js";
 import type { Keep, Kept, ModelRunner } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";
@@ -38,6 +39,7 @@ const asSegment = (inputs: SegmentInputs): Segment => inputs as unknown as Segme
 
 export class CompiledRunner implements ModelRunner {
   readonly rounding = COARSE;
+  readonly form: StorageForm;
 
   constructor(
     private readonly compiler: Compiler,
@@ -46,7 +48,9 @@ export class CompiledRunner implements ModelRunner {
     private readonly forms: LayerForms,
     /** Hugging Face names of the first layer's tensors, without their prefix. */
     private readonly parts: readonly string[],
-  ) {}
+  ) {
+    this.form = { precision: compiler.products, fused: forms === FUSED, copies: true };
+  }
 
   keys(context: LayerContext, x: Tensor, segment: Segment, keep: Keep): { kv: KeyValue; kept: Kept | null } {
     const { config, forms } = this;

@@ -27,11 +27,20 @@ export class Transformer {
   readonly parameters: ParameterStore;
   readonly tables: RopeTables;
   readonly runner: ModelRunner;
+  /** Memory that passes are planned for, bytes. */
+  readonly memoryBudget: number;
 
-  constructor(config: ModelConfig, parameters: ParameterStore, tables?: RopeTables, runner: ModelRunner = EAGER) {
+  constructor(
+    config: ModelConfig,
+    parameters: ParameterStore,
+    tables?: RopeTables,
+    runner: ModelRunner = EAGER,
+    memoryBudget = Number.POSITIVE_INFINITY,
+  ) {
     this.config = config;
     this.parameters = parameters;
     this.runner = runner;
+    this.memoryBudget = memoryBudget;
     this.tables = tables ?? new RopeTables(config.rope, config.headDim);
   }
 
@@ -55,11 +64,11 @@ export class Transformer {
 
   /**
    * Keys and values of every layer, for rows that will attend to them. Its last layer computes nothing else.
-   * With `save`, `state` holds what `backwardKeys` needs.
+   * `keeping`: see `keepOf`; unless it is null, `state` holds what `backwardKeys` needs.
    */
   forwardKeys(
     segment: Segment,
-    options: { readonly save: boolean; readonly recompute: boolean },
+    keeping: number | null,
   ): { readonly layers: readonly KeyValue[]; readonly state: ForwardState } {
     return scope(() => {
       const layers: KeyValue[] = [];
@@ -67,11 +76,11 @@ export class Transformer {
       let x = this.embed(segment);
       for (let index = 0; index < this.config.layers; index += 1) {
         if (index === this.config.layers - 1) {
-          const own = this.runner.keys(this.context(index), x, segment, keepOf(options));
+          const own = this.runner.keys(this.context(index), x, segment, keepOf(keeping, index));
           layers.push(own.kv);
           if (own.kept !== null) kept.push(own.kept);
         } else {
-          const own = this.runner.forward(this.context(index), x, segment, null, keepOf(options));
+          const own = this.runner.forward(this.context(index), x, segment, null, keepOf(keeping, index));
           layers.push(own.kv);
           if (own.kept !== null) kept.push(own.kept);
           else x.dispose();
@@ -87,8 +96,7 @@ export class Transformer {
     segment: Segment,
     prefix: Prefix | null,
     options: {
-      readonly save: boolean;
-      readonly recompute: boolean;
+      readonly keeping: number | null;
       readonly decode?: (layer: number) => Attend;
     },
   ): { readonly x: Tensor; readonly state: ForwardState } {
@@ -101,7 +109,7 @@ export class Transformer {
           x,
           segment,
           prefixLayer(prefix, index),
-          keepOf(options),
+          keepOf(options.keeping, index),
           options.decode?.(index),
         );
         if (own.kept !== null) kept.push(own.kept);
@@ -166,7 +174,8 @@ function prefixLayer(prefix: Prefix | null, index: number): PrefixLayer {
   return { k, v, mask: prefix.mask, lengths: prefix.lengths };
 }
 
-function keepOf({ save, recompute }: { readonly save: boolean; readonly recompute: boolean }): Keep {
-  if (!save) return null;
-  return recompute ? "input" : "all";
+/** Null: no backward pass will come. A number: this many first layers keep their activations, the others their input. */
+function keepOf(keeping: number | null, layer: number): Keep {
+  if (keeping === null) return null;
+  return layer < keeping ? "all" : "input";
 }

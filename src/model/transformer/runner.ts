@@ -4,6 +4,7 @@
  */
 
 import { scope, type Tensor, tf } from "../engine/tf.js";
+import type { StorageForm } from "../learn/memory-plan.js";
 import { FINE, type Rounding } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
@@ -19,6 +20,8 @@ export type Kept = { readonly x: Tensor } | { readonly saved: object };
 export interface ModelRunner {
   /** How the sizes of passes are rounded. */
   readonly rounding: Rounding;
+  /** How activations are stored, for the memory plan. */
+  readonly form: StorageForm;
   /** Keys and values only: all that the last layer of a prefix is run for. */
   keys(
     context: LayerContext,
@@ -61,6 +64,7 @@ function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
 
 export const EAGER: ModelRunner = {
   rounding: FINE,
+  form: { precision: "float32", fused: false, copies: false },
 
   keys(context, x, segment, keep) {
     const { kv, saved } = layerKeys(context, x, segment, keep === "all");

@@ -72,7 +72,7 @@ export class Compiler {
   private readonly executables = new Map<string, Executable>();
   private readonly folder: string;
 
-  constructor(private readonly products: EnginePrecision) {
+  constructor(readonly products: EnginePrecision) {
     this.folder = mkdtempSync(join(tmpdir(), "weir-graphs-"));
   }
 

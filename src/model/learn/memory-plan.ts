@@ -1,0 +1,101 @@
+/**
+ * The memory of a pass, planned before it runs: what is there all the time, what each layer keeps for its backward pass, what
+ * the widest moment needs on top. Layers keep their activations from the first one on for as long as the budget allows; the
+ * others keep their input and are run again. Pure arithmetic.
+ */
+import { freemem, totalmem } from "node:os";
+import type { EnginePrecision, MemoryPlan, PassSize } from "../../contracts/engine.js";
+
+export type { PassSize } from "../../contracts/engine.js";
+
+import type { ModelConfig } from "../io/config.js";
+import { expectedTensors } from "../io/tensor-names.js";
+import { elementCount } from "../io/tensor-source.js";
+import { chunkRows } from "../transformer/head.js";
+
+/** Resident memory of Node and libtensorflow before a model is loaded. */
+const PROGRAM_BYTES = 420 * 1024 ** 2;
+/** Share of the free memory that an engine without a budget plans for. */
+const FREE_SHARE = 0.8;
+const FLOAT = 4;
+
+/** How layers are stored between forward and backward pass. */
+export interface StorageForm {
+  readonly precision: EnginePrecision;
+  /** weir's fused operations: fewer and narrower activations, attention without score matrices. */
+  readonly fused: boolean;
+  /** Copies of the weights besides the float32 ones: in the products' type for training and for decoding. */
+  readonly copies: boolean;
+}
+
+/** What the engine may plan for, bytes. */
+export function memoryBudget(memoryGiB: number | null): number {
+  return memoryGiB === null ? Math.min(totalmem(), freemem()) * FREE_SHARE : memoryGiB * 1024 ** 3;
+}
+
+/** Bytes of one token's activations in one layer. */
+function keptPerToken(config: ModelConfig, { precision, fused }: StorageForm): number {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
+  const narrow = precision === "bfloat16" ? 2 : FLOAT;
+  const stream = 2 * FLOAT * hiddenSize;
+  const attention = narrow * (2 * heads + 2 * kvHeads) * headDim;
+  const mlp = narrow * 2 * intermediateSize;
+  return stream + attention + mlp + (fused ? 2 * narrow * hiddenSize + FLOAT * (heads + 2) : 0);
+}
+
+/** Bytes of one token in the widest moment of a layer's backward pass. */
+function workPerToken(config: ModelConfig, { precision, fused }: StorageForm): number {
+  const { hiddenSize, intermediateSize, heads, headDim } = config;
+  const narrow = precision === "bfloat16" ? 2 : FLOAT;
+  const wide = (fused ? 4 * narrow : 5 * FLOAT) * intermediateSize;
+  return wide + 4 * FLOAT * hiddenSize + 3 * narrow * heads * headDim;
+}
+
+/** Bytes of everything that lives as long as the model: weights, two moments, gradient sums, copies. */
+export function stateBytes(config: ModelConfig, form: StorageForm): number {
+  let elements = 0;
+  for (const shape of expectedTensors(config).values()) elements += elementCount(shape);
+  const narrow = form.precision === "bfloat16" ? 2 : FLOAT;
+  const training = form.precision === "bfloat16" ? narrow : 0;
+  return elements * (4 * FLOAT + (form.copies ? training + narrow : 0));
+}
+
+/** Plans one pass under a budget. The plan may exceed the budget where nothing is left to save; `peakBytes` says so. */
+export function planMemory(config: ModelConfig, form: StorageForm, pass: PassSize, budget: number): MemoryPlan {
+  const { layers, hiddenSize, kvHeads, headDim, vocabSize } = config;
+  const tokens = pass.prefixTokens + pass.rowTokens;
+  const narrow = form.precision === "bfloat16" ? 2 : FLOAT;
+  const state = PROGRAM_BYTES + stateBytes(config, form);
+  const keys = 2 * layers * kvHeads * headDim * pass.prefixTokens * (narrow + FLOAT);
+  const inputs = layers * tokens * FLOAT * hiddenSize;
+  const layerWork = tokens * workPerToken(config, form);
+  const rows = Math.min(pass.targets, chunkRows(vocabSize));
+  const headWork = rows * vocabSize * (narrow + (form.fused ? narrow : 3 * FLOAT)) + 2 * vocabSize * hiddenSize * FLOAT;
+  const work = Math.max(layerWork, headWork) + tokens * 2 * FLOAT * hiddenSize;
+  const fixed = state + keys + inputs + work;
+  const perLayer = tokens * (keptPerToken(config, form) - FLOAT * hiddenSize);
+  const room = Math.max(0, budget - fixed);
+  const keptLayers = perLayer <= 0 ? layers : Math.min(layers, Math.floor(room / perLayer));
+  // A layer that is run again holds its activations while its backward pass runs.
+  const again = keptLayers < layers ? perLayer : 0;
+  const kept = keys + inputs + keptLayers * perLayer;
+  const numbers = {
+    stateBytes: state,
+    keptBytes: kept,
+    workBytes: work + again,
+    peakBytes: state + kept + work + again,
+    budgetBytes: budget,
+    layers,
+    keptLayers,
+  };
+  return { ...numbers, text: describe(numbers) };
+}
+
+const gib = (bytes: number): string => (bytes / 1024 ** 3).toFixed(2);
+
+function describe(plan: Omit<MemoryPlan, "text">): string {
+  const again = plan.layers - plan.keptLayers;
+  const layers = again === 0 ? "all layers keep their activations" : `${again} of ${plan.layers} layers are run again`;
+  const over = plan.peakBytes > plan.budgetBytes ? `, above the budget of ${gib(plan.budgetBytes)} GiB` : "";
+  return `${gib(plan.peakBytes)} GiB planned: state ${gib(plan.stateBytes)}, kept ${gib(plan.keptBytes)}, work ${gib(plan.workBytes)}; ${layers}${over}`;
+}
