@@ -79,7 +79,9 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
   }
   const memory = await context.supervisor.engine().planMemory(largestPass(context), { signal });
   if (memory.peakBytes > memory.budgetBytes) {
-    warnings.push(`${memory.text}; lower update.microBatchTokens, the phases' lengths or engine.precision, or raise engine.memoryGiB`);
+    warnings.push(
+      `${memory.text}; lower update.microBatchTokens, the phases' lengths or engine.precision, or raise engine.memoryGiB`,
+    );
   }
   if ((outcomes.scored ?? 0) < members.length)
     warnings.push(

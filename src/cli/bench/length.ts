@@ -29,6 +29,8 @@ export interface LengthRow {
   readonly length: number;
   readonly seconds: number;
   readonly max_rss_gb: number;
+  /** Peak that the memory plan of this pass gives. */
+  readonly planned_gb: number;
   readonly tok_per_s: number;
   readonly first_s: number;
   readonly micro_batches: number;
@@ -75,8 +77,8 @@ function lengthBatch(vocabulary: number, step: number, work: LengthWork): Policy
     };
   });
   const promptIds = randomIds(vocabulary, work.length, "bench-prompt", step, work.length);
-  // Lengths are rounded up where passes are planned, by less than an eighth.
-  const whole = Math.ceil(1.125 * (work.length + work.group * work.completion));
+  // Lengths are rounded up where passes are planned, by a quarter at most.
+  const whole = Math.ceil(1.25 * (work.length + work.group * work.completion));
   return policyBatch([{ promptIds, completions }], work.microBatchTokens ?? whole);
 }
 
@@ -92,10 +94,13 @@ function measureLength(modelDir: string, options: EngineOptions, work: LengthWor
     const first = await step(0);
     const second = await step(1);
     const { peakRssBytes } = await engine.stats({ signal });
+    const rowTokens = work.group * work.completion;
+    const plan = await engine.planMemory({ prefixTokens: work.length, rowTokens, targets: rowTokens }, { signal });
     return {
       length: work.length,
       seconds: rounded(second.seconds),
       max_rss_gb: gigabytes(peakRssBytes),
+      planned_gb: gigabytes(plan.peakBytes),
       tok_per_s: rounded((work.length + work.group * work.completion) / second.seconds),
       first_s: rounded(first.seconds),
       micro_batches: second.microBatches,

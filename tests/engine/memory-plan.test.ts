@@ -1,0 +1,72 @@
+/** The memory plan: hand-computed sizes, budgets kept where they can be, monotone in everything. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ModelConfig } from "../../src/model/io/config.js";
+import { planMemory, stateBytes } from "../../src/model/learn/memory-plan.js";
+
+const CONFIG: ModelConfig = {
+  family: "qwen2",
+  vocabSize: 1000,
+  hiddenSize: 64,
+  intermediateSize: 128,
+  layers: 4,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  rmsNormEps: 1e-6,
+  tieWordEmbeddings: true,
+  attentionBias: { q: false, k: false, v: false, o: false },
+  mlpBias: false,
+  qkNorm: false,
+  maxPositions: 1024,
+  rope: { type: "default", theta: 10_000, inverseFrequencyDtype: null } as unknown as ModelConfig["rope"],
+  eosIds: [],
+  padId: null,
+  bosId: null,
+};
+const FUSED = { precision: "bfloat16", fused: true, copies: true } as const;
+const EAGER = { precision: "float32", fused: false, copies: false } as const;
+
+describe("the memory plan", () => {
+  it("counts weights, two moments and gradient sums, and the copies of a compiled executor", () => {
+    // Embedding 64,000; a layer 64·64·2 + 64·32·2 + 3·64·128 + 2·64 = 36,992; the last norm 64.
+    const elements = 64_000 + 4 * 36_992 + 64;
+    expect(stateBytes(CONFIG, EAGER)).toBe(16 * elements);
+    expect(stateBytes(CONFIG, FUSED)).toBe((16 + 2 + 2) * elements);
+  });
+
+  it("keeps all activations where the budget allows, and one layer less for each that does not fit", () => {
+    const pass = { prefixTokens: 4000, rowTokens: 96, targets: 96 };
+    const free = planMemory(CONFIG, FUSED, pass, Number.POSITIVE_INFINITY);
+    expect(free.keptLayers).toBe(4);
+    // Beyond its input a layer keeps, per token: its middle 256, two norms 256, q and o 256, k and v 128, gate and up
+    // 512, and 24 of row sums.
+    const perLayer = 4096 * (256 + 256 + 256 + 128 + 512 + 24);
+    const tight = planMemory(CONFIG, FUSED, pass, free.peakBytes - perLayer - 1);
+    expect(tight.keptLayers).toBe(2);
+    expect(free.keptBytes - tight.keptBytes).toBe(2 * perLayer);
+    expect(tight.text).toContain("2 of 4 layers are run again");
+    expect(planMemory(CONFIG, FUSED, pass, 1).text).toContain("above the budget");
+  });
+
+  it("never keeps more under a smaller budget or for a longer pass", () => {
+    const size = fc.integer({ min: 1, max: 100_000 });
+    fc.assert(
+      fc.property(
+        size,
+        size,
+        fc.integer({ min: 1, max: 2 ** 33 }),
+        fc.constantFrom(FUSED, EAGER),
+        (a, b, budget, form) => {
+          const plan = (tokens: number, bytes: number) =>
+            planMemory(CONFIG, form, { prefixTokens: tokens, rowTokens: 0, targets: tokens }, bytes);
+          const [short, long] = a < b ? [a, b] : [b, a];
+          expect(plan(long, budget).keptLayers).toBeLessThanOrEqual(plan(short, budget).keptLayers);
+          expect(plan(long, budget / 2).keptLayers).toBeLessThanOrEqual(plan(long, budget).keptLayers);
+          const { keptLayers, peakBytes } = plan(long, budget);
+          if (keptLayers === CONFIG.layers) expect(peakBytes).toBeLessThanOrEqual(budget);
+        },
+      ),
+    );
+  });
+});
