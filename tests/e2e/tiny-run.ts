@@ -7,6 +7,9 @@ import { OWN_FIXTURES } from "../helpers/fixtures.js";
 
 /** A run of seconds on a fixture model: every part is real, only the reward is simple enough for a random policy. */
 
+/** Variable that holds engine options as JSON, for the processes of a test; the plain JavaScript backend without it. */
+export const TINY_ENGINE = "WEIR_TINY_ENGINE";
+
 /** Rewards even token sums; a random policy has both kinds in most groups. */
 export const parityReward: RewardActor = {
   kind: "parity",
@@ -41,7 +44,7 @@ export async function tinyConfig(over: Partial<ConfigInput> = {}, folder?: strin
   return {
     run: { directory: join(directory, "runs"), id: "tiny", seed: 5 },
     model: { path: join(OWN_FIXTURES, "models", "tiny-qwen2") },
-    engine: { backend: "cpu", restartDelayMs: 0 },
+    engine: { restartDelayMs: 0, ...JSON.parse(process.env[TINY_ENGINE] ?? '{"backend":"cpu"}') },
     data: { train: [tasks], heldout: [tasks] },
     phases: [
       { maxTokens: 70, steps: 3 },
