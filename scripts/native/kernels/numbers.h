@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 namespace weir {
 
 #if defined(__AVX512F__)
@@ -30,11 +34,15 @@ inline Floats splat(float x) { return Floats{} + x; }
 
 inline Floats widen(Halves h) { return (Floats)(__builtin_convertvector(h, Bits) << 16); }
 
-// The integer rounding would turn some NaNs into zeros, so NaN gets its own pattern.
 inline Halves narrow(Floats x) {
+#if defined(__AVX512BF16__)
+  return (Halves)_mm512_cvtneps_pbh((__m512)x);
+#else
+  // The integer rounding would turn some NaNs into zeros, so NaN gets its own pattern.
   const Bits bits = (Bits)x;
   const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   return __builtin_convertvector(x == x ? rounded : Bits{} + 0x7fc0, Halves);
+#endif
 }
 
 inline float valueOf(float x) { return x; }

@@ -107,22 +107,24 @@ class Pool {
   void serve() {
     const FlushDenormals flush;
     for (;;) {
-      Loop* loop = join();
-      if (loop == nullptr) continue;
+      Loop* const loop = join();
       work(*loop);
       loop->helpers.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  // A loop with pieces left, or null where none came up.
+  // Waits for a loop with pieces left and enters it.
   Loop* join() {
     const auto until = std::chrono::steady_clock::now() + kSpin;
-    while (open_.load(std::memory_order_acquire) == 0) {
-      for (int i = 0; i < kPausesPerLook && open_.load(std::memory_order_relaxed) == 0; ++i) pauseCpu();
-      if (std::chrono::steady_clock::now() > until) break;
+    std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
+    for (bool last = false; !last;) {
+      last = std::chrono::steady_clock::now() > until;
+      for (int i = 0; i < kPausesPerLook && open_.load(std::memory_order_acquire) == 0; ++i) pauseCpu();
+      if (!last && open_.load(std::memory_order_relaxed) == 0) continue;
+      lock.lock();
+      if (Loop* loop = pick()) return loop;
+      if (!last) lock.unlock();
     }
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (Loop* loop = pick()) return loop;
     ++sleeping_;
     wake_.wait(lock, [this] { return pick(false) != nullptr; });
     --sleeping_;

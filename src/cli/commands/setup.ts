@@ -48,6 +48,7 @@ export async function setupCommand(options: SetupOptions): Promise<ExitCode> {
   else if (result.native.status === "unavailable") note(result.native.reason);
   else print(`${result.native.reason} (${result.seconds.toFixed(1)} s)`);
   if (!options.json && result.kernels.status === "unavailable") note(result.kernels.reason);
+  if (!options.json && result.kernels.status === "ready") print(result.kernels.reason);
   return 0;
 }
 
