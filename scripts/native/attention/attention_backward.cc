@@ -21,12 +21,12 @@ constexpr int64_t kMostChunks = 8;
 /** Bytes that the chunks' own sums may take. */
 constexpr int64_t kSumBytes = int64_t(256) << 20;
 
-/** Scratch of one task; W pairs rows for bfloat16 (kernels below). */
+/** Scratch of one task. W is the word of T: for bfloat16 the "inner index" below goes by twos. */
 template <class W>
 struct Scratch {
   float* scores;    // [kBlockRows, kScoreStride]  S, then weights, inner index = queries
   float* products;  // [kBlockRows, kScoreStride]  dP, then dS, inner index = queries
-  W* bySlot;        // dS, inner index = keys: [kBlockRows, kScoreStride]
+  W* slopes;        // [kBlockRows, kScoreStride]  dS, inner index = keys; for float the same as products
   float* dq;        // [kBlockRows, width]
   float* delta;     // [kBlockRows]
   W* qRows;         // q of the block, packed by rows
@@ -43,17 +43,22 @@ struct Queries {
   int64_t rows;
   const float* lse;
   const float* delta;
-  Panels<Word<T>> qRows;   // packed by rows, from row packed on
+  Panels<Word<T>> qRows;  // packed by rows, from row packed on
   Panels<Word<T>> dORows;
   int64_t packed;
   float* dq;  // [rows, width]
 };
 
 /**
- * Weights and dS of one row (float): n real columns, then zeros up to fill. In place: s becomes W, d becomes dS.
+ * W and dS of a row that sees the first n of count columns, where S and dP were; zeros follow, as far as a stripe's
+ * last row or key is multiplied. For float.
  */
-WEIR_INLINE void differentiateRow(float* s, float* d, float lse, float delta, int64_t n, int64_t fill) {
-  const Lanes shift = splat(lse), mean = splat(delta), zero = splat(0.0f);
+WEIR_INLINE void differentiateRows(const Scratch<float>& at, int64_t row, int64_t /*rows*/, const float* lse,
+                                   const float* delta, int64_t n, int64_t /*step*/, int64_t count) {
+  float* s = at.scores + row * kScoreStride;
+  float* d = at.products + row * kScoreStride;
+  const int64_t fill = std::min(count, n + kStripe);
+  const Lanes shift = splat(lse[row]), mean = splat(delta[row]), zero = splat(0.0f);
   for (int64_t j = 0; j < fill; j += kLanes) {
     Lanes weight = expOfDifference(load(s + j), shift, float());
     Lanes slope = mul(weight, sub(load(d + j), mean));
@@ -65,18 +70,10 @@ WEIR_INLINE void differentiateRow(float* s, float* d, float lse, float delta, in
     store(d + j, slope);
   }
 }
-WEIR_INLINE void differentiateRows(const Scratch<float>& at, int64_t row, int64_t rows, const float* lse,
-                                   const float* delta, int64_t n, int64_t step, int64_t count) {
-  (void)rows;
-  float* s = at.scores + row * kScoreStride;
-  float* d = at.products + row * kScoreStride;
-  (void)step;
-  differentiateRow(s, d, lse[row], delta[row], n, std::min(count, n + kStripe));
-}
 
 /**
  * The same for rows row and row + 1 (bfloat16; the second may be missing), which see n and n + step columns. Over the
- * scores of the first row go words (W[row, j], W[row + 1, j]), over its products those of dS; bySlot gets dS as it is.
+ * scores of the first row go words (W[row, j], W[row + 1, j]), over its products those of dS; slopes gets dS as it is.
  */
 WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int64_t rows, const float* lse,
                                    const float* delta, int64_t n, int64_t step, int64_t count) {
@@ -86,8 +83,8 @@ WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int
   float* d0 = at.products + row * kScoreStride;
   const float* s1 = s0 + (both ? kScoreStride : 0);
   const float* d1 = d0 + (both ? kScoreStride : 0);
-  bfloat16* slot0 = reinterpret_cast<bfloat16*>(at.bySlot + row * kScoreStride);
-  bfloat16* slot1 = slot0 + 2 * kScoreStride;
+  bfloat16* slope0 = reinterpret_cast<bfloat16*>(at.slopes + row * kScoreStride);
+  bfloat16* slope1 = slope0 + 2 * kScoreStride;
   const Lanes shift0 = splat(lse[row]), mean0 = splat(delta[row]), zero = splat(0.0f);
   const Lanes shift1 = splat(lse[row + both]), mean1 = splat(delta[row + both]);
   for (int64_t j = 0; j < fill; j += kLanes) {
@@ -103,8 +100,8 @@ WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int
     }
     storePairs(reinterpret_cast<uint32_t*>(s0 + j), w0, w1);
     storePairs(reinterpret_cast<uint32_t*>(d0 + j), y0, y1);
-    store(slot0 + j, y0);
-    if (both) store(slot1 + j, y1);
+    store(slope0 + j, y0);
+    if (both) store(slope1 + j, y1);
   }
 }
 
@@ -136,11 +133,11 @@ void differentiate(const Queries<T>& rows, int64_t depth, const PackedKeys<Word<
                                rows.packed, 0, dv + first * depth, depth, false, true, seeing, depth);
     multiply<Side::kByColumns>(reinterpret_cast<const W*>(at.products), kNumbers * kScoreStride, count, rows.qRows,
                                rows.packed, 0, dk + first * depth, depth, false, true, seeing, depth);
-    const auto slots = [&](int64_t r, int64_t n) {
+    const auto upTo = [&](int64_t r, int64_t n) {
       return Bounds{0, (seen(r + n - 1) + kNumbers - 1) / kNumbers, width};
     };
-    multiply<Side::kByRows>(static_cast<const W*>(at.bySlot), kScoreStride, rows.rows, keys.keys, first / kNumbers, 0,
-                            rows.dq, width, true, !fresh, slots, width);
+    multiply<Side::kByRows>(static_cast<const W*>(at.slopes), kScoreStride, rows.rows, keys.keys, first / kNumbers, 0,
+                            rows.dq, width, true, !fresh, upTo, width);
     fresh = false;
   }
 }
@@ -172,14 +169,14 @@ Scratch<Word<T>> takeScratch(int64_t width) {
   thread_local Buffer memory;
   constexpr int64_t kScores = kBlockRows * kScoreStride;
   // For float dS over the products serves both orders.
-  constexpr int64_t kSlots = WordOf<T>::kNumbers == 1 ? 0 : kScores;
+  constexpr int64_t kSlopes = WordOf<T>::kNumbers == 1 ? 0 : kScores;
   const int64_t packed = kBlockRows / WordOf<T>::kNumbers * width;
-  float* at = memory.take<float>(2 * kScores + kSlots + kBlockRows * (width + 1) + 4 * packed);
+  float* at = memory.take<float>(2 * kScores + kSlopes + kBlockRows * (width + 1) + 4 * packed);
   Scratch<W> y;
   y.scores = at;
   y.products = at + kScores;
-  y.bySlot = reinterpret_cast<W*>(kSlots == 0 ? y.products : at + 2 * kScores);
-  at += 2 * kScores + kSlots;
+  y.slopes = reinterpret_cast<W*>(kSlopes == 0 ? y.products : at + 2 * kScores);
+  at += 2 * kScores + kSlopes;
   y.dq = at;
   y.delta = y.dq + kBlockRows * width;
   y.qRows = reinterpret_cast<W*>(y.delta + kBlockRows);
@@ -301,8 +298,11 @@ void attentionBackward(const AttentionShape& shape, const T* q, const T* k, cons
     forEachTask((last - first) * chunks, [&](int64_t i) {
       const int64_t pair = first + i / chunks, chunk = i % chunks;
       const int64_t begin = starts(pair, chunk), end = starts(pair, chunk + 1);
-      Targets to{dkp + pair * prefix, dvp + pair * prefix, dk + pair * ownAll, dv + pair * ownAll, -1, nullptr, nullptr};
-      if (chunk > 0) {
+      Targets to{nullptr, nullptr, dk + pair * ownAll, dv + pair * ownAll, -1, nullptr, nullptr};
+      if (chunk == 0) {
+        to.dkp = dkp + pair * prefix;
+        to.dvp = dvp + pair * prefix;
+      } else {
         to.dkp = sumsOf(pair, chunk);
         to.dvp = to.dkp + prefix;
         to.sharedDk = to.dvp + prefix;

@@ -5,12 +5,15 @@
 // one accumulator, so a result does not depend on how rows are shared out.
 #pragma once
 
+#include <type_traits>
+
 #include "packing.h"
 
 namespace weir {
 namespace attention {
 
-constexpr int64_t kStripe = 6;
+/** Rows of a register block. */
+constexpr int kStripe = 6;
 
 #if defined(__AVX512F__)
 constexpr int kMaxVectors = 4;
@@ -119,13 +122,17 @@ WEIR_INLINE void multiply(const W* a, int64_t aStride, int64_t rows, Panels<W> b
       const W* left = side == Side::kByRows ? a + first * aStride + part.kBegin : a + part.kBegin * aStride + first;
       const W* from = right + part.kBegin * bStride;
       float* to = c + first * cStride + n;
+      const auto run = [&](auto height) {
+        multiplyRows<W, side, decltype(height)::value>(vectors, left, aStride, from, bStride, k, to, cStride, tail,
+                                                       accumulate);
+      };
       switch (count) {
-        case 1: multiplyRows<W, side, 1>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
-        case 2: multiplyRows<W, side, 2>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
-        case 3: multiplyRows<W, side, 3>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
-        case 4: multiplyRows<W, side, 4>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
-        case 5: multiplyRows<W, side, 5>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate); break;
-        default: multiplyRows<W, side, 6>(vectors, left, aStride, from, bStride, k, to, cStride, tail, accumulate);
+        case 1: run(std::integral_constant<int, 1>()); break;
+        case 2: run(std::integral_constant<int, 2>()); break;
+        case 3: run(std::integral_constant<int, 3>()); break;
+        case 4: run(std::integral_constant<int, 4>()); break;
+        case 5: run(std::integral_constant<int, 5>()); break;
+        default: run(std::integral_constant<int, kStripe>());
       }
     }
   }

@@ -165,21 +165,29 @@ WEIR_INLINE Lanes eachPart(F&& f) {
 }
 
 WEIR_INLINE Lanes splat(float x) {
-  return eachPart([&](int) { return FloatPart{} + x; });
+  // x - 0 is x, for -0 too, so this is a plain broadcast.
+  return eachPart([&](int) { return x - FloatPart{}; });
 }
 WEIR_INLINE Lanes load(const void* p) {
-  Lanes y;
-  std::memcpy(&y, p, sizeof y);
-  return y;
+  return eachPart([&](int i) {
+    FloatPart part;
+    std::memcpy(&part, static_cast<const char*>(p) + i * int(sizeof part), sizeof part);
+    return part;
+  });
 }
 WEIR_INLINE Lanes load(const float* p, int64_t n) {
-  Lanes y = splat(0.0f);
-  std::memcpy(&y, p, size_t(n >= kLanes ? kLanes : n < 0 ? 0 : n) * 4);
-  return y;
+  float lanes[kLanes] = {};
+  std::memcpy(lanes, p, size_t(n >= kLanes ? kLanes : n < 0 ? 0 : n) * 4);
+  return load(static_cast<const void*>(lanes));
 }
-WEIR_INLINE void store(float* p, Lanes x) { std::memcpy(p, &x, sizeof x); }
+WEIR_INLINE void store(float* p, Lanes x) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kParts; ++i) std::memcpy(p + i * kPartLanes, &x.part[i], sizeof x.part[i]);
+}
 WEIR_INLINE void store(float* p, Lanes x, int64_t n) {
-  std::memcpy(p, &x, size_t(n >= kLanes ? kLanes : n < 0 ? 0 : n) * 4);
+  float lanes[kLanes];
+  store(lanes, x);
+  std::memcpy(p, lanes, size_t(n >= kLanes ? kLanes : n < 0 ? 0 : n) * 4);
 }
 WEIR_INLINE Lanes add(Lanes a, Lanes b) {
   return eachPart([&](int i) { return a.part[i] + b.part[i]; });

@@ -137,7 +137,9 @@ inline void packRows(const float* from, int64_t depth, int64_t first, int64_t co
     for (int64_t r = 0; r < count; ++r) {
       float* target = to.at(panel, first + r);
       const float* source = from + r * depth + panel * kPanel;
-      for (int64_t c = 0; c < width; c += kLanes) store(target + c, loadNumbers(source + c, depth - panel * kPanel - c));
+      for (int64_t c = 0; c < width; c += kLanes) {
+        store(target + c, loadNumbers(source + c, depth - panel * kPanel - c));
+      }
     }
   }
 }
