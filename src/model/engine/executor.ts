@@ -30,6 +30,8 @@ export interface ChosenExecutor {
   readonly reason: string;
   readonly precision: EnginePrecision;
   readonly costs: Readonly<CompileCosts>;
+  /** Runs compiled functions; null where there are none. */
+  readonly compiler: Compiler | null;
   transformer(parameters: ParameterStore, tables: RopeTables): Transformer;
   /** Decoding in graphs; null where sampling runs operation by operation. */
   readonly decoder: CompiledDecoder | null;
@@ -44,6 +46,7 @@ function eager(config: ModelConfig, reason: string, budget: number): ChosenExecu
     reason,
     precision: "float32",
     costs: { graphs: 0, seconds: 0 },
+    compiler: null,
     transformer: (parameters, tables) => new Transformer(config, parameters, tables, EAGER, budget),
     decoder: null,
     fusedStep: null,
@@ -63,6 +66,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
     reason: `${reason}; fused kernels: ${kernels.reason}`,
     precision,
     costs: compiler.costs,
+    compiler,
     transformer: (parameters, tables) => {
       const narrow = new NarrowWeights(compiler, precision === "bfloat16");
       narrowed.push(narrow);

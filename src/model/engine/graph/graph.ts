@@ -25,6 +25,15 @@ interface GraphNode {
   readonly op: string;
   readonly inputs: string[];
   readonly attributes: Attributes;
+  /** Values behind the inputs, as they were when the node was added. */
+  readonly sources: readonly GraphValue[];
+}
+
+/** One operation of a graph, for those who measure. */
+export interface GraphOperation {
+  readonly op: string;
+  readonly inputs: readonly GraphValue[];
+  readonly attributes: Attributes;
 }
 
 export class Graph {
@@ -35,12 +44,20 @@ export class Graph {
     return this.nodes.length;
   }
 
+  /** What the graph computes, without what it is fed and its constants. */
+  operations(): GraphOperation[] {
+    return this.nodes
+      .filter(({ op }) => op !== "Placeholder" && op !== "Const")
+      .map(({ op, sources, attributes }) => ({ op, inputs: sources, attributes }));
+  }
+
   /** A value that is fed when the graph runs. */
   placeholder(name: string, dtype: GraphDtype, shape: readonly number[]): GraphValue {
     this.nodes.push({
       name,
       op: "Placeholder",
       inputs: [],
+      sources: [],
       attributes: { dtype: typeOf(dtype), shape: { kind: "shape", value: shape } },
     });
     return { node: name, output: 0, shape, dtype, constant: null };
@@ -62,6 +79,7 @@ export class Graph {
       name,
       op: "Const",
       inputs: [],
+      sources: [],
       attributes: { dtype: typeOf(dtype), value: { kind: "tensor", value } },
     });
     const made: GraphValue = {
@@ -90,7 +108,13 @@ export class Graph {
     );
     const outputs = operation.infer(inputs, attributes);
     const name = this.fresh(op);
-    this.nodes.push({ name, op, inputs: inputs.map(reference), attributes: { ...types, ...attributes } });
+    this.nodes.push({
+      name,
+      op,
+      inputs: inputs.map(reference),
+      attributes: { ...types, ...attributes },
+      sources: inputs,
+    });
     return outputs.map(({ shape, dtype }, output) => ({
       node: name,
       output,
