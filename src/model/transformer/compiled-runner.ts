@@ -8,6 +8,7 @@ import type { ModelConfig } from "../io/config.js";
 import type { StorageForm } from "../learn/memory-plan.js";
 import { COARSE } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
+import { joinedWeights } from "./fused-layer.js";
 import type { GradientSink, GradientStore } from "./gradients.js";
 import type { HeadChunk, HeadOptions, TokenScores } from "./head.js";
 import { add, widen } from "./kernels.js";
@@ -57,7 +58,7 @@ export class CompiledRunner implements ModelRunner {
     const inputs = {
       x,
       segment: segmentInputs(segment),
-      weights: this.weights(context, isKeyPart),
+      weights: this.weights(context, isKeyPart, false),
       rotation: context.rotation,
     };
     const { kv, saved } = this.compiler.run(
@@ -78,7 +79,7 @@ export class CompiledRunner implements ModelRunner {
       x,
       segment: segmentInputs(segment),
       prefix: forms.prefix(prefix),
-      weights: this.weights(context),
+      weights: this.weights(context, () => true, true),
       rotation: context.rotation,
     };
     const { out, kv, saved } = this.compiler.run(
@@ -116,7 +117,7 @@ export class CompiledRunner implements ModelRunner {
       prefix: forms.prefix(prefix),
       dOut,
       dKv,
-      weights: this.weights(context, wanted),
+      weights: this.weights(context, wanted, dOut !== null),
       sums,
       rotation: context.rotation,
     };
@@ -177,15 +178,31 @@ export class CompiledRunner implements ModelRunner {
     return { ...scores, dHidden: learned.dHidden };
   }
 
-  private weights(context: LayerContext, wanted: (part: string) => boolean = () => true): Weights {
+  /** Joined and turned projections of attention. */
+  private joined(context: LayerContext): Weights {
     const outside = `model.layers.${context.index}.`;
-    const result: Record<string, Tensor> = {};
+    const sources = this.parts.filter((part) => part.startsWith("self_attn."));
+    return this.narrow.made(
+      outside,
+      Object.fromEntries(sources.map((part) => [part, context.parameters.get(`${outside}${part}`)])),
+      joinedWeights,
+    );
+  }
+
+  private weights(context: LayerContext, wanted: (part: string) => boolean, wholeLayer: boolean): Weights {
+    const outside = `model.layers.${context.index}.`;
+    const joins = wholeLayer && this.forms === FUSED && !this.config.qkNorm;
+    const result: Record<string, Tensor> = joins ? { ...this.joined(context) } : {};
     for (const part of this.parts) {
+      if (joins && REPLACED.has(part)) continue;
       if (wanted(part)) result[part] = this.narrow.of(`${outside}${part}`, context.parameters.get(`${outside}${part}`));
     }
     return result;
   }
 }
+
+/** Matrices that the joined ones stand for in a whole layer. */
+const REPLACED = new Set(["q_proj", "k_proj", "v_proj"].map((part) => `self_attn.${part}.weight`));
 
 /** Parts that keys and values depend on. */
 function isKeyPart(part: string): boolean {

@@ -4,6 +4,7 @@ import { openTrace } from "../engine/graph/tracer.js";
 import { type Attributes, floatOf, intOf, typeOf } from "../engine/graph/values.js";
 import { type Tensor, tf } from "../engine/tf.js";
 import type { AttentionShape } from "./attention.js";
+import { widen } from "./kernels.js";
 import type { RopeSlice } from "./rope.js";
 
 function emit(name: string, inputs: readonly Tensor[], attributes: Attributes): Tensor[] {
@@ -89,6 +90,21 @@ export function toHeads(x: Tensor, bias: Tensor | null, turn: Turn, shape: Atten
 export function toTokens(x: Tensor, turn: Turn, shape: AttentionShape, share: number): Tensor {
   const inputs = [x, turn?.cos ?? none(), turn?.sin ?? none()];
   return emit("WeirRopeHeadsGrad", inputs, { ...headAttributes(shape, share), T: products() })[0] as Tensor;
+}
+
+const tablesOf = (rope: RopeSlice) => [rope.cosQ, rope.sinQ, rope.cosK, rope.sinK];
+
+/** One joined projection [N, (heads + 2·kv)·dh] → queries, keys and values by head, with bias and rotation. */
+export function qkvToHeads(qkv: Tensor, bias: Tensor | null, rope: RopeSlice, shape: AttentionShape) {
+  const inputs = [qkv, bias ?? none(), ...tablesOf(rope)];
+  const [q, k, v] = emit("WeirQkvHeads", inputs, headAttributes(shape, shape.share)) as [Tensor, Tensor, Tensor];
+  return { q, k, v };
+}
+
+/** The transpose of `qkvToHeads` without bias. */
+export function qkvToTokens(dq: Tensor, dk: Tensor, dv: Tensor, rope: RopeSlice, shape: AttentionShape): Tensor {
+  const inputs = [dq, widen(dk), widen(dv), ...tablesOf(rope)];
+  return emit("WeirQkvHeadsGrad", inputs, headAttributes(shape, shape.share))[0] as Tensor;
 }
 
 /** Σ over rows: [N, c] → [c]. */

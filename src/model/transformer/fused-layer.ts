@@ -2,7 +2,7 @@
  * A decoder layer on weir's own fused operations, forward and backward: the same formulas as layer.ts with every chain of
  * element-wise steps in one pass over memory, and attention that never holds a score matrix. Traced only.
  */
-import type { Tensor } from "../engine/tf.js";
+import { type Tensor, tf } from "../engine/tf.js";
 import type { AttentionShape } from "./attention.js";
 import {
   addRmsNorm,
@@ -11,6 +11,8 @@ import {
   fusedAttentionBackward,
   keyTurn,
   type PrefixKeys,
+  qkvToHeads,
+  qkvToTokens,
   queryTurn,
   rmsNormRows,
   rmsNormRowsBackward,
@@ -20,7 +22,7 @@ import {
   toTokens,
 } from "./fused-kernels.js";
 import type { GradientSink } from "./gradients.js";
-import { add, matmul, narrow, reshape, widen } from "./kernels.js";
+import { add, concat, matmul, narrow, reshape, slice, transpose, widen } from "./kernels.js";
 import { attentionShape, type LayerContext, nameOf } from "./layer.js";
 import type { KeyValue, Segment } from "./segment.js";
 
@@ -114,6 +116,67 @@ function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: T
   return { q: q?.raw ?? null, qr: q?.r ?? null, k: k.raw, kr: k.r };
 }
 
+/**
+ * Weights that are joined or turned for the whole layer (see `joinedWeights`), under names of their own; null for a layer
+ * that does without them.
+ */
+function joined(context: LayerContext, part: (typeof JOINED)[number]): Tensor | null {
+  return context.parameters.find(nameOf(context, part));
+}
+
+/** Names of joined weights: [heads + 2·kv, d] and its transpose, its bias, and the output projection's transpose. */
+export const JOINED = ["joined.qkv", "joined.qkv_t", "joined.qkv_bias", "joined.o_t"] as const;
+
+/** Projections that the joined one replaces. */
+const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const;
+
+/** Joined weights of a layer from its own, by part; traced. */
+export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+  const all = concat(
+    QKV.map((part) => parts[`${part}.weight`] as Tensor),
+    0,
+  );
+  const biases = QKV.map((part) => parts[`${part}.bias`]);
+  const turned = (x: Tensor) => narrow(transpose(x, [1, 0]));
+  const result: Record<string, Tensor> = {
+    "joined.qkv": narrow(all),
+    "joined.qkv_t": turned(all),
+    "joined.o_t": turned(parts["self_attn.o_proj.weight"] as Tensor),
+  };
+  if (biases.some((bias) => bias !== undefined)) {
+    const zeros = (part: string) => tf.zeros([(parts[`${part}.weight`] as Tensor).shape[0] as number]);
+    result["joined.qkv_bias"] = concat(
+      biases.map((bias, index) => bias ?? zeros(QKV[index] as string)),
+      0,
+    );
+  }
+  return result;
+}
+
+/** Adds the joined projection's gradients to the three it stands for; returns dqkv·W. */
+function joinedBackward(
+  context: LayerContext,
+  dqkv: Tensor,
+  n1: Tensor,
+  weight: Tensor,
+  gradients: GradientSink,
+): Tensor {
+  const { heads, kvHeads, headDim, hiddenSize } = context.config;
+  const sizes = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
+  const dW = matmul(dqkv, n1, true); // [(heads + 2·kv)·dh, d]
+  const biases = QKV.some((part) => biasOf(context, part) !== null) ? columnSums(dqkv) : null;
+  let at = 0;
+  QKV.forEach((part, index) => {
+    const size = sizes[index] as number;
+    gradients.add(nameOf(context, `${part}.weight`), slice(dW, [at, 0], [size, hiddenSize]));
+    if (biases !== null && biasOf(context, part) !== null) {
+      gradients.add(nameOf(context, `${part}.bias`), slice(biases, [at], [size]));
+    }
+    at += size;
+  });
+  return matmul(dqkv, weight);
+}
+
 /** Keys and values only. */
 export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): { kv: KeyValue; saved: FusedSaved } {
   const shape = attentionShape(context.config, segment);
@@ -122,6 +185,19 @@ export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): {
   const value = "self_attn.v_proj";
   const v = toHeads(product(context, value, n1), biasOf(context, value), null, shape, 1);
   return { kv: { k: key.y, v }, saved: { x, n1, r1, heads: headsOf(null, key), k: key.y, v, rest: null } };
+}
+
+/** Queries, keys and values: of the joined projection where there is one, else of three. */
+function queriesAndKeys(context: LayerContext, x: Tensor, segment: Segment, shape: AttentionShape) {
+  const weight = joined(context, "joined.qkv_t");
+  if (weight === null) {
+    const { kv, saved } = fusedKeys(context, x, segment);
+    return { kv, saved, query: project(context, "q", saved.n1, segment, shape) };
+  }
+  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
+  const { q, k, v } = qkvToHeads(matmul(n1, weight), joined(context, "joined.qkv_bias"), segment.rope, shape);
+  const saved: FusedSaved = { x, n1, r1, heads: null, k, v, rest: null };
+  return { kv: { k, v }, saved, query: { y: q, raw: null, r: null } };
 }
 
 /** The whole layer. */
@@ -133,10 +209,11 @@ export function fusedForward(
 ): { readonly out: Tensor; readonly kv: KeyValue; readonly saved: FusedSaved } {
   const { config } = context;
   const shape = attentionShape(config, segment);
-  const { kv, saved } = fusedKeys(context, x, segment);
-  const query = project(context, "q", saved.n1, segment, shape);
+  const { kv, saved, query } = queriesAndKeys(context, x, segment, shape);
   const { o, lse } = fusedAttention(query.y, kv.k, kv.v, prefix, shape);
-  const attended = product(context, "self_attn.o_proj", toTokens(o, null, shape, shape.share));
+  const tokens = toTokens(o, null, shape, shape.share);
+  const turned = joined(context, "joined.o_t");
+  const attended = turned === null ? product(context, "self_attn.o_proj", tokens) : matmul(tokens, turned);
   const second = weightOf(context, "post_attention_layernorm");
   const bias = biasOf(context, "self_attn.o_proj");
   const { sum: mid, n: n2, r: r2 } = addRmsNorm(x, attended, bias, second, config.rmsNormEps);
@@ -189,13 +266,28 @@ export function fusedBackward(
     dk = dk === null ? back.dk : add(dk, back.dk);
     dv = dv === null ? back.dv : add(dv, back.dv);
     dPrefix = back.dPrefix;
+    const weight = joined(context, "joined.qkv");
+    if (weight !== null) {
+      const dqkv = qkvToTokens(back.dq, dk, dv, segment.rope, shape);
+      const dn1 = joinedBackward(context, dqkv, saved.n1, weight, gradients);
+      return { dx: firstNormBackward(context, saved, dMid, [dn1], gradients), dPrefix };
+    }
     dns.push(projectBackward(context, "q", back.dq, saved, segment, shape, gradients));
   }
   dns.push(projectBackward(context, "k", dk as Tensor, saved, segment, shape, gradients));
   const dvTokens = toTokens(dv as Tensor, null, shape, 1);
   dns.push(productBackward(context, "self_attn.v_proj", dvTokens, saved.n1, gradients));
-  const first = weightOf(context, "input_layernorm");
-  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, first, dMid, dns);
+  return { dx: firstNormBackward(context, saved, dMid, dns, gradients), dPrefix };
+}
+
+function firstNormBackward(
+  context: LayerContext,
+  saved: FusedSaved,
+  dMid: Tensor | null,
+  dns: readonly Tensor[],
+  gradients: GradientSink,
+): Tensor {
+  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, weightOf(context, "input_layernorm"), dMid, dns);
   gradients.add(nameOf(context, "input_layernorm.weight"), dw);
-  return { dx, dPrefix };
+  return dx;
 }

@@ -1,6 +1,7 @@
 /**
- * bfloat16 copies of matrices for compiled graphs, made when a weight is first used and again when it has changed.
- * In float32 the weights themselves are handed out. Invariant: a copy belongs to exactly the tensor it was made of.
+ * Weights in the form that compiled graphs take: bfloat16 copies of matrices (in float32 the weights themselves), and sets made
+ * of several weights. They are made when first used and again when a source has changed.
+ * Invariant: what is handed out belongs to exactly the tensors it was made of.
  */
 import type { Compiler } from "../engine/graph/compile.js";
 import { type Tensor, tf } from "../engine/tf.js";
@@ -8,6 +9,11 @@ import { narrow } from "./kernels.js";
 
 export class NarrowWeights {
   private readonly copies = new Map<string, { readonly source: number; readonly copy: Tensor }>();
+
+  private readonly sets = new Map<
+    string,
+    { readonly key: string; readonly tensors: Readonly<Record<string, Tensor>> }
+  >();
 
   constructor(
     private readonly compiler: Compiler,
@@ -25,7 +31,27 @@ export class NarrowWeights {
     return copy;
   }
 
+  /** Weights made of several others by a traced function, kept until one of those changes. */
+  made(
+    name: string,
+    sources: Readonly<Record<string, Tensor>>,
+    make: (sources: Readonly<Record<string, Tensor>>) => Readonly<Record<string, Tensor>>,
+  ): Readonly<Record<string, Tensor>> {
+    const key = Object.values(sources)
+      .map(({ id }) => id)
+      .join();
+    const known = this.sets.get(name);
+    if (known?.key === key) return known.tensors;
+    if (known !== undefined) tf.dispose(Object.values(known.tensors));
+    const tensors = this.compiler.run("made weights", make, sources);
+    for (const tensor of Object.values(tensors)) tf.keep(tensor);
+    this.sets.set(name, { key, tensors });
+    return tensors;
+  }
+
   dispose(): void {
+    for (const { tensors } of this.sets.values()) tf.dispose(Object.values(tensors));
+    this.sets.clear();
     for (const { copy } of this.copies.values()) copy.dispose();
     this.copies.clear();
   }

@@ -71,6 +71,27 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
       return [{ shape: [tokens, heads * headDim], dtype: typeAttribute(attributes, "T") }];
     },
   },
+  WeirQkvHeads: {
+    types: { T: 0 },
+    infer: (inputs, attributes) => {
+      const int = (name: string) => intAttribute(attributes, name);
+      const headDim = (shapeAt(inputs, 0)[1] ?? 0) / (int("kv") * (int("share") + 2));
+      const rows = int("prompts") * int("kv") * int("group");
+      const of = (count: number): OutputSpec => ({
+        shape: [count, int("length"), headDim],
+        dtype: inputs[0]?.dtype ?? "float32",
+      });
+      return [of(rows * int("share")), of(rows), of(rows)];
+    },
+  },
+  WeirQkvHeadsGrad: {
+    types: { T: 0 },
+    infer: (inputs, attributes) => {
+      const int = (name: string) => intAttribute(attributes, name);
+      const width = int("kv") * (int("share") + 2) * (shapeAt(inputs, 0)[2] ?? 0);
+      return [{ shape: [int("prompts") * int("group") * int("length"), width], dtype: inputs[0]?.dtype ?? "float32" }];
+    },
+  },
   WeirColumnSums: { types: { T: 0 }, infer: (inputs) => [float([shapeAt(inputs, 0)[1] ?? 0])] },
   WeirAttention: {
     types: { T: 0 },
