@@ -125,17 +125,19 @@ class Pool {
       if (Loop* loop = pick()) return loop;
       if (!last) lock.unlock();
     }
+    // The loop that ends the wait is entered at once: its last piece may be taken without the lock.
+    Loop* found = nullptr;
     ++sleeping_;
-    wake_.wait(lock, [this] { return pick(false) != nullptr; });
+    wake_.wait(lock, [&] { return (found = pick()) != nullptr; });
     --sleeping_;
-    return pick();
+    return found;
   }
 
   // Under the lock.
-  Loop* pick(bool enter = true) {
+  Loop* pick() {
     for (Loop* loop : loops_) {
       if (!loop->open()) continue;
-      if (enter) loop->helpers.fetch_add(1, std::memory_order_relaxed);
+      loop->helpers.fetch_add(1, std::memory_order_relaxed);
       return loop;
     }
     return nullptr;

@@ -40,6 +40,8 @@ export interface Recorder {
   operation(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
   constant(values: readonly number[], shape: readonly number[], dtype: "float32" | "int32"): Tensor;
   cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor;
+  /** `x`, computed after `previous`: keeps a graph from holding the work of many blocks at once. */
+  after(x: Tensor, previous: Tensor): Tensor;
 }
 
 export let tf: Tf;

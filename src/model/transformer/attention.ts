@@ -8,7 +8,21 @@
  * Exponentials are kept for the backward pass up to KEEP_BUDGET, else computed again.
  */
 import { recording, scope, type Tensor, tf } from "../engine/tf.js";
-import { add, concat, divide, exp, matmul, maxLast, mul, range, reshape, slice, sub, sumLast } from "./kernels.js";
+import {
+  add,
+  after,
+  concat,
+  divide,
+  exp,
+  matmul,
+  maxLast,
+  mul,
+  range,
+  reshape,
+  slice,
+  sub,
+  sumLast,
+} from "./kernels.js";
 import { type KeyValue, MASKED } from "./segment.js";
 
 /** Queries per block: large enough for fast matmuls, small enough to skip most of the upper triangle. */
@@ -141,16 +155,20 @@ export function attend(
   const queryRows = shape.prompts * shape.kvHeads * shape.group * shape.share;
   const elements = queryRows * shape.length * (shape.length + (prefix?.k.shape[1] ?? 0));
   const keep = save && elements * shape.layers <= KEEP_BUDGET;
+  let done: Tensor | null = null;
   return scope(() => {
-    const outputs = blocks(shape.length).map(([start, end]) =>
-      scope(() => {
-        const e = blockWeights(along(q, start, end), along(k, 0, end), start, shape, prefix);
+    const outputs = blocks(shape.length).map(([start, end]) => {
+      const block = scope(() => {
+        const own = after(along(q, start, end), done);
+        const e = blockWeights(own, along(k, 0, end), start, shape, prefix);
         const flat = [queryRows, end - start, shape.headDim];
         let o = reshape(matmul(e.own, along(v, 0, end)), flat);
         if (e.prefix !== null && prefix !== null) o = add(o, reshape(matmul(e.prefix, prefix.v), flat));
         return { o: divide(o, e.sums), kept: keep ? e : null };
-      }),
-    );
+      });
+      done = block.o;
+      return block;
+    });
     const o = concat(
       outputs.map((block) => block.o),
       1,
@@ -186,7 +204,7 @@ export function attendBackward(
     for (const [index, [start, end]] of blocks(shape.length).entries()) {
       const before: KeySums | null = sums;
       const block: { dq: Tensor; sums: KeySums } = scope(() => {
-        const one = blockBackward(dO, saved, shape, prefix, index, start, end);
+        const one = blockBackward(along(dO, start, end), saved, shape, prefix, index, start, end, before?.dk ?? null);
         return { dq: one.dq, sums: before === null ? one.sums : addSums(before, one.sums) };
       });
       if (before !== null) tf.dispose(before as unknown as Record<string, Tensor>);
@@ -207,21 +225,22 @@ function addSums(a: KeySums, b: KeySums): KeySums {
 }
 
 function blockBackward(
-  dO: Tensor,
+  dO: Tensor, // [P*kv*G*share, Tq, dh], of this block
   saved: AttentionSaved,
   shape: AttentionShape,
   prefix: PrefixLayer,
   index: number,
   start: number,
   end: number,
+  previous: Tensor | null,
 ): { readonly dq: Tensor; readonly sums: KeySums } {
   const { prompts, kvHeads, group, share, length, headDim } = shape;
   const queries = end - start;
   const ownRows = prompts * kvHeads * group;
-  const q = along(saved.q, start, end);
+  const q = after(along(saved.q, start, end), previous);
   const k = along(saved.k, 0, end);
   const e = saved.weights?.[index] ?? blockWeights(q, k, start, shape, prefix);
-  const dOut = divide(along(dO, start, end), e.sums); // dO / Z
+  const dOut = divide(dO, e.sums); // dO / Z
   const delta = sumLast(mul(dOut, along(saved.o, start, end)), true); // [P*kv*G*share, Tq, 1]
 
   const own = [ownRows, share * queries, headDim];

@@ -231,3 +231,9 @@ export function gatherAlong(x: Tensor, ids: Tensor, axis: number): Tensor {
   gatherAttributes ??= [intAttribute("batch_dims", 0)];
   return hasRawOps() ? rawOp("GatherV2", gatherAttributes, [x, ids, integer(axis)]) : tf.gather(x, ids as never, axis);
 }
+
+/** `x` itself; inside a graph, not before `previous` is there (null: at once). */
+export function after(x: Tensor, previous: Tensor | null): Tensor {
+  const trace = recording();
+  return trace === null || previous === null ? x : trace.after(x, previous);
+}

@@ -153,6 +153,12 @@ export class Tracer implements Recorder {
     return value.dtype === dtype ? x : this.tensor(this.castValue(value, dtype));
   }
 
+  after(x: Tensor, previous: Tensor): Tensor {
+    const made = this.add("Identity", [this.valueOf(x)]);
+    this.graph.addControl(made.node, this.valueOf(previous).node);
+    return this.tensor(made);
+  }
+
   /** Values that tfjs itself makes in JavaScript: `tf.scalar`, `tf.ones`, … */
   write(values: tfCore.BackendValues, shape: readonly number[], dtype: tfCore.DataType): GraphValue {
     if (dtype !== "float32" && dtype !== "int32" && dtype !== "bool") {
