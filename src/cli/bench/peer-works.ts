@@ -32,7 +32,7 @@ interface Sizes {
 
 const FULL: Sizes = {
   step: { batch: 8, length: 256, steps: 12 },
-  grpo: { prompt: 1024, completion: 64, group: 8, prompts: 4, steps: 3 },
+  grpo: { prompt: 1024, completion: 64, group: 8, prompts: 4, steps: 1 },
   sample: { rows: 32, group: 8, prompt: 256, completion: 64, steps: 3 },
 };
 

@@ -6,8 +6,6 @@ export type GraphDtype = "float32" | "int32" | "bool" | "bfloat16";
 /** TensorFlow's numbers of them (tensorflow/core/framework/types.proto). */
 export const DTYPE_NUMBER: Readonly<Record<GraphDtype, number>> = { float32: 1, int32: 3, bool: 10, bfloat16: 14 };
 
-export const DTYPE_BYTES: Readonly<Record<GraphDtype, number>> = { float32: 4, int32: 4, bool: 1, bfloat16: 2 };
-
 export type AttributeValue =
   | { readonly kind: "type"; readonly value: GraphDtype }
   | { readonly kind: "bool"; readonly value: boolean }
