@@ -211,12 +211,12 @@ function countThreads(backend: BackendName | null, env: NodeJS.ProcessEnv): Doct
   return { count: 1, source: `the ${backend ?? "chosen"} backend has no threads in Node` };
 }
 
-/** The eager executor computes in f32; how much bf16 would give here is said for whoever plans a run. */
+/** f32 is the default; how much bf16 would give here is said for whoever plans a run. */
 function choosePrecision(bf16: AbilityProbe, gemm: DoctorReport["gemm"]): DoctorChoice {
-  const eager = "the eager executor computes in f32";
-  if (!bf16.ok || gemm === null || gemm.bf16 === null) return { what: "precision", chosen: "f32", why: eager };
+  const standing = "the default of engine.precision";
+  if (!bf16.ok || gemm === null || gemm.bf16 === null) return { what: "precision", chosen: "f32", why: standing };
   const ratio = (gemm.bf16 / gemm.f32).toFixed(1);
-  return { what: "precision", chosen: "f32", why: `${eager}; bf16 products alone run ${ratio} times as fast here` };
+  return { what: "precision", chosen: "f32", why: `${standing}; bf16 products run ${ratio} times as fast here` };
 }
 
 /** Node 20.19 and later of 20, 21 and 22: what `engines` in package.json says. */

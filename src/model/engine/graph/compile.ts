@@ -73,11 +73,8 @@ export class Compiler {
   /** Sees the graph of every call; for measurements. */
   observer: ((graph: Graph) => void) | null = null;
   private readonly executables = new Map<string, Executable>();
-  private readonly folder: string;
 
-  constructor(readonly products: EnginePrecision) {
-    this.folder = mkdtempSync(join(tmpdir(), "weir-graphs-"));
-  }
+  constructor(readonly products: EnginePrecision) {}
 
   /**
    * Runs `body` on `inputs` as a compiled graph. `key` names the function and every static choice that the inputs' shapes do
@@ -106,7 +103,6 @@ export class Compiler {
   dispose(): void {
     for (const { session } of this.executables.values()) native().binding.deleteSavedModel(session);
     this.executables.clear();
-    rmSync(this.folder, { recursive: true, force: true });
   }
 
   private build<I, O>(key: string, body: (inputs: I) => O, inputs: I, tensors: readonly Tensor[]): Executable {
@@ -136,8 +132,8 @@ export class Compiler {
         rebuild: (given: readonly Tensor[], fetched: readonly Tensor[]) => rebuildTree(plan, given, fetched),
       };
     });
-    const folder = join(this.folder, String(this.executables.size));
-    mkdirSync(join(folder, "variables"), { recursive: true });
+    const folder = mkdtempSync(join(tmpdir(), "weir-graph-"));
+    mkdirSync(join(folder, "variables"));
     writeFileSync(join(folder, "saved_model.pb"), graph.toSavedModel());
     try {
       const session = native().binding.loadSavedModel(folder, "serve");
@@ -150,7 +146,7 @@ export class Compiler {
         { cause },
       );
     } finally {
-      if (process.env.WEIR_KEEP_GRAPHS !== "1") rmSync(folder, { recursive: true, force: true });
+      rmSync(folder, { recursive: true, force: true });
     }
   }
 }

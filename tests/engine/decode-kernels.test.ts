@@ -1,0 +1,166 @@
+/** The kernels of decoding and of the content hash against plain JavaScript. */
+import { spawnSync } from "node:child_process";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { normal, uniform } from "../../src/algorithms/random.js";
+import type { EnginePrecision } from "../../src/contracts/engine.js";
+import { openBackend } from "../../src/model/engine/backend.js";
+import { Compiler } from "../../src/model/engine/graph/compile.js";
+import { loadKernels, locateNative } from "../../src/model/engine/native/index.js";
+import { type Tensor, tf } from "../../src/model/engine/tf.js";
+import { tensorDigest } from "../../src/model/transformer/content-hash.js";
+import {
+  columnSums,
+  digestsOf,
+  packedProduct,
+  packMatrix,
+  selectToken,
+} from "../../src/model/transformer/fused-kernels.js";
+
+const usable = locateNative().found && (await openBackend("auto", 0)).backend === "tensorflow" && loadKernels().loaded;
+if (!usable) console.log(`decode kernels: left out, ${loadKernels().reason}`);
+
+const POOL = new URL("./children/pool-soak.ts", import.meta.url).pathname;
+
+const numbers = (key: number, count: number) => Float32Array.from({ length: count }, (_, i) => normal(key, i));
+const rows = <T>(values: ArrayLike<T>, width: number): T[][] =>
+  Array.from({ length: values.length / width }, (_, row) => Array.from(values).slice(row * width, (row + 1) * width));
+
+describe.skipIf(!usable)("kernels of decoding", () => {
+  let compilers: Record<EnginePrecision, Compiler>;
+  beforeAll(() => {
+    compilers = { float32: new Compiler("float32"), bfloat16: new Compiler("bfloat16") };
+  });
+  afterAll(() => {
+    for (const compiler of Object.values(compilers)) compiler.dispose();
+  });
+
+  it.each([
+    ["float32", 1, 8, 3],
+    ["float32", 5, 33, 65],
+    ["float32", 13, 64, 128],
+    ["float32", 32, 577, 70],
+    ["bfloat16", 1, 7, 64],
+    ["bfloat16", 6, 128, 200],
+    ["bfloat16", 31, 65, 129],
+  ] as const)(
+    "multiplies few rows with a packed matrix (%s, %i rows, %i in, %i out)",
+    (precision, count, width, out) => {
+      const [x, w, bias] = [numbers(1, count * width), numbers(2, out * width), numbers(3, out)];
+      const compiler = compilers[precision];
+      const packed = compiler.run("pack", (own: Tensor) => packMatrix(own), tf.tensor2d(w, [out, width]));
+      const y = compiler.run(
+        `product ${out}`,
+        (own: { x: Tensor; packed: Tensor; bias: Tensor }) => packedProduct(own.x, own.packed, own.bias, out),
+        { x: tf.tensor2d(x, [count, width]), packed, bias: tf.tensor1d(bias) },
+      );
+      const found = rows(y.dataSync<"float32">(), out);
+      const tolerance = precision === "float32" ? 1e-5 : 1e-2;
+      rows(x, width).forEach((row, r) => {
+        rows(w, width).forEach((column, c) => {
+          const exact = column.reduce((sum, value, i) => sum + value * (row[i] as number), bias[c] as number);
+          const scale = column.reduce((sum, value, i) => sum + Math.abs(value * (row[i] as number)), 1);
+          expect(Math.abs((found[r]?.[c] as number) - exact)).toBeLessThanOrEqual(tolerance * scale);
+        });
+      });
+    },
+  );
+
+  /** What the kernel should choose, in float64: tokens in vocabulary order among those that are left. */
+  function expected(logits: readonly number[], u: number, topK: number, topP: number) {
+    const top = Math.max(...logits);
+    let mass = logits.map((logit) => Math.exp(logit - top));
+    const total = mass.reduce((sum, m) => sum + m, 0);
+    const entropy = Math.log(total) - mass.reduce((sum, m, i) => sum + m * ((logits[i] as number) - top), 0) / total;
+    const keep = (least: number) => {
+      mass = mass.map((m) => (m >= least ? m : 0));
+    };
+    const sorted = () => [...mass].sort((a, b) => b - a);
+    if (topK > 0) keep(sorted()[topK - 1] as number);
+    if (topP < 1) {
+      const limit = topP * mass.reduce((sum, m) => sum + m, 0);
+      let before = 0;
+      let least = 1;
+      for (const m of sorted()) {
+        if (before >= limit) break;
+        least = m;
+        before += m;
+      }
+      keep(least);
+    }
+    const wanted = u * mass.reduce((sum, m) => sum + m, 0);
+    let sum = 0;
+    const id = mass.findIndex((m) => {
+      sum += m;
+      return m > 0 && sum > wanted;
+    });
+    return { id, entropy, logprob: (id: number) => (logits[id] as number) - top - Math.log(total) };
+  }
+
+  it.each([
+    [0, 1],
+    [5, 1],
+    [0, 0.9],
+    [0, 0.3],
+    [40, 0.8],
+  ])("draws by inverse CDF over what top-k %i and top-p %f leave", (topK, topP) => {
+    const [count, vocabulary] = [24, 517];
+    const logits = Float32Array.from(numbers(5, count * vocabulary), (x) => 3 * x);
+    const uniforms = Float32Array.from({ length: count }, (_, i) => uniform(6, i));
+    const options = { greedy: false, topK, nucleus: topP < 1 };
+    const { ids, logprobs, entropies } = compilers.float32.run(
+      `select ${topK} ${topP}`,
+      (own: { logits: Tensor; uniforms: Tensor; topP: Tensor }) =>
+        selectToken(own.logits, own.uniforms, own.topP, options),
+      { logits: tf.tensor2d(logits, [count, vocabulary]), uniforms: tf.tensor1d(uniforms), topP: tf.scalar(topP) },
+    );
+    const found = ids.dataSync<"int32">();
+    rows(logits, vocabulary).forEach((row, r) => {
+      const wanted = expected(row, uniforms[r] as number, topK, topP);
+      expect(found[r]).toBe(wanted.id);
+      expect(logprobs.dataSync<"float32">()[r]).toBeCloseTo(wanted.logprob(wanted.id), 4);
+      expect(entropies.dataSync<"float32">()[r]).toBeCloseTo(wanted.entropy, 4);
+    });
+  });
+
+  it("takes the likeliest token when greedy, and shows a logit that is not finite", () => {
+    const logits = tf.tensor2d([0.1, 3, -1, 2, Number.NaN, 0], [2, 3]);
+    const { ids, logprobs } = compilers.float32.run(
+      "greedy",
+      (own: { logits: Tensor; uniforms: Tensor; topP: Tensor }) =>
+        selectToken(own.logits, own.uniforms, own.topP, { greedy: true, topK: 0, nucleus: false }),
+      { logits, uniforms: tf.tensor1d([0.5, 0.5]), topP: tf.scalar(1) },
+    );
+    expect(ids.dataSync<"int32">()[0]).toBe(1);
+    expect(Number.isFinite(logprobs.dataSync<"float32">()[1])).toBe(false);
+  });
+
+  it("hashes tensors as the host does, larger than a piece and not", () => {
+    const tensors = [1, 1000, 600_000].map((count) => tf.tensor1d(numbers(count, count)));
+    const words = compilers.float32.run("digests", digestsOf, tensors).dataSync<"int32">();
+    const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    tensors.forEach((tensor, index) => {
+      const own = Buffer.from(bytes.slice(32 * index, 32 * index + 32)).toString("hex");
+      expect(own).toBe(Buffer.from(tensorDigest(tensor.dataSync<"float32">())).toString("hex"));
+    });
+  });
+
+  it("sums columns", () => {
+    const x = numbers(9, 700 * 37);
+    const sums = compilers.float32.run("columns", columnSums, tf.tensor2d(x, [700, 37])).dataSync<"float32">();
+    const exact = rows(x, 37).reduce((total, row) => total.map((value, i) => value + (row[i] as number)));
+    exact.forEach((value, i) => {
+      expect(sums[i]).toBeCloseTo(value, 3);
+    });
+  });
+
+  it.each(["2", "4"])(
+    "a worker that wakes finds its loop, over tens of thousands of short ones (%s threads)",
+    (threads) => {
+      const child = spawnSync(process.execPath, ["--import", "tsx", POOL], {
+        env: { ...process.env, TF_NUM_INTRAOP_THREADS: threads },
+        encoding: "utf8",
+      });
+      expect([child.signal, child.stdout.trim()]).toEqual([null, "ok"]);
+    },
+  );
+});
