@@ -138,7 +138,6 @@ describe("the work that is measured", () => {
       "step-f32",
       "step-bf16",
       "step-compile-bf16",
-      "grpo-f32",
       "grpo-bf16",
       "sample-f32",
       "sample-bf16",

@@ -99,7 +99,6 @@ export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: 
     stepWork("f32", "f32", "f32 against PyTorch"),
     stepWork("bf16", "bf16", "bf16 against PyTorch (autocast)"),
     stepWork("compile-bf16", "bf16", "bf16 against PyTorch (autocast, torch.compile)"),
-    grpoWork("f32"),
     grpoWork("bf16"),
     sampleWork("f32"),
     sampleWork("bf16"),

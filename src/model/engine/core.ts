@@ -35,7 +35,7 @@ import { tf } from "./tf.js";
 
 const OPTIMISER_FILE = "optimizer.safetensors";
 const STATE_FILE = "engine-state.json";
-const STATE_SCHEMA = 1;
+const STATE_SCHEMA = 2;
 
 interface EngineState {
   readonly schemaVersion: number;

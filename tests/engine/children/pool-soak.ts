@@ -18,5 +18,5 @@ for (let round = 0; round < 20_000; round += 1) {
   // A worker falls asleep now and then, so that loops also meet sleeping workers.
   if (round % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
 }
-console.log("ok");
+process.stdout.write("ok\n");
 process.exit(0);
