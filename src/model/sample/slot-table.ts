@@ -114,23 +114,12 @@ export class SlotTable {
       ...staying.map(({ slot }) => slot.rows.filter(active).length),
       ...entering.map(({ rows }) => rows.length),
     );
-    const group =
-      entering.length > 0 || widest > this.group / 2
-        ? Math.max(widest, entering.length > 0 ? this.groupOf(staying, entering) : this.group)
-        : roundCount(widest);
-    const same = entering.length === 0 && size === this.slots.length && group === this.group;
-    if (same) {
-      this.makeRoom();
-      return;
+    // Rows that end leave places behind; those are given up when half of them are empty.
+    const group = entering.length === 0 && widest > this.group / 2 ? this.group : roundCount(widest);
+    if (entering.length > 0 || size !== this.slots.length || group !== this.group) {
+      this.rebuild(staying, entering, size, group);
     }
-    this.rebuild(staying, entering, size, group);
     this.makeRoom();
-  }
-
-  /** Rows per prompt that those who stay and those who enter need side by side. */
-  private groupOf(staying: readonly { readonly slot: Slot }[], entering: readonly Entrant[]): number {
-    const inside = staying.map(({ slot }) => slot.rows.filter(active).length);
-    return roundCount(Math.max(...inside, ...entering.map(({ rows }) => rows.length)));
   }
 
   private rebuild(
