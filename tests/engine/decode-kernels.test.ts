@@ -17,7 +17,7 @@ import {
 } from "../../src/model/transformer/fused-kernels.js";
 
 const usable = locateNative().found && (await openBackend("auto", 0)).backend === "tensorflow" && loadKernels().loaded;
-if (!usable) console.log(`decode kernels: left out, ${loadKernels().reason}`);
+if (!usable) process.stdout.write(`decode kernels: left out, ${loadKernels().reason}\n`);
 
 const POOL = new URL("./children/pool-soak.ts", import.meta.url).pathname;
 
