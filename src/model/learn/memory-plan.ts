@@ -3,7 +3,7 @@
  * the widest moment needs on top. Layers keep their activations from the first one on for as long as the budget allows; the
  * others keep their input and are run again. Pure arithmetic.
  */
-import { freemem, totalmem } from "node:os";
+import { freemem } from "node:os";
 import type { EnginePrecision, MemoryPlan, PassSize } from "../../contracts/engine.js";
 
 export type { PassSize } from "../../contracts/engine.js";
@@ -30,7 +30,7 @@ export interface StorageForm {
 
 /** What the engine may plan for, bytes. */
 export function memoryBudget(memoryGiB: number | null): number {
-  return memoryGiB === null ? Math.min(totalmem(), freemem()) * FREE_SHARE : memoryGiB * 1024 ** 3;
+  return memoryGiB === null ? freemem() * FREE_SHARE : memoryGiB * 1024 ** 3;
 }
 
 /** Bytes of one token's activations in one layer. */

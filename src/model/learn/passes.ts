@@ -36,12 +36,12 @@ function keptLayers(model: Transformer, size: PassSize, learning: Learning | nul
 }
 
 /** Size of a pass of whole sequences. */
-export function sizeOfRows(pass: PackedRows): PassSize {
+function sizeOfRows(pass: PackedRows): PassSize {
   return { prefixTokens: pass.paddedTokens, rowTokens: 0, targets: pass.targets.length };
 }
 
 /** Size of a pass of prompts and completions. */
-export function sizeOfGroups(pass: PackedGroups): PassSize {
+function sizeOfGroups(pass: PackedGroups): PassSize {
   const prefixTokens = pass.prefixes.length * pass.prefixLength;
   return { prefixTokens, rowTokens: pass.paddedTokens - prefixTokens, targets: pass.targets.length };
 }

@@ -80,10 +80,6 @@ export interface DecodeShape {
 }
 
 export interface DecodeOutputs {
-  /** Rounds that were run. */
-  readonly rounds: Tensor; // [] int32
-  readonly ids: Tensor; // [P·G] int32
-  readonly finished: Tensor; // [P·G] bool
   readonly drawn: Tensor; // [BLOCK, 3, P·G]: id, log-prob, entropy
   readonly own: readonly KeyValue[]; // per layer [P·kv·G, Tc, dh]
 }
@@ -131,12 +127,12 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
       ];
     },
   );
-  const [rounds, ids, finished, drawn, ...flat] = end as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+  const [, , , drawn, ...flat] = end as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
   const own = inputs.weights.layers.map((_, index) => ({
     k: written((inputs.own[index] as KeyValue).k, flat[2 * index] as Tensor, inputs.used),
     v: written((inputs.own[index] as KeyValue).v, flat[2 * index + 1] as Tensor, inputs.used),
   }));
-  return { rounds, ids, finished, drawn, own };
+  return { drawn, own };
 }
 
 /** One round in TensorFlow's own operations. */

@@ -6,6 +6,7 @@
 import type { Compiler } from "../engine/graph/compile.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
+import { QKV } from "../transformer/fused-layer.js";
 import { concat, constant, mul, narrow, transpose } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 
@@ -51,26 +52,18 @@ function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLaye
   const queries = onQueries(weight("self_attn.q_proj"));
   const projections = concat([queries, weight("self_attn.k_proj"), weight("self_attn.v_proj")], 0);
   const zeros = (name: string) => tf.zeros([weight(name).shape[0] as number]);
-  const biases = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-  const joinBiases = (names: readonly string[]) =>
-    names.every((name) => bias(name) === null)
-      ? null
-      : concat(
-          names.map((name) => bias(name) ?? zeros(name)),
-          0,
-        );
-  const qkvBias = joinBiases(biases);
-  const queryBias = bias("self_attn.q_proj");
-  const scaledBias =
-    qkvBias === null || queryBias === null
-      ? qkvBias
-      : concat([onQueries(queryBias), ...biases.slice(1).map((name) => bias(name) ?? zeros(name))], 0);
+  const qkvBias = QKV.every((name) => bias(name) === null)
+    ? null
+    : concat(
+        QKV.map((name, index) => (index === 0 ? onQueries : (x: Tensor) => x)(bias(name) ?? zeros(name))),
+        0,
+      );
   // Copies, so that these weights own every tensor they hold.
   const copy = (x: Tensor | null) => (x === null ? null : tf.clone(x));
   return {
     norm1: tf.clone(weight("input_layernorm")),
     qkv: form(projections),
-    qkvBias: scaledBias,
+    qkvBias,
     qNorm: config.qkNorm ? scale(weight("self_attn.q_norm")) : null,
     kNorm: config.qkNorm ? tf.clone(weight("self_attn.k_norm")) : null,
     o: form(weight("self_attn.o_proj")),

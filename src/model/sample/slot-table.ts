@@ -134,16 +134,13 @@ export class SlotTable {
     const fresh = this.prefill(entering);
     const heads = Array.from({ length: kvHeads }, (_, head) => head);
     // Places that nobody takes repeat the first one; nothing reads what they draw.
+    const spare = entering.length > 0 ? before.slots : (staying[0]?.place ?? 0);
     const sources = Array.from({ length: size }, (_, place) => {
-      const stay = staying[place];
-      if (stay !== undefined) return stay.place;
       const enters = place - staying.length;
-      return before.slots + (enters < entering.length ? enters : 0);
+      return staying[place]?.place ?? (enters < entering.length ? before.slots + enters : spare);
     });
-    const usable =
-      entering.length > 0 ? sources : sources.map((source) => (source < before.slots ? source : sources[0]!));
     const keptRows = (slot: Slot): number[] => slot.rows.flatMap((row, place) => (active(row) ? [place] : []));
-    const ownRows = usable.flatMap((source, place) => {
+    const ownRows = sources.flatMap((source, place) => {
       const stay = staying[place];
       const rows = stay === undefined ? [] : keptRows(stay.slot);
       return heads.flatMap((head) =>
@@ -154,7 +151,7 @@ export class SlotTable {
         }),
       );
     });
-    const prefixRows = usable.flatMap((source) => heads.map((head) => source * kvHeads + head));
+    const prefixRows = sources.flatMap((source) => heads.map((head) => source * kvHeads + head));
     const hasPrefix = this.prefixLength > 0;
     scope(() => {
       const index = (values: readonly number[]) => tf.tensor1d(Int32Array.from(values), "int32");
@@ -291,11 +288,7 @@ export class SlotTable {
         own: this.own as readonly KeyValue[],
         first: ints(this.slots.map((slot) => slot?.first ?? this.used)),
         used: tf.scalar(this.used, "int32"),
-        ids: ints(
-          this.slots.flatMap((slot) =>
-            (slot?.rows ?? new Array<null>(this.group).fill(null)).map((row) => idOf(row, slot)),
-          ),
-        ),
+        ids: ints(rows.map((row, r) => idOf(row, this.slots[Math.floor(r / this.group)] ?? null))),
         positions: ints(this.slots.map((slot) => (slot === null ? 0 : slot.entrant.promptIds.length - 1 + slot.drawn))),
         finished: tf.tensor1d(
           rows.map((row) => !active(row)),

@@ -8,14 +8,14 @@ import type { ModelConfig } from "../io/config.js";
 import type { StorageForm } from "../learn/memory-plan.js";
 import { COARSE } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
-import { joinedWeights } from "./fused-layer.js";
+import { joinedWeights, QKV } from "./fused-layer.js";
 import type { GradientSink, GradientStore } from "./gradients.js";
 import type { HeadChunk, HeadOptions, TokenScores } from "./head.js";
 import { add, widen } from "./kernels.js";
 import type { LayerContext } from "./layer.js";
 import { FUSED, type LayerForms } from "./layer-forms.js";
 import type { NarrowWeights } from "./narrow-weights.js";
-import type { Keep, Kept, ModelRunner } from "./runner.js";
+import { type Keep, type Kept, keptOf, type ModelRunner } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";
 
 /** Prefix of a layer's tensors inside its graph, whichever layer it is. */
@@ -202,16 +202,11 @@ export class CompiledRunner implements ModelRunner {
 }
 
 /** Matrices that the joined ones stand for in a whole layer. */
-const REPLACED = new Set(["q_proj", "k_proj", "v_proj"].map((part) => `self_attn.${part}.weight`));
+const REPLACED = new Set(QKV.map((part) => `${part}.weight`));
 
 /** Parts that keys and values depend on. */
 function isKeyPart(part: string): boolean {
   return /^(input_layernorm|self_attn\.(k_proj|v_proj|k_norm))\./.test(part);
-}
-
-function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
-  if (keep === null) return null;
-  return saved === null ? { x } : { saved };
 }
 
 /** Parts of a layer that a configuration's tensors name. */

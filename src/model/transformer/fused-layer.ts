@@ -6,6 +6,7 @@ import { type Tensor, tf } from "../engine/tf.js";
 import type { AttentionShape } from "./attention.js";
 import {
   addRmsNorm,
+  castTranspose,
   columnSums,
   fusedAttention,
   fusedAttentionBackward,
@@ -22,7 +23,7 @@ import {
   toTokens,
 } from "./fused-kernels.js";
 import type { GradientSink } from "./gradients.js";
-import { add, concat, matmul, narrow, reshape, slice, transpose, widen } from "./kernels.js";
+import { add, concat, matmul, narrow, reshape, slice, widen } from "./kernels.js";
 import { attentionShape, type LayerContext, nameOf } from "./layer.js";
 import type { KeyValue, Segment } from "./segment.js";
 
@@ -128,7 +129,7 @@ function joined(context: LayerContext, part: (typeof JOINED)[number]): Tensor | 
 export const JOINED = ["joined.qkv", "joined.qkv_t", "joined.qkv_bias", "joined.o_t"] as const;
 
 /** Projections that the joined one replaces. */
-const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const;
+export const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const;
 
 /** Joined weights of a layer from its own, by part; traced. */
 export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
@@ -137,11 +138,10 @@ export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<s
     0,
   );
   const biases = QKV.map((part) => parts[`${part}.bias`]);
-  const turned = (x: Tensor) => narrow(transpose(x, [1, 0]));
   const result: Record<string, Tensor> = {
     "joined.qkv": narrow(all),
-    "joined.qkv_t": turned(all),
-    "joined.o_t": turned(parts["self_attn.o_proj.weight"] as Tensor),
+    "joined.qkv_t": castTranspose(all),
+    "joined.o_t": castTranspose(parts["self_attn.o_proj.weight"] as Tensor),
   };
   if (biases.some((bias) => bias !== undefined)) {
     const zeros = (part: string) => tf.zeros([(parts[`${part}.weight`] as Tensor).shape[0] as number]);

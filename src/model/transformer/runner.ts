@@ -2,7 +2,6 @@
  * How a model runs its layers: operation by operation, or as compiled graphs. Both give the same values up to rounding.
  * `keep` is what a forward pass hands to its backward pass: `all` (activations), `input` (the layer is run again), or null.
  */
-
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { StorageForm } from "../learn/memory-plan.js";
 import { FINE, type Rounding } from "../learn/pack.js";
@@ -57,7 +56,7 @@ export interface ModelRunner {
 }
 
 /** What to keep, from what the layer saved. */
-function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
+export function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
   if (keep === null) return null;
   return saved === null ? { x } : { saved };
 }
