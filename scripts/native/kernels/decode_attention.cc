@@ -37,7 +37,7 @@ void scoresAcross(const T* keys, int64_t count, int64_t dh, const float* q, int6
       Floats row[V];
       for (int v = 0; v < V; ++v) row[v] = load(q + d * stride + v * kLanes);
       for (int i = 0; i < kKeys; ++i) {
-        const Floats k = splat(toFloat(keys[(j + i) * dh + d]));
+        const Floats k = splat(valueOf(keys[(j + i) * dh + d]));
         for (int v = 0; v < V; ++v) sum[i][v] += k * row[v];
       }
     }
@@ -47,7 +47,7 @@ void scoresAcross(const T* keys, int64_t count, int64_t dh, const float* q, int6
   for (; j < count; ++j) {
     Floats sum[V] = {};
     for (int64_t d = 0; d < dh; ++d) {
-      const Floats k = splat(toFloat(keys[j * dh + d]));
+      const Floats k = splat(valueOf(keys[j * dh + d]));
       for (int v = 0; v < V; ++v) sum[v] += k * load(q + d * stride + v * kLanes);
     }
     for (int v = 0; v < V; ++v) store(s + j * stride + v * kLanes, sum[v]);
@@ -107,7 +107,7 @@ void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t
   for (int64_t j = 0; j < count; ++j) {
     for (int r = 0; r < R; ++r) {
       const float w = p[j * stride + r];
-      for (int64_t e = d; e < dh; ++e) o[r * dh + e] += w * toFloat(values[j * dh + e]);
+      for (int64_t e = d; e < dh; ++e) o[r * dh + e] += w * valueOf(values[j * dh + e]);
     }
   }
 }
@@ -125,7 +125,7 @@ float dot(const float* q, const T* k, int64_t dh) {
   int64_t d = 0;
   for (; d + kLanes <= dh; d += kLanes) sum += load(q + d) * load(k + d);
   float total = sumLanes(sum);
-  for (; d < dh; ++d) total += q[d] * toFloat(k[d]);
+  for (; d < dh; ++d) total += q[d] * valueOf(k[d]);
   return total;
 }
 
@@ -182,7 +182,7 @@ class Head {
       }
     }
     // The products take queries in the type of the keys.
-    for (float& x : w.q) x = toFloat(fromFloat<T>(x));
+    for (float& x : w.q) x = valueOf(fromFloat<T>(x));
   }
 
   void scorePrefix(const T* keys, int64_t count) {
@@ -288,7 +288,7 @@ class Head {
           float* to = w.o.data() + r * dh;
           int64_t d = 0;
           for (; d + kLanes <= dh; d += kLanes) store(to + d, load(to + d) + splat(weight) * load(v + d));
-          for (; d < dh; ++d) to[d] += weight * toFloat(v[d]);
+          for (; d < dh; ++d) to[d] += weight * valueOf(v[d]);
         }
       });
     }

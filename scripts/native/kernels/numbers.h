@@ -46,7 +46,12 @@ inline Halves narrow(Floats x) {
 }
 
 inline float valueOf(float x) { return x; }
-inline float valueOf(Bf16 x) { return widen(Halves{} + x.bits)[0]; }
+inline float valueOf(Bf16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
 
 inline Floats load(const float* from) {
   Floats x;

@@ -90,8 +90,8 @@ inline void plainBlock(const X* x, int64_t in, const T* panel, float* y, int64_t
   for (int64_t i = 0; i < in; i += step) {
     for (int64_t s = 0; s < step; ++s) {
       for (int r = 0; r < ROWS; ++r) {
-        const float a = toFloat(x[r * in + i + s]);
-        for (int64_t c = 0; c < kPanelColumns; ++c) sum[r][c] += a * toFloat(panel[i * kPanelColumns + step * c + s]);
+        const float a = valueOf(x[r * in + i + s]);
+        for (int64_t c = 0; c < kPanelColumns; ++c) sum[r][c] += a * valueOf(panel[i * kPanelColumns + step * c + s]);
       }
     }
   }

@@ -1,4 +1,4 @@
-// Owns single numbers of either storage type.
+// Owns storing single numbers in either type; numbers.h reads them (valueOf).
 #pragma once
 
 #include <cstdint>
@@ -7,15 +7,6 @@
 #include "numbers.h"
 
 namespace weir {
-
-inline float toFloat(float x) { return x; }
-
-inline float toFloat(Bf16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 template <class T>
 inline T fromFloat(float x);
