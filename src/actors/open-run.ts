@@ -68,7 +68,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   const supervisor = new EngineSupervisor(
     options.engine ?? ((modelDir, engine) => startEngine({ modelDir, options: engine })),
     config.model.path,
-    config.engine,
+    { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
   );
   const closers: (() => Promise<void> | void)[] = [];
   const closeAll = async () => {

@@ -22,7 +22,11 @@ export async function runReport(context: RunContext): Promise<Json> {
       version: engine.info.backendVersion,
       reason: engine.info.reason,
     },
-    model: { family: engine.model.family, parameters: engine.model.parameters },
+    model: {
+      family: engine.model.family,
+      parameters: engine.model.parameters,
+      trainedParameters: engine.model.trainedParameters,
+    },
     policy: { ...engine.version() },
     steps: { warmup: progress.warmupStep, rl: progress.step },
     phases: context.curriculumMachine.getSnapshot().context.bands.map((band) => ({ ...band })),

@@ -18,7 +18,7 @@ export function backendNamed(text: string | undefined): EngineOptions["backend"]
 }
 
 /** Every option of an engine at its default. */
-export const defaultEngineOptions = (): EngineOptions => configSchema.shape.engine.parse({}) as EngineOptions;
+export const defaultEngineOptions = (): EngineOptions => ({ ...configSchema.shape.engine.parse({}), lora: null });
 
 /** Runs a piece of work on an engine that is closed afterwards, whatever happens; an interrupt aborts the work. */
 export async function withEngineOptions<T>(

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { LORA_TARGETS } from "../contracts/engine.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
@@ -23,12 +24,26 @@ const runSchema = z.strictObject({
   seed: nonNegativeInt.default(1).describe("Seed of every random choice (counter-based, I12)."),
 });
 
+const loraSchema = z.strictObject({
+  rank: positiveInt.default(16).describe("Rank r of each adapter."),
+  alpha: z.number().positive().default(32).describe("α: adapters are scaled by α/r."),
+  targets: z
+    .array(z.enum(LORA_TARGETS))
+    .min(1)
+    .default([...LORA_TARGETS])
+    .describe("Matrices of each layer that get an adapter; everything else is frozen."),
+});
+
 const modelSchema = z.strictObject({
   path: z.string().describe("Hugging Face folder of the policy to start from."),
   saveDtype: z
     .enum(["float32", "bfloat16", "float16"])
     .default("float32")
     .describe("Storage type of the final exported weights; checkpoints are always float32."),
+  lora: loraSchema
+    .nullable()
+    .default(null)
+    .describe("Train low-rank adapters (LoRA) instead of all weights, in warm-up and RL; null trains all weights."),
 });
 
 const engineSchema = z.strictObject({

@@ -7,6 +7,18 @@ export type BackendName = "tensorflow" | "wasm" | "cpu";
 export type ExecutorName = "eager" | "compiled";
 export type EnginePrecision = "float32" | "bfloat16";
 
+/** Matrices of a layer that adapters can be put on. */
+export const LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+
+/** Low-rank adaptation: W = W₀ + (alpha/rank)·B·A, where only A and B are trained (arXiv 2106.09685). */
+export interface LoraOptions {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly targets: readonly (typeof LORA_TARGETS)[number][];
+  /** Of A's first values. */
+  readonly seed: number;
+}
+
 export interface EngineOptions {
   /** `auto`: tensorflow where the native engine is set up, else wasm, else cpu. */
   readonly backend: BackendName | "auto";
@@ -18,6 +30,8 @@ export interface EngineOptions {
   readonly precision: EnginePrecision;
   /** Memory that the engine process plans for, GiB; null takes 80 % of what the machine has free at start. */
   readonly memoryGiB: number | null;
+  /** Null trains every parameter. */
+  readonly lora: LoraOptions | null;
   /** Deadline of one request, ms. */
   readonly requestTimeoutMs: number;
   /** Deadline of start-up and model load, ms. */
@@ -41,6 +55,8 @@ export interface EngineInfo {
 export interface ModelInfo {
   readonly family: "qwen2" | "qwen3" | "llama";
   readonly parameters: number;
+  /** Parameters that training moves: all of them, or those of the adapters. */
+  readonly trainedParameters: number;
   readonly vocabSize: number;
   readonly maxPositions: number;
   readonly stopIds: readonly number[];

@@ -114,7 +114,15 @@ export function createFakeEngine(options: FakeOptions = {}): Engine & { crash(re
       pid: 0,
       reason: "a fake computes nothing",
     },
-    model: { family: "qwen2", parameters: 1, vocabSize, maxPositions: 4096, stopIds: [0], padId: 0 },
+    model: {
+      family: "qwen2",
+      parameters: 1,
+      trainedParameters: 1,
+      vocabSize,
+      maxPositions: 4096,
+      stopIds: [0],
+      padId: 0,
+    },
     version,
     async scoreSequences(sequences) {
       const fill = (value: number) => sequences.map((sequence) => sequence.slice(1).map(() => value));

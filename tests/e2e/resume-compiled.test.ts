@@ -4,5 +4,5 @@ import { FAST_BACKEND } from "../helpers/engines.js";
 import { describeResume } from "./resume-suite.js";
 
 describe.runIf(FAST_BACKEND === "tensorflow")("compiled", () => {
-  describeResume({ backend: "tensorflow", executor: "compiled" });
+  describeResume({ engine: { backend: "tensorflow", executor: "compiled" } });
 });

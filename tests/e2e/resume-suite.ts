@@ -10,7 +10,7 @@ import { createTrainingSystem, type RunResult } from "../../src/actors/training-
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Engine } from "../../src/contracts/engine.js";
 import { startEngine } from "../../src/model/engine/host.js";
-import { comparableFacts, endStates, parityReward, TINY_ENGINE, tinyConfig } from "./tiny-run.js";
+import { comparableFacts, endStates, parityReward, TINY_CHOICE, type TinyChoice, tinyConfig } from "./tiny-run.js";
 
 const shaOf = (result: RunResult) => (result.report as { policy: { sha256: string } }).policy.sha256;
 
@@ -39,8 +39,8 @@ function drive(
   });
 }
 
-/** Losing the engine or the control process at any moment, with an engine of the given kind (I3, I11). */
-export function describeResume(engineOptions: ConfigInput["engine"]): void {
+/** Losing the engine or the control process at any moment, in a run of the given kind (I3, I11). */
+export function describeResume(choice: TinyChoice): void {
   describe("a run that is killed", () => {
     let reference: RunResult;
     let facts: unknown[];
@@ -48,14 +48,14 @@ export function describeResume(engineOptions: ConfigInput["engine"]): void {
 
     beforeAll(async () => {
       // Also for the processes that the tests start.
-      process.env[TINY_ENGINE] = JSON.stringify(engineOptions);
+      process.env[TINY_CHOICE] = JSON.stringify(choice);
       reference = await unbroken(await tinyConfig());
       facts = await comparableFacts(reference.runDirectory);
       ends = await endStates(reference.runDirectory);
     }, 120_000);
 
     afterAll(() => {
-      delete process.env[TINY_ENGINE];
+      delete process.env[TINY_CHOICE];
     });
 
     it("has something to lose: rollouts were trained and dropped, and the weights moved", () => {

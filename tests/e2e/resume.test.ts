@@ -1,4 +1,4 @@
 /** Killed runs on the plain JavaScript backend. */
 import { describeResume } from "./resume-suite.js";
 
-describeResume({ backend: "cpu" });
+describeResume({ engine: { backend: "cpu" } });

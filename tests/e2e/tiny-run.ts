@@ -7,8 +7,14 @@ import { OWN_FIXTURES } from "../helpers/fixtures.js";
 
 /** A run of seconds on a fixture model: every part is real, only the reward is simple enough for a random policy. */
 
-/** Variable that holds engine options as JSON, for the processes of a test; the plain JavaScript backend without it. */
-export const TINY_ENGINE = "WEIR_TINY_ENGINE";
+/** What a test may choose of a tiny run: how it computes and what it trains. */
+export interface TinyChoice {
+  readonly engine: ConfigInput["engine"];
+  readonly lora?: ConfigInput["model"]["lora"];
+}
+
+/** Variable that holds a choice as JSON, for the processes of a test; the plain JavaScript backend without it. */
+export const TINY_CHOICE = "WEIR_TINY_CHOICE";
 
 /** Rewards even token sums; a random policy has both kinds in most groups. */
 export const parityReward: RewardActor = {
@@ -41,10 +47,11 @@ export async function tinyTasks(folder: string, count = 24): Promise<string> {
 export async function tinyConfig(over: Partial<ConfigInput> = {}, folder?: string): Promise<ConfigInput> {
   const directory = folder ?? (await mkdtemp(join(tmpdir(), "weir-run-")));
   const tasks = await tinyTasks(directory);
+  const { engine, lora }: TinyChoice = JSON.parse(process.env[TINY_CHOICE] ?? '{"engine":{"backend":"cpu"}}');
   return {
     run: { directory: join(directory, "runs"), id: "tiny", seed: 5 },
-    model: { path: join(OWN_FIXTURES, "models", "tiny-qwen2") },
-    engine: { restartDelayMs: 0, ...JSON.parse(process.env[TINY_ENGINE] ?? '{"backend":"cpu"}') },
+    model: { path: join(OWN_FIXTURES, "models", "tiny-qwen2"), ...(lora ? { lora } : {}) },
+    engine: { restartDelayMs: 0, ...engine },
     data: { train: [tasks], heldout: [tasks] },
     phases: [
       { maxTokens: 70, steps: 3 },

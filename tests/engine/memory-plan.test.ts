@@ -24,8 +24,8 @@ const CONFIG: ModelConfig = {
   padId: null,
   bosId: null,
 };
-const FUSED = { precision: "bfloat16", fused: true, copies: true } as const;
-const EAGER = { precision: "float32", fused: false, copies: false } as const;
+const FUSED = { precision: "bfloat16", fused: true, copies: true, lora: null } as const;
+const EAGER = { precision: "float32", fused: false, copies: false, lora: null } as const;
 
 describe("the memory plan", () => {
   it("counts weights, two moments and gradient sums, and the copies of a compiled executor", () => {

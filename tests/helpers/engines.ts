@@ -18,6 +18,7 @@ export const ENGINE_OPTIONS: EngineOptions = {
   executor: "auto",
   precision: "float32",
   memoryGiB: null,
+  lora: null,
   threads: 0,
   requestTimeoutMs: 60_000,
   startTimeoutMs: 60_000,

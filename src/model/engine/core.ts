@@ -5,7 +5,7 @@
  */
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EngineInfo, EngineStats, MemoryPlan, ModelInfo, PassSize } from "../../contracts/engine.js";
+import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, ModelInfo, PassSize } from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
@@ -18,6 +18,7 @@ import type {
   SftMetrics,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { readAdapter, writeAdapter } from "../io/adapter-folder.js";
 import { type ModelConfig, readModelConfig } from "../io/config.js";
 import { writeModelFolder } from "../io/model-folder.js";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
@@ -25,6 +26,7 @@ import { readTensors } from "../io/tensors.js";
 import { Learner, lastLogits, scoreGroups, scoreSequences } from "../learn/learner.js";
 import { planMemory } from "../learn/memory-plan.js";
 import { sampleSequences } from "../sample/sampler.js";
+import { Adapters } from "../transformer/adapters.js";
 import { contentHash, tensorDigest } from "../transformer/content-hash.js";
 import type { Transformer } from "../transformer/model.js";
 import { ParameterStore } from "../transformer/parameters.js";
@@ -61,6 +63,7 @@ export class EngineCore {
   private readonly policy: Transformer;
   private readonly learner: Learner;
   private readonly executor: ChosenExecutor;
+  private readonly adapters: Adapters | null;
   private reference: Transformer | null = null;
   private current: PolicyVersion;
 
@@ -71,13 +74,15 @@ export class EngineCore {
     parameters: ParameterStore,
     rotaryDtype: RotaryDtype,
     executor: ChosenExecutor,
+    lora: LoraOptions | null,
   ) {
     this.modelDir = modelDir;
     this.config = config;
     this.executor = executor;
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
-    this.learner = new Learner(this.policy, executor.fusedStep);
     this.current = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
+    this.adapters = lora && new Adapters(parameters, lora, this.current.sha256);
+    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters);
     this.info = {
       backend: opened.backend,
       reason: opened.reason,
@@ -90,6 +95,7 @@ export class EngineCore {
     this.modelInfo = {
       family: config.family,
       parameters: parameters.count(),
+      trainedParameters: this.learner.trained.count(),
       vocabSize: config.vocabSize,
       maxPositions: config.maxPositions,
       stopIds: config.eosIds,
@@ -107,7 +113,8 @@ export class EngineCore {
     const opened = await openBackend(options.backend, options.threads);
     const dtype = rotaryDtype ?? config.rope.inverseFrequencyDtype ?? "float32";
     const executor = chooseExecutor(opened, config, options);
-    return new EngineCore(opened, modelDir, config, ParameterStore.load(config, source), dtype, executor);
+    const parameters = ParameterStore.load(config, source);
+    return new EngineCore(opened, modelDir, config, parameters, dtype, executor, options.lora ?? null);
   }
 
   version(): PolicyVersion {
@@ -166,6 +173,7 @@ export class EngineCore {
       tensors: this.policy.parameters.source(),
       dtype: "float32",
     });
+    if (this.adapters !== null) await writeAdapter(directory, this.adapters.saved(this.modelDir));
     if (optimiser) {
       const state: EngineState = {
         schemaVersion: STATE_SCHEMA,
@@ -180,7 +188,8 @@ export class EngineCore {
 
   /**
    * Takes weights, version and optimiser of a folder; without engine-state.json weights only, as version 0.
-   * Gradients not yet committed are dropped. Throws WEIR_E_CHECKPOINT_DAMAGED, with everything as before.
+   * Gradients not yet committed are dropped. Where adapters are trained, the folder's adapter is taken with it; weights without
+   * one become the frozen weights under fresh adapters. Throws WEIR_E_CHECKPOINT_DAMAGED, with everything as before.
    */
   async restore(directory: string): Promise<PolicyVersion> {
     const source = await readTensors(directory, this.config);
@@ -193,16 +202,18 @@ export class EngineCore {
         { directory },
       );
     }
+    const adapter = this.adapters && (await readAdapter(directory, this.adapters.baseSha256));
     const { optimiser } = this.learner;
-    if (state === null) optimiser.reset();
-    else {
-      const moments = await readSafetensors(join(directory, OPTIMISER_FILE));
-      optimiser.restore(moments, state.optimiserStep, this.policy.parameters);
-    }
+    const moments = state && (await readSafetensors(join(directory, OPTIMISER_FILE)));
+    if (adapter !== null) this.adapters?.assertFits(adapter);
+    if (state === null || moments === null) optimiser.reset();
+    else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
     const { parameters } = this.policy;
     for (const name of parameters.names()) {
       parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
     }
+    if (adapter === null) this.adapters?.rebase(parameters, sha256);
+    else this.adapters?.take(adapter);
     this.learner.clear();
     this.current = state?.version ?? { n: 0, sha256 };
     return this.current;
@@ -231,6 +242,7 @@ export class EngineCore {
 
   dispose(): void {
     this.learner.dispose();
+    this.adapters?.dispose();
     this.reference?.parameters.dispose();
     this.policy.parameters.dispose();
     this.policy.tables.dispose();

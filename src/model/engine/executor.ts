@@ -2,7 +2,7 @@
  * The choice between running operations one by one (eager) and running compiled graphs, and what follows from it for a
  * model. An executor asked for by name is used or is an error; `auto` says why it chose.
  */
-import type { EngineOptions, EnginePrecision, ExecutorName } from "../../contracts/engine.js";
+import type { EngineOptions, EnginePrecision, ExecutorName, LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
@@ -23,7 +23,7 @@ import { native } from "./tf.js";
 
 /** What the engine's core needs of the options; what is left out takes its default. */
 export type CoreOptions = Pick<EngineOptions, "backend" | "threads"> &
-  Partial<Pick<EngineOptions, "executor" | "precision" | "memoryGiB">>;
+  Partial<Pick<EngineOptions, "executor" | "precision" | "memoryGiB" | "lora">>;
 
 export interface ChosenExecutor {
   readonly name: ExecutorName;
@@ -40,21 +40,29 @@ export interface ChosenExecutor {
   dispose(): void;
 }
 
-function eager(config: ModelConfig, reason: string, budget: number): ChosenExecutor {
+/** What both executors are made for. */
+interface Wanted {
+  readonly config: ModelConfig;
+  readonly budget: number;
+  readonly lora: LoraOptions | null;
+}
+
+function eager({ config, budget, lora }: Wanted, reason: string): ChosenExecutor {
+  const runner = { ...EAGER, form: { ...EAGER.form, lora } };
   return {
     name: "eager",
     reason,
     precision: "float32",
     costs: { graphs: 0, seconds: 0 },
     compiler: null,
-    transformer: (parameters, tables) => new Transformer(config, parameters, tables, EAGER, budget),
+    transformer: (parameters, tables) => new Transformer(config, parameters, tables, runner, budget),
     decoder: null,
     fusedStep: null,
     dispose: () => undefined,
   };
 }
 
-function compiled(config: ModelConfig, precision: EnginePrecision, reason: string, budget: number): ChosenExecutor {
+function compiled({ config, budget, lora }: Wanted, precision: EnginePrecision, reason: string): ChosenExecutor {
   const kernels = loadKernels();
   const fused = kernels.loaded;
   const compiler = new Compiler(precision);
@@ -74,7 +82,7 @@ function compiled(config: ModelConfig, precision: EnginePrecision, reason: strin
         config,
         parameters,
         tables,
-        new CompiledRunner(compiler, config, narrow, fused ? FUSED : COMPOSED, parts),
+        new CompiledRunner(compiler, config, narrow, fused ? FUSED : COMPOSED, parts, lora),
         budget,
       );
     },
@@ -98,12 +106,12 @@ function obstacle(opened: OpenedBackend): string | null {
 
 /** Throws WEIR_E_NATIVE_ENGINE where `compiled` was asked for by name and cannot be had. */
 export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, options: CoreOptions): ChosenExecutor {
-  const { executor = "auto", precision = "float32", memoryGiB = null } = options;
-  const budget = memoryBudget(memoryGiB);
-  if (executor === "eager") return eager(config, "asked for by name", budget);
+  const { executor = "auto", precision = "float32", memoryGiB = null, lora = null } = options;
+  const wanted = { config, budget: memoryBudget(memoryGiB), lora };
+  if (executor === "eager") return eager(wanted, "asked for by name");
   const why = obstacle(opened);
   if (why === null) {
-    return compiled(config, precision, executor === "auto" ? "the backend runs graphs" : "asked for by name", budget);
+    return compiled(wanted, precision, executor === "auto" ? "the backend runs graphs" : "asked for by name");
   }
   if (executor === "compiled") {
     throw new WeirError(
@@ -111,5 +119,5 @@ export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, optio
       `engine.executor = compiled cannot be had: ${why}; set it to auto or eager, or run \`npx weir setup\``,
     );
   }
-  return eager(config, why, budget);
+  return eager(wanted, why);
 }

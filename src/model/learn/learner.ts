@@ -15,9 +15,11 @@ import type {
 import { WeirError } from "../../errors.js";
 import { breathe } from "../engine/breathe.js";
 import { scope, tf } from "../engine/tf.js";
+import type { Adapters } from "../transformer/adapters.js";
 import { GradientStore } from "../transformer/gradients.js";
 import { headLogits } from "../transformer/head.js";
 import type { Transformer } from "../transformer/model.js";
+import type { ParameterStore } from "../transformer/parameters.js";
 import { plainSegment } from "../transformer/segment.js";
 import { AdamW, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
@@ -31,11 +33,19 @@ type Logprobs = readonly (readonly (readonly number[])[])[];
 export class Learner {
   readonly optimiser: AdamW;
   private readonly model: Transformer;
-  private readonly gradients = new GradientStore();
+  private readonly gradients: GradientStore;
 
-  /** `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. */
-  constructor(model: Transformer, fused: FusedStep | null) {
+  /**
+   * `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. `adapters`: what is trained instead of
+   * the model's own parameters.
+   */
+  constructor(
+    model: Transformer,
+    fused: FusedStep | null,
+    private readonly adapters: Adapters | null = null,
+  ) {
     this.model = model;
+    this.gradients = this.emptyStore();
     this.optimiser = new AdamW(fused);
   }
 
@@ -105,7 +115,14 @@ export class Learner {
 
   /** Commits the summed gradients. */
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimiserOutcome {
-    return this.optimiser.apply(this.model.parameters, this.gradients, config, reportTensors);
+    const outcome = this.optimiser.apply(this.trained, this.gradients, config, reportTensors);
+    if (outcome.applied) this.adapters?.merge(this.model.parameters);
+    return outcome;
+  }
+
+  /** The parameters that the optimiser moves. */
+  get trained(): ParameterStore {
+    return this.adapters?.parameters ?? this.model.parameters;
   }
 
   /** Drops gradients that were summed and not committed. */
@@ -118,9 +135,14 @@ export class Learner {
     this.optimiser.reset();
   }
 
+  private emptyStore(): GradientStore {
+    const { adapters } = this;
+    return new GradientStore(adapters && ((weight) => adapters.pairOf(weight)));
+  }
+
   /** Runs `body` on sums of its own, and merges them only when it succeeds. */
   private async accumulate<T>(body: (gradients: GradientStore) => Promise<T>): Promise<T> {
-    const own = new GradientStore();
+    const own = this.emptyStore();
     try {
       const result = await body(own);
       own.moveInto(this.gradients);

@@ -4,13 +4,14 @@
  * others keep their input and are run again. Pure arithmetic.
  */
 import { freemem } from "node:os";
-import type { EnginePrecision, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { EnginePrecision, LoraOptions, MemoryPlan, PassSize } from "../../contracts/engine.js";
 
 export type { PassSize } from "../../contracts/engine.js";
 
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { elementCount } from "../io/tensor-source.js";
+import { adapterShapes, isAdapted } from "../transformer/adapters.js";
 import { chunkRows } from "../transformer/head.js";
 
 /** Resident memory of Node and libtensorflow before a model is loaded. */
@@ -26,6 +27,8 @@ export interface StorageForm {
   readonly fused: boolean;
   /** Copies of the weights besides the float32 ones: in the products' type for training and for decoding. */
   readonly copies: boolean;
+  /** Adapters in the place of full training. */
+  readonly lora: LoraOptions | null;
 }
 
 /** What the engine may plan for, bytes. */
@@ -51,13 +54,24 @@ function workPerToken(config: ModelConfig, { precision, fused }: StorageForm): n
   return wide + 4 * FLOAT * hiddenSize + 3 * narrow * heads * headDim;
 }
 
+function elementsOf(shapes: ReadonlyMap<string, readonly number[]>): number {
+  let elements = 0;
+  for (const shape of shapes.values()) elements += elementCount(shape);
+  return elements;
+}
+
 /** Bytes of everything that lives as long as the model: weights, two moments, gradient sums, copies. */
 export function stateBytes(config: ModelConfig, form: StorageForm): number {
-  let elements = 0;
-  for (const shape of expectedTensors(config).values()) elements += elementCount(shape);
+  const { lora } = form;
+  const shapes = expectedTensors(config);
+  const elements = elementsOf(shapes);
+  // Frozen weights stand beside the merged ones where they are adapted.
+  const adapted = new Map([...shapes].filter(([name]) => lora !== null && isAdapted(name, lora)));
+  const trained =
+    lora === null ? 3 * FLOAT * elements : FLOAT * (4 * elementsOf(adapterShapes(adapted, lora)) + elementsOf(adapted));
   const narrow = form.precision === "bfloat16" ? 2 : FLOAT;
   const training = form.precision === "bfloat16" ? narrow : 0;
-  return elements * (4 * FLOAT + (form.copies ? training + narrow : 0));
+  return trained + elements * (FLOAT + (form.copies ? training + narrow : 0));
 }
 
 /** Plans one pass under a budget. The plan may exceed the budget where nothing is left to save; `peakBytes` says so. */
@@ -70,7 +84,8 @@ export function planMemory(config: ModelConfig, form: StorageForm, pass: PassSiz
   const inputs = layers * tokens * FLOAT * hiddenSize;
   const layerWork = tokens * workPerToken(config, form);
   const rows = Math.min(pass.targets, chunkRows(vocabSize));
-  const headWork = rows * vocabSize * (narrow + (form.fused ? narrow : 3 * FLOAT)) + 2 * vocabSize * hiddenSize * FLOAT;
+  const headSums = form.lora === null ? 2 * vocabSize * hiddenSize * FLOAT : 0;
+  const headWork = rows * vocabSize * (narrow + (form.fused ? narrow : 3 * FLOAT)) + headSums;
   const work = Math.max(layerWork, headWork) + tokens * 2 * FLOAT * hiddenSize;
   const fixed = state + keys + inputs + work;
   const perLayer = tokens * (keptPerToken(config, form) - FLOAT * hiddenSize);

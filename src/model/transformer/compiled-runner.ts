@@ -2,6 +2,7 @@
  * Layers as compiled graphs: one graph per kind of work and shape serves every layer, its weights being inputs.
  * In bfloat16 the matrices are fed as copies that are made once per set of weights.
  */
+import type { LoraOptions } from "../../contracts/engine.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import type { Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
@@ -9,13 +10,13 @@ import type { StorageForm } from "../learn/memory-plan.js";
 import { COARSE } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
 import { joinedWeights, QKV } from "./fused-layer.js";
-import type { GradientSink, GradientStore } from "./gradients.js";
-import type { HeadChunk, HeadOptions, TokenScores } from "./head.js";
+import { type AdapterPair, adapterNames, type GradientStore, gradientSink } from "./gradients.js";
+import type { HeadChunk, TokenScores } from "./head.js";
 import { add, widen } from "./kernels.js";
 import type { LayerContext } from "./layer.js";
 import { FUSED, type LayerForms } from "./layer-forms.js";
 import type { NarrowWeights } from "./narrow-weights.js";
-import { type Keep, type Kept, keptOf, type ModelRunner } from "./runner.js";
+import { type HeadRequest, type Keep, type Kept, keptOf, type ModelRunner } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";
 
 /** Prefix of a layer's tensors inside its graph, whichever layer it is. */
@@ -49,8 +50,9 @@ export class CompiledRunner implements ModelRunner {
     private readonly forms: LayerForms,
     /** Hugging Face names of the first layer's tensors, without their prefix. */
     private readonly parts: readonly string[],
+    lora: LoraOptions | null,
   ) {
-    this.form = { precision: compiler.products, fused: forms === FUSED, copies: true };
+    this.form = { precision: compiler.products, fused: forms === FUSED, copies: true, lora };
   }
 
   keys(context: LayerContext, x: Tensor, segment: Segment, keep: Keep): { kv: KeyValue; kept: Kept | null } {
@@ -106,8 +108,10 @@ export class CompiledRunner implements ModelRunner {
     const { config, forms } = this;
     const wanted = dOut === null ? isKeyPart : () => true;
     const outside = `model.layers.${context.index}.`;
+    const reached = this.parts.filter(wanted);
+    const pairs = pairsOf(reached, outside, gradients);
     const sums: Record<string, Tensor> = {};
-    for (const part of this.parts.filter(wanted)) {
+    for (const part of pairs === null ? reached : reached.flatMap((weight) => Object.values(adapterNames(weight)))) {
       const sum = gradients.get(`${outside}${part}`);
       if (sum !== null) sums[part] = sum;
     }
@@ -119,6 +123,7 @@ export class CompiledRunner implements ModelRunner {
       dKv,
       weights: this.weights(context, wanted, dOut !== null),
       sums,
+      pairs,
       rotation: context.rotation,
     };
     const { dx, dPrefix, found } = this.compiler.run(
@@ -127,13 +132,13 @@ export class CompiledRunner implements ModelRunner {
         const inside = contextOf(config, own.rotation, own.weights);
         const ownSegment = asSegment(own.segment);
         const gathered: Record<string, Tensor> = {};
-        const sink: GradientSink = {
-          add(name, gradient) {
-            const part = name.slice(INSIDE.length);
-            const before = own.sums[part];
-            gathered[part] = before === undefined ? widen(gradient) : add(before, gradient);
-          },
+        const gather = (name: string, gradient: Tensor) => {
+          const part = name.slice(INSIDE.length);
+          const before = own.sums[part];
+          gathered[part] = before === undefined ? widen(gradient) : add(before, gradient);
         };
+        const ownPairs = own.pairs;
+        const sink = gradientSink(gather, ownPairs && ((name) => ownPairs[name.slice(INSIDE.length)] ?? null));
         const inner = own.prefix as PrefixLayer;
         const again = (x: Tensor) =>
           own.dOut === null ? forms.keys(inside, x, ownSegment) : forms.forward(inside, x, ownSegment, inner);
@@ -149,32 +154,34 @@ export class CompiledRunner implements ModelRunner {
 
   head(
     chunk: HeadChunk,
-    options: HeadOptions & { readonly key: string },
+    options: HeadRequest,
     names: { readonly head: string; readonly norm: string },
     gradients: GradientStore | null,
   ): TokenScores & { readonly dHidden: Tensor | null } {
+    const headTrained = gradients?.wants(names.head) ?? false;
+    const normTrained = gradients?.wants(names.norm) ?? false;
     const inputs = {
       chunk: { ...chunk, head: this.narrow.of(names.head, chunk.head) },
       sums: { head: gradients?.get(names.head) ?? null, norm: gradients?.get(names.norm) ?? null },
     };
     const { forms } = this;
     const { learned, ...scores } = this.compiler.run(
-      `head ${options.key} ${options.entropies}`,
+      `head ${options.key} ${options.entropies} ${headTrained} ${normTrained}`,
       (own: typeof inputs) => {
-        const done = forms.head(own.chunk, options);
+        const done = forms.head(own.chunk, { ...options, headTrained });
         const into = (sum: Tensor | null, value: Tensor) => (sum === null ? widen(value) : add(sum, value));
         const sums = done.learned && {
           dHidden: done.learned.dHidden,
-          head: into(own.sums.head, done.learned.dHead),
-          norm: into(own.sums.norm, done.learned.dNorm),
+          head: done.learned.dHead && into(own.sums.head, done.learned.dHead),
+          norm: normTrained ? into(own.sums.norm, done.learned.dNorm) : null,
         };
         return { logprobs: done.logprobs, entropies: done.entropies, learned: sums };
       },
       inputs,
     );
     if (learned === null || gradients === null) return { ...scores, dHidden: null };
-    gradients.replace(names.head, learned.head);
-    gradients.replace(names.norm, learned.norm);
+    if (learned.head !== null) gradients.replace(names.head, learned.head);
+    if (learned.norm !== null) gradients.replace(names.norm, learned.norm);
     return { ...scores, dHidden: learned.dHidden };
   }
 
@@ -199,6 +206,21 @@ export class CompiledRunner implements ModelRunner {
     }
     return result;
   }
+}
+
+/** Low-rank pairs of a layer's parts; null where the parts themselves are trained. */
+function pairsOf(
+  parts: readonly string[],
+  outside: string,
+  { pairOf }: GradientStore,
+): Record<string, AdapterPair> | null {
+  if (pairOf === null) return null;
+  const pairs: Record<string, AdapterPair> = {};
+  for (const part of parts) {
+    const pair = pairOf(`${outside}${part}`);
+    if (pair !== null) pairs[part] = pair;
+  }
+  return pairs;
 }
 
 /** Matrices that the joined ones stand for in a whole layer. */

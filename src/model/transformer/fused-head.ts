@@ -16,7 +16,7 @@ export function fusedHeadChunk(chunk: HeadChunk, options: HeadOptions): ChunkRes
   if (options.gradient === null || loss === null) return { logprobs, entropies: wanted, learned: null };
   const { dLogprobs, dEntropies } = options.gradient(loss.scalars, loss.perToken, logprobs);
   const dLogits = logitGradient(logits, targets, { logZ, entropies }, dLogprobs, dEntropies); // [m, V]
-  const dHead = matmul(dLogits, rows, true); // [V, d]
+  const dHead = options.headTrained ? matmul(dLogits, rows, true) : null; // [V, d]
   const dRows = scaled(matmul(dLogits, head)); // [m, d]
   const { dx, dw } = rmsNormRowsBackward(chunk.hidden, r, chunk.norm, null, [dRows]);
   return { logprobs, entropies: wanted, learned: { dHidden: dx, dHead, dNorm: dw } };

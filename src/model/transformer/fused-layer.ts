@@ -69,9 +69,14 @@ function biased(context: LayerContext, part: string, x: Tensor): Tensor {
 
 /** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
 function productBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientSink): Tensor {
-  gradients.add(nameOf(context, `${part}.weight`), matmul(dy, x, true));
-  if (biasOf(context, part) !== null) gradients.add(nameOf(context, `${part}.bias`), columnSums(dy));
+  parameterGradients(context, part, dy, x, gradients);
   return matmul(dy, weightOf(context, part));
+}
+
+function parameterGradients(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientSink): void {
+  gradients.products([{ name: nameOf(context, `${part}.weight`), size: dy.shape[1] as number }], dy, x);
+  const bias = nameOf(context, `${part}.bias`);
+  if (biasOf(context, part) !== null && gradients.wants(bias)) gradients.add(bias, columnSums(dy));
 }
 
 /** Projection of one kind to heads: bias, head norm and rotation on the way. */
@@ -161,17 +166,16 @@ function joinedBackward(
   weight: Tensor,
   gradients: GradientSink,
 ): Tensor {
-  const { heads, kvHeads, headDim, hiddenSize } = context.config;
+  const { heads, kvHeads, headDim } = context.config;
   const sizes = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
-  const dW = matmul(dqkv, n1, true); // [(heads + 2·kv)·dh, d]
-  const biases = QKV.some((part) => biasOf(context, part) !== null) ? columnSums(dqkv) : null;
+  const parts = QKV.map((part, index) => ({ name: nameOf(context, `${part}.weight`), size: sizes[index] as number }));
+  gradients.products(parts, dqkv, n1);
+  const trained = QKV.map((part) => biasOf(context, part) !== null && gradients.wants(nameOf(context, `${part}.bias`)));
+  const biases = trained.includes(true) ? columnSums(dqkv) : null;
   let at = 0;
   QKV.forEach((part, index) => {
     const size = sizes[index] as number;
-    gradients.add(nameOf(context, `${part}.weight`), slice(dW, [at, 0], [size, hiddenSize]));
-    if (biases !== null && biasOf(context, part) !== null) {
-      gradients.add(nameOf(context, `${part}.bias`), slice(biases, [at], [size]));
-    }
+    if (biases !== null && trained[index]) gradients.add(nameOf(context, `${part}.bias`), slice(biases, [at], [size]));
     at += size;
   });
   return matmul(dqkv, weight);
@@ -246,10 +250,7 @@ export function fusedBackward(
     // The activation comes out of the same pass as its gradients, so dW of the down projection follows it.
     const dAct = matmul(dDown, weightOf(context, "mlp.down_proj"));
     const { dGate, dUp, act } = swiGluBackward(dAct, rest.gate, rest.up);
-    gradients.add(nameOf(context, "mlp.down_proj.weight"), matmul(dDown, act, true));
-    if (biasOf(context, "mlp.down_proj") !== null) {
-      gradients.add(nameOf(context, "mlp.down_proj.bias"), columnSums(dDown));
-    }
+    parameterGradients(context, "mlp.down_proj", dDown, act, gradients);
     const dn2 = [
       productBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
       productBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),

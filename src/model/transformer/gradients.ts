@@ -1,25 +1,115 @@
 /** Sums gradients by parameter name. Invariant: owns its tensors; they survive `tf.tidy` and are freed by `clear`. */
 import { type Tensor, tf } from "../engine/tf.js";
-import { add } from "./kernels.js";
+import { add, constant, matmul, mul, slice, widen } from "./kernels.js";
+
+/** One of several weights that read the same rows, by what lies side by side in the gradient of their products. */
+export interface ProductPart {
+  readonly name: string;
+  /** Rows of the weight. */
+  readonly size: number;
+}
+
+/** A weight's low-rank pair: W = W₀ + scale·b·a (adapters.ts). */
+export interface AdapterPair {
+  readonly a: Tensor; // [r, in]
+  readonly b: Tensor; // [out, r]
+  readonly scale: number;
+}
+
+/** The pair of a weight by its name; null where the weight is frozen. */
+export type FindPair = (weight: string) => AdapterPair | null;
 
 /** Takes gradients of parameters. */
 export interface GradientSink {
+  /** Whether a parameter itself is trained. */
+  wants(name: string): boolean;
+  /** Adds a parameter's gradient; one of a frozen parameter is dropped. */
   add(name: string, gradient: Tensor): void;
+  /** Adds what dW = dyᵀ·x means for weights whose outputs lie side by side in dy. */
+  products(parts: readonly ProductPart[], dy: Tensor, x: Tensor): void;
+}
+
+/** A sink that hands gradients on to `add`: of the parameters themselves, or of adapters only where `pairOf` is given. */
+export function gradientSink(onward: (name: string, gradient: Tensor) => void, pairOf: FindPair | null): GradientSink {
+  if (pairOf === null) {
+    return {
+      wants: () => true,
+      add: onward,
+      products(parts, dy, x) {
+        const dW = matmul(dy, x, true); // [Σ out, in]
+        eachPart(parts, (name, at, size) => onward(name, part(dW, 0, at, size)));
+      },
+    };
+  }
+  return {
+    wants: () => false,
+    add: () => undefined,
+    products(parts, dy, x) {
+      eachPart(parts, (name, at, size) => {
+        const pair = pairOf(name);
+        if (pair !== null) adapterGradients(name, pair, part(dy, 1, at, size), x, onward);
+      });
+    },
+  };
+}
+
+/** dB = scale·dyᵀ·(x·aᵀ) and dA = scale·(dy·b)ᵀ·x; dW itself is never made. */
+function adapterGradients(
+  weight: string,
+  { a, b, scale }: AdapterPair,
+  dy: Tensor, // [N, out]
+  x: Tensor, // [N, in]
+  onward: (name: string, gradient: Tensor) => void,
+): void {
+  const { a: nameA, b: nameB } = adapterNames(weight);
+  const scaled = (gradient: Tensor) => mul(widen(gradient), constant(scale));
+  onward(nameB, scaled(matmul(dy, matmul(x, a, false, true), true)));
+  onward(nameA, scaled(matmul(matmul(dy, b), x, true)));
+}
+
+/** Names of a weight's trained pair, as PEFT gives them inside a model. */
+export function adapterNames(weight: string): { readonly a: string; readonly b: string } {
+  const module = weight.replace(/\.weight$/, "");
+  return { a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` };
+}
+
+function eachPart(parts: readonly ProductPart[], take: (name: string, at: number, size: number) => void): void {
+  let at = 0;
+  for (const { name, size } of parts) {
+    take(name, at, size);
+    at += size;
+  }
+}
+
+/** `size` entries of a matrix's axis; the matrix itself where that is all of it. */
+function part(x: Tensor, axis: 0 | 1, at: number, size: number): Tensor {
+  const [rows, columns] = x.shape as [number, number];
+  if (x.shape[axis] === size) return x;
+  return axis === 0 ? slice(x, [at, 0], [size, columns]) : slice(x, [0, at], [rows, size]);
 }
 
 export class GradientStore implements GradientSink {
+  readonly pairOf: FindPair | null;
   private readonly sums = new Map<string, Tensor>();
+  private readonly sink: GradientSink;
+
+  /** `pairOf`: adapters are trained, and nothing else. */
+  constructor(pairOf: FindPair | null = null) {
+    this.pairOf = pairOf;
+    this.sink = gradientSink((name, gradient) => this.sum(name, gradient), pairOf);
+  }
+
+  wants(name: string): boolean {
+    return this.sink.wants(name);
+  }
 
   /** Adds to the sum of `name`; takes ownership of `gradient`. */
   add(name: string, gradient: Tensor): void {
-    const old = this.sums.get(name);
-    if (old === undefined) {
-      this.sums.set(name, tf.keep(gradient));
-      return;
-    }
-    this.sums.set(name, tf.keep(add(old, gradient)));
-    old.dispose();
-    gradient.dispose();
+    this.sink.add(name, gradient);
+  }
+
+  products(parts: readonly ProductPart[], dy: Tensor, x: Tensor): void {
+    this.sink.products(parts, dy, x);
   }
 
   /** Puts a sum that already holds what was there in its place. */
@@ -42,12 +132,23 @@ export class GradientStore implements GradientSink {
 
   /** Moves everything into `target`. */
   moveInto(target: GradientStore): void {
-    for (const [name, gradient] of this.sums) target.add(name, gradient);
+    for (const [name, gradient] of this.sums) target.sum(name, gradient);
     this.sums.clear();
   }
 
   clear(): void {
     for (const gradient of this.sums.values()) gradient.dispose();
     this.sums.clear();
+  }
+
+  private sum(name: string, gradient: Tensor): void {
+    const old = this.sums.get(name);
+    if (old === undefined) {
+      this.sums.set(name, tf.keep(gradient));
+      return;
+    }
+    this.sums.set(name, tf.keep(add(old, gradient)));
+    old.dispose();
+    gradient.dispose();
   }
 }

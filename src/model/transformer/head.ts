@@ -67,10 +67,17 @@ export interface HeadOptions {
   readonly epsilon: number;
   readonly entropies: boolean;
   readonly gradient: TokenLoss["gradient"] | null;
+  /** Whether the output matrix is trained. */
+  readonly headTrained: boolean;
 }
 
 export interface ChunkResult extends TokenScores {
-  readonly learned: { readonly dHidden: Tensor; readonly dHead: Tensor; readonly dNorm: Tensor } | null;
+  readonly learned: {
+    readonly dHidden: Tensor;
+    /** Null where the output matrix is frozen. */
+    readonly dHead: Tensor | null;
+    readonly dNorm: Tensor;
+  } | null;
 }
 
 /** Parts of a distribution over the vocabulary, from which everything else follows. */
@@ -163,8 +170,9 @@ export function headChunk(chunk: HeadChunk, options: HeadOptions): ChunkResult {
       factor = sub(factor, mul(spread, reshape(dEntropies, [-1, 1])));
     }
     const dLogits = narrow(mul(all.weights, divide(factor, all.total))); // [m, V] without the one-hot part
-    const oneHot = scatterAddRows(mul(rows, dTarget), targets, vocabulary);
-    const dHead = add(matmul(dLogits, rows, true), oneHot);
+    const dHead = options.headTrained
+      ? add(matmul(dLogits, rows, true), scatterAddRows(mul(rows, dTarget), targets, vocabulary))
+      : null;
     const dRows = add(matmul(dLogits, head), mul(gatherRows(head, targets), dTarget));
     const { dx, dw } = rmsNormBackward(scale(dRows), chunk.hidden, r, chunk.norm);
     return { logprobs, entropies: flat(entropy), learned: { dHidden: dx, dHead, dNorm: dw } };

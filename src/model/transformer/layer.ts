@@ -68,8 +68,8 @@ function linear(context: LayerContext, part: string, x: Tensor): Tensor {
 function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientSink): Tensor {
   const weight = nameOf(context, `${part}.weight`);
   const bias = nameOf(context, `${part}.bias`);
-  gradients.add(weight, matmul(dy, x, true, false));
-  if (context.parameters.find(bias) !== null) gradients.add(bias, sumRows(dy));
+  gradients.products([{ name: weight, size: dy.shape[1] as number }], dy, x);
+  if (context.parameters.find(bias) !== null && gradients.wants(bias)) gradients.add(bias, sumRows(dy));
   return matmul(dy, context.parameters.get(weight));
 }
 

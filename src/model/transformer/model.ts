@@ -164,7 +164,7 @@ export class Transformer {
   }
 
   private embeddingGradient(segment: Segment, dx: Tensor, gradients: GradientStore): void {
-    gradients.add(EMBEDDING, scatterAddRows(dx, segment.ids, this.config.vocabSize));
+    if (gradients.wants(EMBEDDING)) gradients.add(EMBEDDING, scatterAddRows(dx, segment.ids, this.config.vocabSize));
   }
 }
 

@@ -21,7 +21,6 @@ export class ParameterStore {
 
   /** Uploads every tensor of the configuration. Throws WEIR_E_MODEL_FILES where one is missing or has another shape. */
   static load(config: ModelConfig, source: TensorSource): ParameterStore {
-    const tensors = new Map<string, Tensor>();
     for (const [name, shape] of expectedTensors(config)) {
       const found = source.shape(name);
       if (elementCount(found) !== elementCount(shape)) {
@@ -31,8 +30,15 @@ export class ParameterStore {
           { tensor: name, expected: shape, found },
         );
       }
-      tensors.set(name, tf.keep(tf.tensor(source.read(name), [...shape])));
     }
+    return ParameterStore.of(source, expectedTensors(config));
+  }
+
+  /** Uploads the tensors of a source: those of `shapes`, in these shapes, or all. */
+  static of(source: TensorSource, shapes?: ReadonlyMap<string, readonly number[]>): ParameterStore {
+    const wanted = shapes ?? new Map(source.names().map((name) => [name, source.shape(name)]));
+    const tensors = new Map<string, Tensor>();
+    for (const [name, shape] of wanted) tensors.set(name, tf.keep(tf.tensor(source.read(name), [...shape])));
     return new ParameterStore(tensors);
   }
 
@@ -59,9 +65,10 @@ export class ParameterStore {
     old.dispose();
   }
 
-  /** The same values under a store of its own; shares memory until one of the two changes. */
-  copy(): ParameterStore {
-    return new ParameterStore(new Map([...this.tensors].map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))])));
+  /** The same values, or those of some names, under a store of its own; shares memory until one of the two changes. */
+  copy(wanted: (name: string) => boolean = () => true): ParameterStore {
+    const chosen = [...this.tensors].filter(([name]) => wanted(name));
+    return new ParameterStore(new Map(chosen.map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))])));
   }
 
   count(): number {

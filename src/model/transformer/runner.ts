@@ -16,6 +16,9 @@ export type Keep = "all" | "input" | null;
 /** What was kept of one layer; its tensors are freed by the one who ran the forward pass. */
 export type Kept = { readonly x: Tensor } | { readonly saved: object };
 
+/** What is wanted of the head; whether its matrix is trained follows from the store of gradients. */
+export type HeadRequest = Omit<HeadOptions, "headTrained"> & { readonly key: string };
+
 export interface ModelRunner {
   /** How the sizes of passes are rounded. */
   readonly rounding: Rounding;
@@ -46,10 +49,10 @@ export interface ModelRunner {
     dKv: KeyValue | null,
     gradients: GradientStore,
   ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null };
-  /** Adds the gradients of output matrix and norm where there is a loss. `key` names the loss. */
+  /** Adds the gradients of output matrix and norm where there is a loss and they are trained. `key` names the loss. */
   head(
     chunk: HeadChunk,
-    options: HeadOptions & { readonly key: string },
+    options: HeadRequest,
     names: { readonly head: string; readonly norm: string },
     gradients: GradientStore | null,
   ): TokenScores & { readonly dHidden: Tensor | null };
@@ -63,7 +66,7 @@ export function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null
 
 export const EAGER: ModelRunner = {
   rounding: FINE,
-  form: { precision: "float32", fused: false, copies: false },
+  form: { precision: "float32", fused: false, copies: false, lora: null },
 
   keys(context, x, segment, keep) {
     const { kv, saved } = layerKeys(context, x, segment, keep === "all");
@@ -87,7 +90,10 @@ export const EAGER: ModelRunner = {
     });
   },
 
-  head: (chunk, options, names, gradients) => addHead(headChunk(chunk, options), names, gradients),
+  head(chunk, options, names, gradients) {
+    const headTrained = gradients?.wants(names.head) ?? false;
+    return addHead(headChunk(chunk, { ...options, headTrained }), names, gradients);
+  },
 };
 
 function addHead(
@@ -96,7 +102,7 @@ function addHead(
   gradients: GradientStore | null,
 ): TokenScores & { readonly dHidden: Tensor | null } {
   if (learned === null || gradients === null) return { ...scores, dHidden: null };
-  gradients.add(names.head, learned.dHead);
+  if (learned.dHead !== null) gradients.add(names.head, learned.dHead);
   gradients.add(names.norm, learned.dNorm);
   return { ...scores, dHidden: learned.dHidden };
 }
