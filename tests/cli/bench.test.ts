@@ -8,6 +8,7 @@ import { runForJson } from "../../src/cli/bench/child-process.js";
 import { matmulWeights, stepFlops } from "../../src/cli/bench/flops.js";
 import { largerPeak } from "../../src/cli/bench/gemm-peak.js";
 import { doublings } from "../../src/cli/bench/length.js";
+import { fitGrowth } from "../../src/cli/bench/length-figure.js";
 import { matrixFlags } from "../../src/cli/bench/machine.js";
 import { BENCH_MODEL } from "../../src/cli/bench/model.js";
 import { benchmarkPage, formatCell, sectionMarkdown } from "../../src/cli/bench/page.js";
@@ -220,6 +221,20 @@ describe("the benchmark page", () => {
       rows: [{ a: 1 }],
     });
     expect(sectionOf("soak", { steps: 10, samples: [{ step: 1 }] }).rows).toEqual([{ steps: 10 }]);
+  });
+
+  it("draws time against length and takes its two parts apart", () => {
+    const points = [1000, 2000, 4000].map((length) => ({ length, seconds: 0.002 * length + 5e-7 * length ** 2 }));
+    const { linear, quadratic } = fitGrowth(points);
+    expect(linear).toBeCloseTo(0.002, 10);
+    expect(quadratic).toBeCloseTo(5e-7, 12);
+    const { figure } = sectionOf("length", { rows: points });
+    expect(figure).toContain("bar [2.5, 6, 16]");
+    expect(figure).toContain("line [2, 4, 8]");
+    // 5e-7 · 4000² of 16 s.
+    expect(figure).toContain("at 4000 attention is 50 % of the time");
+    expect(figure).toContain("equal at 4000 tokens");
+    expect(sectionOf("length", { rows: points.slice(0, 2) }).figure).toBe("");
   });
 
   it("is written by weir bench report from the results and the files beside them", async () => {

@@ -9,6 +9,8 @@ export interface Section {
   readonly title: string;
   readonly text: string;
   readonly rows: readonly Readonly<Record<string, Cell>>[];
+  /** Markdown below the table. */
+  readonly figure?: string;
 }
 
 /** Four significant digits; large numbers in full, small ones with an exponent. */
@@ -38,7 +40,7 @@ export function markdownTable(head: readonly string[], rows: readonly (readonly 
 export function sectionMarkdown(section: Section): string {
   const columns = [...new Set(section.rows.flatMap((row) => Object.keys(row)))];
   const rows = section.rows.map((row) => columns.map((column) => row[column] ?? null));
-  const parts = [`## ${section.title}`, section.text, markdownTable(columns, rows)];
+  const parts = [`## ${section.title}`, section.text, markdownTable(columns, rows), section.figure ?? ""];
   return parts.filter((part) => part !== "").join("\n\n");
 }
 

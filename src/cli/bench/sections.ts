@@ -7,6 +7,7 @@ import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { loadJson } from "../load-json.js";
+import { lengthFigure } from "./length-figure.js";
 import type { Section } from "./page.js";
 
 const cellSchema = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -40,13 +41,21 @@ export function sectionOf(name: string, content: FileContent): Section {
   const known = KNOWN[name] ?? { title: name, text: "" };
   if (Array.isArray(content)) return { ...known, rows: content };
   const { title = known.title, text = known.text, rows, ...rest } = content;
-  if (rows !== undefined) return { title, text, rows };
+  if (rows !== undefined) return { title, text, rows, ...(name === "length" ? { figure: figureOf(rows) } : {}) };
   const record: Record<string, z.infer<typeof cellSchema>> = {};
   for (const [key, value] of Object.entries(rest)) {
     const cell = cellSchema.safeParse(value);
     if (cell.success) record[key] = cell.data;
   }
   return { title, text, rows: [record] };
+}
+
+function figureOf(rows: readonly Readonly<Record<string, unknown>>[]): string {
+  return lengthFigure(
+    rows.flatMap(({ length, seconds }) =>
+      typeof length === "number" && typeof seconds === "number" ? [{ length, seconds }] : [],
+    ),
+  );
 }
 
 /** Sections of all JSON files of a folder but `except`, the known ones first. Errors: WEIR_E_DATA. */

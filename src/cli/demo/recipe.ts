@@ -16,7 +16,9 @@ export interface RecipePhase {
 }
 
 /** Options of the run, apart from paths and seed; without `phases` these are the recipe's. */
-export type RecipeOptions = Partial<ConfigInput> & {
+export type RecipeOptions = Partial<Omit<ConfigInput, "model">> & {
+  /** Adapters to train; all weights without it. */
+  readonly lora?: ConfigInput["model"]["lora"];
   readonly warmup: { readonly epochs: number; readonly batchRows: number };
 };
 
@@ -70,11 +72,12 @@ export interface DemoRun {
 export function demoConfig(recipe: DemoRecipe, options: RecipeOptions, run: DemoRun): ConfigInput {
   const { directory, id, seed, model, data, sftOnly } = run;
   const phases = recipe.phases.map(({ maxTokens, steps }) => ({ maxTokens, steps: sftOnly ? 0 : steps }));
+  const { lora, ...others } = options;
   const config = {
-    ...options,
+    ...others,
     phases: sftOnly ? phases : (options.phases ?? phases),
     run: { directory, id, seed },
-    model: { path: model },
+    model: { path: model, ...(lora ? { lora } : {}) },
     data: { train: [data.train], heldout: [data.heldout] },
     warmup: { ...options.warmup, data: [data.sft], ...(sftOnly ? { epochs: sftOnlyEpochs(recipe) } : {}) },
   };
