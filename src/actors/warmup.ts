@@ -37,6 +37,12 @@ export function warmupRows(plan: WarmupPlan, step: number): number[] {
   return indices;
 }
 
+/** Share of the computed token positions that were padding; a row's last token is predicted, not read. */
+export function paddingShare(rows: readonly SftRow[], paddedTokens: number): number {
+  const real = rows.reduce((sum, { tokenIds }) => sum + tokenIds.length - 1, 0);
+  return paddedTokens > 0 ? Math.max(0, 1 - real / paddedTokens) : 0;
+}
+
 /** One optimiser step of the warm-up. `applied` is false when a gradient was not finite (I7). */
 export async function warmupStep(
   trainer: Trainer,

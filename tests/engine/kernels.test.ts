@@ -39,6 +39,8 @@ function noise(key: number, shape: readonly number[], type: KernelType = "float3
   return { shape, values: type === "bfloat16" ? values.map(toBfloat16) : values, type };
 }
 
+const NO_OFFSETS: Given = { shape: [0], values: new Int32Array(0) };
+
 const integers = (values: readonly number[]): Given => ({ shape: [values.length], values: Int32Array.from(values) });
 
 /**
@@ -148,6 +150,7 @@ describe.skipIf(opened === null)("rotary heads", () => {
       const heads = kv * share;
       const byToken = [prompts * group * length, heads * dh];
       const byHead = [prompts * kv * group * share, length, dh];
+      const full = { ...layout, tokens: prompts * group * length };
       const table = (key: number, blocks: number) => noise(key, [blocks, 1, length * dh]);
       const turns = [NONE, table(5, 1), table(6, prompts)].map((cos) =>
         cos === NONE ? { cos, sin: NONE, plain: null } : turnOf(cos),
@@ -162,7 +165,7 @@ describe.skipIf(opened === null)("rotary heads", () => {
         const dy = noise(3, byHead);
         for (const { cos, sin, plain } of turns) {
           for (const bias of [NONE, noise(2, [heads * dh])]) {
-            const [y] = run("WeirRopeHeads", { ...layout, T: type }, [x, bias, cos, sin], 1);
+            const [y] = run("WeirRopeHeads", { ...full, T: type }, [x, bias, cos, sin, NO_OFFSETS], 1);
             const added = bias === NONE ? null : bias.values;
             expectClose(y!, reference.ropeHeads(x.values, added, plain, layout, dh), type);
           }
@@ -172,26 +175,70 @@ describe.skipIf(opened === null)("rotary heads", () => {
               values: S === "bfloat16" ? (dy.values as Float32Array).map(toBfloat16) : dy.values,
               type: S,
             };
-            const [dx] = run("WeirRopeHeadsGrad", { ...layout, S, T: type }, [given, cos, sin], 1);
+            const [dx] = run("WeirRopeHeadsGrad", { ...full, S, T: type }, [given, cos, sin, NO_OFFSETS], 1);
             expectClose(dx!, reference.ropeHeadsGrad(given.values, plain, layout, dh), type);
           }
         }
+      });
+
+      it(`${Object.values(layout).join("·")}·${dh}, ${type}: packed rows to heads and back`, () => {
+        const width = heads * dh;
+        const rows = Array.from({ length: prompts * group }, (_, row) => (row * 3 + 2) % (length + 1));
+        const starts = rows.map((_, row) => rows.slice(0, row).reduce((sum, own) => sum + own, 0));
+        const end = rows.reduce((sum, own) => sum + own, 0);
+        const tokens = end + 3;
+        const offsets = integers([...starts, end]);
+        /** The same values at full length, zeros where a row has ended. */
+        const spread = (packed: ArrayLike<number>) => {
+          const values = new Float32Array(prompts * group * length * width);
+          rows.forEach((own, row) => {
+            for (let i = 0; i < own * width; i += 1)
+              values[row * length * width + i] = packed[starts[row]! * width + i]!;
+          });
+          return values;
+        };
+        const gathered = (padded: readonly number[]) => [
+          ...rows.flatMap((own, row) => padded.slice(row * length * width, (row * length + own) * width)),
+          ...new Array<number>(3 * width).fill(0),
+        ];
+        const x = noise(1, [tokens, width], type);
+        const dy = noise(3, byHead, type);
+        for (const { cos, sin, plain } of turns) {
+          const attributes = { ...layout, tokens, T: type };
+          const [y] = run("WeirRopeHeads", attributes, [x, NONE, cos, sin, offsets], 1);
+          expectClose(y!, reference.ropeHeads(spread(x.values), null, plain, layout, dh), type);
+          const [dx] = run("WeirRopeHeadsGrad", { ...attributes, S: type }, [dy, cos, sin, offsets], 1);
+          expectClose(dx!, gathered(reference.ropeHeadsGrad(dy.values, plain, layout, dh)), type);
+        }
+        // No bias where there is no token.
+        const ones = { shape: [width], values: new Float32Array(width).fill(1) };
+        const nothing = { ...x, values: new Float32Array(tokens * width) };
+        const [y] = run("WeirRopeHeads", { ...layout, tokens, T: type }, [nothing, ones, NONE, NONE, offsets], 1);
+        expect(y!.reduce((sum, value) => sum + value, 0)).toBe(end * width);
       });
     }
   }
 
   it("are refused where shapes do not fit", () => {
-    const attributes = { prompts: 1, group: 1, kv: 2, share: 1, length: 3, T: "float32" } as const;
+    const attributes = { prompts: 1, group: 1, kv: 2, share: 1, length: 3, tokens: 3, T: "float32" } as const;
     const x = noise(1, [3, 10]);
-    expect(() => run("WeirRopeHeads", attributes, [x, NONE, noise(2, [15]), noise(2, [15])], 1)).toThrow(
+    expect(() => run("WeirRopeHeads", attributes, [x, NONE, noise(2, [15]), noise(2, [15]), NO_OFFSETS], 1)).toThrow(
       "heads of odd width cannot be rotated: 5",
     );
-    expect(() => run("WeirRopeHeads", attributes, [noise(1, [4, 8]), NONE, NONE, NONE], 1)).toThrow(
+    expect(() => run("WeirRopeHeads", attributes, [noise(1, [4, 8]), NONE, NONE, NONE, NO_OFFSETS], 1)).toThrow(
       "x: expected [3, 2·dh], got [4, 8]",
     );
-    expect(() => run("WeirRopeHeads", attributes, [noise(1, [3, 8]), NONE, noise(2, [8]), noise(2, [8])], 1)).toThrow(
-      "cos: expected 12 elements for each prompt or for all, got 8",
-    );
+    expect(() =>
+      run("WeirRopeHeads", attributes, [noise(1, [3, 8]), NONE, noise(2, [8]), noise(2, [8]), NO_OFFSETS], 1),
+    ).toThrow("cos: expected 12 elements for each prompt or for all, got 8");
+    const packed = (offsets: readonly number[]) =>
+      run("WeirRopeHeads", attributes, [noise(1, [3, 8]), NONE, NONE, NONE, integers(offsets)], 1);
+    expect(() => packed([0])).toThrow("offsets: expected 2 elements, got 1");
+    expect(() => packed([0, 4])).toThrow("must begin at 0 and end within the tokens");
+    expect(() => packed([1, 3])).toThrow("must begin at 0");
+    expect(() =>
+      run("WeirRopeHeads", { ...attributes, tokens: 9 }, [noise(1, [9, 8]), NONE, NONE, NONE, integers([0, 7])], 1),
+    ).toThrow("a sequence has 7 tokens, at most 3 fit");
   });
 });
 
@@ -371,9 +418,11 @@ describe.skipIf(opened === null)("what is not finite", () => {
         for (const output of run("WeirSwiGluGrad", { T: type }, [fine, spoilt(3, value, type), fine], 3))
           expect(perRow(output)).toEqual(onlyRow1);
 
-        const layout = { prompts: 1, group: 1, kv: 1, share: 1, length: rows };
+        const layout = { prompts: 1, group: 1, kv: 1, share: 1, length: rows, tokens: rows };
         const ones = { shape: [rows * d], values: new Float32Array(rows * d).fill(1) };
-        expect(perRow(run("WeirRopeHeads", { ...layout, T: type }, [up, NONE, ones, ones], 1)[0]!)).toEqual(onlyRow1);
+        expect(perRow(run("WeirRopeHeads", { ...layout, T: type }, [up, NONE, ones, ones, NO_OFFSETS], 1)[0]!)).toEqual(
+          onlyRow1,
+        );
 
         const targets = integers([0, 0, 0]);
         const [logprob, entropy, logz] = run("WeirLogitStats", { T: type }, [up, targets], 3) as [

@@ -1,18 +1,35 @@
 /** Planning of micro-batches: every token once, budgets kept, shapes few. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { COARSE, FINE, planGroups, planRows } from "../../src/model/learn/pack.js";
+import { COARSE, FINE, PACKED, planGroups, planRows } from "../../src/model/learn/pack.js";
 
 const item = fc.record({
   promptIds: fc.array(fc.nat(50), { minLength: 1, maxLength: 40 }),
   completions: fc.array(fc.array(fc.nat(50), { maxLength: 20 }), { minLength: 1, maxLength: 6 }),
 });
 
+/** Row and time of a place among the flat tokens. */
+function rowAt(
+  pass: { readonly rows: readonly (readonly number[])[]; readonly length: number },
+  tokens: number | null,
+  place: number,
+): { row: number; time: number } {
+  if (tokens === null) return { row: Math.floor(place / pass.length), time: place % pass.length };
+  let start = 0;
+  for (const [row, { length }] of pass.rows.entries()) {
+    if (place < start + length) return { row, time: place - start };
+    start += length;
+  }
+  throw new Error(`place ${place} lies beyond the rows`);
+}
+
+const total = (rows: readonly (readonly number[])[]) => rows.reduce((sum, { length }) => sum + length, 0);
+
 describe("passes of groups", () => {
   it("hold every completion token exactly once, at the row that predicts it", () => {
     fc.assert(
       fc.property(fc.array(item, { minLength: 1, maxLength: 6 }), fc.integer({ min: 8, max: 400 }), (items, budget) => {
-        for (const rounding of [FINE, COARSE]) {
+        for (const rounding of [FINE, COARSE, PACKED]) {
           const seen = items.map(({ completions }) => completions.map(() => 0));
           for (const pass of planGroups(items, budget, rounding)) {
             let at = 0;
@@ -20,17 +37,24 @@ describe("passes of groups", () => {
               const ids = items[group]!.completions[completion]!;
               expect(length).toBe(ids.length);
               expect(Array.from(pass.targets.subarray(at, at + length))).toEqual(ids);
-              const row = Math.floor(pass.places[at]! / pass.length);
+              const { row } = rowAt(pass, pass.rowTokens, pass.places[at]!);
               const inputs = [items[group]!.promptIds.at(-1), ...ids.slice(0, -1)];
               expect(pass.rows[row]).toEqual(inputs);
               expect(pass.prefixes[Math.floor(row / pass.group)]).toEqual(items[group]!.promptIds.slice(0, -1));
               expect(pass.starts[Math.floor(row / pass.group)]).toBe(items[group]!.promptIds.length - 1);
-              for (let t = 0; t < length; t += 1) expect(pass.places[at + t]).toBe(row * pass.length + t);
+              for (let t = 0; t < length; t += 1) {
+                expect(rowAt(pass, pass.rowTokens, pass.places[at + t]!)).toEqual({ row, time: t });
+              }
               seen[group]![completion]! += length;
               at += length;
             }
             expect(at).toBe(pass.targets.length);
             expect(pass.rows).toHaveLength(pass.prefixes.length * pass.group);
+            if (rounding === PACKED) {
+              expect(pass.rowTokens).toBeGreaterThanOrEqual(total(pass.rows));
+              expect(pass.prefixTokens).toBeGreaterThanOrEqual(total(pass.prefixes));
+              expect(pass.paddedTokens).toBe(pass.rowTokens! + pass.prefixTokens!);
+            } else expect(pass.rowTokens).toBeNull();
             // One completion is the least that a pass can hold.
             if (pass.origin.length > 1 && rounding === FINE) expect(pass.paddedTokens).toBeLessThanOrEqual(budget);
           }
@@ -49,12 +73,12 @@ describe("passes of rows", () => {
     fc.assert(
       fc.property(rows, fc.integer({ min: 8, max: 200 }), (sequences, budget) => {
         const wanted = (row: number, token: number) => (row + token) % 3 !== 0;
-        for (const rounding of [FINE, COARSE]) {
+        for (const rounding of [FINE, COARSE, PACKED]) {
           const found = planRows(sequences, wanted, budget, rounding).flatMap((pass) =>
             pass.origin.map(({ row, token }, index) => {
-              const place = pass.places[index]!;
-              expect(pass.rows[Math.floor(place / pass.length)]).toEqual(sequences[row]!.slice(0, -1));
-              expect(place % pass.length).toBe(token - 1);
+              const place = rowAt(pass, pass.tokens, pass.places[index]!);
+              expect(pass.rows[place.row]).toEqual(sequences[row]!.slice(0, -1));
+              expect(place.time).toBe(token - 1);
               expect(pass.targets[index]).toBe(sequences[row]![token]);
               return `${row}:${token}`;
             }),
@@ -67,6 +91,21 @@ describe("passes of rows", () => {
       }),
     );
   });
+});
+
+it("packs rows of unlike lengths into few more tokens than they have, up to the budget", () => {
+  const sequences = Array.from({ length: 64 }, (_, row) => new Array<number>(41 + ((row * 37) % 60)).fill(1));
+  const plan = (rounding: typeof FINE) => planRows(sequences, () => true, 2048, rounding);
+  const own = sequences.reduce((sum, { length }) => sum + length - 1, 0);
+  const padded = (passes: ReturnType<typeof plan>) => passes.reduce((sum, pass) => sum + pass.paddedTokens, 0);
+  expect(padded(plan(PACKED))).toBeLessThanOrEqual(1.13 * own);
+  expect(padded(plan(PACKED))).toBeLessThan(padded(plan(COARSE)));
+  for (const pass of plan(PACKED)) expect(pass.paddedTokens).toBeLessThanOrEqual(2048);
+  // Attention lays the rows out at full length: one long row keeps the short ones from joining without end.
+  const uneven = [new Array<number>(1025).fill(1), ...Array.from({ length: 40 }, () => [1, 2, 3])];
+  for (const pass of planRows(uneven, () => true, 2048, PACKED)) {
+    expect(pass.rows.length * pass.length).toBeLessThanOrEqual(1.5 * 2048);
+  }
 });
 
 it("rounds lengths up, by an eighth at most from 32 on", () => {

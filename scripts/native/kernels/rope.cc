@@ -1,5 +1,9 @@
-// Between rows by token [P·G·T, H·dh] and rows by head [P·kv·G·share, T, dh], with bias and rotation on the way.
+// Between rows by token [N, H·dh] and rows by head [P·kv·G·share, T, dh], with bias and rotation on the way.
 // Heads are ordered (kv, share). The rotation pairs i with i + dh/2: y = x·cos + rot(x)·sin, rot(x) = (−x₂, x₁).
+// Sequences follow each other in the tokens: T tokens each (N = P·G·T), or those between their offsets [P·G + 1]. By head a
+// sequence that is shorter than T is filled with zeros; tokens beyond the last offset belong to none and become zeros.
+#include <algorithm>
+
 #include "parallel.h"
 #include "registry.h"
 
@@ -12,9 +16,32 @@ struct Layout {
         group(attributes.integer("group")),
         kv(attributes.integer("kv")),
         share(attributes.integer("share")),
-        length(attributes.integer("length")) {}
+        length(attributes.integer("length")),
+        tokens(attributes.integer("tokens")) {}
 
-  int64_t prompts, group, kv, share, length;
+  int64_t prompts, group, kv, share, length, tokens;
+  const int32_t* offsets = nullptr;
+
+  // This layout with the offsets that a call came with, checked.
+  Layout packed(Call& call, int place) const {
+    Layout layout = *this;
+    const auto given = call.input<int32_t>(place);
+    if (given.count == 0) {
+      expect(tokens == slots(), "tokens: expected " + std::to_string(slots()) + " without offsets, got " +
+                                    std::to_string(tokens));
+      return layout;
+    }
+    expect(given.count == sequences() + 1, "offsets: expected " + std::to_string(sequences() + 1) + " elements, got " +
+                                               std::to_string(given.count));
+    expect(given.data[0] == 0 && given.data[sequences()] <= tokens, "offsets: must begin at 0 and end within the tokens");
+    for (int64_t i = 0; i < sequences(); ++i) {
+      const int64_t own = int64_t(given.data[i + 1]) - given.data[i];
+      expect(own >= 0 && own <= length, "offsets: a sequence has " + std::to_string(own) + " tokens, at most " +
+                                            std::to_string(length) + " fit");
+    }
+    layout.offsets = given.data;
+    return layout;
+  }
 
   // The layout of keys and values beside these queries.
   Layout perKey() const {
@@ -23,19 +50,29 @@ struct Layout {
     return keys;
   }
 
-  int64_t tokens() const { return prompts * group * length; }
+  int64_t sequences() const { return prompts * group; }
+  // Places of all sequences at full length.
+  int64_t slots() const { return sequences() * length; }
   int64_t heads() const { return kv * share; }
 
-  int64_t promptOf(int64_t token) const { return token / (group * length); }
-  int64_t timeOf(int64_t token) const { return token % length; }
+  int64_t promptOf(int64_t slot) const { return slot / (group * length); }
+  int64_t timeOf(int64_t slot) const { return slot % length; }
+  // The token in a slot; -1 where its sequence has ended.
+  int64_t tokenOf(int64_t slot) const {
+    if (offsets == nullptr) return slot;
+    const int64_t sequence = slot / length, token = offsets[sequence] + timeOf(slot);
+    return token < offsets[sequence + 1] ? token : -1;
+  }
+  // The first token that belongs to no sequence.
+  int64_t end() const { return offsets == nullptr ? tokens : offsets[sequences()]; }
 
-  // Calls body(head, row) for the heads of a token, with their rows in [P·kv·G·share·T].
+  // Calls body(head, row) for the heads of a slot, with their rows in [P·kv·G·share·T].
   template <class F>
-  void eachHead(int64_t token, F&& body) const {
-    const int64_t sequence = token / length % group;
+  void eachHead(int64_t slot, F&& body) const {
+    const int64_t sequence = slot / length % group;
     int64_t head = 0;
     for (int64_t k = 0; k < kv; ++k) {
-      int64_t row = ((promptOf(token) * kv + k) * group + sequence) * share * length + timeOf(token);
+      int64_t row = ((promptOf(slot) * kv + k) * group + sequence) * share * length + timeOf(slot);
       for (int64_t s = 0; s < share; ++s, row += length) body(head++, row);
     }
   }
@@ -60,11 +97,11 @@ struct Rotation {
 
   explicit operator bool() const { return cos_ != nullptr; }
 
-  const float* cos(const Layout& layout, int64_t token, int64_t width) const {
-    return cos_ + layout.promptOf(token) * promptStride_ + layout.timeOf(token) * width;
+  const float* cos(const Layout& layout, int64_t slot, int64_t width) const {
+    return cos_ + layout.promptOf(slot) * promptStride_ + layout.timeOf(slot) * width;
   }
-  const float* sin(const Layout& layout, int64_t token, int64_t width) const {
-    return sin_ + layout.promptOf(token) * promptStride_ + layout.timeOf(token) * width;
+  const float* sin(const Layout& layout, int64_t slot, int64_t width) const {
+    return sin_ + layout.promptOf(slot) * promptStride_ + layout.timeOf(slot) * width;
   }
 
  private:
@@ -84,11 +121,16 @@ template <class T>
 void toHeads(const Layout& layout, const T* x, int64_t stride, const float* bias, const Rotation& rotation, int64_t width,
              T* y) {
   const int64_t half = width / 2;
-  parallelFor(layout.tokens(), grainOfRows(layout.heads() * width), [&](int64_t begin, int64_t end) {
-    for (int64_t token = begin; token < end; ++token) {
-      const float* const cos = rotation ? rotation.cos(layout, token, width) : nullptr;
-      const float* const sin = rotation ? rotation.sin(layout, token, width) : nullptr;
-      layout.eachHead(token, [&](int64_t head, int64_t place) {
+  parallelFor(layout.slots(), grainOfRows(layout.heads() * width), [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      const int64_t token = layout.tokenOf(slot);
+      if (token < 0) {
+        layout.eachHead(slot, [&](int64_t, int64_t place) { std::fill_n(y + place * width, width, T{}); });
+        continue;
+      }
+      const float* const cos = rotation ? rotation.cos(layout, slot, width) : nullptr;
+      const float* const sin = rotation ? rotation.sin(layout, slot, width) : nullptr;
+      layout.eachHead(slot, [&](int64_t head, int64_t place) {
         const T* const from = x + token * stride + head * width;
         const float* const add = bias == nullptr ? nullptr : bias + head * width;
         T* const to = y + place * width;
@@ -111,11 +153,16 @@ void toHeads(const Layout& layout, const T* x, int64_t stride, const float* bias
 template <class S, class T>
 void toTokens(const Layout& layout, const S* dy, const Rotation& rotation, int64_t width, T* dx, int64_t stride) {
   const int64_t half = width / 2;
-  parallelFor(layout.tokens(), grainOfRows(layout.heads() * width), [&](int64_t begin, int64_t end) {
-    for (int64_t token = begin; token < end; ++token) {
-      const float* const cos = rotation ? rotation.cos(layout, token, width) : nullptr;
-      const float* const sin = rotation ? rotation.sin(layout, token, width) : nullptr;
-      layout.eachHead(token, [&](int64_t head, int64_t place) {
+  for (int64_t token = layout.end(); token < layout.tokens; ++token) {
+    std::fill_n(dx + token * stride, layout.heads() * width, T{});
+  }
+  parallelFor(layout.slots(), grainOfRows(layout.heads() * width), [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      const int64_t token = layout.tokenOf(slot);
+      if (token < 0) continue;
+      const float* const cos = rotation ? rotation.cos(layout, slot, width) : nullptr;
+      const float* const sin = rotation ? rotation.sin(layout, slot, width) : nullptr;
+      layout.eachHead(slot, [&](int64_t head, int64_t place) {
         const S* const from = dy + place * width;
         T* const to = dx + token * stride + head * width;
         if (cos == nullptr) {
@@ -140,14 +187,15 @@ class RopeHeads {
 
   void operator()(Call& call) const {
     const auto x = call.matrix<T>(0);
-    const int64_t heads = layout_.heads(), row = x.columns(), width = row / heads;
-    expect(x.rows() == layout_.tokens() && width * heads == row,
-           "x: expected [" + std::to_string(layout_.tokens()) + ", " + std::to_string(heads) + "·dh], got [" +
+    const Layout layout = layout_.packed(call, 4);
+    const int64_t heads = layout.heads(), row = x.columns(), width = row / heads;
+    expect(x.rows() == layout.tokens && width * heads == row,
+           "x: expected [" + std::to_string(layout.tokens) + ", " + std::to_string(heads) + "·dh], got [" +
                std::to_string(x.rows()) + ", " + std::to_string(row) + "]");
     const float* const bias = call.elements<float>(1, row, true);
-    const Rotation rotation(call, 2, layout_, width);
-    T* const y = call.output<T>(0, {layout_.prompts * layout_.group * heads, layout_.length, width});
-    toHeads(layout_, x.data, row, bias, rotation, width, y);
+    const Rotation rotation(call, 2, layout, width);
+    T* const y = call.output<T>(0, {layout.sequences() * heads, layout.length, width});
+    toHeads(layout, x.data, row, bias, rotation, width, y);
   }
 
  private:
@@ -162,13 +210,14 @@ class RopeHeadsGrad {
   void operator()(Call& call) const {
     const auto dy = call.input<S>(0);
     expect(dy.shape.size() == 3, "dy: expected three axes, got " + std::to_string(dy.shape.size()));
-    const int64_t heads = layout_.heads(), width = dy.shape[2], row = heads * width;
-    expect(dy.shape[0] == layout_.prompts * layout_.group * heads && dy.shape[1] == layout_.length,
-           "dy: expected [" + std::to_string(layout_.prompts * layout_.group * heads) + ", " +
-               std::to_string(layout_.length) + ", dh], got [" + std::to_string(dy.shape[0]) + ", " +
+    const Layout layout = layout_.packed(call, 3);
+    const int64_t heads = layout.heads(), width = dy.shape[2], row = heads * width;
+    expect(dy.shape[0] == layout.sequences() * heads && dy.shape[1] == layout.length,
+           "dy: expected [" + std::to_string(layout.sequences() * heads) + ", " +
+               std::to_string(layout.length) + ", dh], got [" + std::to_string(dy.shape[0]) + ", " +
                std::to_string(dy.shape[1]) + ", " + std::to_string(width) + "]");
-    const Rotation rotation(call, 1, layout_, width);
-    toTokens(layout_, dy.data, rotation, width, call.output<T>(0, {layout_.tokens(), row}), row);
+    const Rotation rotation(call, 1, layout, width);
+    toTokens(layout, dy.data, rotation, width, call.output<T>(0, {layout.tokens, row}), row);
   }
 
  private:
@@ -180,69 +229,73 @@ class RopeHeadsGrad {
 template <class T>
 class QkvHeads {
  public:
-  explicit QkvHeads(const Attributes& attributes) : queries_(attributes), keys_(queries_.perKey()) {}
+  explicit QkvHeads(const Attributes& attributes) : layout_(attributes) {}
 
   void operator()(Call& call) const {
     const auto x = call.matrix<T>(0);
-    const int64_t heads = queries_.heads(), kv = keys_.heads(), row = x.columns(), width = row / (heads + 2 * kv);
-    expect(x.rows() == queries_.tokens() && width * (heads + 2 * kv) == row, "the joined projection does not fit the heads");
+    const Layout queries = layout_.packed(call, 6), keys = queries.perKey();
+    const int64_t heads = queries.heads(), kv = keys.heads(), row = x.columns(), width = row / (heads + 2 * kv);
+    expect(x.rows() == queries.tokens && width * (heads + 2 * kv) == row, "the joined projection does not fit the heads");
     const float* const bias = call.elements<float>(1, row, true);
-    const Rotation ofQueries(call, 2, queries_, width), ofKeys(call, 4, keys_, width);
-    const int64_t rows = keys_.prompts * keys_.group * kv;
+    const Rotation ofQueries(call, 2, queries, width), ofKeys(call, 4, keys, width);
+    const int64_t rows = keys.sequences() * kv;
     const auto part = [&](const Layout& layout, int64_t head, const Rotation& rotation, T* y) {
       toHeads(layout, x.data + head * width, row, bias == nullptr ? nullptr : bias + head * width, rotation, width, y);
     };
-    part(queries_, 0, ofQueries, call.output<T>(0, {rows * queries_.share, queries_.length, width}));
-    part(keys_, heads, ofKeys, call.output<T>(1, {rows, keys_.length, width}));
-    part(keys_, heads + kv, Rotation(), call.output<T>(2, {rows, keys_.length, width}));
+    part(queries, 0, ofQueries, call.output<T>(0, {rows * queries.share, queries.length, width}));
+    part(keys, heads, ofKeys, call.output<T>(1, {rows, keys.length, width}));
+    part(keys, heads + kv, Rotation(), call.output<T>(2, {rows, keys.length, width}));
   }
 
  private:
-  Layout queries_, keys_;
+  Layout layout_;
 };
 
 template <class T>
 class QkvHeadsGrad {
  public:
-  explicit QkvHeadsGrad(const Attributes& attributes) : queries_(attributes), keys_(queries_.perKey()) {}
+  explicit QkvHeadsGrad(const Attributes& attributes) : layout_(attributes) {}
 
   void operator()(Call& call) const {
     const auto dq = call.input<T>(0);
     expect(dq.shape.size() == 3, "dq: expected three axes, got " + std::to_string(dq.shape.size()));
-    const int64_t heads = queries_.heads(), kv = keys_.heads(), width = dq.shape[2], row = (heads + 2 * kv) * width;
-    expect(dq.count == queries_.tokens() * heads * width, "dq does not fit the heads");
-    const float* const dk = call.elements<float>(1, keys_.tokens() * kv * width);
-    const float* const dv = call.elements<float>(2, keys_.tokens() * kv * width);
-    const Rotation ofQueries(call, 3, queries_, width), ofKeys(call, 5, keys_, width);
-    T* const dx = call.output<T>(0, {queries_.tokens(), row});
-    toTokens(queries_, dq.data, ofQueries, width, dx, row);
-    toTokens(keys_, dk, ofKeys, width, dx + heads * width, row);
-    toTokens(keys_, dv, Rotation(), width, dx + (heads + kv) * width, row);
+    const Layout queries = layout_.packed(call, 7), keys = queries.perKey();
+    const int64_t heads = queries.heads(), kv = keys.heads(), width = dq.shape[2], row = (heads + 2 * kv) * width;
+    expect(dq.count == queries.slots() * heads * width, "dq does not fit the heads");
+    const float* const dk = call.elements<float>(1, keys.slots() * kv * width);
+    const float* const dv = call.elements<float>(2, keys.slots() * kv * width);
+    const Rotation ofQueries(call, 3, queries, width), ofKeys(call, 5, keys, width);
+    T* const dx = call.output<T>(0, {queries.tokens, row});
+    toTokens(queries, dq.data, ofQueries, width, dx, row);
+    toTokens(keys, dk, ofKeys, width, dx + heads * width, row);
+    toTokens(keys, dv, Rotation(), width, dx + (heads + kv) * width, row);
   }
 
  private:
-  Layout queries_, keys_;
+  Layout layout_;
 };
 
 const Registration registration([] {
-  registerOperation("WeirRopeHeads", {"x: T", "bias: float", "cos: float", "sin: float"}, {"y: T"},
-                    {"prompts: int", "group: int", "kv: int", "share: int", "length: int", kTypes});
+  registerOperation("WeirRopeHeads", {"x: T", "bias: float", "cos: float", "sin: float", "offsets: int32"}, {"y: T"},
+                    {"prompts: int", "group: int", "kv: int", "share: int", "length: int", "tokens: int", kTypes});
   registerBothTypes<RopeHeads>("WeirRopeHeads");
   registerOperation(
-      "WeirRopeHeadsGrad", {"dy: S", "cos: float", "sin: float"}, {"dx: T"},
-      {"prompts: int", "group: int", "kv: int", "share: int", "length: int", "S: {float, bfloat16}", kTypes});
+      "WeirRopeHeadsGrad", {"dy: S", "cos: float", "sin: float", "offsets: int32"}, {"dx: T"},
+      {"prompts: int", "group: int", "kv: int", "share: int", "length: int", "tokens: int", "S: {float, bfloat16}", kTypes});
   registerKernel<RopeHeadsGrad<float, float>>("WeirRopeHeadsGrad", {{"S", TF_FLOAT}, {"T", TF_FLOAT}});
   registerKernel<RopeHeadsGrad<float, Bf16>>("WeirRopeHeadsGrad", {{"S", TF_FLOAT}, {"T", TF_BFLOAT16}});
   registerKernel<RopeHeadsGrad<Bf16, float>>("WeirRopeHeadsGrad", {{"S", TF_BFLOAT16}, {"T", TF_FLOAT}});
   registerKernel<RopeHeadsGrad<Bf16, Bf16>>("WeirRopeHeadsGrad", {{"S", TF_BFLOAT16}, {"T", TF_BFLOAT16}});
   registerOperation("WeirQkvHeads",
-                    {"qkv: T", "bias: float", "cos_q: float", "sin_q: float", "cos_k: float", "sin_k: float"},
+                    {"qkv: T", "bias: float", "cos_q: float", "sin_q: float", "cos_k: float", "sin_k: float",
+                     "offsets: int32"},
                     {"q: T", "k: T", "v: T"},
-                    {"prompts: int", "group: int", "kv: int", "share: int", "length: int", kTypes});
+                    {"prompts: int", "group: int", "kv: int", "share: int", "length: int", "tokens: int", kTypes});
   registerBothTypes<QkvHeads>("WeirQkvHeads");
   registerOperation("WeirQkvHeadsGrad",
-                    {"dq: T", "dk: float", "dv: float", "cos_q: float", "sin_q: float", "cos_k: float", "sin_k: float"},
-                    {"dqkv: T"}, {"prompts: int", "group: int", "kv: int", "share: int", "length: int", kTypes});
+                    {"dq: T", "dk: float", "dv: float", "cos_q: float", "sin_q: float", "cos_k: float", "sin_k: float",
+                     "offsets: int32"},
+                    {"dqkv: T"}, {"prompts: int", "group: int", "kv: int", "share: int", "length: int", "tokens: int", kTypes});
   registerBothTypes<QkvHeadsGrad>("WeirQkvHeadsGrad");
 });
 

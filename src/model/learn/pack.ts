@@ -14,13 +14,17 @@ export interface PackedGroups {
   readonly prefixes: readonly (readonly number[])[]; // [P]
   /** Padded prefix length; 0 where no prompt has a prefix. */
   readonly prefixLength: number; // Tp
+  /** Tokens that the prefixes are packed into; null: each takes `prefixLength`. */
+  readonly prefixTokens: number | null;
   /** Inputs of each row p·G+g: the prompt's last token, then the completion without its own last. Empty slots hold []. */
   readonly rows: readonly (readonly number[])[]; // [P*G]
   readonly group: number; // G
   readonly length: number; // Tc
+  /** Tokens that the rows are packed into; null: each takes `length`. */
+  readonly rowTokens: number | null;
   /** Position of each prompt's rows: prompt length − 1. */
   readonly starts: readonly number[]; // [P]
-  /** Flat place in [P*G*Tc] of each wanted token's hidden row. */
+  /** Place of each wanted token's hidden row among the flat tokens. */
   readonly places: Int32Array; // [M]
   readonly targets: Int32Array; // [M]
   /** Where each wanted token came from: group, completion, token. */
@@ -38,6 +42,8 @@ export interface Rounding {
   readonly take: (count: number) => number;
   /** Padded number of completions of a prompt. */
   readonly group: (count: number) => number;
+  /** Padded total of packed rows; null where rows cannot be packed. */
+  readonly tokens: ((count: number) => number) | null;
 }
 
 function roundFine(length: number): number {
@@ -51,6 +57,7 @@ export const FINE: Rounding = {
   completion: roundFine,
   take: (count) => count,
   group: (count) => count,
+  tokens: null,
 };
 
 /** Up to `parts` sizes per doubling, 16 at least. */
@@ -74,7 +81,11 @@ export const COARSE: Rounding = {
   completion: (length) => roundCoarse(length, 2),
   take: largestBelow,
   group: roundCount,
+  tokens: null,
 };
+
+/** The same where rows can be packed: eight totals per doubling, whatever the rows' own lengths. */
+export const PACKED: Rounding = { ...COARSE, tokens: (count) => roundCoarse(count, 8) };
 
 /** The largest of 1, 2, 3, 4, 6, 8, 12, … that is not above `count`. */
 function largestBelow(count: number): number {
@@ -88,14 +99,51 @@ interface Slot {
 }
 
 interface Extent {
-  prompts: number;
-  prefix: number;
-  group: number;
-  length: number;
+  readonly prompts: number;
+  /** The longest prefix and completion, and the most completions. */
+  readonly prefix: number;
+  readonly group: number;
+  readonly length: number;
+  /** Tokens of all prefixes and all completions. */
+  readonly prefixes: number;
+  readonly completions: number;
 }
 
-function cost({ prompts, prefix, group, length }: Extent, rounding: Rounding): number {
-  return prompts * (rounding.length(prefix) + rounding.group(group) * rounding.completion(length));
+const NOTHING: Extent = { prompts: 0, prefix: 0, group: 0, length: 0, prefixes: 0, completions: 0 };
+
+/** Attention lays packed rows out at full length again; this many times the budget it may take. */
+const SPREAD = 1.5;
+
+/** Padded tokens of a pass whose rows would take `padded` tokens at full length and have `own` by themselves. */
+function passTokens(padded: number, own: readonly number[], { tokens }: Rounding): number {
+  if (tokens === null) return padded;
+  return Math.max(
+    padded / SPREAD,
+    own.reduce((sum, count) => sum + tokens(count), 0),
+  );
+}
+
+function cost({ prompts, prefix, group, length, prefixes, completions }: Extent, rounding: Rounding): number {
+  const padded = prompts * (rounding.length(prefix) + rounding.group(group) * rounding.completion(length));
+  return passTokens(padded, [prefixes, completions], rounding);
+}
+
+/** Where each row begins in the flat tokens, and how many those are; `tokens` is null where rows are not packed. */
+function layOut(
+  rows: readonly (readonly number[])[],
+  length: number,
+  rounding: Rounding,
+): { readonly starts: readonly number[]; readonly tokens: number | null; readonly padded: number } {
+  if (rounding.tokens === null) {
+    return { starts: rows.map((_, index) => index * length), tokens: null, padded: rows.length * length };
+  }
+  let total = 0;
+  const starts = rows.map((row) => {
+    total += row.length;
+    return total - row.length;
+  });
+  const tokens = rounding.tokens(total);
+  return { starts, tokens, padded: tokens };
 }
 
 /**
@@ -118,25 +166,24 @@ export function planGroups(items: readonly PackItem[], budget: number, rounding:
 
   const passes: Slot[][] = [];
   let current: Slot[] = [];
-  let extent: Extent = { prompts: 0, prefix: 0, group: 0, length: 0 };
+  let extent = NOTHING;
   for (const slot of slots) {
     const item = items[slot.group]!;
-    const grown: Extent = {
-      prompts: extent.prompts + 1,
-      prefix: Math.max(extent.prefix, item.promptIds.length - 1),
-      group: Math.max(extent.group, slot.completions.length),
-      length: slot.completions.reduce((length, c) => Math.max(length, item.completions[c]!.length), extent.length),
-    };
-    if (current.length > 0 && cost(grown, rounding) > budget) {
+    const lengths = slot.completions.map((index) => item.completions[index]!.length);
+    const grow = (from: Extent): Extent => ({
+      prompts: from.prompts + 1,
+      prefix: Math.max(from.prefix, item.promptIds.length - 1),
+      group: Math.max(from.group, slot.completions.length),
+      length: Math.max(from.length, ...lengths),
+      prefixes: from.prefixes + item.promptIds.length - 1,
+      completions: from.completions + lengths.reduce((sum, length) => sum + length, 0),
+    });
+    if (current.length > 0 && cost(grow(extent), rounding) > budget) {
       passes.push(current);
       current = [];
-      extent = {
-        prompts: 1,
-        prefix: item.promptIds.length - 1,
-        group: slot.completions.length,
-        length: slot.completions.reduce((length, c) => Math.max(length, item.completions[c]!.length), 0),
-      };
-    } else extent = grown;
+      extent = NOTHING;
+    }
+    extent = grow(extent);
     current.push(slot);
   }
   if (current.length > 0) passes.push(current);
@@ -162,38 +209,40 @@ function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: 
   const longest = Math.max(...slots.flatMap((slot) => completionsOf(slot).map((completion) => completion.length)));
   const prefixLength = rounding.length(longestPrefix);
   const length = rounding.completion(longest);
-  const rows: (readonly number[])[] = [];
+  const rows = slots.flatMap((slot) => {
+    const last = items[slot.group]!.promptIds.at(-1) as number;
+    const given = completionsOf(slot).map((completion) => [last, ...completion.slice(0, -1)]);
+    return [...given, ...Array.from({ length: group - given.length }, (): number[] => [])];
+  });
+  const flat = layOut(rows, length, rounding);
+  const prefix = layOut(prefixes, prefixLength, rounding);
   const places: number[] = [];
   const targets: number[] = [];
   const origin: PackedGroups["origin"][number][] = [];
   slots.forEach((slot, p) => {
-    const last = items[slot.group]!.promptIds.at(-1) as number;
-    for (let g = 0; g < group; g += 1) {
-      const index = slot.completions[g];
-      if (index === undefined) {
-        rows.push([]);
-        continue;
-      }
+    slot.completions.forEach((index, g) => {
       const completion = items[slot.group]!.completions[index]!;
-      rows.push([last, ...completion.slice(0, -1)]);
       origin.push({ group: slot.group, completion: index, length: completion.length });
+      const start = flat.starts[p * group + g] as number;
       completion.forEach((id, t) => {
-        places.push((p * group + g) * length + t);
+        places.push(start + t);
         targets.push(id);
       });
-    }
+    });
   });
   return {
     prefixes,
     prefixLength,
+    prefixTokens: prefix.tokens,
     rows,
     group,
     length,
+    rowTokens: flat.tokens,
     starts: slots.map((slot) => items[slot.group]!.promptIds.length - 1),
     places: Int32Array.from(places),
     targets: Int32Array.from(targets),
     origin,
-    paddedTokens: slots.length * (prefixLength + group * length),
+    paddedTokens: prefix.padded + flat.padded,
   };
 }
 
@@ -202,6 +251,8 @@ export interface PackedRows {
   /** Inputs: each sequence without its last token. */
   readonly rows: readonly (readonly number[])[]; // [B]
   readonly length: number; // T
+  /** Tokens that the rows are packed into; null: each takes `length`. */
+  readonly tokens: number | null;
   readonly places: Int32Array; // [M]
   readonly targets: Int32Array; // [M]
   /** Sequence index and token index (≥ 1) of each target. */
@@ -220,12 +271,22 @@ export function planRows(
     .map((_, index) => index)
     .filter((index) => sequences[index]!.some((_, token) => token > 0 && wanted(index, token)));
   order.sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
+  /** How many of the next sequences one pass has room for; one at least. */
+  const countThatFits = (next: readonly number[], length: number) => {
+    let own = 0;
+    const beyond = next.findIndex((row, index) => {
+      own += sequences[row]!.length - 1;
+      return index > 0 && passTokens((index + 1) * length, [own], rounding) > budget;
+    });
+    return beyond < 0 ? next.length : beyond;
+  };
   const passes: PackedRows[] = [];
   for (let start = 0; start < order.length; ) {
     const length = rounding.length(sequences[order[start]!]!.length - 1);
-    const room = Math.max(1, Math.floor(budget / length));
-    const members = order.slice(start, start + rounding.take(Math.min(room, order.length - start)));
+    const members = order.slice(start, start + rounding.take(countThatFits(order.slice(start), length)));
     start += members.length;
+    const rows = members.map((row) => sequences[row]!.slice(0, -1));
+    const flat = layOut(rows, length, rounding);
     const places: number[] = [];
     const targets: number[] = [];
     const origin: { row: number; token: number }[] = [];
@@ -233,18 +294,19 @@ export function planRows(
       const ids = sequences[row]!;
       for (let token = 1; token < ids.length; token += 1) {
         if (!wanted(row, token)) continue;
-        places.push(index * length + token - 1);
+        places.push((flat.starts[index] as number) + token - 1);
         targets.push(ids[token]!);
         origin.push({ row, token });
       }
     });
     passes.push({
-      rows: members.map((row) => sequences[row]!.slice(0, -1)),
+      rows,
       length,
+      tokens: flat.tokens,
       places: Int32Array.from(places),
       targets: Int32Array.from(targets),
       origin,
-      paddedTokens: members.length * length,
+      paddedTokens: flat.padded,
     });
   }
   return passes;

@@ -42,8 +42,8 @@ function sizeOfRows(pass: PackedRows): PassSize {
 
 /** Size of a pass of prompts and completions. */
 function sizeOfGroups(pass: PackedGroups): PassSize {
-  const prefixTokens = pass.prefixes.length * pass.prefixLength;
-  return { prefixTokens, rowTokens: pass.paddedTokens - prefixTokens, targets: pass.targets.length };
+  const rowTokens = pass.rowTokens ?? pass.rows.length * pass.length;
+  return { prefixTokens: pass.paddedTokens - rowTokens, rowTokens, targets: pass.targets.length };
 }
 
 /** Scores of a pass's targets, chunk by chunk, and with a loss the gradient at `hidden`. Chunks are padded with row 0. */
@@ -133,7 +133,7 @@ export function runRows(
 ): PassScores {
   let scores: PassScores | null = null;
   scope(() => {
-    const segment = plainSegment(pass.rows, pass.length, model.tables);
+    const segment = plainSegment(pass.rows, pass.length, model.tables, pass.tokens);
     const keeping = keptLayers(model, sizeOfRows(pass), learning);
     const { x, state } = model.forwardRows(segment, null, { keeping });
     const out = finish(model, x, pass, options, learning);
@@ -149,11 +149,11 @@ export function runRows(
 /** Prefix keys and values of a pass (null where no prompt has any), and what their backward pass needs. */
 export function runPrefix(
   model: Transformer,
-  pass: { readonly prefixes: readonly (readonly number[])[]; readonly prefixLength: number },
+  pass: Pick<PackedGroups, "prefixes" | "prefixLength" | "prefixTokens">,
   keeping: number | null,
 ) {
   if (pass.prefixLength === 0) return null;
-  const segment: Segment = plainSegment(pass.prefixes, pass.prefixLength, model.tables);
+  const segment: Segment = plainSegment(pass.prefixes, pass.prefixLength, model.tables, pass.prefixTokens);
   const { layers, state } = model.forwardKeys(segment, keeping);
   const lengths = pass.prefixes.map((prefix) => prefix.length);
   const prefix: Prefix = {
@@ -176,7 +176,7 @@ export function runGroups(
   scope(() => {
     const keeping = keptLayers(model, sizeOfGroups(pass), learning);
     const shared = runPrefix(model, pass, keeping);
-    const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables);
+    const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables, pass.rowTokens);
     const prefix = shared?.prefix ?? null;
     const { x, state } = model.forwardRows(segment, prefix, { keeping });
     const out = finish(model, x, pass, options, learning);

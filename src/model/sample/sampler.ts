@@ -173,7 +173,7 @@ class Decoder {
     scope(() => {
       const prefixes = promptIds.map((ids) => ids.slice(0, -1));
       const longest = Math.max(...prefixes.map((ids) => ids.length));
-      const pass = { prefixes, prefixLength: FINE.length(longest) };
+      const pass = { prefixes, prefixLength: FINE.length(longest), prefixTokens: null };
       const prefix = runPrefix(this.model, pass, null)?.prefix ?? null;
       for (let layer = 0; layer < this.model.config.layers; layer += 1) {
         this.caches.push(new LayerCache(prefix?.layers[layer] ?? null));
@@ -200,7 +200,15 @@ class Decoder {
         1,
         this.model.tables,
       );
-      const segment: Segment = { prompts, group: this.group, length: 1, ids: this.ids, rope };
+      const segment: Segment = {
+        prompts,
+        group: this.group,
+        length: 1,
+        tokens: prompts * this.group,
+        ids: this.ids,
+        offsets: null,
+        rope,
+      };
       const { x } = this.model.forwardRows(segment, null, {
         keeping: null,
         decode: (layer) => (q, k, v) => (this.caches[layer] as LayerCache).attend(q, k, v, shape, this.mask),

@@ -212,8 +212,11 @@ export class SlotTable {
       const prefixes = entering.slice(start, start + this.plan.prefill).map(({ promptIds }) => promptIds.slice(0, -1));
       pieces.push(
         scope(() => {
-          const pass = { prefixes, prefixLength: this.prefixLength };
-          return keepAll(runPrefix(this.parts.model, pass, null)?.prefix.layers ?? []);
+          const { model } = this.parts;
+          const own = prefixes.reduce((sum, prefix) => sum + prefix.length, 0);
+          const prefixTokens = model.runner.rounding.tokens?.(own) ?? null;
+          const pass = { prefixes, prefixLength: this.prefixLength, prefixTokens };
+          return keepAll(runPrefix(model, pass, null)?.prefix.layers ?? []);
         }),
       );
     }

@@ -36,6 +36,9 @@ export interface AttentionShape {
   readonly group: number; // G
   readonly share: number; // query heads per key/value head
   readonly length: number; // T
+  /** Rows of the flat tokens, and where each row's begin in them; see `Segment`. */
+  readonly tokens: number; // N
+  readonly offsets: Tensor | null; // [P*G + 1] int32
   readonly headDim: number; // dh
   /** Layers of the model, which share KEEP_BUDGET. */
   readonly layers: number;

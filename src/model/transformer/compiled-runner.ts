@@ -7,7 +7,7 @@ import type { Compiler } from "../engine/graph/compile.js";
 import type { Tensor } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
 import type { StorageForm } from "../learn/memory-plan.js";
-import { COARSE } from "../learn/pack.js";
+import { COARSE, PACKED, type Rounding } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
 import { joinedWeights, QKV } from "./fused-layer.js";
 import { type AdapterPair, adapterNames, type GradientStore, gradientSink } from "./gradients.js";
@@ -25,8 +25,8 @@ const INSIDE = "model.layers.0.";
 type Weights = Readonly<Record<string, Tensor>>;
 
 /** Tensors of a segment that a layer reads. */
-function segmentInputs({ prompts, group, length, rope }: Segment) {
-  return { prompts, group, length, rope: { ...rope } };
+function segmentInputs({ prompts, group, length, tokens, offsets, rope }: Segment) {
+  return { prompts, group, length, tokens, offsets, rope: { ...rope } };
 }
 
 type SegmentInputs = ReturnType<typeof segmentInputs>;
@@ -40,7 +40,7 @@ function contextOf(config: ModelConfig, rotation: Tensor, weights: Weights): Lay
 const asSegment = (inputs: SegmentInputs): Segment => inputs as unknown as Segment;
 
 export class CompiledRunner implements ModelRunner {
-  readonly rounding = COARSE;
+  readonly rounding: Rounding;
   readonly form: StorageForm;
 
   constructor(
@@ -52,6 +52,7 @@ export class CompiledRunner implements ModelRunner {
     private readonly parts: readonly string[],
     lora: LoraOptions | null,
   ) {
+    this.rounding = forms === FUSED ? PACKED : COARSE;
     this.form = { precision: compiler.products, fused: forms === FUSED, copies: true, lora };
   }
 

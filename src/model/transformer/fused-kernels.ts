@@ -23,6 +23,7 @@ const products = () => typeOf(openTrace().products);
 
 /** Stands for an input that is not there. */
 const none = (): Tensor => openTrace().constant([], [0], "float32");
+const noOffsets = (): Tensor => tf.zeros([0], "int32");
 const noneNarrow = (): Tensor => openTrace().cast(none(), openTrace().products);
 
 export interface NormedRows {
@@ -74,37 +75,43 @@ function headAttributes({ prompts, group, kvHeads, length }: AttentionShape, sha
   };
 }
 
+/** Attributes and the last input of what goes between tokens and heads. */
+function tokenAttributes(shape: AttentionShape, share: number): Attributes {
+  return { ...headAttributes(shape, share), tokens: intOf(shape.tokens) };
+}
+const offsetsOf = (shape: AttentionShape): Tensor => shape.offsets ?? noOffsets();
+
 /** Which of the rotary tables a projection is turned by. */
 type Turn = { readonly cos: Tensor; readonly sin: Tensor } | null;
 
 export const queryTurn = (rope: RopeSlice): Turn => ({ cos: rope.cosQ, sin: rope.sinQ });
 export const keyTurn = (rope: RopeSlice): Turn => ({ cos: rope.cosK, sin: rope.sinK });
 
-/** [N, heads·dh] by token → [P·kv·G·share, T, dh] by head, with bias and rotation. */
+/** [N, heads·dh] by token → [P·kv·G·share, T, dh] by head, with bias and rotation; zeros where a row has no token. */
 export function toHeads(x: Tensor, bias: Tensor | null, turn: Turn, shape: AttentionShape, share: number): Tensor {
-  const inputs = [x, bias ?? none(), turn?.cos ?? none(), turn?.sin ?? none()];
-  return emit("WeirRopeHeads", inputs, headAttributes(shape, share))[0] as Tensor;
+  const inputs = [x, bias ?? none(), turn?.cos ?? none(), turn?.sin ?? none(), offsetsOf(shape)];
+  return emit("WeirRopeHeads", inputs, tokenAttributes(shape, share))[0] as Tensor;
 }
 
 /** The transpose of `toHeads` without bias. */
 export function toTokens(x: Tensor, turn: Turn, shape: AttentionShape, share: number): Tensor {
-  const inputs = [x, turn?.cos ?? none(), turn?.sin ?? none()];
-  return emit("WeirRopeHeadsGrad", inputs, { ...headAttributes(shape, share), T: products() })[0] as Tensor;
+  const inputs = [x, turn?.cos ?? none(), turn?.sin ?? none(), offsetsOf(shape)];
+  return emit("WeirRopeHeadsGrad", inputs, { ...tokenAttributes(shape, share), T: products() })[0] as Tensor;
 }
 
 const tablesOf = (rope: RopeSlice) => [rope.cosQ, rope.sinQ, rope.cosK, rope.sinK];
 
 /** One joined projection [N, (heads + 2·kv)·dh] → queries, keys and values by head, with bias and rotation. */
 export function qkvToHeads(qkv: Tensor, bias: Tensor | null, rope: RopeSlice, shape: AttentionShape) {
-  const inputs = [qkv, bias ?? none(), ...tablesOf(rope)];
-  const [q, k, v] = emit("WeirQkvHeads", inputs, headAttributes(shape, shape.share)) as [Tensor, Tensor, Tensor];
+  const inputs = [qkv, bias ?? none(), ...tablesOf(rope), offsetsOf(shape)];
+  const [q, k, v] = emit("WeirQkvHeads", inputs, tokenAttributes(shape, shape.share)) as [Tensor, Tensor, Tensor];
   return { q, k, v };
 }
 
 /** The transpose of `qkvToHeads` without bias. */
 export function qkvToTokens(dq: Tensor, dk: Tensor, dv: Tensor, rope: RopeSlice, shape: AttentionShape): Tensor {
-  const inputs = [dq, widen(dk), widen(dv), ...tablesOf(rope)];
-  return emit("WeirQkvHeadsGrad", inputs, headAttributes(shape, shape.share))[0] as Tensor;
+  const inputs = [dq, widen(dk), widen(dv), ...tablesOf(rope), offsetsOf(shape)];
+  return emit("WeirQkvHeadsGrad", inputs, tokenAttributes(shape, shape.share))[0] as Tensor;
 }
 
 /** x [a, b] → [b, a] in the products' type. */

@@ -80,6 +80,8 @@ export function attentionShape(config: ModelConfig, segment: Segment): Attention
     group: segment.group,
     share: config.heads / config.kvHeads,
     length: segment.length,
+    tokens: segment.tokens,
+    offsets: segment.offsets,
     headDim: config.headDim,
     layers: config.layers,
   };

@@ -1,6 +1,7 @@
 /**
- * The batch layout of the model. A segment is P prompts × G rows × T tokens, right-padded, each row causal within
- * itself. Rows may attend to a *prefix*: keys and values that the G rows of a prompt share, computed once per prompt
+ * The batch layout of the model. A segment is P prompts × G rows of up to T tokens, each row causal within itself. Either
+ * every row takes T tokens, right-padded, or the rows are *packed*: only their own tokens follow each other, and nothing but
+ * attention sees rows, each of which attends to itself alone. Rows may attend to a *prefix*: keys and values that the G rows of a prompt share, computed once per prompt
  * by a segment of its own (G = 1). The last token of a prompt belongs to the rows, not to the prefix, so every output
  * that is wanted lies in the rows, and the prefix runs for its keys and values only.
  */
@@ -11,7 +12,10 @@ export interface Segment {
   readonly prompts: number; // P
   readonly group: number; // G
   readonly length: number; // T
-  readonly ids: Tensor; // [P*G*T] int32
+  readonly tokens: number; // N = P*G*T unless packed
+  readonly ids: Tensor; // [N] int32
+  /** Where each packed row's tokens begin and the last one's end; null where every row takes T tokens. */
+  readonly offsets: Tensor | null; // [P*G + 1] int32
   readonly rope: RopeSlice;
 }
 
@@ -53,9 +57,36 @@ export function prefixMask(lengths: readonly number[], length: number): Tensor |
   return tf.tensor3d(mask, [lengths.length, 1, length]);
 }
 
+/** The tokens of packed rows, one after another, and token 0 up to `tokens`. */
+function packIds(rows: readonly (readonly number[])[], tokens: number): Pick<Segment, "ids" | "offsets"> {
+  const ids = new Int32Array(tokens);
+  const offsets = new Int32Array(rows.length + 1);
+  rows.forEach((row, index) => {
+    const at = offsets[index] as number;
+    ids.set(row, at);
+    offsets[index + 1] = at + row.length;
+  });
+  return { ids: tf.tensor1d(ids, "int32"), offsets: tf.tensor1d(offsets, "int32") };
+}
+
+/** `tokens`: the rows are packed into so many; null: each takes `length`. */
+function layOut(
+  rows: readonly (readonly number[])[],
+  length: number,
+  tokens: number | null,
+): Pick<Segment, "tokens" | "ids" | "offsets"> {
+  if (tokens === null) return { tokens: rows.length * length, ids: padIds(rows, length), offsets: null };
+  return { tokens, ...packIds(rows, tokens) };
+}
+
 /** A segment whose rows all start at position 0: plain sequences (P = rows, G = 1) or prefixes. */
-export function plainSegment(rows: readonly (readonly number[])[], length: number, tables: RopeTables): Segment {
-  return { prompts: rows.length, group: 1, length, ids: padIds(rows, length), rope: tables.leading(length) };
+export function plainSegment(
+  rows: readonly (readonly number[])[],
+  length: number,
+  tables: RopeTables,
+  tokens: number | null = null,
+): Segment {
+  return { prompts: rows.length, group: 1, length, ...layOut(rows, length, tokens), rope: tables.leading(length) };
 }
 
 /** A segment of P×G rows (row p·G+g) that start at position `starts[p]`. */
@@ -65,12 +96,13 @@ export function groupedSegment(
   length: number,
   starts: readonly number[],
   tables: RopeTables,
+  tokens: number | null = null,
 ): Segment {
   return {
     prompts: starts.length,
     group,
     length,
-    ids: padIds(rows, length),
+    ...layOut(rows, length, tokens),
     rope: positionsFrom(starts, length, tables),
   };
 }

@@ -24,14 +24,10 @@ const column = (shape: readonly number[]): OutputSpec => float([shape[0] ?? 0, 1
 
 /** Shape of a per-head tensor: [P·kv·G·share, T, dh]. */
 function byHead(inputs: readonly GraphValue[], attributes: Attributes): readonly number[] {
-  const [rows = 0, width = 0] = shapeAt(inputs, 0);
+  const [, width = 0] = shapeAt(inputs, 0);
   const int = (name: string) => intAttribute(attributes, name);
   const heads = int("kv") * int("share");
-  return [
-    int("prompts") * int("group") * heads,
-    int("length"),
-    (rows * width) / (int("prompts") * int("group") * heads * int("length")),
-  ];
+  return [int("prompts") * int("group") * heads, int("length"), width / heads];
 }
 
 export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
@@ -65,8 +61,8 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
   WeirRopeHeadsGrad: {
     types: { S: 0 },
     infer: (inputs, attributes) => {
-      const [, length = 0, headDim = 0] = shapeAt(inputs, 0);
-      const tokens = intAttribute(attributes, "prompts") * intAttribute(attributes, "group") * length;
+      const [, , headDim = 0] = shapeAt(inputs, 0);
+      const tokens = intAttribute(attributes, "tokens");
       const heads = intAttribute(attributes, "kv") * intAttribute(attributes, "share");
       return [{ shape: [tokens, heads * headDim], dtype: typeAttribute(attributes, "T") }];
     },
@@ -89,7 +85,7 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
     infer: (inputs, attributes) => {
       const int = (name: string) => intAttribute(attributes, name);
       const width = int("kv") * (int("share") + 2) * (shapeAt(inputs, 0)[2] ?? 0);
-      return [{ shape: [int("prompts") * int("group") * int("length"), width], dtype: inputs[0]?.dtype ?? "float32" }];
+      return [{ shape: [int("tokens"), width], dtype: inputs[0]?.dtype ?? "float32" }];
     },
   },
   WeirCastTranspose: {
