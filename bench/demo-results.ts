@@ -1,16 +1,17 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type RunRecord, smallSection, smollm2Section, withSection } from "./results-page.js";
+import { type Arm, type RunRecord, SMOLLM2_ARMS, smallSection, smollm2Section, withSection } from "./results-page.js";
 
 /**
  * Runs a recipe of the demo over several seeds and writes its section of docs/results.md. The small one also runs with as
- * many more SFT steps instead of RL, for comparison. Runs that are already there are not repeated.
- * Usage: npm run results [-- --recipe small|smollm2 --seeds 1,2,3 --out runs/results]
+ * many more SFT steps instead of RL, for comparison; the pretrained model's section also takes the runs of its other recipes
+ * that are there. Runs that are already there are not repeated.
+ * Usage: npm run results [-- --recipe small|smollm2|smollm2-lora --seeds 1,2,3 --out runs/results]
  */
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -22,7 +23,8 @@ const { values } = parseArgs({
   },
 });
 const { recipe } = values;
-if (recipe !== "small" && recipe !== "smollm2") throw new Error(`--recipe: expected small or smollm2, got "${recipe}"`);
+const recipes = ["small", ...Object.keys(SMOLLM2_ARMS)];
+if (!recipes.includes(recipe)) throw new Error(`--recipe: expected one of ${recipes.join(", ")}, got "${recipe}"`);
 const seeds = values.seeds.split(",").map(Number);
 const out = join(root, values.out);
 
@@ -49,7 +51,7 @@ async function demo(name: string, seed: number, extra: readonly string[]): Promi
     };
     await writeFile(path, `${JSON.stringify({ ...report, wallSeconds: seconds }, null, 2)}\n`);
     // Checkpoints of the pretrained model take gigabytes, and a finished run is not resumed.
-    if (recipe === "smollm2") await rm(join(runDirectory, "checkpoints"), { recursive: true, force: true });
+    if (recipe !== "small") await rm(join(runDirectory, "checkpoints"), { recursive: true, force: true });
   }
   return JSON.parse(await readFile(path, "utf8")) as RunRecord;
 }
@@ -62,7 +64,21 @@ for (const seed of seeds) {
   runs.push(await demo(recipe === "small" ? `rl-seed${seed}` : `${recipe}-seed${seed}`, seed, []));
   if (recipe === "small") controls.push(await demo(`sft-only-seed${seed}`, seed, ["--sft-only"]));
 }
-const section = recipe === "small" ? smallSection(runs, controls, machine) : smollm2Section(runs, machine);
+/** Runs of every recipe of the pretrained model, as far as they are there, the default one first. */
+async function smollm2Arms(): Promise<Arm[]> {
+  const files = await readdir(out);
+  const arms = Object.keys(SMOLLM2_ARMS).map(async (name): Promise<Arm> => {
+    const own = files.filter((file) => new RegExp(`^${name}-seed\\d+\\.json$`).test(file)).sort();
+    const records = own.map(async (file) => JSON.parse(await readFile(join(out, file), "utf8")) as RunRecord);
+    return { recipe: name, runs: await Promise.all(records) };
+  });
+  return (await Promise.all(arms)).filter((arm) => arm.runs.length > 0);
+}
+
+const section =
+  recipe === "small"
+    ? smallSection(runs, controls, machine)
+    : smollm2Section((await smollm2Arms()) as [Arm, ...Arm[]], machine);
 const page = join(root, "docs/results.md");
 await writeFile(page, withSection(existsSync(page) ? await readFile(page, "utf8") : "", section));
 console.log(section);

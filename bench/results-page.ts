@@ -8,7 +8,7 @@ import { meanInterval } from "../src/algorithms/intervals.js";
 export interface RunRecord {
   readonly seed: number;
   readonly engine: { readonly backend: string; readonly executor: string; readonly version: string };
-  readonly model?: { readonly parameters: number };
+  readonly model?: { readonly parameters: number; readonly trainedParameters?: number };
   readonly heldout: Record<string, Record<string, { readonly n: number; readonly correct: number }>>;
   readonly seconds: Record<string, number>;
   readonly steps: { readonly warmup: number; readonly rl: number };
@@ -118,16 +118,49 @@ const secondsIn = (runs: readonly RunRecord[], activity: string) =>
     0,
   );
 
-/** The section of the pretrained model. */
-export function smollm2Section(runs: readonly RunRecord[], machine: Machine): string {
+/** What a recipe of the pretrained model trains, by its name. */
+export const SMOLLM2_ARMS: Readonly<Record<string, string>> = { smollm2: "all weights", "smollm2-lora": "adapters" };
+
+/** One recipe's runs, beside those of another one. */
+export interface Arm {
+  readonly recipe: string;
+  readonly runs: readonly RunRecord[];
+}
+
+/** Recipes beside each other, where more than one was run. */
+function armTable(arms: readonly Arm[], longest: string): string[] {
+  if (arms.length < 2) return [];
+  const named = (arm: Arm) => SMOLLM2_ARMS[arm.recipe] ?? arm.recipe;
+  return [
+    `What is trained makes this difference in the longest bucket (${longest} tokens):`,
+    "",
+    ...head("trained", "recipe", "seeds", "after SFT", "after RL", "gain by RL", "seconds", "trained parameters"),
+    ...arms.map((arm) =>
+      row(
+        named(arm),
+        `\`${arm.recipe}\``,
+        arm.runs.map(({ seed }) => seed).join(", "),
+        ...["sft", "rl"].map((stage) => stageSpread(arm.runs, stage, longest)),
+        spread(arm.runs.map((run) => gainOf(run, longest))),
+        spread(arm.runs.map(secondsOf), 0),
+        `${((arm.runs[0]?.model?.trainedParameters ?? arm.runs[0]?.model?.parameters ?? 0) / 1e6).toFixed(1)} M`,
+      ),
+    ),
+    "",
+  ];
+}
+
+/** The section of the pretrained model: the default recipe's runs first, then those of others to compare it with. */
+export function smollm2Section(arms: readonly [Arm, ...Arm[]], machine: Machine): string {
+  const [{ recipe, runs }] = arms;
   const { first, buckets, longest } = bucketsOf(runs);
   const size = first.model ? ` (${(first.model.parameters / 1e6).toFixed(1)} M parameters)` : "";
   const products = first.engine.executor === "compiled" ? ", large matrix products in bfloat16" : "";
   return [
     "## A pretrained model",
     "",
-    `\`npm run results -- --recipe smollm2 --seeds ${runs.map((run) => run.seed).join(",")}\` wrote this section: \`npm run demo:smollm2\` once per seed. SmolLM2-135M-Instruct${size}`,
-    `in its own chat template, all weights trained, on the ${first.engine.backend} backend (${first.engine.version}, ${first.engine.executor} executor${products}), ${machine.cores} cores (${machine.model}).`,
+    `\`npm run results -- --recipe ${recipe} --seeds ${runs.map((run) => run.seed).join(",")}\` wrote this section: \`npm run demo:smollm2\` once per seed. SmolLM2-135M-Instruct${size}`,
+    `in its own chat template, ${SMOLLM2_ARMS[recipe] ?? recipe} trained, on the ${first.engine.backend} backend (${first.engine.version}, ${first.engine.executor} executor${products}), ${machine.cores} cores (${machine.model}).`,
     ACCURACY,
     `Held-out tasks speak of entities that no training task names; ${first.heldout.sft?.[longest]?.n} tasks per length bucket.`,
     "",
@@ -158,5 +191,6 @@ export function smollm2Section(runs: readonly RunRecord[], machine: Machine): st
     "",
     "The warm-up shows 70 % answers given at once and 30 % that quote the evidence first, on documents of up to 200 prompt tokens.",
     "",
+    ...armTable(arms, longest),
   ].join("\n");
 }

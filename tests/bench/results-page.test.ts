@@ -43,7 +43,10 @@ describe("means over seeds", () => {
 
 describe("the section of the pretrained model", () => {
   it("gives each bucket's means, and each seed's figures of the longest bucket", () => {
-    const section = smollm2Section([runOf(1, [0, 16, 48]), runOf(2, [0, 16, 32])], machine);
+    const section = smollm2Section(
+      [{ recipe: "smollm2", runs: [runOf(1, [0, 16, 48]), runOf(2, [0, 16, 32])] }],
+      machine,
+    );
     expect(section).toMatch(/^## A pretrained model\n\n/);
     expect(section).toContain("--recipe smollm2 --seeds 1,2`");
     expect(section).toContain("134.5 M parameters");
@@ -58,9 +61,22 @@ describe("the section of the pretrained model", () => {
   });
 
   it("can be written of one seed, and where the memory is not known", () => {
-    const section = smollm2Section([runOf(7, [0, 16, 48], null)], machine);
+    const section = smollm2Section([{ recipe: "smollm2", runs: [runOf(7, [0, 16, 48], null)] }], machine);
     expect(section).toContain("| 385-1152 | 0.0 | 25.0 | 75.0 | 50.0 |");
     expect(section).toContain("| 7 | 0.0 | 25.0 | 75.0 | 50.0 | 1707 | not known |");
+  });
+});
+
+describe("recipes of the pretrained model beside each other", () => {
+  it("are compared in the longest bucket", () => {
+    const arms = [
+      { recipe: "smollm2", runs: [runOf(1, [0, 16, 48])] },
+      { recipe: "smollm2-lora", runs: [runOf(1, [0, 8, 56])] },
+    ] as const;
+    const section = smollm2Section([...arms], machine);
+    expect(section).toContain("| all weights | `smollm2` | 1 | 25.0 | 75.0 | 50.0 | 1701 |");
+    expect(section).toContain("| adapters | `smollm2-lora` | 1 | 12.5 | 87.5 | 75.0 | 1701 |");
+    expect(smollm2Section([arms[0]], machine)).not.toContain("adapters");
   });
 });
 

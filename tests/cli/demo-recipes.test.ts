@@ -141,12 +141,15 @@ describe("recipes of the demo", () => {
     const config = parseConfig(demoConfig(smollm2, smollm2.options, run));
     expect(config.engine).toMatchObject({ executor: "auto", precision: "bfloat16" });
     expect(config.reward.requireThink).toBe(false);
+    expect(config.model.lora).toBeNull();
+    const lora = recipeOf("smollm2-lora");
+    expect(parseConfig(demoConfig(lora, lora.options, run)).model.lora).toMatchObject({ rank: 16, alpha: 32 });
   });
 
   it("take any option from --set, steps of single phases included", () => {
     const settings = ["phases.2.steps=3", "optimiser.learningRate=0.00001", "warmup.epochs=2"];
     const config = parseConfig(demoConfig(smollm2, smollm2.options, { ...run, settings }));
-    expect(config.phases.map(({ steps }) => steps)).toEqual([30, 25, 3]);
+    expect(config.phases.map(({ steps }) => steps)).toEqual([16, 12, 3]);
     expect(config.optimiser.learningRate).toBe(1e-5);
     expect(config.warmup.epochs).toBe(2);
   });

