@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { copyAdapter } from "../model/io/adapter-folder.js";
 import { writeModelFolder } from "../model/io/model-folder.js";
 import { readTensors } from "../model/io/tensors.js";
 import type { RunContext } from "./run-context.js";
@@ -14,5 +15,6 @@ export async function writeExport(context: RunContext, directory: string, signal
   const full = `${directory}.float32`;
   await engine.save(full, { signal, optimiser: false });
   await writeModelFolder(directory, { sourceDir: full, tensors: await readTensors(full), dtype: saveDtype });
+  await copyAdapter(full, directory);
   await rm(full, { recursive: true, force: true });
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { uniform } from "../../src/algorithms/random.js";
+import { exportCommand } from "../../src/cli/commands/export.js";
 import type { LoraOptions } from "../../src/contracts/engine.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
@@ -266,6 +267,9 @@ describe("adapters", () => {
       const adapter = await readSafetensors(join(`${model}-saved`, "adapter", "adapter_model.safetensors"));
       expect(adapter.names()).toContain("base_model.model.model.layers.1.mlp.down_proj.lora_B.weight");
       expect(adapter.shape("base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight")).toEqual([3, 24]);
+      expect(await exportCommand(`${model}-saved`, `${model}-exported`, { dtype: "bf16", json: true })).toBe(0);
+      const exported = await readSafetensors(join(`${model}-exported`, "adapter", "adapter_model.safetensors"));
+      expect(exported.names()).toEqual(adapter.names());
     });
 
     it("keep no gradient sums and moments of the frozen weights in the plan", async () => {

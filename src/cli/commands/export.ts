@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import type { Command } from "commander";
 import { MODEL_FOLDER } from "../../actors/run-work.js";
 import { WeirError } from "../../errors.js";
+import { copyAdapter } from "../../model/io/adapter-folder.js";
 import { readModelConfig } from "../../model/io/config.js";
 import { isMissing } from "../../model/io/json.js";
 import { writeModelFolder } from "../../model/io/model-folder.js";
@@ -94,7 +95,10 @@ export async function exportCommand(
     line.update(`exporting ${sourceDir}`);
     const weights = await readTensors(sourceDir);
     tensors = weights.names().length;
-    await publishFolder(directory, (folder) => writeModelFolder(folder, { sourceDir, tensors: weights, dtype }));
+    await publishFolder(directory, async (folder) => {
+      await writeModelFolder(folder, { sourceDir, tensors: weights, dtype });
+      await copyAdapter(sourceDir, folder);
+    });
   } finally {
     line.done();
   }

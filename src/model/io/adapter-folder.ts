@@ -3,7 +3,7 @@
  * `adapter_model.safetensors` with `base_model.model.<module>.lora_A.weight` [r, in] and `lora_B.weight` [out, r].
  * Its metadata name the weights that it belongs to by their content hash.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
@@ -60,6 +60,15 @@ export async function writeAdapter(directory: string, adapter: SavedAdapter): Pr
   await writeFile(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
   const tensors = renamed(adapter.tensors, withPrefix, withoutPrefix);
   await writeSafetensors(join(folder, WEIGHTS), tensors, { format: "pt", [BASE_KEY]: adapter.baseSha256 });
+}
+
+/** Copies the adapter of a model folder into another one, where there is any. */
+export async function copyAdapter(from: string, to: string): Promise<void> {
+  try {
+    await cp(join(from, ADAPTER_FOLDER), join(to, ADAPTER_FOLDER), { recursive: true });
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
 }
 
 /**
