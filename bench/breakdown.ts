@@ -27,12 +27,12 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/^WeirAttention/, "attention"],
   [/^Weir(Add)?RmsNorm/, "norms and residual sums"],
   [/^WeirSwiGlu/, "gated activation"],
-  [/^WeirRope/, "rotation and head layout"],
+  [/^Weir(Rope|Qkv)/, "rotation and head layout"],
   [/^WeirLogit/, "loss over the vocabulary"],
   [/^WeirColumnSums$/, "bias gradients"],
   [/^(WeirAdamW|WeirSquaredSums)$/, "optimiser"],
   [/^WeirDigest$/, "content hash"],
-  [/^Cast$/, "casts"],
+  [/^(Cast|WeirCastTranspose)$/, "casts"],
   [/^(AddV2|Mul|Sub|Neg)$/, "sums and scales"],
 ];
 

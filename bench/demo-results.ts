@@ -11,7 +11,7 @@ import { type Arm, type RunRecord, SMOLLM2_ARMS, smallSection, smollm2Section, w
  * Runs a recipe of the demo over several seeds and writes its section of docs/results.md. The small one also runs with as
  * many more SFT steps instead of RL, for comparison; the pretrained model's section also takes the runs of its other recipes
  * that are there. Runs that are already there are not repeated.
- * Usage: npm run results [-- --recipe small|smollm2|smollm2-lora --seeds 1,2,3 --out runs/results]
+ * Usage: npm run results [-- --recipe small|smollm2|smollm2-full --seeds 1,2,3 --out runs/results]
  */
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");

@@ -119,7 +119,7 @@ const secondsIn = (runs: readonly RunRecord[], activity: string) =>
   );
 
 /** What a recipe of the pretrained model trains, by its name. */
-export const SMOLLM2_ARMS: Readonly<Record<string, string>> = { smollm2: "all weights", "smollm2-lora": "adapters" };
+export const SMOLLM2_ARMS: Readonly<Record<string, string>> = { smollm2: "adapters", "smollm2-full": "all weights" };
 
 /** One recipe's runs, beside those of another one. */
 export interface Arm {

@@ -71,12 +71,12 @@ describe("recipes of the pretrained model beside each other", () => {
   it("are compared in the longest bucket", () => {
     const arms = [
       { recipe: "smollm2", runs: [runOf(1, [0, 16, 48])] },
-      { recipe: "smollm2-lora", runs: [runOf(1, [0, 8, 56])] },
+      { recipe: "smollm2-full", runs: [runOf(1, [0, 8, 56])] },
     ] as const;
     const section = smollm2Section([...arms], machine);
-    expect(section).toContain("| all weights | `smollm2` | 1 | 25.0 | 75.0 | 50.0 | 1701 |");
-    expect(section).toContain("| adapters | `smollm2-lora` | 1 | 12.5 | 87.5 | 75.0 | 1701 |");
-    expect(smollm2Section([arms[0]], machine)).not.toContain("adapters");
+    expect(section).toContain("| adapters | `smollm2` | 1 | 25.0 | 75.0 | 50.0 | 1701 |");
+    expect(section).toContain("| all weights | `smollm2-full` | 1 | 12.5 | 87.5 | 75.0 | 1701 |");
+    expect(smollm2Section([arms[0]], machine)).not.toContain("all weights");
   });
 });
 

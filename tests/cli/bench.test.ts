@@ -143,6 +143,12 @@ describe("the work that is measured", () => {
       "sample-f32",
       "sample-bf16",
     ]);
+    // A model of one's own makes rows of its own, and TRL takes it in micro-batches.
+    const [own] = peerWorks(["grpo"], false, "/models/mine");
+    expect(own).toMatchObject({ id: "grpo-bf16-mine", title: expect.stringMatching(/^mine: RL step/) });
+    expect(own?.weir).toEqual(expect.arrayContaining(["--model", "/models/mine"]));
+    expect(own?.peer.slice(-2)).toEqual(["--rows", "8"]);
+    expect(peerWorks(["grpo-long"], false)[0]?.weir).toEqual(expect.arrayContaining(["--prompt", "4096"]));
   });
 });
 

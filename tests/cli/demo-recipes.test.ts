@@ -141,9 +141,9 @@ describe("recipes of the demo", () => {
     const config = parseConfig(demoConfig(smollm2, smollm2.options, run));
     expect(config.engine).toMatchObject({ executor: "auto", precision: "bfloat16" });
     expect(config.reward.requireThink).toBe(false);
-    expect(config.model.lora).toBeNull();
-    const lora = recipeOf("smollm2-lora");
-    expect(parseConfig(demoConfig(lora, lora.options, run)).model.lora).toMatchObject({ rank: 16, alpha: 32 });
+    expect(config.model.lora).toMatchObject({ rank: 16, alpha: 32 });
+    const full = recipeOf("smollm2-full");
+    expect(parseConfig(demoConfig(full, full.options, run)).model.lora).toBeNull();
   });
 
   it("take any option from --set, steps of single phases included", () => {

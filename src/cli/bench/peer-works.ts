@@ -2,10 +2,13 @@
  * The pieces of work that weir and a peer both do: the command of each side, and the figures that are compared. Both
  * sides run the same model shape, token counts, batch and optimiser; warm-up steps count for neither.
  */
+import { basename } from "node:path";
 import type { Better } from "./statistics.js";
 
-export type WorkGroup = "step" | "grpo" | "sample";
-export const WORK_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
+export type WorkGroup = "step" | "grpo" | "grpo-long" | "sample";
+export const WORK_GROUPS: readonly WorkGroup[] = ["step", "grpo", "grpo-long", "sample"];
+/** Groups that run where none is named; the others take a quarter of an hour a pair. */
+export const USUAL_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
 
 export interface Figure {
   /** Key in the JSON of either side. */
@@ -24,15 +27,19 @@ export interface PeerWork {
   readonly figures: readonly Figure[];
 }
 
+type RlSizes = Readonly<Record<"prompt" | "completion" | "group" | "prompts" | "steps", number>>;
+
 interface Sizes {
   readonly step: { readonly batch: number; readonly length: number; readonly steps: number };
-  readonly grpo: Readonly<Record<"prompt" | "completion" | "group" | "prompts" | "steps", number>>;
+  readonly grpo: RlSizes;
+  readonly "grpo-long": RlSizes;
   readonly sample: Readonly<Record<"rows" | "group" | "prompt" | "completion" | "steps", number>>;
 }
 
 const FULL: Sizes = {
   step: { batch: 8, length: 256, steps: 12 },
   grpo: { prompt: 1024, completion: 64, group: 8, prompts: 4, steps: 1 },
+  "grpo-long": { prompt: 4096, completion: 64, group: 8, prompts: 4, steps: 1 },
   sample: { rows: 32, group: 8, prompt: 256, completion: 64, steps: 3 },
 };
 
@@ -40,9 +47,12 @@ const FULL: Sizes = {
 const QUICK: Sizes = {
   step: { batch: 2, length: 64, steps: 2 },
   grpo: { prompt: 64, completion: 8, group: 4, prompts: 2, steps: 1 },
+  "grpo-long": { prompt: 128, completion: 8, group: 4, prompts: 2, steps: 1 },
   sample: { rows: 8, group: 4, prompt: 64, completion: 8, steps: 1 },
 };
 
+/** Sequences of TRL's micro-batch where all of a step would not fit the memory of a small machine. */
+const PEER_ROWS = 8;
 /** Steps that a compiled graph of either side needs before its times are steady. */
 const STEP_WARMUP = 4;
 
@@ -65,11 +75,9 @@ export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: 
   const sizes = quick ? QUICK : FULL;
   const given = model === undefined ? [] : ["--model", model];
   const step = [...flags(sizes.step), "--warmup", String(STEP_WARMUP), ...given];
-  const grpo = [...flags(sizes.grpo), ...given];
   const sample = [...flags(sizes.sample), ...given];
-  const { step: s, grpo: g, sample: d } = sizes;
+  const { step: s, sample: d } = sizes;
   const ofStep = `SFT step, ${s.batch} rows of ${s.length} tokens`;
-  const ofGrpo = `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens`;
   const ofSample = `sampling, ${d.rows / d.group} prompts of ${d.prompt} tokens, groups of ${d.group}, ${d.completion} new tokens`;
   const stepWork = (mode: string, dtype: string, title: string): PeerWork => ({
     id: `step-${mode}`,
@@ -80,13 +88,18 @@ export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: 
     figures: STEP_FIGURES,
   });
   // TRL is run in bfloat16; in float32 a pair takes several minutes.
-  const grpoWork: PeerWork = {
-    id: "grpo-bf16",
-    group: "grpo",
-    title: `${ofGrpo}, bf16 against TRL`,
-    weir: ["bench", "grpo", "--dtype", "bf16", ...grpo, "--json"],
-    peer: ["trl_grpo.py", "--dtype", "bf16", ...grpo],
-    figures: GRPO_FIGURES,
+  const grpoWork = (group: "grpo" | "grpo-long"): PeerWork => {
+    const g = sizes[group];
+    const same = [...flags(g), ...given];
+    const rows = group === "grpo-long" || model !== undefined ? ["--rows", String(PEER_ROWS)] : [];
+    return {
+      id: `${group}-bf16`,
+      group,
+      title: `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens, bf16 against TRL`,
+      weir: ["bench", "grpo", "--dtype", "bf16", ...same, "--json"],
+      peer: ["trl_grpo.py", "--dtype", "bf16", ...same, ...rows],
+      figures: GRPO_FIGURES,
+    };
   };
   const sampleWork = (dtype: string): PeerWork => ({
     id: `sample-${dtype}`,
@@ -100,9 +113,14 @@ export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: 
     stepWork("f32", "f32", "f32 against PyTorch"),
     stepWork("bf16", "bf16", "bf16 against PyTorch (autocast)"),
     stepWork("compile-bf16", "bf16", "bf16 against PyTorch (autocast, torch.compile)"),
-    grpoWork,
+    grpoWork("grpo"),
+    grpoWork("grpo-long"),
     sampleWork("f32"),
     sampleWork("bf16"),
   ];
-  return works.filter((work) => groups.includes(work.group));
+  const chosen = works.filter((work) => groups.includes(work.group));
+  if (model === undefined) return chosen;
+  // Rows of another model stand beside those of the usual one.
+  const name = basename(model);
+  return chosen.map((work) => ({ ...work, id: `${work.id}-${name}`, title: `${name}: ${work.title}` }));
 }

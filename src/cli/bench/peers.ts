@@ -2,7 +2,7 @@
  * `weir bench peers`: weir and a peer by turns (A B A B …), each time in a process of its own, so that neither profits
  * from a quieter spell of the machine. The results are saved after each piece of work.
  */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { packageRoot } from "../../model/engine/native/index.js";
 import { note, progress } from "../output.js";
 import { type JsonObject, jsonObject, runForJson, weirCommand } from "./child-process.js";
@@ -38,6 +38,12 @@ export interface PeersRun {
   readonly pairs: number;
   readonly venv: string | undefined;
   readonly file: string;
+}
+
+/** A command as others would type it: a model by its folder's name, wherever that lies here. */
+function commandText(program: string, args: readonly string[]): string {
+  const shown = args.map((arg, index) => (args[index - 1] === "--model" ? basename(arg) : arg));
+  return [program, ...shown].join(" ");
 }
 
 /** The row of one piece of work. */
@@ -81,8 +87,8 @@ async function runWork(
     id: work.id,
     title: work.title,
     started,
-    weir_command: ["weir", ...work.weir].join(" "),
-    peer_command: ["python", `bench/peers/${script}`, ...args].join(" "),
+    weir_command: commandText("weir", work.weir),
+    peer_command: commandText(`python bench/peers/${script}`, args),
     figures: [...work.figures],
     executor,
     busy_share: busy,

@@ -5,7 +5,7 @@ import { type Command, Option } from "commander";
 import { wholeNumber } from "../arguments.js";
 import { benchmarkPage, peersMarkdown } from "../bench/page.js";
 import { comparisons, type PeerResults, peerResultsSchema } from "../bench/peer-results.js";
-import { peerWorks, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
+import { peerWorks, USUAL_GROUPS, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
 import { benchPeers } from "../bench/peers.js";
 import { readSections } from "../bench/sections.js";
 import { loadJson } from "../load-json.js";
@@ -17,7 +17,7 @@ const QUICK_RESULTS = join("runs", "bench-quick", "peers.json");
 const DEFAULT_PAIRS = 5;
 
 export interface PeersOptions {
-  readonly work: WorkGroup | "all";
+  readonly work: WorkGroup | "usual" | "all";
   readonly pairs?: string;
   readonly quick?: boolean;
   readonly model?: string;
@@ -58,7 +58,7 @@ function showPeers(results: PeerResults): void {
 export async function peersCommand(options: PeersOptions): Promise<void> {
   const quick = options.quick === true;
   const pairs = options.pairs === undefined ? (quick ? 1 : DEFAULT_PAIRS) : wholeNumber("pairs", options.pairs, 1);
-  const groups = options.work === "all" ? WORK_GROUPS : [options.work];
+  const groups = options.work === "all" ? WORK_GROUPS : options.work === "usual" ? USUAL_GROUPS : [options.work];
   const file = options.results ?? (quick ? QUICK_RESULTS : RESULTS);
   const results = await benchPeers({
     works: peerWorks(groups, quick, options.model),
@@ -85,7 +85,11 @@ export function registerPeers(bench: Command): void {
   bench
     .command("peers")
     .description("weir and other trainers by turns, in processes of their own (needs python3 with pip)")
-    .addOption(new Option("--work <name>", "what to compare").choices([...WORK_GROUPS, "all"]).default("all"))
+    .addOption(
+      new Option("--work <name>", `what to compare; usual: ${USUAL_GROUPS.join(", ")}`)
+        .choices([...WORK_GROUPS, "usual", "all"])
+        .default("usual"),
+    )
     .option("--pairs <n>", `pairs of processes per row (default: ${DEFAULT_PAIRS}, with --quick 1)`)
     .option("--quick", "tiny sizes: shows that it runs, measures nothing")
     .option("--model <dir>", "Hugging Face folder for both sides (default: random weights, 20.8 M, Qwen2-shaped)")

@@ -1,10 +1,10 @@
 import { WeirError } from "../../errors.js";
 import type { DemoRecipe } from "./recipe.js";
 import { SMALL_RECIPE } from "./small-recipe.js";
-import { SMOLLM2_LORA_RECIPE, SMOLLM2_RECIPE } from "./smollm2-recipe.js";
+import { SMOLLM2_FULL_RECIPE, SMOLLM2_RECIPE } from "./smollm2-recipe.js";
 
 /** The recipes that `weir demo` knows, the default one first. */
-export const RECIPES: readonly DemoRecipe[] = [SMALL_RECIPE, SMOLLM2_RECIPE, SMOLLM2_LORA_RECIPE];
+export const RECIPES: readonly DemoRecipe[] = [SMALL_RECIPE, SMOLLM2_RECIPE, SMOLLM2_FULL_RECIPE];
 
 /** The recipe with this name. Throws WEIR_E_USAGE. */
 export function recipeOf(name: string): DemoRecipe {

