@@ -68,9 +68,9 @@ for (const seed of seeds) {
 async function smollm2Arms(): Promise<Arm[]> {
   const files = await readdir(out);
   const arms = Object.keys(SMOLLM2_ARMS).map(async (name): Promise<Arm> => {
-    const own = files.filter((file) => new RegExp(`^${name}-seed\\d+\\.json$`).test(file)).sort();
+    const own = files.filter((file) => new RegExp(`^${name}-seed\\d+\\.json$`).test(file));
     const records = own.map(async (file) => JSON.parse(await readFile(join(out, file), "utf8")) as RunRecord);
-    return { recipe: name, runs: await Promise.all(records) };
+    return { recipe: name, runs: (await Promise.all(records)).sort((a, b) => a.seed - b.seed) };
   });
   return (await Promise.all(arms)).filter((arm) => arm.runs.length > 0);
 }

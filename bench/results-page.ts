@@ -159,7 +159,7 @@ export function smollm2Section(arms: readonly [Arm, ...Arm[]], machine: Machine)
   return [
     "## A pretrained model",
     "",
-    `\`npm run results -- --recipe ${recipe} --seeds ${runs.map((run) => run.seed).join(",")}\` wrote this section: \`npm run demo:smollm2\` once per seed. SmolLM2-135M-Instruct${size}`,
+    `\`npm run results -- --recipe ${recipe} --seeds ${runs.map((run) => run.seed).join(",")}\` wrote this section: \`weir demo --recipe ${recipe}\` once per seed. SmolLM2-135M-Instruct${size}`,
     `in its own chat template, ${SMOLLM2_ARMS[recipe] ?? recipe} trained, on the ${first.engine.backend} backend (${first.engine.version}, ${first.engine.executor} executor${products}), ${machine.cores} cores (${machine.model}).`,
     ACCURACY,
     `Held-out tasks speak of entities that no training task names; ${first.heldout.sft?.[longest]?.n} tasks per length bucket.`,

@@ -50,9 +50,12 @@ function optionsOf(node: Node, path: string): Option[] {
   const { node: inner, nullable, byDefault, text } = unwrap(node);
   const { def } = inner._zod;
   if (def.type === "object") {
-    return Object.entries(def.shape ?? {}).flatMap(([key, child]) =>
+    // A part that may be left out as a whole is an option of its own.
+    const whole = nullable ? [{ path, type: "options or null", byDefault: byDefault ?? "null", text }] : [];
+    const parts = Object.entries(def.shape ?? {}).flatMap(([key, child]) =>
       optionsOf(child, path === "" ? key : `${path}.${key}`),
     );
+    return [...whole, ...parts];
   }
   const element = def.type === "array" ? unwrap(def.element as Node).node : null;
   const own: Option = {

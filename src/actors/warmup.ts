@@ -37,9 +37,10 @@ export function warmupRows(plan: WarmupPlan, step: number): number[] {
   return indices;
 }
 
-/** Share of the computed token positions that were padding; a row's last token is predicted, not read. */
+/** Share of the computed token positions that were padding; a row's last token is predicted, rows without a target are left out. */
 export function paddingShare(rows: readonly SftRow[], paddedTokens: number): number {
-  const real = rows.reduce((sum, { tokenIds }) => sum + tokenIds.length - 1, 0);
+  const trained = rows.filter(({ lossMask }) => lossMask.some((weight, token) => token > 0 && weight > 0));
+  const real = trained.reduce((sum, { tokenIds }) => sum + tokenIds.length - 1, 0);
   return paddedTokens > 0 ? Math.max(0, 1 - real / paddedTokens) : 0;
 }
 

@@ -80,6 +80,9 @@ export interface PassSize {
   readonly prefixTokens: number;
   /** Tokens of completions. */
   readonly rowTokens: number;
+  /** Places of the same in attention, where every row is laid out at full length; as many as tokens where not given. */
+  readonly prefixSlots?: number;
+  readonly rowSlots?: number;
   /** Tokens that the loss is taken over. */
   readonly targets: number;
 }

@@ -79,7 +79,11 @@ export const METRICS = [
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
   { name: "response/truncated_share", unit: "1", meaning: "Share of rollouts that ended by length." },
   { name: "prompt/length_mean", unit: "tokens", meaning: "Mean templated prompt length of the step's tasks." },
-  { name: "padding/share", unit: "1", meaning: "Share of the update's computed token positions that were padding." },
+  {
+    name: "padding/share",
+    unit: "1",
+    meaning: "Share of the computed token positions of an update or a warm-up step that were padding.",
+  },
   { name: "time/step_seconds", unit: "s", meaning: "Wall time of the step." },
   { name: "time/sample_seconds", unit: "s", meaning: "Wall time of the step spent in the sampler." },
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards (they run side by side)." },

@@ -229,18 +229,22 @@ describe("the benchmark page", () => {
     expect(sectionOf("soak", { steps: 10, samples: [{ step: 1 }] }).rows).toEqual([{ steps: 10 }]);
   });
 
-  it("draws time against length and takes its two parts apart", () => {
-    const points = [1000, 2000, 4000].map((length) => ({ length, seconds: 0.002 * length + 5e-7 * length ** 2 }));
-    const { linear, quadratic } = fitGrowth(points);
-    expect(linear).toBeCloseTo(0.002, 10);
+  it("draws time against length and takes its parts apart", () => {
+    const lengths = [1000, 2000, 4000, 8000];
+    const points = lengths.map((length) => ({ length, seconds: 1 + 0.002 * length + 5e-7 * length ** 2 }));
+    const [fixed, linear, quadratic] = fitGrowth(points);
+    expect(fixed).toBeCloseTo(1, 6);
+    expect(linear).toBeCloseTo(0.002, 9);
     expect(quadratic).toBeCloseTo(5e-7, 12);
     const { figure } = sectionOf("length", { rows: points });
-    expect(figure).toContain("bar [2.5, 6, 16]");
-    expect(figure).toContain("line [2, 4, 8]");
-    // 5e-7 · 4000² of 16 s.
-    expect(figure).toContain("at 4000 attention is 50 % of the time");
-    expect(figure).toContain("equal at 4000 tokens");
-    expect(sectionOf("length", { rows: points.slice(0, 2) }).figure).toBe("");
+    expect(figure).toContain("bar [3.5, 7, 17, 49]");
+    expect(figure).toContain("line [3, 5, 9, 17]");
+    // 5e-7 · 8000² of 49 s.
+    expect(figure).toContain("equal at 4000 tokens; at 8000 tokens attention is 65 % of the time");
+    expect(sectionOf("length", { rows: points.slice(0, 3) }).figure).toBe("");
+    // What shrinks with the length is no part of the growth.
+    const falling = fitGrowth(lengths.map((length) => ({ length, seconds: 0.002 * length - 5e-8 * length ** 2 })));
+    expect(Math.min(...falling)).toBe(0);
   });
 
   it("is written by weir bench report from the results and the files beside them", async () => {

@@ -210,6 +210,54 @@ describe.skipIf(opened === null)("rotary heads", () => {
           const [dx] = run("WeirRopeHeadsGrad", { ...attributes, S: type }, [dy, cos, sin, offsets], 1);
           expectClose(dx!, gathered(reference.ropeHeadsGrad(dy.values, plain, layout, dh)), type);
         }
+        // The joined projection is three of them side by side.
+        const { kv: own, share: each } = layout;
+        const row = (heads + 2 * own) * dh;
+        const joint = noise(8, [tokens, row], type);
+        const columns = (from: number, count: number) =>
+          Float32Array.from({ length: tokens * count }, (_, i) => {
+            return joint.values[Math.floor(i / count) * row + from + (i % count)] as number;
+          });
+        const keys = { ...layout, share: 1 };
+        const parts = [
+          { values: columns(0, heads * dh), layout, from: 0 },
+          { values: columns(heads * dh, own * dh), layout: keys, from: heads * dh },
+          { values: columns((heads + own) * dh, own * dh), layout: keys, from: (heads + own) * dh },
+        ];
+        for (const { cos, sin, plain } of turns) {
+          const attributes = { ...layout, tokens, T: type };
+          const outputs = run("WeirQkvHeads", attributes, [joint, NONE, cos, sin, cos, sin, offsets], 3);
+          const spreadOf = (packed: Float32Array, per: number) => {
+            const values = new Float32Array(prompts * group * length * per);
+            rows.forEach((count, at) => {
+              for (let i = 0; i < count * per; i += 1) values[at * length * per + i] = packed[starts[at]! * per + i]!;
+            });
+            return values;
+          };
+          parts.forEach((part, index) => {
+            const per = own * part.layout.share * dh;
+            const turned = index === 2 ? null : plain;
+            const wanted = reference.ropeHeads(spreadOf(part.values, per), null, turned, part.layout, dh);
+            expectClose(outputs[index]!, wanted, type);
+          });
+          const dq = noise(11, [prompts * own * group * each, length, dh], type);
+          const [dk, dv] = [12, 13].map((key) => noise(key, [prompts * own * group, length, dh])) as [Given, Given];
+          const [dqkv] = run("WeirQkvHeadsGrad", attributes, [dq, dk, dv, cos, sin, cos, sin, offsets], 1);
+          const wanted = new Array<number>(tokens * row).fill(0);
+          [dq, dk, dv].forEach((given, index) => {
+            const part = parts[index]!;
+            const per = own * part.layout.share * dh;
+            const back = reference.ropeHeadsGrad(given.values, index === 2 ? null : plain, part.layout, dh);
+            rows.forEach((count, at) => {
+              for (let t = 0; t < count; t += 1) {
+                for (let i = 0; i < per; i += 1) {
+                  wanted[(starts[at]! + t) * row + part.from + i] = back[(at * length + t) * per + i]!;
+                }
+              }
+            });
+          });
+          expectClose(dqkv!, wanted, type);
+        }
         // No bias where there is no token.
         const ones = { shape: [width], values: new Float32Array(width).fill(1) };
         const nothing = { ...x, values: new Float32Array(tokens * width) };

@@ -238,10 +238,43 @@ describe("adapters", () => {
       const before = await stepped(wrong, 1);
       await expect(wrong.restore(`${model}-saved`)).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
       expect(wrong.version().sha256).toBe(before);
-      const thinner = await EngineCore.open(model, { ...options, lora: { ...LORA, rank: 2 } });
-      await expect(thinner.restore(`${model}-saved`)).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
-      thinner.dispose();
       wrong.dispose();
+    });
+
+    it.each([
+      ["rank", { rank: 2 }],
+      ["scale", { alpha: 12 }],
+      ["choice of matrices", { targets: ["q_proj"] as const }],
+    ])("are refused under another %s", async (what, changes) => {
+      const model = await writeRandomModel(join(folder, `other-${what.replaceAll(" ", "-")}`));
+      const core = await EngineCore.open(model, options);
+      await stepped(core, 1);
+      await core.save(`${model}-saved`, true);
+      core.dispose();
+      const other = await EngineCore.open(model, { ...options, lora: { ...LORA, ...changes } });
+      const before = other.version().sha256;
+      await expect(other.restore(`${model}-saved`)).rejects.toMatchObject({
+        code: "WEIR_E_CHECKPOINT_DAMAGED",
+        message: expect.stringContaining("give the model.lora it was trained with"),
+      });
+      expect(other.version().sha256).toBe(before);
+      expect(await stepped(other, 1)).not.toBe(before);
+      other.dispose();
+    });
+
+    it("are not put on a checkpoint that was trained without them", async () => {
+      const model = await writeRandomModel(join(folder, "without"));
+      const full = await EngineCore.open(model, ENGINE_OPTIONS);
+      await stepped(full, 1);
+      full.resetOptimiser();
+      await full.save(`${model}-saved`, true);
+      full.dispose();
+      const core = await EngineCore.open(model, options);
+      await expect(core.restore(`${model}-saved`)).rejects.toMatchObject({
+        code: "WEIR_E_CHECKPOINT_DAMAGED",
+        message: expect.stringContaining("was trained without adapters"),
+      });
+      core.dispose();
     });
 
     it("start anew on weights that carry none", async () => {
@@ -253,6 +286,9 @@ describe("adapters", () => {
       const bare = await EngineCore.open(other, options);
       expect(sha256).toBe(bare.version().sha256);
       expect(await stepped(core, 2)).toBe(await stepped(bare, 2));
+      await core.save(`${other}-saved`, false);
+      const config = JSON.parse(await readFile(join(`${other}-saved`, "adapter", "adapter_config.json"), "utf8"));
+      expect(config.base_model_name_or_path).toBe(other);
       core.dispose();
       bare.dispose();
     });

@@ -49,6 +49,19 @@ describe("the memory plan", () => {
     expect(planMemory(CONFIG, FUSED, pass, 1).text).toContain("above the budget");
   });
 
+  it("counts packed rows by their tokens, and in attention by the places they are laid out in", () => {
+    const plan = (slots: number) =>
+      planMemory(
+        CONFIG,
+        FUSED,
+        { prefixTokens: 1000, rowTokens: 24, prefixSlots: slots, rowSlots: 24, targets: 24 },
+        Number.POSITIVE_INFINITY,
+      );
+    // A slot holds q and o 256, k and v 128 and a row sum 16 in each layer; a prefix's keys and values and their
+    // gradients 4 · 2 · 32 · 6 besides.
+    expect(plan(3000).keptBytes - plan(1000).keptBytes).toBe(2000 * (4 * (256 + 128 + 16) + 4 * 2 * 32 * 6));
+  });
+
   it("never keeps more under a smaller budget or for a longer pass", () => {
     const size = fc.integer({ min: 1, max: 100_000 });
     fc.assert(

@@ -38,7 +38,7 @@ export function engineOptions(choice: EngineChoice): EngineOptions {
     ...(choice.memoryGib === undefined
       ? {}
       : { memoryGiB: numberAtLeast("memory-gib", choice.memoryGib, MINIMUM_MEMORY_GIB) }),
-    ...(choice.lora === undefined ? {} : { lora: adapters(wholeNumber("lora", choice.lora)) }),
+    ...(choice.lora === undefined ? {} : { lora: adapters(wholeNumber("lora", choice.lora, 1)) }),
   };
 }
 

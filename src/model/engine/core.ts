@@ -81,7 +81,7 @@ export class EngineCore {
     this.executor = executor;
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
     this.current = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
-    this.adapters = lora && new Adapters(parameters, lora, this.current.sha256);
+    this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.current.sha256 });
     this.learner = new Learner(this.policy, executor.fusedStep, this.adapters);
     this.info = {
       backend: opened.backend,
@@ -173,7 +173,7 @@ export class EngineCore {
       tensors: this.policy.parameters.source(),
       dtype: "float32",
     });
-    if (this.adapters !== null) await writeAdapter(directory, this.adapters.saved(this.modelDir));
+    if (this.adapters !== null) await writeAdapter(directory, this.adapters.saved());
     if (optimiser) {
       const state: EngineState = {
         schemaVersion: STATE_SCHEMA,
@@ -202,17 +202,23 @@ export class EngineCore {
         { directory },
       );
     }
-    const adapter = this.adapters && (await readAdapter(directory, this.adapters.baseSha256));
+    const adapter = this.adapters && (await readAdapter(directory, this.adapters.saved()));
+    if (this.adapters !== null && state !== null && adapter === null) {
+      throw new WeirError(
+        "WEIR_E_CHECKPOINT_DAMAGED",
+        `${directory} was trained without adapters; resume without model.lora, or start a new run from its model folder`,
+        { directory },
+      );
+    }
     const { optimiser } = this.learner;
     const moments = state && (await readSafetensors(join(directory, OPTIMISER_FILE)));
-    if (adapter !== null) this.adapters?.assertFits(adapter);
     if (state === null || moments === null) optimiser.reset();
     else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
     const { parameters } = this.policy;
     for (const name of parameters.names()) {
       parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
     }
-    if (adapter === null) this.adapters?.rebase(parameters, sha256);
+    if (adapter === null) this.adapters?.rebase(parameters, { directory, sha256 });
     else this.adapters?.take(adapter);
     this.learner.clear();
     this.current = state?.version ?? { n: 0, sha256 };

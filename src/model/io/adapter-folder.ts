@@ -1,7 +1,7 @@
 /**
  * A policy's adapter as a folder of its own in the PEFT format (`adapter/` beside the merged weights): `adapter_config.json` and
  * `adapter_model.safetensors` with `base_model.model.<module>.lora_A.weight` [r, in] and `lora_B.weight` [out, r].
- * Its metadata name the weights that it belongs to by their content hash.
+ * Its metadata say how it was trained and, by content hash, on which weights; only what fits both is taken back.
  */
 import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -9,48 +9,44 @@ import type { LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 import { isMissing } from "./json.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
-import type { TensorSource } from "./tensor-source.js";
+import { type TensorSource, tensorsInMemory } from "./tensor-source.js";
 
 const ADAPTER_FOLDER = "adapter";
 const WEIGHTS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
 const PREFIX = "base_model.model.";
 const BASE_KEY = "base_sha256";
+const OPTIONS_KEY = "lora";
 
-/** Tensors of `source` under names that `outer` makes of theirs; `inner` is its inverse. */
-function renamed(source: TensorSource, outer: (name: string) => string, inner: (name: string) => string): TensorSource {
-  return {
-    names: () => source.names().map(outer).sort(),
-    shape: (name) => source.shape(inner(name)),
-    read: (name) => source.read(inner(name)),
-  };
+/** The frozen weights: their folder and the content hash of the whole model. */
+export interface BaseModel {
+  readonly directory: string;
+  readonly sha256: string;
 }
-
-const withPrefix = (name: string): string => `${PREFIX}${name}`;
-const withoutPrefix = (name: string): string => name.slice(PREFIX.length);
 
 /** What an adapter's folder says. */
 export interface SavedAdapter {
   readonly options: LoraOptions;
   /** Pairs by their names inside the model. */
   readonly tensors: TensorSource;
-  /** Folder and content hash of the frozen weights. */
-  readonly baseDir: string;
-  readonly baseSha256: string;
+  readonly base: BaseModel;
 }
 
+/** What the pairs' values depend on besides the weights. */
+const optionsText = ({ rank, alpha, targets }: LoraOptions): string =>
+  JSON.stringify({ rank, alpha, targets: [...targets].sort() });
+
 /** Writes `adapter/` into a model folder. */
-export async function writeAdapter(directory: string, adapter: SavedAdapter): Promise<void> {
-  const { rank, alpha, targets } = adapter.options;
+export async function writeAdapter(directory: string, { options, tensors, base }: SavedAdapter): Promise<void> {
   const folder = join(directory, ADAPTER_FOLDER);
   await mkdir(folder, { recursive: true });
   const config = {
     peft_type: "LORA",
     task_type: "CAUSAL_LM",
-    base_model_name_or_path: resolve(adapter.baseDir),
-    r: rank,
-    lora_alpha: alpha,
-    target_modules: targets,
+    base_model_name_or_path: resolve(base.directory),
+    r: options.rank,
+    lora_alpha: options.alpha,
+    target_modules: options.targets,
     lora_dropout: 0,
     bias: "none",
     fan_in_fan_out: false,
@@ -58,8 +54,16 @@ export async function writeAdapter(directory: string, adapter: SavedAdapter): Pr
     init_lora_weights: true,
   };
   await writeFile(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-  const tensors = renamed(adapter.tensors, withPrefix, withoutPrefix);
-  await writeSafetensors(join(folder, WEIGHTS), tensors, { format: "pt", [BASE_KEY]: adapter.baseSha256 });
+  const named: TensorSource = {
+    names: () => tensors.names().map((name) => `${PREFIX}${name}`),
+    shape: (name) => tensors.shape(name.slice(PREFIX.length)),
+    read: (name) => tensors.read(name.slice(PREFIX.length)),
+  };
+  await writeSafetensors(join(folder, WEIGHTS), named, {
+    format: "pt",
+    [BASE_KEY]: base.sha256,
+    [OPTIONS_KEY]: optionsText(options),
+  });
 }
 
 /** Copies the adapter of a model folder into another one, where there is any. */
@@ -72,23 +76,37 @@ export async function copyAdapter(from: string, to: string): Promise<void> {
 }
 
 /**
- * The adapter of a model folder; null where it has none. Throws WEIR_E_CHECKPOINT_DAMAGED where it belongs to other frozen
- * weights than those of `baseSha256`.
+ * The pairs in a model folder's adapter, read into memory; null where it has none. Throws WEIR_E_CHECKPOINT_DAMAGED where it
+ * was trained otherwise, or on other weights, than `expected` or holds other pairs.
  */
-export async function readAdapter(directory: string, baseSha256: string): Promise<TensorSource | null> {
+export async function readAdapter(directory: string, expected: SavedAdapter): Promise<TensorSource | null> {
   const path = join(directory, ADAPTER_FOLDER, WEIGHTS);
   const file = await readSafetensors(path).catch((error: unknown) => {
-    if (isMissing(error) || (error instanceof WeirError && error.code === "WEIR_E_FILE_MISSING")) return null;
+    if (error instanceof WeirError && error.code === "WEIR_E_FILE_MISSING") return null;
     throw error;
   });
   if (file === null) return null;
-  const base = file.metadata[BASE_KEY];
-  if (base !== baseSha256) {
+  const refuse = (what: string, found: string | undefined, wanted: string, remedy: string): never => {
     throw new WeirError(
       "WEIR_E_CHECKPOINT_DAMAGED",
-      `${path} was trained on weights ${base?.slice(0, 12)}…, the model that was started from has ${baseSha256.slice(0, 12)}…; start from the same model folder`,
-      { path },
+      `${path} was trained ${what} ${found ?? "that it does not name"}, not ${wanted}; ${remedy}`,
+      { path, found: found ?? null, wanted },
     );
+  };
+  const { [BASE_KEY]: sha256, [OPTIONS_KEY]: options } = file.metadata;
+  if (sha256 !== expected.base.sha256) {
+    refuse("on weights", sha256?.slice(0, 12), expected.base.sha256.slice(0, 12), "start from the same model folder");
   }
-  return renamed(file, withoutPrefix, withPrefix);
+  const wanted = optionsText(expected.options);
+  if (options !== wanted) refuse("with", options, wanted, "give the model.lora it was trained with");
+  const pairs: Record<string, { shape: readonly number[]; data: Float32Array }> = {};
+  for (const name of expected.tensors.names()) {
+    const shape = expected.tensors.shape(name);
+    const stored = `${PREFIX}${name}`;
+    const found = file.names().includes(stored) ? file.shape(stored).join(", ") : undefined;
+    if (found !== shape.join(", "))
+      refuse(`with a ${name} of shape`, found, shape.join(", "), "use another checkpoint");
+    pairs[name] = { shape, data: file.read(stored) };
+  }
+  return tensorsInMemory(pairs);
 }

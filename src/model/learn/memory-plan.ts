@@ -11,7 +11,7 @@ export type { PassSize } from "../../contracts/engine.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { elementCount } from "../io/tensor-source.js";
-import { adapterShapes, isAdapted } from "../transformer/adapters.js";
+import { adapterShapes, isAdapted } from "../transformer/adapter-names.js";
 import { chunkRows } from "../transformer/head.js";
 
 /** Resident memory of Node and libtensorflow before a model is loaded. */
@@ -36,22 +36,25 @@ export function memoryBudget(memoryGiB: number | null): number {
   return memoryGiB === null ? freemem() * FREE_SHARE : memoryGiB * 1024 ** 3;
 }
 
-/** Bytes of one token's activations in one layer. */
-function keptPerToken(config: ModelConfig, { precision, fused }: StorageForm): number {
+const narrowBytes = ({ precision }: StorageForm): number => (precision === "bfloat16" ? 2 : FLOAT);
+
+/** Bytes of the activations that one layer keeps: of a token, and of a slot of attention. */
+function keptBytes(config: ModelConfig, form: StorageForm): { readonly token: number; readonly slot: number } {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
-  const narrow = precision === "bfloat16" ? 2 : FLOAT;
-  const stream = 2 * FLOAT * hiddenSize;
-  const attention = narrow * (2 * heads + 2 * kvHeads) * headDim;
-  const mlp = narrow * 2 * intermediateSize;
-  return stream + attention + mlp + (fused ? 2 * narrow * hiddenSize + FLOAT * (heads + 2) : 0);
+  const narrow = narrowBytes(form);
+  const norms = form.fused ? 2 * narrow * hiddenSize + 2 * FLOAT : 0;
+  return {
+    token: 2 * FLOAT * hiddenSize + narrow * 2 * intermediateSize + norms,
+    slot: narrow * (2 * heads + 2 * kvHeads) * headDim + (form.fused ? FLOAT * heads : 0),
+  };
 }
 
-/** Bytes of one token in the widest moment of a layer's backward pass. */
-function workPerToken(config: ModelConfig, { precision, fused }: StorageForm): number {
+/** Bytes in the widest moment of a layer's backward pass: of a token, and of a slot of attention. */
+function workBytes(config: ModelConfig, form: StorageForm): { readonly token: number; readonly slot: number } {
   const { hiddenSize, intermediateSize, heads, headDim } = config;
-  const narrow = precision === "bfloat16" ? 2 : FLOAT;
-  const wide = (fused ? 4 * narrow : 5 * FLOAT) * intermediateSize;
-  return wide + 4 * FLOAT * hiddenSize + 3 * narrow * heads * headDim;
+  const narrow = narrowBytes(form);
+  const wide = (form.fused ? 4 * narrow : 5 * FLOAT) * intermediateSize;
+  return { token: wide + 4 * FLOAT * hiddenSize, slot: 3 * narrow * heads * headDim };
 }
 
 function elementsOf(shapes: ReadonlyMap<string, readonly number[]>): number {
@@ -69,7 +72,7 @@ export function stateBytes(config: ModelConfig, form: StorageForm): number {
   const adapted = new Map([...shapes].filter(([name]) => lora !== null && isAdapted(name, lora)));
   const trained =
     lora === null ? 3 * FLOAT * elements : FLOAT * (4 * elementsOf(adapterShapes(adapted, lora)) + elementsOf(adapted));
-  const narrow = form.precision === "bfloat16" ? 2 : FLOAT;
+  const narrow = narrowBytes(form);
   const training = form.precision === "bfloat16" ? narrow : 0;
   return trained + elements * (FLOAT + (form.copies ? training + narrow : 0));
 }
@@ -77,28 +80,32 @@ export function stateBytes(config: ModelConfig, form: StorageForm): number {
 /** Plans one pass under a budget. The plan may exceed the budget where nothing is left to save; `peakBytes` says so. */
 export function planMemory(config: ModelConfig, form: StorageForm, pass: PassSize, budget: number): MemoryPlan {
   const { layers, hiddenSize, kvHeads, headDim, vocabSize } = config;
-  const tokens = pass.prefixTokens + pass.rowTokens;
-  const narrow = form.precision === "bfloat16" ? 2 : FLOAT;
+  const { prefixTokens, rowTokens, prefixSlots = prefixTokens, rowSlots = rowTokens } = pass;
+  const tokens = prefixTokens + rowTokens;
+  const slots = prefixSlots + rowSlots;
+  const narrow = narrowBytes(form);
   const state = PROGRAM_BYTES + stateBytes(config, form);
-  const keys = 2 * layers * kvHeads * headDim * pass.prefixTokens * (narrow + FLOAT);
+  const keys = 2 * layers * kvHeads * headDim * prefixSlots * (narrow + FLOAT);
   const inputs = layers * tokens * FLOAT * hiddenSize;
-  const layerWork = tokens * workPerToken(config, form);
+  const each = workBytes(config, form);
+  const layerWork = tokens * each.token + slots * each.slot;
   const rows = Math.min(pass.targets, chunkRows(vocabSize));
   const headSums = form.lora === null ? 2 * vocabSize * hiddenSize * FLOAT : 0;
   const headWork = rows * vocabSize * (narrow + (form.fused ? narrow : 3 * FLOAT)) + headSums;
   const work = Math.max(layerWork, headWork) + tokens * 2 * FLOAT * hiddenSize;
   const fixed = state + keys + inputs + work;
-  const perLayer = tokens * (keptPerToken(config, form) - FLOAT * hiddenSize);
+  const kept = keptBytes(config, form);
+  const perLayer = tokens * (kept.token - FLOAT * hiddenSize) + slots * kept.slot;
   const room = Math.max(0, budget - fixed);
   const keptLayers = perLayer <= 0 ? layers : Math.min(layers, Math.floor(room / perLayer));
   // A layer that is run again holds its activations while its backward pass runs.
   const again = keptLayers < layers ? perLayer : 0;
-  const kept = keys + inputs + keptLayers * perLayer;
+  const keptTotal = keys + inputs + keptLayers * perLayer;
   const numbers = {
     stateBytes: state,
-    keptBytes: kept,
+    keptBytes: keptTotal,
     workBytes: work + again,
-    peakBytes: state + kept + work + again,
+    peakBytes: state + keptTotal + work + again,
     budgetBytes: budget,
     layers,
     keptLayers,

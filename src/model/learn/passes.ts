@@ -37,13 +37,25 @@ function keptLayers(model: Transformer, size: PassSize, learning: Learning | nul
 
 /** Size of a pass of whole sequences. */
 function sizeOfRows(pass: PackedRows): PassSize {
-  return { prefixTokens: pass.paddedTokens, rowTokens: 0, targets: pass.targets.length };
+  return {
+    prefixTokens: pass.paddedTokens,
+    rowTokens: 0,
+    prefixSlots: pass.rows.length * pass.length,
+    targets: pass.targets.length,
+  };
 }
 
 /** Size of a pass of prompts and completions. */
 function sizeOfGroups(pass: PackedGroups): PassSize {
-  const rowTokens = pass.rowTokens ?? pass.rows.length * pass.length;
-  return { prefixTokens: pass.paddedTokens - rowTokens, rowTokens, targets: pass.targets.length };
+  const rowSlots = pass.rows.length * pass.length;
+  const rowTokens = pass.rowTokens ?? rowSlots;
+  return {
+    prefixTokens: pass.paddedTokens - rowTokens,
+    rowTokens,
+    prefixSlots: pass.prefixes.length * pass.prefixLength,
+    rowSlots,
+    targets: pass.targets.length,
+  };
 }
 
 /** Scores of a pass's targets, chunk by chunk, and with a loss the gradient at `hidden`. Chunks are padded with row 0. */

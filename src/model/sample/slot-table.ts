@@ -214,7 +214,7 @@ export class SlotTable {
         scope(() => {
           const { model } = this.parts;
           const own = prefixes.reduce((sum, prefix) => sum + prefix.length, 0);
-          const prefixTokens = model.runner.rounding.tokens?.(own) ?? null;
+          const prefixTokens = model.runner.rounding.tokens?.(Math.max(1, own)) ?? null;
           const pass = { prefixes, prefixLength: this.prefixLength, prefixTokens };
           return keepAll(runPrefix(model, pass, null)?.prefix.layers ?? []);
         }),

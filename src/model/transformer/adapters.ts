@@ -1,38 +1,17 @@
 /**
  * Low-rank adaptation (LoRA, Hu et al., arXiv 2106.09685): W = W₀ + (α/r)·B·A, with A [r, in] and B [out, r] trained and everything
- * else frozen. The policy's parameters always hold the merged W, so forward passes, decoding, hashing and saving know nothing of
- * adapters; only gradients do. Merging starts from W₀ each time, so rounding does not add up.
+ * else frozen. The policy's parameters always hold the merged W, so forward passes, decoding and hashing know nothing of adapters;
+ * gradients do, and folders carry them besides. Merging starts from W₀ each time, so rounding does not add up.
  * Invariant: the policy's adapted matrices are W₀ + (α/r)·B·A of the pairs held here.
  */
 import { counterKey, uniform } from "../../algorithms/random.js";
 import type { LoraOptions } from "../../contracts/engine.js";
-import { WeirError } from "../../errors.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
-import type { SavedAdapter } from "../io/adapter-folder.js";
+import type { BaseModel, SavedAdapter } from "../io/adapter-folder.js";
 import { elementCount, type TensorSource, tensorsInMemory } from "../io/tensor-source.js";
-import { type AdapterPair, adapterNames } from "./gradients.js";
+import type { AdapterPair } from "./adapter-gradients.js";
+import { adapterNames, adapterShapes, isAdapted } from "./adapter-names.js";
 import { ParameterStore } from "./parameters.js";
-
-/** Whether a weight is one that the options adapt. */
-export function isAdapted(weight: string, { targets }: LoraOptions): boolean {
-  return targets.some((target) => weight.endsWith(`.${target}.weight`));
-}
-
-/** Shapes of all pairs of a model; `shapes` are those of its tensors. */
-export function adapterShapes(
-  shapes: ReadonlyMap<string, readonly number[]>,
-  options: LoraOptions,
-): ReadonlyMap<string, readonly number[]> {
-  const result = new Map<string, readonly number[]>();
-  for (const [name, shape] of shapes) {
-    if (!isAdapted(name, options)) continue;
-    const [out, input] = shape as readonly [number, number];
-    const { a, b } = adapterNames(name);
-    result.set(a, [options.rank, input]);
-    result.set(b, [out, options.rank]);
-  }
-  return result;
-}
 
 export class Adapters {
   readonly options: LoraOptions;
@@ -40,23 +19,18 @@ export class Adapters {
   readonly parameters: ParameterStore;
   /** W₀ of the adapted weights; shares memory with the policy until that moves on. */
   private base: ParameterStore;
-  /** Content hash of the whole model that W₀ belongs to. */
-  private baseSha: string;
+  private origin: BaseModel;
 
-  constructor(policy: ParameterStore, options: LoraOptions, sha256: string) {
+  constructor(policy: ParameterStore, options: LoraOptions, origin: BaseModel) {
     this.options = options;
     this.base = baseOf(policy, options);
-    this.baseSha = sha256;
+    this.origin = origin;
     this.parameters = ParameterStore.of(fresh(this.shapes(), options.seed));
   }
 
-  get baseSha256(): string {
-    return this.baseSha;
-  }
-
-  /** What a folder needs to carry them; `baseDir` is that of the frozen weights. */
-  saved(baseDir: string): SavedAdapter {
-    return { options: this.options, tensors: this.parameters.source(), baseDir, baseSha256: this.baseSha };
+  /** What a folder carries of them. */
+  saved(): SavedAdapter {
+    return { options: this.options, tensors: this.parameters.source(), base: this.origin };
   }
 
   /** α/r. */
@@ -80,26 +54,12 @@ export class Adapters {
     }
   }
 
-  /** The policy's present weights become W₀ under fresh pairs; `sha256` is their hash. */
-  rebase(policy: ParameterStore, sha256: string): void {
+  /** The policy's present weights, which are those of `origin`, become W₀ under fresh pairs. */
+  rebase(policy: ParameterStore, origin: BaseModel): void {
     this.base.dispose();
     this.base = baseOf(policy, this.options);
-    this.baseSha = sha256;
+    this.origin = origin;
     this.take(fresh(this.shapes(), this.options.seed));
-  }
-
-  /** Throws WEIR_E_CHECKPOINT_DAMAGED where the pairs of a file are not of this kind. */
-  assertFits(source: TensorSource): void {
-    const offered = new Set(source.names());
-    for (const name of this.parameters.names()) {
-      const shape = this.parameters.get(name).shape;
-      if (offered.has(name) && elementCount(source.shape(name)) === elementCount(shape)) continue;
-      throw new WeirError(
-        "WEIR_E_CHECKPOINT_DAMAGED",
-        `the adapter was expected to hold ${name} with shape [${shape.join(", ")}]; resume with the model.lora it was trained with`,
-        { tensor: name, shape },
-      );
-    }
   }
 
   /** Takes the pairs of a file; the caller sets the merged weights that were saved beside it. */

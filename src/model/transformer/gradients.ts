@@ -1,6 +1,11 @@
-/** Sums gradients by parameter name. Invariant: owns its tensors; they survive `tf.tidy` and are freed by `clear`. */
+/**
+ * Where gradients of parameters go: a sink takes them, the store sums them by name. What is trained, all parameters or
+ * adapters, is the sink's choice; layers hand over what either needs.
+ * Invariant: the store owns its tensors; they survive `tf.tidy` and are freed by `clear`.
+ */
 import { type Tensor, tf } from "../engine/tf.js";
-import { add, constant, matmul, mul, slice, widen } from "./kernels.js";
+import { adapterGradients, type FindPair } from "./adapter-gradients.js";
+import { add, matmul, slice } from "./kernels.js";
 
 /** One of several weights that read the same rows, by what lies side by side in the gradient of their products. */
 export interface ProductPart {
@@ -8,16 +13,6 @@ export interface ProductPart {
   /** Rows of the weight. */
   readonly size: number;
 }
-
-/** A weight's low-rank pair: W = W₀ + scale·b·a (adapters.ts). */
-export interface AdapterPair {
-  readonly a: Tensor; // [r, in]
-  readonly b: Tensor; // [out, r]
-  readonly scale: number;
-}
-
-/** The pair of a weight by its name; null where the weight is frozen. */
-export type FindPair = (weight: string) => AdapterPair | null;
 
 /** Takes gradients of parameters. */
 export interface GradientSink {
@@ -53,26 +48,6 @@ export function gradientSink(onward: (name: string, gradient: Tensor) => void, p
   };
 }
 
-/** dB = scale·dyᵀ·(x·aᵀ) and dA = scale·(dy·b)ᵀ·x; dW itself is never made. */
-function adapterGradients(
-  weight: string,
-  { a, b, scale }: AdapterPair,
-  dy: Tensor, // [N, out]
-  x: Tensor, // [N, in]
-  onward: (name: string, gradient: Tensor) => void,
-): void {
-  const { a: nameA, b: nameB } = adapterNames(weight);
-  const scaled = (gradient: Tensor) => mul(widen(gradient), constant(scale));
-  onward(nameB, scaled(matmul(dy, matmul(x, a, false, true), true)));
-  onward(nameA, scaled(matmul(matmul(dy, b), x, true)));
-}
-
-/** Names of a weight's trained pair, as PEFT gives them inside a model. */
-export function adapterNames(weight: string): { readonly a: string; readonly b: string } {
-  const module = weight.replace(/\.weight$/, "");
-  return { a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` };
-}
-
 function eachPart(parts: readonly ProductPart[], take: (name: string, at: number, size: number) => void): void {
   let at = 0;
   for (const { name, size } of parts) {
@@ -103,7 +78,7 @@ export class GradientStore implements GradientSink {
     return this.sink.wants(name);
   }
 
-  /** Adds to the sum of `name`; takes ownership of `gradient`. */
+  /** Adds to the sum of `name` and takes ownership of `gradient`; one of a frozen parameter is left to its scope. */
   add(name: string, gradient: Tensor): void {
     this.sink.add(name, gradient);
   }

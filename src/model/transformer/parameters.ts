@@ -1,7 +1,7 @@
 /**
  * The parameters of one policy: Hugging Face names → device tensors, and their content hash.
  * Invariants: tensors are never changed in place, so a copy of the store (the frozen reference) costs no memory until
- * the policy moves on; the names and shapes are exactly those of the configuration.
+ * the policy moves on; names stay, and so do shapes.
  */
 import { WeirError } from "../../errors.js";
 import { type Tensor, tf } from "../engine/tf.js";

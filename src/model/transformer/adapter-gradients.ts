@@ -1,0 +1,28 @@
+/** Gradients of a low-rank pair, without the gradient of the matrix it adapts. */
+import type { Tensor } from "../engine/tf.js";
+import { adapterNames } from "./adapter-names.js";
+import { constant, matmul, mul, widen } from "./kernels.js";
+
+/** A weight's low-rank pair: W = W₀ + scale·b·a (adapters.ts). */
+export interface AdapterPair {
+  readonly a: Tensor; // [r, in]
+  readonly b: Tensor; // [out, r]
+  readonly scale: number;
+}
+
+/** The pair of a weight by its name; null where the weight is frozen. */
+export type FindPair = (weight: string) => AdapterPair | null;
+
+/** dB = scale·dyᵀ·(x·aᵀ) and dA = scale·(dy·b)ᵀ·x, handed on by name. */
+export function adapterGradients(
+  weight: string,
+  { a, b, scale }: AdapterPair,
+  dy: Tensor, // [N, out]
+  x: Tensor, // [N, in]
+  onward: (name: string, gradient: Tensor) => void,
+): void {
+  const names = adapterNames(weight);
+  const scaled = (gradient: Tensor) => mul(widen(gradient), constant(scale));
+  onward(names.b, scaled(matmul(dy, matmul(x, a, false, true), true)));
+  onward(names.a, scaled(matmul(matmul(dy, b), x, true)));
+}
