@@ -104,7 +104,7 @@ describe("a reward made ten times slower", () => {
   it("leaves memory flat over many rounds", async () => {
     await measure(10);
     const used: number[] = [];
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 6; round++) {
       await measure(10);
       // What a turn of the event loop still holds goes first.
       await new Promise((resolve) => setImmediate(resolve));
@@ -112,8 +112,9 @@ describe("a reward made ten times slower", () => {
       collectGarbage();
       used.push(process.memoryUsage().heapUsed);
     }
-    // A round's rollouts weigh about 40 MB; less than 1 MB may stay behind per round.
-    const growth = ((used.at(-1) as number) - (used[0] as number)) / (used.length - 1);
+    // A round's rollouts weigh about 40 MB; less than 1 MB may stay behind per round. On a busy machine a single reading may
+    // find a round that is just being let go, hence the least of three; what stays behind for good is in all of them.
+    const growth = (Math.min(...used.slice(3)) - Math.min(...used.slice(0, 3))) / 3;
     expect(growth / 2 ** 20).toBeLessThan(1);
   }, 120_000);
 });
