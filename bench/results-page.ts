@@ -132,7 +132,7 @@ function armTable(arms: readonly Arm[], longest: string): string[] {
   if (arms.length < 2) return [];
   const named = (arm: Arm) => SMOLLM2_ARMS[arm.recipe] ?? arm.recipe;
   return [
-    `What is trained makes this difference in the longest bucket (${longest} tokens):`,
+    `What is trained makes this difference in the longest bucket (${longest} tokens); seconds say little where runs shared the machine:`,
     "",
     ...head("trained", "recipe", "seeds", "after SFT", "after RL", "gain by RL", "seconds", "trained parameters"),
     ...arms.map((arm) =>
