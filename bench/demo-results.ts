@@ -64,10 +64,11 @@ for (const seed of seeds) {
   runs.push(await demo(recipe === "small" ? `rl-seed${seed}` : `${recipe}-seed${seed}`, seed, []));
   if (recipe === "small") controls.push(await demo(`sft-only-seed${seed}`, seed, ["--sft-only"]));
 }
-/** Runs of every recipe of the pretrained model, as far as they are there, the default one first. */
+/** This call's runs, and those of the pretrained model's other recipes that are there; the default recipe first. */
 async function smollm2Arms(): Promise<Arm[]> {
   const files = await readdir(out);
   const arms = Object.keys(SMOLLM2_ARMS).map(async (name): Promise<Arm> => {
+    if (name === recipe) return { recipe, runs };
     const own = files.filter((file) => new RegExp(`^${name}-seed\\d+\\.json$`).test(file));
     const records = own.map(async (file) => JSON.parse(await readFile(join(out, file), "utf8")) as RunRecord);
     return { recipe: name, runs: (await Promise.all(records)).sort((a, b) => a.seed - b.seed) };

@@ -12,7 +12,7 @@ import { runReport } from "./report.js";
 import { rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { tracesOf, tracesToShow } from "./traces.js";
-import { paddingShare, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
+import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
 
 /**
  * The pieces of work that the lifecycle machine invokes. Each advances `context.progress` only after everything it
@@ -123,7 +123,7 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
       "loss/sft": metrics.loss,
       ...(Number.isFinite(metrics.gradNorm) ? { "gradient/norm": metrics.gradNorm } : {}),
       "gradient/applied": metrics.applied ? 1 : 0,
-      "padding/share": paddingShare(rows, metrics.paddedTokens),
+      "padding/share": warmupPadding(rows, metrics.paddedTokens),
       "time/step_seconds": seconds,
     },
   });

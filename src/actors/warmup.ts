@@ -1,4 +1,5 @@
 import { counterKey, shuffled } from "../algorithms/random.js";
+import { paddingShare } from "../algorithms/statistics.js";
 import type { OptimiserConfig, SftBatch, SftMetrics, SftRow, Trainer } from "../contracts/trainer.js";
 
 /**
@@ -38,10 +39,10 @@ export function warmupRows(plan: WarmupPlan, step: number): number[] {
 }
 
 /** Share of the computed token positions that were padding; a row's last token is predicted, rows without a target are left out. */
-export function paddingShare(rows: readonly SftRow[], paddedTokens: number): number {
+export function warmupPadding(rows: readonly SftRow[], paddedTokens: number): number {
   const trained = rows.filter(({ lossMask }) => lossMask.some((weight, token) => token > 0 && weight > 0));
   const real = trained.reduce((sum, { tokenIds }) => sum + tokenIds.length - 1, 0);
-  return paddedTokens > 0 ? Math.max(0, 1 - real / paddedTokens) : 0;
+  return paddingShare(real, paddedTokens);
 }
 
 /** One optimiser step of the warm-up. `applied` is false when a gradient was not finite (I7). */

@@ -58,3 +58,8 @@ export function robustZ(value: number, history: readonly number[], minScale: num
   const scale = Math.max(MAD_TO_STANDARD_DEVIATION * medianAbsoluteDeviation(history), minScale);
   return (value - median(history)) / scale;
 }
+
+/** Share of `computed` positions that were padding, of which `real` were wanted; 0 where nothing was computed. */
+export function paddingShare(real: number, computed: number): number {
+  return computed > 0 ? Math.max(0, 1 - real / computed) : 0;
+}

@@ -1,4 +1,5 @@
 import { klEstimate } from "../algorithms/kl.js";
+import { paddingShare } from "../algorithms/statistics.js";
 import type { Group, SampleGroup } from "../contracts/group.js";
 import type { PolicyMetrics } from "../contracts/trainer.js";
 import { bucketOf, type LengthBound } from "./buckets.js";
@@ -115,7 +116,7 @@ export function stepMetrics(facts: StepFacts): Record<string, number> {
       facts.updates.flatMap((update) => (Number.isFinite(update.gradNorm) ? [update.gradNorm] : [])),
     );
     values["gradient/applied"] = overUpdates((update) => (update.applied ? 1 : 0));
-    values["padding/share"] = computed > 0 ? Math.max(0, 1 - real / computed) : 0;
+    values["padding/share"] = paddingShare(real, computed);
   }
   return values;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { freshProgress, type Progress, planOf } from "../../src/actors/progress.js";
-import { paddingShare, warmupRows, warmupSteps } from "../../src/actors/warmup.js";
+import { warmupPadding, warmupRows, warmupSteps } from "../../src/actors/warmup.js";
 
 const workload = { warmupSteps: 2, trainingSteps: 7, heldoutTasks: 5, evaluation: { initial: true } };
 const buckets = { "1-9": { n: 5, correct: 1, unscored: 0 } };
@@ -68,6 +68,6 @@ it("counts as padding of a warm-up step what was computed and is no row's input"
     lossMask: new Array<number>(length).fill(weight),
   });
   // Inputs of 4 and 8 tokens in 16 places; a row without a target is not computed.
-  expect(paddingShare([row(5, 1), row(9, 0.1), row(30, 0)], 16)).toBe(0.25);
-  expect(paddingShare([row(5, 1)], 0)).toBe(0);
+  expect(warmupPadding([row(5, 1), row(9, 0.1), row(30, 0)], 16)).toBe(0.25);
+  expect(warmupPadding([row(5, 1)], 0)).toBe(0);
 });

@@ -4,18 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { uniform } from "../../src/algorithms/random.js";
 import type { PolicyBatch, PolicyLossConfig, TrainGroup } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { tf } from "../../src/model/engine/tf.js";
 import { TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
+import { type GroupSizes, randomGroups } from "../helpers/random-groups.js";
 
 const { signal } = new AbortController();
 /** A step that moves nothing: it is taken for its report of gradient norms. */
 const STILL = { ...TEST_OPTIMISER, learningRate: 0, weightDecay: 0, maxGradNorm: null };
-
-type Sizes = readonly (readonly [prompt: number, completions: readonly number[]])[];
 
 /** Every equality on one backend and executor. */
 export function describeEqualities(options: CoreOptions): void {
@@ -29,26 +27,6 @@ export function describeEqualities(options: CoreOptions): void {
     core.dispose();
     await rm(folder, { recursive: true });
   });
-
-  /** Groups of random prompts and completions of the given lengths; everything follows from the key. */
-  function randomGroups(key: number, sizes: Sizes): TrainGroup[] {
-    let counter = 0;
-    const next = () => uniform(key, counter++);
-    const ids = (length: number) => Array.from({ length }, () => Math.floor(next() * TINY_CONFIG.vocab_size));
-    return sizes.map(([promptLength, lengths]) => ({
-      promptIds: ids(promptLength),
-      completions: lengths.map((length) => {
-        const tokenIds = ids(length);
-        const advantage = 2 * next() - 1;
-        return {
-          tokenIds,
-          advantages: tokenIds.map(() => advantage),
-          oldLogprobs: tokenIds.map(() => -4 - next()),
-          refLogprobs: tokenIds.map(() => -4 - next()),
-        };
-      }),
-    }));
-  }
 
   function batchOf(groups: readonly TrainGroup[], loss: PolicyLossConfig, microBatchTokens: number): PolicyBatch {
     const lengths = groups.flatMap((group) => group.completions.map(({ tokenIds }) => tokenIds.length));
@@ -99,7 +77,7 @@ export function describeEqualities(options: CoreOptions): void {
     it("gives the loss, log-probs and gradients of separate rows", async () => {
       await fc.assert(
         fc.asyncProperty(sizesArbitrary, fc.nat(1000), async (sizes, key) => {
-          const groups = randomGroups(key, sizes as Sizes);
+          const groups = randomGroups(key, sizes as GroupSizes);
           const apart = groups.flatMap(({ promptIds, completions }) =>
             completions.map((completion) => ({ promptIds, completions: [completion] })),
           );

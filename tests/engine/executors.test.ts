@@ -3,49 +3,20 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { uniform } from "../../src/algorithms/random.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
-import { FAST_BACKEND, TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
+import { FAST_BACKEND, MODEL_KINDS, TEST_LOSS, TEST_OPTIMISER, writeRandomModel } from "../helpers/engines.js";
+import { randomGroups } from "../helpers/random-groups.js";
 
 const { signal } = new AbortController();
-const KINDS: readonly (readonly [string, Readonly<Record<string, unknown>>])[] = [
-  ["a Qwen2", { hidden_size: 64, num_attention_heads: 4, intermediate_size: 96 }],
-  ["a Qwen3 with head norms", { architectures: ["Qwen3ForCausalLM"], model_type: "qwen3", head_dim: 16 }],
-  [
-    "a Llama with biases and a head of its own",
-    {
-      architectures: ["LlamaForCausalLM"],
-      model_type: "llama",
-      attention_bias: true,
-      mlp_bias: true,
-      tie_word_embeddings: false,
-    },
-  ],
-];
 
 function batch(microBatchTokens: number): PolicyBatch {
-  let counter = 0;
-  const next = () => uniform(7, counter++);
-  const ids = (length: number) => Array.from({ length }, () => Math.floor(next() * TINY_CONFIG.vocab_size));
-  const groups = [
-    { promptIds: ids(70), lengths: [9, 30, 1] },
-    { promptIds: ids(33), lengths: [12, 5] },
-    { promptIds: ids(1), lengths: [4] },
-  ].map(({ promptIds, lengths }) => ({
-    promptIds,
-    completions: lengths.map((length) => {
-      const advantage = 2 * next() - 1;
-      const tokenIds = ids(length);
-      return {
-        tokenIds,
-        advantages: tokenIds.map(() => advantage),
-        oldLogprobs: tokenIds.map(() => -4 - next()),
-        refLogprobs: tokenIds.map(() => -4 - next()),
-      };
-    }),
-  }));
+  const groups = randomGroups(7, [
+    [70, [9, 30, 1]],
+    [33, [12, 5]],
+    [1, [4]],
+  ]);
   const loss = { ...TEST_LOSS, klCoefficient: 0.1, entropyCoefficient: 0.02, temperature: 0.9 };
   return { groups, loss, denominators: { tokens: 61, sequences: 6 }, microBatchTokens };
 }
@@ -69,25 +40,28 @@ describe.runIf(FAST_BACKEND === "tensorflow")("compiled against eager", () => {
     }
   }
 
-  it.each(KINDS)("gives the loss to 1e-5 and each tensor's gradient norm to 1e-4 for %s", async (name, changes) => {
-    const model = await writeRandomModel(join(folder, name.replaceAll(" ", "-")), changes, 0.15);
-    const eager = await step(model, { executor: "eager" });
-    for (const options of [
-      { memoryGiB: 64, tokens: 4096 },
-      // Too little for anything to be kept, and many micro-batches.
-      { memoryGiB: 0.001, tokens: 48 },
-    ]) {
-      const compiled = await step(model, { executor: "compiled", memoryGiB: options.memoryGiB }, options.tokens);
-      expect(Math.abs(compiled.loss - eager.loss) / Math.abs(eager.loss)).toBeLessThanOrEqual(1e-5);
-      expect(Math.abs(compiled.after - eager.after) / Math.abs(eager.after)).toBeLessThanOrEqual(1e-4);
-      expect(Object.keys(compiled.norms).sort()).toEqual(Object.keys(eager.norms).sort());
-      for (const [tensor, norm] of Object.entries(eager.norms)) {
-        expect(Math.abs((compiled.norms[tensor] ?? 0) - norm), tensor).toBeLessThanOrEqual(1e-4 * norm + 1e-7);
+  it.each(MODEL_KINDS)(
+    "gives the loss to 1e-5 and each tensor's gradient norm to 1e-4 for %s",
+    async (name, changes) => {
+      const model = await writeRandomModel(join(folder, name.replaceAll(" ", "-")), changes, 0.15);
+      const eager = await step(model, { executor: "eager" });
+      for (const options of [
+        { memoryGiB: 64, tokens: 4096 },
+        // Too little for anything to be kept, and many micro-batches.
+        { memoryGiB: 0.001, tokens: 48 },
+      ]) {
+        const compiled = await step(model, { executor: "compiled", memoryGiB: options.memoryGiB }, options.tokens);
+        expect(Math.abs(compiled.loss - eager.loss) / Math.abs(eager.loss)).toBeLessThanOrEqual(1e-5);
+        expect(Math.abs(compiled.after - eager.after) / Math.abs(eager.after)).toBeLessThanOrEqual(1e-4);
+        expect(Object.keys(compiled.norms).sort()).toEqual(Object.keys(eager.norms).sort());
+        for (const [tensor, norm] of Object.entries(eager.norms)) {
+          expect(Math.abs((compiled.norms[tensor] ?? 0) - norm), tensor).toBeLessThanOrEqual(1e-4 * norm + 1e-7);
+        }
       }
-    }
-  });
+    },
+  );
 
-  it.each(KINDS)("stays near it in bfloat16 for %s", async (name, changes) => {
+  it.each(MODEL_KINDS)("stays near it in bfloat16 for %s", async (name, changes) => {
     const model = await writeRandomModel(join(folder, `${name.replaceAll(" ", "-")}-half`), changes, 0.15);
     const exact = await step(model, { executor: "compiled" });
     const half = await step(model, { executor: "compiled", precision: "bfloat16" });

@@ -189,11 +189,10 @@ describe.skipIf(opened === null)("rotary heads", () => {
         const tokens = end + 3;
         const offsets = integers([...starts, end]);
         /** The same values at full length, zeros where a row has ended. */
-        const spread = (packed: ArrayLike<number>) => {
-          const values = new Float32Array(prompts * group * length * width);
+        const spread = (packed: ArrayLike<number>, per = width) => {
+          const values = new Float32Array(prompts * group * length * per);
           rows.forEach((own, row) => {
-            for (let i = 0; i < own * width; i += 1)
-              values[row * length * width + i] = packed[starts[row]! * width + i]!;
+            for (let i = 0; i < own * per; i += 1) values[row * length * per + i] = packed[starts[row]! * per + i]!;
           });
           return values;
         };
@@ -227,17 +226,10 @@ describe.skipIf(opened === null)("rotary heads", () => {
         for (const { cos, sin, plain } of turns) {
           const attributes = { ...layout, tokens, T: type };
           const outputs = run("WeirQkvHeads", attributes, [joint, NONE, cos, sin, cos, sin, offsets], 3);
-          const spreadOf = (packed: Float32Array, per: number) => {
-            const values = new Float32Array(prompts * group * length * per);
-            rows.forEach((count, at) => {
-              for (let i = 0; i < count * per; i += 1) values[at * length * per + i] = packed[starts[at]! * per + i]!;
-            });
-            return values;
-          };
           parts.forEach((part, index) => {
             const per = own * part.layout.share * dh;
             const turned = index === 2 ? null : plain;
-            const wanted = reference.ropeHeads(spreadOf(part.values, per), null, turned, part.layout, dh);
+            const wanted = reference.ropeHeads(spread(part.values, per), null, turned, part.layout, dh);
             expectClose(outputs[index]!, wanted, type);
           });
           const dq = noise(11, [prompts * own * group * each, length, dh], type);

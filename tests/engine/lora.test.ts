@@ -3,7 +3,6 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { uniform } from "../../src/algorithms/random.js";
 import { exportCommand } from "../../src/cli/commands/export.js";
 import type { LoraOptions } from "../../src/contracts/engine.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
@@ -15,11 +14,13 @@ import type { GradientStore } from "../../src/model/transformer/gradients.js";
 import {
   ENGINE_OPTIONS,
   FAST_BACKEND,
+  MODEL_KINDS,
   TEST_LOSS,
   TEST_OPTIMISER,
   TINY_CONFIG,
   writeRandomModel,
 } from "../helpers/engines.js";
+import { randomGroups } from "../helpers/random-groups.js";
 
 const { signal } = new AbortController();
 const LORA: LoraOptions = {
@@ -28,20 +29,6 @@ const LORA: LoraOptions = {
   targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
   seed: 5,
 };
-const KINDS: readonly (readonly [string, Readonly<Record<string, unknown>>])[] = [
-  ["qwen2", {}],
-  ["qwen3", { architectures: ["Qwen3ForCausalLM"], model_type: "qwen3", head_dim: 16 }],
-  [
-    "llama",
-    {
-      architectures: ["LlamaForCausalLM"],
-      model_type: "llama",
-      attention_bias: true,
-      mlp_bias: true,
-      tie_word_embeddings: false,
-    },
-  ],
-];
 const EXECUTORS: readonly CoreOptions[] = [
   { backend: FAST_BACKEND, threads: 0, executor: "eager" },
   ...(FAST_BACKEND === "tensorflow"
@@ -50,25 +37,10 @@ const EXECUTORS: readonly CoreOptions[] = [
 ];
 
 function batch(): PolicyBatch {
-  let counter = 0;
-  const next = () => uniform(11, counter++);
-  const ids = (length: number) => Array.from({ length }, () => Math.floor(next() * TINY_CONFIG.vocab_size));
-  const groups = [
+  const groups = randomGroups(11, [
     [20, [7, 3]],
     [1, [4]],
-  ].map(([prompt, lengths]) => ({
-    promptIds: ids(prompt as number),
-    completions: (lengths as number[]).map((length) => {
-      const tokenIds = ids(length);
-      const advantage = 2 * next() - 1;
-      return {
-        tokenIds,
-        advantages: tokenIds.map(() => advantage),
-        oldLogprobs: tokenIds.map(() => -4 - next()),
-        refLogprobs: null,
-      };
-    }),
-  }));
+  ]);
   return { groups, loss: TEST_LOSS, denominators: { tokens: 14, sequences: 3 }, microBatchTokens: 4096 };
 }
 
@@ -119,8 +91,8 @@ describe("adapters", () => {
 
   for (const options of EXECUTORS) {
     describe(`on the ${options.executor} executor`, () => {
-      it.each(KINDS)("gets the gradients that follow from dW in a %s", async (kind, changes) => {
-        const model = await writeRandomModel(join(folder, `${options.executor}-${kind}`), changes);
+      it.each(MODEL_KINDS)("gets the gradients that follow from dW in %s", async (kind, changes) => {
+        const model = await writeRandomModel(join(folder, `${options.executor}-${kind.replaceAll(" ", "-")}`), changes);
         const saved = `${model}-after`;
         const core = await EngineCore.open(model, { ...options, lora: LORA });
         await gradients(core);

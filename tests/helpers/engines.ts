@@ -44,6 +44,22 @@ export const TINY_CONFIG = {
   pad_token_id: 0,
 };
 
+/** What turns the tiny configuration into each kind of layer: plain, with head norms, with biases and a head of its own. */
+export const MODEL_KINDS: readonly (readonly [string, Readonly<Record<string, unknown>>])[] = [
+  ["a Qwen2", { hidden_size: 64, num_attention_heads: 4, intermediate_size: 96 }],
+  ["a Qwen3 with head norms", { architectures: ["Qwen3ForCausalLM"], model_type: "qwen3", head_dim: 16 }],
+  [
+    "a Llama with biases and a head of its own",
+    {
+      architectures: ["LlamaForCausalLM"],
+      model_type: "llama",
+      attention_bias: true,
+      mlp_bias: true,
+      tie_word_embeddings: false,
+    },
+  ],
+];
+
 /** Writes a model folder with normal weights of a fixed seed. */
 export async function writeRandomModel(
   directory: string,

@@ -2,8 +2,10 @@
  * One RL step as benchmarks time it: sample groups for prompts of random ids, reward, group-relative advantages,
  * DAPO loss, AdamW. The reward is the parity of the number of distinct ids: cheap, and different within most groups.
  */
+
 import { groupAdvantages } from "../../algorithms/advantages.js";
 import { counterKey } from "../../algorithms/random.js";
+import { paddingShare } from "../../algorithms/statistics.js";
 import type { Engine } from "../../contracts/engine.js";
 import type { SampledSequence, SamplePrompt, SampleRequest, SamplingParams } from "../../contracts/sampler.js";
 import type { PolicyBatch, PolicyLossConfig, TrainGroup } from "../../contracts/trainer.js";
@@ -110,6 +112,6 @@ export async function timedRlStep(
     step: (ended - started) / 1000,
     generate: (sampled - started) / 1000,
     train: (ended - training) / 1000,
-    paddingShare: paddedTokens > 0 ? Math.max(0, 1 - real / paddedTokens) : 0,
+    paddingShare: paddingShare(real, paddedTokens),
   };
 }
