@@ -114,6 +114,78 @@ describe.skipIf(opened === null)("norms", () => {
   }
 });
 
+describe.skipIf(opened === null)("products", () => {
+  /** Sizes with and without rests of stripes, panels and words; the last sum is longer than one part of it. */
+  const SHAPES = [
+    [1, 1, 1],
+    [7, 70, 3],
+    [97, 130, 66],
+    [13, 17, 4099],
+  ] as const;
+  const transposed = ({ shape, values, type }: Given): Given => {
+    const [rows, columns] = shape as [number, number];
+    const turned = Float32Array.from({ length: values.length }, (_, i) => {
+      const [row, column] = [i % rows, Math.floor(i / rows)];
+      return values[row * columns + column] as number;
+    });
+    return { shape: [columns, rows], values: turned, type };
+  };
+
+  for (const type of TYPES) {
+    for (const [m, n, k] of SHAPES) {
+      const a = noise(1, [m, k], type);
+      const b = noise(2, [k, n], type);
+      const plus = noise(3, [m, n]);
+      const terms = (start: (i: number) => number, term: (x: number) => number) =>
+        Array.from({ length: m * n }, (_, i) => {
+          let sum = start(i);
+          for (let j = 0; j < k; j += 1) {
+            sum += term(a.values[Math.floor(i / n) * k + j]! * b.values[j * n + (i % n)]!);
+          }
+          return sum;
+        });
+      const wanted = terms(() => 0, Number);
+      const sizes = terms(() => 0, Math.abs);
+
+      it(`${m}×${n}×${k}, ${type}: either side as it is or transposed`, () => {
+        for (const transpose_a of [0, 1]) {
+          for (const transpose_b of [0, 1]) {
+            const sides = [transpose_a ? transposed(a) : a, transpose_b ? transposed(b) : b];
+            const attributes = { transpose_a, transpose_b, T: type, S: type };
+            const [c] = run("WeirProduct", attributes, [...sides, NONE], 1);
+            expectClose(c!, wanted, type, sizes);
+          }
+        }
+      });
+
+      it(`${m}×${n}×${k}, ${type}: added to something, in float32`, () => {
+        const attributes = { transpose_a: 0, transpose_b: 0, T: type, S: "float32" as const };
+        const [c] = run("WeirProduct", attributes, [a, b, plus], 1);
+        expectClose(
+          c!,
+          terms((i) => plus.values[i]!, Number),
+          "float32",
+          sizes,
+        );
+      });
+    }
+  }
+
+  it("what is not finite stays in its row or column", () => {
+    const a = noise(1, [40, 20]);
+    a.values[3 * 20 + 5] = Number.NaN;
+    const b = noise(2, [20, 30]);
+    const [c] = run("WeirProduct", { transpose_a: 0, transpose_b: 0, T: "float32", S: "float32" }, [a, b, NONE], 1);
+    const rows = new Set(Array.from(c!, (value, i) => (Number.isFinite(value) ? -1 : Math.floor(i / 30))));
+    expect([...rows].sort()).toEqual([-1, 3]);
+  });
+
+  it("refuses sides that do not fit", () => {
+    const attributes = { transpose_a: 0, transpose_b: 0, T: "float32" as const, S: "float32" as const };
+    expect(() => run("WeirProduct", attributes, [noise(1, [4, 3]), noise(2, [4, 5]), NONE], 1)).toThrow(/inner sizes/);
+  });
+});
+
 describe.skipIf(opened === null)("the gated activation", () => {
   for (const type of TYPES) {
     for (const shape of SIZES) {

@@ -82,7 +82,11 @@ describe("finding the kernels", () => {
   });
 
   it("does not load what no engine is there for", () => {
-    expect(loadKernels()).toEqual({ loaded: false, reason: "the native engine is not loaded in this process" });
+    expect(loadKernels()).toEqual({
+      loaded: false,
+      reason: "the native engine is not loaded in this process",
+      products: [],
+    });
   });
 });
 

@@ -25,6 +25,30 @@ constexpr int kMaxVectors = 1;
 /** Where a left side A lies: word (m, k) at data[m * stride + k], or data[k * stride + m] if kByColumns. */
 enum class Side { kByRows, kByColumns };
 
+/** Rows of a panel between the one that is read and the one that is fetched ahead. */
+constexpr int64_t kAhead = 8;
+
+/** sum[r][v] += the products of MR rows of A and NV vectors of a panel, k words deep. */
+template <class W, Side side, int MR, int NV>
+WEIR_INLINE void sumBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, Lanes (&sum)[MR][NV]) {
+  for (int64_t i = 0; i < k; ++i) {
+    Lanes right[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      right[v] = load(b + v * kLanes);
+      __builtin_prefetch(b + kAhead * bStride + v * kLanes);
+    }
+    b += bStride;
+#pragma GCC unroll 6
+    for (int r = 0; r < MR; ++r) {
+      const Lanes left = splatWord(side == Side::kByRows ? a + r * aStride : a + r);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) sum[r][v] = dot(sum[r][v], left, right[v], W());
+    }
+    a += side == Side::kByRows ? 1 : aStride;
+  }
+}
+
 /**
  * One register block: MR rows, NV vectors of columns, k words deep. The last vector has tail columns
  * (16 when whole). With accumulate the sum starts from c.
@@ -41,17 +65,7 @@ void multiplyBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int
       sum[r][v] = !accumulate ? splat(0.0f) : v < NV - 1 || tail == kLanes ? load(from) : load(from, tail);
     }
   }
-  for (int64_t i = 0; i < k; ++i) {
-    Lanes right[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) right[v] = load(b + i * bStride + v * kLanes);
-#pragma GCC unroll 6
-    for (int r = 0; r < MR; ++r) {
-      const Lanes left = splatWord(side == Side::kByRows ? a + r * aStride + i : a + i * aStride + r);
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) sum[r][v] = dot(sum[r][v], left, right[v], W());
-    }
-  }
+  sumBlock<W, side, MR, NV>(a, aStride, b, bStride, k, sum);
 #pragma GCC unroll 6
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4

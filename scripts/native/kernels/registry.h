@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -131,6 +132,9 @@ void registerKernelFunctions(const char* operation, std::initializer_list<TypeCo
 void failConstruction(TF_OpKernelConstruction* context, const char* message);
 void failCall(TF_OpKernelContext* context, const char* message);
 
+// Kernels take turns: each spreads over all cores itself, and two at once would push each other out of caches and cores.
+std::mutex& turns();
+
 // Registers class K for the CPU: made from Attributes, run by `void operator()(Call&) const`.
 template <class K>
 void registerKernel(const char* operation, std::initializer_list<TypeConstraint> types) {
@@ -146,6 +150,7 @@ void registerKernel(const char* operation, std::initializer_list<TypeConstraint>
       },
       [](void* kernel, TF_OpKernelContext* context) {
         try {
+          const std::lock_guard<std::mutex> turn(turns());
           Call call(context);
           (*static_cast<const K*>(kernel))(call);
         } catch (const std::exception& fault) {

@@ -65,7 +65,7 @@ function eager({ config, budget, lora }: Wanted, reason: string): ChosenExecutor
 function compiled({ config, budget, lora }: Wanted, precision: EnginePrecision, reason: string): ChosenExecutor {
   const kernels = loadKernels();
   const fused = kernels.loaded;
-  const compiler = new Compiler(precision);
+  const compiler = new Compiler(precision, kernels.products.includes(precision));
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
   const decoder = new CompiledDecoder(compiler, parts, fused);

@@ -34,12 +34,24 @@ interface RawBackend {
 type NativeAttribute = { readonly name: string; readonly type: number; readonly value: unknown };
 
 /** Takes operations instead of running them: the tracer of graphs. */
+/** Which product of two matrices is meant. */
+export interface ProductForm {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** Added in float32; the result is float32 then. */
+  readonly plus: Tensor | null;
+  /** The result is float32, whatever the products' type. */
+  readonly wide: boolean;
+}
+
 export interface Recorder {
   /** Element type of matrix products. */
   readonly products: EnginePrecision;
   operation(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
   constant(values: readonly number[], shape: readonly number[], dtype: "float32" | "int32"): Tensor;
   cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor;
+  /** A product of matrices in weir's own kernel; null where TensorFlow's serves better. */
+  product(a: Tensor, b: Tensor, form: ProductForm): Tensor | null;
   /** `x`, computed after `previous`: keeps a graph from holding the work of many blocks at once. */
   after(x: Tensor, previous: Tensor): Tensor;
 }

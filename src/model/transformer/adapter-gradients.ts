@@ -1,7 +1,7 @@
 /** Gradients of a low-rank pair, without the gradient of the matrix it adapts. */
 import type { Tensor } from "../engine/tf.js";
 import { adapterNames } from "./adapter-names.js";
-import { constant, matmul, mul, widen } from "./kernels.js";
+import { constant, gradientProduct, matmul, mul } from "./kernels.js";
 
 /** A weight's low-rank pair: W = W₀ + scale·b·a (adapters.ts). */
 export interface AdapterPair {
@@ -22,7 +22,7 @@ export function adapterGradients(
   onward: (name: string, gradient: Tensor) => void,
 ): void {
   const names = adapterNames(weight);
-  const scaled = (gradient: Tensor) => mul(widen(gradient), constant(scale));
-  onward(names.b, scaled(matmul(dy, matmul(x, a, false, true), true)));
-  onward(names.a, scaled(matmul(matmul(dy, b), x, true)));
+  const scaled = (gradient: Tensor) => mul(gradient, constant(scale));
+  onward(names.b, scaled(gradientProduct(dy, matmul(x, a, false, true))));
+  onward(names.a, scaled(gradientProduct(matmul(dy, b), x)));
 }

@@ -2,7 +2,7 @@
 import type { Tensor } from "../engine/tf.js";
 import { logitGradient, logitStats, rmsNormRows, rmsNormRowsBackward } from "./fused-kernels.js";
 import type { ChunkResult, HeadChunk, HeadOptions } from "./head.js";
-import { matmul, mul, narrow } from "./kernels.js";
+import { gradientProduct, matmul, mul, narrow } from "./kernels.js";
 
 /** See `headChunk` in head.ts. */
 export function fusedHeadChunk(chunk: HeadChunk, options: HeadOptions): ChunkResult {
@@ -16,7 +16,7 @@ export function fusedHeadChunk(chunk: HeadChunk, options: HeadOptions): ChunkRes
   if (options.gradient === null || loss === null) return { logprobs, entropies: wanted, learned: null };
   const { dLogprobs, dEntropies } = options.gradient(loss.scalars, loss.perToken, logprobs);
   const dLogits = logitGradient(logits, targets, { logZ, entropies }, dLogprobs, dEntropies); // [m, V]
-  const dHead = options.headTrained ? matmul(dLogits, rows, true) : null; // [V, d]
+  const dHead = options.headTrained ? gradientProduct(dLogits, rows) : null; // [V, d]
   const dRows = scaled(matmul(dLogits, head)); // [m, d]
   const { dx, dw } = rmsNormRowsBackward(chunk.hidden, r, chunk.norm, null, [dRows]);
   return { logprobs, entropies: wanted, learned: { dHidden: dx, dHead, dNorm: dw } };

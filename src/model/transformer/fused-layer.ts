@@ -23,7 +23,7 @@ import {
   toTokens,
 } from "./fused-kernels.js";
 import type { GradientSink } from "./gradients.js";
-import { add, concat, matmul, narrow, reshape, slice, widen } from "./kernels.js";
+import { add, addProduct, concat, matmul, narrow, reshape, slice, widen } from "./kernels.js";
 import { attentionShape, type LayerContext, nameOf } from "./layer.js";
 import type { KeyValue, Segment } from "./segment.js";
 
@@ -65,6 +65,13 @@ function biased(context: LayerContext, part: string, x: Tensor): Tensor {
   const y = product(context, part, x);
   const bias = biasOf(context, part);
   return bias === null ? y : narrow(add(y, bias));
+}
+
+/** plus + x·Wᵀ + b in float32. */
+function added(context: LayerContext, part: string, plus: Tensor, x: Tensor): Tensor {
+  const y = addProduct(plus, x, weightOf(context, part));
+  const bias = biasOf(context, part);
+  return bias === null ? y : add(y, bias);
 }
 
 /** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
@@ -223,7 +230,7 @@ export function fusedForward(
   const { sum: mid, n: n2, r: r2 } = addRmsNorm(x, attended, bias, second, config.rmsNormEps);
   const gate = biased(context, "mlp.gate_proj", n2);
   const up = biased(context, "mlp.up_proj", n2);
-  const out = add(mid, biased(context, "mlp.down_proj", swiGlu(gate, up)));
+  const out = added(context, "mlp.down_proj", mid, swiGlu(gate, up));
   const heads = saved.heads && { ...saved.heads, q: query.raw, qr: query.r };
   return { out, kv, saved: { ...saved, heads, rest: { q: query.y, o, lse, mid, n2, r2, gate, up } } };
 }

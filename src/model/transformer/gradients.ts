@@ -5,7 +5,7 @@
  */
 import { type Tensor, tf } from "../engine/tf.js";
 import { adapterGradients, type FindPair } from "./adapter-gradients.js";
-import { add, matmul, slice } from "./kernels.js";
+import { add, gradientProduct, slice } from "./kernels.js";
 
 /** One of several weights that read the same rows, by what lies side by side in the gradient of their products. */
 export interface ProductPart {
@@ -31,7 +31,7 @@ export function gradientSink(onward: (name: string, gradient: Tensor) => void, p
       wants: () => true,
       add: onward,
       products(parts, dy, x) {
-        const dW = matmul(dy, x, true); // [Σ out, in]
+        const dW = gradientProduct(dy, x); // [Σ out, in]
         eachPart(parts, (name, at, size) => onward(name, part(dW, 0, at, size)));
       },
     };

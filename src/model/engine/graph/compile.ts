@@ -74,7 +74,11 @@ export class Compiler {
   observer: ((graph: Graph) => void) | null = null;
   private readonly executables = new Map<string, Executable>();
 
-  constructor(readonly products: EnginePrecision) {}
+  /** `ownProducts`: matrix products of this type are taken in weir's own kernel. */
+  constructor(
+    readonly products: EnginePrecision,
+    private readonly ownProducts = false,
+  ) {}
 
   /**
    * Runs `body` on `inputs` as a compiled graph. `key` names the function and every static choice that the inputs' shapes do
@@ -106,7 +110,7 @@ export class Compiler {
   }
 
   private build<I, O>(key: string, body: (inputs: I) => O, inputs: I, tensors: readonly Tensor[]): Executable {
-    const { graph, feeds, fetches, rebuild } = trace(this.products, (tracer) => {
+    const { graph, feeds, fetches, rebuild } = trace(this.products, this.ownProducts, (tracer) => {
       // Every place has a placeholder of its own: equal tensors now may be different ones in the next call.
       const stands = tensors.map((tensor) => {
         const { dtype } = native().tensorMap.get(tensor.dataId);

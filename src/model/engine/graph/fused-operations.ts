@@ -95,6 +95,14 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
     ],
   },
   WeirColumnSums: { types: { T: 0 }, infer: (inputs) => [float([shapeAt(inputs, 0)[1] ?? 0])] },
+  WeirProduct: {
+    types: { T: 0 },
+    infer: (inputs, attributes) => {
+      const side = (index: number, transposed: string) =>
+        shapeAt(inputs, index)[intAttribute(attributes, transposed) === 1 ? 1 - index : index] ?? 0;
+      return [{ shape: [side(0, "transpose_a"), side(1, "transpose_b")], dtype: typeAttribute(attributes, "S") }];
+    },
+  },
   WeirAttention: {
     types: { T: 0 },
     infer: (inputs) => {

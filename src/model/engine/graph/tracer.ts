@@ -7,15 +7,26 @@
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
-import { backendName, type RawAttribute, type Recorder, setRecorder, type Tensor, tf } from "../tf.js";
+import {
+  backendName,
+  type ProductForm,
+  type RawAttribute,
+  type Recorder,
+  setRecorder,
+  type Tensor,
+  tf,
+} from "../tf.js";
 import { Graph, reference } from "./graph.js";
 import { graphKernels } from "./tfjs-kernels.js";
-import type { Attributes, GraphDtype, GraphValue } from "./values.js";
+import { type Attributes, type GraphDtype, type GraphValue, intOf, typeOf } from "./values.js";
 
 const TRACE_BACKEND = "weir-graph";
 
 /** Arrays of one value above this length become a Fill. */
 const FILL_FROM = 64;
+
+/** Rows from which on a product is worth packing its right side for. */
+const LEAST_ROWS = 32;
 
 /** Operations that take bfloat16 as it is. */
 const NARROW = new Set([
@@ -48,14 +59,16 @@ export interface Frame {
 export class Tracer implements Recorder {
   readonly graph = new Graph();
   readonly products: EnginePrecision;
+  private readonly ownProducts: boolean;
   private readonly values = new WeakMap<object, GraphValue>();
   private readonly casts = new Map<string, GraphValue>();
   private inputs = 0;
   /** The loop whose body is being traced. */
   frame: Frame | null = null;
 
-  constructor(products: EnginePrecision) {
+  constructor(products: EnginePrecision, ownProducts: boolean) {
     this.products = products;
+    this.ownProducts = ownProducts;
   }
 
   /** A fed value. */
@@ -153,6 +166,19 @@ export class Tracer implements Recorder {
     return value.dtype === dtype ? x : this.tensor(this.castValue(value, dtype));
   }
 
+  product(a: Tensor, b: Tensor, { transposeA, transposeB, plus, wide }: ProductForm): Tensor | null {
+    const [rows = 0, inner = 0] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
+    if (!this.ownProducts || a.rank !== 2 || rows < LEAST_ROWS || inner === 0) return null;
+    const sides = [a, b].map((side) => this.castValue(this.valueOf(side), this.products));
+    const start = plus === null ? this.graph.constant([], [0], "float32") : this.valueOf(plus);
+    const [made] = this.addRaw("WeirProduct", [...sides, this.castValue(start, "float32")], {
+      transpose_a: intOf(transposeA ? 1 : 0),
+      transpose_b: intOf(transposeB ? 1 : 0),
+      S: typeOf(wide || plus !== null ? "float32" : this.products),
+    });
+    return this.tensor(made as GraphValue);
+  }
+
   after(x: Tensor, previous: Tensor): Tensor {
     const made = this.add("Identity", [this.valueOf(x)]);
     this.graph.addControl(made.node, this.valueOf(previous).node);
@@ -226,10 +252,10 @@ function register(): TraceBackend {
 }
 
 /** Opens a trace, runs `body` in it and closes it, whatever happens. Traces do not nest. */
-export function trace<T>(products: EnginePrecision, body: (tracer: Tracer) => T): T {
+export function trace<T>(products: EnginePrecision, ownProducts: boolean, body: (tracer: Tracer) => T): T {
   if (current !== null) throw new WeirError("WEIR_E_STATE", "a trace was opened inside another");
   backendOf();
-  const tracer = new Tracer(products);
+  const tracer = new Tracer(products, ownProducts);
   current = tracer;
   setRecorder(tracer);
   // Everything up to its first await runs at once, and a backend that is ready needs no await.

@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import util from "node:util";
 import type * as tfCore from "@tensorflow/tfjs-core";
+import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
 
 /** What `locateNative` found; `reason` says in one sentence why there is an engine or why not. */
@@ -175,6 +176,8 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
 export interface KernelsState {
   readonly loaded: boolean;
   readonly reason: string;
+  /** Element types whose matrix products are taken in weir's own kernel; none where TensorFlow's are faster. */
+  readonly products: readonly EnginePrecision[];
 }
 
 /**
@@ -183,7 +186,7 @@ export interface KernelsState {
  */
 export function loadKernels(env: NodeJS.ProcessEnv = process.env): KernelsState {
   if (loaded === null || loadedFrom === null) {
-    return { loaded: false, reason: "the native engine is not loaded in this process" };
+    return noKernels("the native engine is not loaded in this process");
   }
   kernels ??= registerKernels(loaded, loadedFrom, env);
   return kernels;
@@ -191,15 +194,17 @@ export function loadKernels(env: NodeJS.ProcessEnv = process.env): KernelsState 
 
 function registerKernels(tf: NativeTf, directory: string, env: NodeJS.ProcessEnv): KernelsState {
   try {
-    if (nativeBinding(tf).isUsingGpuDevice())
-      return { loaded: false, reason: "kernels are for the CPU, this is a GPU" };
+    if (nativeBinding(tf).isUsingGpuDevice()) return noKernels("kernels are for the CPU, this is a GPU");
     const { path, reason } = locateKernels(directory, env);
-    if (path !== null) createRequire(path)(path);
-    return { loaded: path !== null, reason };
+    if (path === null) return noKernels(reason);
+    const { productTypes } = createRequire(path)(path) as { readonly productTypes: string };
+    return { loaded: true, reason, products: productTypes.split(",") as EnginePrecision[] };
   } catch (error) {
-    return { loaded: false, reason: `the kernels could not be loaded (${(error as Error).message})` };
+    return noKernels(`the kernels could not be loaded (${(error as Error).message})`);
   }
 }
+
+const noKernels = (reason: string): KernelsState => ({ loaded: false, reason, products: [] });
 
 /** The raw binding behind a loaded native `tf`. */
 export function nativeBinding(tf: NativeTf): NativeBinding {
