@@ -26,7 +26,7 @@ constexpr int kMaxVectors = 1;
 enum class Side { kByRows, kByColumns };
 
 /** Rows of a panel between the one that is read and the one that is fetched ahead. */
-constexpr int64_t kAhead = 8;
+constexpr int64_t kAhead = 20;
 
 /** sum[r][v] += the products of MR rows of A and NV vectors of a panel, k words deep. */
 template <class W, Side side, int MR, int NV>
