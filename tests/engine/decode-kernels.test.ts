@@ -134,8 +134,10 @@ describe.skipIf(!usable)("kernels of decoding", () => {
     expect(Number.isFinite(logprobs.dataSync<"float32">()[1])).toBe(false);
   });
 
-  it("hashes tensors as the host does, larger than a piece and not", () => {
-    const tensors = [1, 1000, 600_000].map((count) => tf.tensor1d(numbers(count, count)));
+  it("hashes tensors as the host does: larger than a piece and not, of one size and of many, every rest of a block", () => {
+    const rests = Array.from({ length: 17 }, (_, rest) => 48 + rest);
+    const counts = [1, 1000, 600_000, 1000, 600_000, ...rests, ...rests];
+    const tensors = counts.map((count, index) => tf.tensor1d(numbers(count + index, count)));
     const words = compilers.float32.run("digests", digestsOf, tensors).dataSync<"int32">();
     const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
     tensors.forEach((tensor, index) => {

@@ -1,5 +1,6 @@
 // WeirDigest: SHA-256 of tensors' bytes, many pieces side by side. The digest of a tensor is the SHA-256 of the SHA-256s of
-// its pieces of kPieceBytes, so that one large tensor is no chain. The hash function is Node's own.
+// its pieces of kPieceBytes, so that one large tensor is no chain. Pieces of the same size go two by two where the processor can
+// do that; the hash function is Node's own elsewhere.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -7,13 +8,13 @@
 
 #include "parallel.h"
 #include "registry.h"
+#include "sha256.h"
 
 namespace weir {
 namespace {
 
 using Sha256 = unsigned char* (*)(const unsigned char*, size_t, unsigned char*);
 
-constexpr int64_t kDigestBytes = 32;
 // As DIGEST_PIECE_BYTES in src/model/transformer/content-hash.ts.
 constexpr int64_t kPieceBytes = int64_t(1) << 20;
 
@@ -43,11 +44,22 @@ struct Digest {
       }
       parts.emplace_back(static_cast<size_t>(index * kDigestBytes));
     }
-    parallelFor(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    // Equal sizes beside each other.
+    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& x, const Piece& y) { return x.bytes > y.bytes; });
+    const auto from = [&](const Piece& piece) { return data[piece.tensor] + piece.first; };
+    const auto to = [&](const Piece& piece) { return parts[piece.tensor].data() + piece.index * kDigestBytes; };
+    const auto alone = [&](const Piece& piece) { sha256()(from(piece), static_cast<size_t>(piece.bytes), to(piece)); };
+    const int64_t pairs = (static_cast<int64_t>(pieces.size()) + 1) / 2;
+    parallelFor(pairs, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const Piece& piece = pieces[i];
-        sha256()(data[piece.tensor] + piece.first, static_cast<size_t>(piece.bytes),
-                 parts[piece.tensor].data() + piece.index * kDigestBytes);
+        const Piece& x = pieces[2 * i];
+        const Piece* const y = 2 * i + 1 < static_cast<int64_t>(pieces.size()) ? &pieces[2 * i + 1] : nullptr;
+        if (y != nullptr && y->bytes == x.bytes && hasSha256Pair()) {
+          sha256Pair(from(x), from(*y), x.bytes, to(x), to(*y));
+        } else {
+          alone(x);
+          if (y != nullptr) alone(*y);
+        }
       }
     });
     int32_t* digests = call.output<int32_t>(0, {count, kDigestBytes / 4});

@@ -5,8 +5,6 @@
 namespace weir {
 namespace {
 
-inline Floats sigmoid(Floats x) { return 1.0f / (exponential(-x) + 1.0f); }
-
 template <class T>
 struct SwiGlu {
   explicit SwiGlu(const Attributes&) {}
