@@ -23,7 +23,7 @@ const { signal } = new AbortController();
 
 /** Kinds of operations as the table names them. */
 const KINDS: readonly (readonly [RegExp, string])[] = [
-  [/^(MatMul|BatchMatMulV2)$/, "matrix products"],
+  [/^(MatMul|BatchMatMulV2|WeirProduct)$/, "matrix products"],
   [/^WeirAttention/, "attention"],
   [/^Weir(Add)?RmsNorm/, "norms and residual sums"],
   [/^WeirSwiGlu/, "gated activation"],
@@ -32,7 +32,7 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/^WeirColumnSums$/, "bias gradients"],
   [/^(WeirAdamW|WeirSquaredSums)$/, "optimiser"],
   [/^WeirDigest$/, "content hash"],
-  [/^(Cast|WeirCastTranspose)$/, "casts"],
+  [/^Cast$/, "casts"],
   [/^(AddV2|Mul|Sub|Neg)$/, "sums and scales"],
 ];
 

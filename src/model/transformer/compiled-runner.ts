@@ -188,10 +188,10 @@ export class CompiledRunner implements ModelRunner {
     return { ...scores, dHidden: learned.dHidden };
   }
 
-  /** Joined and turned projections of attention. */
+  /** Joined projections of attention. */
   private joined(context: LayerContext): Weights {
     const outside = `model.layers.${context.index}.`;
-    const sources = this.parts.filter((part) => part.startsWith("self_attn."));
+    const sources = this.parts.filter((part) => QKV.some((projection) => part.startsWith(`${projection}.`)));
     return this.narrow.made(
       outside,
       Object.fromEntries(sources.map((part) => [part, context.parameters.get(`${outside}${part}`)])),

@@ -114,11 +114,6 @@ export function qkvToTokens(dq: Tensor, dk: Tensor, dv: Tensor, rope: RopeSlice,
   return emit("WeirQkvHeadsGrad", inputs, tokenAttributes(shape, shape.share))[0] as Tensor;
 }
 
-/** x [a, b] → [b, a] in the products' type. */
-export function castTranspose(x: Tensor): Tensor {
-  return emit("WeirCastTranspose", [x], { T: products() })[0] as Tensor;
-}
-
 /** Σ over rows: [N, c] → [c]. */
 export function columnSums(x: Tensor): Tensor {
   return emit("WeirColumnSums", [x], {})[0] as Tensor;

@@ -6,7 +6,6 @@ import { type Tensor, tf } from "../engine/tf.js";
 import type { AttentionShape } from "./attention.js";
 import {
   addRmsNorm,
-  castTranspose,
   columnSums,
   fusedAttention,
   fusedAttentionBackward,
@@ -130,15 +129,15 @@ function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: T
 }
 
 /**
- * Weights that are joined or turned for the whole layer (see `joinedWeights`), under names of their own; null for a layer
+ * Weights that are joined for the whole layer (see `joinedWeights`), under names of their own; null for a layer
  * that does without them.
  */
 function joined(context: LayerContext, part: (typeof JOINED)[number]): Tensor | null {
   return context.parameters.find(nameOf(context, part));
 }
 
-/** Names of joined weights: [heads + 2·kv, d] and its transpose, its bias, and the output projection's transpose. */
-export const JOINED = ["joined.qkv", "joined.qkv_t", "joined.qkv_bias", "joined.o_t"] as const;
+/** Names of joined weights: [heads + 2·kv, d] and its bias. */
+export const JOINED = ["joined.qkv", "joined.qkv_bias"] as const;
 
 /** Projections that the joined one replaces. */
 export const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const;
@@ -150,11 +149,7 @@ export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<s
     0,
   );
   const biases = QKV.map((part) => parts[`${part}.bias`]);
-  const result: Record<string, Tensor> = {
-    "joined.qkv": narrow(all),
-    "joined.qkv_t": castTranspose(all),
-    "joined.o_t": castTranspose(parts["self_attn.o_proj.weight"] as Tensor),
-  };
+  const result: Record<string, Tensor> = { "joined.qkv": narrow(all) };
   if (biases.some((bias) => bias !== undefined)) {
     const zeros = (part: string) => tf.zeros([(parts[`${part}.weight`] as Tensor).shape[0] as number]);
     result["joined.qkv_bias"] = concat(
@@ -200,13 +195,18 @@ export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): {
 
 /** Queries, keys and values: of the joined projection where there is one, else of three. */
 function queriesAndKeys(context: LayerContext, x: Tensor, segment: Segment, shape: AttentionShape) {
-  const weight = joined(context, "joined.qkv_t");
+  const weight = joined(context, "joined.qkv");
   if (weight === null) {
     const { kv, saved } = fusedKeys(context, x, segment);
     return { kv, saved, query: project(context, "q", saved.n1, segment, shape) };
   }
   const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
-  const { q, k, v } = qkvToHeads(matmul(n1, weight), joined(context, "joined.qkv_bias"), segment.rope, shape);
+  const { q, k, v } = qkvToHeads(
+    matmul(n1, weight, false, true),
+    joined(context, "joined.qkv_bias"),
+    segment.rope,
+    shape,
+  );
   const saved: FusedSaved = { x, n1, r1, heads: null, k, v, rest: null };
   return { kv: { k, v }, saved, query: { y: q, raw: null, r: null } };
 }
@@ -223,8 +223,7 @@ export function fusedForward(
   const { kv, saved, query } = queriesAndKeys(context, x, segment, shape);
   const { o, lse } = fusedAttention(query.y, kv.k, kv.v, prefix, shape);
   const tokens = toTokens(o, null, shape, shape.share);
-  const turned = joined(context, "joined.o_t");
-  const attended = turned === null ? product(context, "self_attn.o_proj", tokens) : matmul(tokens, turned);
+  const attended = product(context, "self_attn.o_proj", tokens);
   const second = weightOf(context, "post_attention_layernorm");
   const bias = biasOf(context, "self_attn.o_proj");
   const { sum: mid, n: n2, r: r2 } = addRmsNorm(x, attended, bias, second, config.rmsNormEps);

@@ -88,12 +88,6 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
       return [{ shape: [int("tokens"), width], dtype: inputs[0]?.dtype ?? "float32" }];
     },
   },
-  WeirCastTranspose: {
-    types: {},
-    infer: (inputs, attributes) => [
-      { shape: [...shapeAt(inputs, 0)].reverse(), dtype: typeAttribute(attributes, "T") },
-    ],
-  },
   WeirColumnSums: { types: { T: 0 }, infer: (inputs) => [float([shapeAt(inputs, 0)[1] ?? 0])] },
   WeirProduct: {
     types: { T: 0 },
