@@ -12,7 +12,7 @@
 
 #include "attention.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -149,6 +149,8 @@ constexpr int kPartLanes = 4;
 constexpr int kParts = int(kLanes) / kPartLanes;
 typedef float FloatPart __attribute__((vector_size(kPartLanes * 4)));
 typedef int32_t IntPart __attribute__((vector_size(kPartLanes * 4)));
+typedef uint32_t WordPart __attribute__((vector_size(kPartLanes * 4)));
+typedef uint16_t HalfPart __attribute__((vector_size(kPartLanes * 2)));
 
 /** 16 lanes in native vectors. */
 struct Lanes {
@@ -239,20 +241,32 @@ WEIR_INLINE Lanes scaleByPower(Lanes x, Lanes n) {
   });
 }
 WEIR_INLINE Lanes load(const bfloat16* p) {
-  float lanes[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) lanes[i] = toFloat(p[i]);
-  return load(lanes);
+  return eachPart([&](int i) {
+    HalfPart half;
+    std::memcpy(&half, p + i * kPartLanes, sizeof half);
+    return (FloatPart)(__builtin_convertvector(half, WordPart) << 16);
+  });
+}
+
+/** As roundBits does, in the lower half of each word. */
+WEIR_INLINE WordPart roundPart(FloatPart x) {
+  const WordPart bits = (WordPart)x, nan = (WordPart)(x != x);
+  const WordPart up = bits + 0x7fffu + ((bits >> 16) & 1u);
+  return ((nan & (bits | 0x400000u)) | (~nan & up)) >> 16;
 }
 WEIR_INLINE void store(bfloat16* p, Lanes x) {
-  float lanes[kLanes];
-  store(lanes, x);
-  for (int64_t i = 0; i < kLanes; ++i) p[i].bits = roundBits(lanes[i]);
+#pragma GCC unroll 4
+  for (int i = 0; i < kParts; ++i) {
+    const HalfPart half = __builtin_convertvector(roundPart(x.part[i]), HalfPart);
+    std::memcpy(p + i * kPartLanes, &half, sizeof half);
+  }
 }
 WEIR_INLINE void storePairs(uint32_t* p, Lanes low, Lanes high) {
-  float a[kLanes], b[kLanes];
-  store(a, low);
-  store(b, high);
-  for (int64_t i = 0; i < kLanes; ++i) p[i] = uint32_t(roundBits(a[i])) | uint32_t(roundBits(b[i])) << 16;
+#pragma GCC unroll 4
+  for (int i = 0; i < kParts; ++i) {
+    const WordPart pair = roundPart(low.part[i]) | roundPart(high.part[i]) << 16;
+    std::memcpy(p + i * kPartLanes, &pair, sizeof pair);
+  }
 }
 WEIR_INLINE Lanes dot(Lanes acc, Lanes a, Lanes b, float) { return fma(a, b, acc); }
 WEIR_INLINE Lanes dot(Lanes acc, Lanes a, Lanes b, uint32_t) {

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <type_traits>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -107,6 +108,31 @@ WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t t
     _mm512_storeu_si512(to + i * toStride, _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88));
     _mm512_storeu_si512(to + (8 + i) * toStride, _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd));
   }
+#elif defined(__AVX__)
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    const int down = quarter / 2 * 8, right = quarter % 2 * 8;
+    __m256 a[8], b[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(from + (down + i) * fromStride + right));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+      b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      a[4 * i] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0x44);
+      a[4 * i + 1] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0xee);
+      a[4 * i + 2] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0x44);
+      a[4 * i + 3] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      float* const target = reinterpret_cast<float*>(to + (right + i) * toStride + down);
+      _mm256_storeu_ps(target, _mm256_permute2f128_ps(a[i], a[4 + i], 0x20));
+      _mm256_storeu_ps(target + 4 * toStride, _mm256_permute2f128_ps(a[i], a[4 + i], 0x31));
+    }
+  }
 #else
   for (int64_t c = 0; c < 16; ++c) {
     for (int64_t r = 0; r < 16; ++r) to[c * toStride + r] = from[r * fromStride + c];
@@ -114,40 +140,61 @@ WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t t
 #endif
 }
 
+/** 16 rows of 16 words at `from`, one after another in `to`: as they are, or widened to float. */
+WEIR_INLINE const float* sixteenRows(const float* from, int64_t, float*) { return from; }
+WEIR_INLINE const uint32_t* sixteenRows(const uint32_t* from, int64_t, uint32_t*) { return from; }
+WEIR_INLINE const float* sixteenRows(const bfloat16* from, int64_t stride, float* to) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanes; ++r) store(to + r * kLanes, load(from + r * stride));
+  return to;
+}
+WEIR_INLINE float wordOf(float x) { return x; }
+WEIR_INLINE uint32_t wordOf(uint32_t x) { return x; }
+WEIR_INLINE float wordOf(bfloat16 x) { return toFloat(x); }
+
 /**
- * Columns [begin, begin + count) of the transpose of from[keys, depth]: key begin + i, of from's row i, is
+ * Columns [begin, begin + count) of the transpose of from[keys, words]: key begin + i, of from's row i, is
  * a column, and a word of its depth is a row. begin is a multiple of 64; columns up to the next multiple
- * of 16 after count become zero.
+ * of 16 after count become zero. Bfloat16 numbers may be widened to words that are floats.
  */
-template <class T>
-void packTransposed(const T* from, int64_t depth, int64_t begin, int64_t count, Panels<Word<T>> to) {
-  using W = Word<T>;
-  const int64_t words = depth / WordOf<T>::kNumbers;
-  const W* source = reinterpret_cast<const W*>(from);
+template <class N, class W>
+void packColumns(const N* from, int64_t words, int64_t begin, int64_t count, Panels<W> to) {
+  constexpr bool widens = !std::is_same_v<N, W>;
+  W wide[kLanes * kLanes];
   for (int64_t i = 0; i < count; i += kLanes) {
     const int64_t panel = (begin + i) / kPanel, width = to.width(panel);
     W* target = to.at(panel, 0) + (begin + i) % kPanel;
     const int64_t n = count - i < kLanes ? count - i : kLanes;
     int64_t w = 0;
     if (n == kLanes) {
-      for (; w + kLanes <= words; w += kLanes) transpose16(source + i * words + w, words, target + w * width, width);
+      for (; w + kLanes <= words; w += kLanes) {
+        const W* const rows = sixteenRows(from + i * words + w, words, wide);
+        transpose16(rows, widens ? kLanes : words, target + w * width, width);
+      }
     }
     for (; w < words; ++w) {
-      for (int64_t r = 0; r < kLanes; ++r) target[w * width + r] = r < n ? source[(i + r) * words + w] : W(0);
+      for (int64_t r = 0; r < kLanes; ++r) target[w * width + r] = r < n ? wordOf(from[(i + r) * words + w]) : W(0);
     }
   }
 }
 
+/** packColumns of from[keys, depth], whose words are those of its type. */
+template <class T>
+void packTransposed(const T* from, int64_t depth, int64_t begin, int64_t count, Panels<Word<T>> to) {
+  packColumns(reinterpret_cast<const Word<T>*>(from), depth / WordOf<T>::kNumbers, begin, count, to);
+}
+
 /**
  * Rows of the words of from[count, depth] put together along its first index, from row first on. For
- * float a packed row is a row of from; for bfloat16 it is two, the last one filled up with zeros.
+ * float panels a packed row is a row of from; for those of bfloat16 it is two, the last one filled up with zeros.
  */
-inline void packRows(const float* from, int64_t depth, int64_t first, int64_t count, Panels<float> to) {
+template <class T>
+void packRows(const T* from, int64_t depth, int64_t first, int64_t count, Panels<float> to) {
   for (int64_t panel = 0; panel * kPanel < to.columns; ++panel) {
     const int64_t width = to.width(panel);
     for (int64_t r = 0; r < count; ++r) {
       float* target = to.at(panel, first + r);
-      const float* source = from + r * depth + panel * kPanel;
+      const T* source = from + r * depth + panel * kPanel;
       for (int64_t c = 0; c < width; c += kLanes) {
         store(target + c, loadNumbers(source + c, depth - panel * kPanel - c));
       }

@@ -15,8 +15,14 @@
 namespace weir {
 namespace {
 
-// Vectors of rows whose scores are taken together, and keys per step: their sums fit the registers.
+// Keys per step, vectors of rows whose scores are taken together, and vectors of dimensions whose mixtures are: their sums
+// fit the registers.
 constexpr int kKeys = 6;
+#if defined(__AVX512F__)
+constexpr int kAcross = 4, kMixed = 4;
+#else
+constexpr int kAcross = 2, kMixed = 2;
+#endif
 
 // x·cos + rotate_half(x)·sin.
 void rotate(const float* x, const float* cos, const float* sin, int64_t dh, float* y) {
@@ -87,18 +93,18 @@ void scoresAcross(const Bf16* keys, int64_t count, int64_t dh, const uint32_t* q
 template <int R, class T>
 void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t stride, float* o) {
   int64_t d = 0;
-  for (; d + 4 * kLanes <= dh; d += 4 * kLanes) {
-    Floats sum[R][4] = {};
+  for (; d + kMixed * kLanes <= dh; d += kMixed * kLanes) {
+    Floats sum[R][kMixed] = {};
     for (int64_t j = 0; j < count; ++j) {
-      Floats v[4];
-      for (int i = 0; i < 4; ++i) v[i] = load(values + j * dh + d + i * kLanes);
+      Floats v[kMixed];
+      for (int i = 0; i < kMixed; ++i) v[i] = load(values + j * dh + d + i * kLanes);
       for (int r = 0; r < R; ++r) {
         const Floats w = splat(p[j * stride + r]);
-        for (int i = 0; i < 4; ++i) sum[r][i] += w * v[i];
+        for (int i = 0; i < kMixed; ++i) sum[r][i] += w * v[i];
       }
     }
     for (int r = 0; r < R; ++r)
-      for (int i = 0; i < 4; ++i) {
+      for (int i = 0; i < kMixed; ++i) {
         float* to = o + r * dh + d + i * kLanes;
         store(to, load(to) + sum[r][i]);
       }
@@ -201,7 +207,7 @@ class Head {
       for (int64_t v = 0; v < vectors;) {
         const uint32_t* q = w.pairs.data() + v * 16;
         float* to = w.scores.data() + v * 16;
-        if (vectors - v >= 4) scoresAcross<4>(keys, count, dh, q, stride, to), v += 4;
+        if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, count, dh, q, stride, to), v += kAcross;
         else if (vectors - v >= 2) scoresAcross<2>(keys, count, dh, q, stride, to), v += 2;
         else scoresAcross<1>(keys, count, dh, q, stride, to), v += 1;
       }
@@ -214,7 +220,7 @@ class Head {
     for (int64_t v = 0; v < vectors;) {
       const float* q = w.across.data() + v * kLanes;
       float* to = w.scores.data() + v * kLanes;
-      if (vectors - v >= 4) scoresAcross<4>(keys, count, dh, q, stride, to), v += 4;
+      if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, count, dh, q, stride, to), v += kAcross;
       else if (vectors - v >= 2) scoresAcross<2>(keys, count, dh, q, stride, to), v += 2;
       else scoresAcross<1>(keys, count, dh, q, stride, to), v += 1;
     }

@@ -4,136 +4,33 @@
 #include <cstring>
 #include <vector>
 
+#include "../attention/blocks.h"
 #include "parallel.h"
-
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 namespace weir {
 namespace {
 
-// Rows of one register block.
-constexpr int64_t kBlockRows = 6;
 // Panels that one thread takes at a time.
 constexpr int64_t kPanelGrain = 1;
 
+// Words as the blocks take them; they name the same storage of a bfloat16 by a type of their own.
+template <class T>
+using Word = attention::Word<std::conditional_t<std::is_same_v<T, Bf16>, bfloat16, float>>;
+
 constexpr int64_t roundedInputs(int64_t in) { return (in + 1) / 2 * 2; }
 
-#if defined(__AVX512F__)
+// Sums go to y with the bias of their column.
+struct Biased {
+  float* y;
+  int64_t stride;
+  const float* bias;  // null: none
 
-template <int ROWS>
-inline void storeBlock(const __m512 (&sum)[ROWS][4], float* y, int64_t stride, int64_t columns, const float* bias) {
-  for (int v = 0; v < 4; ++v) {
-    const int64_t left = columns - 16 * v;
-    if (left <= 0) return;
-    const __mmask16 mask = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
-    const __m512 offset = bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, bias + 16 * v);
-    for (int r = 0; r < ROWS; ++r) {
-      _mm512_mask_storeu_ps(y + r * stride + 16 * v, mask, _mm512_add_ps(sum[r][v], offset));
-    }
+  WEIR_INLINE attention::Lanes start(int64_t, int64_t, int64_t) const { return attention::splat(0.0f); }
+  WEIR_INLINE void finish(int64_t row, int64_t column, attention::Lanes sum, int64_t count) const {
+    if (bias != nullptr) sum = attention::add(sum, attention::loadNumbers(bias + column, count));
+    attention::storeNumbers(y + row * stride + column, sum, count);
   }
-}
-
-template <int ROWS>
-inline void block(const float* x, int64_t in, const float* panel, float* y, int64_t stride, int64_t columns,
-                  const float* bias) {
-  __m512 sum[ROWS][4];
-  for (int r = 0; r < ROWS; ++r)
-    for (int v = 0; v < 4; ++v) sum[r][v] = _mm512_setzero_ps();
-  for (int64_t i = 0; i < in; ++i) {
-    const float* w = panel + i * kPanelColumns;
-    const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
-    const __m512 w2 = _mm512_loadu_ps(w + 32), w3 = _mm512_loadu_ps(w + 48);
-    for (int r = 0; r < ROWS; ++r) {
-      const __m512 a = _mm512_set1_ps(x[r * in + i]);
-      sum[r][0] = _mm512_fmadd_ps(a, w0, sum[r][0]);
-      sum[r][1] = _mm512_fmadd_ps(a, w1, sum[r][1]);
-      sum[r][2] = _mm512_fmadd_ps(a, w2, sum[r][2]);
-      sum[r][3] = _mm512_fmadd_ps(a, w3, sum[r][3]);
-    }
-  }
-  storeBlock<ROWS>(sum, y, stride, columns, bias);
-}
-
-#if defined(__AVX512BF16__)
-template <int ROWS>
-inline void block(const Bf16* x, int64_t in, const Bf16* panel, float* y, int64_t stride, int64_t columns,
-                  const float* bias) {
-  __m512 sum[ROWS][4];
-  for (int r = 0; r < ROWS; ++r)
-    for (int v = 0; v < 4; ++v) sum[r][v] = _mm512_setzero_ps();
-  for (int64_t i = 0; i < in; i += 2) {
-    const Bf16* w = panel + i * kPanelColumns;
-    __m512bh b[4];
-    for (int v = 0; v < 4; ++v) b[v] = (__m512bh)_mm512_loadu_si512(w + 32 * v);
-    for (int r = 0; r < ROWS; ++r) {
-      int32_t pair;
-      std::memcpy(&pair, x + r * in + i, sizeof(pair));
-      const __m512bh a = (__m512bh)_mm512_set1_epi32(pair);
-      for (int v = 0; v < 4; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], a, b[v]);
-    }
-  }
-  storeBlock<ROWS>(sum, y, stride, columns, bias);
-}
-#define WEIR_NARROW_BLOCK 1
-#endif
-
-#endif
-
-// The same block without vector registers of that kind.
-template <int ROWS, class X, class T>
-inline void plainBlock(const X* x, int64_t in, const T* panel, float* y, int64_t stride, int64_t columns,
-                       const float* bias) {
-  constexpr int64_t step = sizeof(T) == 2 ? 2 : 1;
-  float sum[ROWS][kPanelColumns] = {};
-  for (int64_t i = 0; i < in; i += step) {
-    for (int64_t s = 0; s < step; ++s) {
-      for (int r = 0; r < ROWS; ++r) {
-        const float a = valueOf(x[r * in + i + s]);
-        for (int64_t c = 0; c < kPanelColumns; ++c) sum[r][c] += a * valueOf(panel[i * kPanelColumns + step * c + s]);
-      }
-    }
-  }
-  for (int r = 0; r < ROWS; ++r) {
-    for (int64_t c = 0; c < columns; ++c) y[r * stride + c] = sum[r][c] + (bias == nullptr ? 0.0f : bias[c]);
-  }
-}
-
-template <int ROWS, class T>
-inline void anyBlock(const T* x, int64_t in, const T* panel, float* y, int64_t stride, int64_t columns,
-                     const float* bias) {
-#if defined(WEIR_NARROW_BLOCK)
-  block<ROWS>(x, in, panel, y, stride, columns, bias);
-#elif defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) block<ROWS>(x, in, panel, y, stride, columns, bias);
-  else plainBlock<ROWS>(x, in, panel, y, stride, columns, bias);
-#else
-  plainBlock<ROWS>(x, in, panel, y, stride, columns, bias);
-#endif
-}
-
-template <class T>
-void rowsOfPanel(const T* x, int64_t rows, int64_t in, const T* panel, float* y, int64_t stride, int64_t columns,
-                 const float* bias) {
-  // Blocks of nearly equal height: 32 rows are 6 + 6 + 5 + 5 + 5 + 5, never 6 × 5 + 2.
-  const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
-  int64_t row = 0;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t height = (rows - row + blocks - b - 1) / (blocks - b);
-    const T* from = x + row * in;
-    float* to = y + row * stride;
-    switch (height) {
-      case 1: anyBlock<1>(from, in, panel, to, stride, columns, bias); break;
-      case 2: anyBlock<2>(from, in, panel, to, stride, columns, bias); break;
-      case 3: anyBlock<3>(from, in, panel, to, stride, columns, bias); break;
-      case 4: anyBlock<4>(from, in, panel, to, stride, columns, bias); break;
-      case 5: anyBlock<5>(from, in, panel, to, stride, columns, bias); break;
-      default: anyBlock<6>(from, in, panel, to, stride, columns, bias); break;
-    }
-    row += height;
-  }
-}
+};
 
 }  // namespace
 
@@ -167,13 +64,14 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
     for (int64_t i = 0; i < in; ++i) own[r * inputs + i] = fromFloat<T>(x[r * in + i]);
     for (int64_t i = in; i < inputs; ++i) own[r * inputs + i] = fromFloat<T>(0.0f);
   }
+  const attention::LeftSide<Word<T>> left{reinterpret_cast<const Word<T>*>(own), inputs * int64_t(sizeof(T)) / 4, false};
   const int64_t panels = (out + kPanelColumns - 1) / kPanelColumns;
-  parallelFor(panels, kPanelGrain, [&, own](int64_t begin, int64_t end) {
+  parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      const int64_t first = p * kPanelColumns;
-      const int64_t columns = std::min(kPanelColumns, out - first);
-      rowsOfPanel<T>(own, rows, inputs, packed + first * inputs, y + first, out, columns,
-                     bias == nullptr ? nullptr : bias + first);
+      const int64_t first = p * kPanelColumns, columns = std::min(kPanelColumns, out - first);
+      const auto* panel = reinterpret_cast<const Word<T>*>(packed + first * inputs);
+      const Biased step{y + first, out, bias == nullptr ? nullptr : bias + first};
+      attention::rowsOfPanel(left, rows, panel, kPanelColumns, columns, 0, left.words, step);
     }
   });
 }

@@ -1,0 +1,121 @@
+// Owns the walk of a large product over register blocks: rows of A against one panel of B. Where sums start from and go
+// to is a "step": start(row, column, count) gives lanes, finish(row, column, lanes, count) takes them.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "gemm.h"
+#include "rows.h"
+
+namespace weir {
+namespace attention {
+
+/** Rows of C in one task at most: their part of A stays in the second-level cache beside a panel of B. */
+constexpr int64_t kTaskRows = 96;
+/** Words of the inner dimension that are summed at once: such a part of a panel is half a megabyte. */
+constexpr int64_t kInnerWords = 2048;
+
+template <class W, Side side, int MR, int NV, class Step>
+void block(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, const Step& step, int64_t row,
+           int64_t column, int64_t tail) {
+  Lanes sum[MR][NV];
+#pragma GCC unroll 6
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) sum[r][v] = step.start(row + r, column + v * kLanes, v < NV - 1 ? kLanes : tail);
+  }
+  sumBlock<W, side, MR, NV>(a, aStride, b, bStride, k, sum);
+#pragma GCC unroll 6
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) step.finish(row + r, column + v * kLanes, sum[r][v], v < NV - 1 ? kLanes : tail);
+  }
+}
+
+/** MR rows against some columns of one panel. */
+template <class W, Side side, int MR, class Step>
+void blocksOfRows(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t columns, int64_t k,
+                  const Step& step, int64_t row) {
+  int64_t vectors = (columns + kLanes - 1) / kLanes, column = 0;
+  const int64_t tail = columns - (vectors - 1) * kLanes;
+  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes) {
+    block<W, side, MR, kMaxVectors>(a, aStride, b + column, bStride, k, step, row, column, kLanes);
+  }
+  switch (vectors) {
+    case 1: return block<W, side, MR, 1>(a, aStride, b + column, bStride, k, step, row, column, tail);
+#if defined(__AVX512F__)
+    case 2: return block<W, side, MR, 2>(a, aStride, b + column, bStride, k, step, row, column, tail);
+    case 3: return block<W, side, MR, 3>(a, aStride, b + column, bStride, k, step, row, column, tail);
+    default: return block<W, side, MR, 4>(a, aStride, b + column, bStride, k, step, row, column, tail);
+#endif
+  }
+}
+
+template <class W, Side side, class Step>
+void blocksOfStripe(int64_t rows, const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t columns, int64_t k,
+                    const Step& step, int64_t row) {
+  switch (rows) {
+    case 1: return blocksOfRows<W, side, 1>(a, aStride, b, bStride, columns, k, step, row);
+    case 2: return blocksOfRows<W, side, 2>(a, aStride, b, bStride, columns, k, step, row);
+    case 3: return blocksOfRows<W, side, 3>(a, aStride, b, bStride, columns, k, step, row);
+    case 4: return blocksOfRows<W, side, 4>(a, aStride, b, bStride, columns, k, step, row);
+    case 5: return blocksOfRows<W, side, 5>(a, aStride, b, bStride, columns, k, step, row);
+    default: return blocksOfRows<W, side, kStripe>(a, aStride, b, bStride, columns, k, step, row);
+  }
+}
+
+/** Rows of A as words: row by row, or in stripes of kStripe rows that lie word by word. */
+template <class W>
+struct LeftSide {
+  const W* data;
+  int64_t words;
+  bool striped;
+};
+
+/** Rows [0, rows) of A against the first `columns` of a panel that is `width` wide, inner words [begin, end). */
+template <class W, class Step>
+void rowsOfPanel(const LeftSide<W>& a, int64_t rows, const W* panel, int64_t width, int64_t columns, int64_t begin,
+                 int64_t end, const Step& step) {
+  const W* const b = panel + begin * width;
+  const int64_t k = end - begin;
+  for (int64_t row = 0, high; row < rows; row += high) {
+    const W* const left = a.data + row * a.words;
+    if (a.striped) {
+      high = std::min<int64_t>(kStripe, rows - row);
+      blocksOfStripe<W, Side::kByColumns>(high, left + begin * high, high, b, width, columns, k, step, row);
+    } else {
+      high = stripeRows(rows - row);
+      blocksOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, step, row);
+    }
+  }
+}
+
+/** Inner words [0, words) in equal parts of kInnerWords at most: body(begin, end). */
+template <class F>
+WEIR_INLINE void eachInnerPart(int64_t words, F&& body) {
+  const int64_t parts = (words + kInnerWords - 1) / kInnerWords;
+  for (int64_t part = 0; part < parts; ++part) body(words * part / parts, words * (part + 1) / parts);
+}
+
+/** Rows [first, first + count) of one task. */
+struct Rows {
+  int64_t first;
+  int64_t count;
+};
+
+/** All rows, in whole stripes, from large tasks to small ones, which even out what the threads have done. */
+inline std::vector<Rows> tasksOf(int64_t rows) {
+  constexpr int64_t kLeastRows = 2 * kStripe;
+  std::vector<Rows> tasks;
+  for (int64_t first = 0; first < rows;) {
+    const int64_t share = roundUp((rows - first) / (2 * threadCount()), kStripe);
+    const int64_t count = std::min(rows - first, std::clamp(share, kLeastRows, kTaskRows));
+    tasks.push_back({first, count});
+    first += count;
+  }
+  return tasks;
+}
+
+}  // namespace attention
+}  // namespace weir
