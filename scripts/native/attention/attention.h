@@ -65,7 +65,8 @@ void attentionForward(const AttentionShape& shape, const T* q, const T* k, const
  *   dq[t] = sum_j dS[t, j] k[j],   dk[j] = sum_t dS[t, j] q[t],   dv[j] = sum_t W[t, j] dO[t]
  *
  * The sums of dk and dv run over the share heads, those of dkp and dvp over the G rows as well.
- * With bfloat16, W and dS are rounded to bfloat16 before the last three products.
+ * With bfloat16, W and dS are rounded to bfloat16 before the last three products, save where the processor has no
+ * products of bfloat16 numbers: there they are widened to float32.
  *
  *   dq       [P, kv, G, share, T, dh]   gradient for the scaled q; overwritten
  *   dk, dv   [P, kv, G, T, dh]          float32; overwritten

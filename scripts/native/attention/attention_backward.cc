@@ -33,26 +33,29 @@ struct Scratch {
   W* dORows;        // dO of the block, packed by rows
   W* qPart;         // the same for a segment that starts at an odd row
   W* dOPart;
+  float* q;         // q and dO of the block, where they are widened
+  float* dO;
 };
 
-/** Rows of a block, or of one of its segments, as the products read them. */
-template <class T>
+/** Rows of a block, or of one of its segments, as the products read them: F is what numbers are multiplied as. */
+template <class F>
 struct Queries {
-  const T* q;
-  const T* dO;
+  const F* q;
+  const F* dO;
   int64_t rows;
   const float* lse;
   const float* delta;
-  Panels<Word<T>> qRows;  // packed by rows, from row packed on
-  Panels<Word<T>> dORows;
+  Panels<Word<F>> qRows;  // packed by rows, from row packed on
+  Panels<Word<F>> dORows;
   int64_t packed;
   float* dq;  // [rows, width]
 };
 
 /**
  * W and dS of a row that sees the first n of count columns, where S and dP were; zeros follow, as far as a stripe's
- * last row or key is multiplied. For float.
+ * last row or key is multiplied. For float factors of numbers T.
  */
+template <class T>
 WEIR_INLINE void differentiateRows(const Scratch<float>& at, int64_t row, int64_t /*rows*/, const float* lse,
                                    const float* delta, int64_t n, int64_t /*step*/, int64_t count) {
   float* s = at.scores + row * kScoreStride;
@@ -60,7 +63,7 @@ WEIR_INLINE void differentiateRows(const Scratch<float>& at, int64_t row, int64_
   const int64_t fill = std::min(count, n + kStripe);
   const Lanes shift = splat(lse[row]), mean = splat(delta[row]), zero = splat(0.0f);
   for (int64_t j = 0; j < fill; j += kLanes) {
-    Lanes weight = expOfDifference(load(s + j), shift, float());
+    Lanes weight = expOfDifference(load(s + j), shift, T());
     Lanes slope = mul(weight, sub(load(d + j), mean));
     if (j + kLanes > n) {
       weight = keepFirst(weight, n - j, zero);
@@ -72,9 +75,10 @@ WEIR_INLINE void differentiateRows(const Scratch<float>& at, int64_t row, int64_
 }
 
 /**
- * The same for rows row and row + 1 (bfloat16; the second may be missing), which see n and n + step columns. Over the
+ * The same for rows row and row + 1 (bfloat16 factors; the second may be missing), which see n and n + step columns. Over the
  * scores of the first row go words (W[row, j], W[row + 1, j]), over its products those of dS; slopes gets dS as it is.
  */
+template <class T>
 WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int64_t rows, const float* lse,
                                    const float* delta, int64_t n, int64_t step, int64_t count) {
   const bool both = row + 1 < rows;
@@ -107,10 +111,10 @@ WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int
 
 /** Adds the share of one set of keys to dq (which it begins if fresh), and that of the queries to dk and dv. */
 template <class T>
-void differentiate(const Queries<T>& rows, int64_t depth, const PackedKeys<Word<T>>& keys, bool causal, int64_t time,
-                   bool fresh, const Scratch<Word<T>>& at, float* dk, float* dv) {
-  using W = Word<T>;
-  constexpr int64_t kNumbers = WordOf<T>::kNumbers;
+void differentiate(const Queries<Factor<T>>& rows, int64_t depth, const PackedKeys<FactorWord<T>>& keys, bool causal,
+                   int64_t time, bool fresh, const Scratch<FactorWord<T>>& at, float* dk, float* dv) {
+  using W = FactorWord<T>;
+  constexpr int64_t kNumbers = kNumbersOf<T>;
   const int64_t words = depth / kNumbers, width = roundUp(depth, kLanes);
   const int64_t visible = causal ? std::min(keys.count, time + rows.rows) : keys.count;
   for (int64_t first = 0; first < visible; first += kBlockKeys) {
@@ -122,7 +126,7 @@ void differentiate(const Queries<T>& rows, int64_t depth, const PackedKeys<Word<
     multiply<Side::kByRows>(reinterpret_cast<const W*>(rows.dO), words, rows.rows, keys.valuesT, 0, first, at.products,
                             kScoreStride, true, false, scored, count);
     for (int64_t r = 0; r < rows.rows; r += kNumbers) {
-      differentiateRows(at, r, rows.rows, rows.lse, rows.delta, seen(r), causal ? 1 : 0, count);
+      differentiateRows<T>(at, r, rows.rows, rows.lse, rows.delta, seen(r), causal ? 1 : 0, count);
     }
     // Queries before a key do not see it.
     const auto seeing = [&](int64_t j, int64_t) {
@@ -164,14 +168,14 @@ struct PairRows {
 };
 
 template <class T>
-Scratch<Word<T>> takeScratch(int64_t width) {
-  using W = Word<T>;
+Scratch<FactorWord<T>> takeScratch(int64_t width) {
+  using W = FactorWord<T>;
   thread_local Buffer memory;
   constexpr int64_t kScores = kBlockRows * kScoreStride;
   // For float dS over the products serves both orders.
-  constexpr int64_t kSlopes = WordOf<T>::kNumbers == 1 ? 0 : kScores;
-  const int64_t packed = kBlockRows / WordOf<T>::kNumbers * width;
-  float* at = memory.take<float>(2 * kScores + kSlopes + kBlockRows * (width + 1) + 4 * packed);
+  constexpr int64_t kSlopes = kNumbersOf<T> == 1 ? 0 : kScores;
+  const int64_t packed = kBlockRows / kNumbersOf<T> * width, wide = kWidens<T> ? kBlockRows * width : 0;
+  float* at = memory.take<float>(2 * kScores + kSlopes + kBlockRows * (width + 1) + 4 * packed + 2 * wide);
   Scratch<W> y;
   y.scores = at;
   y.products = at + kScores;
@@ -183,6 +187,8 @@ Scratch<Word<T>> takeScratch(int64_t width) {
   y.dORows = y.qRows + packed;
   y.qPart = y.dORows + packed;
   y.dOPart = y.qPart + packed;
+  y.q = reinterpret_cast<float*>(y.dOPart + packed);
+  y.dO = y.q + wide;
   return y;
 }
 
@@ -190,9 +196,10 @@ Scratch<Word<T>> takeScratch(int64_t width) {
 template <class T>
 void backwardBlock(const AttentionShape& shape, const KeySets<T>& sets, int64_t pair, const RowBlock& block,
                    const PairRows<T>& at, const Targets& to) {
-  constexpr int64_t kNumbers = WordOf<T>::kNumbers;
+  using F = Factor<T>;
+  constexpr int64_t kNumbers = kNumbersOf<T>;
   const int64_t depth = shape.headDim, width = roundUp(depth, kLanes), start = block.first * depth;
-  const Scratch<Word<T>> scratch = takeScratch<T>(width);
+  const Scratch<FactorWord<T>> scratch = takeScratch<T>(width);
 
   for (int64_t r = 0; r < block.rows; ++r) {
     Lanes sum = splat(0.0f);
@@ -202,17 +209,20 @@ void backwardBlock(const AttentionShape& shape, const KeySets<T>& sets, int64_t 
     }
     scratch.delta[r] = sumOf(sum);
   }
-  Queries<T> rows{at.q + start, at.dO + start, block.rows, at.lse + block.first, scratch.delta, {}, {}, 0, scratch.dq};
+  const int64_t numbers = block.rows * depth;
+  const F* const q = factors(at.q + start, numbers, reinterpret_cast<F*>(scratch.q));
+  const F* const dO = factors(at.dO + start, numbers, reinterpret_cast<F*>(scratch.dO));
+  Queries<F> rows{q, dO, block.rows, at.lse + block.first, scratch.delta, {}, {}, 0, scratch.dq};
   const int64_t packed = (block.rows + kNumbers - 1) / kNumbers;
   rows.qRows = {scratch.qRows, packed, width};
   rows.dORows = {scratch.dORows, packed, width};
   packRows(rows.q, depth, 0, block.rows, rows.qRows);
   packRows(rows.dO, depth, 0, block.rows, rows.dORows);
 
-  const PackedKeys<Word<T>> prefix = sets.prefix(pair);
+  const PackedKeys<FactorWord<T>> prefix = sets.prefix(pair);
   if (prefix.count > 0) differentiate<T>(rows, depth, prefix, false, 0, true, scratch, to.dkp, to.dvp);
   for (int64_t row = 0; row < block.rows; row += shape.length) {
-    Queries<T> part = rows;
+    Queries<F> part = rows;
     part.q += row * depth;
     part.dO += row * depth;
     part.rows = std::min(shape.length, block.rows - row);

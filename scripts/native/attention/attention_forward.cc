@@ -24,7 +24,7 @@ struct Softmax {
 };
 
 /**
- * Takes n scores of a row in: weights in place, as T, with zeros from n up to fill (rounded up to 16).
+ * Takes n scores of a row in: weights in place, as factors of T, with zeros from n up to fill (rounded up to 16).
  * A fresh row has no state yet, and no out.
  */
 template <class T>
@@ -42,7 +42,7 @@ WEIR_INLINE void takeScores(float* scores, int64_t n, int64_t fill, bool fresh, 
 
   const Lanes shift = splat(largest);
   Lanes sum = splat(0.0f);
-  T* weights = reinterpret_cast<T*>(scores);
+  Factor<T>* weights = reinterpret_cast<Factor<T>*>(scores);
   for (j = 0; j < whole; j += kLanes) {
     const Lanes weight = expOfDifference(load(scores + j), shift, T());
     sum = add(sum, weight);
@@ -69,10 +69,10 @@ WEIR_INLINE void takeScores(float* scores, int64_t n, int64_t fill, bool fresh, 
 
 /** Takes a set of keys in for rows of q: all of them, or for row r at position time + r those up to it (causal). */
 template <class T>
-void attend(const T* q, int64_t depth, int64_t rows, const PackedKeys<Word<T>>& keys, bool causal, int64_t time,
-            bool fresh, const Softmax& state) {
-  using W = Word<T>;
-  constexpr int64_t kNumbers = WordOf<T>::kNumbers;
+void attend(const Factor<T>* q, int64_t depth, int64_t rows, const PackedKeys<FactorWord<T>>& keys, bool causal,
+            int64_t time, bool fresh, const Softmax& state) {
+  using W = FactorWord<T>;
+  constexpr int64_t kNumbers = kNumbersOf<T>;
   const int64_t visible = causal ? std::min(keys.count, time + rows) : keys.count;
   for (int64_t first = 0; first < visible; first += kBlockKeys) {
     const int64_t count = std::min(kBlockKeys, visible - first);
@@ -100,7 +100,7 @@ void attend(const T* q, int64_t depth, int64_t rows, const PackedKeys<Word<T>>& 
 template <class T>
 void forwardBlock(const AttentionShape& shape, const KeySets<T>& sets, int64_t pair, const RowBlock& block, const T* q,
                   T* o, float* lse) {
-  thread_local Buffer memory;
+  thread_local Buffer memory, wide;
   const int64_t depth = shape.headDim, width = roundUp(depth, kLanes);
   Softmax state;
   state.width = width;
@@ -109,12 +109,14 @@ void forwardBlock(const AttentionShape& shape, const KeySets<T>& sets, int64_t p
   state.largest = state.out + kBlockRows * width;
   state.total = state.largest + kBlockRows;
 
-  const PackedKeys<Word<T>> prefix = sets.prefix(pair);
-  if (prefix.count > 0) attend<T>(q, depth, block.rows, prefix, false, 0, true, state);
+  const Factor<T>* const rowsOfQ = factors(q, block.rows * depth, wide.take<Factor<T>>(kBlockRows * depth));
+  const PackedKeys<FactorWord<T>> prefix = sets.prefix(pair);
+  if (prefix.count > 0) attend<T>(rowsOfQ, depth, block.rows, prefix, false, 0, true, state);
   for (int64_t row = 0; row < block.rows; row += shape.length) {
     const int64_t rows = std::min(shape.length, block.rows - row);
     const int64_t g = (block.first + row) / shape.length / shape.share;
-    attend<T>(q + row * depth, depth, rows, sets.own(pair, g), true, block.time, prefix.count == 0, state.from(row));
+    const bool fresh = prefix.count == 0;
+    attend<T>(rowsOfQ + row * depth, depth, rows, sets.own(pair, g), true, block.time, fresh, state.from(row));
   }
 
   for (int64_t r = 0; r < block.rows; ++r) {

@@ -30,7 +30,7 @@ struct PackedKeys {
 template <class T>
 class KeySets {
  public:
-  using W = Word<T>;
+  using W = FactorWord<T>;
 
   KeySets(const AttentionShape& shape, Pass pass, const T* k, const T* v, const T* kp, const T* vp,
           const int32_t* prefixLengths)
@@ -83,7 +83,7 @@ class KeySets {
   }
 
  private:
-  static constexpr int64_t kNumbers = WordOf<T>::kNumbers;
+  static constexpr int64_t kNumbers = kNumbersOf<T>;
 
   Panels<W> columnPanels(int64_t count, W* at) const {
     return {at, shape_.headDim / kNumbers, roundUp(count, kLanes)};
@@ -113,11 +113,11 @@ class KeySets {
     if (count <= 0) return;
     const T* keys = k + begin * depth;
     const T* values = v + begin * depth;
-    packTransposed<T>(keys, depth, begin, count, to.keysT);
+    packTransposed(keys, depth, begin, count, to.keysT);
     if (pass_ == Pass::kForward) {
       packRows(values, depth, begin / kNumbers, count, to.values);
     } else {
-      packTransposed<T>(values, depth, begin, count, to.valuesT);
+      packTransposed(values, depth, begin, count, to.valuesT);
       packRows(keys, depth, begin / kNumbers, count, to.keys);
     }
   }

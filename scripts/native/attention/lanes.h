@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "attention.h"
 
@@ -43,6 +44,22 @@ struct WordOf<bfloat16> {
 };
 template <class T>
 using Word = typename WordOf<T>::Type;
+
+/** What numbers are multiplied as: bfloat16 as it is where the processor multiplies it, else widened to float. */
+#if defined(__AVX512BF16__)
+template <class T>
+using Factor = T;
+#else
+template <class>
+using Factor = float;
+#endif
+template <class T>
+using FactorWord = Word<Factor<T>>;
+/** Numbers of type T in a word that is multiplied. */
+template <class T>
+constexpr int64_t kNumbersOf = WordOf<Factor<T>>::kNumbers;
+template <class T>
+constexpr bool kWidens = !std::is_same_v<T, Factor<T>>;
 
 WEIR_INLINE float toFloat(float x) { return x; }
 WEIR_INLINE float toFloat(bfloat16 x) {
@@ -300,6 +317,17 @@ WEIR_INLINE void storeNumbers(bfloat16* p, Lanes x, int64_t n) {
   bfloat16 lanes[kLanes];
   store(lanes, x);
   for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+}
+
+/** `count` numbers as they are multiplied: where they lie, or widened into room. */
+template <class T>
+WEIR_INLINE const Factor<T>* factors(const T* from, int64_t count, Factor<T>* room) {
+  if constexpr (kWidens<T>) {
+    for (int64_t i = 0; i < count; ++i) room[i] = toFloat(from[i]);
+    return room;
+  } else {
+    return from;
+  }
 }
 
 /**

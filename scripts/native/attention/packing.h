@@ -178,10 +178,14 @@ void packColumns(const N* from, int64_t words, int64_t begin, int64_t count, Pan
   }
 }
 
-/** packColumns of from[keys, depth], whose words are those of its type. */
+/** packColumns of from[keys, depth], in the words that its numbers are multiplied as. */
 template <class T>
-void packTransposed(const T* from, int64_t depth, int64_t begin, int64_t count, Panels<Word<T>> to) {
-  packColumns(reinterpret_cast<const Word<T>*>(from), depth / WordOf<T>::kNumbers, begin, count, to);
+void packTransposed(const T* from, int64_t depth, int64_t begin, int64_t count, Panels<FactorWord<T>> to) {
+  if constexpr (kWidens<T>) {
+    packColumns(from, depth, begin, count, to);
+  } else {
+    packColumns(reinterpret_cast<const Word<T>*>(from), depth / WordOf<T>::kNumbers, begin, count, to);
+  }
 }
 
 /**

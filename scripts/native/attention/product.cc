@@ -12,21 +12,6 @@ namespace {
 /** Memory that a thread keeps from one call for the next. */
 constexpr int64_t kKeptBytes = int64_t(64) << 20;
 
-/** What numbers are multiplied as: bfloat16 as it is where the processor multiplies it, else widened to float. */
-#if defined(__AVX512BF16__)
-template <class T>
-using Factor = T;
-#else
-template <class>
-using Factor = float;
-#endif
-template <class T>
-using FactorWord = Word<Factor<T>>;
-template <class T>
-constexpr int64_t kNumbersOf = WordOf<Factor<T>>::kNumbers;
-template <class T>
-constexpr bool kWidens = !std::is_same_v<T, Factor<T>>;
-
 /** A sum that starts from `from` (null: zero) and goes to `to`. */
 template <class S>
 struct Step {
@@ -150,8 +135,6 @@ void packRight(const ProductShape& shape, const T* b, Panels<FactorWord<T>> to) 
       const int64_t first = piece * kPiece, rows = std::min(kPiece, count - first);
       if (!shape.transposeB) {
         packRows(b + first * shape.columns, shape.columns, first / kNumbersOf<T>, rows, to);
-      } else if constexpr (kWidens<T>) {
-        packColumns(b + first * shape.inner, shape.inner, first, rows, to);
       } else {
         packTransposed(b + first * shape.inner, shape.inner, first, rows, to);
       }
