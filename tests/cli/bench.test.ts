@@ -9,7 +9,7 @@ import { matmulWeights, stepFlops } from "../../src/cli/bench/flops.js";
 import { largerPeak } from "../../src/cli/bench/gemm-peak.js";
 import { doublings } from "../../src/cli/bench/length.js";
 import { fitGrowth } from "../../src/cli/bench/length-figure.js";
-import { matrixFlags } from "../../src/cli/bench/machine.js";
+import { matrixFlags, multipliesBfloat16 } from "../../src/cli/bench/machine.js";
 import { BENCH_MODEL } from "../../src/cli/bench/model.js";
 import { benchmarkPage, formatCell, sectionMarkdown } from "../../src/cli/bench/page.js";
 import { comparisons, type PeerResults, type PeerRow, peerFigures, withRow } from "../../src/cli/bench/peer-results.js";
@@ -132,7 +132,7 @@ describe("the work that is measured", () => {
   });
 
   it("gives both sides of a comparison the same sizes", () => {
-    const works = peerWorks(["step", "grpo", "sample"], false);
+    const works = peerWorks(["step", "grpo", "sample"], ["f32", "bf16"], false);
     const sizes = (args: readonly string[]) => args.slice(args.findIndex((text) => /--(batch|prompt|rows)/.test(text)));
     for (const { weir, peer } of works) expect(sizes(weir)).toEqual([...sizes(peer), "--json"]);
     expect(works.map(({ id }) => id)).toEqual([
@@ -144,11 +144,16 @@ describe("the work that is measured", () => {
       "sample-bf16",
     ]);
     // A model of one's own makes rows of its own, and TRL takes it in micro-batches.
-    const [own] = peerWorks(["grpo"], false, "/models/mine");
+    const [own] = peerWorks(["grpo"], ["bf16"], false, "/models/mine");
     expect(own).toMatchObject({ id: "grpo-bf16-mine", title: expect.stringMatching(/^mine: RL step/) });
     expect(own?.weir).toEqual(expect.arrayContaining(["--model", "/models/mine"]));
     expect(own?.peer.slice(-2)).toEqual(["--rows", "8"]);
-    expect(peerWorks(["grpo-long"], false)[0]?.weir).toEqual(expect.arrayContaining(["--prompt", "4096"]));
+    expect(peerWorks(["grpo-long"], ["bf16"], false)[0]?.weir).toEqual(expect.arrayContaining(["--prompt", "4096"]));
+    // Of one type all works are of that type, RL steps too.
+    for (const { weir, peer } of peerWorks(["step", "grpo", "grpo-long", "sample"], ["f32"], false)) {
+      expect(weir).toEqual(expect.arrayContaining(["--dtype", "f32"]));
+      expect(peer).toContain("f32");
+    }
   });
 });
 
@@ -266,6 +271,9 @@ it("names the instruction sets of the processor that matter", () => {
     "processor : 0\nflags\t\t: fpu sse2 avx2 avx512f avx512_bf16 amx_tile amx_bf16 rdrand\nprocessor : 1\n";
   expect(matrixFlags(cpuinfo)).toEqual(["avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16"]);
   expect(matrixFlags("")).toEqual([]);
+  const machine = { platform: "linux-x64", cpu: "", cores: 2, memory_gb: 16 };
+  expect(multipliesBfloat16({ ...machine, flags: matrixFlags(cpuinfo) })).toBe(true);
+  expect(multipliesBfloat16({ ...machine, flags: ["avx2", "avx512f"] })).toBe(false);
 });
 
 describe("a benchmark's process", () => {

@@ -25,6 +25,11 @@ export function matrixFlags(cpuinfo: string): string[] {
   return names.filter((name) => telling.test(name));
 }
 
+/** Whether products of bfloat16 numbers have instructions of their own here. */
+export function multipliesBfloat16({ flags }: Machine): boolean {
+  return flags.some((flag) => /^(avx512_bf16|amx_bf16|bf16)$/.test(flag));
+}
+
 function cpuinfo(): string {
   try {
     return readFileSync("/proc/cpuinfo", "utf8");

@@ -10,6 +10,10 @@ export const WORK_GROUPS: readonly WorkGroup[] = ["step", "grpo", "grpo-long", "
 /** Groups that run where none is named; the others take a quarter of an hour a pair. */
 export const USUAL_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
 
+/** Types that both sides compute products in. */
+export type PeerDtype = "f32" | "bf16";
+export const PEER_DTYPES: readonly PeerDtype[] = ["f32", "bf16"];
+
 export interface Figure {
   /** Key in the JSON of either side. */
   readonly key: string;
@@ -20,6 +24,7 @@ export interface Figure {
 export interface PeerWork {
   readonly id: string;
   readonly group: WorkGroup;
+  readonly dtype: PeerDtype;
   readonly title: string;
   readonly weir: readonly string[];
   /** Script under bench/peers, and its arguments. */
@@ -70,8 +75,16 @@ function flags(sizes: Readonly<Record<string, number>>): string[] {
   return Object.entries(sizes).flatMap(([name, value]) => [`--${name}`, String(value)]);
 }
 
-/** The works of the groups asked for, in the order in which they run. */
-export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: string): PeerWork[] {
+/**
+ * The works of the groups and types asked for, in the order in which they run. RL steps take minutes in either type: of
+ * two types they are run in bfloat16 alone.
+ */
+export function peerWorks(
+  groups: readonly WorkGroup[],
+  dtypes: readonly PeerDtype[],
+  quick: boolean,
+  model?: string,
+): PeerWork[] {
   const sizes = quick ? QUICK : FULL;
   const given = model === undefined ? [] : ["--model", model];
   const step = [...flags(sizes.step), "--warmup", String(STEP_WARMUP), ...given];
@@ -79,31 +92,34 @@ export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: 
   const { step: s, sample: d } = sizes;
   const ofStep = `SFT step, ${s.batch} rows of ${s.length} tokens`;
   const ofSample = `sampling, ${d.rows / d.group} prompts of ${d.prompt} tokens, groups of ${d.group}, ${d.completion} new tokens`;
-  const stepWork = (mode: string, dtype: string, title: string): PeerWork => ({
+  const stepWork = (mode: string, dtype: PeerDtype, title: string): PeerWork => ({
     id: `step-${mode}`,
     group: "step",
+    dtype,
     title: `${ofStep}, ${title}`,
     weir: ["bench", "step", "--dtype", dtype, ...step, "--json"],
     peer: ["torch_step.py", "--mode", mode, ...step],
     figures: STEP_FIGURES,
   });
-  // TRL is run in bfloat16; in float32 a pair takes several minutes.
+  const rlDtype: PeerDtype = dtypes.includes("bf16") ? "bf16" : "f32";
   const grpoWork = (group: "grpo" | "grpo-long"): PeerWork => {
     const g = sizes[group];
     const same = [...flags(g), ...given];
     const rows = group === "grpo-long" || model !== undefined ? ["--rows", String(PEER_ROWS)] : [];
     return {
-      id: `${group}-bf16`,
+      id: `${group}-${rlDtype}`,
       group,
-      title: `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens, bf16 against TRL`,
-      weir: ["bench", "grpo", "--dtype", "bf16", ...same, "--json"],
-      peer: ["trl_grpo.py", "--dtype", "bf16", ...same, ...rows],
+      dtype: rlDtype,
+      title: `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens, ${rlDtype} against TRL`,
+      weir: ["bench", "grpo", "--dtype", rlDtype, ...same, "--json"],
+      peer: ["trl_grpo.py", "--dtype", rlDtype, ...same, ...rows],
       figures: GRPO_FIGURES,
     };
   };
-  const sampleWork = (dtype: string): PeerWork => ({
+  const sampleWork = (dtype: PeerDtype): PeerWork => ({
     id: `sample-${dtype}`,
     group: "sample",
+    dtype,
     title: `${ofSample}, ${dtype} against transformers`,
     weir: ["bench", "sample", "--dtype", dtype, ...sample, "--json"],
     peer: ["transformers_sample.py", "--dtype", dtype, ...sample],
@@ -118,7 +134,7 @@ export function peerWorks(groups: readonly WorkGroup[], quick: boolean, model?: 
     sampleWork("f32"),
     sampleWork("bf16"),
   ];
-  const chosen = works.filter((work) => groups.includes(work.group));
+  const chosen = works.filter((work) => groups.includes(work.group) && dtypes.includes(work.dtype));
   if (model === undefined) return chosen;
   // Rows of another model stand beside those of the usual one.
   const name = basename(model);

@@ -3,9 +3,17 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Command, Option } from "commander";
 import { wholeNumber } from "../arguments.js";
+import { describeMachine, multipliesBfloat16 } from "../bench/machine.js";
 import { benchmarkPage, peersMarkdown } from "../bench/page.js";
 import { comparisons, type PeerResults, peerResultsSchema } from "../bench/peer-results.js";
-import { peerWorks, USUAL_GROUPS, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
+import {
+  PEER_DTYPES,
+  type PeerDtype,
+  peerWorks,
+  USUAL_GROUPS,
+  WORK_GROUPS,
+  type WorkGroup,
+} from "../bench/peer-works.js";
 import { benchPeers } from "../bench/peers.js";
 import { readSections } from "../bench/sections.js";
 import { loadJson } from "../load-json.js";
@@ -18,6 +26,7 @@ const DEFAULT_PAIRS = 5;
 
 export interface PeersOptions {
   readonly work: WorkGroup | "usual" | "all";
+  readonly dtype?: PeerDtype | "both";
   readonly pairs?: string;
   readonly quick?: boolean;
   readonly model?: string;
@@ -55,13 +64,21 @@ function showPeers(results: PeerResults): void {
   );
 }
 
+/** Without bfloat16 products in the processor PyTorch takes minutes for a step in that type. */
+function usualDtypes(): readonly PeerDtype[] {
+  if (multipliesBfloat16(describeMachine())) return PEER_DTYPES;
+  note("this processor has no bfloat16 products: float32 alone (--dtype bf16 compares that too, and takes hours)");
+  return ["f32"];
+}
+
 export async function peersCommand(options: PeersOptions): Promise<void> {
   const quick = options.quick === true;
   const pairs = options.pairs === undefined ? (quick ? 1 : DEFAULT_PAIRS) : wholeNumber("pairs", options.pairs, 1);
   const groups = options.work === "all" ? WORK_GROUPS : options.work === "usual" ? USUAL_GROUPS : [options.work];
+  const dtypes = options.dtype === "both" ? PEER_DTYPES : [options.dtype ?? usualDtypes()].flat();
   const file = options.results ?? (quick ? QUICK_RESULTS : RESULTS);
   const results = await benchPeers({
-    works: peerWorks(groups, quick, options.model),
+    works: peerWorks(groups, dtypes, quick, options.model),
     pairs,
     venv: options.venv,
     file,
@@ -89,6 +106,12 @@ export function registerPeers(bench: Command): void {
       new Option("--work <name>", `what to compare; usual: ${USUAL_GROUPS.join(", ")}`)
         .choices([...WORK_GROUPS, "usual", "all"])
         .default("usual"),
+    )
+    .addOption(
+      new Option(
+        "--dtype <type>",
+        "types of the works (default: both where the processor multiplies bfloat16, else f32)",
+      ).choices([...PEER_DTYPES, "both"]),
     )
     .option("--pairs <n>", `pairs of processes per row (default: ${DEFAULT_PAIRS}, with --quick 1)`)
     .option("--quick", "tiny sizes: shows that it runs, measures nothing")
