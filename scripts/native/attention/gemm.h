@@ -15,18 +15,15 @@ namespace attention {
 /** Rows of a register block. */
 constexpr int kStripe = 6;
 
-#if defined(__AVX512F__)
-constexpr int kMaxVectors = 4;
-#else
-// One vector of 16 lanes is two or four native ones; more would not fit the registers.
-constexpr int kMaxVectors = 1;
-#endif
-
 /** Where a left side A lies: word (m, k) at data[m * stride + k], or data[k * stride + m] if kByColumns. */
 enum class Side { kByRows, kByColumns };
 
-/** Rows of a panel between the one that is read and the one that is fetched ahead. */
+/** Rows of a panel between the one that is read and the one that is fetched ahead: a few kilobytes. */
+#if defined(__AVX512F__)
 constexpr int64_t kAhead = 20;
+#else
+constexpr int64_t kAhead = 40;
+#endif
 
 /** sum[r][v] += the products of MR rows of A and NV vectors of a panel, k words deep. */
 template <class W, Side side, int MR, int NV>
@@ -83,12 +80,6 @@ void multiplyBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int
 template <class W, Side side, int MR>
 WEIR_INLINE void multiplyRows(int64_t vectors, const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k,
                               float* c, int64_t cStride, int64_t tail, bool accumulate) {
-  while (vectors > kMaxVectors) {
-    multiplyBlock<W, side, MR, kMaxVectors>(a, aStride, b, bStride, k, c, cStride, kLanes, accumulate);
-    vectors -= kMaxVectors;
-    b += kMaxVectors * kLanes;
-    c += kMaxVectors * kLanes;
-  }
   switch (vectors) {
     case 1: return multiplyBlock<W, side, MR, 1>(a, aStride, b, bStride, k, c, cStride, tail, accumulate);
 #if defined(__AVX512F__)
@@ -114,7 +105,7 @@ WEIR_INLINE int64_t stripeRows(int64_t rest) {
 
 /**
  * C[rows, columns] (+)= A . B, by panels and stripes of rows. Word (m, k) of A meets row kFirst + k of
- * the panels, column 0 of C is column nFirst (a multiple of 64) of them.
+ * the panels, column 0 of C is column nFirst (a multiple of kPanel) of them.
  *
  * bounds(first, count) -> Bounds narrows the stripe [first, first + count): what it leaves out is
  * neither read nor written. Columns are rounded up to 16 where C has room for them (padded).

@@ -154,7 +154,12 @@ WEIR_INLINE Lanes dot(Lanes acc, Lanes a, Lanes b, uint32_t) {
 #endif
 }
 WEIR_INLINE Lanes splatWord(const float* p) { return _mm512_set1_ps(*p); }
-WEIR_INLINE Lanes splatWord(const uint32_t* p) { return _mm512_castsi512_ps(_mm512_set1_epi32(int(*p))); }
+WEIR_INLINE Lanes splatWord(const uint32_t* p) {
+  // The word may have been written as two numbers.
+  int word;
+  std::memcpy(&word, p, sizeof word);
+  return _mm512_castsi512_ps(_mm512_set1_epi32(word));
+}
 
 #else
 

@@ -1,6 +1,6 @@
 // Owns the packed layout of a product's right side, and the buffers it lives in.
 //
-// Panels hold a matrix B[rows, columns] of words, cut into panels of 64 columns (the last may be
+// Panels hold a matrix B[rows, columns] of words, cut into panels of kPanel columns (the last may be
 // narrower, a multiple of 16): panel p is contiguous, [rows][width(p)]. A row is one word of the
 // inner dimension, so for bfloat16 it holds two neighbouring inner indices; what is beyond the
 // matrix is zero.
@@ -19,8 +19,15 @@
 namespace weir {
 namespace attention {
 
-/** Columns of a panel: four vectors, which with six rows fill 24 of the 32 vector registers. */
-constexpr int64_t kPanel = 64;
+/** Vectors of a register block: with six rows, 24 of the 32 registers of AVX-512. */
+#if defined(__AVX512F__)
+constexpr int kMaxVectors = 4;
+#else
+// One vector of 16 lanes is two or four native ones; more would not fit the registers.
+constexpr int kMaxVectors = 1;
+#endif
+/** Columns of a panel: those of a register block, so that it is read as it lies. */
+constexpr int64_t kPanel = kMaxVectors * kLanes;
 
 /** Memory that only grows, aligned to cache lines, never initialised. */
 class Buffer {
@@ -154,7 +161,7 @@ WEIR_INLINE float wordOf(bfloat16 x) { return toFloat(x); }
 
 /**
  * Columns [begin, begin + count) of the transpose of from[keys, words]: key begin + i, of from's row i, is
- * a column, and a word of its depth is a row. begin is a multiple of 64; columns up to the next multiple
+ * a column, and a word of its depth is a row. begin is a multiple of kPanel; columns up to the next multiple
  * of 16 after count become zero. Bfloat16 numbers may be widened to words that are floats.
  */
 template <class N, class W>
