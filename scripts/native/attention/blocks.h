@@ -18,50 +18,46 @@ constexpr int64_t kInnerWords = 2048;
 
 template <class W, Side side, int MR, int NV, class Step>
 void block(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, const Step& step, int64_t row,
-           int64_t column, int64_t tail) {
+           int64_t tail) {
   Lanes sum[MR][NV];
 #pragma GCC unroll 6
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) sum[r][v] = step.start(row + r, column + v * kLanes, v < NV - 1 ? kLanes : tail);
+    for (int v = 0; v < NV; ++v) sum[r][v] = step.start(row + r, v * kLanes, v < NV - 1 ? kLanes : tail);
   }
   sumBlock<W, side, MR, NV>(a, aStride, b, bStride, k, sum);
 #pragma GCC unroll 6
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) step.finish(row + r, column + v * kLanes, sum[r][v], v < NV - 1 ? kLanes : tail);
+    for (int v = 0; v < NV; ++v) step.finish(row + r, v * kLanes, sum[r][v], v < NV - 1 ? kLanes : tail);
   }
 }
 
-/** MR rows against some columns of one panel. */
+/** MR rows against the first `columns` of one panel. */
 template <class W, Side side, int MR, class Step>
-void blocksOfRows(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t columns, int64_t k,
-                  const Step& step, int64_t row) {
-  int64_t vectors = (columns + kLanes - 1) / kLanes, column = 0;
-  const int64_t tail = columns - (vectors - 1) * kLanes;
-  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes) {
-    block<W, side, MR, kMaxVectors>(a, aStride, b + column, bStride, k, step, row, column, kLanes);
-  }
+void blockOfRows(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t columns, int64_t k, const Step& step,
+                 int64_t row) {
+  const int64_t vectors = (columns + kLanes - 1) / kLanes, tail = columns - (vectors - 1) * kLanes;
   switch (vectors) {
-    case 1: return block<W, side, MR, 1>(a, aStride, b + column, bStride, k, step, row, column, tail);
+    case 1: return block<W, side, MR, 1>(a, aStride, b, bStride, k, step, row, tail);
 #if defined(__AVX512F__)
-    case 2: return block<W, side, MR, 2>(a, aStride, b + column, bStride, k, step, row, column, tail);
-    case 3: return block<W, side, MR, 3>(a, aStride, b + column, bStride, k, step, row, column, tail);
-    default: return block<W, side, MR, 4>(a, aStride, b + column, bStride, k, step, row, column, tail);
+    case 2: return block<W, side, MR, 2>(a, aStride, b, bStride, k, step, row, tail);
+    case 3: return block<W, side, MR, 3>(a, aStride, b, bStride, k, step, row, tail);
+    default: return block<W, side, MR, 4>(a, aStride, b, bStride, k, step, row, tail);
 #endif
   }
 }
 
 template <class W, Side side, class Step>
-void blocksOfStripe(int64_t rows, const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t columns, int64_t k,
-                    const Step& step, int64_t row) {
+void blockOfStripe(int64_t rows, const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t columns, int64_t k,
+                   const Step& step, int64_t row) {
   switch (rows) {
-    case 1: return blocksOfRows<W, side, 1>(a, aStride, b, bStride, columns, k, step, row);
-    case 2: return blocksOfRows<W, side, 2>(a, aStride, b, bStride, columns, k, step, row);
-    case 3: return blocksOfRows<W, side, 3>(a, aStride, b, bStride, columns, k, step, row);
-    case 4: return blocksOfRows<W, side, 4>(a, aStride, b, bStride, columns, k, step, row);
-    case 5: return blocksOfRows<W, side, 5>(a, aStride, b, bStride, columns, k, step, row);
-    default: return blocksOfRows<W, side, kStripe>(a, aStride, b, bStride, columns, k, step, row);
+    case 1: return blockOfRows<W, side, 1>(a, aStride, b, bStride, columns, k, step, row);
+    case 2: return blockOfRows<W, side, 2>(a, aStride, b, bStride, columns, k, step, row);
+    case 3: return blockOfRows<W, side, 3>(a, aStride, b, bStride, columns, k, step, row);
+    case 4: return blockOfRows<W, side, 4>(a, aStride, b, bStride, columns, k, step, row);
+    case 5: return blockOfRows<W, side, 5>(a, aStride, b, bStride, columns, k, step, row);
+    default: return blockOfRows<W, side, kStripe>(a, aStride, b, bStride, columns, k, step, row);
   }
 }
 
@@ -83,10 +79,10 @@ void rowsOfPanel(const LeftSide<W>& a, int64_t rows, const W* panel, int64_t wid
     const W* const left = a.data + row * a.words;
     if (a.striped) {
       high = std::min<int64_t>(kStripe, rows - row);
-      blocksOfStripe<W, Side::kByColumns>(high, left + begin * high, high, b, width, columns, k, step, row);
+      blockOfStripe<W, Side::kByColumns>(high, left + begin * high, high, b, width, columns, k, step, row);
     } else {
       high = stripeRows(rows - row);
-      blocksOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, step, row);
+      blockOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, step, row);
     }
   }
 }

@@ -10,8 +10,11 @@
 namespace weir {
 namespace {
 
+using attention::kPanel;
+static_assert(kPackedColumns % kPanel == 0, "packed columns are whole panels");
+
 // Panels that one thread takes at a time.
-constexpr int64_t kPanelGrain = 1;
+constexpr int64_t kPanelGrain = kPackedColumns / kPanel;
 
 // Words as the blocks take them; they name the same storage of a bfloat16 by a type of their own.
 template <class T>
@@ -38,15 +41,15 @@ template <class T>
 void packMatrix(const float* w, int64_t out, int64_t in, T* packed) {
   constexpr int64_t step = sizeof(T) == 2 ? 2 : 1;
   const int64_t inputs = roundedInputs(in);
-  const int64_t panels = (out + kPanelColumns - 1) / kPanelColumns;
-  parallelFor(panels, 1, [&](int64_t begin, int64_t end) {
+  const int64_t panels = packedElements(out, in) / (kPanel * inputs);
+  parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      T* panel = packed + p * kPanelColumns * inputs;
-      for (int64_t c = 0; c < kPanelColumns; ++c) {
-        const int64_t row = p * kPanelColumns + c;
+      T* panel = packed + p * kPanel * inputs;
+      for (int64_t c = 0; c < kPanel; ++c) {
+        const int64_t row = p * kPanel + c;
         for (int64_t i = 0; i < inputs; ++i) {
           const float value = row < out && i < in ? w[row * in + i] : 0.0f;
-          panel[i / step * step * kPanelColumns + step * c + i % step] = fromFloat<T>(value);
+          panel[i / step * step * kPanel + step * c + i % step] = fromFloat<T>(value);
         }
       }
     }
@@ -65,13 +68,13 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
     for (int64_t i = in; i < inputs; ++i) own[r * inputs + i] = fromFloat<T>(0.0f);
   }
   const attention::LeftSide<Word<T>> left{reinterpret_cast<const Word<T>*>(own), inputs * int64_t(sizeof(T)) / 4, false};
-  const int64_t panels = (out + kPanelColumns - 1) / kPanelColumns;
+  const int64_t panels = (out + kPanel - 1) / kPanel;
   parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      const int64_t first = p * kPanelColumns, columns = std::min(kPanelColumns, out - first);
+      const int64_t first = p * kPanel, columns = std::min(kPanel, out - first);
       const auto* panel = reinterpret_cast<const Word<T>*>(packed + first * inputs);
       const Biased step{y + first, out, bias == nullptr ? nullptr : bias + first};
-      attention::rowsOfPanel(left, rows, panel, kPanelColumns, columns, 0, left.words, step);
+      attention::rowsOfPanel(left, rows, panel, kPanel, columns, 0, left.words, step);
     }
   });
 }

@@ -8,15 +8,16 @@
 
 namespace weir {
 
-// Columns of one panel; a panel holds its columns for every input, two inputs side by side in bfloat16.
-constexpr int64_t kPanelColumns = 64;
+// Columns are rounded up to a multiple of this, whatever the width of a panel is on this processor.
+constexpr int64_t kPackedColumns = 64;
 
-// Elements of a packed [out, in] matrix: whole panels, inputs rounded up to two.
+// Elements of a packed [out, in] matrix: inputs are rounded up to two.
 inline int64_t packedElements(int64_t out, int64_t in) {
-  return (out + kPanelColumns - 1) / kPanelColumns * kPanelColumns * ((in + 1) / 2 * 2);
+  return (out + kPackedColumns - 1) / kPackedColumns * kPackedColumns * ((in + 1) / 2 * 2);
 }
 
-// w [out, in] → panels [out / 64][in / 2][64][2]; missing rows and columns are zero. Float32 is packed as [in][64].
+// w [out, in] → panels of C columns, [out / C][in / 2][C][2]; missing rows and columns are zero. Float32 is packed as
+// [in][C]. C is what the processor's registers hold (attention/packing.h).
 template <class T>
 void packMatrix(const float* w, int64_t out, int64_t in, T* packed);
 
