@@ -64,7 +64,7 @@ function showPeers(results: PeerResults): void {
   );
 }
 
-/** Without bfloat16 products in the processor PyTorch takes minutes for a step in that type. */
+/** Without bfloat16 products in the processor PyTorch takes more than a minute for a step in that type. */
 function usualDtypes(): readonly PeerDtype[] {
   if (multipliesBfloat16(describeMachine())) return PEER_DTYPES;
   note("this processor has no bfloat16 products: float32 alone (--dtype bf16 compares that too, and takes hours)");
