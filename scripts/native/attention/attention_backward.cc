@@ -75,8 +75,9 @@ WEIR_INLINE void differentiateRows(const Scratch<float>& at, int64_t row, int64_
 }
 
 /**
- * The same for rows row and row + 1 (bfloat16 factors; the second may be missing), which see n and n + step columns. Over the
- * scores of the first row go words (W[row, j], W[row + 1, j]), over its products those of dS; slopes gets dS as it is.
+ * The same for rows row and row + 1 (bfloat16 factors; the second may be missing), which see n and n + step columns.
+ * Over the scores of the first row go words (W[row, j], W[row + 1, j]), over its products those of dS; slopes gets dS
+ * as it is.
  */
 template <class T>
 WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int64_t rows, const float* lse,

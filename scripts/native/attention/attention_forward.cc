@@ -109,7 +109,8 @@ void forwardBlock(const AttentionShape& shape, const KeySets<T>& sets, int64_t p
   state.largest = state.out + kBlockRows * width;
   state.total = state.largest + kBlockRows;
 
-  const Factor<T>* const rowsOfQ = factors(q, block.rows * depth, wide.take<Factor<T>>(kBlockRows * depth));
+  Factor<T>* const room = wide.take<Factor<T>>(kWidens<T> ? kBlockRows * depth : 0);
+  const Factor<T>* const rowsOfQ = factors(q, block.rows * depth, room);
   const PackedKeys<FactorWord<T>> prefix = sets.prefix(pair);
   if (prefix.count > 0) attend<T>(rowsOfQ, depth, block.rows, prefix, false, 0, true, state);
   for (int64_t row = 0; row < block.rows; row += shape.length) {

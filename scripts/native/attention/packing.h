@@ -120,7 +120,9 @@ WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t t
     const int down = quarter / 2 * 8, right = quarter % 2 * 8;
     __m256 a[8], b[8];
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(from + (down + i) * fromStride + right));
+    for (int i = 0; i < 8; ++i) {
+      a[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(from + (down + i) * fromStride + right));
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
@@ -147,18 +149,6 @@ WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t t
 #endif
 }
 
-/** 16 rows of 16 words at `from`, one after another in `to`: as they are, or widened to float. */
-WEIR_INLINE const float* sixteenRows(const float* from, int64_t, float*) { return from; }
-WEIR_INLINE const uint32_t* sixteenRows(const uint32_t* from, int64_t, uint32_t*) { return from; }
-WEIR_INLINE const float* sixteenRows(const bfloat16* from, int64_t stride, float* to) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanes; ++r) store(to + r * kLanes, load(from + r * stride));
-  return to;
-}
-WEIR_INLINE float wordOf(float x) { return x; }
-WEIR_INLINE uint32_t wordOf(uint32_t x) { return x; }
-WEIR_INLINE float wordOf(bfloat16 x) { return toFloat(x); }
-
 /**
  * Columns [begin, begin + count) of the transpose of from[keys, words]: key begin + i, of from's row i, is
  * a column, and a word of its depth is a row. begin is a multiple of kPanel; columns up to the next multiple
@@ -167,7 +157,10 @@ WEIR_INLINE float wordOf(bfloat16 x) { return toFloat(x); }
 template <class N, class W>
 void packColumns(const N* from, int64_t words, int64_t begin, int64_t count, Panels<W> to) {
   constexpr bool widens = !std::is_same_v<N, W>;
-  W wide[kLanes * kLanes];
+  const auto wordOf = [](N x) -> W {
+    if constexpr (widens) return toFloat(x);
+    else return x;
+  };
   for (int64_t i = 0; i < count; i += kLanes) {
     const int64_t panel = (begin + i) / kPanel, width = to.width(panel);
     W* target = to.at(panel, 0) + (begin + i) % kPanel;
@@ -175,8 +168,14 @@ void packColumns(const N* from, int64_t words, int64_t begin, int64_t count, Pan
     int64_t w = 0;
     if (n == kLanes) {
       for (; w + kLanes <= words; w += kLanes) {
-        const W* const rows = sixteenRows(from + i * words + w, words, wide);
-        transpose16(rows, widens ? kLanes : words, target + w * width, width);
+        const N* const rows = from + i * words + w;
+        if constexpr (widens) {
+          float wide[kLanes * kLanes];
+          for (int64_t r = 0; r < kLanes; ++r) store(wide + r * kLanes, load(rows + r * words));
+          transpose16(wide, kLanes, target + w * width, width);
+        } else {
+          transpose16(rows, words, target + w * width, width);
+        }
       }
     }
     for (; w < words; ++w) {

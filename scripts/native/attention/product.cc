@@ -190,7 +190,7 @@ void product(const ProductShape& shape, const T* a, const T* b, const float* plu
     });
   } else if constexpr (kWidens<T>) {
     multiplyPacked(shape.rows, target, false, [&](const Rows& rows, W* to) {
-      copyWords(a + rows.first * words, static_cast<const T*>(nullptr), rows.count * words, to);
+      factors(a + rows.first * words, rows.count * words, to);
     });
   } else {
     multiplyInPlace(reinterpret_cast<const W*>(a), shape.rows, target);

@@ -67,14 +67,15 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
     for (int64_t i = 0; i < in; ++i) own[r * inputs + i] = fromFloat<T>(x[r * in + i]);
     for (int64_t i = in; i < inputs; ++i) own[r * inputs + i] = fromFloat<T>(0.0f);
   }
-  const attention::LeftSide<Word<T>> left{reinterpret_cast<const Word<T>*>(own), inputs * int64_t(sizeof(T)) / 4, false};
+  const int64_t words = inputs * int64_t(sizeof(T)) / 4;
+  const attention::LeftSide<Word<T>> left{reinterpret_cast<const Word<T>*>(own), words, false};
   const int64_t panels = (out + kPanel - 1) / kPanel;
   parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, columns = std::min(kPanel, out - first);
       const auto* panel = reinterpret_cast<const Word<T>*>(packed + first * inputs);
       const Biased step{y + first, out, bias == nullptr ? nullptr : bias + first};
-      attention::rowsOfPanel(left, rows, panel, kPanel, columns, 0, left.words, step);
+      attention::rowsOfPanel(left, rows, panel, kPanel, columns, 0, words, step);
     }
   });
 }

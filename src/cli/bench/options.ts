@@ -6,6 +6,7 @@ import { backendNamed, defaultEngineOptions } from "../with-engine.js";
 
 /** Element type of the large matrix products. */
 export type Dtype = "f32" | "bf16";
+export const DTYPES: readonly Dtype[] = ["f32", "bf16"];
 
 export interface EngineChoice {
   readonly dtype: Dtype;
@@ -49,9 +50,7 @@ function adapters(rank: number): EngineOptions["lora"] {
 
 export function addEngineOptions(command: Command): Command {
   return command
-    .addOption(
-      new Option("--dtype <type>", "element type of the matrix products").choices(["f32", "bf16"]).default("bf16"),
-    )
+    .addOption(new Option("--dtype <type>", "element type of the matrix products").choices(DTYPES).default("bf16"))
     .addOption(
       new Option("--executor <name>", "how the engine runs the model")
         .choices(["auto", "eager", "compiled"])

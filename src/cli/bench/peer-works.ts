@@ -3,16 +3,13 @@
  * sides run the same model shape, token counts, batch and optimiser; warm-up steps count for neither.
  */
 import { basename } from "node:path";
+import type { Dtype } from "./options.js";
 import type { Better } from "./statistics.js";
 
 export type WorkGroup = "step" | "grpo" | "grpo-long" | "sample";
 export const WORK_GROUPS: readonly WorkGroup[] = ["step", "grpo", "grpo-long", "sample"];
 /** Groups that run where none is named; the others take a quarter of an hour a pair. */
 export const USUAL_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
-
-/** Types that both sides compute products in. */
-export type PeerDtype = "f32" | "bf16";
-export const PEER_DTYPES: readonly PeerDtype[] = ["f32", "bf16"];
 
 export interface Figure {
   /** Key in the JSON of either side. */
@@ -24,7 +21,7 @@ export interface Figure {
 export interface PeerWork {
   readonly id: string;
   readonly group: WorkGroup;
-  readonly dtype: PeerDtype;
+  readonly dtype: Dtype;
   readonly title: string;
   readonly weir: readonly string[];
   /** Script under bench/peers, and its arguments. */
@@ -81,7 +78,7 @@ function flags(sizes: Readonly<Record<string, number>>): string[] {
  */
 export function peerWorks(
   groups: readonly WorkGroup[],
-  dtypes: readonly PeerDtype[],
+  dtypes: readonly Dtype[],
   quick: boolean,
   model?: string,
 ): PeerWork[] {
@@ -92,7 +89,7 @@ export function peerWorks(
   const { step: s, sample: d } = sizes;
   const ofStep = `SFT step, ${s.batch} rows of ${s.length} tokens`;
   const ofSample = `sampling, ${d.rows / d.group} prompts of ${d.prompt} tokens, groups of ${d.group}, ${d.completion} new tokens`;
-  const stepWork = (mode: string, dtype: PeerDtype, title: string): PeerWork => ({
+  const stepWork = (mode: string, dtype: Dtype, title: string): PeerWork => ({
     id: `step-${mode}`,
     group: "step",
     dtype,
@@ -101,7 +98,7 @@ export function peerWorks(
     peer: ["torch_step.py", "--mode", mode, ...step],
     figures: STEP_FIGURES,
   });
-  const rlDtype: PeerDtype = dtypes.includes("bf16") ? "bf16" : "f32";
+  const rlDtype: Dtype = dtypes.includes("bf16") ? "bf16" : "f32";
   const grpoWork = (group: "grpo" | "grpo-long"): PeerWork => {
     const g = sizes[group];
     const same = [...flags(g), ...given];
@@ -116,7 +113,7 @@ export function peerWorks(
       figures: GRPO_FIGURES,
     };
   };
-  const sampleWork = (dtype: PeerDtype): PeerWork => ({
+  const sampleWork = (dtype: Dtype): PeerWork => ({
     id: `sample-${dtype}`,
     group: "sample",
     dtype,

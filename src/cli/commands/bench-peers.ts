@@ -4,16 +4,10 @@ import { basename, dirname, join } from "node:path";
 import { type Command, Option } from "commander";
 import { wholeNumber } from "../arguments.js";
 import { describeMachine, multipliesBfloat16 } from "../bench/machine.js";
+import { DTYPES, type Dtype } from "../bench/options.js";
 import { benchmarkPage, peersMarkdown } from "../bench/page.js";
 import { comparisons, type PeerResults, peerResultsSchema } from "../bench/peer-results.js";
-import {
-  PEER_DTYPES,
-  type PeerDtype,
-  peerWorks,
-  USUAL_GROUPS,
-  WORK_GROUPS,
-  type WorkGroup,
-} from "../bench/peer-works.js";
+import { peerWorks, USUAL_GROUPS, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
 import { benchPeers } from "../bench/peers.js";
 import { readSections } from "../bench/sections.js";
 import { loadJson } from "../load-json.js";
@@ -26,7 +20,7 @@ const DEFAULT_PAIRS = 5;
 
 export interface PeersOptions {
   readonly work: WorkGroup | "usual" | "all";
-  readonly dtype?: PeerDtype | "both";
+  readonly dtype?: Dtype | "both";
   readonly pairs?: string;
   readonly quick?: boolean;
   readonly model?: string;
@@ -65,8 +59,8 @@ function showPeers(results: PeerResults): void {
 }
 
 /** Without bfloat16 products in the processor PyTorch takes more than a minute for a step in that type. */
-function usualDtypes(): readonly PeerDtype[] {
-  if (multipliesBfloat16(describeMachine())) return PEER_DTYPES;
+function usualDtypes(): readonly Dtype[] {
+  if (multipliesBfloat16(describeMachine())) return DTYPES;
   note("this processor has no bfloat16 products: float32 alone (--dtype bf16 compares that too, and takes hours)");
   return ["f32"];
 }
@@ -75,7 +69,7 @@ export async function peersCommand(options: PeersOptions): Promise<void> {
   const quick = options.quick === true;
   const pairs = options.pairs === undefined ? (quick ? 1 : DEFAULT_PAIRS) : wholeNumber("pairs", options.pairs, 1);
   const groups = options.work === "all" ? WORK_GROUPS : options.work === "usual" ? USUAL_GROUPS : [options.work];
-  const dtypes = options.dtype === "both" ? PEER_DTYPES : [options.dtype ?? usualDtypes()].flat();
+  const dtypes = options.dtype === "both" ? DTYPES : [options.dtype ?? usualDtypes()].flat();
   const file = options.results ?? (quick ? QUICK_RESULTS : RESULTS);
   const results = await benchPeers({
     works: peerWorks(groups, dtypes, quick, options.model),
@@ -111,7 +105,7 @@ export function registerPeers(bench: Command): void {
       new Option(
         "--dtype <type>",
         "types of the works (default: both where the processor multiplies bfloat16, else f32)",
-      ).choices([...PEER_DTYPES, "both"]),
+      ).choices([...DTYPES, "both"]),
     )
     .option("--pairs <n>", `pairs of processes per row (default: ${DEFAULT_PAIRS}, with --quick 1)`)
     .option("--quick", "tiny sizes: shows that it runs, measures nothing")
