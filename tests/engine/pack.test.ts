@@ -1,7 +1,7 @@
 /** Planning of micro-batches: every token once, budgets kept, shapes few. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { COARSE, FINE, PACKED, planGroups, planRows } from "../../src/model/learn/pack.js";
+import { COARSE, FINE, PACKED, packPrefixes, planGroups, planRows } from "../../src/model/learn/pack.js";
 
 const item = fc.record({
   promptIds: fc.array(fc.nat(50), { minLength: 1, maxLength: 40 }),
@@ -41,6 +41,7 @@ describe("passes of groups", () => {
               const inputs = [items[group]!.promptIds.at(-1), ...ids.slice(0, -1)];
               expect(pass.rows[row]).toEqual(inputs);
               expect(pass.prefixes[Math.floor(row / pass.group)]).toEqual(items[group]!.promptIds.slice(0, -1));
+              expect(pass.prompts[Math.floor(row / pass.group)]).toBe(group);
               expect(pass.starts[Math.floor(row / pass.group)]).toBe(items[group]!.promptIds.length - 1);
               for (let t = 0; t < length; t += 1) {
                 expect(rowAt(pass, pass.rowTokens, pass.places[at + t]!)).toEqual({ row, time: t });
@@ -52,8 +53,9 @@ describe("passes of groups", () => {
             expect(pass.rows).toHaveLength(pass.prefixes.length * pass.group);
             if (rounding === PACKED) {
               expect(pass.rowTokens).toBeGreaterThanOrEqual(total(pass.rows));
-              expect(pass.prefixTokens).toBeGreaterThanOrEqual(total(pass.prefixes));
-              expect(pass.paddedTokens).toBe(pass.rowTokens! + pass.prefixTokens!);
+              const { tokens } = packPrefixes(pass.prefixes, rounding);
+              expect(tokens).toBeGreaterThanOrEqual(total(pass.prefixes));
+              expect(pass.paddedTokens).toBe(pass.rowTokens! + tokens!);
             } else expect(pass.rowTokens).toBeNull();
             // One completion is the least that a pass can hold.
             if (pass.origin.length > 1 && rounding === FINE) expect(pass.paddedTokens).toBeLessThanOrEqual(budget);

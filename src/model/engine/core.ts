@@ -25,6 +25,7 @@ import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
 import { readTensors } from "../io/tensors.js";
 import { Learner, lastLogits, scoreGroups, scoreSequences } from "../learn/learner.js";
 import { planMemory } from "../learn/memory-plan.js";
+import { HeldPrefixes } from "../learn/prefixes.js";
 import { sampleSequences } from "../sample/sampler.js";
 import { Adapters } from "../transformer/adapters.js";
 import { contentHash, tensorDigest } from "../transformer/content-hash.js";
@@ -62,6 +63,7 @@ export class EngineCore {
   private readonly config: ModelConfig;
   private readonly policy: Transformer;
   private readonly learner: Learner;
+  private readonly held: HeldPrefixes;
   private readonly executor: ChosenExecutor;
   private readonly adapters: Adapters | null;
   private reference: Transformer | null = null;
@@ -82,7 +84,8 @@ export class EngineCore {
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
     this.current = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
     this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.current.sha256 });
-    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters);
+    this.held = new HeldPrefixes(this.policy);
+    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.held);
     this.info = {
       backend: opened.backend,
       reason: opened.reason,
@@ -123,7 +126,7 @@ export class EngineCore {
 
   async sample(request: SampleRequest, signal: AbortSignal): Promise<SampleReply> {
     const started = performance.now();
-    const sequences = await sampleSequences(this.policy, request, signal, this.executor.decoder);
+    const sequences = await sampleSequences(this.policy, request, signal, this.executor.decoder, this.held);
     return { sequences, version: this.current, seconds: (performance.now() - started) / 1000 };
   }
 
@@ -137,6 +140,7 @@ export class EngineCore {
 
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
     const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
+    this.held.clear();
     if (applied)
       this.current = { n: this.current.n + 1, sha256: this.policy.parameters.sha256(this.executor.fusedStep?.digests) };
     return { applied, gradNorm, gradNormByTensor: byTensor, version: this.current };
@@ -150,7 +154,8 @@ export class EngineCore {
         "log-probs of the reference were asked for before one was frozen; call freezeReference first",
       );
     }
-    return scoreGroups(model, request.groups, { ...request, signal });
+    const held = model === this.policy ? this.held : null;
+    return scoreGroups(model, request.groups, { ...request, held, signal });
   }
 
   scoreSequences(sequences: readonly (readonly number[])[], signal: AbortSignal): Promise<ScoredSequences> {
@@ -215,6 +220,7 @@ export class EngineCore {
     if (state === null || moments === null) optimiser.reset();
     else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
     const { parameters } = this.policy;
+    this.held.clear();
     for (const name of parameters.names()) {
       parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
     }
@@ -247,6 +253,7 @@ export class EngineCore {
   }
 
   dispose(): void {
+    this.held.clear();
     this.learner.dispose();
     this.adapters?.dispose();
     this.reference?.parameters.dispose();

@@ -26,6 +26,7 @@ import type { FusedStep } from "./fused-step.js";
 import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
 import { runGroups, runRows } from "./passes.js";
 import { PolicyMetricSums, passTargets, policyTokenLoss, supervisedTokenLoss } from "./policy-gradient.js";
+import { BatchPrefixes, type HeldPrefixes } from "./prefixes.js";
 import { assertIds, assertPolicyBatch, assertSftBatch } from "./validate.js";
 
 type Logprobs = readonly (readonly (readonly number[])[])[];
@@ -37,12 +38,13 @@ export class Learner {
 
   /**
    * `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. `adapters`: what is trained instead of
-   * the model's own parameters.
+   * the model's own parameters. `held`: prompts that were kept when they were sampled from.
    */
   constructor(
     model: Transformer,
     fused: FusedStep | null,
     private readonly adapters: Adapters | null = null,
+    private readonly held: HeldPrefixes | null = null,
   ) {
     this.model = model;
     this.gradients = this.emptyStore();
@@ -58,19 +60,25 @@ export class Learner {
     const sums = new PolicyMetricSums(batch.loss);
     const logprobs = emptyLike(items);
     const metrics = await this.accumulate(async (gradients) => {
-      for (const pass of planGroups(items, batch.microBatchTokens, this.model.runner.rounding)) {
-        await breathe(signal);
-        const targets = passTargets(batch, pass);
-        scope(() => {
+      const passes = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
+      const prefixes = new BatchPrefixes(this.model, passes, this.held, gradients);
+      try {
+        for (const [index, pass] of passes.entries()) {
+          await breathe(signal);
+          const targets = passTargets(batch, pass);
           const scores = runGroups(
             this.model,
-            pass,
+            passes,
+            index,
+            prefixes,
             { temperature: batch.loss.temperature, entropies: true },
             { gradients, loss: policyTokenLoss(batch.loss, targets) },
           );
           sums.add(pass, targets, scores);
           scatter(logprobs, pass, scores.logprobs);
-        });
+        }
+      } finally {
+        prefixes.dispose();
       }
       const reply = sums.finish(logprobs);
       const { logprobs: _, ...numbers } = reply;
@@ -157,16 +165,29 @@ export class Learner {
 export async function scoreGroups(
   model: Transformer,
   items: readonly PackItem[],
-  options: { readonly temperature: number; readonly microBatchTokens: number; readonly signal: AbortSignal },
+  options: {
+    readonly temperature: number;
+    readonly microBatchTokens: number;
+    /** Prompts of this model that were kept; null where there are none. */
+    readonly held: HeldPrefixes | null;
+    readonly signal: AbortSignal;
+  },
 ): Promise<Awaited<ReturnType<Trainer["logprobs"]>>> {
   for (const item of items) assertIds(model.config, item.promptIds, item.completions);
   const logprobs = emptyLike(items);
   const entropies = emptyLike(items);
-  for (const pass of planGroups(items, options.microBatchTokens, model.runner.rounding)) {
-    await breathe(options.signal);
-    const scores = runGroups(model, pass, { temperature: options.temperature, entropies: true }, null);
-    scatter(logprobs, pass, scores.logprobs);
-    scatter(entropies, pass, scores.entropies);
+  const passes = planGroups(items, options.microBatchTokens, model.runner.rounding);
+  const prefixes = new BatchPrefixes(model, passes, options.held, null);
+  try {
+    for (const [index, pass] of passes.entries()) {
+      await breathe(options.signal);
+      const wanted = { temperature: options.temperature, entropies: true };
+      const scores = runGroups(model, passes, index, prefixes, wanted, null);
+      scatter(logprobs, pass, scores.logprobs);
+      scatter(entropies, pass, scores.entropies);
+    }
+  } finally {
+    prefixes.dispose();
   }
   return { logprobs, entropies };
 }

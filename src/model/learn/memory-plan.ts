@@ -77,6 +77,28 @@ export function stateBytes(config: ModelConfig, form: StorageForm): number {
   return trained + elements * (FLOAT + (form.copies ? training + narrow : 0));
 }
 
+/**
+ * Bytes of prompts that have run for their keys and values, with `keeping` layers' activations (null: none) kept: the last
+ * layer computes nothing else, and keeps its input and two norms.
+ */
+export function prefixBytes(
+  config: ModelConfig,
+  form: StorageForm,
+  size: { readonly tokens: number; readonly slots: number },
+  keeping: number | null,
+): number {
+  const { layers, hiddenSize, kvHeads, headDim } = config;
+  const keys = 2 * layers * kvHeads * headDim * size.slots * narrowBytes(form);
+  if (keeping === null) return keys;
+  const kept = keptBytes(config, form);
+  const whole = Math.min(keeping, layers - 1);
+  return (
+    keys +
+    whole * (size.tokens * kept.token + size.slots * kept.slot) +
+    (layers - whole) * size.tokens * 2 * FLOAT * hiddenSize
+  );
+}
+
 /** Plans one pass under a budget. The plan may exceed the budget where nothing is left to save; `peakBytes` says so. */
 export function planMemory(config: ModelConfig, form: StorageForm, pass: PassSize, budget: number): MemoryPlan {
   const { layers, hiddenSize, kvHeads, headDim, vocabSize } = config;

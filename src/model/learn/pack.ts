@@ -10,12 +10,12 @@ export interface PackItem {
 
 /** Rows of one pass: prompts with up to `group` completions each. */
 export interface PackedGroups {
+  /** Group that each prompt is of. */
+  readonly prompts: readonly number[]; // [P]
   /** Prompt without its last token. */
   readonly prefixes: readonly (readonly number[])[]; // [P]
   /** Padded prefix length; 0 where no prompt has a prefix. */
   readonly prefixLength: number; // Tp
-  /** Tokens that the prefixes are packed into; null: each takes `prefixLength`. */
-  readonly prefixTokens: number | null;
   /** Inputs of each row p·G+g: the prompt's last token, then the completion without its own last. Empty slots hold []. */
   readonly rows: readonly (readonly number[])[]; // [P*G]
   readonly group: number; // G
@@ -201,13 +201,28 @@ function inTaken<T>(members: readonly T[], rounding: Rounding): T[][] {
   return runs;
 }
 
+/**
+ * Padded length of prompts without their last tokens, of `least` tokens before rounding, and the tokens that they are packed
+ * into (null: each takes that length).
+ */
+export function packPrefixes(
+  prefixes: readonly (readonly number[])[],
+  rounding: Rounding,
+  least = 0,
+): { readonly length: number; readonly tokens: number | null; readonly padded: number } {
+  const length = rounding.length(Math.max(least, ...prefixes.map((prefix) => prefix.length)));
+  if (rounding.tokens === null) return { length, tokens: null, padded: prefixes.length * length };
+  const own = prefixes.reduce((sum, prefix) => sum + prefix.length, 0);
+  const tokens = rounding.tokens(length === 0 ? 0 : Math.max(1, own));
+  return { length, tokens, padded: tokens };
+}
+
 function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: Rounding): PackedGroups {
   const group = rounding.group(Math.max(...slots.map((slot) => slot.completions.length)));
   const prefixes = slots.map((slot) => items[slot.group]!.promptIds.slice(0, -1));
-  const longestPrefix = Math.max(...prefixes.map((prefix) => prefix.length));
   const completionsOf = (slot: Slot) => slot.completions.map((index) => items[slot.group]!.completions[index]!);
   const longest = Math.max(...slots.flatMap((slot) => completionsOf(slot).map((completion) => completion.length)));
-  const prefixLength = rounding.length(longestPrefix);
+  const prefix = packPrefixes(prefixes, rounding);
   const length = rounding.completion(longest);
   const rows = slots.flatMap((slot) => {
     const last = items[slot.group]!.promptIds.at(-1) as number;
@@ -215,7 +230,6 @@ function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: 
     return [...given, ...Array.from({ length: group - given.length }, (): number[] => [])];
   });
   const flat = layOut(rows, length, rounding);
-  const prefix = layOut(prefixes, prefixLength, rounding);
   const places: number[] = [];
   const targets: number[] = [];
   const origin: PackedGroups["origin"][number][] = [];
@@ -231,9 +245,9 @@ function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: 
     });
   });
   return {
+    prompts: slots.map((slot) => slot.group),
     prefixes,
-    prefixLength,
-    prefixTokens: prefix.tokens,
+    prefixLength: prefix.length,
     rows,
     group,
     length,

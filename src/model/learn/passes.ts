@@ -7,9 +7,10 @@ import type { GradientStore } from "../transformer/gradients.js";
 import { chunkLengths, type TokenLoss } from "../transformer/head.js";
 import { concat, gatherRows, scatterAddRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
-import { groupedSegment, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
+import { groupedSegment, type KeyValue, plainSegment } from "../transformer/segment.js";
 import { type PassSize, planMemory } from "./memory-plan.js";
 import type { PackedGroups, PackedRows } from "./pack.js";
+import type { BatchPrefixes } from "./prefixes.js";
 
 /** Scores of a pass's targets, on the host. */
 export interface PassScores {
@@ -41,19 +42,6 @@ function sizeOfRows(pass: PackedRows): PassSize {
     prefixTokens: pass.paddedTokens,
     rowTokens: 0,
     prefixSlots: pass.rows.length * pass.length,
-    targets: pass.targets.length,
-  };
-}
-
-/** Size of a pass of prompts and completions. */
-function sizeOfGroups(pass: PackedGroups): PassSize {
-  const rowSlots = pass.rows.length * pass.length;
-  const rowTokens = pass.rowTokens ?? rowSlots;
-  return {
-    prefixTokens: pass.paddedTokens - rowTokens,
-    rowTokens,
-    prefixSlots: pass.prefixes.length * pass.prefixLength,
-    rowSlots,
     targets: pass.targets.length,
   };
 }
@@ -158,47 +146,28 @@ export function runRows(
   return scores as unknown as PassScores;
 }
 
-/** Prefix keys and values of a pass (null where no prompt has any), and what their backward pass needs. */
-export function runPrefix(
-  model: Transformer,
-  pass: Pick<PackedGroups, "prefixes" | "prefixLength" | "prefixTokens">,
-  keeping: number | null,
-) {
-  if (pass.prefixLength === 0) return null;
-  const segment: Segment = plainSegment(pass.prefixes, pass.prefixLength, model.tables, pass.prefixTokens);
-  const { layers, state } = model.forwardKeys(segment, keeping);
-  const lengths = pass.prefixes.map((prefix) => prefix.length);
-  const prefix: Prefix = {
-    length: pass.prefixLength,
-    layers,
-    mask: prefixMask(lengths, pass.prefixLength),
-    lengths: tf.tensor1d(Int32Array.from(lengths), "int32"),
-  };
-  return { segment, prefix, state };
-}
-
-/** One pass over prompts and their completions; each prompt runs once, forward and backward. */
+/** Pass `index` of a batch: the rows of its prompts, forward and with a loss backward. */
 export function runGroups(
   model: Transformer,
-  pass: PackedGroups,
+  passes: readonly PackedGroups[],
+  index: number,
+  prefixes: BatchPrefixes,
   options: ScoreOptions,
   learning: Learning | null,
 ): PassScores {
+  const pass = passes[index] as PackedGroups;
   let scores: PassScores | null = null;
   scope(() => {
-    const keeping = keptLayers(model, sizeOfGroups(pass), learning);
-    const shared = runPrefix(model, pass, keeping);
+    const { prefix, keeping } = prefixes.enter(index);
     const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables, pass.rowTokens);
-    const prefix = shared?.prefix ?? null;
     const { x, state } = model.forwardRows(segment, prefix, { keeping });
     const out = finish(model, x, pass, options, learning);
+    let dPrefix: readonly KeyValue[] | null = null;
     if (learning !== null && out.dx !== null) {
       x.dispose();
-      const dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);
-      if (shared !== null && dPrefix !== null) {
-        model.backwardKeys(shared.segment, shared.state, dPrefix, learning.gradients);
-      }
+      dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);
     }
+    prefixes.leave(index, dPrefix);
     scores = read(out.scores);
   });
   return scores as unknown as PassScores;

@@ -6,6 +6,7 @@ import type { SamplingParams } from "../../contracts/sampler.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { tf } from "../engine/tf.js";
 import { COARSE } from "../learn/pack.js";
+import type { HeldPrefixes } from "../learn/prefixes.js";
 import { packMatrix } from "../transformer/fused-kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { composedRound } from "./decode-graph.js";
@@ -33,12 +34,13 @@ export class CompiledDecoder {
     private readonly fused: boolean,
   ) {}
 
-  /** Draws all rows of the entrants. */
+  /** Draws all rows of the entrants. `held`: where their prompts are kept; null where they are not wanted again. */
   async run(
     model: Transformer,
     params: SamplingParams,
     entrants: readonly Entrant[],
     uniformOf: (seed: number, t: number) => number,
+    held: HeldPrefixes | null,
     signal: AbortSignal,
   ): Promise<void> {
     const wanted = entrants
@@ -52,6 +54,7 @@ export class CompiledDecoder {
       params,
       select: selectOptions(params),
       uniformOf,
+      held,
       round: this.fused ? fusedRound : composedRound,
     };
     await new SlotTable(parts, planTable(model, wanted, params.maxTokens), wanted).run(signal);

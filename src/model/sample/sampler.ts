@@ -9,12 +9,12 @@ import { WeirError } from "../../errors.js";
 import { breathe } from "../engine/breathe.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import { FINE } from "../learn/pack.js";
-import { runPrefix } from "../learn/passes.js";
+import { type HeldPrefixes, runPiece } from "../learn/prefixes.js";
 import { assertIds } from "../learn/validate.js";
 import { headLogits } from "../transformer/head.js";
 import { gatherRows } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
-import { positionsFrom, type Segment } from "../transformer/segment.js";
+import { positionsFrom, prefixMask, type Segment } from "../transformer/segment.js";
 import { LayerCache } from "./cache.js";
 import type { CompiledDecoder } from "./compiled-decoder.js";
 import { selectOptions, selectTokens } from "./select.js";
@@ -79,12 +79,13 @@ function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTo
   return batches;
 }
 
-/** Draws all sequences of a request: [prompt][G]. */
+/** Draws all sequences of a request: [prompt][G]. Prompts are kept in `held` where that is asked for, by the decoder alone. */
 export async function sampleSequences(
   model: Transformer,
   request: SampleRequest,
   signal: AbortSignal,
   decoder: CompiledDecoder | null,
+  held: HeldPrefixes,
 ): Promise<SampledSequence[][]> {
   const { prompts, params } = request;
   assertParams(params);
@@ -103,7 +104,7 @@ export async function sampleSequences(
   );
   if (decoder !== null) {
     const entrants = prompts.map(({ promptIds }, index) => ({ promptIds, rows: rows[index]! }));
-    await decoder.run(model, params, entrants, uniformOf, signal);
+    await decoder.run(model, params, entrants, uniformOf, request.keepPrompts ? held : null, signal);
   } else {
     for (const batch of planBatches(model, prompts, params.maxTokens)) {
       await breathe(signal);
@@ -172,13 +173,13 @@ class Decoder {
   private prefill(promptIds: readonly (readonly number[])[]): void {
     scope(() => {
       const prefixes = promptIds.map((ids) => ids.slice(0, -1));
-      const longest = Math.max(...prefixes.map((ids) => ids.length));
-      const pass = { prefixes, prefixLength: FINE.length(longest), prefixTokens: null };
-      const prefix = runPrefix(this.model, pass, null)?.prefix ?? null;
+      const { layers, length } = runPiece(this.model, prefixes, 0, null);
       for (let layer = 0; layer < this.model.config.layers; layer += 1) {
-        this.caches.push(new LayerCache(prefix?.layers[layer] ?? null));
+        this.caches.push(new LayerCache(layers[layer] ?? null));
       }
-      this.mask = prefix?.mask ? tf.keep(prefix.mask) : null;
+      const lengths = prefixes.map((ids) => ids.length);
+      const mask = prefixMask(lengths, length);
+      this.mask = mask === null ? null : tf.keep(mask);
     });
   }
 

@@ -9,8 +9,8 @@ import { breathe } from "../engine/breathe.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import { COARSE, roundCount } from "../learn/pack.js";
-import { runPrefix } from "../learn/passes.js";
-import { concat, gatherAlong, narrow } from "../transformer/kernels.js";
+import { freePiece, type HeldPrefixes, keyEntries, type PrefixPiece, runPiece } from "../learn/prefixes.js";
+import { gatherAlong, narrow } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
 import { BLOCK, type DecodeInputs, type DecodeOutputs, type DecodeRound, decodeBlock } from "./decode-graph.js";
@@ -61,6 +61,8 @@ export interface TableParts {
   readonly select: SelectOptions;
   readonly round: DecodeRound;
   readonly uniformOf: (seed: number, t: number) => number;
+  /** Where prompts are kept for the pass that will train on them; null where none will come. */
+  readonly held: HeldPrefixes | null;
 }
 
 const active = (row: Row | null): boolean => row !== null && row.finish === null;
@@ -151,28 +153,16 @@ export class SlotTable {
         }),
       );
     });
-    const prefixRows = sources.flatMap((source) => heads.map((head) => source * kvHeads + head));
     const hasPrefix = this.prefixLength > 0;
     scope(() => {
       const index = (values: readonly number[]) => tf.tensor1d(Int32Array.from(values), "int32");
       if (hasPrefix) {
-        const next = this.parts.compiler.run(
-          "table prefix",
-          (own: { old: readonly KeyValue[] | null; fresh: readonly (readonly KeyValue[])[]; rows: Tensor }) =>
-            this.parts.weights.layers.map((_, layer) => {
-              const pick = (part: "k" | "v") => {
-                const all = [...(own.old === null ? [] : [own.old]), ...own.fresh];
-                const joined = concat(
-                  all.map((piece) => (piece[layer] as KeyValue)[part]),
-                  0,
-                );
-                return gatherAlong(joined, own.rows, 0);
-              };
-              return { k: pick("k"), v: pick("v") };
-            }),
-          { old: before.prefix, fresh, rows: index(prefixRows) },
+        const { runner } = this.parts.model;
+        const pieces = fresh.map(({ piece: { layers, length } }) =>
+          length === this.prefixLength ? layers : runner.resizeKeys(layers, this.prefixLength),
         );
-        this.prefix = keepAll(next);
+        const all = before.prefix === null ? pieces : [before.prefix, ...pieces];
+        this.prefix = keepAll(runner.pickKeys(all, keyEntries(sources, kvHeads)));
       }
       if (before.own === null || staying.length === 0) this.own = this.emptyOwn(size * kvHeads * group);
       else {
@@ -185,7 +175,7 @@ export class SlotTable {
         this.own = keepAll(next);
       }
     });
-    for (const piece of fresh) this.free(piece);
+    for (const { piece, held } of fresh) if (!held) freePiece(piece);
     this.free(hasPrefix ? before.prefix : null, before.own);
     this.group = group;
     this.slots = Array.from({ length: size }, (_, place) => {
@@ -202,23 +192,30 @@ export class SlotTable {
     });
   }
 
-  /** Keys and values of those who enter, padded to the table's prefix length, in pieces that fit the memory. */
-  private prefill(entering: readonly Entrant[]): (readonly KeyValue[])[] {
+  /**
+   * Runs the prompts of those who enter, in their order and in pieces that fit the memory. A prompt that is worth holding is a
+   * piece of its own, which the held ones take.
+   */
+  private prefill(entering: readonly Entrant[]): { readonly piece: PrefixPiece; readonly held: boolean }[] {
     const longest = Math.max(0, ...entering.map(({ promptIds }) => promptIds.length - 1));
     if (this.prefix === null) this.prefixLength = COARSE.length(longest);
     if (this.prefixLength === 0) return [];
-    const pieces: (readonly KeyValue[])[] = [];
-    for (let start = 0; start < entering.length; start += this.plan.prefill) {
-      const prefixes = entering.slice(start, start + this.plan.prefill).map(({ promptIds }) => promptIds.slice(0, -1));
-      pieces.push(
-        scope(() => {
-          const { model } = this.parts;
-          const own = prefixes.reduce((sum, prefix) => sum + prefix.length, 0);
-          const prefixTokens = model.runner.rounding.tokens?.(Math.max(1, own)) ?? null;
-          const pass = { prefixes, prefixLength: this.prefixLength, prefixTokens };
-          return keepAll(runPrefix(model, pass, null)?.prefix.layers ?? []);
-        }),
-      );
+    const { model, held } = this.parts;
+    const prefixes = entering.map(({ promptIds }) => promptIds.slice(0, -1));
+    const pieces: { readonly piece: PrefixPiece; readonly held: boolean }[] = [];
+    for (let start = 0; start < prefixes.length; ) {
+      const first = prefixes[start] as readonly number[];
+      const known = held?.find(first) ?? null;
+      if (held !== null && (known !== null || held.wants(first))) {
+        const piece = known ?? runPiece(model, [first], 1, model.config.layers);
+        if (known === null) held.hold(piece);
+        pieces.push({ piece, held: true });
+        start += 1;
+        continue;
+      }
+      const end = Math.min(start + this.plan.prefill, prefixes.length);
+      pieces.push({ piece: runPiece(model, prefixes.slice(start, end), 1, null), held: false });
+      start = end;
     }
     return pieces;
   }

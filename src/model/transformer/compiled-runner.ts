@@ -18,6 +18,7 @@ import { add, widen } from "./kernels.js";
 import type { LayerContext } from "./layer.js";
 import { FUSED, type LayerForms } from "./layer-forms.js";
 import type { NarrowWeights } from "./narrow-weights.js";
+import { pickGradients, pickKeys, resizeKeys } from "./pick-keys.js";
 import { type HeadRequest, type Keep, type Kept, keptOf, type ModelRunner } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";
 
@@ -153,6 +154,29 @@ export class CompiledRunner implements ModelRunner {
     );
     for (const [part, sum] of Object.entries(found)) gradients.replace(`${outside}${part}`, sum);
     return { dx, dPrefix };
+  }
+
+  resizeKeys(layers: readonly KeyValue[], length: number): readonly KeyValue[] {
+    return this.compiler.run(`resize keys ${length}`, (own: typeof layers) => resizeKeys(own, length), layers);
+  }
+
+  pickKeys(pieces: readonly (readonly KeyValue[])[], index: Tensor): readonly KeyValue[] {
+    const inputs = { pieces, index };
+    return this.compiler.run("pick keys", (own: typeof inputs) => pickKeys(own.pieces, own.index), inputs);
+  }
+
+  pickGradients(
+    gradients: readonly KeyValue[],
+    index: Tensor,
+    length: number,
+    before: readonly KeyValue[] | null,
+  ): readonly KeyValue[] {
+    const inputs = { gradients, index, before };
+    return this.compiler.run(
+      `pick gradients ${length}`,
+      (own: typeof inputs) => pickGradients(own.gradients, own.index, length, own.before),
+      inputs,
+    );
   }
 
   head(

@@ -9,6 +9,7 @@ import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
 import { type ChunkResult, type HeadChunk, type HeadOptions, headChunk, type TokenScores } from "./head.js";
 import { type Attend, type LayerContext, type LayerSaved, layerBackward, layerForward, layerKeys } from "./layer.js";
+import { pickGradients, pickKeys, resizeKeys } from "./pick-keys.js";
 import type { KeyValue, Segment } from "./segment.js";
 
 export type Keep = "all" | "input" | null;
@@ -49,6 +50,15 @@ export interface ModelRunner {
     dKv: KeyValue | null,
     gradients: GradientStore,
   ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null };
+  /** See pick-keys.ts, all three. */
+  resizeKeys(layers: readonly KeyValue[], length: number): readonly KeyValue[];
+  pickKeys(pieces: readonly (readonly KeyValue[])[], index: Tensor): readonly KeyValue[];
+  pickGradients(
+    gradients: readonly KeyValue[],
+    index: Tensor,
+    length: number,
+    before: readonly KeyValue[] | null,
+  ): readonly KeyValue[];
   /** Adds the gradients of output matrix and norm where there is a loss and they are trained. `key` names the loss. */
   head(
     chunk: HeadChunk,
@@ -89,6 +99,10 @@ export const EAGER: ModelRunner = {
       return layerBackward(context, saved, segment, prefix, dOut, dKv, gradients);
     });
   },
+
+  resizeKeys: (layers, length) => scope(() => resizeKeys(layers, length)),
+  pickKeys: (pieces, index) => scope(() => pickKeys(pieces, index)),
+  pickGradients: (gradients, index, length, before) => scope(() => pickGradients(gradients, index, length, before)),
 
   head(chunk, options, names, gradients) {
     const headTrained = gradients?.wants(names.head) ?? false;

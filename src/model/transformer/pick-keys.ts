@@ -1,0 +1,49 @@
+/** Keys and values of prompts rearranged: laid out at other lengths, joined, picked by entry. */
+import { type Tensor, tf } from "../engine/tf.js";
+import { add, concat, gatherAlong, narrow, slice, widen } from "./kernels.js";
+import type { KeyValue } from "./segment.js";
+
+const eachPart = (layers: readonly KeyValue[], change: (x: Tensor, layer: number, part: "k" | "v") => Tensor) =>
+  layers.map(({ k, v }, layer) => ({ k: change(k, layer, "k"), v: change(v, layer, "v") }));
+
+/** [n, T, dh] cut off or filled with zeros to [n, length, dh]. */
+function laidOut(x: Tensor, length: number, zeros: (shape: [number, number, number]) => Tensor): Tensor {
+  const [entries, own, width] = x.shape as [number, number, number];
+  if (own === length) return x;
+  if (own > length) return slice(x, [0, 0, 0], [entries, length, width]);
+  return concat([x, zeros([entries, length - own, width])], 1);
+}
+
+/** Keys and values at another length: [n, T, dh] → [n, length, dh]; what is added is zero. */
+export function resizeKeys(layers: readonly KeyValue[], length: number): readonly KeyValue[] {
+  return eachPart(layers, (x) => laidOut(x, length, (shape) => narrow(tf.zeros(shape))));
+}
+
+/** Entries of several pieces in a row, by number: pieces [n, T, dh] each, index [m] int32 → [m, T, dh]. */
+export function pickKeys(pieces: readonly (readonly KeyValue[])[], index: Tensor): readonly KeyValue[] {
+  return eachPart(pieces[0] as readonly KeyValue[], (_, layer, part) => {
+    const joined = concat(
+      pieces.map((piece) => (piece[layer] as KeyValue)[part]),
+      0,
+    );
+    return gatherAlong(joined, index, 0);
+  });
+}
+
+/**
+ * Gradients of keys and values, picked by entry and laid out at another length, plus those of before, in float32:
+ * [n, T, dh], index [m] int32 → [m, length, dh]. Entry n is zero.
+ */
+export function pickGradients(
+  gradients: readonly KeyValue[],
+  index: Tensor,
+  length: number,
+  before: readonly KeyValue[] | null,
+): readonly KeyValue[] {
+  return eachPart(gradients, (x, layer, part) => {
+    const [, own, width] = x.shape as [number, number, number];
+    const spared = concat([widen(x), tf.zeros([1, own, width])], 0);
+    const picked = laidOut(gatherAlong(spared, index, 0), length, (shape) => tf.zeros(shape));
+    return before === null ? picked : add((before[layer] as KeyValue)[part], picked);
+  });
+}
