@@ -9,7 +9,7 @@ import {
   selectToken,
   swiGlu,
 } from "../transformer/fused-kernels.js";
-import { concat, gatherRows, mul, reshape, slice, widen } from "../transformer/kernels.js";
+import { after, concat, gatherRows, mul, reshape, slice, widen } from "../transformer/kernels.js";
 import type { KeyValue } from "../transformer/segment.js";
 import type { DecodeRound } from "./decode-graph.js";
 import type { DecodeLayer } from "./decode-weights.js";
@@ -52,12 +52,13 @@ export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks }) =
     const mixed = packedProduct(attended.o, layer.o, layer.oBias, hiddenSize);
     const mid = addRmsNorm(x, mixed, null, layer.norm2, rmsNormEps);
     const gate = packedProduct(mid.n, layer.gate, layer.gateBias, intermediateSize);
-    const up = packedProduct(mid.n, layer.up, layer.upBias, intermediateSize);
+    // One after the other: what is ready at once is handed to a second thread, which only waits for its turn.
+    const up = packedProduct(after(mid.n, gate), layer.up, layer.upBias, intermediateSize);
     const down = packedProduct(swiGlu(gate, up), layer.down, layer.downBias, hiddenSize);
     const following = weights.layers[index + 1]?.norm1 ?? weights.norm;
-    const after = addRmsNorm(mid.sum, down, null, following, rmsNormEps);
-    x = after.sum;
-    n = after.n;
+    const end = addRmsNorm(mid.sum, down, null, following, rmsNormEps);
+    x = end.sum;
+    n = end.n;
     return attended.block;
   });
   const logits = packedProduct(mul(n, inputs.inverseTemperature), weights.head, null, vocabSize); // [R, V]
