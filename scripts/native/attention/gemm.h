@@ -25,16 +25,40 @@ constexpr int64_t kAhead = 20;
 constexpr int64_t kAhead = 40;
 #endif
 
+/** Fetches the panel that is read, kAhead rows before. */
+struct FetchOwn {
+  template <int NV, class W>
+  WEIR_INLINE void row(const W* b, int64_t bStride) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) __builtin_prefetch(b + kAhead * bStride + v * kLanes);
+  }
+};
+
+/** Fetches what is read later to the second-level cache, a line for each row of the panel, `step` bytes apart. */
+struct FetchNext {
+  const char* at;
+  int64_t step;
+
+  template <int NV, class W>
+  WEIR_INLINE void row([[maybe_unused]] const W* b, [[maybe_unused]] int64_t bStride) {
+#if defined(__AVX512F__)
+    // A panel of four vectors does not stay in the first-level cache.
+    FetchOwn().row<NV>(b, bStride);
+#endif
+    __builtin_prefetch(at, 0, 2);
+    at += step;
+  }
+};
+
 /** sum[r][v] += the products of MR rows of A and NV vectors of a panel, k words deep. */
-template <class W, Side side, int MR, int NV>
-WEIR_INLINE void sumBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, Lanes (&sum)[MR][NV]) {
+template <class W, Side side, int MR, int NV, class Fetch>
+WEIR_INLINE void sumBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, Fetch fetch,
+                          Lanes (&sum)[MR][NV]) {
   for (int64_t i = 0; i < k; ++i) {
     Lanes right[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      right[v] = load(b + v * kLanes);
-      __builtin_prefetch(b + kAhead * bStride + v * kLanes);
-    }
+    for (int v = 0; v < NV; ++v) right[v] = load(b + v * kLanes);
+    fetch.template row<NV>(b, bStride);
     b += bStride;
 #pragma GCC unroll 6
     for (int r = 0; r < MR; ++r) {
@@ -62,7 +86,7 @@ void multiplyBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int
       sum[r][v] = !accumulate ? splat(0.0f) : v < NV - 1 || tail == kLanes ? load(from) : load(from, tail);
     }
   }
-  sumBlock<W, side, MR, NV>(a, aStride, b, bStride, k, sum);
+  sumBlock<W, side, MR, NV>(a, aStride, b, bStride, k, FetchOwn(), sum);
 #pragma GCC unroll 6
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4

@@ -15,9 +15,9 @@
 namespace weir {
 namespace {
 
-// Keys per step, vectors of rows whose scores are taken together, and vectors of dimensions whose mixtures are: their sums
-// fit the registers.
-constexpr int kKeys = 6;
+// Keys per step, rows per step, vectors of rows whose scores are taken together, and vectors of dimensions whose
+// mixtures are: their sums fit the registers.
+constexpr int kKeys = 6, kRows = 4;
 #if defined(__AVX512F__)
 constexpr int kAcross = 4, kMixed = 4;
 #else
@@ -33,11 +33,20 @@ void rotate(const float* x, const float* cos, const float* sin, int64_t dh, floa
   }
 }
 
-// Scores of prefix keys against rows that lie across the lanes: s[j][rows] = Σ_d k[j][d] · q[d][rows].
+// Brings numbers to the second-level cache: between two uses of a cache all weights pass through.
+template <class T>
+inline void fetch(const T* from, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(from + i, 0, 2);
+}
+
+// Scores of prefix keys against rows that lie across the lanes: s[j][rows] = Σ_d k[j][d] · q[d][rows]. The values of the
+// same keys are fetched.
 template <int V, class T>
-void scoresAcross(const T* keys, int64_t count, int64_t dh, const float* q, int64_t stride, float* s) {
+void scoresAcross(const T* keys, const T* values, int64_t count, int64_t dh, const float* q, int64_t stride, float* s) {
   int64_t j = 0;
   for (; j + kKeys <= count; j += kKeys) {
+    fetch(values + j * dh, kKeys * dh);
     Floats sum[kKeys][V] = {};
     for (int64_t d = 0; d < dh; ++d) {
       Floats row[V];
@@ -63,10 +72,12 @@ void scoresAcross(const T* keys, int64_t count, int64_t dh, const float* q, int6
 #if defined(__AVX512BF16__)
 // The same with pairs of dimensions in bfloat16; q holds the pairs [dh / 2][rows].
 template <int V>
-void scoresAcross(const Bf16* keys, int64_t count, int64_t dh, const uint32_t* q, int64_t stride, float* s) {
+void scoresAcross(const Bf16* keys, const Bf16* values, int64_t count, int64_t dh, const uint32_t* q, int64_t stride,
+                  float* s) {
   const int64_t pairs = dh / 2;
   auto some = [&](int64_t j, auto keysHere) {
     constexpr int N = decltype(keysHere)::value;
+    fetch(values + j * dh, N * dh);
     __m512 sum[N][V];
     for (int i = 0; i < N; ++i)
       for (int v = 0; v < V; ++v) sum[i][v] = _mm512_setzero_ps();
@@ -89,50 +100,80 @@ void scoresAcross(const Bf16* keys, int64_t count, int64_t dh, const uint32_t* q
 }
 #endif
 
-// o[rows][dh] += Σ_j p[j][row] · v[j], for up to four rows at once with the dimensions across the lanes.
+// Keys whose values stay in the first-level cache while all rows take them.
+constexpr int64_t kMixedKeys = 64;
+
+// o[rows][dh] += Σ_j p[row][j] · v[j] for R rows with the dimensions across the lanes. Weights of two rows lie `perRow`
+// apart, of two keys `perKey`.
 template <int R, class T>
-void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t stride, float* o) {
+void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t perRow, int64_t perKey, float* o) {
   int64_t d = 0;
   for (; d + kMixed * kLanes <= dh; d += kMixed * kLanes) {
-    Floats sum[R][kMixed] = {};
+    Floats sum[R][kMixed];
+    for (int r = 0; r < R; ++r)
+      for (int i = 0; i < kMixed; ++i) sum[r][i] = load(o + r * dh + d + i * kLanes);
     for (int64_t j = 0; j < count; ++j) {
       Floats v[kMixed];
       for (int i = 0; i < kMixed; ++i) v[i] = load(values + j * dh + d + i * kLanes);
       for (int r = 0; r < R; ++r) {
-        const Floats w = splat(p[j * stride + r]);
+        const Floats w = splat(p[r * perRow + j * perKey]);
         for (int i = 0; i < kMixed; ++i) sum[r][i] += w * v[i];
       }
     }
     for (int r = 0; r < R; ++r)
-      for (int i = 0; i < kMixed; ++i) {
-        float* to = o + r * dh + d + i * kLanes;
-        store(to, load(to) + sum[r][i]);
-      }
+      for (int i = 0; i < kMixed; ++i) store(o + r * dh + d + i * kLanes, sum[r][i]);
   }
   if (d == dh) return;
   for (int64_t j = 0; j < count; ++j) {
     for (int r = 0; r < R; ++r) {
-      const float w = p[j * stride + r];
+      const float w = p[r * perRow + j * perKey];
       for (int64_t e = d; e < dh; ++e) o[r * dh + e] += w * valueOf(values[j * dh + e]);
     }
   }
 }
 
 template <class T>
-void mix(const T* values, int64_t count, int64_t dh, const float* p, int64_t stride, int64_t rows, float* o) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) mixRows<4>(values, count, dh, p + r, stride, o + r * dh);
-  for (; r < rows; ++r) mixRows<1>(values, count, dh, p + r, stride, o + r * dh);
+void mix(const T* values, int64_t count, int64_t dh, const float* p, int64_t perRow, int64_t perKey, int64_t rows,
+         float* o) {
+  for (int64_t j = 0; j < count; j += kMixedKeys) {
+    const T* some = values + j * dh;
+    const float* weights = p + j * perKey;
+    const int64_t keys = std::min(kMixedKeys, count - j);
+    int64_t r = 0;
+    for (; r + kRows <= rows; r += kRows)
+      mixRows<kRows>(some, keys, dh, weights + r * perRow, perRow, perKey, o + r * dh);
+    for (; r < rows; ++r) mixRows<1>(some, keys, dh, weights + r * perRow, perRow, perKey, o + r * dh);
+  }
 }
 
+// A run of keys of one row's own, its values, and the run that the next row will read.
 template <class T>
-float dot(const float* q, const T* k, int64_t dh) {
-  Floats sum = {};
-  int64_t d = 0;
-  for (; d + kLanes <= dh; d += kLanes) sum += load(q + d) * load(k + d);
-  float total = sumLanes(sum);
-  for (; d < dh; ++d) total += q[d] * valueOf(k[d]);
-  return total;
+struct OwnRun {
+  const T* keys;
+  const T* values;
+  const T* nextKeys;
+  int64_t count;
+};
+
+// s[row][j] = q[row] · k[j] for R rows, whose queries lie one after another and whose scores are `stride` apart.
+template <int R, class T>
+void scoreRows(const float* q, const OwnRun<T>& run, int64_t dh, float* s, int64_t stride) {
+  for (int64_t j = 0; j < run.count; ++j) {
+    const T* k = run.keys + j * dh;
+    fetch(run.values + j * dh, dh);
+    fetch(run.nextKeys + j * dh, dh);
+    Floats sum[R] = {};
+    int64_t d = 0;
+    for (; d + kLanes <= dh; d += kLanes) {
+      const Floats key = load(k + d);
+      for (int r = 0; r < R; ++r) sum[r] += load(q + r * dh + d) * key;
+    }
+    for (int r = 0; r < R; ++r) {
+      float total = sumLanes(sum[r]);
+      for (int64_t e = d; e < dh; ++e) total += q[r * dh + e] * valueOf(k[e]);
+      s[r * stride + j] = total;
+    }
+  }
 }
 
 struct Scratch {
@@ -152,14 +193,14 @@ class Head {
     const int64_t prefix = s.prefixLength == 0 ? 0 : std::min<int64_t>(c.prefixLengths[p], s.prefixLength);
     const T* prefixK = c.prefixK + item() * s.prefixLength * s.headDim;
     const T* prefixV = c.prefixV + item() * s.prefixLength * s.headDim;
-    scorePrefix(prefixK, prefix);
+    scorePrefix(prefixK, prefixV, prefix);
     const int64_t first = std::min<int64_t>(c.first[p], c.used);
     const int64_t before = c.used - first;
     const int64_t columns = before + c.round + 1;
     scoreOwn(first, before, columns);
     normalise(prefix, columns);
     w.o.assign(static_cast<size_t>(stride * s.headDim), 0.0f);
-    mix(prefixV, prefix, s.headDim, w.scores.data(), stride, rows, w.o.data());
+    mix(prefixV, prefix, s.headDim, w.scores.data(), 1, stride, rows, w.o.data());
     mixOwn(first, before, columns);
     finish(o);
   }
@@ -191,7 +232,7 @@ class Head {
     for (float& x : w.q) x = valueOf(fromFloat<T>(x));
   }
 
-  void scorePrefix(const T* keys, int64_t count) {
+  void scorePrefix(const T* keys, const T* values, int64_t count) {
     const int64_t dh = s.headDim;
     w.scores.resize(static_cast<size_t>(std::max<int64_t>(count, 1) * stride));
     const int64_t vectors = stride / kLanes;
@@ -207,9 +248,9 @@ class Head {
       for (int64_t v = 0; v < vectors;) {
         const uint32_t* q = w.pairs.data() + v * 16;
         float* to = w.scores.data() + v * 16;
-        if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, count, dh, q, stride, to), v += kAcross;
-        else if (vectors - v >= 2) scoresAcross<2>(keys, count, dh, q, stride, to), v += 2;
-        else scoresAcross<1>(keys, count, dh, q, stride, to), v += 1;
+        if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, values, count, dh, q, stride, to), v += kAcross;
+        else if (vectors - v >= 2) scoresAcross<2>(keys, values, count, dh, q, stride, to), v += 2;
+        else scoresAcross<1>(keys, values, count, dh, q, stride, to), v += 1;
       }
       return;
     }
@@ -220,31 +261,37 @@ class Head {
     for (int64_t v = 0; v < vectors;) {
       const float* q = w.across.data() + v * kLanes;
       float* to = w.scores.data() + v * kLanes;
-      if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, count, dh, q, stride, to), v += kAcross;
-      else if (vectors - v >= 2) scoresAcross<2>(keys, count, dh, q, stride, to), v += 2;
-      else scoresAcross<1>(keys, count, dh, q, stride, to), v += 1;
+      if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, values, count, dh, q, stride, to), v += kAcross;
+      else if (vectors - v >= 2) scoresAcross<2>(keys, values, count, dh, q, stride, to), v += 2;
+      else scoresAcross<1>(keys, values, count, dh, q, stride, to), v += 1;
     }
   }
 
-  // Own columns [first, used), then the block's [0, round].
+  // The own columns of sequence g in two runs: [first, used) of the cache, then the block's [0, round].
+  // body(run, column of its first key).
   template <class F>
-  void eachOwn(int64_t g, int64_t first, int64_t before, int64_t columns, const T* own, const T* block, F&& body) {
-    const int64_t dh = s.headDim;
-    const T* ownRow = own + (cacheRow(g) * s.columns + first) * dh;
-    const T* blockRow = block + cacheRow(g) * s.blockColumns * dh;
-    for (int64_t column = 0; column < columns; ++column) {
-      body(column, column < before ? ownRow + column * dh : blockRow + (column - before) * dh);
+  void eachOwn(int64_t g, int64_t first, int64_t before, int64_t columns, F&& body) {
+    const int64_t dh = s.headDim, row = cacheRow(g);
+    if (before > 0) {
+      const int64_t at = (row * s.columns + first) * dh;
+      body(OwnRun<T>{c.ownK + at, c.ownV + at, c.ownK + at + s.columns * dh, before}, int64_t{0});
     }
+    const int64_t at = row * s.blockColumns * dh;
+    body(OwnRun<T>{c.blockK + at, c.blockV + at, c.blockK + at + s.blockColumns * dh, columns - before}, before);
   }
 
   void scoreOwn(int64_t first, int64_t before, int64_t columns) {
     w.own.resize(static_cast<size_t>(rows * columns));
     for (int64_t g = 0; g < s.group; ++g) {
-      eachOwn(g, first, before, columns, c.ownK, c.blockK, [&](int64_t column, const T* k) {
-        for (int64_t i = 0; i < s.share; ++i) {
-          const int64_t r = g * s.share + i;
-          w.own[r * columns + column] = dot(w.q.data() + r * s.headDim, k, s.headDim);
-        }
+      eachOwn(g, first, before, columns, [&](const OwnRun<T>& run, int64_t column) {
+        auto take = [&](int64_t r, auto some) {
+          constexpr int R = decltype(some)::value;
+          scoreRows<R>(w.q.data() + r * s.headDim, run, s.headDim, w.own.data() + r * columns + column, columns);
+        };
+        const int64_t end = (g + 1) * s.share;
+        int64_t r = g * s.share;
+        for (; r + kRows <= end; r += kRows) take(r, std::integral_constant<int, kRows>{});
+        for (; r < end; ++r) take(r, std::integral_constant<int, 1>{});
       });
     }
   }
@@ -285,17 +332,11 @@ class Head {
   }
 
   void mixOwn(int64_t first, int64_t before, int64_t columns) {
-    const int64_t dh = s.headDim;
     for (int64_t g = 0; g < s.group; ++g) {
-      eachOwn(g, first, before, columns, c.ownV, c.blockV, [&](int64_t column, const T* v) {
-        for (int64_t i = 0; i < s.share; ++i) {
-          const int64_t r = g * s.share + i;
-          const float weight = w.own[r * columns + column];
-          float* to = w.o.data() + r * dh;
-          int64_t d = 0;
-          for (; d + kLanes <= dh; d += kLanes) store(to + d, load(to + d) + splat(weight) * load(v + d));
-          for (; d < dh; ++d) to[d] += weight * valueOf(v[d]);
-        }
+      const int64_t r = g * s.share;
+      eachOwn(g, first, before, columns, [&](const OwnRun<T>& run, int64_t column) {
+        const float* weights = w.own.data() + r * columns + column;
+        mix(run.values, run.count, s.headDim, weights, columns, 1, s.share, w.o.data() + r * s.headDim);
       });
     }
   }

@@ -30,7 +30,7 @@ struct Bf16 {
   uint16_t bits;
 };
 
-inline Floats splat(float x) { return Floats{} + x; }
+inline Floats splat(float x) { return x - Floats{}; }
 
 inline Floats widen(Halves h) { return (Floats)(__builtin_convertvector(h, Bits) << 16); }
 

@@ -60,22 +60,26 @@ template <class T>
 void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, int64_t out, const float* bias,
                    float* y) {
   const int64_t inputs = roundedInputs(in);
-  static thread_local std::vector<T> scratch;
-  scratch.resize(static_cast<size_t>(rows * inputs));
-  T* own = scratch.data();
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < in; ++i) own[r * inputs + i] = fromFloat<T>(x[r * in + i]);
-    for (int64_t i = in; i < inputs; ++i) own[r * inputs + i] = fromFloat<T>(0.0f);
+  const void* factors = x;
+  if (!std::is_same_v<T, float> || in != inputs) {
+    static thread_local std::vector<T> scratch;
+    scratch.resize(static_cast<size_t>(rows * inputs));
+    for (int64_t r = 0; r < rows; ++r) {
+      T* own = scratch.data() + r * inputs;
+      for (int64_t i = 0; i < in; ++i) own[i] = fromFloat<T>(x[r * in + i]);
+      for (int64_t i = in; i < inputs; ++i) own[i] = fromFloat<T>(0.0f);
+    }
+    factors = scratch.data();
   }
   const int64_t words = inputs * int64_t(sizeof(T)) / 4;
-  const attention::LeftSide<Word<T>> left{reinterpret_cast<const Word<T>*>(own), words, false};
+  const auto* const left = static_cast<const Word<T>*>(factors);
   const int64_t panels = (out + kPanel - 1) / kPanel;
   parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, columns = std::min(kPanel, out - first);
       const auto* panel = reinterpret_cast<const Word<T>*>(packed + first * inputs);
       const Biased step{y + first, out, bias == nullptr ? nullptr : bias + first};
-      attention::rowsOfPanel(left, rows, panel, kPanel, columns, 0, words, step);
+      attention::fewRowsOfPanel(left, rows, words, panel, columns, step);
     }
   });
 }
