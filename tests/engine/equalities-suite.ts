@@ -3,11 +3,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { PolicyBatch, PolicyLossConfig, TrainGroup } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { tf } from "../../src/model/engine/tf.js";
+import { Transformer } from "../../src/model/transformer/model.js";
 import { TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
 import { type GroupSizes, randomGroups } from "../helpers/random-groups.js";
 
@@ -17,6 +18,8 @@ const STILL = { ...TEST_OPTIMISER, learningRate: 0, weightDecay: 0, maxGradNorm:
 
 /** Every equality on one backend and executor. */
 export function describeEqualities(options: CoreOptions): void {
+  /** Only compiled decoding keeps prompts. */
+  const holds = options.executor === "compiled";
   let folder: string;
   let core: EngineCore;
   beforeAll(async () => {
@@ -268,6 +271,126 @@ export function describeEqualities(options: CoreOptions): void {
         return inside;
       });
       for (const id of await draw({ topP: 0.5, topK: 0 })) expect(nucleus).toContain(id);
+    });
+  });
+
+  describe("a prompt of several passes or of a sampling call", () => {
+    /** Prompts from 512 tokens on are kept. */
+    const LONG = holds ? 700 : 70;
+    const SIZES: GroupSizes = [
+      [LONG, [9, 12, 4, 7]],
+      [30, [5]],
+      [holds ? 530 : 53, [6, 3]],
+    ];
+    /** Padded tokens of passes that a long prompt needs several of. */
+    const SPLIT = LONG + 30;
+    const runs = () => vi.spyOn(Transformer.prototype, "forwardKeys");
+    const draw = async (groups: readonly TrainGroup[], keepPrompts: boolean) => {
+      const prompts = groups.map(({ promptIds }) => ({ promptIds, seeds: [1, 2] }));
+      const params = { temperature: 1, topP: 1, topK: 0, maxTokens: 5, stopIds: [] };
+      return (await core.sample({ prompts, params, keepPrompts }, signal)).sequences;
+    };
+    afterEach(() => {
+      vi.restoreAllMocks();
+    });
+
+    it("runs once, whichever passes attend to it", async () => {
+      const groups = randomGroups(21, SIZES);
+      const whole = await measure(batchOf(groups, LOSS, 4096));
+      await measure(batchOf(groups, LOSS, SPLIT));
+      const before = tf.memory().numTensors;
+      const forward = runs();
+      const split = await measure(batchOf(groups, LOSS, SPLIT));
+      expect(split.metrics.microBatches).toBeGreaterThan(3);
+      expect(forward.mock.calls.flatMap(([segment]) => segment.prompts).reduce((a, b) => a + b)).toBe(3);
+      expectSame(split, whole);
+      expect(tf.memory().numTensors).toBe(before);
+    });
+
+    it("takes several places in a pass that has several parts of it", async () => {
+      const [group] = randomGroups(22, [[20, [40, 1, 2, 1, 3, 2]]]);
+      const other = randomGroups(23, [[18, [4, 4]]])[0]!;
+      const groups = [group!, other];
+      expectSame(await measure(batchOf(groups, LOSS, 72)), await measure(batchOf(groups, LOSS, 4096)));
+    });
+
+    it("gives the same loss and gradients when it was kept, and is then not run again", async () => {
+      const groups = randomGroups(24, SIZES);
+      await measure(batchOf(groups, LOSS, 4096));
+      const fresh = await measure(batchOf(groups, LOSS, 4096));
+      const drawn = await draw(groups, false);
+      const before = tf.memory().numTensors;
+      (await draw(groups, true)).flat().forEach(({ tokenIds, logprobs }, row) => {
+        expect(tokenIds).toEqual(drawn.flat()[row]!.tokenIds);
+        logprobs.forEach((value, t) => {
+          expect(Math.abs(value - drawn.flat()[row]!.logprobs[t]!)).toBeLessThanOrEqual(1e-4);
+        });
+      });
+      expect(tf.memory().numTensors > before).toBe(holds);
+      const forward = runs();
+      expectSame(await measure(batchOf(groups, LOSS, 4096)), fresh);
+      // The short prompt is not worth keeping.
+      expect(forward.mock.calls.map(([segment]) => segment.prompts)).toEqual([holds ? 1 : 3]);
+      expect(tf.memory().numTensors).toBe(before);
+      await draw(groups, true);
+      expectSame(await measure(batchOf(groups, LOSS, SPLIT)), fresh);
+      expect(tf.memory().numTensors).toBe(before);
+    });
+
+    it("is scored from what was kept, which stays for the gradient", async () => {
+      const groups = randomGroups(25, SIZES).filter(({ promptIds }) => promptIds.length > 50);
+      const request = {
+        groups: groups.map(({ promptIds, completions }) => ({
+          promptIds,
+          completions: completions.map(({ tokenIds }) => tokenIds),
+        })),
+        temperature: 0.8,
+        which: "policy",
+        microBatchTokens: 4096,
+      } as const;
+      const fresh = await core.logprobs(request, signal);
+      await draw(groups, true);
+      const forward = runs();
+      const kept = await core.logprobs(request, signal);
+      kept.logprobs.flat(2).forEach((value, index) => {
+        expect(Math.abs(value - fresh.logprobs.flat(2)[index]!)).toBeLessThanOrEqual(1e-4);
+      });
+      await measure(batchOf(groups, LOSS, 4096));
+      expect(forward).toHaveBeenCalledTimes(holds ? 0 : 2);
+    });
+
+    it("is run again when the weights have changed since", async () => {
+      const groups = randomGroups(26, [[LONG, [8, 5]]]);
+      const batch = batchOf(groups, LOSS, 4096);
+      await draw(groups, true);
+      await core.forwardBackward(batchOf(randomGroups(27, [[9, [4]]]), LOSS, 4096), signal);
+      core.optimStep({ ...TEST_OPTIMISER, learningRate: 0.01 }, false);
+      const forward = runs();
+      const first = await measure(batch);
+      expect(forward).toHaveBeenCalledTimes(1);
+      expectSame(first, await measure(batch));
+    });
+
+    it("is freed when a pass fails or is aborted", async () => {
+      const groups = randomGroups(28, SIZES);
+      await measure(batchOf(groups, LOSS, SPLIT));
+      await draw(groups, false);
+      const before = tf.memory().numTensors;
+      await draw(groups, true);
+      const broken = groups.map((group) => ({
+        ...group,
+        completions: group.completions.map((c) => ({ ...c, advantages: c.advantages.map(() => Number.MAX_VALUE) })),
+      }));
+      const sums = { ...LOSS, aggregation: "seq-mean-token-sum" } as const;
+      await expect(core.forwardBackward(batchOf(broken, sums, SPLIT), signal)).rejects.toThrow("WEIR_E_NON_FINITE");
+      expect(tf.memory().numTensors).toBe(before);
+      await draw(groups, true);
+      const aborting = new AbortController();
+      const running = core.forwardBackward(batchOf(groups, LOSS, SPLIT), aborting.signal);
+      setImmediate(() => aborting.abort());
+      await expect(running).rejects.toThrow("WEIR_E_ENGINE_ABORTED");
+      await measure(batchOf(groups, LOSS, SPLIT));
+      expect(tf.memory().numTensors).toBe(before);
     });
   });
 

@@ -264,7 +264,7 @@ export class BatchPrefixes {
     const layers = pieces.map(({ piece }) => {
       return piece.length === pass.prefixLength ? piece.layers : runner.resizeKeys(piece.layers, pass.prefixLength);
     });
-    const asTheyLie = layers.length === 1 && inRow.every((group, place) => group === pass.prompts[place]);
+    const asTheyLie = layers.length === 1 && String(inRow) === String(pass.prompts);
     const joined = asTheyLie ? layers[0] : runner.pickKeys(layers, keyEntries(places, config.kvHeads));
     return prefixOf(pass.prefixes, pass.prefixLength, joined as readonly KeyValue[]);
   }
