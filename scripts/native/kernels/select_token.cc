@@ -20,14 +20,33 @@ struct Row {
   std::vector<float> order;
 };
 
+// Vectors that are taken at once: sums of their own, so that one addition need not wait for another.
+constexpr int kSide = 4;
+constexpr int64_t kStretch = kSide * kLanes;
+
 float massFrom(const float* mass, int64_t n, float threshold) {
-  Floats sum = {};
+  Floats sum[kSide] = {};
   const Floats least = splat(threshold);
-  eachVector(n, [&](int64_t i, auto lanes) {
-    const Floats x = lanes.get(mass + i);
-    sum += lanes.kept(x >= least ? x : Floats{});
-  });
-  return sumLanes(sum);
+  const auto counted = [&](Floats x) { return x >= least ? x : Floats{}; };
+  int64_t i = 0;
+  for (; i + kStretch <= n; i += kStretch) {
+    for (int v = 0; v < kSide; ++v) sum[v] += counted(load(mass + i + v * kLanes));
+  }
+  eachVector(n - i, [&](int64_t j, auto lanes) { sum[0] += lanes.kept(counted(lanes.get(mass + i + j))); });
+  return sumLanes((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+// -inf where nothing is a number.
+float largest(const float* from, int64_t n) {
+  Floats top[kSide];
+  for (int v = 0; v < kSide; ++v) top[v] = splat(-std::numeric_limits<float>::infinity());
+  int64_t i = 0;
+  for (; i + kStretch <= n; i += kStretch) {
+    for (int v = 0; v < kSide; ++v) top[v] = larger(load(from + i + v * kLanes), top[v]);
+  }
+  float most = largestLane(larger(larger(top[0], top[1]), larger(top[2], top[3])));
+  for (; i < n; ++i) most = std::max(most, from[i]);
+  return most;
 }
 
 // The largest mass such that all tokens of at least this mass hold the share topP. Tokens below (1 − p)·total/V hold less
@@ -35,7 +54,7 @@ float massFrom(const float* mass, int64_t n, float threshold) {
 float nucleusThreshold(const float* mass, int64_t n, float total, float topP) {
   const float limit = total * topP;
   float low = (total - limit) / static_cast<float>(n);
-  float high = *std::max_element(mass, mass + n);
+  float high = largest(mass, n);
   for (int i = 0; i < kHalvings && low < high; ++i) {
     const float middle = std::sqrt(low * high);
     (massFrom(mass, n, middle) >= limit ? low : high) = middle;
@@ -51,18 +70,40 @@ void keepFrom(float* mass, int64_t n, float threshold) {
   });
 }
 
-// First token whose cumulative mass exceeds u · total; never one of zero mass.
+// Σ mass of tokens [begin, end), a stretch at most.
+float massOf(const float* mass, int64_t begin, int64_t end) {
+  Floats sum = {};
+  eachVector(end - begin, [&](int64_t i, auto lanes) { sum += lanes.get(mass + begin + i); });
+  return sumLanes(sum);
+}
+
+// First token whose cumulative mass exceeds u · total; never one of zero mass. Stretches are passed over whole.
 int64_t inverse(const float* mass, int64_t n, float uniform) {
   double total = 0;
-  for (int64_t i = 0; i < n; ++i) total += mass[i];
+  for (int64_t i = 0; i < n; i += kStretch) total += massOf(mass, i, std::min(n, i + kStretch));
   const double wanted = total * uniform;
   double sum = 0;
   int64_t last = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (mass[i] <= 0) continue;
-    sum += mass[i];
-    last = i;
-    if (sum > wanted) return i;
+  for (int64_t begin = 0; begin < n; begin += kStretch) {
+    const int64_t end = std::min(n, begin + kStretch);
+    const float own = massOf(mass, begin, end);
+    if (own <= 0) continue;
+    double inside = sum;
+    sum += own;
+    if (sum <= wanted && end < n) {
+      last = begin;
+      continue;
+    }
+    for (int64_t i = begin; i < end; ++i) {
+      if (mass[i] <= 0) continue;
+      inside += mass[i];
+      last = i;
+      if (inside > wanted) return i;
+    }
+  }
+  // Rounding alone leads here: the last token of any mass.
+  for (int64_t i = std::min(n, last + kStretch); i-- > last;) {
+    if (mass[i] > 0) return i;
   }
   return last;
 }
@@ -77,8 +118,9 @@ void selectTokens(const float* logits, int64_t rows, int64_t vocabulary, const f
     float* mass = row.mass.data();
     for (int64_t r = begin; r < end; ++r) {
       const float* from = logits + r * vocabulary;
-      const int64_t best = std::max_element(from, from + vocabulary) - from;
-      const Floats top = splat(from[best]);
+      const float most = largest(from, vocabulary);
+      const int64_t found = std::find(from, from + vocabulary, most) - from, best = found < vocabulary ? found : 0;
+      const Floats top = splat(most);
       Floats sum = {}, weighted = {};
       eachVector(vocabulary, [&](int64_t i, auto lanes) {
         const Floats shifted = lanes.get(from + i) - top;
@@ -104,7 +146,7 @@ void selectTokens(const float* logits, int64_t rows, int64_t vocabulary, const f
         chosen = inverse(mass, vocabulary, uniforms[r]);
       }
       ids[r] = static_cast<int32_t>(chosen);
-      logprobs[r] = from[chosen] - from[best] - logTotal;
+      logprobs[r] = from[chosen] - most - logTotal;
     }
   });
 }

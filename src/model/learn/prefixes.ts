@@ -69,7 +69,7 @@ export function freePiece({ layers, state }: PrefixPiece): void {
 }
 
 /** What rows attend to, of prompts with these prefixes. */
-export function prefixOf(prefixes: readonly Ids[], length: number, layers: readonly KeyValue[]): Prefix {
+function prefixOf(prefixes: readonly Ids[], length: number, layers: readonly KeyValue[]): Prefix {
   const lengths = prefixes.map((prefix) => prefix.length);
   return {
     length,
