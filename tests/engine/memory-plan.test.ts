@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../src/model/io/config.js";
-import { planMemory, stateBytes } from "../../src/model/learn/memory-plan.js";
+import { planMemory, prefixBytes, stateBytes } from "../../src/model/learn/memory-plan.js";
 
 const CONFIG: ModelConfig = {
   family: "qwen2",
@@ -33,6 +33,18 @@ describe("the memory plan", () => {
     const elements = 64_000 + 4 * 36_992 + 64;
     expect(stateBytes(CONFIG, EAGER)).toBe(16 * elements);
     expect(stateBytes(CONFIG, FUSED)).toBe((16 + 2 + 2) * elements);
+  });
+
+  it("counts prompts that are kept: keys and values of all layers, activations of those that keep them", () => {
+    const size = { tokens: 100, slots: 128 };
+    // Keys and values of a place in four layers: 2 · 4 · 2 · 16 numbers of two bytes.
+    const keys = 512 * 128;
+    expect(prefixBytes(CONFIG, FUSED, size, null)).toBe(keys);
+    // A layer keeps input and middle 512, gate and up 512, two norms 264 of a token; q, o, k, v 384 and a row sum 16 of a
+    // place. The last one, and those that run again, keep their input and a norm's worth of it.
+    const whole = 100 * (512 + 512 + 264) + 128 * (384 + 16);
+    expect(prefixBytes(CONFIG, FUSED, size, 4)).toBe(keys + 3 * whole + 100 * 512);
+    expect(prefixBytes(CONFIG, FUSED, size, 1)).toBe(keys + whole + 3 * 100 * 512);
   });
 
   it("keeps all activations where the budget allows, and one layer less for each that does not fit", () => {

@@ -63,13 +63,12 @@ export class Learner {
       const passes = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
       const prefixes = new BatchPrefixes(this.model, passes, this.held, gradients);
       try {
-        for (const [index, pass] of passes.entries()) {
+        for (const pass of passes) {
           await breathe(signal);
           const targets = passTargets(batch, pass);
           const scores = runGroups(
             this.model,
-            passes,
-            index,
+            pass,
             prefixes,
             { temperature: batch.loss.temperature, entropies: true },
             { gradients, loss: policyTokenLoss(batch.loss, targets) },
@@ -179,10 +178,10 @@ export async function scoreGroups(
   const passes = planGroups(items, options.microBatchTokens, model.runner.rounding);
   const prefixes = new BatchPrefixes(model, passes, options.held, null);
   try {
-    for (const [index, pass] of passes.entries()) {
+    for (const pass of passes) {
       await breathe(options.signal);
       const wanted = { temperature: options.temperature, entropies: true };
-      const scores = runGroups(model, passes, index, prefixes, wanted, null);
+      const scores = runGroups(model, pass, prefixes, wanted, null);
       scatter(logprobs, pass, scores.logprobs);
       scatter(entropies, pass, scores.entropies);
     }

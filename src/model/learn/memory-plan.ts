@@ -77,6 +77,11 @@ export function stateBytes(config: ModelConfig, form: StorageForm): number {
   return trained + elements * (FLOAT + (form.copies ? training + narrow : 0));
 }
 
+/** Bytes that are taken before any pass: the program, and what lives as long as the model. */
+export function standingBytes(config: ModelConfig, form: StorageForm): number {
+  return PROGRAM_BYTES + stateBytes(config, form);
+}
+
 /**
  * Bytes of prompts that have run for their keys and values, with `keeping` layers' activations (null: none) kept: the last
  * layer computes nothing else, and keeps its input and two norms.
@@ -106,7 +111,7 @@ export function planMemory(config: ModelConfig, form: StorageForm, pass: PassSiz
   const tokens = prefixTokens + rowTokens;
   const slots = prefixSlots + rowSlots;
   const narrow = narrowBytes(form);
-  const state = PROGRAM_BYTES + stateBytes(config, form);
+  const state = standingBytes(config, form);
   const keys = 2 * layers * kvHeads * headDim * prefixSlots * (narrow + FLOAT);
   const inputs = layers * tokens * FLOAT * hiddenSize;
   const each = workBytes(config, form);

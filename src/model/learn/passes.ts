@@ -146,19 +146,17 @@ export function runRows(
   return scores as unknown as PassScores;
 }
 
-/** Pass `index` of a batch: the rows of its prompts, forward and with a loss backward. */
+/** One of a batch's passes in their order: the rows of its prompts, forward and with a loss backward. */
 export function runGroups(
   model: Transformer,
-  passes: readonly PackedGroups[],
-  index: number,
+  pass: PackedGroups,
   prefixes: BatchPrefixes,
   options: ScoreOptions,
   learning: Learning | null,
 ): PassScores {
-  const pass = passes[index] as PackedGroups;
   let scores: PassScores | null = null;
   scope(() => {
-    const { prefix, keeping } = prefixes.enter(index);
+    const { prefix, keeping } = prefixes.enter(pass);
     const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables, pass.rowTokens);
     const { x, state } = model.forwardRows(segment, prefix, { keeping });
     const out = finish(model, x, pass, options, learning);
@@ -167,7 +165,7 @@ export function runGroups(
       x.dispose();
       dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);
     }
-    prefixes.leave(index, dPrefix);
+    prefixes.leave(pass, dPrefix);
     scores = read(out.scores);
   });
   return scores as unknown as PassScores;

@@ -9,7 +9,7 @@ import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import type { ForwardState, Transformer } from "../transformer/model.js";
 import { type KeyValue, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
-import { planMemory, prefixBytes, stateBytes } from "./memory-plan.js";
+import { planMemory, prefixBytes, standingBytes } from "./memory-plan.js";
 import { type PackedGroups, packPrefixes } from "./pack.js";
 
 type Ids = readonly number[];
@@ -59,7 +59,8 @@ export function runPiece(
   };
 }
 
-function keepAll<T>(tree: T): T {
+/** Keeps the tensors of a tree when their scope ends. */
+export function keepAll<T>(tree: T): T {
   for (const tensor of tensorsOf(tree)) tf.keep(tensor);
   return tree;
 }
@@ -87,7 +88,7 @@ export function keyEntries(places: readonly number[], kvHeads: number): Tensor {
 
 /** A prompt's length from which it is held: shorter ones are better run together. */
 const HELD_TOKENS = 512;
-/** Share of the memory beyond the model's state that held prompts may take. */
+/** Share of the memory beyond the program and the model's state that held prompts may take. */
 const HELD_SHARE = 0.4;
 
 const same = (a: Ids, b: Ids): boolean => a.length === b.length && a.every((id, index) => id === b[index]);
@@ -100,7 +101,7 @@ export class HeldPrefixes {
 
   constructor(private readonly model: Transformer) {
     const { config, runner, memoryBudget } = model;
-    this.room = HELD_SHARE * Math.max(0, memoryBudget - stateBytes(config, runner.form));
+    this.room = HELD_SHARE * Math.max(0, memoryBudget - standingBytes(config, runner.form));
   }
 
   /** Bytes of all that is held. */
@@ -108,20 +109,20 @@ export class HeldPrefixes {
     return this.pieces.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Whether a prompt without its last token is worth holding, and there is room for it. */
-  wants(prefix: Ids): boolean {
-    this.refresh();
-    if (prefix.length < HELD_TOKENS || this.find(prefix) !== null) return false;
+  /**
+   * The piece of a prompt without its last token: the one that is here, or a new one. Null where it is not worth holding or
+   * there is no room for it.
+   */
+  pieceOf(prefix: Ids): PrefixPiece | null {
+    const known = this.find(prefix);
+    if (known !== null || prefix.length < HELD_TOKENS) return known;
     const { config, runner } = this.model;
     const { length, padded } = packPrefixes([prefix], runner.rounding);
-    const size = { tokens: padded, slots: length };
-    return this.bytes + prefixBytes(config, runner.form, size, config.layers) <= this.room;
-  }
-
-  /** Takes ownership of a piece of one prompt that ran at the present weights, with all activations kept. */
-  hold(piece: PrefixPiece): void {
-    this.refresh();
+    const bytes = prefixBytes(config, runner.form, { tokens: padded, slots: length }, config.layers);
+    if (this.bytes + bytes > this.room) return null;
+    const piece = runPiece(this.model, [prefix], 1, config.layers);
     this.pieces.push(piece);
+    return piece;
   }
 
   /** The piece of a prompt, which stays here; null where none is held. */
@@ -180,11 +181,10 @@ export class BatchPrefixes {
   }
 
   /**
-   * What the rows of pass `index` attend to (null where its prompts have a single token), and how many layers may keep
+   * What the rows of a pass attend to (null where its prompts have a single token), and how many layers may keep
    * their activations in it. Prompts that have not run yet run now. Within a scope, which frees the prefix.
    */
-  enter(index: number): { readonly prefix: Prefix | null; readonly keeping: number | null } {
-    const pass = this.passes[index] as PackedGroups;
+  enter(pass: PackedGroups): { readonly prefix: Prefix | null; readonly keeping: number | null } {
     const missing = pass.prompts.flatMap((group, p) => {
       if (this.openOf(group) !== undefined || pass.prompts.indexOf(group) < p) return [];
       const prefix = pass.prefixes[p] as Ids;
@@ -204,9 +204,9 @@ export class BatchPrefixes {
     return { prefix: pass.prefixLength === 0 ? null : this.join(pass), keeping };
   }
 
-  /** Ends pass `index`: adds the gradients of its prefix, and runs backward the prompts that no later pass attends to. */
-  leave(index: number, dPrefix: readonly KeyValue[] | null): void {
-    const pass = this.passes[index] as PackedGroups;
+  /** Ends a pass: adds the gradients of its prefix, and runs backward the prompts that no later pass attends to. */
+  leave(pass: PackedGroups, dPrefix: readonly KeyValue[] | null): void {
+    const index = this.passes.indexOf(pass);
     const present = new Set(pass.prompts.map((group) => this.openOf(group) as Open));
     for (const open of present) {
       if (dPrefix !== null) this.give(open, pass, dPrefix);

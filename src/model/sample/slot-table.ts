@@ -9,7 +9,7 @@ import { breathe } from "../engine/breathe.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import { COARSE, roundCount } from "../learn/pack.js";
-import { freePiece, type HeldPrefixes, keyEntries, type PrefixPiece, runPiece } from "../learn/prefixes.js";
+import { freePiece, type HeldPrefixes, keepAll, keyEntries, type PrefixPiece, runPiece } from "../learn/prefixes.js";
 import { gatherAlong, narrow } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
@@ -205,11 +205,9 @@ export class SlotTable {
     const pieces: { readonly piece: PrefixPiece; readonly held: boolean }[] = [];
     for (let start = 0; start < prefixes.length; ) {
       const first = prefixes[start] as readonly number[];
-      const known = held?.find(first) ?? null;
-      if (held !== null && (known !== null || held.wants(first))) {
-        const piece = known ?? runPiece(model, [first], 1, model.config.layers);
-        if (known === null) held.hold(piece);
-        pieces.push({ piece, held: true });
+      const kept = held?.pieceOf(first) ?? null;
+      if (kept !== null) {
+        pieces.push({ piece: kept, held: true });
         start += 1;
         continue;
       }
@@ -341,12 +339,4 @@ export class SlotTable {
   private free(...caches: readonly (readonly KeyValue[] | null)[]): void {
     for (const cache of caches) for (const { k, v } of cache ?? []) tf.dispose([k, v]);
   }
-}
-
-function keepAll(layers: readonly KeyValue[]): readonly KeyValue[] {
-  for (const { k, v } of layers) {
-    tf.keep(k);
-    tf.keep(v);
-  }
-  return layers;
 }
