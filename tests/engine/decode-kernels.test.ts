@@ -46,20 +46,31 @@ describe.skipIf(!usable)("kernels of decoding", () => {
     "multiplies few rows with a packed matrix (%s, %i rows, %i in, %i out)",
     (precision, count, width, out) => {
       const [x, w, bias] = [numbers(1, count * width), numbers(2, out * width), numbers(3, out)];
+      const gate = numbers(4, count * out).map((value) => 4 * value);
       const compiler = compilers[precision];
       const packed = compiler.run("pack", (own: Tensor) => packMatrix(own), tf.tensor2d(w, [out, width]));
-      const y = compiler.run(
+      const inputs = { x: tf.tensor2d(x, [count, width]), packed, bias: tf.tensor1d(bias) };
+      const plain = compiler.run(
         `product ${out}`,
-        (own: { x: Tensor; packed: Tensor; bias: Tensor }) => packedProduct(own.x, own.packed, own.bias, out),
-        { x: tf.tensor2d(x, [count, width]), packed, bias: tf.tensor1d(bias) },
+        (own: typeof inputs) => packedProduct(own.x, own.packed, own.bias, out),
+        inputs,
       );
-      const found = rows(y.dataSync<"float32">(), out);
+      const gated = compiler.run(
+        `gated product ${out}`,
+        (own: typeof inputs & { gate: Tensor }) => packedProduct(own.x, own.packed, own.bias, out, own.gate),
+        { ...inputs, gate: tf.tensor2d(gate, [count, out]) },
+      );
+      const [found, foundGated] = [plain, gated].map((y) => rows(y.dataSync<"float32">(), out));
       const tolerance = precision === "float32" ? 1e-5 : 1e-2;
       rows(x, width).forEach((row, r) => {
         rows(w, width).forEach((column, c) => {
           const exact = column.reduce((sum, value, i) => sum + value * (row[i] as number), bias[c] as number);
           const scale = column.reduce((sum, value, i) => sum + Math.abs(value * (row[i] as number)), 1);
-          expect(Math.abs((found[r]?.[c] as number) - exact)).toBeLessThanOrEqual(tolerance * scale);
+          expect(Math.abs((found?.[r]?.[c] as number) - exact)).toBeLessThanOrEqual(tolerance * scale);
+          const g = gate[r * out + c] as number;
+          const silu = g / (1 + Math.exp(-g));
+          const gap = Math.abs((foundGated?.[r]?.[c] as number) - silu * exact);
+          expect(gap).toBeLessThanOrEqual(tolerance * scale * Math.max(1, Math.abs(silu)));
         });
       });
     },

@@ -115,12 +115,16 @@ describe.skipIf(opened === null)("norms", () => {
 });
 
 describe.skipIf(opened === null)("products", () => {
-  /** Sizes with and without rests of stripes, panels and words; the last sum is longer than one part of it. */
+  /**
+   * Sizes with and without rests of stripes, panels and words; one sum is longer than one part of it, and the last result
+   * has several tiles of rows and more than one group of columns.
+   */
   const SHAPES = [
     [1, 1, 1],
     [7, 70, 3],
     [97, 130, 66],
     [13, 17, 4099],
+    [200, 2100, 5],
   ] as const;
   const transposed = ({ shape, values, type = "float32" }: Given): Given => {
     const [rows, columns] = shape as [number, number];

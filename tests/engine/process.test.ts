@@ -85,6 +85,24 @@ describe("an engine process", () => {
     await engine.close();
   });
 
+  it.runIf(process.platform === "linux")(
+    "asks for huge pages, unless the C library is told something else",
+    async () => {
+      const tunables = async (env?: Record<string, string>) => {
+        const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS, ...(env && { env }) });
+        try {
+          const variables = (await readFile(`/proc/${engine.info.pid}/environ`, "utf8")).split("\0");
+          return variables.filter((variable) => variable.startsWith("GLIBC_TUNABLES="));
+        } finally {
+          await engine.close();
+        }
+      };
+      expect(await tunables()).toEqual(["GLIBC_TUNABLES=glibc.malloc.hugetlb=1"]);
+      const own = "glibc.malloc.arena_max=4";
+      expect(await tunables({ GLIBC_TUNABLES: own })).toEqual([`GLIBC_TUNABLES=${own}`]);
+    },
+  );
+
   it("rejects what is pending when it is killed", async () => {
     const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
     const sampling = engine.sample(ENDLESS, { signal });

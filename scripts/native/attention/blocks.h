@@ -1,5 +1,6 @@
 // Owns the walk of a large product over register blocks: rows of A against one panel of B. Where sums start from and go
-// to is a "step": start(row, column, count) gives lanes, finish(row, column, lanes, count) takes them.
+// to is a "step": start(row, column, count) gives lanes, finish(row, column, lanes, count) takes them, and fetch(row, count)
+// is told which rows come next.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +16,8 @@ namespace attention {
 constexpr int64_t kTaskRows = 96;
 /** Words of the inner dimension that are summed at once: such a part of a panel is half a megabyte. */
 constexpr int64_t kInnerWords = 2048;
+/** Columns of C that all rows are taken through before the next ones: what they need of B stays in the last-level cache. */
+constexpr int64_t kGroupColumns = 2048;
 
 template <class W, Side side, int MR, int NV, class Fetch, class Step>
 void block(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, Fetch fetch, const Step& step,
@@ -69,42 +72,37 @@ struct LeftSide {
   bool striped;
 };
 
-/** Calls body(first, count) for the stripes of [0, rows). */
-template <class F>
-WEIR_INLINE void eachStripe(int64_t rows, bool striped, F&& body) {
-  for (int64_t first = 0, count; first < rows; first += count) {
-    count = striped ? std::min<int64_t>(kStripe, rows - first) : stripeRows(rows - first);
-    body(first, count);
-  }
-}
-
 /** Rows [0, rows) of A against the first `columns` of a panel that is `width` wide, inner words [begin, end). */
 template <class W, class Step>
 void rowsOfPanel(const LeftSide<W>& a, int64_t rows, const W* panel, int64_t width, int64_t columns, int64_t begin,
                  int64_t end, const Step& step) {
   const W* const b = panel + begin * width;
   const int64_t k = end - begin;
-  const FetchOwn own;
-  eachStripe(rows, a.striped, [&](int64_t row, int64_t high) {
+  for (int64_t row = 0, high; row < rows; row += high) {
+    high = a.striped ? std::min<int64_t>(kStripe, rows - row) : stripeRows(rows - row);
     const W* const left = a.data + row * a.words;
+    step.fetch(row + high, std::min<int64_t>(kStripe, rows - row - high));
     if (a.striped) {
-      blockOfStripe<W, Side::kByColumns>(high, left + begin * high, high, b, width, columns, k, own, step, row);
+      blockOfStripe<W, Side::kStriped>(high, left + begin * high, high, b, width, columns, k, FetchOwn(), step, row);
     } else {
-      blockOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, own, step, row);
+      blockOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, FetchOwn(), step, row);
     }
-  });
+  }
 }
 
 /**
- * Some dozen rows [0, rows) of A, row by row, against one whole panel of many that lie one after another. The first stripe
- * reads the panel for the first time; the others fetch the next panel meanwhile, each its share.
+ * Some dozen rows [0, rows) of A, row by row, against one whole panel of many that lie one after another, in stripes of
+ * like height. The first stripe reads the panel for the first time; the others fetch the next panel meanwhile, each its
+ * share.
  */
 template <class W, class Step>
 void fewRowsOfPanel(const W* a, int64_t rows, int64_t words, const W* panel, int64_t columns, const Step& step) {
   constexpr int64_t kLine = 64, kRowBytes = kPanel * int64_t(sizeof(W));
-  const int64_t others = (rows - 1) / kStripe, share = others == 0 ? 0 : words * kRowBytes / others;
+  const int64_t stripes = (rows + kStripe - 1) / kStripe, others = stripes - 1;
+  const int64_t share = others == 0 ? 0 : words * kRowBytes / others;
   const char* next = reinterpret_cast<const char*>(panel + words * kPanel);
-  eachStripe(rows, false, [&](int64_t row, int64_t high) {
+  for (int64_t i = 0, row = 0, high; i < stripes; ++i, row += high) {
+    high = (rows - row) / (stripes - i);
     const W* const left = a + row * words;
     // A stripe fetches one line for each row of the panel: few stripes do not get through a wide one.
     if (row == 0 || others * kLine < kRowBytes) {
@@ -114,7 +112,7 @@ void fewRowsOfPanel(const W* a, int64_t rows, int64_t words, const W* panel, int
       blockOfStripe<W, Side::kByRows>(high, left, words, panel, kPanel, columns, words, fetch, step, row);
       next += share;
     }
-  });
+  }
 }
 
 /** Inner words [0, words) in equal parts of kInnerWords at most: body(begin, end). */
@@ -130,17 +128,35 @@ struct Rows {
   int64_t count;
 };
 
-/** All rows, in whole stripes, from large tasks to small ones, which even out what the threads have done. */
-inline std::vector<Rows> tasksOf(int64_t rows) {
-  constexpr int64_t kLeastRows = 2 * kStripe;
-  std::vector<Rows> tasks;
-  for (int64_t first = 0; first < rows;) {
-    const int64_t share = roundUp((rows - first) / (2 * threadCount()), kStripe);
-    const int64_t count = std::min(rows - first, std::clamp(share, kLeastRows, kTaskRows));
-    tasks.push_back({first, count});
-    first += count;
+/** Rows of C in neighbouring panels. */
+struct Tile {
+  Rows rows;
+  int64_t firstPanel;
+  int64_t panels;
+};
+
+/**
+ * All of C in tiles of kTaskRows rows at most, group of columns by group, from wide tiles to narrow ones, which even out
+ * what the threads have done: those of leastColumns, about, are the last.
+ */
+inline std::vector<Tile> tilesOf(int64_t rows, int64_t columns, int64_t leastColumns) {
+  const int64_t panels = (columns + kPanel - 1) / kPanel, groups = (columns + kGroupColumns - 1) / kGroupColumns;
+  const int64_t chunks = (rows + kTaskRows - 1) / kTaskRows, high = roundUp((rows + chunks - 1) / chunks, kStripe);
+  const int64_t least = std::max<int64_t>(1, leastColumns / kPanel), shares = 2 * threadCount();
+  int64_t left = (rows + high - 1) / high * panels;
+  std::vector<Tile> tiles;
+  for (int64_t group = 0; group < groups; ++group) {
+    const int64_t begin = panels * group / groups, end = panels * (group + 1) / groups;
+    for (int64_t row = 0; row < rows; row += high) {
+      for (int64_t panel = begin, count; panel < end; panel += count, left -= count) {
+        count = std::min(std::max((left + shares - 1) / shares, least), end - panel);
+        // No sliver for the end.
+        if (end - panel - count < least / 2) count = end - panel;
+        tiles.push_back({{row, std::min(high, rows - row)}, panel, count});
+      }
+    }
   }
-  return tasks;
+  return tiles;
 }
 
 }  // namespace attention

@@ -15,8 +15,14 @@ namespace attention {
 /** Rows of a register block. */
 constexpr int kStripe = 6;
 
-/** Where a left side A lies: word (m, k) at data[m * stride + k], or data[k * stride + m] if kByColumns. */
-enum class Side { kByRows, kByColumns };
+/**
+ * Where a left side A lies: word (m, k) at data[m * stride + k], or data[k * stride + m] if kByColumns; kStriped is that
+ * with the block's own height as its stride.
+ */
+enum class Side { kByRows, kByColumns, kStriped };
+
+/** Steps of the inner dimension in one turn of the loop: a narrow block has few products to hide a turn's own work behind. */
+constexpr int kUnrolled = kMaxVectors == 1 ? 4 : 1;
 
 /** Rows of a panel between the one that is read and the one that is fetched ahead: a few kilobytes. */
 #if defined(__AVX512F__)
@@ -54,6 +60,9 @@ struct FetchNext {
 template <class W, Side side, int MR, int NV, class Fetch>
 WEIR_INLINE void sumBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, Fetch fetch,
                           Lanes (&sum)[MR][NV]) {
+  if (kMaxVectors == 1) bStride = kLanes;
+  if (side == Side::kStriped) aStride = MR;
+#pragma GCC unroll kUnrolled
   for (int64_t i = 0; i < k; ++i) {
     Lanes right[NV];
 #pragma GCC unroll 4

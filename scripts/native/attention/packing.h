@@ -6,6 +6,7 @@
 // matrix is zero.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <type_traits>
@@ -200,13 +201,18 @@ void packTransposed(const T* from, int64_t depth, int64_t begin, int64_t count, 
  */
 template <class T>
 void packRows(const T* from, int64_t depth, int64_t first, int64_t count, Panels<float> to) {
-  for (int64_t panel = 0; panel * kPanel < to.columns; ++panel) {
-    const int64_t width = to.width(panel);
-    for (int64_t r = 0; r < count; ++r) {
-      float* target = to.at(panel, first + r);
-      const T* source = from + r * depth + panel * kPanel;
-      for (int64_t c = 0; c < width; c += kLanes) {
-        store(target + c, loadNumbers(source + c, depth - panel * kPanel - c));
+  // Rows at once: so few are read in step from memory, and each panel gets some lines in a row.
+  constexpr int64_t kDeep = 8;
+  for (int64_t top = 0; top < count; top += kDeep) {
+    const int64_t bottom = std::min(count, top + kDeep);
+    for (int64_t panel = 0; panel * kPanel < to.columns; ++panel) {
+      const int64_t width = to.width(panel);
+      for (int64_t r = top; r < bottom; ++r) {
+        float* const target = to.at(panel, first + r);
+        const T* const source = from + r * depth + panel * kPanel;
+        for (int64_t c = 0; c < width; c += kLanes) {
+          store(target + c, loadNumbers(source + c, depth - panel * kPanel - c));
+        }
       }
     }
   }

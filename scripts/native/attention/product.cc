@@ -28,6 +28,14 @@ struct Step {
   WEIR_INLINE void finish(int64_t row, int64_t column, Lanes sum, int64_t count) const {
     storeNumbers(to + row * toStride + column, sum, count);
   }
+  WEIR_INLINE void fetch(int64_t first, int64_t count) const {
+    constexpr int64_t kLine = 64;
+    for (int64_t row = first; row < first + count; ++row) {
+      for (int64_t c = 0; c < kPanel; c += kLine / int64_t(sizeof(S))) __builtin_prefetch(to + row * toStride + c, 1);
+      if (from == nullptr || static_cast<const void*>(from) == to) continue;
+      for (int64_t c = 0; c < kPanel; c += kLine / int64_t(sizeof(float))) __builtin_prefetch(from + row * fromStride + c);
+    }
+  }
 };
 
 /** C of one call and what its sums start from. */
@@ -39,9 +47,9 @@ struct Target {
   S* c;
 };
 
-/** Rows [first, first + rows) of C in one panel, the inner words in parts. */
+/** Rows of C in one panel, the inner words in parts. */
 template <class W, class S>
-void tile(const LeftSide<W>& a, Rows rows, int64_t panel, const Target<W, S>& target) {
+void tileOfPanel(const LeftSide<W>& a, Rows rows, int64_t panel, const Target<W, S>& target) {
   const int64_t column = panel * kPanel, columns = target.columns, wide = std::min(kPanel, columns - column);
   const W* const right = target.panels.at(panel, 0);
   const int64_t width = target.panels.width(panel);
@@ -57,6 +65,12 @@ void tile(const LeftSide<W>& a, Rows rows, int64_t panel, const Target<W, S>& ta
       rowsOfPanel(a, rows.count, right, width, wide, begin, end, Step<float>{from, stride, partial, kPanel});
     }
   });
+}
+
+/** One tile of C, by the rows of A that it needs. */
+template <class W, class S>
+void computeTile(const LeftSide<W>& a, const Tile& tile, const Target<W, S>& target) {
+  for (int64_t p = 0; p < tile.panels; ++p) tileOfPanel(a, tile.rows, tile.firstPanel + p, target);
 }
 
 /** Numbers of two rows put together as words; of one, where there is no second. */
@@ -76,7 +90,7 @@ WEIR_INLINE void copyWords(const bfloat16* low, const bfloat16* high, int64_t co
 template <class T>
 void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, int64_t count, FactorWord<T>* to) {
   using W = FactorWord<T>;
-  constexpr int64_t kNumbers = kNumbersOf<T>;
+  constexpr int64_t kNumbers = kNumbersOf<T>, kLine = 64 / int64_t(sizeof(T));
   // Words at once: stripes lie far from each other, so each gets a few lines in a row.
   constexpr int64_t kDeep = 16;
   const int64_t words = (inner + kNumbers - 1) / kNumbers;
@@ -85,6 +99,11 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
     const int64_t deep = std::min(kDeep, words - top);
     for (int64_t w = 0; w < deep; ++w) {
       const T* const low = from + (top + w) * kNumbers * stride + first;
+      // The processor does not see by itself that a few lines of each row are next.
+      for (int64_t row = 0; row < kNumbers; ++row) {
+        const T* const next = low + (kDeep * kNumbers + row) * stride;
+        for (int64_t c = 0; c < count + kLine; c += kLine) __builtin_prefetch(next + c);
+      }
       copyWords(low, (top + w + 1) * kNumbers <= inner ? low + stride : nullptr, count, rows[w]);
     }
     for (int64_t column = 0; column < count; column += kStripe) {
@@ -99,28 +118,34 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
   }
 }
 
-/** C where A is read where it lies: a task is some rows and one panel. */
+/** Calls body(tile) for the tiles of C, in parallel. */
+template <class W, class S, class F>
+void forEachTile(int64_t rows, const Target<W, S>& target, int64_t leastColumns, F&& body) {
+  const std::vector<Tile> tiles = tilesOf(rows, target.columns, leastColumns);
+  forEachTask(int64_t(tiles.size()), [&](int64_t i) { body(tiles[size_t(i)]); });
+}
+
+/** C where A is read where it lies. */
 template <class W, class S>
 void multiplyInPlace(const W* a, int64_t rows, const Target<W, S>& target) {
-  const int64_t words = target.panels.rows, panels = (target.columns + kPanel - 1) / kPanel;
-  const int64_t each = kTaskRows, chunks = (rows + each - 1) / each;
-  forEachTask(panels * chunks, [&](int64_t task) {
-    const int64_t first = task / panels * each;
-    tile(LeftSide<W>{a + first * words, words, false}, {first, std::min(each, rows - first)}, task % panels, target);
+  constexpr int64_t kLeastColumns = 128;
+  const int64_t words = target.panels.rows;
+  forEachTile(rows, target, kLeastColumns, [&](const Tile& tile) {
+    computeTile(LeftSide<W>{a + tile.rows.first * words, words, false}, tile, target);
   });
 }
 
-/** C where A is packed: a task packs some rows for itself, by pack(rows, memory), and takes all panels. */
+/** C where A is packed: each tile packs its rows for itself, by pack(rows, memory). */
 template <class W, class S, class Pack>
 void multiplyPacked(int64_t rows, const Target<W, S>& target, bool striped, Pack&& pack) {
-  const int64_t words = target.panels.rows, panels = (target.columns + kPanel - 1) / kPanel;
-  const std::vector<Rows> tasks = tasksOf(rows);
-  forEachTask(int64_t(tasks.size()), [&](int64_t task) {
+  // Narrower tiles would pack too much.
+  constexpr int64_t kLeastColumns = 256;
+  const int64_t words = target.panels.rows;
+  forEachTile(rows, target, kLeastColumns, [&](const Tile& tile) {
     static thread_local Buffer memory;
     W* const packed = memory.take<W>(kTaskRows * words);
-    pack(tasks[task], packed);
-    const LeftSide<W> side{packed, words, striped};
-    for (int64_t panel = 0; panel < panels; ++panel) tile(side, tasks[task], panel, target);
+    pack(tile.rows, packed);
+    computeTile(LeftSide<W>{packed, words, striped}, tile, target);
     memory.trim(kKeptBytes);
   });
 }

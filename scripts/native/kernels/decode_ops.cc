@@ -23,7 +23,8 @@ struct PackedProduct {
     const auto x = call.matrix<float>(0);
     const T* packed = call.elements<T>(1, packedElements(out, x.columns()));
     const float* bias = call.elements<float>(2, out, true);
-    packedProduct<T>(x.data, x.rows(), x.columns(), packed, out, bias, call.output<float>(0, {x.rows(), out}));
+    const float* gate = call.elements<float>(3, x.rows() * out, true);
+    packedProduct<T>(x.data, x.rows(), x.columns(), packed, out, bias, gate, call.output<float>(0, {x.rows(), out}));
   }
   int64_t out;
 };
@@ -91,7 +92,8 @@ struct SelectToken {
 const Registration registration([] {
   registerOperation("WeirPackMatrix", {"w: float"}, {"packed: T"}, {kTypes});
   registerBothTypes<PackMatrix>("WeirPackMatrix");
-  registerOperation("WeirPackedProduct", {"x: float", "packed: T", "bias: float"}, {"y: float"}, {"out: int", kTypes});
+  registerOperation("WeirPackedProduct", {"x: float", "packed: T", "bias: float", "gate: float"}, {"y: float"},
+                    {"out: int", kTypes});
   registerBothTypes<PackedProduct>("WeirPackedProduct");
   registerOperation("WeirDecodeAttention",
                     {"qkv: float", "cos: float", "sin: float", "lengths: int32", "prefix_k: T", "prefix_v: T",

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../attention/blocks.h"
+#include "numbers.h"
 #include "parallel.h"
 
 namespace weir {
@@ -13,25 +14,30 @@ namespace {
 using attention::kPanel;
 static_assert(kPackedColumns % kPanel == 0, "packed columns are whole panels");
 
-// Panels that one thread takes at a time.
-constexpr int64_t kPanelGrain = kPackedColumns / kPanel;
-
 // Words as the blocks take them; they name the same storage of a bfloat16 by a type of their own.
 template <class T>
 using Word = attention::Word<std::conditional_t<std::is_same_v<T, Bf16>, bfloat16, float>>;
 
 constexpr int64_t roundedInputs(int64_t in) { return (in + 1) / 2 * 2; }
 
-// Sums go to y with the bias of their column.
-struct Biased {
+// Sums go to y with the bias of their column, times silu of the gate.
+struct Finished {
   float* y;
   int64_t stride;
   const float* bias;  // null: none
+  const float* gate;  // like y; null: none
 
   WEIR_INLINE attention::Lanes start(int64_t, int64_t, int64_t) const { return attention::splat(0.0f); }
   WEIR_INLINE void finish(int64_t row, int64_t column, attention::Lanes sum, int64_t count) const {
     if (bias != nullptr) sum = attention::add(sum, attention::loadNumbers(bias + column, count));
-    attention::storeNumbers(y + row * stride + column, sum, count);
+    float* const to = y + row * stride + column;
+    attention::storeNumbers(to, sum, count);
+    if (gate == nullptr) return;
+    const float* const gates = gate + row * stride + column;
+    eachVector(std::min<int64_t>(count, attention::kLanes), [&](int64_t i, auto lanes) {
+      const Floats g = lanes.get(gates + i);
+      lanes.put(to + i, g * sigmoid(g) * lanes.get(to + i));
+    });
   }
 };
 
@@ -42,7 +48,7 @@ void packMatrix(const float* w, int64_t out, int64_t in, T* packed) {
   constexpr int64_t step = sizeof(T) == 2 ? 2 : 1;
   const int64_t inputs = roundedInputs(in);
   const int64_t panels = packedElements(out, in) / (kPanel * inputs);
-  parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
+  parallelFor(panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       T* panel = packed + p * kPanel * inputs;
       for (int64_t c = 0; c < kPanel; ++c) {
@@ -58,7 +64,7 @@ void packMatrix(const float* w, int64_t out, int64_t in, T* packed) {
 
 template <class T>
 void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, int64_t out, const float* bias,
-                   float* y) {
+                   const float* gate, float* y) {
   const int64_t inputs = roundedInputs(in);
   const void* factors = x;
   if (!std::is_same_v<T, float> || in != inputs) {
@@ -74,11 +80,12 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
   const int64_t words = inputs * int64_t(sizeof(T)) / 4;
   const auto* const left = static_cast<const Word<T>*>(factors);
   const int64_t panels = (out + kPanel - 1) / kPanel;
-  parallelFor(panels, kPanelGrain, [&](int64_t begin, int64_t end) {
+  parallelFor(panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, columns = std::min(kPanel, out - first);
       const auto* panel = reinterpret_cast<const Word<T>*>(packed + first * inputs);
-      const Biased step{y + first, out, bias == nullptr ? nullptr : bias + first};
+      const Finished step{y + first, out, bias == nullptr ? nullptr : bias + first,
+                          gate == nullptr ? nullptr : gate + first};
       attention::fewRowsOfPanel(left, rows, words, panel, columns, step);
     }
   });
@@ -86,7 +93,9 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
 
 template void packMatrix<float>(const float*, int64_t, int64_t, float*);
 template void packMatrix<Bf16>(const float*, int64_t, int64_t, Bf16*);
-template void packedProduct<float>(const float*, int64_t, int64_t, const float*, int64_t, const float*, float*);
-template void packedProduct<Bf16>(const float*, int64_t, int64_t, const Bf16*, int64_t, const float*, float*);
+template void packedProduct<float>(const float*, int64_t, int64_t, const float*, int64_t, const float*, const float*,
+                                   float*);
+template void packedProduct<Bf16>(const float*, int64_t, int64_t, const Bf16*, int64_t, const float*, const float*,
+                                  float*);
 
 }  // namespace weir

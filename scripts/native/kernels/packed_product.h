@@ -1,5 +1,6 @@
 // Products of few rows with a matrix that was packed beforehand: decoding, where a row count of one to some dozens meets
-// matrices whose size is the whole cost. y[M, out] = x[M, in] · wᵀ + bias, accumulated in float32.
+// matrices whose size is the whole cost. y[M, out] = (x[M, in] · wᵀ + bias) · silu(gate), accumulated in float32; without a
+// gate that factor is left out.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,9 @@ inline int64_t packedElements(int64_t out, int64_t in) {
 template <class T>
 void packMatrix(const float* w, int64_t out, int64_t in, T* packed);
 
-// x [rows, in], bias [out] or null, y [rows, out].
+// x [rows, in], bias [out] or null, gate [rows, out] or null, y [rows, out].
 template <class T>
-void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, int64_t out, const float* bias, float* y);
+void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, int64_t out, const float* bias,
+                   const float* gate, float* y);
 
 }  // namespace weir

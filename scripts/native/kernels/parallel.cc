@@ -22,8 +22,9 @@ namespace {
 constexpr std::chrono::microseconds kSpin{30};
 // Clock reads are dear beside a pause.
 constexpr int kPausesPerLook = 32;
-// Pieces per thread: the slower thread of two gets fewer of them.
-constexpr int64_t kPiecesPerThread = 4;
+// A piece is this part of a thread's share of what is left: pieces grow smaller towards the end, so that threads that began
+// late or run slowly are waited for the less.
+constexpr int64_t kPartOfShare = 2;
 
 inline void pauseCpu() {
 #if defined(__SSE2__)
@@ -59,7 +60,7 @@ struct Loop {
   LoopBody body;
   void* context;
   int64_t n;
-  int64_t piece;
+  int64_t grain;
   std::atomic<int64_t> next{0};
   std::atomic<int> helpers{0};  // workers inside; raised under the pool's lock
 
@@ -95,13 +96,20 @@ class Pool {
 
  private:
   void work(Loop& loop) {
-    for (;;) {
-      const int64_t begin = loop.next.fetch_add(loop.piece, std::memory_order_relaxed);
-      if (begin >= loop.n) return;
-      const int64_t end = std::min(loop.n, begin + loop.piece);
+    int64_t begin = loop.next.load(std::memory_order_relaxed);
+    while (begin < loop.n) {
+      const int64_t end = begin + pieceOf(loop.n - begin, loop.grain);
+      if (!loop.next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
       if (end == loop.n) open_.fetch_sub(1, std::memory_order_relaxed);
       loop.body(loop.context, begin, end);
+      begin = loop.next.load(std::memory_order_relaxed);
     }
+  }
+
+  // Indices of the next piece; less than a grain is not left over.
+  int64_t pieceOf(int64_t left, int64_t grain) const {
+    const int64_t piece = std::max(grain, left / (threads_ * kPartOfShare));
+    return left - piece < grain ? left : piece;
   }
 
   void serve() {
@@ -173,10 +181,8 @@ void runLoop(int64_t n, int64_t grain, LoopBody body, void* context) {
   if (n <= 0) return;
   const FlushDenormals flush;
   grain = std::max<int64_t>(grain, 1);
-  const int64_t threads = n > grain ? pool().threads() : 1;
-  if (threads == 1) return body(context, 0, n);
-  const int64_t pieces = threads * kPiecesPerThread;
-  Loop loop{body, context, n, std::max(grain, (n + pieces - 1) / pieces)};
+  if (n <= grain || pool().threads() == 1) return body(context, 0, n);
+  Loop loop{body, context, n, grain};
   pool().run(loop);
 }
 

@@ -58,6 +58,12 @@ function childArguments(): string[] {
   return ["--import", loader, fileURLToPath(new URL("./child.ts", import.meta.url))];
 }
 
+/**
+ * Has the C library ask for huge pages under the memory it gives out, which only an environment at a process's start can
+ * do: TensorFlow's tensors are large and read in long strides. Other C libraries do not read it.
+ */
+const HUGE_PAGES = process.platform === "linux" ? { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" } : {};
+
 function spawnChild(input: StartEngineInput): ChildProcess {
   const { threads } = input.options;
   return spawn(process.execPath, childArguments(), {
@@ -66,6 +72,7 @@ function spawnChild(input: StartEngineInput): ChildProcess {
     env: {
       TF_CPP_MIN_LOG_LEVEL: "2",
       TF_FORCE_GPU_ALLOW_GROWTH: "true",
+      ...HUGE_PAGES,
       ...(threads > 0 ? { TF_NUM_INTRAOP_THREADS: String(threads), OMP_NUM_THREADS: String(threads) } : {}),
       ...process.env,
       ...input.env,

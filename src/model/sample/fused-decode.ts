@@ -1,15 +1,8 @@
-/** One decoding round on weir's fused operations: ten operations a layer, weights streamed once. Traced only. */
+/** One decoding round on weir's fused operations: eight operations a layer, weights streamed once. Traced only. */
 import { type Tensor, tf } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
-import {
-  addRmsNorm,
-  decodeAttention,
-  packedProduct,
-  rmsNormFloat,
-  selectToken,
-  swiGlu,
-} from "../transformer/fused-kernels.js";
-import { after, concat, gatherRows, mul, reshape, slice, widen } from "../transformer/kernels.js";
+import { addRmsNorm, decodeAttention, packedProduct, rmsNormFloat, selectToken } from "../transformer/fused-kernels.js";
+import { concat, gatherRows, mul, reshape, slice, widen } from "../transformer/kernels.js";
 import type { KeyValue } from "../transformer/segment.js";
 import type { DecodeRound } from "./decode-graph.js";
 import type { DecodeLayer } from "./decode-weights.js";
@@ -52,9 +45,8 @@ export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks }) =
     const mixed = packedProduct(attended.o, layer.o, layer.oBias, hiddenSize);
     const mid = addRmsNorm(x, mixed, null, layer.norm2, rmsNormEps);
     const gate = packedProduct(mid.n, layer.gate, layer.gateBias, intermediateSize);
-    // One after the other: what is ready at once is handed to a second thread, which only waits for its turn.
-    const up = packedProduct(after(mid.n, gate), layer.up, layer.upBias, intermediateSize);
-    const down = packedProduct(swiGlu(gate, up), layer.down, layer.downBias, hiddenSize);
+    const act = packedProduct(mid.n, layer.up, layer.upBias, intermediateSize, gate);
+    const down = packedProduct(act, layer.down, layer.downBias, hiddenSize);
     const following = weights.layers[index + 1]?.norm1 ?? weights.norm;
     const end = addRmsNorm(mid.sum, down, null, following, rmsNormEps);
     x = end.sum;

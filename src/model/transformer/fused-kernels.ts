@@ -174,9 +174,15 @@ export function packMatrix(w: Tensor): Tensor {
   return emit("WeirPackMatrix", [w], { T: products() })[0] as Tensor;
 }
 
-/** x·wᵀ + bias for few rows: x [M, in] → float32 [M, out]. */
-export function packedProduct(x: Tensor, packed: Tensor, bias: Tensor | null, out: number): Tensor {
-  return emit("WeirPackedProduct", [x, packed, bias ?? none()], { out: intOf(out) })[0] as Tensor;
+/** (x·wᵀ + bias)·silu(gate) for few rows, without what is null: x [M, in], gate [M, out] → float32 [M, out]. */
+export function packedProduct(
+  x: Tensor,
+  packed: Tensor,
+  bias: Tensor | null,
+  out: number,
+  gate: Tensor | null = null,
+): Tensor {
+  return emit("WeirPackedProduct", [x, packed, bias ?? none(), gate ?? none()], { out: intOf(out) })[0] as Tensor;
 }
 
 /** Rows of a norm in float32, whatever the products take. */
