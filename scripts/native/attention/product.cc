@@ -29,11 +29,10 @@ struct Step {
     storeNumbers(to + row * toStride + column, sum, count);
   }
   WEIR_INLINE void fetch(int64_t first, int64_t count) const {
-    constexpr int64_t kLine = 64;
     for (int64_t row = first; row < first + count; ++row) {
-      for (int64_t c = 0; c < kPanel; c += kLine / int64_t(sizeof(S))) __builtin_prefetch(to + row * toStride + c, 1);
+      fetchLines<Use::kWrite>(to + row * toStride, kPanel);
       if (from == nullptr || static_cast<const void*>(from) == to) continue;
-      for (int64_t c = 0; c < kPanel; c += kLine / int64_t(sizeof(float))) __builtin_prefetch(from + row * fromStride + c);
+      fetchLines<Use::kRead>(from + row * fromStride, kPanel);
     }
   }
 };
@@ -90,7 +89,7 @@ WEIR_INLINE void copyWords(const bfloat16* low, const bfloat16* high, int64_t co
 template <class T>
 void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, int64_t count, FactorWord<T>* to) {
   using W = FactorWord<T>;
-  constexpr int64_t kNumbers = kNumbersOf<T>, kLine = 64 / int64_t(sizeof(T));
+  constexpr int64_t kNumbers = kNumbersOf<T>;
   // Words at once: stripes lie far from each other, so each gets a few lines in a row.
   constexpr int64_t kDeep = 16;
   const int64_t words = (inner + kNumbers - 1) / kNumbers;
@@ -101,8 +100,7 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
       const T* const low = from + (top + w) * kNumbers * stride + first;
       // The processor does not see by itself that a few lines of each row are next.
       for (int64_t row = 0; row < kNumbers; ++row) {
-        const T* const next = low + (kDeep * kNumbers + row) * stride;
-        for (int64_t c = 0; c < count + kLine; c += kLine) __builtin_prefetch(next + c);
+        fetchLines<Use::kRead>(low + (kDeep * kNumbers + row) * stride, count);
       }
       copyWords(low, (top + w + 1) * kNumbers <= inner ? low + stride : nullptr, count, rows[w]);
     }

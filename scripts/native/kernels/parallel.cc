@@ -1,5 +1,5 @@
 // The pool behind parallelFor. Workers take pieces of whatever loops are open; without any they spin for a moment, since
-// the next kernel usually follows at once, and then sleep.
+// the next kernel usually follows at once, then stay ready for the next graph, and then sleep.
 #include "parallel.h"
 
 #include <algorithm>
@@ -20,11 +20,14 @@ namespace {
 
 // About what waking a sleeping thread costs; longer would take the core from TensorFlow's own threads.
 constexpr std::chrono::microseconds kSpin{30};
+// From one graph call to the next. A worker that sleeps then may wake on the core of the thread that woke it, and stay
+// there for milliseconds; one that yields lets everybody else run meanwhile.
+constexpr std::chrono::microseconds kReady{2000};
 // Clock reads are dear beside a pause.
 constexpr int kPausesPerLook = 32;
-// A piece is this part of a thread's share of what is left: pieces grow smaller towards the end, so that threads that began
+// Pieces that a thread's share of what is left would make: they grow smaller towards the end, so that threads which began
 // late or run slowly are waited for the less.
-constexpr int64_t kPartOfShare = 2;
+constexpr int64_t kPiecesOfShare = 2;
 
 inline void pauseCpu() {
 #if defined(__SSE2__)
@@ -108,7 +111,7 @@ class Pool {
 
   // Indices of the next piece; less than a grain is not left over.
   int64_t pieceOf(int64_t left, int64_t grain) const {
-    const int64_t piece = std::max(grain, left / (threads_ * kPartOfShare));
+    const int64_t piece = std::max(grain, left / (threads_ * kPiecesOfShare));
     return left - piece < grain ? left : piece;
   }
 
@@ -123,10 +126,12 @@ class Pool {
 
   // Waits for a loop with pieces left and enters it.
   Loop* join() {
-    const auto until = std::chrono::steady_clock::now() + kSpin;
+    const auto start = std::chrono::steady_clock::now();
     std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
     for (bool last = false; !last;) {
-      last = std::chrono::steady_clock::now() > until;
+      const auto waited = std::chrono::steady_clock::now() - start;
+      last = waited > kReady;
+      if (waited > kSpin) std::this_thread::yield();
       for (int i = 0; i < kPausesPerLook && open_.load(std::memory_order_acquire) == 0; ++i) pauseCpu();
       if (!last && open_.load(std::memory_order_relaxed) == 0) continue;
       lock.lock();
