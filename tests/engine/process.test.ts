@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Engine } from "../../src/contracts/engine.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { startEngine } from "../../src/model/engine/host.js";
@@ -97,9 +97,11 @@ describe("an engine process", () => {
           await engine.close();
         }
       };
+      vi.stubEnv("GLIBC_TUNABLES", undefined);
       expect(await tunables()).toEqual(["GLIBC_TUNABLES=glibc.malloc.hugetlb=1"]);
       const own = "glibc.malloc.arena_max=4";
       expect(await tunables({ GLIBC_TUNABLES: own })).toEqual([`GLIBC_TUNABLES=${own}`]);
+      vi.unstubAllEnvs();
     },
   );
 

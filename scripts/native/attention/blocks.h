@@ -97,7 +97,7 @@ void rowsOfPanel(const LeftSide<W>& a, int64_t rows, const W* panel, int64_t wid
  */
 template <class W, class Step>
 void fewRowsOfPanel(const W* a, int64_t rows, int64_t words, const W* panel, int64_t columns, const Step& step) {
-  constexpr int64_t kLine = 64, kRowBytes = kPanel * int64_t(sizeof(W));
+  constexpr int64_t kRowBytes = kPanel * int64_t(sizeof(W));
   const int64_t stripes = (rows + kStripe - 1) / kStripe, others = stripes - 1;
   const int64_t share = others == 0 ? 0 : words * kRowBytes / others;
   const char* next = reinterpret_cast<const char*>(panel + words * kPanel);
@@ -105,7 +105,7 @@ void fewRowsOfPanel(const W* a, int64_t rows, int64_t words, const W* panel, int
     high = (rows - row) / (stripes - i);
     const W* const left = a + row * words;
     // A stripe fetches one line for each row of the panel: few stripes do not get through a wide one.
-    if (row == 0 || others * kLine < kRowBytes) {
+    if (row == 0 || others * kLineBytes < kRowBytes) {
       blockOfStripe<W, Side::kByRows>(high, left, words, panel, kPanel, columns, words, FetchOwn(), step, row);
     } else {
       const FetchNext fetch{next, share / words};

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "../kernels/prefetch.h"
 #include "lanes.h"
 
 namespace weir {
@@ -72,14 +73,6 @@ class Buffer {
   void* data_ = nullptr;
   int64_t bytes_ = 0;
 };
-
-enum class Use { kRead, kWrite };
-/** Asks the memory for the lines of `count` numbers, to read or to write them. */
-template <Use use, class T>
-WEIR_INLINE void fetchLines(const T* from, int64_t count) {
-  constexpr int64_t kEach = 64 / int64_t(sizeof(T));
-  for (int64_t i = 0; i < count; i += kEach) __builtin_prefetch(from + i, use == Use::kWrite ? 1 : 0);
-}
 
 /** A packed matrix; W is the word. */
 template <class W>

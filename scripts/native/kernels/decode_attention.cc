@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel.h"
+#include "prefetch.h"
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
@@ -33,20 +34,13 @@ void rotate(const float* x, const float* cos, const float* sin, int64_t dh, floa
   }
 }
 
-// Brings numbers to the second-level cache: between two uses of a cache all weights pass through.
-template <class T>
-inline void fetch(const T* from, int64_t count) {
-  constexpr int64_t kLine = 64 / sizeof(T);
-  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(from + i, 0, 2);
-}
-
 // Scores of prefix keys against rows that lie across the lanes: s[j][rows] = Σ_d k[j][d] · q[d][rows]. The values of the
-// same keys are fetched.
+// same keys are fetched: between two uses of a cache all weights pass through.
 template <int V, class T>
 void scoresAcross(const T* keys, const T* values, int64_t count, int64_t dh, const float* q, int64_t stride, float* s) {
   int64_t j = 0;
   for (; j + kKeys <= count; j += kKeys) {
-    fetch(values + j * dh, kKeys * dh);
+    fetchLines<Use::kReadLater>(values + j * dh, kKeys * dh);
     Floats sum[kKeys][V] = {};
     for (int64_t d = 0; d < dh; ++d) {
       Floats row[V];
@@ -77,7 +71,7 @@ void scoresAcross(const Bf16* keys, const Bf16* values, int64_t count, int64_t d
   const int64_t pairs = dh / 2;
   auto some = [&](int64_t j, auto keysHere) {
     constexpr int N = decltype(keysHere)::value;
-    fetch(values + j * dh, N * dh);
+    fetchLines<Use::kReadLater>(values + j * dh, N * dh);
     __m512 sum[N][V];
     for (int i = 0; i < N; ++i)
       for (int v = 0; v < V; ++v) sum[i][v] = _mm512_setzero_ps();
@@ -160,8 +154,8 @@ template <int R, class T>
 void scoreRows(const float* q, const OwnRun<T>& run, int64_t dh, float* s, int64_t stride) {
   for (int64_t j = 0; j < run.count; ++j) {
     const T* k = run.keys + j * dh;
-    fetch(run.values + j * dh, dh);
-    fetch(run.nextKeys + j * dh, dh);
+    fetchLines<Use::kReadLater>(run.values + j * dh, dh);
+    fetchLines<Use::kReadLater>(run.nextKeys + j * dh, dh);
     Floats sum[R] = {};
     int64_t d = 0;
     for (; d + kLanes <= dh; d += kLanes) {
