@@ -52,8 +52,9 @@ describe.skipIf(!hasBrowser)("the page of a run", () => {
     const pausedAt = steps.at(-1);
     expect(await page.getByTestId("state-lifecycle").textContent()).toBe("paused");
     // Nothing moves while it is paused: the next thing that happens is what the page asks for.
+    const written = firstValueFrom(system.facts$.pipe(filter((fact) => fact.type === "checkpoint.written")));
     await page.locator('[data-command="checkpoint"]').click();
-    await firstValueFrom(system.facts$.pipe(filter((fact) => fact.type === "checkpoint.written")));
+    await written;
     expect(steps.at(-1)).toBe(pausedAt);
 
     const next = firstValueFrom(system.metrics$.pipe(filter((record) => record.step > (pausedAt ?? 0))));
