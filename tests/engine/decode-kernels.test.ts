@@ -10,11 +10,14 @@ import { type Tensor, tf } from "../../src/model/engine/tf.js";
 import { tensorDigest } from "../../src/model/transformer/content-hash.js";
 import {
   columnSums,
+  type DecodeAttentionInputs,
+  decodeAttention,
   digestsOf,
   packedProduct,
   packMatrix,
   selectToken,
 } from "../../src/model/transformer/fused-kernels.js";
+import { narrow, widen } from "../../src/model/transformer/kernels.js";
 
 const usable = locateNative().found && (await openBackend("auto", 0)).backend === "tensorflow" && loadKernels().loaded;
 if (!usable) process.stdout.write(`decode kernels: left out, ${loadKernels().reason}\n`);
@@ -22,8 +25,10 @@ if (!usable) process.stdout.write(`decode kernels: left out, ${loadKernels().rea
 const POOL = new URL("./children/pool-soak.ts", import.meta.url).pathname;
 
 const numbers = (key: number, count: number) => Float32Array.from({ length: count }, (_, i) => normal(key, i));
-const rows = <T>(values: ArrayLike<T>, width: number): T[][] =>
-  Array.from({ length: values.length / width }, (_, row) => Array.from(values).slice(row * width, (row + 1) * width));
+const rows = <T>(values: ArrayLike<T>, width: number): T[][] => {
+  const all = Array.from(values);
+  return Array.from({ length: all.length / width }, (_, row) => all.slice(row * width, (row + 1) * width));
+};
 
 describe.skipIf(!usable)("kernels of decoding", () => {
   let compilers: Record<EnginePrecision, Compiler>;
@@ -75,6 +80,114 @@ describe.skipIf(!usable)("kernels of decoding", () => {
       });
     },
   );
+
+  /** One new token per row, in float64: the heads of one key head of one prompt follow each other. */
+  function attended(queries: readonly number[][], keys: readonly number[][], values: readonly number[][]): number[][] {
+    return queries.map((q) => {
+      const scores = keys.map((k) => k.reduce((sum, x, d) => sum + x * (q[d] as number), 0));
+      const top = Math.max(...scores);
+      const weights = scores.map((score) => Math.exp(score - top));
+      const total = weights.reduce((sum, w) => sum + w, 0);
+      return q.map((_, d) => values.reduce((sum, v, j) => sum + (v[d] as number) * (weights[j] as number), 0) / total);
+    });
+  }
+
+  it.each([
+    // Prefixes of few keys, of steps and chunks and a bit, and of very unlike scores; prompts of one call differ.
+    ["float32", { share: 1, group: 1, dh: 8, prefixes: [0, 1] }],
+    ["float32", { share: 4, group: 8, dh: 64, prefixes: [5, 72, 1000] }],
+    ["float32", { share: 7, group: 1, dh: 24, prefixes: [73, 149] }],
+    ["float32", { share: 3, group: 5, dh: 128, prefixes: [6, 71] }],
+    ["bfloat16", { share: 4, group: 8, dh: 64, prefixes: [3, 77, 500] }],
+    ["bfloat16", { share: 2, group: 3, dh: 16, prefixes: [145, 0] }],
+  ] as const)("attends to the prefix, to the rows' own columns and to the new one (%s, %o)", (precision, shape) => {
+    const { share, group, dh, prefixes } = shape;
+    const [prompts, kvHeads, columns, used, blockColumns, round] = [prefixes.length, 2, 6, 5, 4, 2];
+    const [first, longest] = [prefixes.map((_, p) => p % 3), Math.max(...prefixes)];
+    const [items, cacheRows, width] = [
+      prompts * kvHeads,
+      prompts * kvHeads * group,
+      (kvHeads * share + 2 * kvHeads) * dh,
+    ];
+    // Numbers that bfloat16 holds, so that its caches are exact.
+    const exactly = (key: number, count: number, scale: number) =>
+      numbers(key, count).map((x) => (Math.round(8 * x) / 8 + 0) * scale);
+    const data = {
+      qkv: exactly(11, prompts * group * width, 1),
+      // The later a key, the larger its scores may be.
+      prefixK: exactly(12, items * longest * dh, 1).map((x, i) => x * (Math.floor(i / dh) % longest > 80 ? 2 : 0.5)),
+      prefixV: exactly(13, items * longest * dh, 1),
+      ownK: exactly(14, cacheRows * columns * dh, 0.5),
+      ownV: exactly(15, cacheRows * columns * dh, 1),
+      blockK: exactly(16, cacheRows * blockColumns * dh, 0.5),
+      blockV: exactly(17, cacheRows * blockColumns * dh, 1),
+    };
+    // Turned by nothing: the rotation has tests of its own.
+    const constants = { cos: tf.ones([prompts, dh]), sin: tf.zeros([prompts, dh]) };
+    const run = compilers[precision].run(
+      `attention ${JSON.stringify(shape)}`,
+      (own: Record<keyof typeof data, Tensor> & Omit<DecodeAttentionInputs, "prefix" | "own" | "block">) => {
+        const pair = (k: Tensor, v: Tensor) => ({ k: narrow(k), v: narrow(v) });
+        const inputs = {
+          ...own,
+          prefix: pair(own.prefixK, own.prefixV),
+          own: pair(own.ownK, own.ownV),
+          block: pair(own.blockK, own.blockV),
+        };
+        const { o, block } = decodeAttention(own.qkv, inputs, { prompts, group, kvHeads, share });
+        return { o, k: widen(block.k), v: widen(block.v) };
+      },
+      {
+        ...constants,
+        lengths: tf.tensor1d([...prefixes], "int32"),
+        first: tf.tensor1d(first, "int32"),
+        used: tf.scalar(used, "int32"),
+        round: tf.scalar(round, "int32"),
+        qkv: tf.tensor2d(data.qkv, [prompts * group, width]),
+        prefixK: tf.tensor3d(data.prefixK, [items, longest, dh]),
+        prefixV: tf.tensor3d(data.prefixV, [items, longest, dh]),
+        ownK: tf.tensor3d(data.ownK, [cacheRows, columns, dh]),
+        ownV: tf.tensor3d(data.ownV, [cacheRows, columns, dh]),
+        blockK: tf.tensor3d(data.blockK, [cacheRows, blockColumns, dh]),
+        blockV: tf.tensor3d(data.blockV, [cacheRows, blockColumns, dh]),
+      },
+    );
+    const [o, nextK, nextV] = [run.o, run.k, run.v].map((tensor) => rows(tensor.dataSync<"float32">(), dh));
+    const vectors = Object.fromEntries(Object.entries(data).map(([name, all]) => [name, rows(all, dh)])) as Record<
+      keyof typeof data,
+      number[][]
+    >;
+    const perToken = width / dh;
+    const tolerance = precision === "float32" ? 2e-5 : 2e-2;
+    for (let item = 0; item < items; item += 1) {
+      const [p, head] = [Math.floor(item / kvHeads), item % kvHeads];
+      const prefix = (all: number[][]) => all.slice(item * longest, item * longest + (prefixes[p] as number));
+      for (let g = 0; g < group; g += 1) {
+        const token = (p * group + g) * perToken;
+        const row = item * group + g;
+        const [k, v] = [0, 1].map((kind) => vectors.qkv[token + kvHeads * (share + kind) + head] as number[]);
+        const own = (cached: number[][], block: number[][], added: number[]) => [
+          ...cached.slice(row * columns + (first[p] as number), row * columns + used),
+          ...block.slice(row * blockColumns, row * blockColumns + round),
+          added,
+        ];
+        const queries = vectors.qkv.slice(token + head * share, token + (head + 1) * share);
+        const exact = attended(
+          queries,
+          [...prefix(vectors.prefixK), ...own(vectors.ownK, vectors.blockK, k as number[])],
+          [...prefix(vectors.prefixV), ...own(vectors.ownV, vectors.blockV, v as number[])],
+        );
+        const found = o?.slice((p * group + g) * kvHeads * share + head * share).slice(0, share);
+        exact.forEach((values, i) => {
+          values.forEach((value, d) => {
+            expect(Math.abs((found?.[i]?.[d] as number) - value)).toBeLessThanOrEqual(tolerance);
+          });
+        });
+        expect(nextK?.[row * blockColumns + round]).toEqual(k);
+        expect(nextV?.[row * blockColumns + round]).toEqual(v);
+      }
+    }
+  });
 
   /** What the kernel should choose, in float64: tokens in vocabulary order among those that are left. */
   function expected(logits: readonly number[], u: number, topK: number, topP: number) {

@@ -18,12 +18,32 @@ namespace {
 
 // Keys per step, rows per step, vectors of rows whose scores are taken together, and vectors of dimensions whose
 // mixtures are: their sums fit the registers.
-constexpr int kKeys = 6, kRows = 4;
+constexpr int kKeys = 6, kRows = 6;
 #if defined(__AVX512F__)
 constexpr int kAcross = 4, kMixed = 4;
 #else
 constexpr int kAcross = 2, kMixed = 2;
 #endif
+// Keys that are scored, weighed and mixed before the next ones: they, their values and their scores stay in the caches
+// near the core.
+constexpr int64_t kChunk = 12 * kKeys;
+
+// Memory that is read later, fetched in equal parts meanwhile.
+class FetchAhead {
+ public:
+  template <class T>
+  FetchAhead(const T* from, int64_t count, int64_t parts)
+      : at_(reinterpret_cast<const char*>(from)), each_((count * int64_t(sizeof(T)) + parts - 1) / parts) {}
+
+  void part() {
+    fetchLines<Use::kReadLater>(at_, each_);
+    at_ += each_;
+  }
+
+ private:
+  const char* at_;
+  int64_t each_;
+};
 
 // x·cos + rotate_half(x)·sin.
 void rotate(const float* x, const float* cos, const float* sin, int64_t dh, float* y) {
@@ -34,75 +54,66 @@ void rotate(const float* x, const float* cos, const float* sin, int64_t dh, floa
   }
 }
 
-// Scores of prefix keys against rows that lie across the lanes: s[j][rows] = Σ_d k[j][d] · q[d][rows]. The values of the
-// same keys are fetched: between two uses of a cache all weights pass through.
-template <int V, class T>
-void scoresAcross(const T* keys, const T* values, int64_t count, int64_t dh, const float* q, int64_t stride, float* s) {
-  int64_t j = 0;
-  for (; j + kKeys <= count; j += kKeys) {
-    fetchLines<Use::kReadLater>(values + j * dh, kKeys * dh);
-    Floats sum[kKeys][V] = {};
-    for (int64_t d = 0; d < dh; ++d) {
-      Floats row[V];
-      for (int v = 0; v < V; ++v) row[v] = load(q + d * stride + v * kLanes);
-      for (int i = 0; i < kKeys; ++i) {
-        const Floats k = splat(valueOf(keys[(j + i) * dh + d]));
-        for (int v = 0; v < V; ++v) sum[i][v] += k * row[v];
-      }
+// Scores of N keys against rows that lie across the lanes: s[j][rows] = Σ_d k[j][d] · q[d][rows].
+template <int N, int V, class T>
+void scoreKeys(const T* keys, int64_t dh, const float* q, int64_t stride, float* s) {
+  Floats sum[N][V] = {};
+  for (int64_t d = 0; d < dh; ++d) {
+    Floats row[V];
+    for (int v = 0; v < V; ++v) row[v] = load(q + d * stride + v * kLanes);
+    for (int i = 0; i < N; ++i) {
+      const Floats k = splat(valueOf(keys[i * dh + d]));
+      for (int v = 0; v < V; ++v) sum[i][v] += k * row[v];
     }
-    for (int i = 0; i < kKeys; ++i)
-      for (int v = 0; v < V; ++v) store(s + (j + i) * stride + v * kLanes, sum[i][v]);
   }
-  for (; j < count; ++j) {
-    Floats sum[V] = {};
-    for (int64_t d = 0; d < dh; ++d) {
-      const Floats k = splat(valueOf(keys[j * dh + d]));
-      for (int v = 0; v < V; ++v) sum[v] += k * load(q + d * stride + v * kLanes);
-    }
-    for (int v = 0; v < V; ++v) store(s + j * stride + v * kLanes, sum[v]);
-  }
+  for (int i = 0; i < N; ++i)
+    for (int v = 0; v < V; ++v) store(s + i * stride + v * kLanes, sum[i][v]);
 }
 
 #if defined(__AVX512BF16__)
 // The same with pairs of dimensions in bfloat16; q holds the pairs [dh / 2][rows].
-template <int V>
-void scoresAcross(const Bf16* keys, const Bf16* values, int64_t count, int64_t dh, const uint32_t* q, int64_t stride,
-                  float* s) {
-  const int64_t pairs = dh / 2;
-  auto some = [&](int64_t j, auto keysHere) {
-    constexpr int N = decltype(keysHere)::value;
-    fetchLines<Use::kReadLater>(values + j * dh, N * dh);
-    __m512 sum[N][V];
-    for (int i = 0; i < N; ++i)
-      for (int v = 0; v < V; ++v) sum[i][v] = _mm512_setzero_ps();
-    for (int64_t d = 0; d < pairs; ++d) {
-      __m512bh row[V];
-      for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(q + d * stride + v * 16);
-      for (int i = 0; i < N; ++i) {
-        int32_t pair;
-        std::memcpy(&pair, keys + (j + i) * dh + 2 * d, sizeof pair);
-        const __m512bh k = (__m512bh)_mm512_set1_epi32(pair);
-        for (int v = 0; v < V; ++v) sum[i][v] = _mm512_dpbf16_ps(sum[i][v], k, row[v]);
-      }
+template <int N, int V>
+void scoreKeys(const Bf16* keys, int64_t dh, const uint32_t* q, int64_t stride, float* s) {
+  __m512 sum[N][V];
+  for (int i = 0; i < N; ++i)
+    for (int v = 0; v < V; ++v) sum[i][v] = _mm512_setzero_ps();
+  for (int64_t d = 0; d < dh / 2; ++d) {
+    __m512bh row[V];
+    for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(q + d * stride + v * 16);
+    for (int i = 0; i < N; ++i) {
+      int32_t pair;
+      std::memcpy(&pair, keys + i * dh + 2 * d, sizeof pair);
+      const __m512bh k = (__m512bh)_mm512_set1_epi32(pair);
+      for (int v = 0; v < V; ++v) sum[i][v] = _mm512_dpbf16_ps(sum[i][v], k, row[v]);
     }
-    for (int i = 0; i < N; ++i)
-      for (int v = 0; v < V; ++v) _mm512_storeu_ps(s + (j + i) * stride + v * 16, sum[i][v]);
-  };
-  int64_t j = 0;
-  for (; j + kKeys <= count; j += kKeys) some(j, std::integral_constant<int, kKeys>{});
-  for (; j < count; ++j) some(j, std::integral_constant<int, 1>{});
+  }
+  for (int i = 0; i < N; ++i)
+    for (int v = 0; v < V; ++v) _mm512_storeu_ps(s + i * stride + v * 16, sum[i][v]);
 }
 #endif
 
-// Keys whose values stay in the first-level cache while all rows take them.
-constexpr int64_t kMixedKeys = 64;
+// Scores of all keys of a chunk. The last step takes some of the one before again rather than be a small one.
+template <int V, class T, class Q>
+void scoresAcross(const T* keys, int64_t count, int64_t dh, const Q* q, int64_t stride, float* s, FetchAhead& ahead) {
+  if (count < kKeys) {
+    for (int64_t j = 0; j < count; ++j) scoreKeys<1, V>(keys + j * dh, dh, q, stride, s + j * stride);
+    return;
+  }
+  for (int64_t j = 0; j < count; j += kKeys) {
+    const int64_t from = std::min(j, count - kKeys);
+    ahead.part();
+    scoreKeys<kKeys, V>(keys + from * dh, dh, q, stride, s + from * stride);
+  }
+}
 
 // o[rows][dh] += Σ_j p[row][j] · v[j] for R rows with the dimensions across the lanes. Weights of two rows lie `perRow`
 // apart, of two keys `perKey`.
 template <int R, class T>
-void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t perRow, int64_t perKey, float* o) {
+void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t perRow, int64_t perKey, float* o,
+             FetchAhead& ahead) {
   int64_t d = 0;
   for (; d + kMixed * kLanes <= dh; d += kMixed * kLanes) {
+    ahead.part();
     Floats sum[R][kMixed];
     for (int r = 0; r < R; ++r)
       for (int i = 0; i < kMixed; ++i) sum[r][i] = load(o + r * dh + d + i * kLanes);
@@ -126,17 +137,26 @@ void mixRows(const T* values, int64_t count, int64_t dh, const float* p, int64_t
   }
 }
 
+// The same for all rows, in steps of like height. `next`, of `nextCount` numbers, is fetched meanwhile.
 template <class T>
 void mix(const T* values, int64_t count, int64_t dh, const float* p, int64_t perRow, int64_t perKey, int64_t rows,
-         float* o) {
-  for (int64_t j = 0; j < count; j += kMixedKeys) {
-    const T* some = values + j * dh;
-    const float* weights = p + j * perKey;
-    const int64_t keys = std::min(kMixedKeys, count - j);
-    int64_t r = 0;
-    for (; r + kRows <= rows; r += kRows)
-      mixRows<kRows>(some, keys, dh, weights + r * perRow, perRow, perKey, o + r * dh);
-    for (; r < rows; ++r) mixRows<1>(some, keys, dh, weights + r * perRow, perRow, perKey, o + r * dh);
+         float* o, const T* next, int64_t nextCount) {
+  const int64_t steps = (rows + kRows - 1) / kRows;
+  FetchAhead ahead(next, nextCount, steps * std::max<int64_t>(1, dh / (kMixed * kLanes)));
+  for (int64_t step = 0, r = 0, high; step < steps; ++step, r += high) {
+    high = (rows - r) / (steps - step);
+    const auto take = [&](auto some) {
+      constexpr int R = decltype(some)::value;
+      mixRows<R>(values, count, dh, p + r * perRow, perRow, perKey, o + r * dh, ahead);
+    };
+    switch (high) {
+      case 1: take(std::integral_constant<int, 1>()); break;
+      case 2: take(std::integral_constant<int, 2>()); break;
+      case 3: take(std::integral_constant<int, 3>()); break;
+      case 4: take(std::integral_constant<int, 4>()); break;
+      case 5: take(std::integral_constant<int, 5>()); break;
+      default: take(std::integral_constant<int, kRows>());
+    }
   }
 }
 
@@ -150,6 +170,7 @@ struct OwnRun {
 };
 
 // s[row][j] = q[row] · k[j] for R rows, whose queries lie one after another and whose scores are `stride` apart.
+constexpr int kOwnRows = 4;
 template <int R, class T>
 void scoreRows(const float* q, const OwnRun<T>& run, int64_t dh, float* s, int64_t stride) {
   for (int64_t j = 0; j < run.count; ++j) {
@@ -187,15 +208,13 @@ class Head {
     const int64_t prefix = s.prefixLength == 0 ? 0 : std::min<int64_t>(c.prefixLengths[p], s.prefixLength);
     const T* prefixK = c.prefixK + item() * s.prefixLength * s.headDim;
     const T* prefixV = c.prefixV + item() * s.prefixLength * s.headDim;
-    scorePrefix(prefixK, prefixV, prefix);
     const int64_t first = std::min<int64_t>(c.first[p], c.used);
     const int64_t before = c.used - first;
     const int64_t columns = before + c.round + 1;
     scoreOwn(first, before, columns);
-    normalise(prefix, columns);
-    w.o.assign(static_cast<size_t>(stride * s.headDim), 0.0f);
-    mix(prefixV, prefix, s.headDim, w.scores.data(), 1, stride, rows, w.o.data());
-    mixOwn(first, before, columns);
+    begin(columns);
+    takePrefix(prefixK, prefixV, prefix);
+    takeOwn(first, before, columns);
     finish(o);
   }
 
@@ -226,10 +245,35 @@ class Head {
     for (float& x : w.q) x = valueOf(fromFloat<T>(x));
   }
 
-  void scorePrefix(const T* keys, const T* values, int64_t count) {
+  // Nothing summed yet: the largest scores are those of the own columns.
+  void begin(int64_t columns) {
+    w.top.assign(static_cast<size_t>(stride), 0.0f);
+    w.sum.assign(static_cast<size_t>(stride), 0.0f);
+    w.o.assign(static_cast<size_t>(rows * s.headDim), 0.0f);
+    for (int64_t r = 0; r < rows; ++r) {
+      float most = -INFINITY;
+      for (int64_t column = 0; column < columns; ++column) most = std::max(most, w.own[r * columns + column]);
+      w.top[r] = most;
+    }
+  }
+
+  // The prefix, chunk by chunk; sums and mixtures follow the largest score so far.
+  void takePrefix(const T* keys, const T* values, int64_t count) {
     const int64_t dh = s.headDim;
-    w.scores.resize(static_cast<size_t>(std::max<int64_t>(count, 1) * stride));
-    const int64_t vectors = stride / kLanes;
+    if (count == 0) return;
+    layAcross();
+    w.scores.resize(static_cast<size_t>(kChunk * stride));
+    for (int64_t j = 0; j < count; j += kChunk) {
+      const int64_t some = std::min(kChunk, count - j), next = std::min(kChunk, count - j - some);
+      score(keys + j * dh, values + j * dh, some);
+      weigh(some);
+      mix(values + j * dh, some, dh, w.scores.data(), 1, stride, rows, w.o.data(), keys + (j + some) * dh, next * dh);
+    }
+  }
+
+  // Queries with the rows across the lanes, zeros behind them.
+  void layAcross() {
+    const int64_t dh = s.headDim;
 #if defined(__AVX512BF16__)
     if constexpr (sizeof(T) == 2) {
       w.pairs.assign(static_cast<size_t>(dh / 2 * stride), 0);
@@ -239,25 +283,74 @@ class Head {
           const uint32_t high = fromFloat<Bf16>(w.q[r * dh + 2 * d + 1]).bits;
           w.pairs[d * stride + r] = low | high << 16;
         }
-      for (int64_t v = 0; v < vectors;) {
-        const uint32_t* q = w.pairs.data() + v * 16;
-        float* to = w.scores.data() + v * 16;
-        if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, values, count, dh, q, stride, to), v += kAcross;
-        else if (vectors - v >= 2) scoresAcross<2>(keys, values, count, dh, q, stride, to), v += 2;
-        else scoresAcross<1>(keys, values, count, dh, q, stride, to), v += 1;
-      }
       return;
     }
 #endif
     w.across.assign(static_cast<size_t>(dh * stride), 0.0f);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t d = 0; d < dh; ++d) w.across[d * stride + r] = w.q[r * dh + d];
+  }
+
+  const auto* across() const {
+#if defined(__AVX512BF16__)
+    if constexpr (sizeof(T) == 2) return static_cast<const uint32_t*>(w.pairs.data());
+    else
+#endif
+      return static_cast<const float*>(w.across.data());
+  }
+
+  // Scores of a chunk; its values are fetched meanwhile: between two uses of a cache all weights pass through.
+  void score(const T* keys, const T* values, int64_t count) {
+    const int64_t dh = s.headDim, vectors = stride / kLanes;
+    const int64_t passes = (vectors + kAcross - 1) / kAcross, steps = (count + kKeys - 1) / kKeys;
+    FetchAhead ahead(values, count * dh, passes * steps);
     for (int64_t v = 0; v < vectors;) {
-      const float* q = w.across.data() + v * kLanes;
+      const auto* q = across() + v * kLanes;
       float* to = w.scores.data() + v * kLanes;
-      if (vectors - v >= kAcross) scoresAcross<kAcross>(keys, values, count, dh, q, stride, to), v += kAcross;
-      else if (vectors - v >= 2) scoresAcross<2>(keys, values, count, dh, q, stride, to), v += 2;
-      else scoresAcross<1>(keys, values, count, dh, q, stride, to), v += 1;
+      const auto take = [&](auto some) {
+        constexpr int V = decltype(some)::value;
+        scoresAcross<V>(keys, count, dh, q, stride, to, ahead);
+        v += V;
+      };
+      if (vectors - v >= kAcross) take(std::integral_constant<int, kAcross>());
+      else if (vectors - v >= 2) take(std::integral_constant<int, 2>());
+      else take(std::integral_constant<int, 1>());
+    }
+  }
+
+  // Scores of a chunk become exponentials. Where a larger score turns up, what was summed and mixed before shrinks.
+  void weigh(int64_t count) {
+    for (int64_t v = 0; v < stride; v += kLanes) {
+      float* const at = w.scores.data() + v;
+      const Floats before = load(w.top.data() + v);
+      Floats top = before, other = before;
+      int64_t j = 0;
+      for (; j + 2 <= count; j += 2) {
+        top = larger(load(at + j * stride), top);
+        other = larger(load(at + (j + 1) * stride), other);
+      }
+      if (j < count) top = larger(load(at + j * stride), top);
+      top = larger(other, top);
+      Floats sum = {};
+      for (j = 0; j < count; ++j) {
+        const Floats e = exponential(load(at + j * stride) - top);
+        store(at + j * stride, e);
+        sum += e;
+      }
+      const Floats factor = exponential(before - top);
+      store(w.sum.data() + v, load(w.sum.data() + v) * factor + sum);
+      store(w.top.data() + v, top);
+      shrink(v, factor);
+    }
+  }
+
+  void shrink(int64_t first, Floats factors) {
+    const int64_t dh = s.headDim, last = std::min(rows, first + kLanes);
+    for (int64_t r = first; r < last; ++r) {
+      const float factor = factors[r - first];
+      if (factor == 1.0f) continue;
+      float* const row = w.o.data() + r * dh;
+      for (int64_t d = 0; d < dh; ++d) row[d] *= factor;
     }
   }
 
@@ -284,35 +377,14 @@ class Head {
         };
         const int64_t end = (g + 1) * s.share;
         int64_t r = g * s.share;
-        for (; r + kRows <= end; r += kRows) take(r, std::integral_constant<int, kRows>{});
+        for (; r + kOwnRows <= end; r += kOwnRows) take(r, std::integral_constant<int, kOwnRows>{});
         for (; r < end; ++r) take(r, std::integral_constant<int, 1>{});
       });
     }
   }
 
-  // Scores become exponentials; w.sum holds their sums.
-  void normalise(int64_t prefix, int64_t columns) {
-    w.top.assign(static_cast<size_t>(stride), -INFINITY);
-    w.sum.assign(static_cast<size_t>(stride), 0.0f);
-    for (int64_t r = 0; r < rows; ++r) {
-      float most = -INFINITY;
-      for (int64_t column = 0; column < columns; ++column) most = std::max(most, w.own[r * columns + column]);
-      w.top[r] = most;
-    }
-    for (int64_t r = rows; r < stride; ++r) w.top[r] = 0.0f;
-    for (int64_t v = 0; v < stride; v += kLanes) {
-      Floats top = load(w.top.data() + v);
-      for (int64_t j = 0; j < prefix; ++j) top = larger(load(w.scores.data() + j * stride + v), top);
-      store(w.top.data() + v, top);
-      Floats sum = {};
-      for (int64_t j = 0; j < prefix; ++j) {
-        float* at = w.scores.data() + j * stride + v;
-        const Floats e = exponential(load(at) - top);
-        store(at, e);
-        sum += e;
-      }
-      store(w.sum.data() + v, sum);
-    }
+  // The own columns, which were scored.
+  void takeOwn(int64_t first, int64_t before, int64_t columns) {
     for (int64_t r = 0; r < rows; ++r) {
       float* row = w.own.data() + r * columns;
       Floats sum = {};
@@ -323,14 +395,11 @@ class Head {
       });
       w.sum[r] += sumLanes(sum);
     }
-  }
-
-  void mixOwn(int64_t first, int64_t before, int64_t columns) {
     for (int64_t g = 0; g < s.group; ++g) {
       const int64_t r = g * s.share;
       eachOwn(g, first, before, columns, [&](const OwnRun<T>& run, int64_t column) {
         const float* weights = w.own.data() + r * columns + column;
-        mix(run.values, run.count, s.headDim, weights, columns, 1, s.share, w.o.data() + r * s.headDim);
+        mix(run.values, run.count, s.headDim, weights, columns, 1, s.share, w.o.data() + r * s.headDim, run.values, 0);
       });
     }
   }
