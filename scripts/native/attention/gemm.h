@@ -136,6 +136,11 @@ WEIR_INLINE int64_t stripeRows(int64_t rest) {
   return rest <= kStripe ? rest : rest < 2 * kStripe ? (rest + 1) / 2 : kStripe;
 }
 
+/** Asks for rows [first, last) of a panel of C. */
+WEIR_INLINE void fetchRows(const float* c, int64_t cStride, int64_t first, int64_t last) {
+  for (int64_t row = first; row < last; ++row) fetchLines<Use::kWrite>(c + row * cStride, kPanel);
+}
+
 /**
  * C[rows, columns] (+)= A . B, by panels and stripes of rows. Word (m, k) of A meets row kFirst + k of
  * the panels, column 0 of C is column nFirst (a multiple of kPanel) of them.
@@ -160,6 +165,8 @@ WEIR_INLINE void multiply(const W* a, int64_t aStride, int64_t rows, Panels<W> b
       const W* left = side == Side::kByRows ? a + first * aStride + part.kBegin : a + part.kBegin * aStride + first;
       const W* from = right + part.kBegin * bStride;
       float* to = c + first * cStride + n;
+      // Such sums go to rows that every block of queries adds to; the next ones are fetched meanwhile.
+      if (side == Side::kByColumns) fetchRows(c + n, cStride, first + count, std::min(rows, first + count + kStripe));
       const auto run = [&](auto height) {
         multiplyRows<W, side, decltype(height)::value>(vectors, left, aStride, from, bStride, k, to, cStride, tail,
                                                        accumulate);

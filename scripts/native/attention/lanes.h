@@ -229,12 +229,13 @@ WEIR_INLINE Lanes larger(Lanes a, Lanes b) {
   return eachPart([&](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; });
 }
 WEIR_INLINE Lanes keepFirst(Lanes x, int64_t n, Lanes fill) {
-  if (n >= kLanes) return x;
-  float kept[kLanes], rest[kLanes];
-  store(kept, x);
-  store(rest, fill);
-  for (int64_t i = n < 0 ? 0 : n; i < kLanes; ++i) kept[i] = rest[i];
-  return load(kept);
+  const int32_t count = int32_t(n >= kLanes ? kLanes : n);
+  return eachPart([&](int i) {
+    IntPart lane;
+#pragma GCC unroll 8
+    for (int j = 0; j < kPartLanes; ++j) lane[j] = i * kPartLanes + j;
+    return lane < count ? x.part[i] : fill.part[i];
+  });
 }
 WEIR_INLINE float sumOf(Lanes x) {
   float lanes[kLanes], y = 0.0f;
@@ -254,12 +255,12 @@ WEIR_INLINE Lanes roundToInt(Lanes x) {
   return sub(add(x, shift), shift);
 }
 WEIR_INLINE Lanes scaleByPower(Lanes x, Lanes n) {
-  // Two steps, so that 2^n need not itself be a normal number; exponents beyond +-250 give 0 or infinity.
+  // As other denormals, results below the normal numbers are zero; from 2^128 on they are infinite.
   return eachPart([&](int i) {
-    const IntPart whole = __builtin_convertvector(n.part[i], IntPart);
-    const IntPart half = whole >> 1;
-    const FloatPart a = (FloatPart)((half + 127) << 23), b = (FloatPart)((whole - half + 127) << 23);
-    return x.part[i] * a * b;
+    IntPart power = __builtin_convertvector(n.part[i], IntPart) + 127;
+    power = power > 0 ? power : IntPart{};
+    power = power < 255 ? power : IntPart{} + 255;
+    return x.part[i] * (FloatPart)(power << 23);
   });
 }
 WEIR_INLINE Lanes load(const bfloat16* p) {
