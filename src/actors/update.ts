@@ -57,31 +57,43 @@ export async function updatePolicy(
     promptIds: group.samples[0]?.rollout.promptIds ?? [],
     completions: group.samples.map((sample) => sample.rollout.tokenIds),
   }));
-  const read = async (which: "policy" | "reference") => {
+  const read = async (which: "policy" | "reference", start: number) => {
     const request = {
       signal,
       temperature: options.loss.temperature,
       which,
       microBatchTokens: options.microBatchTokens,
     };
-    return (await trainer.logprobs(sequences, request)).logprobs;
+    return (await trainer.logprobs(sequences.slice(start), request)).logprobs;
   };
-  const recomputed = options.oldLogprobs === "recompute" && groups.length > 0 ? await read("policy") : null;
-  const reference = options.withReference && groups.length > 0 ? await read("reference") : null;
-  const old = recomputed ?? sampled;
+  const batches = miniBatches(groups, options.miniBatchPrompts);
+  /** Per group, what the trainer gives at the weights that sampled. */
+  const trainers: (PerToken[number] | null)[] = groups.map(() => null);
+  const fill = (start: number, values: PerToken) => {
+    values.forEach((value, p) => {
+      trainers[start + p] ??= value;
+    });
+  };
+  // The first optimiser step's own pass sees those weights: its groups need no other one.
+  const own = options.epochs === 1 ? (batches[0]?.length ?? 0) : 0;
+  if (options.oldLogprobs === "recompute" && groups.length > own) fill(own, await read("policy", own));
+  const reference = options.withReference && groups.length > 0 ? await read("reference", 0) : null;
+  const old = (start: number, end: number) => {
+    if (options.oldLogprobs === "sampler") return sampled.slice(start, end);
+    return start < own ? null : (trainers.slice(start, end) as PerToken);
+  };
 
   const updates: UpdateFacts[] = [];
   const refused: (readonly SampleGroup[])[] = [];
-  let atSameVersion: PerToken | null = recomputed;
   for (let epoch = 0; epoch < options.epochs; epoch++) {
     let start = 0;
-    for (const batch of miniBatches(groups, options.miniBatchPrompts)) {
-      const here = (values: PerToken) => values.slice(start, start + batch.length);
+    for (const batch of batches) {
+      const end = start + batch.length;
       const step = await optimise(
         trainer,
         batch,
-        here(old),
-        reference === null ? null : here(reference),
+        old(start, end),
+        reference?.slice(start, end) ?? null,
         options,
         signal,
       );
@@ -89,21 +101,26 @@ export async function updatePolicy(
       else {
         updates.push(step);
         if (!step.applied) refused.push(batch);
-        // Without recomputation only the first optimiser step still sees the weights that sampled.
-        if (atSameVersion === null && epoch === 0 && start === 0) atSameVersion = step.metrics.logprobs;
+        if (epoch === 0 && start === 0) fill(0, step.metrics.logprobs);
       }
-      start += batch.length;
+      start = end;
     }
   }
-  const compared = groups.slice(0, atSameVersion?.length ?? 0);
-  const mismatch = mismatchOf(samplerLogprobs(compared).flat(), (atSameVersion ?? []).flat());
-  return { updates, mismatch, contributions: contributionsOf(compared, atSameVersion ?? [], reference), refused };
+  const known = [...trainers.keys()].filter((p) => trainers[p] !== null);
+  const compared = known.map((p) => groups[p] as SampleGroup);
+  const atSampling = known.map((p) => trainers[p] as PerToken[number]);
+  return {
+    updates,
+    mismatch: mismatchOf(samplerLogprobs(compared).flat(), atSampling.flat()),
+    contributions: contributionsOf(compared, atSampling, reference && known.map((p) => reference[p] ?? [])),
+    refused,
+  };
 }
 
 async function optimise(
   trainer: Trainer,
   batch: readonly SampleGroup[],
-  old: PerToken,
+  old: PerToken | null,
   reference: PerToken | null,
   options: UpdateOptions,
   signal: AbortSignal,

@@ -297,7 +297,7 @@ const updateSchema = z.strictObject({
     .enum(["recompute", "sampler"])
     .default("recompute")
     .describe(
-      "Where π_old's log-probs come from: one more forward pass of the trainer (release), or the sampler's own.",
+      "Who gives π_old's log-probs: the trainer (release; an extra pass but for the first mini-batch) or the sampler.",
     ),
   microBatchTokens: positiveInt
     .default(8_192)

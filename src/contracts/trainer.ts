@@ -4,8 +4,11 @@ import type { PolicyVersion } from "./policy-version.js";
 export interface TrainCompletion {
   readonly tokenIds: readonly number[]; // [T]
   readonly advantages: readonly number[]; // [T]
-  /** Log-probs of the policy before this RL step (π_old), nats. */
-  readonly oldLogprobs: readonly number[]; // [T]
+  /**
+   * Log-probs of the policy before this RL step (π_old), nats. Null where that is the policy at hand: then they are those of
+   * this very pass, and the ratio is 1. All completions of a batch have them, or none.
+   */
+  readonly oldLogprobs: readonly number[] | null; // [T]
   /** Log-probs of the reference policy; null when no KL term is wanted. */
   readonly refLogprobs: readonly number[] | null; // [T]
 }

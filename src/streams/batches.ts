@@ -66,10 +66,15 @@ export function denominatorsOf(groups: readonly SampleGroup[]): LossDenominators
 export type PerToken = readonly (readonly (readonly number[])[])[];
 
 /**
- * The trainer's form of a mini-batch. `old` and `reference` are log-probs per group, sample and token.
+ * The trainer's form of a mini-batch. `old` and `reference` are log-probs per group, sample and token; without `old` it is the
+ * policy at hand that sampled.
  * Errors: WEIR_E_SHAPE when they do not fit the samples.
  */
-export function trainGroups(groups: readonly SampleGroup[], old: PerToken, reference: PerToken | null): TrainGroup[] {
+export function trainGroups(
+  groups: readonly SampleGroup[],
+  old: PerToken | null,
+  reference: PerToken | null,
+): TrainGroup[] {
   return groups.map((group, p) => ({
     promptIds: group.samples[0]?.rollout.promptIds ?? [],
     completions: group.samples.map((sample, g) => {
@@ -77,7 +82,7 @@ export function trainGroups(groups: readonly SampleGroup[], old: PerToken, refer
       return {
         tokenIds,
         advantages: sample.advantages,
-        oldLogprobs: tokensOf(old, p, g, tokenIds.length, "old log-probs"),
+        oldLogprobs: old === null ? null : tokensOf(old, p, g, tokenIds.length, "old log-probs"),
         refLogprobs: reference === null ? null : tokensOf(reference, p, g, tokenIds.length, "reference log-probs"),
       };
     }),

@@ -116,6 +116,44 @@ export function describeEqualities(options: CoreOptions): void {
     });
   });
 
+  it("takes the pass's own log-probs as the old ones where none are given, and then the ratio is 1", async () => {
+    const groups = randomGroups(6, [
+      [40, [5, 9, 1]],
+      [3, [7]],
+    ]);
+    const withOld = (of: (p: number, g: number) => readonly number[] | null) =>
+      groups.map(({ promptIds, completions }, p) => ({
+        promptIds,
+        completions: completions.map((completion, g) => ({ ...completion, oldLogprobs: of(p, g) })),
+      }));
+    const loss = { ...LOSS, dualClip: 3 };
+    const own = await measure(
+      batchOf(
+        withOld(() => null),
+        loss,
+        64,
+      ),
+    );
+    expect(own.metrics).toMatchObject({ klOldK1: 0, klOldK3: 0, ratioMax: 1, clipFraction: 0, clipFractionLower: 0 });
+    const { logprobs } = own.metrics;
+    expectSame(
+      await measure(
+        batchOf(
+          withOld((p, g) => logprobs[p]![g]!),
+          loss,
+          64,
+        ),
+      ),
+      own,
+    );
+    const some = batchOf(
+      withOld((_, g) => (g === 0 ? null : logprobs[0]![g]!)),
+      loss,
+      64,
+    );
+    await expect(core.forwardBackward(some, signal)).rejects.toThrow(/WEIR_E_SHAPE.*of every completion or of none/);
+  });
+
   describe("micro-batches (I6)", () => {
     it.each(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"] as const)(
       "do not change the policy loss or its gradients under %s",

@@ -28,7 +28,8 @@ export function tokenWeight(loss: PolicyLossConfig, denominators: LossDenominato
 /** Per target of a pass, in its order. */
 export interface PassTargets {
   readonly advantages: Float32Array; // [M]
-  readonly old: Float32Array; // [M]
+  /** Null: the log-probs of the pass itself. */
+  readonly old: Float32Array | null; // [M]
   readonly reference: Float32Array | null; // [M]
   readonly weights: Float32Array; // [M]
 }
@@ -37,18 +38,19 @@ export interface PassTargets {
 export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets {
   const count = pass.targets.length;
   const advantages = new Float32Array(count);
-  const old = new Float32Array(count);
   const weights = new Float32Array(count);
-  const hasReference = pass.origin.every(
-    ({ group, completion }) => batch.groups[group]!.completions[completion]!.refLogprobs !== null,
-  );
+  const sourceOf = ({ group, completion }: { readonly group: number; readonly completion: number }) =>
+    batch.groups[group]!.completions[completion]!;
+  const hasReference = pass.origin.every((place) => sourceOf(place).refLogprobs !== null);
+  const old = pass.origin.every((place) => sourceOf(place).oldLogprobs !== null) ? new Float32Array(count) : null;
   const reference = hasReference ? new Float32Array(count) : null;
   let at = 0;
-  for (const { group, completion, length } of pass.origin) {
-    const source = batch.groups[group]!.completions[completion]!;
+  for (const place of pass.origin) {
+    const { length } = place;
+    const source = sourceOf(place);
     advantages.set(source.advantages, at);
-    old.set(source.oldLogprobs, at);
-    if (reference !== null) reference.set(source.refLogprobs ?? [], at);
+    old?.set(source.oldLogprobs ?? [], at);
+    reference?.set(source.refLogprobs ?? [], at);
     weights.fill(tokenWeight(batch.loss, batch.denominators, length), at, at + length);
     at += length;
   }
@@ -60,7 +62,7 @@ export function policyTokenLoss(loss: PolicyLossConfig, targets: PassTargets): T
   const withKl = targets.reference !== null && loss.klCoefficient !== 0;
   const { advantages, old, weights, reference } = targets;
   return {
-    key: `policy dual=${loss.dualClip !== null} kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
+    key: `policy old=${old !== null} dual=${loss.dualClip !== null} kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
     scalars: {
       low: 1 - loss.clipLow,
       high: 1 + loss.clipHigh,
@@ -68,11 +70,16 @@ export function policyTokenLoss(loss: PolicyLossConfig, targets: PassTargets): T
       klCoefficient: loss.klCoefficient,
       entropySlope: -loss.entropyCoefficient,
     },
-    perToken: { advantages, old, weights, ...(withKl && reference !== null ? { reference } : {}) },
+    perToken: {
+      advantages,
+      weights,
+      ...(old !== null ? { old } : {}),
+      ...(withKl && reference !== null ? { reference } : {}),
+    },
     gradient(scalars, perToken, logprobs) {
       const scalar = (name: string) => scalars[name] as Tensor;
       const of = (name: string) => perToken[name] as Tensor;
-      const difference = tf.sub(logprobs, of("old"));
+      const difference = tf.sub(logprobs, old === null ? logprobs : of("old"));
       const bounded = tf.clipByValue(difference, -LOG_RATIO_CLAMP, LOG_RATIO_CLAMP);
       const ratio = tf.exp(bounded);
       const gain = tf.neg(of("advantages"));
@@ -149,7 +156,7 @@ export class PolicyMetricSums {
     for (let i = 0; i < scores.logprobs.length; i += 1) {
       const logprob = scores.logprobs[i]!;
       const weight = targets.weights[i]!;
-      const old = targets.old[i]!;
+      const old = targets.old === null ? logprob : targets.old[i]!;
       const difference = logprob - old;
       const ratio = Math.exp(Math.min(Math.max(difference, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP));
       const token = tokenPolicyLoss(ratio, targets.advantages[i]!, this.loss);

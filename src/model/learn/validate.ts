@@ -58,6 +58,10 @@ export function assertPolicyBatch(batch: PolicyBatch, config: ModelConfig): void
   assertPositive("temperature", batch.loss.temperature);
   assertPositive("denominators.tokens", batch.denominators.tokens);
   assertPositive("denominators.sequences", batch.denominators.sequences);
+  const own = batch.groups.flatMap(({ completions }) => completions.map(({ oldLogprobs }) => oldLogprobs === null));
+  if (new Set(own).size > 1) {
+    throw new WeirError("WEIR_E_SHAPE", "a batch needs oldLogprobs of every completion or of none, got some nulls");
+  }
   for (const { promptIds, completions } of batch.groups) {
     assertIds(
       config,
@@ -66,9 +70,11 @@ export function assertPolicyBatch(batch: PolicyBatch, config: ModelConfig): void
     );
     for (const { tokenIds, advantages, oldLogprobs, refLogprobs } of completions) {
       assertLength("advantages", advantages, tokenIds.length);
-      assertLength("oldLogprobs", oldLogprobs, tokenIds.length);
       assertAllFinite("advantages", advantages);
-      assertAllFinite("oldLogprobs", oldLogprobs);
+      if (oldLogprobs !== null) {
+        assertLength("oldLogprobs", oldLogprobs, tokenIds.length);
+        assertAllFinite("oldLogprobs", oldLogprobs);
+      }
       if (refLogprobs !== null) {
         assertLength("refLogprobs", refLogprobs, tokenIds.length);
         assertAllFinite("refLogprobs", refLogprobs);
