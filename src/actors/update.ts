@@ -39,9 +39,6 @@ export interface UpdateResult {
   readonly refused: readonly (readonly SampleGroup[])[];
 }
 
-const samplerLogprobs = (groups: readonly SampleGroup[]): PerToken =>
-  groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
-
 /**
  * Trains on kept groups and says what happened.
  * Errors: those of the trainer other than WEIR_E_NON_FINITE.
@@ -52,7 +49,7 @@ export async function updatePolicy(
   options: UpdateOptions,
   signal: AbortSignal,
 ): Promise<UpdateResult> {
-  const sampled = samplerLogprobs(groups);
+  const sampled = groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
   const sequences = groups.map((group) => ({
     promptIds: group.samples[0]?.rollout.promptIds ?? [],
     completions: group.samples.map((sample) => sample.rollout.tokenIds),
@@ -68,10 +65,10 @@ export async function updatePolicy(
   };
   const batches = miniBatches(groups, options.miniBatchPrompts);
   /** Per group, what the trainer gives at the weights that sampled. */
-  const trainers: (PerToken[number] | null)[] = groups.map(() => null);
+  const scored: (PerToken[number] | null)[] = groups.map(() => null);
   const fill = (start: number, values: PerToken) => {
     values.forEach((value, p) => {
-      trainers[start + p] ??= value;
+      scored[start + p] ??= value;
     });
   };
   // The first optimiser step's own pass sees those weights: its groups need no other one.
@@ -80,7 +77,7 @@ export async function updatePolicy(
   const reference = options.withReference && groups.length > 0 ? await read("reference", 0) : null;
   const old = (start: number, end: number) => {
     if (options.oldLogprobs === "sampler") return sampled.slice(start, end);
-    return start < own ? null : (trainers.slice(start, end) as PerToken);
+    return start < own ? null : (scored.slice(start, end) as PerToken);
   };
 
   const updates: UpdateFacts[] = [];
@@ -106,12 +103,15 @@ export async function updatePolicy(
       start = end;
     }
   }
-  const known = [...trainers.keys()].filter((p) => trainers[p] !== null);
+  const known = [...scored.keys()].filter((p) => scored[p] !== null);
   const compared = known.map((p) => groups[p] as SampleGroup);
-  const atSampling = known.map((p) => trainers[p] as PerToken[number]);
+  const atSampling = known.map((p) => scored[p] as PerToken[number]);
   return {
     updates,
-    mismatch: mismatchOf(samplerLogprobs(compared).flat(), atSampling.flat()),
+    mismatch: mismatchOf(
+      known.flatMap((p) => sampled[p] ?? []),
+      atSampling.flat(),
+    ),
     contributions: contributionsOf(compared, atSampling, reference && known.map((p) => reference[p] ?? [])),
     refused,
   };

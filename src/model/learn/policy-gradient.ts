@@ -39,11 +39,13 @@ export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets
   const count = pass.targets.length;
   const advantages = new Float32Array(count);
   const weights = new Float32Array(count);
-  const sourceOf = ({ group, completion }: { readonly group: number; readonly completion: number }) =>
+  const sourceOf = ({ group, completion }: PackedGroups["origin"][number]) =>
     batch.groups[group]!.completions[completion]!;
-  const hasReference = pass.origin.every((place) => sourceOf(place).refLogprobs !== null);
-  const old = pass.origin.every((place) => sourceOf(place).oldLogprobs !== null) ? new Float32Array(count) : null;
-  const reference = hasReference ? new Float32Array(count) : null;
+  /** Room for what every completion of the pass has, else null. */
+  const roomFor = (name: "oldLogprobs" | "refLogprobs") =>
+    pass.origin.every((place) => sourceOf(place)[name] !== null) ? new Float32Array(count) : null;
+  const old = roomFor("oldLogprobs");
+  const reference = roomFor("refLogprobs");
   let at = 0;
   for (const place of pass.origin) {
     const { length } = place;

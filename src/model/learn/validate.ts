@@ -40,7 +40,9 @@ function assertLength(name: string, values: readonly number[], length: number): 
   });
 }
 
-function assertAllFinite(name: string, values: readonly number[]): void {
+/** One finite number per token. */
+function assertPerToken(name: string, values: readonly number[], length: number): void {
+  assertLength(name, values, length);
   const wrong = values.find((value) => !Number.isFinite(value));
   if (wrong === undefined) return;
   throw new WeirError("WEIR_E_NON_FINITE", `${name} must be finite numbers, got ${wrong}; nothing was changed`, {
@@ -69,16 +71,10 @@ export function assertPolicyBatch(batch: PolicyBatch, config: ModelConfig): void
       completions.map(({ tokenIds }) => tokenIds),
     );
     for (const { tokenIds, advantages, oldLogprobs, refLogprobs } of completions) {
-      assertLength("advantages", advantages, tokenIds.length);
-      assertAllFinite("advantages", advantages);
-      if (oldLogprobs !== null) {
-        assertLength("oldLogprobs", oldLogprobs, tokenIds.length);
-        assertAllFinite("oldLogprobs", oldLogprobs);
-      }
-      if (refLogprobs !== null) {
-        assertLength("refLogprobs", refLogprobs, tokenIds.length);
-        assertAllFinite("refLogprobs", refLogprobs);
-      } else if (batch.loss.klCoefficient !== 0) {
+      assertPerToken("advantages", advantages, tokenIds.length);
+      if (oldLogprobs !== null) assertPerToken("oldLogprobs", oldLogprobs, tokenIds.length);
+      if (refLogprobs !== null) assertPerToken("refLogprobs", refLogprobs, tokenIds.length);
+      else if (batch.loss.klCoefficient !== 0) {
         throw new WeirError("WEIR_E_SHAPE", "a KL coefficient needs refLogprobs of every completion, got null");
       }
     }
