@@ -80,6 +80,7 @@ export async function updatePolicy(
     return start < own ? null : (scored.slice(start, end) as PerToken);
   };
 
+  let first: PolicyMetrics | null = null;
   const updates: UpdateFacts[] = [];
   const refused: (readonly SampleGroup[])[] = [];
   for (let epoch = 0; epoch < options.epochs; epoch++) {
@@ -98,23 +99,45 @@ export async function updatePolicy(
       else {
         updates.push(step);
         if (!step.applied) refused.push(batch);
-        if (epoch === 0 && start === 0) fill(0, step.metrics.logprobs);
+        if (epoch === 0 && start === 0) first = step.metrics;
       }
       start = end;
     }
   }
+  const compared = comparedRows(sampled, scored, first);
+  if (first !== null) fill(0, first.logprobs);
   const known = [...scored.keys()].filter((p) => scored[p] !== null);
-  const compared = known.map((p) => groups[p] as SampleGroup);
+  const contributing = known.map((p) => groups[p] as SampleGroup);
   const atSampling = known.map((p) => scored[p] as PerToken[number]);
   return {
     updates,
     mismatch: mismatchOf(
-      known.flatMap((p) => sampled[p] ?? []),
-      atSampling.flat(),
+      compared.map(({ sampler }) => sampler),
+      compared.map(({ trainer: own }) => own),
     ),
-    contributions: contributionsOf(compared, atSampling, reference && known.map((p) => reference[p] ?? [])),
+    contributions: contributionsOf(contributing, atSampling, reference && known.map((p) => reference[p] ?? [])),
     refused,
   };
+}
+
+/**
+ * Log-probs of the same rows by sampler and trainer, at the weights that sampled. `scored`: those of groups that the trainer
+ * scored before the first optimiser step; `first`: that step's, for the other groups it had.
+ */
+function comparedRows(
+  sampled: PerToken,
+  scored: readonly (PerToken[number] | null)[],
+  first: PolicyMetrics | null,
+): { readonly sampler: readonly number[]; readonly trainer: readonly number[] }[] {
+  const rowsOf = (p: number, trainer: PerToken[number]) =>
+    trainer.map((row, g) => ({ sampler: sampled[p]?.[g] ?? [], trainer: row }));
+  return scored.flatMap((own, p) => {
+    if (own !== null) return rowsOf(p, own);
+    const checked = first?.checked ?? null;
+    if (checked === null) return rowsOf(p, first?.logprobs[p] ?? []);
+    if (checked.group !== p) return [];
+    return [{ sampler: sampled[p]?.[checked.completion] ?? [], trainer: checked.logprobs }];
+  });
 }
 
 async function optimise(

@@ -23,10 +23,10 @@ export interface SampleRequest {
   readonly prompts: readonly SamplePrompt[];
   readonly params: SamplingParams;
   /**
-   * The prompts will be trained on, or scored, at these weights: what the engine computes of them may be kept until the
-   * weights change, as memory permits. Left out: no.
+   * Prompts and sequences will be trained on, or scored, at these weights: what the engine computes of them may be kept until
+   * the weights change, as memory permits. Left out: no.
    */
-  readonly keepPrompts?: boolean;
+  readonly keepForTraining?: boolean;
 }
 
 export interface SampledSequence {

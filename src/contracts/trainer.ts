@@ -70,6 +70,18 @@ export interface PolicyMetrics {
   readonly microBatches: number;
   /** Per group, per completion: log-probs at the weights the gradient was taken at. */
   readonly logprobs: readonly (readonly (readonly number[])[])[]; // [P][G][T]
+  /**
+   * Where `logprobs` come from activations that sampling kept: those of one completion by a forward pass of its own, for
+   * comparing sampler and trainer (I8). Null or left out where all of them come from such passes.
+   */
+  readonly checked?: CheckedCompletion | null;
+}
+
+/** A completion of a batch, by group and place in it. */
+export interface CheckedCompletion {
+  readonly group: number;
+  readonly completion: number;
+  readonly logprobs: readonly number[]; // [T]
 }
 
 /** SFT row: ids with a loss mask (1 where the token is a supervised target). */

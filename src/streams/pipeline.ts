@@ -132,7 +132,7 @@ export async function runRound(
       promptIds: issued.promptIds,
       seeds: rolloutSeeds(options.seed, issued, groupSize),
     }));
-    const reply = await parts.sampler.sample({ prompts, params: options.sampling, keepPrompts: true }, { signal });
+    const reply = await parts.sampler.sample({ prompts, params: options.sampling, keepForTraining: true }, { signal });
     sampleSeconds += reply.seconds;
     for (const [p, issued] of tasks.entries()) {
       const sequences = reply.sequences[p];

@@ -88,6 +88,23 @@ describe("old log-probs", () => {
     expect(mismatch.abs).toBeCloseTo(gap([0, 1, 2].map((p) => [p, -3 - p])), 12);
   });
 
+  it("that sampling kept are compared by the completion that was run forward again", async () => {
+    const { trainer } = recorder();
+    const checking: Trainer = {
+      ...trainer,
+      async forwardBackward(batch, call) {
+        const checked = { group: 2, completion: 0, logprobs: [-1.5, -1.25, -1] };
+        return { ...(await trainer.forwardBackward(batch, call)), checked };
+      },
+    };
+    const { mismatch, contributions } = await updatePolicy(checking, groups, OPTIONS, signal);
+    expect(mismatch.abs).toBeCloseTo(0.25, 12);
+    expect(contributions.filter(({ metric }) => metric === KL_METRIC)).toHaveLength(3);
+    // Groups that were scored before are compared whole.
+    const mixed = await updatePolicy(checking, groups, { ...OPTIONS, epochs: 2 }, signal);
+    expect(mixed.mismatch.abs).toBeCloseTo(gap([0, 1, 2].map((p) => [p, -2 - p])), 12);
+  });
+
   it("are recomputed for the mini-batches after the first one", async () => {
     const { trainer, scored, old } = recorder();
     const { mismatch } = await updatePolicy(trainer, groups, { ...OPTIONS, miniBatchPrompts: 1 }, signal);

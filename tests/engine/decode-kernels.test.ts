@@ -13,6 +13,7 @@ import {
   type DecodeAttentionInputs,
   decodeAttention,
   digestsOf,
+  packedGatedProduct,
   packedProduct,
   packMatrix,
   selectToken,
@@ -62,10 +63,11 @@ describe.skipIf(!usable)("kernels of decoding", () => {
       );
       const gated = compiler.run(
         `gated product ${out}`,
-        (own: typeof inputs & { gate: Tensor }) => packedProduct(own.x, own.packed, own.bias, out, own.gate),
+        (own: typeof inputs & { gate: Tensor }) => packedGatedProduct(own.x, own.packed, own.bias, own.gate, true),
         { ...inputs, gate: tf.tensor2d(gate, [count, out]) },
       );
-      const [found, foundGated] = [plain, gated].map((y) => rows(y.dataSync<"float32">(), out));
+      expect((gated.up as Tensor).dataSync()).toEqual(plain.dataSync());
+      const [found, foundGated] = [plain, gated.act].map((y) => rows(y.dataSync<"float32">(), out));
       const tolerance = precision === "float32" ? 1e-5 : 1e-2;
       rows(x, width).forEach((row, r) => {
         rows(w, width).forEach((column, c) => {

@@ -203,7 +203,7 @@ class Head {
       : s(shape), c(caches), p(prompt), h(head), w(scratch), rows(shape.group * shape.share),
         stride((rows + kLanes - 1) / kLanes * kLanes) {}
 
-  void run(const float* qkv, const float* cos, const float* sin, float* o) {
+  void run(const float* qkv, const float* cos, const float* sin, float* o, float* lse) {
     project(qkv, cos + p * s.headDim, sin + p * s.headDim);
     const int64_t prefix = s.prefixLength == 0 ? 0 : std::min<int64_t>(c.prefixLengths[p], s.prefixLength);
     const T* prefixK = c.prefixK + item() * s.prefixLength * s.headDim;
@@ -215,7 +215,7 @@ class Head {
     begin(columns);
     takePrefix(prefixK, prefixV, prefix);
     takeOwn(first, before, columns);
-    finish(o);
+    finish(o, lse);
   }
 
  private:
@@ -404,13 +404,15 @@ class Head {
     }
   }
 
-  void finish(float* o) {
+  void finish(float* o, float* lse) {
     const int64_t dh = s.headDim, heads = s.kvHeads * s.share;
     for (int64_t g = 0; g < s.group; ++g)
       for (int64_t i = 0; i < s.share; ++i) {
         const int64_t r = g * s.share + i;
-        float* to = o + ((p * s.group + g) * heads + h * s.share + i) * dh;
+        const int64_t place = (p * s.group + g) * heads + h * s.share + i;
+        float* to = o + place * dh;
         for (int64_t d = 0; d < dh; ++d) to[d] = w.o[r * dh + d] / w.sum[r];
+        lse[place] = w.top[r] + std::log(w.sum[r]);
       }
   }
 
@@ -425,18 +427,18 @@ class Head {
 
 template <class T>
 void decodeAttention(const DecodeShape& shape, const float* qkv, const float* cos, const float* sin,
-                     const DecodeCaches<T>& caches, float* o) {
+                     const DecodeCaches<T>& caches, float* o, float* lse) {
   parallelFor(shape.prompts * shape.kvHeads, 1, [&](int64_t begin, int64_t end) {
     static thread_local Scratch scratch;
     for (int64_t item = begin; item < end; ++item) {
-      Head<T>(shape, caches, item / shape.kvHeads, item % shape.kvHeads, scratch).run(qkv, cos, sin, o);
+      Head<T>(shape, caches, item / shape.kvHeads, item % shape.kvHeads, scratch).run(qkv, cos, sin, o, lse);
     }
   });
 }
 
 template void decodeAttention<float>(const DecodeShape&, const float*, const float*, const float*,
-                                     const DecodeCaches<float>&, float*);
+                                     const DecodeCaches<float>&, float*, float*);
 template void decodeAttention<Bf16>(const DecodeShape&, const float*, const float*, const float*,
-                                    const DecodeCaches<Bf16>&, float*);
+                                    const DecodeCaches<Bf16>&, float*, float*);
 
 }  // namespace weir

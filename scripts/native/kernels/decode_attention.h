@@ -29,9 +29,10 @@ struct DecodeCaches {
   T* blockV;                      // [P·kv·G, block, dh], written at `round`
 };
 
-// qkv [P·G, (kv·share + 2·kv)·dh], queries scaled; cos, sin [P, dh]; o [P·G, kv·share·dh].
+// qkv [P·G, (kv·share + 2·kv)·dh], queries scaled; cos, sin [P, dh]; o [P·G, kv·share·dh]; lse [P·G, kv·share], the logarithm
+// of each sum.
 template <class T>
 void decodeAttention(const DecodeShape& shape, const float* qkv, const float* cos, const float* sin,
-                     const DecodeCaches<T>& caches, float* o);
+                     const DecodeCaches<T>& caches, float* o, float* lse);
 
 }  // namespace weir

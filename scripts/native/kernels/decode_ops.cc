@@ -18,15 +18,19 @@ struct PackMatrix {
 
 template <class T>
 struct PackedProduct {
-  explicit PackedProduct(const Attributes& attributes) : out(attributes.integer("out")) {}
+  explicit PackedProduct(const Attributes& attributes)
+      : out(attributes.integer("out")), keep(attributes.integer("keep_plain") != 0) {}
   void operator()(Call& call) const {
     const auto x = call.matrix<float>(0);
     const T* packed = call.elements<T>(1, packedElements(out, x.columns()));
     const float* bias = call.elements<float>(2, out, true);
     const float* gate = call.elements<float>(3, x.rows() * out, true);
-    packedProduct<T>(x.data, x.rows(), x.columns(), packed, out, bias, gate, call.output<float>(0, {x.rows(), out}));
+    float* const y = call.output<float>(0, {x.rows(), out});
+    float* const plain = call.output<float>(1, keep ? Shape{x.rows(), out} : Shape{0});
+    packedProduct<T>(x.data, x.rows(), x.columns(), packed, out, bias, gate, y, keep ? plain : nullptr);
   }
   int64_t out;
+  bool keep;
 };
 
 template <class T>
@@ -59,7 +63,8 @@ struct DecodeAttention {
     caches.blockK = moved(call, 1, blockK.data, blockK.shape, 10);
     caches.blockV = moved(call, 2, blockV, blockK.shape, 11);
     decodeAttention<T>(shape, qkv.data, call.elements<float>(1, prompts * dh), call.elements<float>(2, prompts * dh),
-                       caches, call.output<float>(0, {rows, kv * share * dh}));
+                       caches, call.output<float>(0, {rows, kv * share * dh}),
+                       call.output<float>(3, {rows, kv * share}));
   }
 
   // The block's memory where nobody else reads it, else a copy.
@@ -92,13 +97,13 @@ struct SelectToken {
 const Registration registration([] {
   registerOperation("WeirPackMatrix", {"w: float"}, {"packed: T"}, {kTypes});
   registerBothTypes<PackMatrix>("WeirPackMatrix");
-  registerOperation("WeirPackedProduct", {"x: float", "packed: T", "bias: float", "gate: float"}, {"y: float"},
-                    {"out: int", kTypes});
+  registerOperation("WeirPackedProduct", {"x: float", "packed: T", "bias: float", "gate: float"},
+                    {"y: float", "plain: float"}, {"out: int", "keep_plain: int", kTypes});
   registerBothTypes<PackedProduct>("WeirPackedProduct");
   registerOperation("WeirDecodeAttention",
                     {"qkv: float", "cos: float", "sin: float", "lengths: int32", "prefix_k: T", "prefix_v: T",
                      "own_k: T", "own_v: T", "first: int32", "used: int32", "block_k: T", "block_v: T", "round: int32"},
-                    {"o: float", "next_k: T", "next_v: T"},
+                    {"o: float", "next_k: T", "next_v: T", "lse: float"},
                     {"prompts: int", "group: int", "kv: int", "share: int", kTypes});
   registerBothTypes<DecodeAttention>("WeirDecodeAttention");
   registerOperation("WeirSelectToken", {"logits: float", "uniforms: float", "top_p: float"},

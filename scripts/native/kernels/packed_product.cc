@@ -20,9 +20,10 @@ using Word = attention::Word<std::conditional_t<std::is_same_v<T, Bf16>, bfloat1
 
 constexpr int64_t roundedInputs(int64_t in) { return (in + 1) / 2 * 2; }
 
-// Sums go to y with the bias of their column, times silu of the gate.
+// Sums go to y with the bias of their column, times silu of the gate; to `plain` without that factor.
 struct Finished {
   float* y;
+  float* plain;  // like y; null: not wanted
   int64_t stride;
   const float* bias;  // null: none
   const float* gate;  // like y; null: none
@@ -32,6 +33,7 @@ struct Finished {
     if (bias != nullptr) sum = attention::add(sum, attention::loadNumbers(bias + column, count));
     float* const to = y + row * stride + column;
     attention::storeNumbers(to, sum, count);
+    if (plain != nullptr) attention::storeNumbers(plain + row * stride + column, sum, count);
     if (gate == nullptr) return;
     const float* const gates = gate + row * stride + column;
     eachVector(std::min<int64_t>(count, attention::kLanes), [&](int64_t i, auto lanes) {
@@ -64,7 +66,7 @@ void packMatrix(const float* w, int64_t out, int64_t in, T* packed) {
 
 template <class T>
 void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, int64_t out, const float* bias,
-                   const float* gate, float* y) {
+                   const float* gate, float* y, float* plain) {
   const int64_t inputs = roundedInputs(in);
   const void* factors = x;
   if (!std::is_same_v<T, float> || in != inputs) {
@@ -84,8 +86,8 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, columns = std::min(kPanel, out - first);
       const auto* panel = reinterpret_cast<const Word<T>*>(packed + first * inputs);
-      const Finished step{y + first, out, bias == nullptr ? nullptr : bias + first,
-                          gate == nullptr ? nullptr : gate + first};
+      const Finished step{y + first, plain == nullptr ? nullptr : plain + first, out,
+                          bias == nullptr ? nullptr : bias + first, gate == nullptr ? nullptr : gate + first};
       attention::fewRowsOfPanel(left, rows, words, panel, columns, step);
     }
   });
@@ -94,8 +96,8 @@ void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, in
 template void packMatrix<float>(const float*, int64_t, int64_t, float*);
 template void packMatrix<Bf16>(const float*, int64_t, int64_t, Bf16*);
 template void packedProduct<float>(const float*, int64_t, int64_t, const float*, int64_t, const float*, const float*,
-                                   float*);
+                                   float*, float*);
 template void packedProduct<Bf16>(const float*, int64_t, int64_t, const Bf16*, int64_t, const float*, const float*,
-                                  float*);
+                                  float*, float*);
 
 }  // namespace weir

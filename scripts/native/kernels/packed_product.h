@@ -22,9 +22,10 @@ inline int64_t packedElements(int64_t out, int64_t in) {
 template <class T>
 void packMatrix(const float* w, int64_t out, int64_t in, T* packed);
 
-// x [rows, in], bias [out] or null, gate [rows, out] or null, y [rows, out].
+// x [rows, in], bias [out] or null, gate [rows, out] or null, y [rows, out]. `plain` [rows, out], or null, gets what the gate's
+// factor was left out of.
 template <class T>
 void packedProduct(const float* x, int64_t rows, int64_t in, const T* packed, int64_t out, const float* bias,
-                   const float* gate, float* y);
+                   const float* gate, float* y, float* plain);
 
 }  // namespace weir

@@ -98,7 +98,7 @@ export async function timedRlStep(
   microBatchTokens: number,
   signal: AbortSignal,
 ): Promise<RlStepTimes> {
-  const request = { ...sampleRequest(engine.model.vocabSize, shape, step), keepPrompts: true };
+  const request = { ...sampleRequest(engine.model.vocabSize, shape, step), keepForTraining: true };
   const started = performance.now();
   const { sequences } = await engine.sample(request, { signal });
   const sampled = performance.now();

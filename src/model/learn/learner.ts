@@ -4,6 +4,7 @@
  * between micro-batches the event loop runs, so aborts arrive.
  */
 import type {
+  CheckedCompletion,
   OptimiserConfig,
   PolicyBatch,
   PolicyMetrics,
@@ -59,6 +60,7 @@ export class Learner {
     }));
     const sums = new PolicyMetricSums(batch.loss);
     const logprobs = emptyLike(items);
+    const checked = await this.check(items, batch, signal);
     const metrics = await this.accumulate(async (gradients) => {
       const passes = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
       const prefixes = new BatchPrefixes(this.model, passes, this.held, gradients);
@@ -79,12 +81,37 @@ export class Learner {
       } finally {
         prefixes.dispose();
       }
-      const reply = sums.finish(logprobs);
-      const { logprobs: _, ...numbers } = reply;
+      const reply = sums.finish(logprobs, checked);
+      const { logprobs: _, checked: __, ...numbers } = reply;
       assertFinite(numbers);
       return reply;
     });
     return metrics;
+  }
+
+  /**
+   * Runs one completion forward, of those whose activations sampling kept: the others have no forward pass that would show
+   * where sampler and trainer differ. Which one follows from the tokens. Null where there are none.
+   */
+  private async check(
+    items: readonly PackItem[],
+    { loss: { temperature }, microBatchTokens }: PolicyBatch,
+    signal: AbortSignal,
+  ): Promise<CheckedCompletion | null> {
+    const { held } = this;
+    held?.refresh();
+    const kept = items.flatMap(({ promptIds, completions }, group) =>
+      completions.flatMap((tokenIds, completion) =>
+        held?.rows.has(promptIds, tokenIds) ? [{ group, completion, promptIds, tokenIds }] : [],
+      ),
+    );
+    const sum = kept.reduce((total, { tokenIds }) => tokenIds.reduce((a, b) => a + b, total), 0);
+    const chosen = kept[sum % kept.length];
+    if (chosen === undefined) return null;
+    const { group, completion, promptIds, tokenIds } = chosen;
+    const options = { temperature, microBatchTokens, held, signal };
+    const scores = await scoreGroups(this.model, [{ promptIds, completions: [tokenIds] }], options);
+    return { group, completion, logprobs: scores.logprobs[0]?.[0] ?? [] };
   }
 
   async sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {

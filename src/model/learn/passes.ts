@@ -158,15 +158,20 @@ export function runGroups(
   scope(() => {
     const { prefix, keeping } = prefixes.enter(pass);
     const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables, pass.rowTokens);
-    const { x, state } = model.forwardRows(segment, prefix, { keeping });
-    const out = finish(model, x, pass, options, learning);
-    let dPrefix: readonly KeyValue[] | null = null;
-    if (learning !== null && out.dx !== null) {
-      x.dispose();
-      dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);
+    const decoded = prefixes.takeRows(pass);
+    try {
+      const { x, state } = decoded?.forward() ?? model.forwardRows(segment, prefix, { keeping });
+      const out = finish(model, x, pass, options, learning);
+      let dPrefix: readonly KeyValue[] | null = null;
+      if (learning !== null && out.dx !== null) {
+        x.dispose();
+        dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);
+      }
+      prefixes.leave(pass, dPrefix);
+      scores = read(out.scores);
+    } finally {
+      decoded?.release();
     }
-    prefixes.leave(pass, dPrefix);
-    scores = read(out.scores);
   });
   return scores as unknown as PassScores;
 }

@@ -5,7 +5,13 @@
  */
 import { klEstimate } from "../../algorithms/kl.js";
 import { LOG_RATIO_CLAMP, tokenPolicyLoss } from "../../algorithms/policy-loss.js";
-import type { LossDenominators, PolicyBatch, PolicyLossConfig, PolicyMetrics } from "../../contracts/trainer.js";
+import type {
+  CheckedCompletion,
+  LossDenominators,
+  PolicyBatch,
+  PolicyLossConfig,
+  PolicyMetrics,
+} from "../../contracts/trainer.js";
 import { type Tensor, tf } from "../engine/tf.js";
 import type { TokenLoss } from "../transformer/head.js";
 import type { PackedGroups } from "./pack.js";
@@ -182,7 +188,7 @@ export class PolicyMetricSums {
   }
 
   /** The reply; `logprobs` is filled by the caller. Not checked for finiteness here. */
-  finish(logprobs: PolicyMetrics["logprobs"]): PolicyMetrics {
+  finish(logprobs: PolicyMetrics["logprobs"], checked: CheckedCompletion | null): PolicyMetrics {
     const mean = (sum: number) => (this.tokens === 0 ? 0 : sum / this.tokens);
     const { klCoefficient, entropyCoefficient } = this.loss;
     return {
@@ -199,6 +205,7 @@ export class PolicyMetricSums {
       paddedTokens: this.padded,
       microBatches: this.passes,
       logprobs,
+      checked,
     };
   }
 }

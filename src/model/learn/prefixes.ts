@@ -9,6 +9,7 @@ import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import type { ForwardState, Transformer } from "../transformer/model.js";
 import { type KeyValue, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
+import { HeldRows, type PassRows, sameIds } from "./held-rows.js";
 import { planMemory, prefixBytes, standingBytes } from "./memory-plan.js";
 import { type PackedGroups, packPrefixes } from "./pack.js";
 
@@ -88,13 +89,12 @@ export function keyEntries(places: readonly number[], kvHeads: number): Tensor {
 
 /** A prompt's length from which it is held: shorter ones are better run together. */
 const HELD_TOKENS = 512;
-/** Share of the memory beyond the program and the model's state that held prompts may take. */
+/** Share of the memory beyond the program and the model's state that held prompts and completions may take. */
 const HELD_SHARE = 0.4;
 
-const same = (a: Ids, b: Ids): boolean => a.length === b.length && a.every((id, index) => id === b[index]);
-
-/** Prompts that were sampled from and wait for the pass that trains on them, one piece each. */
+/** Prompts that were sampled from and wait for the pass that trains on them, one piece each, and what was drawn of them. */
 export class HeldPrefixes {
+  readonly rows: HeldRows;
   private pieces: PrefixPiece[] = [];
   private revision = 0;
   private readonly room: number;
@@ -102,11 +102,17 @@ export class HeldPrefixes {
   constructor(private readonly model: Transformer) {
     const { config, runner, memoryBudget } = model;
     this.room = HELD_SHARE * Math.max(0, memoryBudget - standingBytes(config, runner.form));
+    this.rows = new HeldRows(model);
   }
 
   /** Bytes of all that is held. */
   get bytes(): number {
-    return this.pieces.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.pieces.reduce((sum, { bytes }) => sum + bytes, this.rows.bytes);
+  }
+
+  /** Whether so many bytes more may be held. */
+  hasRoom(bytes: number): boolean {
+    return this.bytes + bytes <= this.room;
   }
 
   /**
@@ -119,7 +125,7 @@ export class HeldPrefixes {
     const { config, runner } = this.model;
     const { length, padded } = packPrefixes([prefix], runner.rounding);
     const bytes = prefixBytes(config, runner.form, { tokens: padded, slots: length }, config.layers);
-    if (this.bytes + bytes > this.room) return null;
+    if (!this.hasRoom(bytes)) return null;
     const piece = runPiece(this.model, [prefix], 1, config.layers);
     this.pieces.push(piece);
     return piece;
@@ -128,7 +134,7 @@ export class HeldPrefixes {
   /** The piece of a prompt, which stays here; null where none is held. */
   find(prefix: Ids): PrefixPiece | null {
     this.refresh();
-    return this.pieces.find(({ prefixes }) => same(prefixes[0] as Ids, prefix)) ?? null;
+    return this.pieces.find(({ prefixes }) => sameIds(prefixes[0] as Ids, prefix)) ?? null;
   }
 
   /** Hands a piece over. */
@@ -141,10 +147,11 @@ export class HeldPrefixes {
   clear(): void {
     for (const piece of this.pieces) freePiece(piece);
     this.pieces = [];
+    this.rows.clear();
   }
 
   /** Drops what other weights gave. */
-  private refresh(): void {
+  refresh(): void {
     const { revision } = this.model.parameters;
     if (revision !== this.revision) this.clear();
     this.revision = revision;
@@ -202,6 +209,13 @@ export class BatchPrefixes {
       this.add(runPiece(this.model, prefixes, Math.min(1, pass.prefixLength), keeping), groups, false);
     }
     return { prefix: pass.prefixLength === 0 ? null : this.join(pass), keeping };
+  }
+
+  /** What decoding left of a pass's rows; null where it is not all there, or only scores are wanted. */
+  takeRows(pass: PackedGroups): PassRows | null {
+    if (this.held === null || this.gradients === null) return null;
+    this.held.refresh();
+    return this.held.rows.take(pass);
   }
 
   /** Ends a pass: adds the gradients of its prefix, and runs backward the prompts that no later pass attends to. */

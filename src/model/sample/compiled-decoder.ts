@@ -34,7 +34,7 @@ export class CompiledDecoder {
     private readonly fused: boolean,
   ) {}
 
-  /** Draws all rows of the entrants. `held`: where their prompts are kept; null where they are not wanted again. */
+  /** Draws all rows of the entrants. `held`: where they and their prompts are kept; null where they are not wanted again. */
   async run(
     model: Transformer,
     params: SamplingParams,
@@ -55,6 +55,7 @@ export class CompiledDecoder {
       select: selectOptions(params),
       uniformOf,
       held,
+      keepsRows: held !== null && this.fused,
       round: this.fused ? fusedRound : composedRound,
     };
     await new SlotTable(parts, planTable(model, wanted, params.maxTokens), wanted).run(signal);

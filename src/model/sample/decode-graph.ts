@@ -62,14 +62,21 @@ export interface RoundState {
   readonly ids: Tensor; // [P·G] int32
   /** Per layer [P·kv·G, BLOCK, dh]. */
   readonly blocks: readonly KeyValue[];
+  /** Where activations are kept, see `blockWidths`: [BLOCK, P·G, W] each, filled up to this round; none where they are not. */
+  readonly kept: readonly Tensor[];
 }
 
-/** One token for every row: ids, a report [3, P·G] and the blocks with the new column. */
+/** One token for every row: ids, a report [3, P·G], the blocks with the new column and what is kept with the new row. */
 export type DecodeRound = (
   inputs: DecodeInputs,
   shape: DecodeShape,
   state: RoundState,
-) => { readonly ids: Tensor; readonly report: Tensor; readonly blocks: readonly KeyValue[] };
+) => {
+  readonly ids: Tensor;
+  readonly report: Tensor;
+  readonly blocks: readonly KeyValue[];
+  readonly kept: readonly Tensor[];
+};
 
 export interface DecodeShape {
   readonly round: DecodeRound;
@@ -77,11 +84,15 @@ export interface DecodeShape {
   readonly group: number;
   readonly config: ModelConfig;
   readonly select: SelectOptions;
+  /** Whether activations are kept for a backward pass; only a round that does so may be asked to. */
+  readonly keep: boolean;
 }
 
 export interface DecodeOutputs {
   readonly drawn: Tensor; // [BLOCK, 3, P·G]: id, log-prob, entropy
   readonly own: readonly KeyValue[]; // per layer [P·kv·G, Tc, dh]
+  /** As in `RoundState`; rows of rounds that were not run hold anything. */
+  readonly kept: readonly Tensor[];
 }
 
 /** Columns of one round's masks. */
@@ -99,23 +110,27 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
   const rows = prompts * group;
   const cacheRows = rows * config.kvHeads;
   const empty = () => narrow(tf.zeros([cacheRows, BLOCK, config.headDim]));
+  // A block's memory comes with its first round.
+  const unkept = shape.keep ? Array.from({ length: config.layers + 1 }, () => tf.zeros([0])) : [];
   const start = [
     tf.scalar(0, "int32"),
     inputs.ids,
     inputs.finished,
     tf.zeros([BLOCK, 3, rows]),
+    ...unkept,
     ...inputs.weights.layers.flatMap(() => [empty(), empty()]),
   ];
   const end = whileLoop(
     start,
     ([round, , finished]) =>
       tf.logicalAnd(tf.less(round as Tensor, inputs.limit), tf.logicalNot(tf.all(finished as Tensor))),
-    ([round, ids, finished, drawn, ...flat]) => {
+    ([round, ids, finished, drawn, ...rest]) => {
+      const [kept, flat] = [rest.slice(0, unkept.length), rest.slice(unkept.length)];
       const blocks = inputs.weights.layers.map((_, index) => ({
         k: flat[2 * index] as Tensor,
         v: flat[2 * index + 1] as Tensor,
       }));
-      const next = shape.round(inputs, shape, { round: round as Tensor, ids: ids as Tensor, blocks });
+      const next = shape.round(inputs, shape, { round: round as Tensor, ids: ids as Tensor, blocks, kept });
       const ended = tf.any(tf.equal(reshape(next.ids, [rows, 1]), reshape(inputs.stops, [1, -1])), 1);
       const place = tf.equal(reshape(range(BLOCK), [BLOCK, 1, 1]), round as Tensor);
       return [
@@ -123,16 +138,18 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
         next.ids,
         tf.logicalOr(finished as Tensor, ended),
         select(place, reshape(next.report, [1, 3, rows]), drawn as Tensor),
+        ...next.kept,
         ...next.blocks.flatMap(({ k, v }) => [k, v]),
       ];
     },
   );
-  const [, , , drawn, ...flat] = end as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+  const [, , , drawn, ...rest] = end as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+  const [kept, flat] = [rest.slice(0, unkept.length), rest.slice(unkept.length)];
   const own = inputs.weights.layers.map((_, index) => ({
     k: written((inputs.own[index] as KeyValue).k, flat[2 * index] as Tensor, inputs.used),
     v: written((inputs.own[index] as KeyValue).v, flat[2 * index + 1] as Tensor, inputs.used),
   }));
-  return { drawn, own };
+  return { drawn, own, kept };
 }
 
 /** One round in TensorFlow's own operations. */
@@ -159,7 +176,7 @@ export const composedRound: DecodeRound = (inputs, shape, { round, ids, blocks }
   const logits = widen(matmul(mul(y, inputs.inverseTemperature), inputs.weights.head)); // [R, V]
   const uniforms = reshape(gatherRows(inputs.uniforms, reshape(round, [1])), [rows, 1]);
   const drawn = selectTokens(logits, uniforms, range(rows), { ...shape.select, topP: inputs.topP });
-  return { ...drawn, blocks: next };
+  return { ...drawn, blocks: next, kept: [] };
 };
 
 /** Columns of `own` before a prompt's first or after the last one in use are hidden: [P, 1, Tc]. */

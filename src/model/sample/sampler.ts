@@ -104,7 +104,7 @@ export async function sampleSequences(
   );
   if (decoder !== null) {
     const entrants = prompts.map(({ promptIds }, index) => ({ promptIds, rows: rows[index]! }));
-    await decoder.run(model, params, entrants, uniformOf, request.keepPrompts ? held : null, signal);
+    await decoder.run(model, params, entrants, uniformOf, request.keepForTraining ? held : null, signal);
   } else {
     for (const batch of planBatches(model, prompts, params.maxTokens)) {
       await breathe(signal);

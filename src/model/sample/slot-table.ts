@@ -8,8 +8,10 @@ import type { SamplingParams } from "../../contracts/sampler.js";
 import { breathe } from "../engine/breathe.js";
 import type { Compiler } from "../engine/graph/compile.js";
 import { scope, type Tensor, tf } from "../engine/tf.js";
+import type { RowSpan } from "../learn/held-rows.js";
 import { COARSE, roundCount } from "../learn/pack.js";
 import { freePiece, type HeldPrefixes, keepAll, keyEntries, type PrefixPiece, runPiece } from "../learn/prefixes.js";
+import { blockWidths } from "../transformer/decoded-rows.js";
 import { gatherAlong, narrow } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
@@ -63,6 +65,8 @@ export interface TableParts {
   readonly uniformOf: (seed: number, t: number) => number;
   /** Where prompts are kept for the pass that will train on them; null where none will come. */
   readonly held: HeldPrefixes | null;
+  /** Whether `round` can keep the rows there as well. */
+  readonly keepsRows: boolean;
 }
 
 const active = (row: Row | null): boolean => row !== null && row.finish === null;
@@ -77,15 +81,20 @@ export class SlotTable {
   private own: readonly KeyValue[] | null = null;
   private readonly waiting: Entrant[];
   private readonly stops: ReadonlySet<number>;
+  /** What is kept of each row so far; a row that is not here is not kept. */
+  private readonly spans = new Map<Row, RowSpan[]>();
+  private keeping: boolean;
 
   /** `entrants` come longest prompt first. */
   constructor(
     private readonly parts: TableParts,
     private readonly plan: TablePlan,
-    entrants: readonly Entrant[],
+    private readonly entrants: readonly Entrant[],
   ) {
     this.waiting = [...entrants];
     this.stops = new Set(parts.params.stopIds);
+    this.keeping = parts.keepsRows;
+    if (this.keeping) for (const row of entrants.flatMap(({ rows }) => rows)) this.spans.set(row, []);
     this.columns = Math.min(FIRST_COLUMNS, BLOCK * roundCount(Math.ceil(parts.params.maxTokens / BLOCK)));
   }
 
@@ -98,7 +107,9 @@ export class SlotTable {
         await breathe(signal);
         this.draw();
       }
+      this.hold();
     } finally {
+      for (const row of [...this.spans.keys()]) this.forget(row);
       this.free(this.prefix, this.own);
       this.prefix = null;
       this.own = null;
@@ -270,7 +281,8 @@ export class SlotTable {
       ...this.slots.map((slot) => (slot === null ? 0 : slot.entrant.promptIds.length + slot.drawn + BLOCK)),
     );
     const tables = model.tables.whole(furthest);
-    const { outputs, drawn } = scope(() => {
+    this.checkRoom(rows.length);
+    const { outputs, kept, drawn } = scope(() => {
       const ints = (values: readonly number[]) => tf.tensor1d(Int32Array.from(values), "int32");
       const lengths = this.slots.map((slot) => (slot === null ? this.prefixLength : slot.entrant.promptIds.length - 1));
       const idOf = (row: Row | null, slot: Slot | null): number =>
@@ -304,20 +316,29 @@ export class SlotTable {
         group: this.group,
         config: model.config,
         select,
+        keep: this.keeping,
       };
-      const key = `decode ${this.slots.length} ${this.group} ${select.greedy} ${select.topK} ${select.nucleus}`;
+      const key = `decode ${this.slots.length} ${this.group} ${select.greedy} ${select.topK} ${select.nucleus} ${this.keeping}`;
       const done: DecodeOutputs = compiler.run(key, (own: DecodeInputs) => decodeBlock(own, shape), inputs);
-      return { outputs: keepAll(done.own), drawn: done.drawn.dataSync<"float32">().slice() };
+      const drawn = done.drawn.dataSync<"float32">().slice();
+      return { outputs: keepAll(done.own), kept: keepAll(done.kept), drawn };
     });
     this.free(this.own);
     this.own = outputs;
     this.used += BLOCK;
-    this.record(rows, drawn, limit);
+    this.record(rows, drawn, limit, this.keeping ? (this.parts.held?.rows.addBlock(kept) ?? null) : null);
   }
 
-  private record(rows: readonly (Row | null)[], drawn: Float32Array, limit: number): void {
+  /** `kept`: makes a span of what the call kept. */
+  private record(
+    rows: readonly (Row | null)[],
+    drawn: Float32Array,
+    limit: number,
+    kept: ((place: number, count: number) => RowSpan) | null,
+  ): void {
     const { maxTokens } = this.parts.params;
     rows.forEach((row, r) => {
+      const before = row?.tokenIds.length ?? 0;
       for (let i = 0; i < limit && active(row); i += 1) {
         const found = row as Row;
         const at = 3 * i * rows.length + r;
@@ -328,12 +349,42 @@ export class SlotTable {
         if (this.stops.has(id)) found.finish = "stop";
         else if (found.tokenIds.length >= maxTokens) found.finish = "length";
       }
+      const spans = row && this.spans.get(row);
+      const count = (row?.tokenIds.length ?? 0) - before;
+      if (kept && spans && count > 0) spans.push(kept(r, count));
     });
     this.slots = this.slots.map((slot) => {
       if (slot === null || !slot.rows.some(active)) return null;
       slot.drawn += limit;
       return slot;
     });
+  }
+
+  /** Keeps no more rows where the next call's have no room: those that are done stay. */
+  private checkRoom(rows: number): void {
+    const { held, model } = this.parts;
+    const width = blockWidths(model.config).reduce((sum, own) => sum + own, 0);
+    if (!this.keeping || held?.hasRoom(4 * BLOCK * rows * width)) return;
+    this.keeping = false;
+    for (const row of [...this.spans.keys()]) if (active(row)) this.forget(row);
+  }
+
+  /** Gives what was kept of the rows to those who train on them. */
+  private hold(): void {
+    for (const { promptIds, rows } of this.entrants) {
+      for (const row of rows) {
+        const spans = this.spans.get(row);
+        if (spans === undefined) continue;
+        this.spans.delete(row);
+        this.parts.held?.rows.hold(promptIds, row.tokenIds, spans);
+      }
+    }
+  }
+
+  private forget(row: Row): void {
+    const spans = this.spans.get(row) ?? [];
+    this.spans.delete(row);
+    this.parts.held?.rows.release(spans);
   }
 
   private free(...caches: readonly (readonly KeyValue[] | null)[]): void {

@@ -3,14 +3,15 @@
  * In bfloat16 the matrices are fed as copies that are made once per set of weights.
  */
 import type { LoraOptions } from "../../contracts/engine.js";
-import type { Compiler } from "../engine/graph/compile.js";
-import type { Tensor } from "../engine/tf.js";
+import { type Compiler, tensorsOf } from "../engine/graph/compile.js";
+import { type Tensor, tf } from "../engine/tf.js";
 import type { ModelConfig } from "../io/config.js";
 import type { StorageForm } from "../learn/memory-plan.js";
 import { COARSE, PACKED, type Rounding } from "../learn/pack.js";
 import type { AdapterPair } from "./adapter-gradients.js";
 import { adapterNames } from "./adapter-names.js";
 import type { PrefixLayer } from "./attention.js";
+import type { DecodedRows } from "./decoded-rows.js";
 import { joinedWeights, QKV } from "./fused-layer.js";
 import { type GradientStore, gradientSink } from "./gradients.js";
 import type { HeadChunk, TokenScores } from "./head.js";
@@ -119,8 +120,9 @@ export class CompiledRunner implements ModelRunner {
       const sum = gradients.get(`${outside}${part}`);
       if (sum !== null) sums[part] = sum;
     }
+    const decoded = "decoded" in kept ? kept.decoded() : null;
     const inputs = {
-      kept: kept as { x: Tensor } | { saved: object },
+      kept: "decoded" in kept ? { decoded } : kept,
       segment: segmentInputs(segment),
       prefix: forms.prefix(prefix),
       dOut,
@@ -146,13 +148,19 @@ export class CompiledRunner implements ModelRunner {
         const inner = own.prefix as PrefixLayer;
         const again = (x: Tensor) =>
           own.dOut === null ? forms.keys(inside, x, ownSegment) : forms.forward(inside, x, ownSegment, inner);
-        const saved = "saved" in own.kept ? own.kept.saved : again(own.kept.x).saved;
+        const savedOf = (from: typeof own.kept): object => {
+          if ("saved" in from) return from.saved;
+          if ("x" in from) return again(from.x).saved;
+          return (forms.decoded as NonNullable<typeof forms.decoded>)(inside, from.decoded as DecodedRows, ownSegment);
+        };
+        const saved = savedOf(own.kept);
         const back = forms.backward(inside, saved, ownSegment, inner, own.dOut, own.dKv, sink);
         return { ...back, found: gathered };
       },
       inputs,
     );
     for (const [part, sum] of Object.entries(found)) gradients.replace(`${outside}${part}`, sum);
+    tf.dispose(tensorsOf(decoded));
     return { dx, dPrefix };
   }
 

@@ -174,15 +174,32 @@ export function packMatrix(w: Tensor): Tensor {
   return emit("WeirPackMatrix", [w], { T: products() })[0] as Tensor;
 }
 
-/** (x·wᵀ + bias)·silu(gate) for few rows, without what is null: x [M, in], gate [M, out] → float32 [M, out]. */
-export function packedProduct(
+/** x·wᵀ + bias for few rows: x [M, in] → float32 [M, out]. */
+export function packedProduct(x: Tensor, packed: Tensor, bias: Tensor | null, out: number): Tensor {
+  const attributes = { out: intOf(out), keep_plain: intOf(0) };
+  return emit("WeirPackedProduct", [x, packed, bias ?? none(), none()], attributes)[0] as Tensor;
+}
+
+/** up = x·wᵀ + bias as `packedProduct` gives it, null where it is not wanted, and act = up·silu(gate), gate [M, out]. */
+export function packedGatedProduct(
   x: Tensor,
   packed: Tensor,
   bias: Tensor | null,
-  out: number,
-  gate: Tensor | null = null,
-): Tensor {
-  return emit("WeirPackedProduct", [x, packed, bias ?? none(), gate ?? none()], { out: intOf(out) })[0] as Tensor;
+  gate: Tensor,
+  wantUp: boolean,
+): { readonly act: Tensor; readonly up: Tensor | null } {
+  const attributes = { out: intOf(gate.shape[1] as number), keep_plain: intOf(wantUp ? 1 : 0) };
+  const [act, up] = emit("WeirPackedProduct", [x, packed, bias ?? none(), gate], attributes) as [Tensor, Tensor];
+  return { act, up: wantUp ? up : null };
+}
+
+/**
+ * A block [rounds, R, W] with parts [R, width], which fill its rows beside each other, in the place of a round. What it has for
+ * later rounds may be anything; the first round takes any empty tensor for a block.
+ */
+export function keepRows(block: Tensor, rounds: number, round: Tensor, parts: readonly Tensor[]): Tensor {
+  const attributes = { K: intOf(parts.length), rounds: intOf(rounds) };
+  return emit("WeirKeepRows", [block, round, ...parts], attributes)[0] as Tensor;
 }
 
 /** Rows of a norm in float32, whatever the products take. */
@@ -203,14 +220,17 @@ export interface DecodeAttentionInputs {
   readonly round: Tensor; // [] int32
 }
 
-/** Rotates, appends and attends: qkv [R, (heads + 2·kv)·dh] → o [R, heads·dh] and the block with the new column. */
+/**
+ * Rotates, appends and attends: qkv [R, (heads + 2·kv)·dh] → o [R, heads·dh], the block with the new column and `lse` [R, heads],
+ * the logarithm of each sum.
+ */
 export function decodeAttention(
   qkv: Tensor,
   inputs: DecodeAttentionInputs,
   heads: { readonly prompts: number; readonly group: number; readonly kvHeads: number; readonly share: number },
 ) {
   const { prefix, own, block } = inputs;
-  const [o, k, v] = emit(
+  const [o, k, v, lse] = emit(
     "WeirDecodeAttention",
     [
       qkv,
@@ -233,8 +253,8 @@ export function decodeAttention(
       kv: intOf(heads.kvHeads),
       share: intOf(heads.share),
     },
-  ) as [Tensor, Tensor, Tensor];
-  return { o, block: { k, v } };
+  ) as [Tensor, Tensor, Tensor, Tensor];
+  return { o, lse, block: { k, v } };
 }
 
 /** Draws a token per row; see select_token.h. */

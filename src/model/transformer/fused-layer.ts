@@ -4,6 +4,7 @@
  */
 import { type Tensor, tf } from "../engine/tf.js";
 import type { AttentionShape } from "./attention.js";
+import type { DecodedRows } from "./decoded-rows.js";
 import {
   addRmsNorm,
   columnSums,
@@ -232,6 +233,52 @@ export function fusedForward(
   const out = added(context, "mlp.down_proj", mid, swiGlu(gate, up));
   const heads = saved.heads && { ...saved.heads, q: query.raw, qr: query.r };
   return { out, kv, saved: { ...saved, heads, rest: { q: query.y, o, lse, mid, n2, r2, gate, up } } };
+}
+
+/** What `fusedForward` saves, from what decoding left of the rows. */
+export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment: Segment): FusedSaved {
+  const { config } = context;
+  const { x, mid } = rows;
+  const shape = attentionShape(config, segment);
+  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), config.rmsNormEps);
+  const { n: n2, r: r2 } = rmsNormRows(mid, weightOf(context, "post_attention_layernorm"), config.rmsNormEps);
+  const { q, k, v, heads } = decodedHeads(context, rows.qkv, segment, shape);
+  const rest = {
+    q,
+    o: narrow(toHeads(rows.o, null, null, shape, shape.share)),
+    lse: reshape(toHeads(rows.lse, null, null, shape, shape.share), [q.shape[0] as number, shape.length]),
+    mid,
+    n2,
+    r2,
+    gate: narrow(rows.gate),
+    up: narrow(rows.up),
+  };
+  return { x, n1, r1, heads, k, v, rest };
+}
+
+/** Queries, keys and values by head, and what was there before the head norms. */
+function decodedHeads(context: LayerContext, qkv: Tensor, { rope }: Segment, shape: AttentionShape) {
+  const { qkNorm, heads, kvHeads, headDim, rmsNormEps } = context.config;
+  if (!qkNorm) {
+    // Decoding's queries are scaled already, so they turn as keys do.
+    const { q, k, v } = qkvToHeads(qkv, null, { ...rope, cosQ: rope.cosK, sinQ: rope.sinK }, shape);
+    return { q: narrow(q), k: narrow(k), v: narrow(v), heads: null };
+  }
+  const part = (from: number, count: number) =>
+    slice(qkv, [0, from * headDim], [qkv.shape[0] as number, count * headDim]);
+  const normed = (kind: "q" | "k", raw: Tensor) => {
+    const { n, r } = rmsNormRows(reshape(raw, [-1, headDim]), weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
+    const turn = kind === "q" ? queryTurn(rope) : keyTurn(rope);
+    return {
+      y: toHeads(reshape(n, raw.shape), null, turn, shape, kind === "q" ? shape.share : 1),
+      raw: narrow(raw),
+      r,
+    };
+  };
+  const q = normed("q", part(0, heads));
+  const k = normed("k", part(heads, kvHeads));
+  const v = narrow(toHeads(part(heads + kvHeads, kvHeads), null, null, shape, 1));
+  return { q: q.y, k: k.y, v, heads: headsOf(q, k) };
 }
 
 /** Gradients of a layer; see `layerBackward` in layer.ts. */

@@ -4,8 +4,9 @@
  */
 import type { Tensor } from "../engine/tf.js";
 import type { PrefixLayer } from "./attention.js";
+import type { DecodedRows } from "./decoded-rows.js";
 import { fusedHeadChunk } from "./fused-head.js";
-import { type FusedSaved, fusedBackward, fusedForward, fusedKeys } from "./fused-layer.js";
+import { type FusedSaved, fusedBackward, fusedForward, fusedKeys, savedOfDecoded } from "./fused-layer.js";
 import type { GradientSink } from "./gradients.js";
 import { type ChunkResult, type HeadChunk, type HeadOptions, headChunk } from "./head.js";
 import { type LayerContext, layerBackward, layerForward, layerKeys, type SlimSaved, savedOf, slimOf } from "./layer.js";
@@ -28,6 +29,8 @@ export interface LayerForms {
     dKv: KeyValue | null,
     gradients: GradientSink,
   ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null };
+  /** What `forward` would have saved, from what decoding left of the rows; null where it leaves nothing. */
+  readonly decoded: ((context: LayerContext, rows: DecodedRows, segment: Segment) => object) | null;
   head(chunk: HeadChunk, options: HeadOptions): ChunkResult;
   /** What a layer reads of its prefix. */
   prefix(prefix: PrefixLayer): Partial<NonNullable<PrefixLayer>> | null;
@@ -46,6 +49,7 @@ export const COMPOSED: LayerForms = {
     const full = savedOf(context, saved as SlimSaved, segment);
     return layerBackward(context, full, segment, prefix, dOut, dKv, gradients);
   },
+  decoded: null,
   head: headChunk,
   prefix: (prefix) => prefix && { k: prefix.k, v: prefix.v, mask: prefix.mask },
 };
@@ -54,6 +58,7 @@ export const FUSED: LayerForms = {
   keys: fusedKeys,
   forward: fusedForward,
   backward: (context, saved, ...rest) => fusedBackward(context, saved as FusedSaved, ...rest),
+  decoded: savedOfDecoded,
   head: fusedHeadChunk,
   prefix: (prefix) => prefix && { k: prefix.k, v: prefix.v, lengths: prefix.lengths },
 };

@@ -6,6 +6,7 @@ import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { StorageForm } from "../learn/memory-plan.js";
 import { FINE, type Rounding } from "../learn/pack.js";
 import type { PrefixLayer } from "./attention.js";
+import type { DecodedRows } from "./decoded-rows.js";
 import type { GradientStore } from "./gradients.js";
 import { type ChunkResult, type HeadChunk, type HeadOptions, headChunk, type TokenScores } from "./head.js";
 import { type Attend, type LayerContext, type LayerSaved, layerBackward, layerForward, layerKeys } from "./layer.js";
@@ -14,8 +15,11 @@ import type { KeyValue, Segment } from "./segment.js";
 
 export type Keep = "all" | "input" | null;
 
-/** What was kept of one layer; its tensors are freed by the one who ran the forward pass. */
-export type Kept = { readonly x: Tensor } | { readonly saved: object };
+/**
+ * What was kept of one layer; its tensors are freed by the one who ran the forward pass. `decoded` gives what decoding left of
+ * the rows, once, to the one who then frees it.
+ */
+export type Kept = { readonly x: Tensor } | { readonly saved: object } | { readonly decoded: () => DecodedRows };
 
 /** What is wanted of the head; whether its matrix is trained follows from the store of gradients. */
 export type HeadRequest = Omit<HeadOptions, "headTrained"> & { readonly key: string };
@@ -95,7 +99,8 @@ export const EAGER: ModelRunner = {
         dOut === null
           ? layerKeys(context, x, segment, true).saved
           : layerForward(context, x, segment, prefix, { save: true }).saved;
-      const saved = ("saved" in kept ? kept.saved : again(kept.x)) as LayerSaved;
+      // Decoding keeps nothing here.
+      const saved = ("saved" in kept ? kept.saved : again((kept as { x: Tensor }).x)) as LayerSaved;
       return layerBackward(context, saved, segment, prefix, dOut, dKv, gradients);
     });
   },

@@ -132,19 +132,30 @@ export const FUSED_OPERATIONS: Readonly<Record<string, FusedOperation>> = {
   },
   WeirPackedProduct: {
     types: { T: 1 },
-    infer: (inputs, attributes) => [float([shapeAt(inputs, 0)[0] ?? 0, intAttribute(attributes, "out")])],
+    infer: (inputs, attributes) => {
+      const shape = [shapeAt(inputs, 0)[0] ?? 0, intAttribute(attributes, "out")];
+      return [float(shape), float(intAttribute(attributes, "keep_plain") === 1 ? shape : [0])];
+    },
   },
   WeirDecodeAttention: {
     types: { T: 6 },
     infer: (inputs, attributes) => {
       const [rows = 0] = shapeAt(inputs, 0);
-      const width =
-        intAttribute(attributes, "kv") * intAttribute(attributes, "share") * (shapeAt(inputs, 6).at(-1) ?? 0);
+      const heads = intAttribute(attributes, "kv") * intAttribute(attributes, "share");
+      const width = heads * (shapeAt(inputs, 6).at(-1) ?? 0);
       const block = (index: number): OutputSpec => ({
         shape: shapeAt(inputs, index),
         dtype: inputs[index]?.dtype ?? "float32",
       });
-      return [float([rows, width]), block(10), block(11)];
+      return [float([rows, width]), block(10), block(11), float([rows, heads])];
+    },
+  },
+  WeirKeepRows: {
+    types: {},
+    infer: (inputs, attributes) => {
+      const parts = inputs.slice(2).map(({ shape }) => shape);
+      const width = parts.reduce((sum, [, columns = 0]) => sum + columns, 0);
+      return [float([intAttribute(attributes, "rounds"), parts[0]?.[0] ?? 0, width])];
     },
   },
   WeirSelectToken: {
