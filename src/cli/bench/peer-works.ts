@@ -55,6 +55,8 @@ const QUICK: Sizes = {
 
 /** Sequences of TRL's micro-batch where all of a step would not fit the memory of a small machine. */
 const PEER_ROWS = 8;
+/** RL steps measured of weir for each of the peer's, which take minutes. */
+const RL_STEPS = 3;
 /** Steps that a compiled graph of either side needs before its times are steady. */
 const STEP_WARMUP = 4;
 
@@ -101,15 +103,16 @@ export function peerWorks(
   const rlDtype: Dtype = dtypes.includes("bf16") ? "bf16" : "f32";
   const grpoWork = (group: "grpo" | "grpo-long"): PeerWork => {
     const g = sizes[group];
-    const same = [...flags(g), ...given];
+    const { steps, ...shape } = g;
+    const same = [...flags(shape), ...given];
     const rows = group === "grpo-long" || model !== undefined ? ["--rows", String(PEER_ROWS)] : [];
     return {
       id: `${group}-${rlDtype}`,
       group,
       dtype: rlDtype,
       title: `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens, ${rlDtype} against TRL`,
-      weir: ["bench", "grpo", "--dtype", rlDtype, ...same, "--json"],
-      peer: ["trl_grpo.py", "--dtype", rlDtype, ...same, ...rows],
+      weir: ["bench", "grpo", "--dtype", rlDtype, ...same, "--steps", String(RL_STEPS * steps), "--json"],
+      peer: ["trl_grpo.py", "--dtype", rlDtype, ...same, "--steps", String(steps), ...rows],
       figures: GRPO_FIGURES,
     };
   };
