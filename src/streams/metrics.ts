@@ -46,12 +46,14 @@ export const METRICS = [
   {
     name: "mismatch_kl",
     unit: "nats",
-    meaning: "Token mean of k3 between sampler and trainer log-probs at the same policy version (I8).",
+    meaning:
+      "Token mean of k3 between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8).",
   },
   {
     name: "mismatch_abs",
     unit: "nats",
-    meaning: "Token mean of |sampler log-prob − trainer log-prob| at the same policy version (I8).",
+    meaning:
+      "Token mean of |sampler log-prob − trainer log-prob| at the same policy version, over the same rollouts (I8).",
   },
   {
     name: "entropy/mean",

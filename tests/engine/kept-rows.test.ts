@@ -9,6 +9,7 @@ import type { SampleRequest } from "../../src/contracts/sampler.js";
 import type { PolicyBatch, TrainGroup } from "../../src/contracts/trainer.js";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { EngineCore } from "../../src/model/engine/core.js";
+import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { loadKernels, locateNative } from "../../src/model/engine/native/index.js";
 import { rawOp, tf } from "../../src/model/engine/tf.js";
 import { Transformer } from "../../src/model/transformer/model.js";
@@ -51,8 +52,13 @@ describe.skipIf(!usable)("completions that were kept", () => {
   let folder: string;
   let core: EngineCore;
   const forward = () => vi.spyOn(Transformer.prototype, "forwardRows");
-  const open = async (changes: Readonly<Record<string, unknown>>, precision: EnginePrecision, memoryGiB = 2) => {
-    const options = { backend: "tensorflow", threads: 0, executor: "compiled", precision, memoryGiB } as const;
+  const open = async (
+    changes: Readonly<Record<string, unknown>>,
+    precision: EnginePrecision,
+    more: Partial<CoreOptions> = {},
+  ) => {
+    const set = { backend: "tensorflow", threads: 0, executor: "compiled", memoryGiB: 2 } as const;
+    const options = { ...set, precision, ...more };
     // bfloat16 stays near only where activations keep an ordinary size.
     core = await EngineCore.open(await writeRandomModel(folder, changes, precision === "float32" ? 0.3 : 0.1), options);
   };
@@ -146,6 +152,24 @@ describe.skipIf(!usable)("completions that were kept", () => {
     expectSame(await train(await draw(MIXED, true), 4096), fresh, 2e-3);
   });
 
+  it("give the gradients of adapters", async () => {
+    await open({}, "float32", { lora: { rank: 4, alpha: 8, targets: ["q_proj", "up_proj", "down_proj"], seed: 7 } });
+    const fresh = await train(await draw(MIXED, false), 4096);
+    const runs = forward();
+    expectSame(await train(await draw(MIXED, true), 4096), fresh, 1e-5);
+    expect(runs).toHaveBeenCalledTimes(1);
+    expect(Object.keys(fresh.norms).some((name) => name.endsWith("lora_B.weight"))).toBe(true);
+  });
+
+  it("serve each of several that are equal", async () => {
+    await open({}, "float32");
+    const sizes: Sizes = { prompts: [[14, 12]], maxTokens: 1, stopIds: [] };
+    const fresh = await train(await draw(sizes, false), 4096);
+    const runs = forward();
+    expectSame(await train(await draw(sizes, true), 24), fresh, 1e-5);
+    expect(runs).toHaveBeenCalledTimes(1);
+  });
+
   it("serve a batch of several passes, each with its own part, and are freed with the last", async () => {
     await open({}, "float32");
     const sizes: Sizes = {
@@ -186,7 +210,7 @@ describe.skipIf(!usable)("completions that were kept", () => {
   });
 
   it("are given up while drawing where the memory has no room, and nothing is left behind", async () => {
-    await open({}, "float32", ROOM_FOR_SOME);
+    await open({}, "float32", { memoryGiB: ROOM_FOR_SOME });
     const long: Sizes = { prompts: TWO_OF_SIXTEEN, maxTokens: 220, stopIds: [5] };
     await train(await draw(long, false), 8192);
     const before = tf.memory().numTensors;

@@ -31,9 +31,17 @@ export interface RowSpan {
 
 interface HeldRow {
   readonly prefix: Ids;
-  /** What decoding read: the prompt's last token, then the completion without its own last. */
   readonly inputs: Ids;
   readonly spans: readonly RowSpan[];
+}
+
+/** What decoding a completion reads: its prompt without the last token; that token, and the completion without its own. */
+function readBy(promptIds: Ids, tokenIds: Ids): Pick<HeldRow, "prefix" | "inputs"> {
+  return { prefix: promptIds.slice(0, -1), inputs: [promptIds.at(-1) as number, ...tokenIds.slice(0, -1)] };
+}
+
+function find(entries: readonly HeldRow[], prefix: Ids, inputs: Ids): HeldRow | undefined {
+  return entries.find((entry) => sameIds(entry.inputs, inputs) && sameIds(entry.prefix, prefix));
 }
 
 export const sameIds = (a: Ids, b: Ids): boolean => a.length === b.length && a.every((id, index) => id === b[index]);
@@ -70,30 +78,30 @@ export class HeldRows {
 
   /** Holds a completion that was drawn whole. */
   hold(promptIds: Ids, tokenIds: Ids, spans: readonly RowSpan[]): void {
-    const inputs = [promptIds.at(-1) as number, ...tokenIds.slice(0, -1)];
-    this.entries.push({ prefix: promptIds.slice(0, -1), inputs, spans });
+    this.entries.push({ ...readBy(promptIds, tokenIds), spans });
   }
 
   /** Whether a completion is held. */
   has(promptIds: Ids, tokenIds: Ids): boolean {
-    return this.find(promptIds.slice(0, -1), [promptIds.at(-1) as number, ...tokenIds.slice(0, -1)]) !== undefined;
+    const { prefix, inputs } = readBy(promptIds, tokenIds);
+    return find(this.entries, prefix, inputs) !== undefined;
   }
 
   /** Hands over the rows of a pass; null where one of them is not held. */
   take(pass: PackedGroups): PassRows | null {
     if (pass.rowTokens === null) return null;
     const found: HeldRow[] = [];
+    const rest = [...this.entries];
     for (const [place, inputs] of pass.rows.entries()) {
       if (inputs.length === 0) continue;
-      const row = this.find(pass.prefixes[Math.floor(place / pass.group)] as Ids, inputs);
+      const row = find(rest, pass.prefixes[Math.floor(place / pass.group)] as Ids, inputs);
       if (row === undefined) return null;
       found.push(row);
+      rest.splice(rest.indexOf(row), 1);
     }
     if (found.length === 0) return null;
-    const taken = new Set(found);
-    this.entries = this.entries.filter((entry) => !taken.has(entry));
-    const spans = [...taken].flatMap((row) => row.spans);
-    for (const { block } of spans) block.users -= 1;
+    this.entries = rest;
+    for (const { block } of found.flatMap(({ spans }) => spans)) block.users -= 1;
     return new PassRows(this.model, found, pass.rowTokens, (block) => this.free(block));
   }
 
@@ -101,10 +109,6 @@ export class HeldRows {
   clear(): void {
     this.entries = [];
     for (const block of this.blocks) this.free(block);
-  }
-
-  private find(prefix: Ids, inputs: Ids): HeldRow | undefined {
-    return this.entries.find((entry) => sameIds(entry.inputs, inputs) && sameIds(entry.prefix, prefix));
   }
 
   private free(block: RowBlock): void {
