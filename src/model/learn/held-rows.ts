@@ -15,7 +15,7 @@ type Ids = readonly number[];
 export interface RowBlock {
   /** Rows of the table, R. */
   readonly rows: number;
-  /** [B, R, W] of each layer and of the hidden rows, see `blockWidths`; null once freed. */
+  /** [B, R, W]: the parts of each layer, and last the hidden rows before the final norm; null once freed. */
   readonly tensors: (Tensor | null)[];
   readonly bytes: number;
   /** Spans that lie in it. */

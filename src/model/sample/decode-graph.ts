@@ -62,7 +62,10 @@ export interface RoundState {
   readonly ids: Tensor; // [P·G] int32
   /** Per layer [P·kv·G, BLOCK, dh]. */
   readonly blocks: readonly KeyValue[];
-  /** Where activations are kept, see `blockWidths`: [BLOCK, P·G, W] each, filled up to this round; none where they are not. */
+  /**
+   * Where activations are kept, of each layer (`DecodedRows`) and last the hidden rows before the final norm: [BLOCK, P·G, W],
+   * filled up to this round; none where they are not kept.
+   */
   readonly kept: readonly Tensor[];
 }
 
@@ -112,6 +115,7 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
   const empty = () => narrow(tf.zeros([cacheRows, BLOCK, config.headDim]));
   // A block's memory comes with its first round.
   const unkept = shape.keep ? Array.from({ length: config.layers + 1 }, () => tf.zeros([0])) : [];
+  const apart = (rest: readonly Tensor[]) => [rest.slice(0, unkept.length), rest.slice(unkept.length)] as const;
   const start = [
     tf.scalar(0, "int32"),
     inputs.ids,
@@ -125,7 +129,7 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
     ([round, , finished]) =>
       tf.logicalAnd(tf.less(round as Tensor, inputs.limit), tf.logicalNot(tf.all(finished as Tensor))),
     ([round, ids, finished, drawn, ...rest]) => {
-      const [kept, flat] = [rest.slice(0, unkept.length), rest.slice(unkept.length)];
+      const [kept, flat] = apart(rest);
       const blocks = inputs.weights.layers.map((_, index) => ({
         k: flat[2 * index] as Tensor,
         v: flat[2 * index + 1] as Tensor,
@@ -144,7 +148,7 @@ export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOut
     },
   );
   const [, , , drawn, ...rest] = end as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
-  const [kept, flat] = [rest.slice(0, unkept.length), rest.slice(unkept.length)];
+  const [kept, flat] = apart(rest);
   const own = inputs.weights.layers.map((_, index) => ({
     k: written((inputs.own[index] as KeyValue).k, flat[2 * index] as Tensor, inputs.used),
     v: written((inputs.own[index] as KeyValue).v, flat[2 * index + 1] as Tensor, inputs.used),

@@ -11,7 +11,7 @@ import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { RowSpan } from "../learn/held-rows.js";
 import { COARSE, roundCount } from "../learn/pack.js";
 import { freePiece, type HeldPrefixes, keepAll, keyEntries, type PrefixPiece, runPiece } from "../learn/prefixes.js";
-import { blockWidths } from "../transformer/decoded-rows.js";
+import { tokenColumns } from "../transformer/decoded-rows.js";
 import { gatherAlong, narrow } from "../transformer/kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
@@ -363,8 +363,7 @@ export class SlotTable {
   /** Keeps no more rows where the next call's have no room: those that are done stay. */
   private checkRoom(rows: number): void {
     const { held, model } = this.parts;
-    const width = blockWidths(model.config).reduce((sum, own) => sum + own, 0);
-    if (!this.keeping || held?.hasRoom(4 * BLOCK * rows * width)) return;
+    if (!this.keeping || held?.hasRoom(4 * BLOCK * rows * tokenColumns(model.config))) return;
     this.keeping = false;
     for (const row of [...this.spans.keys()]) if (active(row)) this.forget(row);
   }

@@ -11,7 +11,6 @@ import { COARSE, PACKED, type Rounding } from "../learn/pack.js";
 import type { AdapterPair } from "./adapter-gradients.js";
 import { adapterNames } from "./adapter-names.js";
 import type { PrefixLayer } from "./attention.js";
-import type { DecodedRows } from "./decoded-rows.js";
 import { joinedWeights, QKV } from "./fused-layer.js";
 import { type GradientStore, gradientSink } from "./gradients.js";
 import type { HeadChunk, TokenScores } from "./head.js";
@@ -120,9 +119,9 @@ export class CompiledRunner implements ModelRunner {
       const sum = gradients.get(`${outside}${part}`);
       if (sum !== null) sums[part] = sum;
     }
-    const decoded = "decoded" in kept ? kept.decoded() : null;
+    const ownKept = "decoded" in kept ? { decoded: kept.decoded() } : kept;
     const inputs = {
-      kept: "decoded" in kept ? { decoded } : kept,
+      kept: ownKept,
       segment: segmentInputs(segment),
       prefix: forms.prefix(prefix),
       dOut,
@@ -151,7 +150,7 @@ export class CompiledRunner implements ModelRunner {
         const savedOf = (from: typeof own.kept): object => {
           if ("saved" in from) return from.saved;
           if ("x" in from) return again(from.x).saved;
-          return (forms.decoded as NonNullable<typeof forms.decoded>)(inside, from.decoded as DecodedRows, ownSegment);
+          return (forms.decoded as NonNullable<typeof forms.decoded>)(inside, from.decoded, ownSegment);
         };
         const saved = savedOf(own.kept);
         const back = forms.backward(inside, saved, ownSegment, inner, own.dOut, own.dKv, sink);
@@ -160,7 +159,7 @@ export class CompiledRunner implements ModelRunner {
       inputs,
     );
     for (const [part, sum] of Object.entries(found)) gradients.replace(`${outside}${part}`, sum);
-    tf.dispose(tensorsOf(decoded));
+    if ("decoded" in ownKept) tf.dispose(tensorsOf(ownKept));
     return { dx, dPrefix };
   }
 

@@ -35,8 +35,8 @@ export function decodedWidths(config: ModelConfig): Readonly<Record<DecodedPart,
   };
 }
 
-/** Columns of a token's row in each of a model's blocks: every layer's parts, then the hidden row before the final norm. */
-export function blockWidths(config: ModelConfig): readonly number[] {
+/** Columns that a token takes in all: the parts of every layer, and the hidden row before the final norm. */
+export function tokenColumns(config: ModelConfig): number {
   const layer = Object.values(decodedWidths(config)).reduce((sum, width) => sum + width, 0);
-  return [...Array.from({ length: config.layers }, () => layer), config.hiddenSize];
+  return config.layers * layer + config.hiddenSize;
 }

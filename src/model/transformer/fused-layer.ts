@@ -86,19 +86,31 @@ function parameterGradients(context: LayerContext, part: string, dy: Tensor, x: 
   if (biasOf(context, part) !== null && gradients.wants(bias)) gradients.add(bias, columnSums(dy));
 }
 
+/** How heads of one kind are turned, and how many of them belong to a key head. */
+function turnAndShare(kind: "q" | "k", { rope }: Segment, { share }: AttentionShape) {
+  return kind === "q" ? ([queryTurn(rope), share] as const) : ([keyTurn(rope), 1] as const);
+}
+
+/** Queries or keys [N, heads·dh] to heads: head norm and rotation. */
+function normedHeads(context: LayerContext, kind: "q" | "k", x: Tensor, segment: Segment, shape: AttentionShape) {
+  const { headDim, rmsNormEps } = context.config;
+  const rows = widen(reshape(x, [-1, headDim]));
+  const { n, r } = rmsNormRows(rows, weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
+  const [turn, share] = turnAndShare(kind, segment, shape);
+  return { y: toHeads(reshape(n, x.shape), null, turn, shape, share), r };
+}
+
 /** Projection of one kind to heads: bias, head norm and rotation on the way. */
 function project(context: LayerContext, kind: "q" | "k", n1: Tensor, segment: Segment, shape: AttentionShape) {
-  const { qkNorm, headDim, rmsNormEps } = context.config;
   const part = `self_attn.${kind}_proj`;
-  const share = kind === "q" ? shape.share : 1;
-  const turn = kind === "q" ? queryTurn(segment.rope) : keyTurn(segment.rope);
   const raw = product(context, part, n1);
-  if (!qkNorm) return { y: toHeads(raw, biasOf(context, part), turn, shape, share), raw: null, r: null };
+  if (!context.config.qkNorm) {
+    const [turn, share] = turnAndShare(kind, segment, shape);
+    return { y: toHeads(raw, biasOf(context, part), turn, shape, share), raw: null, r: null };
+  }
   const bias = biasOf(context, part);
   const full = bias === null ? raw : narrow(add(raw, bias));
-  const rows = widen(reshape(full, [-1, headDim]));
-  const { n, r } = rmsNormRows(rows, weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
-  return { y: toHeads(reshape(n, full.shape), null, turn, shape, share), raw: full, r };
+  return { ...normedHeads(context, kind, full, segment, shape), raw: full };
 }
 
 function projectBackward(
@@ -110,8 +122,8 @@ function projectBackward(
   shape: AttentionShape,
   gradients: GradientSink,
 ): Tensor {
-  const share = kind === "q" ? shape.share : 1;
-  let dRaw = toTokens(dHeads, kind === "q" ? queryTurn(segment.rope) : keyTurn(segment.rope), shape, share);
+  const [turn, share] = turnAndShare(kind, segment, shape);
+  let dRaw = toTokens(dHeads, turn, shape, share);
   const raw = kind === "q" ? saved.heads?.q : saved.heads?.k;
   const r = kind === "q" ? saved.heads?.qr : saved.heads?.kr;
   if (raw && r) {
@@ -257,8 +269,9 @@ export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment
 }
 
 /** Queries, keys and values by head, and what was there before the head norms. */
-function decodedHeads(context: LayerContext, qkv: Tensor, { rope }: Segment, shape: AttentionShape) {
-  const { qkNorm, heads, kvHeads, headDim, rmsNormEps } = context.config;
+function decodedHeads(context: LayerContext, qkv: Tensor, segment: Segment, shape: AttentionShape) {
+  const { qkNorm, heads, kvHeads, headDim } = context.config;
+  const { rope } = segment;
   if (!qkNorm) {
     // Decoding's queries are scaled already, so they turn as keys do.
     const { q, k, v } = qkvToHeads(qkv, null, { ...rope, cosQ: rope.cosK, sinQ: rope.sinK }, shape);
@@ -266,15 +279,10 @@ function decodedHeads(context: LayerContext, qkv: Tensor, { rope }: Segment, sha
   }
   const part = (from: number, count: number) =>
     slice(qkv, [0, from * headDim], [qkv.shape[0] as number, count * headDim]);
-  const normed = (kind: "q" | "k", raw: Tensor) => {
-    const { n, r } = rmsNormRows(reshape(raw, [-1, headDim]), weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
-    const turn = kind === "q" ? queryTurn(rope) : keyTurn(rope);
-    return {
-      y: toHeads(reshape(n, raw.shape), null, turn, shape, kind === "q" ? shape.share : 1),
-      raw: narrow(raw),
-      r,
-    };
-  };
+  const normed = (kind: "q" | "k", raw: Tensor) => ({
+    ...normedHeads(context, kind, raw, segment, shape),
+    raw: narrow(raw),
+  });
   const q = normed("q", part(0, heads));
   const k = normed("k", part(heads, kvHeads));
   const v = narrow(toHeads(part(heads + kvHeads, kvHeads), null, null, shape, 1));
