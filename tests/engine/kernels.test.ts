@@ -163,14 +163,12 @@ describe.skipIf(opened === null)("products", () => {
       });
 
       it(`${m}×${n}×${k}, ${type}: added to something, in float32`, () => {
-        const attributes = { transpose_a: 0, transpose_b: 0, T: type, S: "float32" as const };
-        const [c] = run("WeirProduct", attributes, [a, b, plus], 1);
-        expectClose(
-          c!,
-          terms((i) => plus.values[i]!, Number),
-          "float32",
-          sizes,
-        );
+        const sums = terms((i) => plus.values[i]!, Number);
+        for (const transpose_a of [0, 1]) {
+          const attributes = { transpose_a, transpose_b: 0, T: type, S: "float32" as const };
+          const [c] = run("WeirProduct", attributes, [transpose_a ? transposed(a) : a, b, plus], 1);
+          expectClose(c!, sums, "float32", sizes);
+        }
       });
     }
   }

@@ -16,6 +16,15 @@ namespace attention {
 constexpr int64_t kTaskRows = 96;
 /** Words of the inner dimension that are summed at once: such a part of a panel is half a megabyte. */
 constexpr int64_t kInnerWords = 2048;
+/**
+ * Words of the inner dimension at once where A is packed: a tile's part of A stays in the second-level cache while all of
+ * B's panels pass, and memory is packed just before it is read.
+ */
+#if defined(__AVX512F__)
+constexpr int64_t kPackedWords = 2048;
+#else
+constexpr int64_t kPackedWords = 768;
+#endif
 /** Columns of C that all rows are taken through before the next ones: what they need of B stays in the last-level cache. */
 constexpr int64_t kGroupColumns = 2048;
 
@@ -115,10 +124,10 @@ void fewRowsOfPanel(const W* a, int64_t rows, int64_t words, const W* panel, int
   }
 }
 
-/** Inner words [0, words) in equal parts of kInnerWords at most: body(begin, end). */
+/** Inner words [0, words) in equal parts of `most` at most: body(begin, end). */
 template <class F>
-WEIR_INLINE void eachInnerPart(int64_t words, F&& body) {
-  const int64_t parts = (words + kInnerWords - 1) / kInnerWords;
+WEIR_INLINE void eachInnerPart(int64_t words, int64_t most, F&& body) {
+  const int64_t parts = (words + most - 1) / most;
   for (int64_t part = 0; part < parts; ++part) body(words * part / parts, words * (part + 1) / parts);
 }
 

@@ -11,6 +11,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "../kernels/powers.h"
 #include "attention.h"
 
 #if defined(__AVX__)
@@ -24,7 +25,6 @@ namespace attention {
 
 constexpr int64_t kLanes = 16;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kLog2E = 1.44269504088896341f;
 
 /** n rounded up to a multiple of step. */
 constexpr int64_t roundUp(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
@@ -99,11 +99,11 @@ WEIR_INLINE Lanes larger(Lanes a, Lanes b) { return _mm512_max_ps(a, b); }
 WEIR_INLINE Lanes keepFirst(Lanes x, int64_t n, Lanes fill) { return _mm512_mask_mov_ps(fill, firstLanes(n), x); }
 WEIR_INLINE float sumOf(Lanes x) { return _mm512_reduce_add_ps(x); }
 WEIR_INLINE float largestOf(Lanes x) { return _mm512_reduce_max_ps(x); }
-WEIR_INLINE Lanes roundToInt(Lanes x) {
-  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+/** y * 2^n, where n + kRounder is given and -127 < n < 128. */
+WEIR_INLINE Lanes scaleByPower(Lanes y, Lanes rounded) {
+  const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(rounded), 23);
+  return _mm512_mul_ps(y, _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_set1_epi32(127 << 23))));
 }
-/** x * 2^n for whole n. */
-WEIR_INLINE Lanes scaleByPower(Lanes x, Lanes n) { return _mm512_scalef_ps(x, n); }
 
 WEIR_INLINE Lanes load(const bfloat16* p) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -226,7 +226,12 @@ WEIR_INLINE Lanes fma(Lanes a, Lanes b, Lanes c) {
   return eachPart([&](int i) { return a.part[i] * b.part[i] + c.part[i]; });
 }
 WEIR_INLINE Lanes larger(Lanes a, Lanes b) {
+#if defined(__AVX__)
+  // One instruction, which the compiler does not always find.
+  return eachPart([&](int i) { return (FloatPart)_mm256_max_ps((__m256)a.part[i], (__m256)b.part[i]); });
+#else
   return eachPart([&](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; });
+#endif
 }
 WEIR_INLINE Lanes keepFirst(Lanes x, int64_t n, Lanes fill) {
   const int32_t count = int32_t(n >= kLanes ? kLanes : n);
@@ -237,30 +242,33 @@ WEIR_INLINE Lanes keepFirst(Lanes x, int64_t n, Lanes fill) {
     return lane < count ? x.part[i] : fill.part[i];
   });
 }
-WEIR_INLINE float sumOf(Lanes x) {
-  float lanes[kLanes], y = 0.0f;
+/** All lanes put together by f(a, b), in halves. */
+template <class F>
+WEIR_INLINE float foldLanes(Lanes x, F&& f) {
+#if defined(__AVX__)
+  const __m256 whole = (__m256)f(x.part[0], x.part[1]);
+  __m128 half = f(_mm256_castps256_ps128(whole), _mm256_extractf128_ps(whole, 1));
+  half = f(half, _mm_movehl_ps(half, half));
+  return f(half, _mm_movehdup_ps(half))[0];
+#else
+  float lanes[kLanes];
   store(lanes, x);
-  for (float lane : lanes) y += lane;
-  return y;
+  for (int64_t i = kLanes / 2; i > 0; i /= 2) {
+    for (int64_t j = 0; j < i; ++j) lanes[j] = f(lanes[j], lanes[j + i]);
+  }
+  return lanes[0];
+#endif
+}
+WEIR_INLINE float sumOf(Lanes x) {
+  return foldLanes(x, [](auto a, auto b) { return a + b; });
 }
 WEIR_INLINE float largestOf(Lanes x) {
-  float lanes[kLanes], y = -kInfinity;
-  store(lanes, x);
-  for (float lane : lanes) y = y > lane ? y : lane;
-  return y;
+  return foldLanes(x, [](auto a, auto b) { return a > b ? a : b; });
 }
-WEIR_INLINE Lanes roundToInt(Lanes x) {
-  // Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 to nearest even; larger |x| does not reach here.
-  const Lanes shift = splat(12582912.0f);
-  return sub(add(x, shift), shift);
-}
-WEIR_INLINE Lanes scaleByPower(Lanes x, Lanes n) {
-  // As other denormals, results below the normal numbers are zero; from 2^128 on they are infinite.
+WEIR_INLINE Lanes scaleByPower(Lanes y, Lanes rounded) {
   return eachPart([&](int i) {
-    IntPart power = __builtin_convertvector(n.part[i], IntPart) + 127;
-    power = power > 0 ? power : IntPart{};
-    power = power < 255 ? power : IntPart{} + 255;
-    return x.part[i] * (FloatPart)(power << 23);
+    const IntPart power = ((IntPart)rounded.part[i] << 23) + (127 << 23);
+    return y.part[i] * (FloatPart)power;
   });
 }
 WEIR_INLINE Lanes load(const bfloat16* p) {
@@ -336,42 +344,33 @@ WEIR_INLINE const Factor<T>* factors(const T* from, int64_t count, Factor<T>* ro
   }
 }
 
-/**
- * exp(s - m) for float results, at most 2 ulp off for s - m <= 0: with n = round((s - m) / ln 2) and
- * r = (s - m) - n ln 2, in two parts, e^r is its Taylor polynomial of degree 7 (remainder below 2^-26).
- */
-WEIR_INLINE Lanes expOfDifference(Lanes s, Lanes m, float) {
-  // Below -104 the float result is 0. The order of the arguments keeps NaN.
-  const Lanes x = larger(splat(-104.0f), sub(s, m));
-  const Lanes n = roundToInt(mul(x, splat(kLog2E)));
-  Lanes r = fma(n, splat(-0.693359375f), x);
-  r = fma(n, splat(2.12194440e-4f), r);
-  Lanes y = splat(1.0f / 5040.0f);
-  y = fma(y, r, splat(1.0f / 720.0f));
-  y = fma(y, r, splat(1.0f / 120.0f));
-  y = fma(y, r, splat(1.0f / 24.0f));
-  y = fma(y, r, splat(1.0f / 6.0f));
-  y = fma(y, r, splat(0.5f));
-  y = fma(y, r, splat(1.0f));
-  y = fma(y, r, splat(1.0f));
-  return scaleByPower(y, n);
+/** 2^f for |f| <= 1/2, for float results; for those rounded to bfloat16 a shorter polynomial, off by 3e-6. */
+WEIR_INLINE Lanes powerOfTwo(Lanes f, float) {
+  Lanes y = splat(kPowerOfTwo[0]);
+#pragma GCC unroll 6
+  for (int i = 1; i < 7; ++i) y = fma(y, f, splat(kPowerOfTwo[i]));
+  return y;
 }
-
-/**
- * exp(s - m) for results that are rounded to bfloat16 (relative step 2^-9): 2^y with
- * y = (s - m) log2 e and a minimax polynomial of degree 4 for 2^f, |f| <= 1/2 (relative error 3e-6).
- */
-WEIR_INLINE Lanes expOfDifference(Lanes s, Lanes m, bfloat16) {
-  const Lanes scaled = fma(s, splat(kLog2E), mul(m, splat(-kLog2E)));
-  const Lanes x = larger(splat(-150.0f), scaled);
-  const Lanes n = roundToInt(x);
-  const Lanes f = sub(x, n);
+WEIR_INLINE Lanes powerOfTwo(Lanes f, bfloat16) {
   Lanes y = splat(9.5828527e-3f);
   y = fma(y, f, splat(5.5906425e-2f));
   y = fma(y, f, splat(2.4024099e-1f));
   y = fma(y, f, splat(6.9312419e-1f));
-  y = fma(y, f, splat(1.0f));
-  return scaleByPower(y, n);
+  return fma(y, f, splat(1.0f));
+}
+
+/**
+ * exp(s - m) for results of type T, s - m <= 0 up to rounding: 2^(n + f) with a whole n and |f| <= 1/2. Float results are
+ * at most 2 ulp off; below 2e-38 they stay there.
+ */
+template <class T>
+WEIR_INLINE Lanes expOfDifference(Lanes s, Lanes m, T) {
+  const Lanes log2e = splat(kLog2E), rounder = splat(kRounder);
+  // The order of the arguments keeps NaN.
+  const Lanes x = larger(splat(kLeastExponent), sub(s, m));
+  const Lanes rounded = fma(x, log2e, rounder);
+  const Lanes f = fma(x, log2e, sub(rounder, rounded));
+  return scaleByPower(powerOfTwo(f, T()), rounded);
 }
 
 }  // namespace attention

@@ -54,7 +54,7 @@ void tileOfPanel(const LeftSide<W>& a, Rows rows, int64_t panel, const Target<W,
   const int64_t width = target.panels.width(panel);
   const float* const plus = target.plus == nullptr ? nullptr : target.plus + rows.first * columns + column;
   float partial[kTaskRows * kPanel];
-  eachInnerPart(a.words, [&](int64_t begin, int64_t end) {
+  eachInnerPart(a.words, kInnerWords, [&](int64_t begin, int64_t end) {
     const float* const from = begin == 0 ? plus : partial;
     const int64_t stride = begin == 0 ? columns : kPanel;
     if (end == a.words) {
@@ -190,9 +190,12 @@ const char* productTypes() {
 #endif
 }
 
+namespace attention {
+namespace {
+
+/** The product with the whole inner dimension at once. */
 template <class T, class S>
-void product(const ProductShape& shape, const T* a, const T* b, const float* plus, S* c) {
-  using namespace attention;
+void productAtOnce(const ProductShape& shape, const T* a, const T* b, const float* plus, S* c) {
   using W = FactorWord<T>;
   constexpr int64_t kNumbers = kNumbersOf<T>;
   static thread_local Buffer right;
@@ -219,6 +222,27 @@ void product(const ProductShape& shape, const T* a, const T* b, const float* plu
     multiplyInPlace(reinterpret_cast<const W*>(a), shape.rows, target);
   }
   right.trim(kKeptBytes);
+}
+
+}  // namespace
+}  // namespace attention
+
+template <class T, class S>
+void product(const ProductShape& shape, const T* a, const T* b, const float* plus, S* c) {
+  using namespace attention;
+  if constexpr (std::is_same_v<S, float>) {
+    if (shape.transposeA && !shape.transposeB) {
+      constexpr int64_t kNumbers = kNumbersOf<T>;
+      eachInnerPart((shape.inner + kNumbers - 1) / kNumbers, kPackedWords, [&](int64_t begin, int64_t end) {
+        ProductShape part = shape;
+        const int64_t first = begin * kNumbers;
+        part.inner = std::min(end * kNumbers, shape.inner) - first;
+        productAtOnce(part, a + first * shape.rows, b + first * shape.columns, begin == 0 ? plus : c, c);
+      });
+      return;
+    }
+  }
+  productAtOnce(shape, a, b, plus, c);
 }
 
 template void product<float, float>(const ProductShape&, const float*, const float*, const float*, float*);

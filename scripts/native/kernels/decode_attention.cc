@@ -333,11 +333,11 @@ class Head {
       top = larger(other, top);
       Floats sum = {};
       for (j = 0; j < count; ++j) {
-        const Floats e = exponential(load(at + j * stride) - top);
+        const Floats e = smallExponential(load(at + j * stride) - top);
         store(at + j * stride, e);
         sum += e;
       }
-      const Floats factor = exponential(before - top);
+      const Floats factor = smallExponential(before - top);
       store(w.sum.data() + v, load(w.sum.data() + v) * factor + sum);
       store(w.top.data() + v, top);
       shrink(v, factor);
@@ -389,7 +389,7 @@ class Head {
       float* row = w.own.data() + r * columns;
       Floats sum = {};
       eachVector(columns, [&](int64_t i, auto lanes) {
-        const Floats e = lanes.kept(exponential(lanes.get(row + i) - splat(w.top[r])));
+        const Floats e = lanes.kept(smallExponential(lanes.get(row + i) - splat(w.top[r])));
         lanes.put(row + i, e);
         sum += e;
       });

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
+#include "powers.h"
+
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -155,6 +157,8 @@ inline Floats clamped(Floats x, float low, float high) {
 #if defined(__AVX512F__)
   // Where one side is NaN these give the second.
   return (Floats)_mm512_min_ps((__m512)splat(high), _mm512_max_ps((__m512)splat(low), (__m512)x));
+#elif defined(__AVX__)
+  return (Floats)_mm256_min_ps((__m256)splat(high), _mm256_max_ps((__m256)splat(low), (__m256)x));
 #else
   x = x > high ? splat(high) : x;
   return x < low ? splat(low) : x;
@@ -178,9 +182,7 @@ inline Floats scaledByPower(Floats p, Floats n) {
 inline Floats exponential(Floats x) {
   // Beyond these the result is infinity or zero anyway.
   x = clamped(x, -110.0f, 90.0f);
-  const Floats shift = splat(12582912.0f);  // 1.5 · 2²³: adding it rounds to an integer
-  const Floats shifted = x * 1.44269504f + shift;
-  const Floats n = shifted - shift;
+  const Floats n = (x * kLog2E + kRounder) - kRounder;
   Floats r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
   Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -190,6 +192,22 @@ inline Floats exponential(Floats x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
   return scaledByPower(p, n);
+}
+
+// e^x for x ≤ 0 up to rounding, within 2 ulp; below 2e-38 it stays there, so it is for terms of sums with larger ones.
+inline Floats smallExponential(Floats x) {
+#if defined(__AVX512F__)
+  x = (Floats)_mm512_max_ps((__m512)splat(kLeastExponent), (__m512)x);
+#elif defined(__AVX__)
+  x = (Floats)_mm256_max_ps((__m256)splat(kLeastExponent), (__m256)x);
+#else
+  x = x < kLeastExponent ? splat(kLeastExponent) : x;
+#endif
+  const Floats rounded = x * kLog2E + kRounder;
+  const Floats f = x * kLog2E + (kRounder - rounded);
+  Floats y = splat(kPowerOfTwo[0]);
+  for (int i = 1; i < 7; ++i) y = y * f + kPowerOfTwo[i];
+  return y * (Floats)(((Ints)rounded << 23) + (127 << 23));
 }
 
 // 1 / (1 + e^-x).
