@@ -86,6 +86,34 @@ struct Panels {
   int64_t size() const { return rows * columns; }
 };
 
+#if defined(__AVX__) && !defined(__AVX512F__)
+/** to[c][r] = from[r][c] for r < 8, c < 8, where rows from the given number on are not read but zero. */
+template <int rows>
+WEIR_INLINE void transpose8(const float* from, int64_t fromStride, float* to, int64_t toStride) {
+  __m256 a[8], b[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) a[i] = i < rows ? _mm256_loadu_ps(from + i * fromStride) : _mm256_setzero_ps();
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    a[4 * i] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0x44);
+    a[4 * i + 1] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0xee);
+    a[4 * i + 2] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0x44);
+    a[4 * i + 3] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0xee);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    const __m256 column = i < 4 ? _mm256_permute2f128_ps(a[i], a[4 + i], 0x20)
+                                : _mm256_permute2f128_ps(a[i - 4], a[i], 0x31);
+    _mm256_storeu_ps(to + i * toStride, column);
+  }
+}
+#endif
+
 /** to[c][r] = from[r][c] for r < 16, c < 16, words; rows are fromStride and toStride words apart. */
 template <class W>
 WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t toStride) {
@@ -119,30 +147,9 @@ WEIR_INLINE void transpose16(const W* from, int64_t fromStride, W* to, int64_t t
   }
 #elif defined(__AVX__)
   for (int quarter = 0; quarter < 4; ++quarter) {
-    const int down = quarter / 2 * 8, right = quarter % 2 * 8;
-    __m256 a[8], b[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      a[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(from + (down + i) * fromStride + right));
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
-      b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; ++i) {
-      a[4 * i] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0x44);
-      a[4 * i + 1] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0xee);
-      a[4 * i + 2] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0x44);
-      a[4 * i + 3] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0xee);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      float* const target = reinterpret_cast<float*>(to + (right + i) * toStride + down);
-      _mm256_storeu_ps(target, _mm256_permute2f128_ps(a[i], a[4 + i], 0x20));
-      _mm256_storeu_ps(target + 4 * toStride, _mm256_permute2f128_ps(a[i], a[4 + i], 0x31));
-    }
+    const int64_t down = quarter / 2 * 8, right = quarter % 2 * 8;
+    transpose8<8>(reinterpret_cast<const float*>(from + down * fromStride + right), fromStride,
+                  reinterpret_cast<float*>(to + right * toStride + down), toStride);
   }
 #else
   for (int64_t c = 0; c < 16; ++c) {

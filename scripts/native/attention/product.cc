@@ -116,6 +116,25 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
   }
 }
 
+/** Rows [0, count) of from[.., words] to stripes; up to two numbers behind them are overwritten. */
+inline void packStripesOfRows(const float* from, int64_t words, int64_t count, float* to) {
+  for (int64_t row = 0; row < count; row += kStripe) {
+    const int64_t high = std::min<int64_t>(kStripe, count - row);
+    const float* const rows = from + row * words;
+    float* const stripe = to + row * words;
+    int64_t w = 0;
+#if defined(__AVX__) && !defined(__AVX512F__)
+    // Each word is stored with two zeros behind it, which the next one's store overwrites.
+    if (high == kStripe) {
+      for (; w + 8 <= words; w += 8) transpose8<kStripe>(rows + w, words, stripe + w * kStripe, kStripe);
+    }
+#endif
+    for (; w < words; ++w) {
+      for (int64_t r = 0; r < high; ++r) stripe[w * high + r] = rows[r * words + w];
+    }
+  }
+}
+
 /** Calls body(tile) for the tiles of C, in parallel. */
 template <class W, class S, class F>
 void forEachTile(int64_t rows, const Target<W, S>& target, int64_t leastColumns, F&& body) {
@@ -141,7 +160,7 @@ void multiplyPacked(int64_t rows, const Target<W, S>& target, bool striped, Pack
   const int64_t words = target.panels.rows;
   forEachTile(rows, target, kLeastColumns, [&](const Tile& tile) {
     static thread_local Buffer memory;
-    W* const packed = memory.take<W>(kTaskRows * words);
+    W* const packed = memory.take<W>(kTaskRows * words + kLanes);
     pack(tile.rows, packed);
     computeTile(LeftSide<W>{packed, words, striped}, tile, target);
     memory.trim(kKeptBytes);
@@ -217,6 +236,11 @@ void productAtOnce(const ProductShape& shape, const T* a, const T* b, const floa
   } else if constexpr (kWidens<T>) {
     multiplyPacked(shape.rows, target, false, [&](const Rows& rows, W* to) {
       factors(a + rows.first * words, rows.count * words, to);
+    });
+  } else if constexpr (kMaxVectors == 1) {
+    // A narrow block reads six rows for little work on each: they are faster from one place.
+    multiplyPacked(shape.rows, target, true, [&](const Rows& rows, W* to) {
+      packStripesOfRows(a + rows.first * words, words, rows.count, to);
     });
   } else {
     multiplyInPlace(reinterpret_cast<const W*>(a), shape.rows, target);
