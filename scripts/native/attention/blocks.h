@@ -17,13 +17,13 @@ constexpr int64_t kTaskRows = 96;
 /** Words of the inner dimension that are summed at once: such a part of a panel is half a megabyte. */
 constexpr int64_t kInnerWords = 2048;
 /**
- * Words of the inner dimension at once where A is packed: a tile's part of A stays in the second-level cache while all of
- * B's panels pass, and memory is packed just before it is read.
+ * Words of the inner dimension at once where A is transposed, which is a weight's gradient and long: a tile's part of A
+ * stays in the second-level cache while all of B's panels pass, and memory is packed just before it is read.
  */
 #if defined(__AVX512F__)
-constexpr int64_t kPackedWords = 2048;
+constexpr int64_t kTransposedWords = 2048;
 #else
-constexpr int64_t kPackedWords = 768;
+constexpr int64_t kTransposedWords = 768;
 #endif
 /** Columns of C that all rows are taken through before the next ones: what they need of B stays in the last-level cache. */
 constexpr int64_t kGroupColumns = 2048;

@@ -257,7 +257,7 @@ void product(const ProductShape& shape, const T* a, const T* b, const float* plu
   if constexpr (std::is_same_v<S, float>) {
     if (shape.transposeA && !shape.transposeB) {
       constexpr int64_t kNumbers = kNumbersOf<T>;
-      eachInnerPart((shape.inner + kNumbers - 1) / kNumbers, kPackedWords, [&](int64_t begin, int64_t end) {
+      eachInnerPart((shape.inner + kNumbers - 1) / kNumbers, kTransposedWords, [&](int64_t begin, int64_t end) {
         ProductShape part = shape;
         const int64_t first = begin * kNumbers;
         part.inner = std::min(end * kNumbers, shape.inner) - first;

@@ -1,8 +1,9 @@
 // The public door of the large matrix products: C = A . B for float and bfloat16, at the speed of the
 // machine's multipliers. Both sides may come transposed; sums are float32.
 //
-// B is packed into panels and read through the second-level cache, A is read where it lies (packed only
-// if it is transposed); one register block covers all of the inner dimension, so that C is written once.
+// B is packed into panels and read through the second-level cache. A is packed in stripes if it is transposed, and where
+// register blocks are narrow; else it is read where it lies. With A as it is, one register block covers all of the inner
+// dimension and C is written once; with A transposed, a long inner dimension goes in parts, which C adds up.
 //
 // Invariants:
 //   - The sum of one entry runs in order of the inner dimension, whatever the threads and shapes.
