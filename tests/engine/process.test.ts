@@ -105,6 +105,14 @@ describe("an engine process", () => {
     },
   );
 
+  it("leaves signals that go to the whole group to its parent", async () => {
+    const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.kill(engine.info.pid, name);
+    await steps(engine, 0, 1);
+    await engine.close();
+    expect(await engine.exited).toEqual({ expected: true, reason: "closed" });
+  });
+
   it("rejects what is pending when it is killed", async () => {
     const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
     const sampling = engine.sample(ENDLESS, { signal });

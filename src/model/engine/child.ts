@@ -64,5 +64,5 @@ process.on("message", (message: ToEngine) => {
 
 // An orphan has nobody to work for.
 process.on("disconnect", () => process.exit(0));
-// The terminal's Ctrl-C goes to the whole process group; the parent decides when the engine ends.
-process.on("SIGINT", () => undefined);
+// Ctrl-C of a terminal and the end of a service go to the whole process group; the parent decides when the engine ends.
+process.on("SIGINT", () => undefined).on("SIGTERM", () => undefined);
