@@ -143,7 +143,25 @@ inline Floats squareRoot(Floats x) {
   return root;
 }
 
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+// The larger and the smaller of two; b where one is NaN. The compiler does not always find the one instruction.
+inline Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__)
+  return (Floats)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+inline Floats smaller(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__)
+  return (Floats)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return a < b ? a : b;
+#endif
+}
 
 inline float largestLane(Floats x) {
   float lanes[kLanes];
@@ -153,17 +171,7 @@ inline float largestLane(Floats x) {
 }
 
 // x within [low, high]; NaN passes.
-inline Floats clamped(Floats x, float low, float high) {
-#if defined(__AVX512F__)
-  // Where one side is NaN these give the second.
-  return (Floats)_mm512_min_ps((__m512)splat(high), _mm512_max_ps((__m512)splat(low), (__m512)x));
-#elif defined(__AVX__)
-  return (Floats)_mm256_min_ps((__m256)splat(high), _mm256_max_ps((__m256)splat(low), (__m256)x));
-#else
-  x = x > high ? splat(high) : x;
-  return x < low ? splat(low) : x;
-#endif
-}
+inline Floats clamped(Floats x, float low, float high) { return smaller(splat(high), larger(splat(low), x)); }
 
 // p·2ⁿ for whole n in [-160, 130], by two exact steps, so that the largest results and the step to infinity come out right.
 inline Floats scaledByPower(Floats p, Floats n) {
@@ -196,13 +204,7 @@ inline Floats exponential(Floats x) {
 
 // e^x for x ≤ 0 up to rounding, within 2 ulp; below 2e-38 it stays there, so it is for terms of sums with larger ones.
 inline Floats smallExponential(Floats x) {
-#if defined(__AVX512F__)
-  x = (Floats)_mm512_max_ps((__m512)splat(kLeastExponent), (__m512)x);
-#elif defined(__AVX__)
-  x = (Floats)_mm256_max_ps((__m256)splat(kLeastExponent), (__m256)x);
-#else
-  x = x < kLeastExponent ? splat(kLeastExponent) : x;
-#endif
+  x = larger(splat(kLeastExponent), x);
   const Floats rounded = x * kLog2E + kRounder;
   const Floats f = x * kLog2E + (kRounder - rounded);
   Floats y = splat(kPowerOfTwo[0]);
