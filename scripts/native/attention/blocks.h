@@ -91,10 +91,18 @@ void rowsOfPanel(const LeftSide<W>& a, int64_t rows, const W* panel, int64_t wid
     high = a.striped ? std::min<int64_t>(kStripe, rows - row) : stripeRows(rows - row);
     const W* const left = a.data + row * a.words;
     step.fetch(row + high, std::min<int64_t>(kStripe, rows - row - high));
-    if (a.striped) {
-      blockOfStripe<W, Side::kStriped>(high, left + begin * high, high, b, width, columns, k, FetchOwn(), step, row);
+    const auto take = [&](auto fetch) {
+      if (a.striped) {
+        blockOfStripe<W, Side::kStriped>(high, left + begin * high, high, b, width, columns, k, fetch, step, row);
+      } else {
+        blockOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, fetch, step, row);
+      }
+    };
+    // A narrow panel is in the second-level cache after the first stripe, and comes from there by itself.
+    if (kMaxVectors == 1 && row > 0) {
+      take(FetchNothing());
     } else {
-      blockOfStripe<W, Side::kByRows>(high, left + begin, a.words, b, width, columns, k, FetchOwn(), step, row);
+      take(FetchOwn());
     }
   }
 }

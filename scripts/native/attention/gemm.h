@@ -23,6 +23,8 @@ enum class Side { kByRows, kByColumns, kStriped };
 
 /** Steps of the inner dimension in one turn of the loop: a narrow block has few products to hide a turn's own work behind. */
 constexpr int kUnrolled = kMaxVectors == 1 ? 4 : 1;
+/** The same where a step finds its part of A in one place. */
+constexpr int kUnrolledStriped = kMaxVectors == 1 ? 8 : 1;
 
 /** Rows of a panel between the one that is read and the one that is fetched ahead: a few kilobytes. */
 #if defined(__AVX512F__)
@@ -38,6 +40,12 @@ struct FetchOwn {
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) __builtin_prefetch(b + kAhead * bStride + v * kLanes);
   }
+};
+
+/** Fetches nothing: the panel is near already. */
+struct FetchNothing {
+  template <int NV, class W>
+  WEIR_INLINE void row(const W*, int64_t) {}
 };
 
 /** Fetches what is read later to the second-level cache, a line for each row of the panel, `step` bytes apart. */
@@ -56,26 +64,35 @@ struct FetchNext {
   }
 };
 
+/** sum[r][v] += the products of MR words of A and NV vectors of a panel's row; goes on to the next of both. */
+template <class W, Side side, int MR, int NV, class Fetch>
+WEIR_INLINE void sumStep(const W*& a, int64_t aStride, const W*& b, int64_t bStride, Fetch& fetch,
+                         Lanes (&sum)[MR][NV]) {
+  Lanes right[NV];
+#pragma GCC unroll 4
+  for (int v = 0; v < NV; ++v) right[v] = load(b + v * kLanes);
+  fetch.template row<NV>(b, bStride);
+  b += bStride;
+#pragma GCC unroll 6
+  for (int r = 0; r < MR; ++r) {
+    const Lanes left = splatWord(side == Side::kByRows ? a + r * aStride : a + r);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) sum[r][v] = dot(sum[r][v], left, right[v], W());
+  }
+  a += side == Side::kByRows ? 1 : aStride;
+}
+
 /** sum[r][v] += the products of MR rows of A and NV vectors of a panel, k words deep. */
 template <class W, Side side, int MR, int NV, class Fetch>
 WEIR_INLINE void sumBlock(const W* a, int64_t aStride, const W* b, int64_t bStride, int64_t k, Fetch fetch,
                           Lanes (&sum)[MR][NV]) {
   if (kMaxVectors == 1) bStride = kLanes;
-  if (side == Side::kStriped) aStride = MR;
+  if (side == Side::kStriped) {
+#pragma GCC unroll kUnrolledStriped
+    for (int64_t i = 0; i < k; ++i) sumStep<W, side>(a, MR, b, bStride, fetch, sum);
+  } else {
 #pragma GCC unroll kUnrolled
-  for (int64_t i = 0; i < k; ++i) {
-    Lanes right[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) right[v] = load(b + v * kLanes);
-    fetch.template row<NV>(b, bStride);
-    b += bStride;
-#pragma GCC unroll 6
-    for (int r = 0; r < MR; ++r) {
-      const Lanes left = splatWord(side == Side::kByRows ? a + r * aStride : a + r);
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) sum[r][v] = dot(sum[r][v], left, right[v], W());
-    }
-    a += side == Side::kByRows ? 1 : aStride;
+    for (int64_t i = 0; i < k; ++i) sumStep<W, side>(a, aStride, b, bStride, fetch, sum);
   }
 }
 

@@ -92,8 +92,12 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
   constexpr int64_t kNumbers = kNumbersOf<T>;
   // Words at once: stripes lie far from each other, so each gets a few lines in a row.
   constexpr int64_t kDeep = 16;
+  // Copied of a row at once: one vector, whose last two words the next row's copy overwrites.
+  constexpr int64_t kCopied = 8;
+  constexpr bool kAsItLies = std::is_same_v<T, W>;
   const int64_t words = (inner + kNumbers - 1) / kNumbers;
-  W rows[kDeep][kTaskRows];
+  [[maybe_unused]] W made[kAsItLies ? 1 : kDeep][kTaskRows + kCopied];
+  const W* rows[kDeep];
   for (int64_t top = 0; top < words; top += kDeep) {
     const int64_t deep = std::min(kDeep, words - top);
     for (int64_t w = 0; w < deep; ++w) {
@@ -102,15 +106,23 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
       for (int64_t row = 0; row < kNumbers; ++row) {
         fetchLines<Use::kRead>(low + (kDeep * kNumbers + row) * stride, count);
       }
-      copyWords(low, (top + w + 1) * kNumbers <= inner ? low + stride : nullptr, count, rows[w]);
+      if constexpr (kAsItLies) {
+        rows[w] = low;
+      } else {
+        copyWords(low, (top + w + 1) * kNumbers <= inner ? low + stride : nullptr, count, made[w]);
+        rows[w] = made[w];
+      }
     }
     for (int64_t column = 0; column < count; column += kStripe) {
       const int64_t high = std::min<int64_t>(kStripe, count - column);
       W* const stripe = to + column * words + top * high;
-      if (high == kStripe) {
-        for (int64_t w = 0; w < deep; ++w) std::memcpy(stripe + w * kStripe, rows[w] + column, kStripe * sizeof(W));
-      } else {
-        for (int64_t w = 0; w < deep; ++w) std::memcpy(stripe + w * high, rows[w] + column, size_t(high) * sizeof(W));
+      const bool whole = high == kStripe && (!kAsItLies || first + column + kCopied <= stride);
+      const int64_t copied = whole ? std::min(deep, words - 1 - top) : 0;
+      for (int64_t w = 0; w < copied; ++w) {
+        std::memcpy(stripe + w * kStripe, rows[w] + column, kCopied * sizeof(W));
+      }
+      for (int64_t w = copied; w < deep; ++w) {
+        std::memcpy(stripe + w * high, rows[w] + column, size_t(high) * sizeof(W));
       }
     }
   }
