@@ -11,7 +11,7 @@ import { withoutEndText } from "../rewards/text.js";
 
 /** The response as the rules see it: without its end-of-sequence text. */
 function ruleInput({ task, rollout }: RewardInput): RuleInput {
-  return { source: task.source, response: withoutEndText(rollout.text), groundTruth: task.goldAnswer };
+  return { source: task.source, response: withoutEndText(rollout.text), goldAnswers: task.goldAnswers };
 }
 
 /** Scores by rule alone. Rejects with WEIR_E_REWARD_SOURCE for an unknown data source. */

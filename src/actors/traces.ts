@@ -30,7 +30,7 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
         policyVersion: rollout.policy[0]?.version ?? 0,
         prompt,
         completion: rollout.text,
-        goldAnswer: group.task.goldAnswer,
+        goldAnswer: group.task.goldAnswers.join(" | "),
         outcome,
         reward,
         advantage: advantages.get(rollout.id) ?? null,

@@ -8,8 +8,7 @@ export type ChatMessage = {
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /**
- * A question over a document, with its gold answer: what the policy is trained on.
- * `goldAnswer` is the ground-truth *sentence* of verl-style data ("Therefore, the answer is Paris."), not the bare answer.
+ * A question over a document, with its gold answers: what the policy is trained on.
  */
 export interface Task {
   /** Stable and unique within a data set; keys randomness and the ledger. */
@@ -18,7 +17,11 @@ export interface Task {
   readonly messages: readonly ChatMessage[];
   /** The document alone, when it can be told apart from the prompt. */
   readonly document: string | null;
-  readonly goldAnswer: string;
+  /**
+   * The accepted answers, at least one: ground-truth *sentences* of verl-style data ("Therefore, the answer is Paris."),
+   * not bare answers. A response scores the best over all of them, as LongBench's own scorer does.
+   */
+  readonly goldAnswers: readonly string[];
   /** verl's `data_source`; the reward family is chosen by substring of it. */
   readonly source: string;
   /** Length of the templated prompt in tokens of the policy's tokenizer (Eq. 9's |x|+|c|). */

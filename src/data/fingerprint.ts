@@ -6,6 +6,10 @@ import { canonicalJson } from "./canonical.js";
 /** Hex SHA-256 over the tasks in order, without `promptTokens`, which depends on the tokenizer. */
 export function fingerprintTasks(tasks: readonly Task[]): string {
   const hash = createHash("sha256");
-  for (const { promptTokens: _, ...content } of tasks) hash.update(`${canonicalJson(content as unknown as Json)}\n`);
+  for (const { promptTokens: _, goldAnswers, ...content } of tasks) {
+    // One gold answer stands under the name that it had when a task held just one: fingerprints of such data stay.
+    const gold = goldAnswers.length === 1 ? { goldAnswer: goldAnswers[0] } : { goldAnswers };
+    hash.update(`${canonicalJson({ ...content, ...gold } as unknown as Json)}\n`);
+  }
   return hash.digest("hex");
 }

@@ -29,7 +29,7 @@ type Reader = (record: DataRecord, place: RowPlace) => UnnamedTask;
 /** The format whose columns a row has; null where none fits. */
 export function detectFormat(record: DataRecord): TaskFormat | null {
   const has = (...columns: string[]) => columns.every((column) => record[column] !== undefined);
-  if (has("messages", "goldAnswer")) return "task";
+  if (has("messages", "goldAnswer") || has("messages", "goldAnswers")) return "task";
   if (has("prompt") && (has("reward_model") || has("data_source"))) return "verl";
   if (has("context", "input", "answers")) return "longbench";
   if (has("paragraphs", "question", "ground_truth")) return "docmath";
@@ -76,7 +76,7 @@ function readVerl(record: DataRecord, place: RowPlace): UnnamedTask {
     index,
     messages,
     document: documentOf(messages),
-    goldAnswer: String(gold),
+    goldAnswers: [String(gold)],
     source,
     promptTokens: 0,
     meta: withoutNulls({ ...others, ...extra, ability: ability ?? null, index }),
@@ -100,7 +100,9 @@ function readTask(record: DataRecord, place: RowPlace): UnnamedTask {
     index: typeof meta.index === "number" ? meta.index : 0,
     messages,
     document: typeof document === "string" ? document : documentOf(messages),
-    goldAnswer: text(record, "goldAnswer", place, true),
+    goldAnswers: Array.isArray(record.goldAnswers)
+      ? (record.goldAnswers as string[])
+      : [text(record, "goldAnswer", place, true)],
     source: text(record, "source", place),
     promptTokens: 0,
     meta,
@@ -120,7 +122,7 @@ function evaluationTask(
     index: place.row,
     messages: promptMessages(document, question, "value"),
     document,
-    goldAnswer: answerSentence(answer, "value"),
+    goldAnswers: [answerSentence(answer, "value")],
     source,
     promptTokens: 0,
     meta: withoutNulls({ ...meta, index: place.row, question, answer }),

@@ -1,5 +1,5 @@
 /** From a file to tasks with stable, unique ids. */
-import type { Task } from "../contracts/task.js";
+import type { Json, Task } from "../contracts/task.js";
 import { contentHash } from "./canonical.js";
 import { fileFault } from "./faults.js";
 import { detectFormat, READERS, type TaskFormat, type UnnamedTask } from "./formats.js";
@@ -53,9 +53,14 @@ function formatOf(path: string, first: DataRecord, wanted: FormatName): TaskForm
  */
 function named({ id, index, ...task }: UnnamedTask, taken: Map<string, number>): Task {
   const hash = () =>
-    contentHash([task.messages.map(({ role, content }) => [role, content]), task.goldAnswer]).slice(0, HASH_DIGITS);
+    contentHash([task.messages.map(({ role, content }) => [role, content]), golds(task)]).slice(0, HASH_DIGITS);
   const name = id ?? `${task.source}:${index}:${hash()}`;
   const before = taken.get(name) ?? 0;
   taken.set(name, before + 1);
   return { id: before === 0 ? name : `${name}#${before + 1}`, ...task };
+}
+
+/** One gold answer hashes as text, several as a list, so that ids do not depend on how a file spells a single answer. */
+function golds({ goldAnswers }: Pick<Task, "goldAnswers">): Json {
+  return goldAnswers.length === 1 ? (goldAnswers[0] as string) : goldAnswers;
 }

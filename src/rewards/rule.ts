@@ -23,15 +23,15 @@ export interface RuleOptions {
 export interface RuleInput {
   readonly source: string;
   readonly response: string;
-  /** The gold *sentence* ("Therefore, the answer is Paris."). */
-  readonly groundTruth: string;
+  /** The accepted gold *sentences* ("Therefore, the answer is Paris."), at least one; the best score over all counts. */
+  readonly goldAnswers: readonly string[];
 }
 
 export interface RuleResult {
   readonly family: RewardFamily;
   /** Parsed answer; null where none was found, may be empty. */
   readonly prediction: string | null;
-  /** Parsed gold answer; null where the sentence has none. */
+  /** The parsed gold answer that matched, else the first; null where no sentence has one. */
   readonly gold: string | null;
   /** r_rule of Eq. 12. */
   readonly score: 0 | 1;
@@ -45,10 +45,21 @@ export function scoreByRule(input: RuleInput, options: RuleOptions): RuleResult 
   const parse = parserOf(family, options.mode);
   const part = answerPart(input.response, options.requireThink);
   const prediction = part === null ? null : parse(part);
-  const gold = parse(input.groundTruth);
-  const comparable = prediction !== null && prediction !== "" && gold !== null;
-  const score = comparable && isEqual(family, options.mode, prediction, gold) ? 1 : 0;
+  const golds = input.goldAnswers.map(parse).filter((gold) => gold !== null);
+  const answered = prediction !== null && prediction !== "";
+  const matched = answered ? golds.find((gold) => isEqual(family, options.mode, prediction, gold)) : undefined;
+  const gold = matched ?? golds[0] ?? null;
+  const score = matched === undefined ? 0 : 1;
+  const comparable = answered && gold !== null;
   return { family, prediction, gold, score, judgeable: comparable && score === 0 && family !== "multiple-choice" };
+}
+
+/**
+ * The gold answer that a rule reads from a gold sentence; null where it reads none, so that no response can be scored by it.
+ * Errors: WEIR_E_REWARD_SOURCE for an unknown data source.
+ */
+export function parsedGold(source: string, sentence: string, mode: RewardMode): string | null {
+  return parserOf(rewardFamily(source), mode)(sentence);
 }
 
 function parserOf(family: RewardFamily, mode: RewardMode): (text: string) => string | null {

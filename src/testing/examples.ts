@@ -12,7 +12,7 @@ export function exampleTask(overrides: Partial<Task> = {}): Task {
     id: "example-1",
     messages: [{ role: "user", content }],
     document,
-    goldAnswer: "Therefore, the answer is Paris.",
+    goldAnswers: ["Therefore, the answer is Paris."],
     source: "musique_0_20000",
     promptTokens: 64,
     meta: {},

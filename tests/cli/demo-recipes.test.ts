@@ -117,7 +117,7 @@ describe("data of the pretrained model's recipe", () => {
       expect([1, 3]).toContain(sentences.length);
       const text = prompt[0]?.content ?? "";
       for (const quoted of sentences.slice(0, -1)) expect(text).toContain(quoted);
-      const input = { source: "synthetic_musique", response, groundTruth: sentences.at(-1) as string };
+      const input = { source: "synthetic_musique", response, goldAnswers: [sentences.at(-1) as string] };
       expect(scoreByRule(input, { mode: "paper", requireThink: false }).score).toBe(1);
     }
     const direct = shown.filter(({ response }) => response.startsWith("Therefore")).length / shown.length;

@@ -17,7 +17,7 @@ const lines = (...rows: unknown[]) => rows.map((row) => JSON.stringify(row)).joi
 describe("verl-style parquet as pyarrow writes it", () => {
   it("reads struct columns, extra columns, several row groups and a missing index", async () => {
     const tasks = await readTasks(fixture("verl-structs.parquet"));
-    expect(tasks.map(({ source, goldAnswer, document }) => [source, goldAnswer, document])).toEqual([
+    expect(tasks.map(({ source, goldAnswers, document }) => [source, goldAnswers[0], document])).toEqual([
       ["musique_0_20000", "Therefore, the answer is Peru.", "Lima lies in Peru."],
       ["docmath_20000_40000", "Therefore, the answer is 3.5.", "Costs were 3.5 million."],
       ["long_toc_choices_40000_plus", "The correct answer is (B).", "第一章 猫与狗。"],
@@ -34,7 +34,7 @@ describe("verl-style parquet as pyarrow writes it", () => {
     const texts = await readTasks(fixture("verl-json-text.parquet"));
     expect(texts.map(({ id }) => id)).toEqual(structs.map(({ id }) => id));
     expect(texts.map(({ messages }) => messages)).toEqual(structs.map(({ messages }) => messages));
-    expect(texts.map(({ goldAnswer }) => goldAnswer)).toEqual(structs.map(({ goldAnswer }) => goldAnswer));
+    expect(texts.map(({ goldAnswers }) => goldAnswers)).toEqual(structs.map(({ goldAnswers }) => goldAnswers));
   });
 
   it("names a damaged file", async () => {
@@ -82,7 +82,7 @@ describe("text formats", () => {
         { role: "user", content: "Who?" },
       ],
       document: "D",
-      goldAnswer: "Therefore, the answer is Ada.",
+      goldAnswers: ["Therefore, the answer is Ada."],
       source: "musique",
       promptTokens: 99,
       meta: { index: 3, hops: 2 },
@@ -108,7 +108,7 @@ describe("text formats", () => {
     expect(task).toMatchObject({
       source: "hotpotqa",
       document: "Ada wrote notes.",
-      goldAnswer: "Therefore, the answer is Ada.",
+      goldAnswers: ["Therefore, the answer is Ada."],
       meta: { id: "x", index: 0, question: "Who wrote?", answer: "Ada" },
     });
     expect(task?.messages[0]?.content).toContain("<text>\nAda wrote notes.\n</text>\n\nWho wrote?");
@@ -122,7 +122,7 @@ describe("text formats", () => {
     expect((await readTasks(path))[0]).toMatchObject({
       source: "docmath",
       document: "One.\nTwo.",
-      goldAnswer: "Therefore, the answer is 12.5.",
+      goldAnswers: ["Therefore, the answer is 12.5."],
     });
   });
 
@@ -135,7 +135,7 @@ describe("text formats", () => {
     expect((await readTasks(path, { format: "frames" }))[0]).toMatchObject({
       source: "frames",
       document: "Ada\nWrote notes.\nBob\nRead them.",
-      goldAnswer: "Therefore, the answer is Bob.",
+      goldAnswers: ["Therefore, the answer is Bob."],
     });
   });
 });

@@ -7,7 +7,7 @@ const task = (length: number, source = "musique"): Task => ({
   id: `t${length}`,
   messages: [{ role: "user", content: "x".repeat(length) }],
   document: null,
-  goldAnswer: "A",
+  goldAnswers: ["A"],
   source,
   promptTokens: 0,
   meta: {},

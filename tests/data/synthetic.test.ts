@@ -86,7 +86,7 @@ describe("generator of long-document questions", () => {
     for (const split of ["train", "heldout"] as const) {
       for (const task of make({ hops: [hops, hops], split })) {
         const solved = solveChain(task.document as string, questionOf(task));
-        expect(task.goldAnswer).toBe(`Therefore, the answer is ${solved}.`);
+        expect(task.goldAnswers[0] as string).toBe(`Therefore, the answer is ${solved}.`);
         expect((task.meta.evidence as string[]).length).toBe(hops);
       }
     }
@@ -98,7 +98,7 @@ describe("generator of long-document questions", () => {
     expect(facts.get("largest neighbour | Spain") ?? "France").toBe("France");
     expect(facts.get("capital | France") ?? "Paris").toBe("Paris");
     for (const task of tasks) {
-      expect(task.goldAnswer).toContain(solveChain(task.document as string, questionOf(task)) as string);
+      expect(task.goldAnswers[0] as string).toContain(solveChain(task.document as string, questionOf(task)) as string);
     }
   });
 
@@ -116,7 +116,7 @@ describe("generator of long-document questions", () => {
   it.each([1, 2, 3])("asks for numbers that %i facts give", (hops) => {
     for (const task of make({ family: "numeric", hops: [hops, hops], permute: false, length: { facts: [20, 30] } })) {
       const answer = solveNumber(task.document as string, questionOf(task));
-      expect(task.goldAnswer).toBe(`Therefore, the answer is ${answer}.`);
+      expect(task.goldAnswers[0] as string).toBe(`Therefore, the answer is ${answer}.`);
       if (hops > 1) expect(demonstration(task, "quoting")).toContain(`= ${answer}.\n</think>`);
     }
   });
@@ -126,7 +126,7 @@ describe("generator of long-document questions", () => {
     for (const task of make({ family: "multiple-choice", count: 40 })) {
       const question = questionOf(task);
       const options = new Map([...question.matchAll(/^\(([A-D])\) (.+)$/gm)].map((match) => [match[1], match[2]]));
-      const letter = task.goldAnswer.match(/^The correct answer is \(([A-D])\)\.$/)?.[1];
+      const letter = (task.goldAnswers[0] as string).match(/^The correct answer is \(([A-D])\)\.$/)?.[1];
       expect(new Set(options.values()).size).toBe(4);
       expect(options.get(letter)).toBe(solveChain(task.document as string, question));
       letters.add(letter as string);
@@ -209,18 +209,18 @@ describe("demonstrations", () => {
   it("quote the evidence before the answer, or answer at once", () => {
     const [task] = make({ count: 1 }) as [Task];
     const evidence = (task.meta.evidence as string[]).join(" ");
-    expect(demonstration(task, "quoting")).toBe(`${evidence}\n</think>\n\n${task.goldAnswer}`);
-    expect(demonstration(task, "direct")).toBe(`</think>\n\n${task.goldAnswer}`);
+    expect(demonstration(task, "quoting")).toBe(`${evidence}\n</think>\n\n${task.goldAnswers[0] as string}`);
+    expect(demonstration(task, "direct")).toBe(`</think>\n\n${task.goldAnswers[0] as string}`);
     expect(task.document).toContain((task.meta.evidence as string[])[0]);
   });
 
   it("stand without tags in the plain form, evidence and working before the answer", () => {
     const [task] = make({ count: 1 }) as [Task];
     const evidence = (task.meta.evidence as string[]).join(" ");
-    expect(demonstration(task, "quoting", "plain")).toBe(`${evidence} ${task.goldAnswer}`);
-    expect(demonstration(task, "direct", "plain")).toBe(task.goldAnswer);
+    expect(demonstration(task, "quoting", "plain")).toBe(`${evidence} ${task.goldAnswers[0] as string}`);
+    expect(demonstration(task, "direct", "plain")).toBe(task.goldAnswers[0] as string);
     const [sum] = make({ count: 1, family: "numeric", permute: false }) as [Task];
-    expect(demonstration(sum, "quoting", "plain")).toContain(` ${sum.meta.working} ${sum.goldAnswer}`);
+    expect(demonstration(sum, "quoting", "plain")).toContain(` ${sum.meta.working} ${sum.goldAnswers[0] as string}`);
   });
 
   it("take the direct style as often as asked, fixed by seed and task", () => {
@@ -243,7 +243,7 @@ describe("verl rows", () => {
     const row = verlRow(task);
     expect(Object.keys(row)).toEqual(["data_source", "prompt", "ability", "reward_model", "extra_info"]);
     expect(row.ability).toBe("doc-qa");
-    expect(row.reward_model).toEqual({ style: "rule", ground_truth: task.goldAnswer });
+    expect(row.reward_model).toEqual({ style: "rule", ground_truth: task.goldAnswers[0] as string });
     expect(row.extra_info).toMatchObject({ index: 0, reasoning_hop: 2, input_length: task.promptTokens });
   });
 });

@@ -90,7 +90,7 @@ describe("parquet written here", () => {
     const parquet = await readTasks(join(directory, "t.parquet"));
     const jsonl = await readTasks(join(directory, "t.jsonl"));
     const view = (tasks: typeof generated) =>
-      tasks.map(({ messages, document, goldAnswer, source }) => ({ messages, document, goldAnswer, source }));
+      tasks.map(({ messages, document, goldAnswers, source }) => ({ messages, document, goldAnswers, source }));
     expect(view(parquet)).toEqual(view(generated));
     expect(parquet[0]?.meta).toMatchObject({
       reasoning_hop: 2,
@@ -117,6 +117,6 @@ describe("fingerprint", () => {
     expect(fingerprintTasks(tasks.map((task) => ({ ...task, promptTokens: 5 })))).toBe(print);
     expect(fingerprintTasks(tasks.map(({ id, ...rest }) => ({ ...rest, id })))).toBe(print);
     expect(fingerprintTasks([second, first])).not.toBe(print);
-    expect(fingerprintTasks([{ ...first, goldAnswer: "other" }, second])).not.toBe(print);
+    expect(fingerprintTasks([{ ...first, goldAnswers: ["other"] }, second])).not.toBe(print);
   });
 });

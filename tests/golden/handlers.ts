@@ -437,7 +437,7 @@ export const handlers: Readonly<Record<string, Handler>> = {
     inputs: ["formula", "cases.*.name", "cases.*.response", "cases.*.ground_truth"],
     check: (golden) =>
       forCases(golden, (c, path) => {
-        const input = { source: "musique_0_20000", response: c.response, groundTruth: c.ground_truth };
+        const input = { source: "musique_0_20000", response: c.response, goldAnswers: [c.ground_truth] };
         const result = scoreByRule(input, released);
         same(result.prediction, c.parsed, `${path}.parsed`);
         same(result.score, c.rule_score, `${path}.rule_score`);
@@ -466,7 +466,7 @@ export const handlers: Readonly<Record<string, Handler>> = {
     inputs: ["formula", "cases.*.name", "cases.*.response", "cases.*.ground_truth"],
     check: (golden) =>
       forCases(golden, (c, path) => {
-        const input = { source: "long_toc_choices_0_20000", response: c.response, groundTruth: c.ground_truth };
+        const input = { source: "long_toc_choices_0_20000", response: c.response, goldAnswers: [c.ground_truth] };
         const result = scoreByRule(input, released);
         same(result.prediction, c.parsed, `${path}.parsed`);
         same(result.score, c.score, `${path}.score`);
@@ -478,7 +478,7 @@ export const handlers: Readonly<Record<string, Handler>> = {
     inputs: ["formula", "cases.*.name", "cases.*.response", "cases.*.ground_truth"],
     check: (golden) =>
       forCases(golden, (c, path) => {
-        const input = { source: "docmath_0_20000", response: c.response, groundTruth: c.ground_truth };
+        const input = { source: "docmath_0_20000", response: c.response, goldAnswers: [c.ground_truth] };
         const result = scoreByRule(input, released);
         same(result.prediction, c.parsed, `${path}.parsed`);
         same(result.score, c.rule_score, `${path}.rule_score`);

@@ -14,7 +14,7 @@ const signal = new AbortController().signal;
 /** Score in both modes: [paper, released]. */
 function both(source: string, answer: string, gold: string): [number, number] {
   const score = (mode: RewardMode) =>
-    scoreByRule({ source, response: `<think>x</think> ${answer}`, groundTruth: gold }, { mode, requireThink: true })
+    scoreByRule({ source, response: `<think>x</think> ${answer}`, goldAnswers: [gold] }, { mode, requireThink: true })
       .score;
   return [score("paper"), score("released")];
 }
@@ -183,7 +183,7 @@ describe("the rule reward actor", () => {
   });
 
   it("fails on a gold sentence without an answer in the paper's mode; the release scores 0", async () => {
-    const input = { source: "musique", response: "</think>the answer is Paris", groundTruth: "Paris" };
+    const input = { source: "musique", response: "</think>the answer is Paris", goldAnswers: ["Paris"] };
     const outcome = (mode: RewardMode) => ruleOutcome(scoreByRule(input, { mode, requireThink: true }), mode);
     expect(outcome("paper")).toMatchObject({ kind: "failed", code: "WEIR_E_DATA" });
     expect(outcome("released")).toMatchObject({ kind: "scored", value: 0 });
@@ -219,7 +219,7 @@ describe("the hybrid reward actor (Eq. 14)", () => {
     expect((await ask("</think>the answer is Paris.")).asked).toEqual([]);
     expect((await ask("</think>no idea")).asked).toEqual([]);
     expect((await ask("</think>the answer is .")).asked).toEqual([]);
-    const choice = exampleTask({ source: "long_toc_choices", goldAnswer: "The correct answer is (B)." });
+    const choice = exampleTask({ source: "long_toc_choices", goldAnswers: ["The correct answer is (B)."] });
     const { outcome, asked } = await ask("</think>The correct answer is (A).", createFakeJudge([1]), choice);
     expect(asked).toEqual([]);
     expect(outcome).toMatchObject({ kind: "scored", value: 0 });

@@ -46,7 +46,15 @@ const rewardOf = (turns: number): RewardActor => ({
 async function measure(turns: number) {
   const gauges = new GaugeBoard();
   const issued: IssuedTask[] = Array.from({ length: GROUPS }, (_, sequence) => ({
-    task: { id: `t${sequence}`, messages: [], document: null, goldAnswer: "", source: "x", promptTokens: 1, meta: {} },
+    task: {
+      id: `t${sequence}`,
+      messages: [],
+      document: null,
+      goldAnswers: [""],
+      source: "x",
+      promptTokens: 1,
+      meta: {},
+    },
     promptIds: [1],
     phase: 1,
     step: 1,

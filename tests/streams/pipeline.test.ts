@@ -21,7 +21,7 @@ function issued(n: number): IssuedTask[] {
       id: `t${sequence}`,
       messages: [],
       document: null,
-      goldAnswer: "",
+      goldAnswers: [""],
       source: "test",
       promptTokens: 3,
       meta: {},

@@ -34,7 +34,7 @@ export function scoreLines(lines: string, where: string, options: Omit<ScoreOpti
   return parseJsonLines(lines, where, lineSchema).map(({ value, number }) => {
     try {
       const result = scoreByRule(
-        { source: value.data_source, response: withoutEndText(value.response), groundTruth: value.ground_truth },
+        { source: value.data_source, response: withoutEndText(value.response), goldAnswers: [value.ground_truth] },
         options,
       );
       const outcome = ruleOutcome(result, options.mode);

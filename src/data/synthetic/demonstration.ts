@@ -37,7 +37,7 @@ export function demonstration(task: Task, style: DemonstrationStyle, form: Demon
     );
   }
   const lines = typeof working === "string" && working !== "" ? [...evidence, working] : evidence;
-  return demonstrationText(lines, task.goldAnswer, style, form);
+  return demonstrationText(lines, task.goldAnswers[0] as string, style, form);
 }
 
 /** The style that a task is demonstrated in: direct with probability `directShare`, fixed by seed and task. */

@@ -79,7 +79,7 @@ function compose(options: ResolvedOptions, book: FactBook, index: number, hops: 
     id: `synthetic-${options.family}-${options.split}-${options.seed}-${index}`,
     messages,
     document: document.text,
-    goldAnswer: answerSentence(asked.answer, asked.form),
+    goldAnswers: [answerSentence(asked.answer, asked.form)],
     source: `synthetic_${kind.sourceWord}${bucketSuffix(promptTokens, options.bucketEdges)}`,
     promptTokens,
     meta: {

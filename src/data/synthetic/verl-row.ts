@@ -24,7 +24,7 @@ export function verlRow(task: Task): VerlRow {
     data_source: task.source,
     prompt: task.messages,
     ability,
-    reward_model: { style: "rule", ground_truth: task.goldAnswer },
+    reward_model: { style: "rule", ground_truth: task.goldAnswers[0] as string },
     extra_info: {
       index: index ?? 0,
       input_question: question ?? "",
