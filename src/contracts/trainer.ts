@@ -19,7 +19,12 @@ export interface TrainGroup {
   readonly completions: readonly TrainCompletion[]; // [G]
 }
 
-export type LossAggregation = "token-mean" | "seq-mean-token-mean" | "seq-mean-token-sum" | "seq-mean-token-sum-norm";
+export type LossAggregation =
+  | "token-mean"
+  | "seq-mean-token-mean"
+  | "seq-mean-token-sum"
+  | "seq-mean-token-sum-norm"
+  | "seq-mean-token-sum-constant";
 export type KlEstimator = "k1" | "k2" | "k3";
 
 /** Policy loss: Eq. 4 is seq-mean-token-mean with clipLow = clipHigh; Eq. 6 is token-mean with clip-higher. */

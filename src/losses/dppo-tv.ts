@@ -1,0 +1,29 @@
+/** DPPO with binary total variation (arXiv 2602.04879): tokens whose probability moved too far give no gradient. */
+import { given, logRatio, type TokenLevelLoss } from "./policy-loss.js";
+
+/**
+ * A token is kept while π − π_old ≤ ε_high (A > 0) or π − π_old ≥ −ε_low (else), in probability.
+ * ℓ = −A·sg(min(ρ, c))·log π on kept tokens, 0 on others; dℓ/d(log π) = −A·min(ρ, c) there.
+ */
+export const DPPO_TV: TokenLevelLoss = {
+  name: "dppo_tv",
+  source: "DPPO, binary TV (arXiv 2602.04879)",
+  scope: "token",
+  aggregation: "token-mean",
+  defaults: { clipLow: 0.2, clipHigh: 0.2, dualClip: 20 },
+  terms(a, x, s) {
+    const ratio = a.exp(logRatio(a, x).bounded);
+    const largest = given(s.dualClip);
+    const moved = a.sub(a.exp(x.logprobs), a.exp(x.old));
+    const keptUp = a.not(a.greater(moved, given(s.clipHigh)));
+    const keptDown = a.greaterEqual(moved, a.sub(0, given(s.clipLow)));
+    const kept = a.select(a.greater(x.advantages, 0), keptUp, keptDown);
+    const slope = a.select(kept, a.neg(a.mul(x.advantages, a.minimum(ratio, largest))), 0);
+    return {
+      loss: a.select(kept, a.mul(slope, x.logprobs), 0),
+      slope,
+      clipped: a.not(kept),
+      clippedLower: a.and(a.greater(ratio, largest), kept),
+    };
+  },
+};

@@ -1,0 +1,89 @@
+/**
+ * Owns the correction for samples of another policy than the trained one: importance weights w = π_old/π_sampler per token or
+ * per sequence, truncated (TIS) or cut (IcePop), and rejection of tokens or sequences that lie too far off.
+ * Pure. Invariant: a rejected token's weight is selected to 0, never multiplied, so ∞·0 does not arise.
+ * Sources: TIS (arXiv 2512.05591's survey of the practice; verl rollout_corr_helper.py), IcePop (ringtech 2025), geometric
+ * rejection (seq_mean). Sums run over the tokens given, which are those that count.
+ */
+import { WeirError } from "../errors.js";
+
+/** Log ratios are clamped to ±20 before exp. */
+const CLAMP = 20;
+
+export interface ImportanceOptions {
+  /** `token`: one weight per token. `sequence`: their product, for each token of the sequence. */
+  readonly level: "token" | "sequence";
+  /** Null lower bound: weights above `upper` become `upper` (TIS). Else weights outside [lower, upper] become 0 (IcePop). */
+  readonly lower: number | null;
+  readonly upper: number;
+}
+
+/** What is summed up to decide a rejection: d = log π_sampler − log π_old (k1), d²/2 (k2), e^(−d) + d − 1 (k3). */
+export interface RejectionOptions {
+  readonly level: "token" | "seq_sum" | "seq_mean" | "seq_max";
+  readonly estimator: "k1" | "k2" | "k3";
+  /** k1: bounds of the ratio, compared in log space. k2, k3: `lower` is not read. */
+  readonly lower: number;
+  readonly upper: number;
+}
+
+const clamped = (value: number) => Math.min(Math.max(value, -CLAMP), CLAMP);
+
+function logRatios(old: ArrayLike<number>, sampler: ArrayLike<number>): number[] {
+  if (old.length !== sampler.length)
+    throw new WeirError(
+      "WEIR_E_SHAPE",
+      `rollout correction compares one log-prob per token: got ${old.length} of the trainer and ${sampler.length} of the sampler`,
+    );
+  return Array.from(old, (value, t) => value - (sampler[t] as number));
+}
+
+/** Importance weight of each token of a sequence. [T]. Throws WEIR_E_SHAPE where lengths differ. */
+export function importanceWeights(
+  old: ArrayLike<number>, // [T] nats
+  sampler: ArrayLike<number>, // [T] nats
+  options: ImportanceOptions,
+): number[] {
+  const ratios = logRatios(old, sampler);
+  const whole = options.level === "sequence" ? ratios.reduce((sum, ratio) => sum + ratio, 0) : null;
+  return ratios.map((ratio) => {
+    const weight = Math.exp(clamped(whole ?? ratio));
+    if (options.lower === null) return Math.min(weight, options.upper);
+    return weight >= options.lower && weight <= options.upper ? weight : 0;
+  });
+}
+
+function estimate(ratio: number, estimator: RejectionOptions["estimator"]): number {
+  const safe = clamped(ratio);
+  if (estimator === "k1") return -safe;
+  return estimator === "k2" ? 0.5 * safe * safe : Math.exp(safe) - 1 - safe;
+}
+
+/** True for each token of a sequence that stays. [T]. Throws WEIR_E_SHAPE where lengths differ. */
+export function keptTokens(
+  old: ArrayLike<number>, // [T] nats
+  sampler: ArrayLike<number>, // [T] nats
+  options: RejectionOptions,
+): boolean[] {
+  const values = logRatios(old, sampler).map((ratio) => estimate(ratio, options.estimator));
+  const k1 = options.estimator === "k1";
+  const within = (value: number) =>
+    k1 ? value >= Math.log(options.lower) && value <= Math.log(options.upper) : value <= options.upper;
+  if (options.level === "token" || values.length === 0) return values.map(within);
+  const sum = values.reduce((total, value) => total + value, 0);
+  const statistic =
+    options.level === "seq_sum" ? sum : options.level === "seq_mean" ? sum / values.length : Math.max(...values);
+  const kept = within(statistic);
+  return values.map(() => kept);
+}
+
+/** Kish's effective sample size of weights as a share of their number: (Σw)²/(n·Σw²), in [0, 1]; 0 where all are 0. */
+export function effectiveShare(weights: readonly number[]): number {
+  let sum = 0;
+  let squares = 0;
+  for (const weight of weights) {
+    sum += weight;
+    squares += weight * weight;
+  }
+  return squares === 0 ? 0 : (sum * sum) / (weights.length * squares);
+}
