@@ -4,6 +4,8 @@ import type { Config } from "../config/schema.js";
 import type { Group, SampleGroup } from "../contracts/group.js";
 import type { SamplingParams } from "../contracts/sampler.js";
 import type { OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js";
+import { POLICY_LOSSES } from "../losses/index.js";
+import { lossSettings } from "../losses/settings.js";
 import { withAdvantages } from "../streams/batches.js";
 import { collectGroups, type DropReason, unshapedRewards } from "../streams/collector.js";
 import {
@@ -32,12 +34,12 @@ export function rolloutSampling(config: Config, stopIds: readonly number[]): Sam
 
 export function policyLoss(config: Config): PolicyLossConfig {
   const { loss, rollout } = config;
+  const { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative } = loss;
   return {
-    clipLow: loss.clipLow,
-    clipHigh: loss.clipHigh,
-    dualClip: loss.dualClip,
-    aggregation: loss.aggregation ?? (loss.algorithm === "grpo" ? "seq-mean-token-mean" : "token-mean"),
-    sumNormTokens: rollout.maxTokens,
+    name: loss.algorithm,
+    settings: lossSettings(loss.algorithm, { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative }),
+    aggregation: loss.aggregation ?? POLICY_LOSSES[loss.algorithm].aggregation,
+    lossScale: loss.scaleTokens ?? rollout.maxTokens,
     klCoefficient: loss.klCoefficient,
     klEstimator: loss.klEstimator,
     entropyCoefficient: loss.entropyCoefficient,

@@ -3,7 +3,7 @@
  * (with its 1e-8 and its data-parallel bookkeeping) and the two of the release, plus the weighting of micro-batches.
  * Invariant of the exact modes (I6): with global denominators, the sum over any split equals the value of the whole.
  */
-import type { LossAggregation } from "../contracts/trainer.js";
+import type { LossAggregation } from "../contracts/loss.js";
 import { WeirError } from "../errors.js";
 import { maskCount, maskedSum } from "./masked.js";
 import { assertSameShape, at, type Matrix } from "./shapes.js";
@@ -31,7 +31,8 @@ export function denominatorsOf(mask: Matrix): AggregationDenominators {
 
 /**
  * Exact aggregation. token-mean: Σℓ/N_tokens (Eq. 6). seq-mean-token-mean: (1/N_seq) Σ_i mean_t ℓ (Eq. 4).
- * seq-mean-token-sum: (1/N_seq) Σℓ. seq-mean-token-sum-norm: Σℓ/scale. Empty rows count in none.
+ * seq-mean-token-sum: (1/N_seq) Σℓ. seq-mean-token-sum-norm: Σℓ/scale. seq-mean-token-sum-constant: (1/N_seq) Σℓ/scale
+ * (Dr. GRPO). Empty rows count in none.
  */
 export function aggregateLoss(loss: Matrix, mask: Matrix, mode: LossMode, options: AggregationOptions = {}): number {
   assertSameShape("loss, mask", loss, mask);
@@ -45,6 +46,8 @@ export function aggregateLoss(loss: Matrix, mask: Matrix, mode: LossMode, option
       return maskedSum(loss, mask) / positive("sequences", sequences);
     case "seq-mean-token-sum-norm":
       return maskedSum(loss, mask) / positive("scale", options.scale ?? mask[0]?.length ?? 0);
+    case "seq-mean-token-sum-constant":
+      return maskedSum(loss, mask) / (positive("sequences", sequences) * positive("scale", options.scale ?? 0));
   }
 }
 
@@ -61,7 +64,7 @@ export interface UpstreamOptions {
 export function aggregateLossUpstream(
   loss: Matrix,
   mask: Matrix,
-  mode: LossMode,
+  mode: Exclude<LossMode, "seq-mean-token-sum-constant">,
   options: UpstreamOptions = {},
 ): number {
   assertSameShape("loss, mask", loss, mask);

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LORA_TARGETS } from "../contracts/engine.js";
+import { LOSS_AGGREGATIONS, LOSS_NAMES } from "../contracts/loss.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
@@ -225,33 +226,53 @@ const rewardSchema = z.strictObject({
 
 const lossSchema = z.strictObject({
   algorithm: z
-    .enum(["dapo", "grpo"])
+    .enum(LOSS_NAMES)
     .default("dapo")
     .describe(
-      "`dapo` is Eq. 6 (token mean), `grpo` Eq. 4 (mean over sequences of token means); sets `aggregation` where that is null.",
+      "The policy loss; docs/algorithms.md has each one's formula. `dapo` is Eq. 6 (token mean), `grpo` Eq. 4 (mean over sequences of token means).",
     ),
-  aggregation: z
-    .enum(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"])
+  aggregation: z.enum(LOSS_AGGREGATIONS).nullable().default(null).describe("Overrides the loss's own aggregation."),
+  scaleTokens: positiveInt
     .nullable()
     .default(null)
-    .describe("Overrides the algorithm's aggregation."),
+    .describe(
+      "Constant of `seq-mean-token-sum-norm` and `seq-mean-token-sum-constant`, tokens; null takes rollout.maxTokens.",
+    ),
   clipLow: z
     .number()
     .gt(0)
     .lt(1)
-    .default(0.2)
-    .describe("ε_low; the paper gives no number, 0.2 is our choice (and the release's)."),
+    .nullable()
+    .default(null)
+    .describe(
+      "ε_low; null takes the loss's own. For `dapo` that is 0.2: the paper gives no number, it is the release's.",
+    ),
   clipHigh: z
     .number()
     .gt(0)
-    .default(0.28)
-    .describe("ε_high; the paper gives no number, 0.28 is our choice (DAPO's; the release runs 0.2)."),
+    .nullable()
+    .default(null)
+    .describe(
+      "ε_high; null takes the loss's own. For `dapo` that is 0.28: the paper gives no number, it is DAPO's (the release runs 0.2).",
+    ),
   dualClip: z
     .number()
     .gt(1)
     .nullable()
     .default(null)
-    .describe("Dual-clip constant c for negative advantages; null switches it off."),
+    .describe(
+      "Dual-clip constant c for negative advantages (`dppo_tv`: the largest ratio); null takes the loss's own, which is none but for `dppo_tv`.",
+    ),
+  largestRatio: z
+    .number()
+    .gt(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "Bound of the ratio before it is clipped (TRL's delta), read by `grpo`, `dapo` and `dr_grpo`; null switches it off.",
+    ),
+  tauPositive: z.number().positive().default(1).describe("Temperature of the gate of `sapo` for positive advantages."),
+  tauNegative: z.number().positive().default(1.05).describe("The same for the others."),
   klCoefficient: coefficient
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),

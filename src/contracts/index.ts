@@ -6,6 +6,7 @@ export type * from "./fact.js";
 export type * from "./group.js";
 export type * from "./judge.js";
 export type * from "./ledger.js";
+export type * from "./loss.js";
 export type * from "./metrics.js";
 export type * from "./phase.js";
 export type * from "./policy-version.js";

@@ -1,3 +1,4 @@
+import type { LossAggregation, LossEvaluation, LossName, LossSequence, LossSettings } from "./loss.js";
 import type { PolicyVersion } from "./policy-version.js";
 
 /** One response to a shared prompt, with what the policy loss needs of each of its tokens. */
@@ -11,6 +12,11 @@ export interface TrainCompletion {
   readonly oldLogprobs: readonly number[] | null; // [T]
   /** Log-probs of the reference policy; null when no KL term is wanted. */
   readonly refLogprobs: readonly number[] | null; // [T]
+  /**
+   * Weight of each token in the loss, from rollout correction; null or left out is 1 for all. A token of weight 0 is rejected: it counts
+   * in no denominator either.
+   */
+  readonly weights?: readonly number[] | null; // [T]
 }
 
 /** A prompt and its responses; the prompt runs once forward and backward, responses attend to it. */
@@ -19,23 +25,16 @@ export interface TrainGroup {
   readonly completions: readonly TrainCompletion[]; // [G]
 }
 
-export type LossAggregation =
-  | "token-mean"
-  | "seq-mean-token-mean"
-  | "seq-mean-token-sum"
-  | "seq-mean-token-sum-norm"
-  | "seq-mean-token-sum-constant";
 export type KlEstimator = "k1" | "k2" | "k3";
 
-/** Policy loss: Eq. 4 is seq-mean-token-mean with clipLow = clipHigh; Eq. 6 is token-mean with clip-higher. */
+/** The policy loss of a batch: one of src/losses, or one of the caller's own (`TrainerCallOptions.evaluate`). */
 export interface PolicyLossConfig {
-  readonly clipLow: number;
-  readonly clipHigh: number;
-  /** Dual-clip constant c > 1; null switches it off. */
-  readonly dualClip: number | null;
+  /** Null: the caller evaluates the loss. */
+  readonly name: LossName | null;
+  readonly settings: LossSettings;
   readonly aggregation: LossAggregation;
-  /** Scale of seq-mean-token-sum-norm, tokens; read only there. */
-  readonly sumNormTokens: number;
+  /** Constant that seq-mean-token-sum-norm and seq-mean-token-sum-constant divide by, tokens; read only there. */
+  readonly lossScale: number;
   readonly klCoefficient: number;
   readonly klEstimator: KlEstimator;
   readonly entropyCoefficient: number;
@@ -137,11 +136,18 @@ export interface ScoredSequences {
   readonly entropy: readonly (readonly number[])[];
 }
 
+/** A loss of the caller's own, over the whole sequences of one micro-batch. */
+export type EvaluateLoss = (sequences: readonly LossSequence[]) => LossEvaluation | Promise<LossEvaluation>;
+
 /** The learner: accumulates gradients, then commits them. Four primitives, so that any loop can be written over them. */
 export interface Trainer {
   readonly kind: string;
   readonly specificationVersion: 1;
-  forwardBackward(batch: PolicyBatch, options: { readonly signal: AbortSignal }): Promise<PolicyMetrics>;
+  /** `evaluate` is the loss where `batch.loss.name` is null; it is called with the sequences of each micro-batch. */
+  forwardBackward(
+    batch: PolicyBatch,
+    options: { readonly signal: AbortSignal; readonly evaluate?: EvaluateLoss },
+  ): Promise<PolicyMetrics>;
   sftForwardBackward(batch: SftBatch, options: { readonly signal: AbortSignal }): Promise<SftMetrics>;
   optimStep(
     config: OptimiserConfig,

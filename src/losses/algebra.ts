@@ -15,6 +15,8 @@ export interface Algebra<T> {
   div(a: Operand<T>, b: Operand<T>): T;
   neg(a: T): T;
   exp(a: T): T;
+  /** 0 for each token. */
+  zeros(like: T): T;
   sigmoid(a: T): T;
   minimum(a: Operand<T>, b: Operand<T>): T;
   maximum(a: Operand<T>, b: Operand<T>): T;
@@ -56,6 +58,7 @@ export const float64: SequenceAlgebra<Values> = {
   div: (a, b) => zip(a, b, (x, y) => x / y),
   neg: (a) => a.map((x) => -x),
   exp: (a) => a.map(Math.exp),
+  zeros: (like) => new Float64Array(like.length),
   sigmoid: (a) => a.map((x) => 1 / (1 + Math.exp(-x))),
   minimum: (a, b) => zip(a, b, Math.min),
   maximum: (a, b) => zip(a, b, Math.max),

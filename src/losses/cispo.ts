@@ -1,5 +1,5 @@
 /** CISPO (arXiv 2506.13585): the ratio is a clipped weight without gradient, so that no token is dropped. */
-import { given, logRatio, type TokenLevelLoss, zeros } from "./policy-loss.js";
+import { given, logRatio, type TokenLevelLoss } from "./policy-loss.js";
 
 /** ℓ = −sg(clip(ρ, 1 − ε_low, 1 + ε_high))·A·log π; dℓ/d(log π) = −clip(ρ)·A. With ε_low ≥ 1 there is no lower bound (TRL's form). */
 export const CISPO: TokenLevelLoss = {
@@ -16,7 +16,7 @@ export const CISPO: TokenLevelLoss = {
       loss: a.mul(slope, x.logprobs),
       slope,
       clipped: a.not(a.equal(weight, ratio)),
-      clippedLower: zeros(a, ratio),
+      clippedLower: a.zeros(ratio),
     };
   },
 };

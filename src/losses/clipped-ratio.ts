@@ -19,8 +19,7 @@ export function clippedRatio<T>(a: Algebra<T>, x: TokenInputs<T>, s: SettingOper
   const moving = s.largestRatio === null ? within : a.and(within, a.not(a.greater(ratio, s.largestRatio)));
   const active = a.and(a.not(held), moving);
   if (s.dualClip === null) {
-    const never = a.greater(bounded, Number.POSITIVE_INFINITY);
-    return { loss: single, slope: a.select(active, unclipped, 0), clipped: held, clippedLower: never };
+    return { loss: single, slope: a.select(active, unclipped, 0), clipped: held, clippedLower: a.zeros(ratio) };
   }
   const bound = a.mul(gain, s.dualClip);
   const heldLower = a.and(a.greater(gain, 0), a.greater(single, bound));

@@ -17,12 +17,14 @@ export const DPPO_TV: TokenLevelLoss = {
     const moved = a.sub(a.exp(x.logprobs), a.exp(x.old));
     const keptUp = a.not(a.greater(moved, given(s.clipHigh)));
     const keptDown = a.greaterEqual(moved, a.sub(0, given(s.clipLow)));
-    const kept = a.select(a.greater(x.advantages, 0), keptUp, keptDown);
+    const positive = a.greater(x.advantages, 0);
+    const dropped = a.not(a.and(a.not(a.and(positive, a.not(keptUp))), a.not(a.and(a.not(positive), a.not(keptDown)))));
+    const kept = a.not(dropped);
     const slope = a.select(kept, a.neg(a.mul(x.advantages, a.minimum(ratio, largest))), 0);
     return {
       loss: a.select(kept, a.mul(slope, x.logprobs), 0),
       slope,
-      clipped: a.not(kept),
+      clipped: dropped,
       clippedLower: a.and(a.greater(ratio, largest), kept),
     };
   },

@@ -2,40 +2,20 @@
  * Owns a loss on the host: value, coefficients of the log-prob gradient and counters of whole sequences, in float64.
  * Invariant: the sum over any split of a batch's sequences is the value of the whole (I6); weights carry the denominators.
  */
+import type { LossEvaluation, LossSequence, LossSettings } from "../contracts/loss.js";
 import { WeirError } from "../errors.js";
 import { float64 } from "./algebra.js";
-import type { LossSettings, PolicyLoss } from "./policy-loss.js";
-
-/** One sequence's responses; only tokens that count. */
-export interface LossSequence {
-  readonly logprobs: ArrayLike<number>; // [T] nats
-  readonly old: ArrayLike<number>; // [T] nats
-  readonly advantages: ArrayLike<number>; // [T]
-  /** Weight of each token's loss in the batch's: aggregation and rollout correction. */
-  readonly weights: ArrayLike<number>; // [T]
-}
-
-export interface LossEvaluation {
-  /** Σ weight·ℓ */
-  readonly value: number;
-  /** weight·dℓ/d(log π) */
-  readonly coefficients: readonly Float64Array[]; // [N][T]
-  /** Tokens that clipping changed, and those that a lower bound did. */
-  readonly clipped: number;
-  readonly clippedLower: number;
-  readonly tokens: number;
-}
+import type { PolicyLoss } from "./policy-loss.js";
 
 /** Throws WEIR_E_SHAPE where the arrays of a sequence differ in length. */
 export function evaluateLoss(
   loss: PolicyLoss,
-  sequences: readonly LossSequence[],
+  sequences: readonly Omit<LossSequence, "reference">[],
   settings: LossSettings,
 ): LossEvaluation {
   let value = 0;
   let clipped = 0;
   let clippedLower = 0;
-  let tokens = 0;
   const coefficients = sequences.map((sequence) => {
     assertLengths(sequence);
     const x = {
@@ -51,16 +31,15 @@ export function evaluateLoss(
       clipped += terms.clipped[t] as number;
       clippedLower += terms.clippedLower[t] as number;
     }
-    tokens += x.logprobs.length;
     return terms.slope.map((slope, t) => {
       const weight = sequence.weights[t] as number;
       return weight === 0 ? 0 : weight * slope;
     });
   });
-  return { value, coefficients, clipped, clippedLower, tokens };
+  return { value, coefficients, clipped, clippedLower };
 }
 
-function assertLengths({ logprobs, old, advantages, weights }: LossSequence): void {
+function assertLengths({ logprobs, old, advantages, weights }: Omit<LossSequence, "reference">): void {
   for (const [name, values] of Object.entries({ old, advantages, weights })) {
     if (values.length !== logprobs.length)
       throw new WeirError(

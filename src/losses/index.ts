@@ -1,4 +1,5 @@
 /** The built-in policy losses by the names that a configuration uses. A new one is a file here and a line below. */
+import type { LossName } from "../contracts/loss.js";
 import { CISPO } from "./cispo.js";
 import { DAPO } from "./dapo.js";
 import { DPPO_TV } from "./dppo-tv.js";
@@ -10,8 +11,14 @@ import type { PolicyLoss } from "./policy-loss.js";
 import { REINFORCE } from "./reinforce.js";
 import { SAPO } from "./sapo.js";
 
-const ALL: readonly PolicyLoss[] = [GRPO, DAPO, DR_GRPO, GSPO, CISPO, SAPO, GMPO, DPPO_TV, REINFORCE];
-
-export const POLICY_LOSSES: Readonly<Record<string, PolicyLoss>> = Object.fromEntries(
-  ALL.map((loss) => [loss.name, loss]),
-);
+export const POLICY_LOSSES: Readonly<Record<LossName, PolicyLoss>> = {
+  grpo: GRPO,
+  dapo: DAPO,
+  dr_grpo: DR_GRPO,
+  gspo: GSPO,
+  cispo: CISPO,
+  sapo: SAPO,
+  gmpo: GMPO,
+  dppo_tv: DPPO_TV,
+  reinforce: REINFORCE,
+};

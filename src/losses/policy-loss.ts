@@ -2,28 +2,11 @@
  * Owns what a policy loss is: a formula of whole sequences that gives each token's loss, the derivative of that loss with
  * respect to the token's log-prob, and counters. How token losses become one number (aggregation) is not its matter.
  */
-import type { LossAggregation } from "../contracts/trainer.js";
+import type { LossAggregation, LossName, LossSetting, LossSettings } from "../contracts/loss.js";
 import type { Algebra, SequenceAlgebra } from "./algebra.js";
 
 /** verl and weir clamp log π − log π_old to ±20 before exp, so that one wild token cannot overflow. */
 export const LOG_RATIO_CLAMP = 20;
-
-/** The numbers that losses are set by. A loss reads those that its `reads` names. */
-export interface LossSettings {
-  /** ε_low > 0: the clip range's distance below 1 (gmpo: below 0, in log space; dppo_tv: in probability). */
-  readonly clipLow: number;
-  /** ε_high > 0, the same above. */
-  readonly clipHigh: number;
-  /** Dual-clip constant c > 1 (dppo_tv: the largest ratio that weighs a token); null switches it off. */
-  readonly dualClip: number | null;
-  /** Bound of ρ itself before it is clipped (TRL's delta, "two-sided clipping"); null switches it off. */
-  readonly largestRatio: number | null;
-  /** Temperature of sapo's gate where A > 0, and elsewhere. */
-  readonly tauPositive: number;
-  readonly tauNegative: number;
-}
-
-export type LossSetting = keyof LossSettings;
 
 /** Settings as operands of an algebra: numbers on the host, graph inputs in a traced graph. A null setting is null there too. */
 export type SettingOperands<T> = Readonly<Record<LossSetting, T | number | null>>;
@@ -47,7 +30,7 @@ export interface TokenTerms<T> {
 }
 
 interface LossFacts {
-  readonly name: string;
+  readonly name: LossName;
   /** Where it is from. */
   readonly source: string;
   /** The aggregation that its authors use. */
@@ -81,9 +64,4 @@ export function logRatio<T>(a: Algebra<T>, { logprobs, old }: TokenInputs<T>) {
   const difference = a.sub(logprobs, old);
   const bounded = a.minimum(a.maximum(difference, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP);
   return { difference, bounded, within: a.equal(bounded, difference) };
-}
-
-/** Zero for each token. */
-export function zeros<T>(a: Algebra<T>, like: T): T {
-  return a.sub(like, like);
 }

@@ -1,5 +1,5 @@
 /** REINFORCE: the plain policy gradient. On samples of another policy it is biased; rollout correction weighs them. */
-import { type TokenLevelLoss, zeros } from "./policy-loss.js";
+import type { TokenLevelLoss } from "./policy-loss.js";
 
 /** ℓ = −A·log π; dℓ/d(log π) = −A. */
 export const REINFORCE: TokenLevelLoss = {
@@ -10,7 +10,7 @@ export const REINFORCE: TokenLevelLoss = {
   defaults: {},
   terms(a, x) {
     const slope = a.neg(x.advantages);
-    const none = zeros(a, slope);
+    const none = a.zeros(slope);
     return { loss: a.mul(slope, x.logprobs), slope, clipped: none, clippedLower: none };
   },
 };

@@ -1,5 +1,5 @@
 /** SAPO (arXiv 2511.20347): a smooth gate around ρ = 1 instead of a clip, steeper for negative advantages. */
-import { given, logRatio, type TokenLevelLoss, zeros } from "./policy-loss.js";
+import { given, logRatio, type TokenLevelLoss } from "./policy-loss.js";
 
 /**
  * ℓ = −A·(4/τ)·σ(τ(ρ − 1)), τ = τ₊ where A > 0, else τ₋.
@@ -16,7 +16,7 @@ export const SAPO: TokenLevelLoss = {
     const ratio = a.exp(bounded);
     const tau = a.select(a.greater(x.advantages, 0), given(s.tauPositive), given(s.tauNegative));
     const gate = a.sigmoid(a.mul(tau, a.sub(ratio, 1)));
-    const none = zeros(a, ratio);
+    const none = a.zeros(ratio);
     // σ(1 − σ) falls as fast as e^(−τρ), so its product with the largest ratio (e²⁰) stays finite.
     const steep = a.mul(a.mul(4, gate), a.mul(a.sub(1, gate), ratio));
     return {

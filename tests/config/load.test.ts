@@ -21,7 +21,7 @@ describe("a configuration", () => {
     });
     expect(config.update.miniBatchPrompts).toBe(32);
     expect(config.optimiser.learningRate).toBe(2e-6);
-    expect(config.loss).toMatchObject({ algorithm: "dapo", clipLow: 0.2, clipHigh: 0.28, klCoefficient: 0 });
+    expect(config.loss).toMatchObject({ algorithm: "dapo", clipLow: null, clipHigh: null, klCoefficient: 0 });
     expect(config.curriculum.retrospective.mode).toBe("paper");
   });
 

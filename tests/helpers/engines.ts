@@ -1,9 +1,11 @@
 /** Engines and models for tests: an in-process engine, a tiny random model of any supported kind. */
+
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { normal } from "../../src/algorithms/random.js";
 import type { BackendName, EngineOptions } from "../../src/contracts/engine.js";
 import type { OptimiserConfig, PolicyLossConfig } from "../../src/contracts/trainer.js";
+import { lossSettings } from "../../src/losses/settings.js";
 import { locateNative } from "../../src/model/engine/native/index.js";
 import { readModelConfig } from "../../src/model/io/config.js";
 import { writeSafetensors } from "../../src/model/io/safetensors.js";
@@ -82,11 +84,10 @@ export async function writeRandomModel(
 
 /** Eq. 6 with the defaults of the tests. */
 export const TEST_LOSS: PolicyLossConfig = {
-  clipLow: 0.2,
-  clipHigh: 0.28,
-  dualClip: null,
+  name: "dapo",
+  settings: lossSettings("dapo"),
   aggregation: "token-mean",
-  sumNormTokens: 1,
+  lossScale: 1,
   klCoefficient: 0,
   klEstimator: "k3",
   entropyCoefficient: 0,

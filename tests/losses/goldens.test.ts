@@ -9,9 +9,10 @@ import {
   reinforcePlusPlusAdvantages,
   reinforcePlusPlusBaselineAdvantages,
 } from "../../src/algorithms/batch-advantages.js";
+import type { LossName, LossSettings } from "../../src/contracts/loss.js";
 import { evaluateLoss } from "../../src/losses/evaluate.js";
 import { POLICY_LOSSES } from "../../src/losses/index.js";
-import type { LossSettings, PolicyLoss } from "../../src/losses/policy-loss.js";
+import type { PolicyLoss } from "../../src/losses/policy-loss.js";
 import { importanceWeights, keptTokens } from "../../src/losses/rollout-correction.js";
 
 type Matrix = number[][];
@@ -99,7 +100,7 @@ function weightOf(item: LossCase, length: number, lengths: readonly number[]): n
 }
 
 function checkLoss(item: LossCase): void {
-  const loss = POLICY_LOSSES[item.loss];
+  const loss = POLICY_LOSSES[item.loss as LossName];
   const batch = golden.batches[item.batch];
   if (!loss || !batch) throw new Error(`losses.json has an unknown loss or batch: ${item.loss}, ${item.batch}`);
   const unmasked = (matrix: Matrix, b: number) => (matrix[b] ?? []).filter((_, t) => batch.mask[b]?.[t] !== 0);
@@ -110,6 +111,7 @@ function checkLoss(item: LossCase): void {
     advantages: unmasked(batch.advantages, b),
     weights: new Array<number>(length).fill(length === 0 ? 0 : weightOf(item, length, lengths)),
   }));
+  const tokens = lengths.reduce((sum, length) => sum + length, 0);
   const found = evaluateLoss(loss, sequences, settingsOf(loss, item));
   const where = `${item.peer} ${item.loss} ${item.batch} ${JSON.stringify(item.options)}`;
   const relative = loss.name === "gmpo" ? GMPO_RELATIVE : RELATIVE;
@@ -124,9 +126,9 @@ function checkLoss(item: LossCase): void {
     });
   });
   const { "actor/pg_clipfrac": clipped, "actor/pg_clipfrac_lower": lower } = item.metrics;
-  if (clipped !== undefined && loss.name !== "sapo") close(found.clipped / found.tokens, clipped, `${where}: clipped`);
+  if (clipped !== undefined && loss.name !== "sapo") close(found.clipped / tokens, clipped, `${where}: clipped`);
   if (lower !== undefined && !["gspo", "sapo", "cispo"].includes(loss.name))
-    close(found.clippedLower / found.tokens, lower, `${where}: clipped below`);
+    close(found.clippedLower / tokens, lower, `${where}: clipped below`);
 }
 
 describe("losses against verl and TRL", () => {

@@ -1,4 +1,5 @@
 /** Walks the stored models and optimiser steps of the reference and compares one backend with them. */
+
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -7,6 +8,7 @@ import { klEstimate } from "../../src/algorithms/kl.js";
 import { aggregateLoss, type LossMode } from "../../src/algorithms/loss-aggregation.js";
 import type { BackendName, ExecutorName } from "../../src/contracts/engine.js";
 import type { TrainCompletion } from "../../src/contracts/trainer.js";
+import { lossSettings } from "../../src/losses/settings.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { RotaryDtype } from "../../src/model/transformer/rope.js";
 import { FIXTURES, OWN_FIXTURES } from "../helpers/fixtures.js";
@@ -197,11 +199,14 @@ export function describeSteps(backend: BackendName, executor: ExecutorName = "ea
         {
           groups,
           loss: {
-            clipLow: settings.clip_low,
-            clipHigh: settings.clip_high,
-            dualClip: settings.dual_clip ?? null,
+            name: "dapo",
+            settings: lossSettings("dapo", {
+              clipLow: settings.clip_low,
+              clipHigh: settings.clip_high,
+              dualClip: settings.dual_clip,
+            }),
             aggregation: settings.loss_agg,
-            sumNormTokens: width,
+            lossScale: width,
             klCoefficient: settings.kl_coef,
             klEstimator: settings.kl_type ?? "k3",
             entropyCoefficient: settings.entropy_coef,

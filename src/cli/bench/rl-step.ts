@@ -9,6 +9,7 @@ import { paddingShare } from "../../algorithms/statistics.js";
 import type { Engine } from "../../contracts/engine.js";
 import type { SampledSequence, SamplePrompt, SampleRequest, SamplingParams } from "../../contracts/sampler.js";
 import type { PolicyBatch, PolicyLossConfig, TrainGroup } from "../../contracts/trainer.js";
+import { lossSettings } from "../../losses/settings.js";
 import { commit, RL_OPTIMISER } from "./optimiser.js";
 import { randomIds } from "./random-ids.js";
 
@@ -31,11 +32,10 @@ const TEMPERATURE = 0.7;
 
 /** Eq. 6: token mean, clip-higher, no KL term. */
 export const DAPO_LOSS: PolicyLossConfig = {
-  clipLow: 0.2,
-  clipHigh: 0.28,
-  dualClip: null,
+  name: "dapo",
+  settings: lossSettings("dapo"),
   aggregation: "token-mean",
-  sumNormTokens: 1,
+  lossScale: 1,
   klCoefficient: 0,
   klEstimator: "k3",
   entropyCoefficient: 0,

@@ -9,6 +9,7 @@ import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, ModelInfo, PassS
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
+  EvaluateLoss,
   OptimiserConfig,
   OptimStepReply,
   PolicyBatch,
@@ -130,8 +131,12 @@ export class EngineCore {
     return { sequences, version: this.current, seconds: (performance.now() - started) / 1000 };
   }
 
-  forwardBackward(batch: PolicyBatch, signal: AbortSignal): Promise<PolicyMetrics> {
-    return this.learner.forwardBackward(batch, signal);
+  forwardBackward(
+    batch: PolicyBatch,
+    signal: AbortSignal,
+    evaluate: EvaluateLoss | null = null,
+  ): Promise<PolicyMetrics> {
+    return this.learner.forwardBackward(batch, signal, evaluate);
   }
 
   sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {

@@ -125,6 +125,22 @@ export function typeAttribute(name: string, value: "float32" | "int32"): RawAttr
 }
 
 /**
+ * The same for a body that waits for something that makes no tensors. Invariant: no other scope of this process opens while it
+ * waits; the engine works on one request at a time.
+ */
+export async function asyncScope<T>(body: () => Promise<T>): Promise<T> {
+  const engine = tf.engine();
+  engine.startScope();
+  let result: T | undefined;
+  try {
+    result = await body();
+    return result;
+  } finally {
+    engine.endScope(result as never);
+  }
+}
+
+/**
  * Runs `body` and frees every tensor made in it, but for those in its result (any nesting of objects, arrays and null)
  * and those marked with `tf.keep`.
  */

@@ -3,8 +3,10 @@
  * Invariants: a call that fails, is aborted or gives a non-finite loss leaves the sums as they were (I7);
  * between micro-batches the event loop runs, so aborts arrive.
  */
+import type { LossEvaluation } from "../../contracts/loss.js";
 import type {
   CheckedCompletion,
+  EvaluateLoss,
   OptimiserConfig,
   PolicyBatch,
   PolicyMetrics,
@@ -26,7 +28,15 @@ import { AdamW, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
 import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
 import { runGroups, runRows } from "./passes.js";
-import { PolicyMetricSums, passTargets, policyTokenLoss, supervisedTokenLoss } from "./policy-gradient.js";
+import {
+  hostEvaluation,
+  isTraced,
+  lossSequences,
+  PolicyMetricSums,
+  passTargets,
+  policyTokenLoss,
+  supervisedTokenLoss,
+} from "./policy-gradient.js";
 import { BatchPrefixes, type HeldPrefixes } from "./prefixes.js";
 import { assertIds, assertPolicyBatch, assertSftBatch } from "./validate.js";
 
@@ -52,8 +62,15 @@ export class Learner {
     this.optimiser = new AdamW(fused);
   }
 
-  async forwardBackward(batch: PolicyBatch, signal: AbortSignal): Promise<PolicyMetrics> {
+  /** `evaluate`: the loss, where the batch names none. */
+  async forwardBackward(
+    batch: PolicyBatch,
+    signal: AbortSignal,
+    evaluate: EvaluateLoss | null = null,
+  ): Promise<PolicyMetrics> {
     assertPolicyBatch(batch, this.model.config);
+    const onHost = hostEvaluation(batch.loss, evaluate);
+    const inGraph = isTraced(batch.loss);
     const items = batch.groups.map(({ promptIds, completions }) => ({
       promptIds,
       completions: completions.map(({ tokenIds }) => tokenIds),
@@ -68,14 +85,20 @@ export class Learner {
         for (const pass of passes) {
           await breathe(signal);
           const targets = passTargets(batch, pass);
-          const scores = runGroups(
+          let evaluation: LossEvaluation | null = null;
+          const lossOf = async ({ logprobs }: { readonly logprobs: Float32Array }) => {
+            evaluation = await onHost(lossSequences(pass, targets, logprobs));
+            return policyTokenLoss(batch.loss, targets, joined(evaluation.coefficients, logprobs.length));
+          };
+          const scores = await runGroups(
             this.model,
             pass,
             prefixes,
             { temperature: batch.loss.temperature, entropies: true },
-            { gradients, loss: policyTokenLoss(batch.loss, targets) },
+            inGraph ? { gradients, loss: policyTokenLoss(batch.loss, targets, null) } : { gradients, lossOf },
           );
-          sums.add(pass, targets, scores);
+          evaluation ??= await onHost(lossSequences(pass, targets, scores.logprobs));
+          sums.add(pass, targets, scores, evaluation);
           scatter(logprobs, pass, scores.logprobs);
         }
       } finally {
@@ -208,7 +231,7 @@ export async function scoreGroups(
     for (const pass of passes) {
       await breathe(options.signal);
       const wanted = { temperature: options.temperature, entropies: true };
-      const scores = runGroups(model, pass, prefixes, wanted, null);
+      const scores = await runGroups(model, pass, prefixes, wanted, null);
       scatter(logprobs, pass, scores.logprobs);
       scatter(entropies, pass, scores.entropies);
     }
@@ -252,6 +275,17 @@ export function lastLogits(model: Transformer, ids: readonly number[]): Float32A
   const values = logits.dataSync<"float32">().slice();
   logits.dispose();
   return values;
+}
+
+/** Rows of numbers as one array of `length`. */
+function joined(rows: readonly ArrayLike<number>[], length: number): Float32Array {
+  const all = new Float32Array(length);
+  let at = 0;
+  for (const row of rows) {
+    all.set(row, at);
+    at += row.length;
+  }
+  return all;
 }
 
 function emptyLike(items: readonly PackItem[]): number[][][] {

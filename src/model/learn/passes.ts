@@ -2,7 +2,7 @@
  * Runs packed micro-batches through the model, forward for scores or forward and backward for gradients.
  * Each call is one synchronous tensor scope: everything but the gradient sums is freed when it returns.
  */
-import { scope, type Tensor, tf } from "../engine/tf.js";
+import { asyncScope, scope, type Tensor, tf } from "../engine/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import { chunkLengths, type TokenLoss } from "../transformer/head.js";
 import { concat, gatherRows, scatterAddRows } from "../transformer/kernels.js";
@@ -146,32 +146,44 @@ export function runRows(
   return scores as unknown as PassScores;
 }
 
-/** One of a batch's passes in their order: the rows of its prompts, forward and with a loss backward. */
+/** Gradients of a loss that is evaluated on the host once the log-probs are known, between forward and backward. */
+export interface HostLearning {
+  readonly gradients: GradientStore;
+  readonly lossOf: (scores: PassScores) => Promise<TokenLoss>;
+}
+
+/**
+ * One of a batch's passes in their order: the rows of its prompts, forward and with a loss backward. A loss of the host costs
+ * the output head twice: once for the log-probs, once for the gradient.
+ */
 export function runGroups(
   model: Transformer,
   pass: PackedGroups,
   prefixes: BatchPrefixes,
   options: ScoreOptions,
-  learning: Learning | null,
-): PassScores {
-  let scores: PassScores | null = null;
-  scope(() => {
+  learning: Learning | HostLearning | null,
+): Promise<PassScores> {
+  return asyncScope(async () => {
     const { prefix, keeping } = prefixes.enter(pass);
     const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables, pass.rowTokens);
     const decoded = prefixes.takeRows(pass);
     try {
       const { x, state } = decoded?.forward() ?? model.forwardRows(segment, prefix, { keeping });
-      const out = finish(model, x, pass, options, learning);
+      let own: Learning | null = null;
+      if (learning !== null && "lossOf" in learning) {
+        const scores = read(finish(model, x, pass, options, null).scores);
+        own = { gradients: learning.gradients, loss: await learning.lossOf(scores) };
+      } else own = learning;
+      const out = finish(model, x, pass, options, own);
       let dPrefix: readonly KeyValue[] | null = null;
-      if (learning !== null && out.dx !== null) {
+      if (own !== null && out.dx !== null) {
         x.dispose();
-        dPrefix = model.backwardRows(segment, prefix, state, out.dx, learning.gradients);
+        dPrefix = model.backwardRows(segment, prefix, state, out.dx, own.gradients);
       }
       prefixes.leave(pass, dPrefix);
-      scores = read(out.scores);
+      return read(out.scores);
     } finally {
       decoded?.release();
     }
   });
-  return scores as unknown as PassScores;
 }

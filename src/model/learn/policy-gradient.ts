@@ -1,35 +1,28 @@
 /**
- * The policy loss inside the engine: its gradient with respect to each token's log-prob and entropy on the device,
- * and its metrics on the host in float64 from the same log-probs (formulas of src/algorithms, tested there).
+ * The policy loss inside the engine: its gradient with respect to each token's log-prob and entropy on the device, and its
+ * metrics on the host in float64 from the same log-probs. Both come from one formula (src/losses). A loss that needs whole
+ * sequences, or is the caller's own, is evaluated on the host between the forward and the backward pass.
  * Aggregation is a weight per token from global denominators, so splitting a batch changes nothing (I6).
  */
 import { klEstimate } from "../../algorithms/kl.js";
-import { LOG_RATIO_CLAMP, tokenPolicyLoss } from "../../algorithms/policy-loss.js";
+import type { LossEvaluation, LossName, LossSequence, LossSetting } from "../../contracts/loss.js";
 import type {
   CheckedCompletion,
-  LossDenominators,
+  EvaluateLoss,
   PolicyBatch,
   PolicyLossConfig,
   PolicyMetrics,
 } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { tokenWeight } from "../../losses/aggregation.js";
+import { evaluateLoss } from "../../losses/evaluate.js";
+import { POLICY_LOSSES } from "../../losses/index.js";
+import { LOG_RATIO_CLAMP, type PolicyLoss, type SettingOperands } from "../../losses/policy-loss.js";
 import { type Tensor, tf } from "../engine/tf.js";
 import type { TokenLoss } from "../transformer/head.js";
 import type { PackedGroups } from "./pack.js";
 import type { PassScores } from "./passes.js";
-
-/** Weight of one token's loss in the batch's loss; `length` is its completion's. */
-export function tokenWeight(loss: PolicyLossConfig, denominators: LossDenominators, length: number): number {
-  switch (loss.aggregation) {
-    case "token-mean":
-      return 1 / denominators.tokens;
-    case "seq-mean-token-mean":
-      return 1 / (denominators.sequences * length);
-    case "seq-mean-token-sum":
-      return 1 / denominators.sequences;
-    case "seq-mean-token-sum-norm":
-      return 1 / loss.sumNormTokens;
-  }
-}
+import { traced } from "./traced-algebra.js";
 
 /** Per target of a pass, in its order. */
 export interface PassTargets {
@@ -59,59 +52,148 @@ export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets
     advantages.set(source.advantages, at);
     old?.set(source.oldLogprobs ?? [], at);
     reference?.set(source.refLogprobs ?? [], at);
-    weights.fill(tokenWeight(batch.loss, batch.denominators, length), at, at + length);
+    const counted = source.weights?.reduce((count, weight) => count + (weight === 0 ? 0 : 1), 0) ?? length;
+    const weight = tokenWeight(batch.loss.aggregation, batch.denominators, counted, batch.loss.lossScale);
+    for (let t = 0; t < length; t += 1) {
+      const own = source.weights?.[t] ?? 1;
+      weights[at + t] = own === 0 ? 0 : own * weight;
+    }
     at += length;
   }
   return { advantages, old, reference, weights };
 }
 
-/** The policy loss of a pass's targets, by its gradient with respect to log-probs and entropies. */
-export function policyTokenLoss(loss: PolicyLossConfig, targets: PassTargets): TokenLoss {
+/** The whole sequences of a pass's targets, as a loss sees them. */
+export function lossSequences(pass: PackedGroups, targets: PassTargets, logprobs: Float32Array): LossSequence[] {
+  let at = 0;
+  return pass.origin.map(({ length }) => {
+    const of = (values: Float32Array) => values.subarray(at, at + length);
+    const sequence = {
+      logprobs: of(logprobs),
+      old: of(targets.old ?? logprobs),
+      reference: targets.reference && of(targets.reference),
+      advantages: of(targets.advantages),
+      weights: of(targets.weights),
+    };
+    at += length;
+    return sequence;
+  });
+}
+
+/**
+ * How a pass's loss is evaluated on the host: by a built-in formula, or by the caller.
+ * The caller's result is checked: WEIR_E_SHAPE where coefficients do not fit the sequences, WEIR_E_NON_FINITE where a number is
+ * not finite.
+ */
+export function hostEvaluation(loss: PolicyLossConfig, evaluate: EvaluateLoss | null): EvaluateLoss {
+  if (loss.name !== null) {
+    const formula = POLICY_LOSSES[loss.name];
+    return (sequences) => evaluateLoss(formula, sequences, loss.settings);
+  }
+  if (evaluate === null)
+    throw new WeirError(
+      "WEIR_E_STATE",
+      "the batch names no loss and none was given; name one of src/losses, or pass `evaluate`",
+    );
+  return async (sequences) => assertEvaluation(await evaluate(sequences), sequences);
+}
+
+function assertEvaluation(found: LossEvaluation, sequences: readonly LossSequence[]): LossEvaluation {
+  const lengths = sequences.map(({ logprobs }) => logprobs.length);
+  const given = found.coefficients.map((row) => row.length);
+  if (given.length !== lengths.length || given.some((length, i) => length !== lengths[i])) {
+    throw new WeirError(
+      "WEIR_E_SHAPE",
+      `the loss must give one coefficient per token of ${lengths.length} sequences (${lengths.slice(0, 8).join(", ")} …), got ${given.length} (${given.slice(0, 8).join(", ")} …)`,
+    );
+  }
+  const numbers = [found.value, found.clipped, found.clippedLower];
+  if (![...numbers, ...found.coefficients.flatMap((row) => Array.from(row))].every(Number.isFinite))
+    throw new WeirError(
+      "WEIR_E_NON_FINITE",
+      "the loss gave a value or a coefficient that is not finite; nothing was changed",
+    );
+  return found;
+}
+
+/** True where the loss's gradient is traced into the graph: a built-in whose tokens are independent of one another. */
+export function isTraced(loss: PolicyLossConfig): boolean {
+  return loss.name !== null && POLICY_LOSSES[loss.name].scope === "token";
+}
+
+const SETTINGS: readonly LossSetting[] = [
+  "clipLow",
+  "clipHigh",
+  "dualClip",
+  "largestRatio",
+  "tauPositive",
+  "tauNegative",
+];
+
+/**
+ * The policy loss of a pass's targets, by its gradient with respect to log-probs and entropies. `coefficients`: the policy
+ * term's, where it was evaluated on the host; null traces the formula.
+ */
+export function policyTokenLoss(
+  loss: PolicyLossConfig,
+  targets: PassTargets,
+  coefficients: Float32Array | null,
+): TokenLoss {
   const withKl = targets.reference !== null && loss.klCoefficient !== 0;
   const { advantages, old, weights, reference } = targets;
+  const formula = coefficients === null ? POLICY_LOSSES[loss.name as LossName] : null;
+  const set = SETTINGS.filter((name) => formula !== null && loss.settings[name] !== null);
   return {
-    key: `policy old=${old !== null} dual=${loss.dualClip !== null} kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
+    key: [
+      `policy ${formula?.name ?? "host"} ${set.join(",")} old=${old !== null}`,
+      `kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
+    ].join(" "),
     scalars: {
-      low: 1 - loss.clipLow,
-      high: 1 + loss.clipHigh,
-      dualClip: loss.dualClip ?? 0,
+      ...Object.fromEntries(set.map((name) => [name, loss.settings[name] as number])),
       klCoefficient: loss.klCoefficient,
       entropySlope: -loss.entropyCoefficient,
     },
     perToken: {
-      advantages,
       weights,
-      ...(old !== null ? { old } : {}),
+      ...(coefficients === null ? { advantages } : { coefficients }),
+      ...(coefficients === null && old !== null ? { old } : {}),
       ...(withKl && reference !== null ? { reference } : {}),
     },
     gradient(scalars, perToken, logprobs) {
-      const scalar = (name: string) => scalars[name] as Tensor;
       const of = (name: string) => perToken[name] as Tensor;
-      const difference = tf.sub(logprobs, old === null ? logprobs : of("old"));
-      const bounded = tf.clipByValue(difference, -LOG_RATIO_CLAMP, LOG_RATIO_CLAMP);
-      const ratio = tf.exp(bounded);
-      const gain = tf.neg(of("advantages"));
-      const unclipped = tf.mul(gain, ratio);
-      const clipped = tf.mul(gain, tf.minimum(tf.maximum(ratio, scalar("low")), scalar("high")));
-      let active = tf.logicalAnd(tf.greaterEqual(unclipped, clipped), tf.equal(bounded, difference));
-      if (loss.dualClip !== null) {
-        const held = tf.logicalAnd(
-          tf.greater(gain, tf.zerosLike(gain)),
-          tf.greater(tf.maximum(unclipped, clipped), tf.mul(gain, scalar("dualClip"))),
-        );
-        active = tf.logicalAnd(active, tf.logicalNot(held));
-      }
-      let slope: Tensor = tf.mul(unclipped, tf.cast(active, "float32"));
-      if (withKl) {
-        const kl = klSlope(tf.sub(logprobs, of("reference")), loss);
-        slope = tf.add(slope, tf.mul(kl, scalar("klCoefficient")));
-      }
+      const policy = formula === null ? of("coefficients") : tracedSlope(formula, scalars, perToken, logprobs);
+      const slope = withKl
+        ? tf.add(
+            policy,
+            tf.mul(
+              tf.mul(klSlope(tf.sub(logprobs, of("reference")), loss), scalars.klCoefficient as Tensor),
+              of("weights"),
+            ),
+          )
+        : policy;
       return {
-        dLogprobs: tf.mul(slope, of("weights")),
-        dEntropies: loss.entropyCoefficient === 0 ? null : tf.mul(of("weights"), scalar("entropySlope")),
+        dLogprobs: slope,
+        dEntropies: loss.entropyCoefficient === 0 ? null : tf.mul(of("weights"), scalars.entropySlope as Tensor),
       };
     },
   };
+}
+
+/** weight·dℓ/d(log π) of each token. [m] */
+function tracedSlope(
+  formula: PolicyLoss,
+  scalars: Readonly<Record<string, Tensor>>,
+  perToken: Readonly<Record<string, Tensor>>,
+  logprobs: Tensor,
+): Tensor {
+  if (formula.scope !== "token")
+    throw new TypeError(`the loss ${formula.name} needs whole sequences and cannot be traced`);
+  const settings = Object.fromEntries(SETTINGS.map((name) => [name, scalars[name] ?? null])) as SettingOperands<Tensor>;
+  const advantages = perToken.advantages as Tensor;
+  const weights = perToken.weights as Tensor;
+  const { slope } = formula.terms(traced, { logprobs, old: perToken.old ?? logprobs, advantages }, settings);
+  // Not 0·slope: a token that rejection left out may have any ratio.
+  return traced.select(tf.equal(weights, 0), 0, tf.mul(slope, weights));
 }
 
 /** Weighted negative log-prob of each target. */
@@ -138,7 +220,7 @@ function klSlope(d: Tensor, loss: PolicyLossConfig): Tensor {
 
 /** Sums metrics over passes; `finish` turns them into the reply. */
 export class PolicyMetricSums {
-  private pg = 0;
+  private policy = 0;
   private klLoss = 0;
   private entropyLoss = 0;
   private klRef = 0;
@@ -158,19 +240,18 @@ export class PolicyMetricSums {
     this.loss = loss;
   }
 
-  add(pass: PackedGroups, targets: PassTargets, scores: PassScores): void {
+  add(pass: PackedGroups, targets: PassTargets, scores: PassScores, evaluation: LossEvaluation): void {
     this.padded += pass.paddedTokens;
     this.passes += 1;
+    this.policy += evaluation.value;
+    this.clipped += evaluation.clipped;
+    this.clippedLower += evaluation.clippedLower;
     for (let i = 0; i < scores.logprobs.length; i += 1) {
       const logprob = scores.logprobs[i]!;
       const weight = targets.weights[i]!;
       const old = targets.old === null ? logprob : targets.old[i]!;
       const difference = logprob - old;
       const ratio = Math.exp(Math.min(Math.max(difference, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP));
-      const token = tokenPolicyLoss(ratio, targets.advantages[i]!, this.loss);
-      this.pg += weight * token.loss;
-      this.clipped += token.countedClipped;
-      this.clippedLower += token.countedClippedLower;
       this.klOldK1 -= difference;
       this.klOldK3 += klEstimate(old, logprob, "k3", false);
       this.entropy += scores.entropies[i]!;
@@ -192,8 +273,8 @@ export class PolicyMetricSums {
     const mean = (sum: number) => (this.tokens === 0 ? 0 : sum / this.tokens);
     const { klCoefficient, entropyCoefficient } = this.loss;
     return {
-      loss: this.pg + klCoefficient * this.klLoss - entropyCoefficient * this.entropyLoss,
-      pgLoss: this.pg,
+      loss: this.policy + klCoefficient * this.klLoss - entropyCoefficient * this.entropyLoss,
+      pgLoss: this.policy,
       klRef: this.withReference === 0 ? 0 : this.klRef / this.withReference,
       klOldK1: mean(this.klOldK1),
       klOldK3: mean(this.klOldK3),

@@ -70,8 +70,9 @@ export function assertPolicyBatch(batch: PolicyBatch, config: ModelConfig): void
       promptIds,
       completions.map(({ tokenIds }) => tokenIds),
     );
-    for (const { tokenIds, advantages, oldLogprobs, refLogprobs } of completions) {
+    for (const { tokenIds, advantages, oldLogprobs, refLogprobs, weights } of completions) {
       assertPerToken("advantages", advantages, tokenIds.length);
+      if (weights) assertPerToken("weights", weights, tokenIds.length);
       if (oldLogprobs !== null) assertPerToken("oldLogprobs", oldLogprobs, tokenIds.length);
       if (refLogprobs !== null) assertPerToken("refLogprobs", refLogprobs, tokenIds.length);
       else if (batch.loss.klCoefficient !== 0) {
