@@ -18,23 +18,20 @@ export function evaluateLoss(
   let clippedLower = 0;
   const coefficients = sequences.map((sequence) => {
     assertLengths(sequence);
-    const x = {
-      logprobs: Float64Array.from(sequence.logprobs),
-      old: Float64Array.from(sequence.old),
-      advantages: Float64Array.from(sequence.advantages),
-    };
+    // A token of weight 0 is out: of a sequence's means too, and whatever its ratio is.
+    const counted = Array.from(sequence.weights, (weight, t) => (weight === 0 ? -1 : t)).filter((t) => t >= 0);
+    const pick = (values: ArrayLike<number>) => Float64Array.from(counted, (t) => values[t] as number);
+    const weights = pick(sequence.weights);
+    const x = { logprobs: pick(sequence.logprobs), old: pick(sequence.old), advantages: pick(sequence.advantages) };
     const terms = loss.terms(float64, x, { ...settings });
-    for (let t = 0; t < x.logprobs.length; t += 1) {
-      const weight = sequence.weights[t] as number;
-      // A weight of 0 drops the token, whatever its loss is.
-      if (weight !== 0) value += weight * (terms.loss[t] as number);
-      clipped += terms.clipped[t] as number;
-      clippedLower += terms.clippedLower[t] as number;
-    }
-    return terms.slope.map((slope, t) => {
-      const weight = sequence.weights[t] as number;
-      return weight === 0 ? 0 : weight * slope;
+    const coefficient = new Float64Array(sequence.logprobs.length);
+    counted.forEach((t, i) => {
+      value += (weights[i] as number) * (terms.loss[i] as number);
+      clipped += terms.clipped[i] as number;
+      clippedLower += terms.clippedLower[i] as number;
+      coefficient[t] = (weights[i] as number) * (terms.slope[i] as number);
     });
+    return coefficient;
   });
   return { value, coefficients, clipped, clippedLower };
 }

@@ -4,7 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import type { PolicyBatch, PolicyLossConfig, TrainGroup } from "../../src/contracts/trainer.js";
+import { LOSS_NAMES, type LossSequence } from "../../src/contracts/loss.js";
+import type { EvaluateLoss, PolicyBatch, PolicyLossConfig, TrainGroup } from "../../src/contracts/trainer.js";
+import { evaluateLoss } from "../../src/losses/evaluate.js";
+import { POLICY_LOSSES } from "../../src/losses/index.js";
+import { lossSettings } from "../../src/losses/settings.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { tf } from "../../src/model/engine/tf.js";
@@ -45,8 +49,8 @@ export function describeEqualities(options: CoreOptions): void {
   }
 
   /** Metrics and gradient norms by tensor of one batch; leaves no gradient behind. */
-  async function measure(batch: PolicyBatch) {
-    const metrics = await core.forwardBackward(batch, signal);
+  async function measure(batch: PolicyBatch, evaluate: EvaluateLoss | null = null) {
+    const metrics = await core.forwardBackward(batch, signal, evaluate);
     return { metrics, norms: core.optimStep(STILL, true).gradNormByTensor! };
   }
 
@@ -75,6 +79,51 @@ export function describeEqualities(options: CoreOptions): void {
     ),
     { minLength: 1, maxLength: 3 },
   );
+
+  describe.each(LOSS_NAMES)("the loss %s", (name) => {
+    const loss: PolicyLossConfig = {
+      ...LOSS,
+      name,
+      settings: lossSettings(name, { dualClip: name === "dppo_tv" ? 20 : 3 }),
+      aggregation: POLICY_LOSSES[name].aggregation,
+      lossScale: 16,
+    };
+    const groups = () =>
+      randomGroups(11, [
+        [40, [5, 9, 1]],
+        [3, [7, 12]],
+      ]);
+
+    it("does not depend on how the batch is split into micro-batches", async () => {
+      expectSame(await measure(batchOf(groups(), loss, 4096)), await measure(batchOf(groups(), loss, 24)));
+    });
+
+    it("gives the same traced, or on the host from its formula", async () => {
+      const batch = batchOf(groups(), loss, 64);
+      const hosted = { ...batch, loss: { ...loss, name: null } };
+      const evaluate = (sequences: readonly LossSequence[]) =>
+        evaluateLoss(POLICY_LOSSES[name], sequences, loss.settings);
+      expectSame(await measure(batch), await measure(hosted, evaluate));
+    });
+
+    it("leaves a rejected token out, whatever its old log-prob is", async () => {
+      const weighted = (old: number) =>
+        groups().map(({ promptIds, completions }) => ({
+          promptIds,
+          completions: completions.map((completion) => ({
+            ...completion,
+            weights: completion.tokenIds.map((_, t) => (t === 0 ? 0 : 0.5)),
+            oldLogprobs: (completion.oldLogprobs ?? []).map((value, t) => (t === 0 ? old : value)),
+          })),
+        }));
+      const [a, b] = [
+        await measure(batchOf(weighted(-0.01), loss, 64)),
+        await measure(batchOf(weighted(-80), loss, 64)),
+      ];
+      expect(Math.abs(a.metrics.pgLoss - b.metrics.pgLoss)).toBeLessThanOrEqual(1e-6);
+      for (const [tensor, norm] of Object.entries(a.norms)) expect(b.norms[tensor], tensor).toBeCloseTo(norm, 6);
+    });
+  });
 
   describe("a group's shared prompt", () => {
     it("gives the loss, log-probs and gradients of separate rows", async () => {

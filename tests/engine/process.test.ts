@@ -8,7 +8,11 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Engine } from "../../src/contracts/engine.js";
+import type { LossEvaluation, LossSequence } from "../../src/contracts/loss.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
+import { evaluateLoss } from "../../src/losses/evaluate.js";
+import { POLICY_LOSSES } from "../../src/losses/index.js";
+import { lossSettings } from "../../src/losses/settings.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
 import { ENGINE_OPTIONS, TEST_LOSS, TEST_OPTIMISER, writeRandomModel } from "../helpers/engines.js";
@@ -67,6 +71,66 @@ describe("an engine process", () => {
     await engine.close();
     expect(await engine.exited).toEqual({ expected: true, reason: "closed" });
     await expect(engine.stats({ signal })).rejects.toThrow("WEIR_E_ENGINE_CRASHED");
+  });
+
+  it("asks its caller for a loss of the caller's own, between forward and backward", async () => {
+    const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
+    const own = { ...batch(1), loss: { ...TEST_LOSS, name: null } };
+    const settings = lossSettings("dapo");
+    const seen: number[] = [];
+    const evaluate = async (sequences: readonly LossSequence[]) => {
+      await Promise.resolve();
+      seen.push(...sequences.map(({ logprobs }) => logprobs.length));
+      return evaluateLoss(POLICY_LOSSES.dapo, sequences, settings);
+    };
+    const found = await engine.forwardBackward(own, { signal, evaluate });
+    const still = { ...TEST_OPTIMISER, learningRate: 0 };
+    const { gradNorm } = await engine.optimStep(still, { signal });
+    const expected = await engine.forwardBackward(batch(1), { signal });
+    expect(seen).toEqual([4, 4]);
+    expect(found.loss).toBeCloseTo(expected.loss, 6);
+    expect(gradNorm).toBeCloseTo((await engine.optimStep(still, { signal })).gradNorm, 5);
+
+    const { tensors } = await engine.stats({ signal });
+    const broken: [string, () => LossEvaluation, string][] = [
+      [
+        "throws",
+        () => {
+          throw new Error("no loss today");
+        },
+        "no loss today",
+      ],
+      [
+        "has too few coefficients",
+        () => ({ value: 0, coefficients: [[0]], clipped: 0, clippedLower: 0 }),
+        "WEIR_E_SHAPE",
+      ],
+      [
+        "is not finite",
+        () => ({
+          value: Number.NaN,
+          coefficients: [
+            [0, 0, 0, 0],
+            [0, 0, 0, 0],
+          ],
+          clipped: 0,
+          clippedLower: 0,
+        }),
+        "WEIR_E_NON_FINITE",
+      ],
+    ];
+    for (const [what, fails, message] of broken) {
+      await expect(engine.forwardBackward(own, { signal, evaluate: fails }), what).rejects.toThrow(message);
+    }
+    await expect(engine.forwardBackward(own, { signal })).rejects.toThrow("WEIR_E_STATE");
+    const controller = new AbortController();
+    const hanging = engine.forwardBackward(own, {
+      signal: controller.signal,
+      evaluate: () => new Promise<LossEvaluation>(() => controller.abort()),
+    });
+    await expect(hanging).rejects.toThrow("WEIR_E_ENGINE_ABORTED");
+    expect((await engine.stats({ signal })).tensors).toBe(tensors);
+    await engine.close();
   });
 
   it("stops a request that is aborted, and goes on with the next", async () => {

@@ -2,9 +2,10 @@
  * The engine process: takes requests over IPC, one at a time, and answers. Started by host.ts only.
  * Invariants: leaves when its parent does; environment variables of TensorFlow are set before the addon loads.
  */
+import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
 import { WeirError } from "../../errors.js";
 import { EngineCore } from "./core.js";
-import { dispatch, errorToMessage } from "./dispatch.js";
+import { dispatch, errorToMessage, messageToError } from "./dispatch.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
 
 type Request = Extract<ToEngine, { kind: "request" }>;
@@ -12,6 +13,8 @@ type Request = Extract<ToEngine, { kind: "request" }>;
 let core: EngineCore | null = null;
 let queue: Promise<void> = Promise.resolve();
 const aborts = new Map<number, AbortController>();
+/** Loss evaluations that the caller of the request at work has not answered yet; at most one. */
+const asked = new Map<number, { resolve: (evaluation: LossEvaluation) => void; reject: (error: Error) => void }>();
 
 function send(message: FromEngine): void {
   if (process.connected) process.send?.(message);
@@ -33,13 +36,41 @@ async function answer(request: Request, signal: AbortSignal): Promise<void> {
   try {
     if (core === null) throw new WeirError("WEIR_E_STATE", "a request came before the engine had loaded its model");
     if (signal.aborted) throw new WeirError("WEIR_E_ENGINE_ABORTED", "the request was cancelled before it began");
-    const output = await dispatch(core, request.method, request.input as never, signal);
+    const evaluate = (sequences: readonly LossSequence[]) => askCaller(request.id, sequences, signal);
+    const output = await dispatch(core, request.method, request.input as never, signal, evaluate);
     send({ kind: "reply", id: request.id, output, version: core.version() });
   } catch (error) {
     send({ kind: "error", id: request.id, error: errorToMessage(error) });
   } finally {
     aborts.delete(request.id);
   }
+}
+
+/** Sends sequences to the caller and waits for its loss; an abort of the request ends the wait. */
+function askCaller(id: number, sequences: readonly LossSequence[], signal: AbortSignal): Promise<LossEvaluation> {
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      signal.removeEventListener("abort", onAbort);
+      asked.delete(id);
+    };
+    const onAbort = () => {
+      done();
+      reject(new WeirError("WEIR_E_ENGINE_ABORTED", "the request was cancelled while its loss was evaluated"));
+    };
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    asked.set(id, {
+      resolve: (evaluation) => {
+        done();
+        resolve(evaluation);
+      },
+      reject: (error) => {
+        done();
+        reject(error);
+      },
+    });
+    send({ kind: "evaluate", id, sequences });
+  });
 }
 
 process.on("message", (message: ToEngine) => {
@@ -53,6 +84,12 @@ process.on("message", (message: ToEngine) => {
       queue = queue.then(() => answer(message, controller.signal));
       break;
     }
+    case "evaluated":
+      asked.get(message.id)?.resolve(message.evaluation);
+      break;
+    case "unevaluated":
+      asked.get(message.id)?.reject(messageToError(message.error));
+      break;
     case "abort":
       aborts.get(message.id)?.abort();
       break;

@@ -1,4 +1,6 @@
 /** Routes a request to the engine's core; the one place that knows which message means which call. */
+
+import type { EvaluateLoss } from "../../contracts/trainer.js";
 import { ERROR_CODES, WeirError } from "../../errors.js";
 import type { EngineCore } from "./core.js";
 import type { EngineCalls, EngineMethod, ErrorMessage } from "./protocol.js";
@@ -8,12 +10,14 @@ type Handlers = {
     core: EngineCore,
     input: EngineCalls[M]["input"],
     signal: AbortSignal,
+    evaluate: EvaluateLoss,
   ) => Promise<EngineCalls[M]["output"]> | EngineCalls[M]["output"];
 };
 
 const HANDLERS: Handlers = {
   sample: (core, input, signal) => core.sample(input, signal),
-  forwardBackward: (core, input, signal) => core.forwardBackward(input, signal),
+  forwardBackward: (core, { batch, asks }, signal, evaluate) =>
+    core.forwardBackward(batch, signal, asks ? evaluate : null),
   sftForwardBackward: (core, input, signal) => core.sftForwardBackward(input, signal),
   optimStep: (core, { config, reportTensors }) => core.optimStep(config, reportTensors),
   logprobs: (core, input, signal) => core.logprobs(input, signal),
@@ -32,14 +36,15 @@ const HANDLERS: Handlers = {
   planMemory: (core, pass) => core.planMemory(pass),
 };
 
-/** Runs one call on the core. */
+/** Runs one call on the core; `evaluate` reaches the caller's own loss. */
 export async function dispatch<M extends EngineMethod>(
   core: EngineCore,
   method: M,
   input: EngineCalls[M]["input"],
   signal: AbortSignal,
+  evaluate: EvaluateLoss,
 ): Promise<EngineCalls[M]["output"]> {
-  return HANDLERS[method](core, input, signal);
+  return HANDLERS[method](core, input, signal, evaluate);
 }
 
 export function errorToMessage(error: unknown): ErrorMessage {

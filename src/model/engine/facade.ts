@@ -1,12 +1,14 @@
 /** Builds the `Engine` of the contract over a function that carries out one call; used in process and over IPC. */
 import type { Engine, EngineInfo, ModelInfo } from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
+import type { EvaluateLoss } from "../../contracts/trainer.js";
 import type { EngineCalls, EngineMethod } from "./protocol.js";
 
 export type Call = <M extends EngineMethod>(
   method: M,
   input: EngineCalls[M]["input"],
   signal: AbortSignal,
+  evaluate?: EvaluateLoss,
 ) => Promise<EngineCalls[M]["output"]>;
 
 export interface FacadeParts {
@@ -28,7 +30,8 @@ export function engineFacade({ info, model, version, call, exited, close }: Faca
     exited,
     close,
     sample: (request, { signal }) => call("sample", request, signal),
-    forwardBackward: (batch, { signal }) => call("forwardBackward", batch, signal),
+    forwardBackward: (batch, { signal, evaluate }) =>
+      call("forwardBackward", { batch, asks: evaluate !== undefined }, signal, evaluate),
     sftForwardBackward: (batch, { signal }) => call("sftForwardBackward", batch, signal),
     optimStep: (config, { signal, reportTensors }) =>
       call("optimStep", { config, reportTensors: reportTensors ?? false }, signal),

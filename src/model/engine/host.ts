@@ -9,10 +9,12 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Engine, EngineOptions } from "../../contracts/engine.js";
+import type { LossSequence } from "../../contracts/loss.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
+import type { EvaluateLoss } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import type { RotaryDtype } from "../transformer/rope.js";
-import { messageToError } from "./dispatch.js";
+import { errorToMessage, messageToError } from "./dispatch.js";
 import { type Call, engineFacade } from "./facade.js";
 import { isTensorflowNoise } from "./native/noise.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
@@ -43,6 +45,8 @@ const CLOSE_GRACE_MS = 3000;
 
 interface Pending {
   readonly method: string;
+  /** The caller's own loss. */
+  readonly evaluate: EvaluateLoss | undefined;
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: WeirError) => void;
   /** Starts the deadline; called when the request is the next to be worked on. */
@@ -141,6 +145,16 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
     if (child.connected) child.send(message, () => undefined);
   };
 
+  const answerEvaluation = async (id: number, sequences: readonly LossSequence[]) => {
+    try {
+      const evaluate = pending.get(id)?.evaluate;
+      if (evaluate === undefined) throw new WeirError("WEIR_E_STATE", "the request has no loss to evaluate");
+      post({ kind: "evaluated", id, evaluation: await evaluate(sequences) });
+    } catch (error) {
+      post({ kind: "unevaluated", id, error: errorToMessage(error) });
+    }
+  };
+
   const started = new Promise<Extract<FromEngine, { kind: "ready" }>>((resolve, reject) => {
     const timer = setTimeout(() => {
       const reason = `the engine did not load the model within ${options.startTimeoutMs} ms; raise engine.startTimeoutMs`;
@@ -180,6 +194,9 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
           entry?.reject(messageToError(message.error));
           break;
         }
+        case "evaluate":
+          void answerEvaluation(message.id, message.sequences);
+          break;
         case "heartbeat":
           break;
       }
@@ -208,7 +225,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
     const [next] = pending.values();
     next?.arm();
   };
-  const call: Call = (method, payload, signal) =>
+  const call: Call = (method, payload, signal, evaluate) =>
     new Promise((resolve, reject) => {
       if (gone !== null || closing) {
         reject(
@@ -236,6 +253,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
       };
       pending.set(id, {
         method,
+        evaluate,
         resolve: resolve as (output: unknown) => void,
         reject,
         arm: () => {

@@ -7,6 +7,10 @@ import { dispatch } from "./dispatch.js";
 import type { CoreOptions } from "./executor.js";
 import { type Call, engineFacade } from "./facade.js";
 
+const noLoss = () => {
+  throw new WeirError("WEIR_E_STATE", "the batch names no loss and none was given");
+};
+
 /** Loads a model into this process. One backend per process: WEIR_E_STATE where another one is open. */
 export async function startInProcessEngine(input: {
   readonly modelDir: string;
@@ -20,11 +24,11 @@ export async function startInProcessEngine(input: {
   const exited = new Promise<{ expected: boolean; reason: string }>((resolve) => {
     announce = resolve;
   });
-  const call: Call = (method, payload, signal) => {
+  const call: Call = (method, payload, signal, evaluate = noLoss) => {
     const turn = queue.then(() => {
       if (closed) throw new WeirError("WEIR_E_ENGINE_CRASHED", "the engine was closed; start another one");
       if (signal.aborted) throw new WeirError("WEIR_E_ENGINE_ABORTED", "the request was cancelled before it began");
-      return dispatch(core, method, payload, signal);
+      return dispatch(core, method, payload, signal, evaluate);
     });
     queue = turn.catch(() => undefined);
     return turn;

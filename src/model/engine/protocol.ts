@@ -10,6 +10,7 @@ import type {
   ModelInfo,
   PassSize,
 } from "../../contracts/engine.js";
+import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
@@ -29,7 +30,8 @@ import type { LogprobsRequest } from "./core.js";
 /** Each request: its input and its answer. */
 export interface EngineCalls {
   sample: { input: SampleRequest; output: SampleReply };
-  forwardBackward: { input: PolicyBatch; output: PolicyMetrics };
+  /** `asks`: the caller evaluates the loss; the engine sends it the sequences of each micro-batch. */
+  forwardBackward: { input: { batch: PolicyBatch; asks: boolean }; output: PolicyMetrics };
   sftForwardBackward: { input: SftBatch; output: SftMetrics };
   optimStep: { input: { config: OptimiserConfig; reportTensors: boolean }; output: OptimStepReply };
   logprobs: { input: LogprobsRequest; output: Awaited<ReturnType<Trainer["logprobs"]>> };
@@ -62,6 +64,9 @@ export type ToEngine =
         readonly input: EngineCalls[M]["input"];
       };
     }[EngineMethod]
+  /** The caller's loss for the request that asked; `error` where it failed. */
+  | { readonly kind: "evaluated"; readonly id: number; readonly evaluation: LossEvaluation }
+  | { readonly kind: "unevaluated"; readonly id: number; readonly error: ErrorMessage }
   | { readonly kind: "abort"; readonly id: number }
   | { readonly kind: "close" };
 
@@ -84,4 +89,6 @@ export type FromEngine =
   | { readonly kind: "refused"; readonly error: ErrorMessage }
   | { readonly kind: "reply"; readonly id: number; readonly output: unknown; readonly version: PolicyVersion }
   | { readonly kind: "error"; readonly id: number; readonly error: ErrorMessage }
+  /** Asks the caller of a request for its loss over these sequences. */
+  | { readonly kind: "evaluate"; readonly id: number; readonly sequences: readonly LossSequence[] }
   | { readonly kind: "heartbeat"; readonly rssBytes: number };
