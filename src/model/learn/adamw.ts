@@ -10,26 +10,10 @@ import type { GradientStore } from "../transformer/gradients.js";
 import { add, divide, mul, squaredSum, sub } from "../transformer/kernels.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 import type { FusedStep } from "./fused-step.js";
+import type { Moments, StepNumbers } from "./moments.js";
 
 /** torch.nn.utils.clip_grad_norm_ adds this to the norm before dividing. */
 const CLIP_EPSILON = 1e-6;
-
-export interface Moments {
-  readonly m: Tensor;
-  readonly v: Tensor;
-}
-
-/** Numbers of one step: gradients are scaled by `clip` before everything else. */
-export interface StepNumbers {
-  readonly keep1: number; // β1
-  readonly take1: number; // (1 − β1)·clip
-  readonly keep2: number; // β2
-  readonly take2: number; // (1 − β2)·clip²
-  readonly rootCorrection: number; // 1/√(1 − β2^t)
-  readonly epsilon: number;
-  readonly rate: number; // learning rate/(1 − β1^t)
-  readonly shrink: number; // 1 − learning rate · weight decay
-}
 
 export interface OptimiserOutcome {
   readonly applied: boolean;

@@ -7,7 +7,7 @@ import { scope, type Tensor, tf } from "../engine/tf.js";
 import { adamWStep, digestsOf, squaredSums } from "../transformer/fused-kernels.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import type { ParameterStore } from "../transformer/parameters.js";
-import type { Moments, StepNumbers } from "./adamw.js";
+import type { Moments, StepNumbers } from "./moments.js";
 
 /** Elements of one portion. */
 const PORTION = 32 * 1024 * 1024;

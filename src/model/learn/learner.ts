@@ -24,6 +24,7 @@ import { headLogits } from "../transformer/head.js";
 import type { Transformer } from "../transformer/model.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 import { plainSegment } from "../transformer/segment.js";
+import { assertIds } from "../transformer/token-ids.js";
 import { AdamW, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
 import { type PackedGroups, type PackItem, planGroups, planRows } from "./pack.js";
@@ -38,7 +39,7 @@ import {
   supervisedTokenLoss,
 } from "./policy-gradient.js";
 import { BatchPrefixes, type HeldPrefixes } from "./prefixes.js";
-import { assertIds, assertPolicyBatch, assertSftBatch } from "./validate.js";
+import { assertPolicyBatch, assertSftBatch } from "./validate.js";
 
 type Logprobs = readonly (readonly (readonly number[])[])[];
 

@@ -4,6 +4,7 @@
  * The one-hot part of the gradient is a gather and a scatter over rows of the output matrix, never a [rows, V] tensor.
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
+import type { ModelConfig } from "../io/config.js";
 import {
   add,
   constant,
@@ -20,8 +21,8 @@ import {
   sub,
   sumLast,
 } from "./kernels.js";
-import type { Transformer } from "./model.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
+import type { ParameterStore } from "./parameters.js";
 
 /** Logits in one chunk (64 MiB of float32). */
 const CHUNK_LOGITS = 16 * 1024 * 1024;
@@ -114,8 +115,16 @@ function scaled(normed: Tensor, temperature: number): Tensor {
   return temperature === 1 ? normed : mul(normed, constant(1 / temperature));
 }
 
+/** What of a model its head needs. */
+export interface HeadOwner {
+  readonly config: ModelConfig;
+  readonly parameters: ParameterStore;
+  readonly headName: string;
+  readonly finalNormName: string;
+}
+
 /** Logits / temperature of hidden rows: [M, d] → [M, V]. */
-export function headLogits(model: Transformer, hidden: Tensor, temperature: number): Tensor {
+export function headLogits(model: HeadOwner, hidden: Tensor, temperature: number): Tensor {
   return scope(() => {
     const { parameters, config } = model;
     const { y } = rmsNorm(hidden, parameters.get(model.finalNormName), config.rmsNormEps);

@@ -12,7 +12,7 @@ import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
 import { native, type Tensor, tf } from "../tf.js";
 import { type Graph, reference } from "./graph.js";
-import { trace } from "./tracer.js";
+import { trace } from "./trace.js";
 import { DTYPE_NUMBER, type GraphDtype } from "./values.js";
 
 /** Tensors in any nesting of arrays and objects; null and numbers stand for themselves. */

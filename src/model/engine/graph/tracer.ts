@@ -1,26 +1,14 @@
 /**
- * Turns a tfjs function into a TensorFlow graph without running it: while a trace is open, the active tfjs backend is one
- * whose kernels emit nodes and infer shapes. Gradients of tfjs's own tape (`tf.grads`) are traced like everything else.
+ * The recorder of a graph: takes operations, emits nodes and infers shapes; see trace.ts for how tfjs is led to it.
  * Invariants: nothing is computed; tensors of other backends cannot slip in (WEIR_E_SHAPE), they must be inputs;
  * a bfloat16 value is a tf.Tensor labelled float32, which only weir's own kernels may read.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
-import {
-  backendName,
-  type ProductForm,
-  type RawAttribute,
-  type Recorder,
-  setRecorder,
-  type Tensor,
-  tf,
-} from "../tf.js";
+import { type ProductForm, type RawAttribute, type Recorder, type Tensor, tf } from "../tf.js";
 import { Graph, reference } from "./graph.js";
-import { graphKernels } from "./tfjs-kernels.js";
 import { type Attributes, type GraphDtype, type GraphValue, intOf, typeOf } from "./values.js";
-
-const TRACE_BACKEND = "weir-graph";
 
 /** Arrays of one value above this length become a Fill. */
 const FILL_FROM = 64;
@@ -42,6 +30,16 @@ const NARROW = new Set([
 ]);
 
 let current: Tracer | null = null;
+
+/** Opens a trace, or closes it with null; only trace.ts does. */
+export function setOpenTrace(tracer: Tracer | null): void {
+  current = tracer;
+}
+
+/** The trace that is open, or null. */
+export function traceAtWork(): Tracer | null {
+  return current;
+}
 
 /** The trace that is open. Throws WEIR_E_STATE where none is. */
 export function openTrace(): Tracer {
@@ -66,7 +64,12 @@ export class Tracer implements Recorder {
   /** The loop whose body is being traced. */
   frame: Frame | null = null;
 
-  constructor(products: EnginePrecision, ownProducts: boolean) {
+  /** `backend`: the tfjs backend that traced tensors belong to. */
+  constructor(
+    products: EnginePrecision,
+    ownProducts: boolean,
+    private readonly backend: tfCore.KernelBackend,
+  ) {
     this.products = products;
     this.ownProducts = ownProducts;
   }
@@ -90,7 +93,7 @@ export class Tracer implements Recorder {
   }
 
   tensor(value: GraphValue): Tensor {
-    return tf.engine().makeTensorFromTensorInfo(this.info(value), backendOf());
+    return tf.engine().makeTensorFromTensorInfo(this.info(value), this.backend);
   }
 
   /** What a tfjs kernel returns. */
@@ -196,75 +199,5 @@ export class Tracer implements Recorder {
       return this.add("Fill", [this.integers(shape), this.scalar(first, dtype)]);
     }
     return this.graph.constant(numbers, shape, dtype);
-  }
-}
-
-/** A tfjs backend that computes nothing. */
-interface TraceBackend extends tfCore.KernelBackend {}
-
-let backend: TraceBackend | null = null;
-
-function backendOf(): TraceBackend {
-  backend ??= register();
-  return backend;
-}
-
-function register(): TraceBackend {
-  const read = (): never => {
-    throw new WeirError("WEIR_E_SHAPE", "a traced function cannot read a tensor's values; keep them in the graph");
-  };
-  class GraphBackend extends tf.KernelBackend {
-    override write(values: tfCore.BackendValues, shape: number[], dtype: tfCore.DataType): object {
-      const tracer = openTrace();
-      return tracer.info(tracer.write(values, shape, dtype)).dataId;
-    }
-    override disposeData(): boolean {
-      return true;
-    }
-    override incRef(): void {}
-    decRef(): void {}
-    override refCount(): number {
-      return 1;
-    }
-    override numDataIds(): number {
-      return 0;
-    }
-    override memory(): { unreliable: boolean } {
-      return { unreliable: true };
-    }
-    override floatPrecision(): 32 {
-      return 32;
-    }
-    override epsilon(): number {
-      return 1e-7;
-    }
-    override dispose(): void {}
-    override timerAvailable(): boolean {
-      return false;
-    }
-    override readSync = read;
-    override read = read;
-  }
-  const made = new GraphBackend() as unknown as TraceBackend;
-  tf.registerBackend(TRACE_BACKEND, () => made, 0);
-  for (const kernel of graphKernels(TRACE_BACKEND)) tf.registerKernel(kernel);
-  return made;
-}
-
-/** Opens a trace, runs `body` in it and closes it, whatever happens. Traces do not nest. */
-export function trace<T>(products: EnginePrecision, ownProducts: boolean, body: (tracer: Tracer) => T): T {
-  if (current !== null) throw new WeirError("WEIR_E_STATE", "a trace was opened inside another");
-  backendOf();
-  const tracer = new Tracer(products, ownProducts);
-  current = tracer;
-  setRecorder(tracer);
-  // Everything up to its first await runs at once, and a backend that is ready needs no await.
-  void tf.setBackend(TRACE_BACKEND);
-  try {
-    return body(tracer);
-  } finally {
-    void tf.setBackend(backendName);
-    setRecorder(null);
-    current = null;
   }
 }
