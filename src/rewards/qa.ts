@@ -1,4 +1,4 @@
-/** Owns the rule for free-text answers (QA): parsing, normalisation, exact, substring and F1 matches. */
+/** Owns the release's rule for free-text answers (QA): parsing, normalisation, exact, substring and F1 matches. */
 import { squeezeSpaces, strip, stripCharacters } from "./text.js";
 
 const ANSWER_PHRASE = "the answer is";
@@ -64,13 +64,4 @@ export function tokenF1(prediction: string, gold: string): number {
   const precision = common / predicted.length;
   const recall = common / wanted.length;
   return (2 * precision * recall) / (precision + recall);
-}
-
-/**
- * Eq. 12 as weir's paper mode applies it: normalised equality, where a gold answer that normalises to nothing ("A", "?")
- * is compared by its letters instead, so that it does not match every other answer that normalises to nothing.
- */
-export function strictMatch(prediction: string, gold: string): boolean {
-  if (normaliseAnswer(gold) !== "") return exactMatch(prediction, gold);
-  return squeezeSpaces(prediction.toLowerCase()) === squeezeSpaces(gold.toLowerCase());
 }

@@ -3,8 +3,8 @@ import { createConfiguredJudge, createHybridReward, createRuleReward } from "../
 import { configSchema } from "../../src/config/schema.js";
 import { rewardFamily } from "../../src/rewards/family.js";
 import { log10 } from "../../src/rewards/log10.js";
-import { canonicalNumber, parseNumericAnswer, releasedNumbersEqual, releasedValue } from "../../src/rewards/numbers.js";
-import { normaliseAnswer, parseQaAnswer, strictMatch } from "../../src/rewards/qa.js";
+import { parseNumericAnswer, releasedNumbersEqual, releasedValue } from "../../src/rewards/numbers.js";
+import { normaliseAnswer, parseQaAnswer } from "../../src/rewards/qa.js";
 import { type RewardMode, ruleOutcome, scoreByRule } from "../../src/rewards/rule.js";
 import { answerPart, strip, withoutEndText } from "../../src/rewards/text.js";
 import { createFakeJudge, exampleRollout, exampleTask } from "../../src/testing.js";
@@ -74,7 +74,7 @@ describe("paper and release side by side [paper, released]", () => {
     ["The correct answer is B.", [1, 1]],
     ["The correct answer is Based on the text (A).", [0, 1]],
     ["The correct answer is (A).", [0, 0]],
-    ["Therefore, the answer is (B).", [0, 0]],
+    ["Therefore, the answer is (B).", [1, 0]],
   ] as const)("multiple choice %j for B: %j", (answer, expected) => {
     expect(both("long_toc_choices", answer, "The correct answer is (B).")).toEqual(expected);
   });
@@ -106,14 +106,9 @@ describe("where an answer is looked for", () => {
   it("drops the special tokens that trail an answer", () => {
     expect(parseQaAnswer("the answer is Rome.<｜end▁of▁sentence｜>")).toBe("Rome");
   });
-
-  it("compares gold answers that normalise to nothing by their letters", () => {
-    expect(strictMatch("The", "a")).toBe(false);
-    expect(strictMatch(" A ", "a")).toBe(true);
-  });
 });
 
-describe("numbers", () => {
+describe("numbers of the release", () => {
   it.each([
     ["12.5", 12.5],
     ["$-12.5", -12.5],
@@ -128,18 +123,6 @@ describe("numbers", () => {
     ["", 0],
   ])("the release reads %j as %d", (text, value) => {
     expect(releasedValue(text)).toBe(value);
-  });
-
-  it.each([
-    ["$-012.50", "-12.5"],
-    ["-0.0", "0"],
-    [".5", "0.5"],
-    ["5", "5"],
-    ["1.2.3", null],
-    ["", null],
-    ["-", null],
-  ])("the canonical form of %j is %j", (text, canonical) => {
-    expect(canonicalNumber(text)).toBe(canonical);
   });
 
   it("parses symbols in their order only, and parentheses in evaluation only", () => {
