@@ -38,9 +38,9 @@ export function lastStatement(text: string): string | null {
   return (turn ? rest.slice(0, turn.index) : rest).replace(/^[\s:]+/, "").trimEnd();
 }
 
-/** Openings of a text that takes an answer back or adds another. */
+/** Openings of a text that takes an answer back or adds another. "No other city fits" does not. */
 const RETRACTION =
-  /^["'“‘(\s]*(?:no|nope|wait|actually|hm+|correction|sorry|oops|or|and|nor|but|also|alternatively|rather|instead|scratch|maybe|perhaps|possibly|unless)(?![\p{L}\p{N}])/iu;
+  /^["'“‘(\s]*(?:no(?=[,.:;!?–—-]|\s*$|\s+wait)|nope|wait|actually|hm+|correction|sorry|oops|or|and|nor|but|also|alternatively|rather|instead|scratch|maybe|perhaps|possibly|unless)(?![\p{L}\p{N}])/iu;
 /** A list, a heading of one, or one more item. */
 const LIST = /^\s*(?:[-•‣▪*+–—]\s|\(?\d{1,3}[.)]\s|[,;/&|])/;
 
@@ -51,6 +51,11 @@ export function retracts(continuation: string): boolean {
 
 function words(text: string): number {
   return text.split(/\s+/, 5).filter(Boolean).length;
+}
+
+/** True where a text holds more than dots. */
+function says(text: string): boolean {
+  return /[^\s.。…]/.test(text);
 }
 
 /** True where `continuation` can only be a remark on the answer before it: a sentence, no list and no retraction. */
@@ -85,7 +90,7 @@ function firstSentence(line: string): string | null {
     const before = line.slice(0, match.index);
     const after = line.slice(match.index + match[0].length);
     if (match[1]?.startsWith(".") && isAbbreviation(before, after)) continue;
-    return explains(after) ? before : null;
+    return says(before) && explains(after) ? before : null;
   }
   return null;
 }
@@ -103,7 +108,7 @@ function withoutReason(text: string): string | null {
   const starts = REASONS.map((reason) => text.search(reason)).filter((start) => start > 0);
   if (starts.length === 0) return null;
   const bare = text.slice(0, Math.min(...starts)).trim();
-  return bare === "" ? null : bare;
+  return says(bare) ? bare : null;
 }
 
 export interface Readings {
@@ -132,5 +137,5 @@ function firstParagraph(statement: string): string | null {
   const line = statement.slice(0, end).trimEnd();
   const after = statement.slice(end);
   const apart = /^\n *\n/.test(after) || /[.!?。"'”’)\]]$/.test(line);
-  return apart && explains(after.trim()) ? line : null;
+  return apart && says(line) && explains(after.trim()) ? line : null;
 }

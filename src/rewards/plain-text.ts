@@ -106,11 +106,13 @@ function withoutLatex(text: string): string {
     .replace(/\{([,.])\}/g, "$1")
     .replace(/\^\s?(?:\{\s?\\circ\s?\}|\\circ)/g, "°")
     .replaceAll("$$", "");
-  let out = "";
-  let at = 0;
+  const out: string[] = [];
   const open: boolean[] = [];
+  let at = 0;
   const add = (piece: string) => {
-    out += /\d$/.test(out.slice(-1)) && /^\d/.test(piece) ? ` ${piece}` : piece;
+    if (piece === "") return;
+    if (/\d$/.test(out.at(-1) ?? "") && /^\d/.test(piece)) out.push(" ");
+    out.push(piece);
   };
   for (const match of source.matchAll(LATEX)) {
     if (match.index < at) continue;
@@ -121,18 +123,18 @@ function withoutLatex(text: string): string {
       open.push(true);
       at++;
     } else if (name !== undefined) {
-      out += Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : whole;
+      add(Object.hasOwn(COMMANDS, name) ? (COMMANDS[name] as string) : whole);
     } else if (escaped !== undefined) {
-      out += ESCAPES[escaped] ?? escaped;
+      add(ESCAPES[escaped] ?? escaped);
     } else if (whole === "{") {
       open.push(false);
-      out += whole;
+      add(whole);
     } else if (open.pop() !== true) {
-      out += whole;
+      add(whole);
     }
   }
   add(source.slice(at));
-  return out;
+  return out.join("");
 }
 
 /** Asterisks that multiply: between two digits or brackets, spaces aside. All others are emphasis. */

@@ -198,6 +198,29 @@ describe("the hybrid reward actor (Eq. 14)", () => {
     expect(asked).toEqual([{ problem: "What is the capital of France?", prediction: "Lutetia", gold: "Paris" }]);
   });
 
+  it("gives the judge both answers as they are written, and the first of several gold answers, once", async () => {
+    const number = exampleTask({
+      source: "docmath",
+      goldAnswers: ["no statement", "the answer is $1.5 million.", "the answer is 2."],
+    });
+    const judge = createFakeJudge([0]);
+    const { outcome, asked } = await ask(
+      "</think>the answer is 1,250 thousand or so, because of row 3.",
+      judge,
+      number,
+    );
+    expect(asked).toEqual([
+      {
+        problem: "What is the capital of France?",
+        prediction: "1,250 thousand or so, because of row 3",
+        gold: "$1.5 million",
+      },
+    ]);
+    expect(outcome).toMatchObject({ kind: "scored", value: 0, prediction: "1,250 thousand or so, because of row 3" });
+    const right = await ask("</think>the answer is 2", createFakeJudge([0]), number);
+    expect(right).toMatchObject({ asked: [], outcome: { kind: "scored", value: 1, prediction: "2" } });
+  });
+
   it("does not ask where the rule gives 1, nothing was parsed, or the answer is a choice", async () => {
     expect((await ask("</think>the answer is Paris.")).asked).toEqual([]);
     expect((await ask("</think>no idea")).asked).toEqual([]);
