@@ -19,16 +19,25 @@ const STATEMENT = new RegExp(
     `|(?<=^[#>\\s]{0,20})(?:(?:${KINDS})\\s{1,20}){0,3}answer\\s{0,20}:`,
   "gimu",
 );
+/** "the answer is based on …", "… is correct": a remark on an answer that was stated before. */
+const REMARK =
+  /^\s(?:(?:based|derived|supported|found|obtained|calculated|computed|confirmed|given|stated|shown|mentioned)\s(?:on|from|by|in|at|as|above|below)|(?:therefore\s|thus\s|also\s)?(?:correct|right|clear|unique|consistent)(?![\p{L}]))/u;
 /** Texts that end or open a turn: <|im_end|> and its like (full-width bars are plain by then), </s>, <eos> … */
 const TURN = "<\\|[^<>|]{1,64}\\|>|</s>|<eos>|<pad>|<(?:end|start)_of_turn>|\\[/?INST\\]";
 const LEADING_TURNS = new RegExp(`^(?:\\s|${TURN})+`);
 const FIRST_TURN = new RegExp(TURN);
 
-/** What follows the last statement of a response or gold sentence, as plain text; null without a statement; may be "". */
+/**
+ * What follows the last statement of a response or gold sentence, as plain text; null without a statement; may be "". A
+ * remark ("the answer is based on …") counts only where nothing else is stated.
+ */
 export function lastStatement(text: string): string | null {
   const plain = plainText(text);
   let end = -1;
-  for (const match of plain.matchAll(STATEMENT)) end = match.index + match[0].length;
+  for (const match of plain.matchAll(STATEMENT)) {
+    const after = match.index + match[0].length;
+    if (end < 0 || !REMARK.test(plain.slice(after, after + 40))) end = after;
+  }
   if (end < 0) return null;
   const rest = plain
     .slice(end)

@@ -209,8 +209,11 @@ function openingOf(text: string): Opening | null {
 
 const CLOSING = /[\s)\]}"'”’`$]+/y;
 const ORDINAL = /(?:st|nd|rd|th)(?![\p{L}\p{N}])/iuy;
-/** A second statement of the number in brackets: "1.5 million ($1,500,000)". */
-const RESTATED = /^\s*[,;]?\s*\(\s*(?:or|i\.e\.,?|that is,?|=|≈)?\s*([^()]*\p{N}[^()]*)\)([^()\p{N}]*)$/u;
+/** The number once more: "1.5 million ($1,500,000)", "3/4 = 0.75", "1.5 million, or 1,500,000". */
+const RESTATED = [
+  /^\s*[,;]?\s*\(\s*(?:or|i\.e\.,?|that is,?|=)?\s*([^()]*\p{N}[^()]*)\)([^()\p{N}]*)$/u,
+  /^\s*(?:=|,\s*or|,?\s*i\.e\.,?|,?\s*that is,?)\s*([^=]*\p{N}[^=]*)()$/u,
+];
 
 /** Value of the one number that `text` states; null where it states none or more than one. */
 export function parseNumber(text: string): Rational | null {
@@ -243,8 +246,14 @@ function parseWhole(text: string, mayRestate: boolean): Rational | null {
   const signed = opening.isNegative ? negate(value) : value;
   const rest = text.slice(end);
   if (isUnitText(rest)) return signed;
-  const restated = mayRestate ? RESTATED.exec(rest) : null;
-  if (!restated || !isUnitText(restated[2] as string)) return null;
-  const again = parseWhole((restated[1] as string).trim(), false);
-  return again && equals(again, signed) ? signed : null;
+  return mayRestate && restates(rest, signed) ? signed : null;
+}
+
+/** True where the text after a number states the same number again. */
+function restates(rest: string, value: Rational): boolean {
+  return RESTATED.some((pattern) => {
+    const [, text, unit] = pattern.exec(rest) ?? [];
+    const again = text === undefined || !isUnitText(unit as string) ? null : parseWhole(text.trim(), false);
+    return again !== null && equals(again, value);
+  });
 }

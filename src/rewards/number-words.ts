@@ -109,7 +109,8 @@ const BARRED_NEXT =
 export function isUnitText(rest: string): boolean {
   // "m²", "m^2", "s⁻¹": powers of a unit are part of it.
   const text = rest.replace(/(?<=\p{L})(?:⁻?[¹²³]|\^\{?-?[123]\}?)(?![\p{N}])/gu, "").replaceAll("’", "'");
-  if (/[\p{N}+<>±≤≥∞√π\\^~@|#]/u.test(text) || BARRED_NEXT.test(text)) return false;
+  if (/[\p{N}+<>±≤≥∞√π\\^~@|#〇零一二两三四五六七八九十百千万萬亿億兆]/u.test(text) || BARRED_NEXT.test(text))
+    return false;
   for (const [word] of text.toLowerCase().matchAll(/[\p{L}']+/gu)) {
     if (BARRED.has(word) || word.endsWith("n't")) return false;
   }

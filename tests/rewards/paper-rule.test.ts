@@ -84,6 +84,8 @@ describe("the answer of a response in the paper's mode", () => {
     ["**Final Answer:** 5", "5"],
     ["The answer = 5", "5"],
     ["The answer: 5", "5"],
+    ["The answer is 5. The answer is based on table 3.", "5"],
+    ["The answer is 5. I checked that the answer is correct.", "5"],
     ["the answer isn't 5", null],
     ["another answer is 5", null],
     ["\\boxed{5}", null],
