@@ -22,10 +22,12 @@ const STATEMENT = new RegExp(
 /** "the answer is based on …", "… is correct": a remark on an answer that was stated before. */
 const REMARK =
   /^\s(?:(?:based|derived|supported|found|obtained|calculated|computed|confirmed|given|stated|shown|mentioned)\s(?:on|from|by|in|at|as|above|below)|(?:therefore\s|thus\s|also\s)?(?:correct|right|clear|unique|consistent)(?![\p{L}]))/u;
-/** Texts that end or open a turn: <|im_end|> and its like (full-width bars are plain by then), </s>, <eos> … */
-const TURN = "<\\|[^<>|]{1,64}\\|>|</s>|<eos>|<pad>|<(?:end|start)_of_turn>|\\[/?INST\\]";
-const LEADING_TURNS = new RegExp(`^(?:\\s|${TURN})+`);
-const FIRST_TURN = new RegExp(TURN);
+/** Texts that end or open a turn: <|im_end|> and its like (full-width bars are plain by then), </s>, <end_of_turn>, [|endofturn|] … */
+const TURN =
+  "<\\|[^<>|]{1,64}\\|>|\\[\\|[^\\[\\]|]{1,64}\\|\\]|</s>|\\[/?INST\\]|\\[(?:EOS|SEP|PAD)\\]|" +
+  "<(?:eos|eot|eod|eop|eoa|eom|pad|bos|sep|endoftext|turn_end|(?:end|start)_of_[a-z]{1,20}|(?:extra_id|reserved|special)_\\d{1,6})>";
+const LEADING_TURNS = new RegExp(`^(?:\\s|${TURN})+`, "i");
+const FIRST_TURN = new RegExp(TURN, "i");
 
 /**
  * What follows the last statement of a response or gold sentence, as plain text; null without a statement; may be "". A
@@ -104,12 +106,22 @@ function firstSentence(line: string): string | null {
   return null;
 }
 
-/** Where a reason begins inside a sentence. "since 1990" and "as" without a comma are no reasons. */
+/** What a reason may refer to: the document, in general words. */
+const PLACE =
+  "(?:the |this |that |these )?(?:given |provided |above |first |second |third |last )?(?:paragraph|passage|table|section|document|text|page|line|row|figure|source|article|information|context|report|data|statement)s?\\b";
+/**
+ * Where a reason begins inside a sentence. Some openings need a comma, a dash or a bracket before them, or a word for the document
+ * after them: "since 1990", "the Gospel according to Luke" and "as well as" are no reasons.
+ */
 const REASONS = [
   /\s*[,;:–—-]?\s+because\b/iu,
-  /\s*[,;–—-]\s*(?:since\s+(?!\d)|as\s+(?!(?:well|much|many)\b)|which\s|who\s|given\s)/iu,
-  /\s*[,;–—-]?\s*\(?\b(?:as\s+(?:stated|shown|described|mentioned|indicated|reported|seen|noted|given)|based\s+on|according\s+to|due\s+to|(?:calculated|computed)\s+(?:as|by|from)|derived\s+from|obtained\s+(?:by|from)|rounded\s+to)\b/iu,
-  /\s*[,;(–—-]\s*see\b/iu,
+  /\s*[,;(–—-]\s*(?:since\s+(?!\d)|as\s+(?!(?:well|much|many)\b)|which\s|who\s|given\s)/iu,
+  /\s*[,;(–—-]\s*(?:see\b|based\s+on|according\s+to|due\s+to|derived\s+from)/iu,
+  new RegExp(
+    `\\s*(?:based on|according to|derived from|as (?:stated|shown|described|mentioned|indicated|reported|given)(?: in)?)\\s${PLACE}`,
+    "iu",
+  ),
+  /\s*[,;(–—-]?\s*\b(?:(?:calculated|computed|obtained)\s+(?:as|by|from)|rounded\s+to)\b/iu,
 ];
 
 /** The text before its first reason; null where there is none. */

@@ -44,17 +44,21 @@ const SCALES: Readonly<Record<string, number>> = {
   tn: 12,
   trn: 12,
   quadrillion: 15,
+  quadrillions: 15,
+  quintillion: 18,
+  sextillion: 21,
   lakh: 5,
   lakhs: 5,
   lac: 5,
+  lacs: 5,
   crore: 7,
   crores: 7,
   k: 3,
   m: 6,
   b: 9,
 };
-/** Scales only where a currency tells them from units: millimetres, tonnes, T-shirts. */
-const CURRENCY_SCALES: Readonly<Record<string, number>> = { mm: 6, t: 12 };
+/** Scales only where a currency tells them from units: millimetres, tonnes, credit. */
+const CURRENCY_SCALES: Readonly<Record<string, number>> = { mm: 6, t: 12, cr: 7 };
 /** Scales of Chinese and Japanese numerals, which follow the digits without a space. */
 const HAN_SCALES: Readonly<Record<string, number>> = {
   百: 2,
@@ -96,14 +100,15 @@ export function scaleAt(text: string, at: number, hasCurrency: boolean): Scale |
 const NUMBER_WORDS =
   "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen " +
   "twenty thirty forty fifty sixty seventy eighty ninety dozen dozens half halves hundred hundreds thousand thousands million millions " +
-  "billion billions trillion trillions lakh lakhs crore crores";
+  "billion billions trillion trillions quadrillion quintillion sextillion lakh lakhs crore crores grand thou " +
+  "thirds fifths sixths sevenths eighths ninths tenth tenths hundredth hundredths thousandth thousandths millionth millionths billionths";
 const OTHER_MEANINGS =
   "or not no nor neither wrong incorrect false plus minus negative squared cubed factorial pi sqrt root log noon midnight o'clock";
 /** Words that make the text after a number another number, a choice or a denial, wherever they stand in it. */
 const BARRED = new Set(`${NUMBER_WORDS} ${OTHER_MEANINGS}`.split(" "));
-/** What makes the number itself a date, a time or a complex number: "5 May", "5 p.m.", "5i"; and "5 and a quarter". */
+/** What makes the number itself a date, a time or a complex number: "5 May", "5 p.m.", "5i"; "5 and a quarter"; "5-" for -5. */
 const BARRED_NEXT =
-  /^[\s,-]*(?:of\s+)?(?:(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|[ap]\.?m|[eij])(?![\p{L}'])|and\s+(?:an?\s+)?(?:quarter|third|fraction|bit)s?\b)/iu;
+  /^[\s,-]*(?:of\s+)?(?:(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|[ap]\.?m|[eij])(?![\p{L}'])|and\s+(?:an?\s+)?(?:quarter|third|fraction|bit)s?\b)|^\s?[-–]\s*$/iu;
 
 /** True where `rest`, the text after a number, holds no other number and changes nothing about its value. */
 export function isUnitText(rest: string): boolean {
