@@ -9,7 +9,7 @@ const NAME = "(?:the\\s+)?(?:option|choice|letter|answer|alternative)\\s*:?\\s*"
 const BRACKETED = new RegExp(`^${OPEN}(?:${NAME})?${OPEN}[(\\[{]\\s*["'“‘\`]?([A-J])["'”’\`.]?\\s*[)\\]}]`, "iu");
 const BARE = new RegExp(`^${OPEN}(${NAME})?${OPEN}[(\\[{]?([A-J])`, "iu");
 /** What may follow a letter on its own: the end, punctuation before a space, a closing bracket. */
-const AFTER_LETTER = /^["'”’»`$]*(?:$|[.,:;!](?:[\s"'”’»)\]}$]|$)|[)\]}]|\n)/u;
+const AFTER_LETTER = /^["'”’»`$]*(?:$| ?[.,:;!。、，]+(?:[\s"'”’»)\]}$]|$)|[)\]}]|\n)/u;
 /** After a capital one also a dash, a bracket or a reason; the lower-case "a" is an article there. */
 const AFTER_CAPITAL = /^\s+(?:[–—(-]|(?:because|since|as|which|due|based|according)\b)/u;
 /** After a named capital ("option B") anything that does not make it part of a word or a sign. */

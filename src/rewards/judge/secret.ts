@@ -9,9 +9,9 @@ const PIECE_LIMIT = 6;
 /** Shortest key of which a server's abbreviation ("sk-abcdef****") is recognised, and how much of either end tells it. */
 const ABBREVIATED_FROM = 12;
 const END_LENGTH = 6;
-/** A header or field that carries a credential, and its value, whoever's it is. */
+/** A header or field that carries a credential, and its value, whoever's it is. Bounded runs keep it linear. */
 const CREDENTIAL =
-  /((?:bearer|basic|authorization|api[-_ ]?key(?:\s+provided)?)["'\\]*\s*[:=]?\s*(?:(?:bearer|basic)\s+)?["'\\]*)[^\s"'\\,;<>{}]{4,}/gi;
+  /((?:bearer|basic|authorization|api[-_ ]?key(?:\s{1,5}provided)?)["'\\]{0,5}\s{0,5}[:=]?\s{0,5}(?:(?:bearer|basic)\s{1,5})?["'\\]{0,5})[^\s"'\\,;<>{}]{4,}/gi;
 
 /** A function that blots out `key` in all its forms, abbreviated ones too, and every value that a text calls a credential. */
 export function redactor(key: string | null): (text: string) => string {
