@@ -121,6 +121,7 @@ const REASONS = [
     `\\s*(?:based on|according to|derived from|as (?:stated|shown|described|mentioned|indicated|reported|given)(?: in)?)\\s${PLACE}`,
     "iu",
   ),
+  new RegExp(`\\s*[(\\[](?:from |source:? |in |per |cf\\. )?${PLACE}`, "iu"),
   /\s*[,;(–—-]?\s*\b(?:(?:calculated|computed|obtained)\s+(?:as|by|from)|rounded\s+to)\b/iu,
 ];
 
