@@ -5,7 +5,7 @@ import type { RewardFamily } from "./family.js";
 import { parseNumber } from "./number-expression.js";
 import { closedAnswer, qaKey } from "./qa-key.js";
 import { rationalText } from "./rational.js";
-import { stripCharacters } from "./text.js";
+import { strip, stripCharacters } from "./text.js";
 
 export interface Answer {
   /** What was read: the canonical number, the letter, the text of the statement. May be empty. */
@@ -40,11 +40,12 @@ function numericAnswer(statement: string): Answer {
 
 /** The answer of a gold sentence; null where no response can ever equal it. A QA gold answer is the whole statement. */
 export function paperGold(sentence: string, family: RewardFamily): Answer | null {
-  const answer = paperAnswer(sentence, family);
+  const whole = strip(sentence);
+  const answer = paperAnswer(whole, family);
   if (answer === null || answer.keys.length === 0) return null;
   if (family !== "qa") return answer;
-  const whole = trimmed(lastStatement(sentence) as string);
-  return { text: whole, stated: whole, keys: answer.keys.slice(0, 1) };
+  const text = trimmed(lastStatement(whole) as string);
+  return { text, stated: text, keys: answer.keys.slice(0, 1) };
 }
 
 function qaAnswer(statement: string): Answer {

@@ -117,6 +117,12 @@ describe("the answer of a response in the paper's mode", () => {
     }
   });
 
+  it("is right for its own gold sentence, also where one of them is trimmed", () => {
+    for (const said of ["-\\ ", " Paris \n", ". This follows from it", "5 .\u0085"]) {
+      expect(score("musique", `the answer is ${said}`, `the answer is ${said}`)).toBe(1);
+    }
+  });
+
   it("scores the best over several gold answers", () => {
     const golds = ["the answer is New York City.", "the answer is NYC.", "no statement"];
     const result = scoreByRule(
