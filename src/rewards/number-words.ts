@@ -80,7 +80,7 @@ export interface Scale {
   readonly end: number;
 }
 
-/** The scale word at `at`, null where there is none. A single letter is one only on its own: not in "5 m/s" or "5 B-sides". */
+/** The scale word at `at`, null where there is none. Without a currency a single letter is one only on its own: not in "5 m/s". */
 export function scaleAt(text: string, at: number, hasCurrency: boolean): Scale | null {
   HAN.lastIndex = at;
   const han = HAN.exec(text);
@@ -91,7 +91,7 @@ export function scaleAt(text: string, at: number, hasCurrency: boolean): Scale |
   const word = match[1] as string;
   const end = match.index + match[0].length;
   const lower = word.toLowerCase();
-  if (word.length === 1 && /[-/^·]/.test(text[end] ?? "")) return null;
+  if (word.length === 1 && !hasCurrency && /[-/^·]/.test(text[end] ?? "")) return null;
   if (word === "MM") return { exponent: 6, end };
   if (hasCurrency && Object.hasOwn(CURRENCY_SCALES, lower)) return { exponent: CURRENCY_SCALES[lower] as number, end };
   return Object.hasOwn(SCALES, lower) ? { exponent: SCALES[lower] as number, end } : null;

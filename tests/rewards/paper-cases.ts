@@ -232,6 +232,7 @@ export const NUMBERS: Readonly<Record<string, readonly Case[]>> = {
     ["5 million to 7 million", "5000000", 0],
     ["1/2 million", "500000", 1],
     ["5 lacs", "5", 0],
+    ["$5m/year", "5000000", 1],
     ["₹5 Cr", "50000000", 1],
     ["5 grand", "5", 0],
     ["5 tenths", "5", 0],
