@@ -110,10 +110,13 @@ const BARRED = new Set(`${NUMBER_WORDS} ${OTHER_MEANINGS}`.split(" "));
 const BARRED_NEXT =
   /^[\s,-]*(?:of\s+)?(?:(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|[ap]\.?m|[eij])(?![\p{L}'])|and\s+(?:an?\s+)?(?:quarter|third|fraction|bit)s?\b)|^\s?[-–]\s*$/iu;
 
+/** Powers of a unit are part of it: "m²", "ft^2", "s⁻¹"; those of a variable ("5x^2") are not. */
+const UNIT_POWER =
+  /(?<=(?<!\p{L})(?:[cdkmnµμ]?m|ft|feet|in|inch|inches|yd|mi|miles?|sec|s|hr?|met(?:er|re)s?|[kK]g|g|A|V|K))(?:⁻?[¹²³]|\^\{?-?[123]\}?)(?!\p{N})/gu;
+
 /** True where `rest`, the text after a number, holds no other number and changes nothing about its value. */
 export function isUnitText(rest: string): boolean {
-  // "m²", "m^2", "s⁻¹": powers of a unit are part of it.
-  const text = rest.replace(/(?<=\p{L})(?:⁻?[¹²³]|\^\{?-?[123]\}?)(?![\p{N}])/gu, "").replaceAll("’", "'");
+  const text = rest.replace(UNIT_POWER, "").replaceAll("’", "'");
   if (/[\p{N}+<>±≤≥∞√π\\^~@|#〇零一二两三四五六七八九十百千万萬亿億兆]/u.test(text) || BARRED_NEXT.test(text))
     return false;
   for (const [word] of text.toLowerCase().matchAll(/[\p{L}']+/gu)) {
