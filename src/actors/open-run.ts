@@ -5,9 +5,10 @@ import { phasesFrom } from "../algorithms/phases.js";
 import type { Config } from "../config/schema.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
+import type { ModelInfo } from "../contracts/engine.js";
 import type { Fact } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
-import type { Json } from "../contracts/task.js";
+import type { Json, Task } from "../contracts/task.js";
 import { fingerprintTasks } from "../data/fingerprint.js";
 import { readTasks } from "../data/read-tasks.js";
 import { readRecords } from "../data/records.js";
@@ -20,7 +21,8 @@ import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { openFileStore } from "./file-store.js";
-import { assertPhasesFilled, prepareSft, prepareTasks } from "./prepare.js";
+import { assertReadable, checkGolds, noRuleError, sourceCounts, type TaskFile } from "./gold-check.js";
+import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
@@ -55,6 +57,9 @@ export interface OpenedRun {
   close(): Promise<void>;
 }
 
+/** Rewards that score by the rules of src/rewards. */
+const BUILT_IN_REWARDS: readonly string[] = ["rule", "hybrid"];
+
 /** Display rate of the gauges, ms: fast enough for the eye, slow enough to cost nothing. */
 const GAUGE_INTERVAL_MS = 100;
 
@@ -80,7 +85,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       () => supervisor.close(),
       () => options.parts.reward.dispose?.(),
     );
-    const data = await loadData(config, tokenizer, phases, engine.model);
+    const data = await loadData(config, tokenizer, phases, engine.model, options.parts.reward);
     const store = await openFileStore({
       config,
       fingerprint: data.fingerprint,
@@ -155,11 +160,13 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   }
 }
 
+/** A built-in reward refuses training rows that it cannot score, and leaves such held-out rows out; a custom one may score anything. */
 async function loadData(
   config: Config,
   tokenizer: RunTokenizer,
   phases: RunContext["phases"],
-  model: { readonly maxPositions: number; readonly stopIds: readonly number[] },
+  model: Pick<ModelInfo, "maxPositions" | "stopIds" | "vocabSize">,
+  reward: RewardActor,
 ) {
   const { data, rollout, warmup } = config;
   const limit = model.maxPositions - rollout.maxTokens;
@@ -170,17 +177,18 @@ async function loadData(
       { limit },
     );
   }
-  const read = async (files: readonly string[]) =>
-    (await Promise.all(files.map((file) => readTasks(file, { format: data.format })))).flat();
-  const [train, heldout] = [await read(data.train), await read(data.heldout)];
-  const fingerprint = fingerprintTasks([...train, ...heldout]);
-  const prepared = prepareTasks(uniqueIds(train), tokenizer, phases, limit, data.overlong);
-  const held = prepareTasks(uniqueIds(heldout), tokenizer, phases, limit, data.overlong);
+  const [train, heldout] = [await readFiles(data.train, data.format), await readFiles(data.heldout, data.format)];
+  const fingerprint = fingerprintTasks([...train, ...heldout].flatMap(({ tasks }) => tasks));
+  const remarks: string[] = [];
+  const scorable = scorableTasks(train, heldout, config.reward.mode, reward, remarks);
+  const vocabulary = vocabularyCheck([...train, ...heldout], tokenizer, model.vocabSize);
+  const prepare = (tasks: readonly Task[]) =>
+    prepareTasks(uniqueIds(tasks), tokenizer, phases, limit, data.overlong, vocabulary);
+  const prepared = prepare(scorable.train);
+  const held = prepare(scorable.heldout);
   assertPhasesFilled(prepared.tasks, phases);
   const sftRows = [];
-  for (const file of warmup.data)
-    sftRows.push(...prepareSft(await readRecords(file), file, tokenizer, model.stopIds, model.maxPositions));
-  const remarks: string[] = [];
+  for (const file of warmup.data) sftRows.push(...prepareSft(await readRecords(file), file, tokenizer, model));
   const say = (count: number, what: string) => {
     if (count > 0) remarks.push(`${count} training tasks ${what}`);
   };
@@ -188,6 +196,39 @@ async function loadData(
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
   return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks };
+}
+
+const readFiles = (files: readonly string[], format: Config["data"]["format"]): Promise<TaskFile[]> =>
+  Promise.all(files.map(async (file) => ({ file, tasks: await readTasks(file, { format }) })));
+
+/**
+ * The tasks that the reward can score; adds to `remarks` what was left out. Errors: WEIR_E_DATA for a gold answer that no
+ * rule can read; WEIR_E_REWARD_SOURCE for training rows without a rule.
+ */
+function scorableTasks(
+  train: readonly TaskFile[],
+  heldout: readonly TaskFile[],
+  mode: Config["reward"]["mode"],
+  reward: RewardActor,
+  remarks: string[],
+): { readonly train: readonly Task[]; readonly heldout: readonly Task[] } {
+  const all = (files: readonly TaskFile[]) => files.flatMap(({ tasks }) => tasks);
+  if (!BUILT_IN_REWARDS.includes(reward.kind)) return { train: all(train), heldout: all(heldout) };
+  const checked = checkGolds(train, mode);
+  const held = checkGolds(heldout, mode);
+  for (const report of [checked, held]) {
+    assertReadable(report);
+    if (report.goldsLeftOut > 0)
+      remarks.push(`${report.goldsLeftOut} gold answers hold no answer and were left out; their tasks have others`);
+  }
+  if (checked.withoutRule.length > 0) throw noRuleError(checked, all(train).length, "training rows");
+  if (held.withoutRule.length > 0) {
+    if (held.tasks.length === 0) throw noRuleError(held, all(heldout).length, "held-out rows");
+    remarks.push(
+      `${held.withoutRule.length} of ${all(heldout).length} held-out tasks were left out of every evaluation: there is no reward rule for ${sourceCounts(held.withoutRule)}`,
+    );
+  }
+  return { train: checked.tasks, heldout: held.tasks };
 }
 
 /** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */

@@ -3,14 +3,26 @@ import { WeirError } from "../errors.js";
 
 const SHOWN_CHARACTERS = 80;
 
+/** Where a row stands, for messages. */
+export interface RowPlace {
+  readonly file: string;
+  /** From 0. */
+  readonly row: number;
+}
+
+/** Where a value stands. */
+export interface CellPlace extends RowPlace {
+  readonly column: string;
+}
+
 /** A value as it is shown in a message: JSON, cut short. */
 export function shown(value: unknown): string {
   const text = value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value));
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }
 
-/** WEIR_E_DATA for one cell; rows count from 0. */
-export function cellFault(file: string, row: number, column: string, expected: string, value: unknown): WeirError {
+/** WEIR_E_DATA for one cell. */
+export function cellFault({ file, row, column }: CellPlace, expected: string, value: unknown): WeirError {
   return new WeirError(
     "WEIR_E_DATA",
     `${file}, row ${row}, column "${column}": expected ${expected}, got ${shown(value)}`,

@@ -17,5 +17,5 @@ export function extractProblem(prompt: string): string | null {
 /** The problem of a task: that of its last user message. */
 export function problemOf(task: Task): string | null {
   const user = task.messages.findLast((message) => message.role === "user");
-  return user ? extractProblem(user.content) : null;
+  return user ? extractProblem(user.content ?? "") : null;
 }

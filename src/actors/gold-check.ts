@@ -1,0 +1,116 @@
+/**
+ * Finds what no rule can score before anything is trained or measured: data sources without a rule, and gold answers in
+ * which their family's rule reads no answer. Such rows would score 0, or nothing, for every response.
+ */
+import type { Task } from "../contracts/task.js";
+import { shown } from "../data/faults.js";
+import { WeirError } from "../errors.js";
+import { rewardFamily } from "../rewards/family.js";
+import { parsedGold, type RewardMode } from "../rewards/rule.js";
+
+/** Tasks of one file in its order: task i is row i. */
+export interface TaskFile {
+  readonly file: string;
+  readonly tasks: readonly Task[];
+}
+
+export interface CheckedGolds {
+  /** The tasks that a rule can score, with the gold answers that it can read. */
+  readonly tasks: readonly Task[];
+  /** Tasks whose source has no rule. */
+  readonly withoutRule: readonly Task[];
+  /** Tasks none of whose gold answers a rule can read. */
+  readonly unreadable: readonly UnreadableGold[];
+  /** Gold answers that were left out of tasks that have others. */
+  readonly goldsLeftOut: number;
+}
+
+export interface UnreadableGold {
+  readonly task: Task;
+  readonly file: string;
+  /** From 0. */
+  readonly row: number;
+}
+
+/** The known parts of data sources; null where the source has a rule. */
+function knownSources(source: string): readonly string[] | null {
+  try {
+    rewardFamily(source);
+    return null;
+  } catch (error) {
+    if (!WeirError.isInstance(error) || error.code !== "WEIR_E_REWARD_SOURCE") throw error;
+    return error.details.known as readonly string[];
+  }
+}
+
+/** An empty gold is no answer: the release's substring rule would find it in every response. */
+function isReadable(task: Task, gold: string, mode: RewardMode): boolean {
+  const parsed = parsedGold(task.source, gold, mode);
+  return parsed !== null && parsed !== "";
+}
+
+/** Sorts the tasks of files by what the rules can make of them. */
+export function checkGolds(files: readonly TaskFile[], mode: RewardMode): CheckedGolds {
+  const tasks: Task[] = [];
+  const withoutRule: Task[] = [];
+  const unreadable: UnreadableGold[] = [];
+  let goldsLeftOut = 0;
+  for (const { file, tasks: rows } of files) {
+    for (const [row, task] of rows.entries()) {
+      if (knownSources(task.source) !== null) {
+        withoutRule.push(task);
+        continue;
+      }
+      const goldAnswers = task.goldAnswers.filter((gold) => isReadable(task, gold, mode));
+      if (goldAnswers.length === 0) unreadable.push({ task, file, row });
+      else if (goldAnswers.length === task.goldAnswers.length) tasks.push(task);
+      else {
+        goldsLeftOut += task.goldAnswers.length - goldAnswers.length;
+        tasks.push({ ...task, goldAnswers });
+      }
+    }
+  }
+  return { tasks, withoutRule, unreadable, goldsLeftOut };
+}
+
+/** What is wrong with the gold answers of a task, and the form that its family expects. */
+export function goldProblem({ task, file, row }: UnreadableGold): string {
+  const choice = rewardFamily(task.source) === "multiple-choice";
+  const form = choice ? "The correct answer is (X)." : "Therefore, the answer is X.";
+  const golds = task.goldAnswers.map(shown).join(", ");
+  return `${file}, row ${row}: no answer of the source "${task.source}" can be read from the gold answer ${golds}; expected a sentence of the form "${form}"`;
+}
+
+/** Errors: WEIR_E_DATA naming file, row, gold answer and expected form of the first of `unreadable`. */
+export function assertReadable({ unreadable }: CheckedGolds): void {
+  const [first] = unreadable;
+  if (first === undefined) return;
+  const more = unreadable.length > 1 ? ` (and ${unreadable.length - 1} more rows)` : "";
+  throw new WeirError("WEIR_E_DATA", `${goldProblem(first)}${more}; every response to it would score 0`, {
+    file: first.file,
+    row: first.row,
+    source: first.task.source,
+    rows: unreadable.length,
+  });
+}
+
+/** The sources of some tasks with their counts, the most frequent first: `"triviaqa" (312), "trec" (4)`. */
+export function sourceCounts(tasks: readonly Task[]): string {
+  const counts = new Map<string, number>();
+  for (const { source } of tasks) counts.set(source, (counts.get(source) ?? 0) + 1);
+  return [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .map(([source, count]) => `${JSON.stringify(source)} (${count})`)
+    .join(", ");
+}
+
+/** The error for tasks whose source has no rule; `what` names the rows, such as "training rows". */
+export function noRuleError({ withoutRule }: CheckedGolds, total: number, what: string): WeirError {
+  const known = knownSources(withoutRule[0]?.source ?? "") ?? [];
+  return new WeirError(
+    "WEIR_E_REWARD_SOURCE",
+    `${withoutRule.length} of ${total} ${what} have a data source for which there is no reward rule: ${sourceCounts(withoutRule)}; ` +
+      `expected a source that contains one of ${known.join(", ")}. Leave these rows out, rename their data source, or give a reward part of your own`,
+    { sources: [...new Set(withoutRule.map(({ source }) => source))], rows: withoutRule.length, total, known },
+  );
+}
