@@ -55,9 +55,11 @@ function formatOf(path: string, first: Row, wanted: FormatName): TaskFormat {
   const found = detectFormat(first);
   const fits = found !== null && (wanted === "auto" || found === "task" || found === "verl");
   if (!fits) {
+    const demonstrations = first.response !== undefined && (first.prompt ?? first.messages) !== undefined;
+    const advice = demonstrations ? ". It looks like demonstrations, which warmup.data reads" : "";
     throw fileFault(
       path,
-      `its columns (${Object.keys(first).join(", ") || "none"}) fit no known format; expected one of ${KNOWN}`,
+      `its columns (${Object.keys(first).join(", ") || "none"}) fit no known format; expected one of ${KNOWN}${advice}`,
     );
   }
   return found;
