@@ -11,6 +11,11 @@ export class Exact {
     /** `number` and `moment` (a date or time) may be gold answers; `other` (bytes, NaN) may not. */
     readonly kind: "number" | "moment" | "other",
   ) {}
+
+  /** How messages show it. */
+  toJSON(): string {
+    return this.text;
+  }
 }
 
 /** A value of a row as its file holds it. */

@@ -10,8 +10,10 @@ export interface RowPlace {
   readonly row: number;
 }
 
-/** Where a value stands. */
-export interface CellPlace extends RowPlace {
+/** Where a value stands; without a row where the file's name says it all. */
+export interface CellPlace {
+  readonly file: string;
+  readonly row?: number;
   readonly column: string;
 }
 
@@ -23,11 +25,12 @@ export function shown(value: unknown): string {
 
 /** WEIR_E_DATA for one cell. */
 export function cellFault({ file, row, column }: CellPlace, expected: string, value: unknown): WeirError {
-  return new WeirError(
-    "WEIR_E_DATA",
-    `${file}, row ${row}, column "${column}": expected ${expected}, got ${shown(value)}`,
-    { file, row, column },
-  );
+  const where = row === undefined ? file : `${file}, row ${row}`;
+  return new WeirError("WEIR_E_DATA", `${where}, column "${column}": expected ${expected}, got ${shown(value)}`, {
+    file,
+    row,
+    column,
+  });
 }
 
 export function fileFault(file: string, message: string, cause?: unknown): WeirError {

@@ -4,10 +4,10 @@
  */
 import type { Json, Task } from "../contracts/task.js";
 import { type Cell, jsonRecord, type Row, toJson } from "./exact.js";
-import { type CellPlace, cellFault, type RowPlace } from "./faults.js";
+import { type CellPlace, cellFault, fileFault, type RowPlace } from "./faults.js";
 import { bareAnswers, goldSentences } from "./golds.js";
 import { messagesOf, refuseUnreadColumns } from "./messages.js";
-import { documentOf, parsedOrNull, recordOf } from "./prompt-parts.js";
+import { documentOf, isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
 import { promptMessages } from "./synthetic/template.js";
 
 export const TASK_FORMATS = ["verl", "task", "longbench", "docmath", "frames"] as const;
@@ -111,6 +111,11 @@ interface EvaluationRow {
 
 function evaluationTask(row: EvaluationRow, place: RowPlace): UnnamedTask {
   const { source, document, question, answers, meta } = row;
+  if (isBrokenText(document) || isBrokenText(question))
+    throw fileFault(
+      place.file,
+      `row ${place.row} holds half of a surrogate pair, which is no character; repair the text`,
+    );
   const [answer = "", ...others] = bareAnswers(answers, cellAt(place, row.column));
   return {
     id: null,

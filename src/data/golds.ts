@@ -4,7 +4,7 @@
  */
 import { type Cell, Exact, plainDecimal, type Row } from "./exact.js";
 import { type CellPlace, cellFault } from "./faults.js";
-import { parsedOrNull, recordOf } from "./prompt-parts.js";
+import { isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
 import { answerSentence } from "./synthetic/template.js";
 
 /** `sentence`: text is a gold sentence already (verl, weir's tasks); `bare`: text is an answer (LongBench, DocMath, Frames). */
@@ -68,7 +68,7 @@ function isTarget(cell: Cell | undefined): cell is Row {
 
 function answer(cell: Cell | undefined, place: CellPlace): Answer {
   if (typeof cell === "string") {
-    if (/\p{Cs}/u.test(cell)) throw cellFault(place, "text that is whole Unicode", cell);
+    if (isBrokenText(cell)) throw cellFault(place, "text that is whole Unicode", cell);
     return { text: cell, value: false };
   }
   const digits = typeof cell === "number" && Number.isFinite(cell) ? plainDecimal(String(cell)) : null;

@@ -5,7 +5,7 @@
 import type { ChatMessage, Json } from "../contracts/task.js";
 import { type Cell, Exact, type Row, toJson } from "./exact.js";
 import { type CellPlace, cellFault } from "./faults.js";
-import { parsedOrNull, recordOf } from "./prompt-parts.js";
+import { isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
 
 const ROLES: readonly string[] = ["system", "user", "assistant", "tool"];
 
@@ -20,9 +20,6 @@ const OTHER_ROLES: Readonly<Record<string, string>> = {
   bot: "assistant",
 };
 
-/** Half of a surrogate pair: no character, and no tokenizer can encode it. */
-const BROKEN_TEXT = /\p{Cs}/u;
-
 /**
  * Messages of a prompt given as a list of messages, as that list in JSON text, or (with `plainText`) as the text of one
  * user message. Errors: WEIR_E_DATA naming file, row, column and message.
@@ -35,7 +32,7 @@ export function messagesOf(cell: Cell | undefined, place: CellPlace, plainText: 
     if (Array.isArray(listed) && listed.some((item) => recordOf(item)?.role !== undefined))
       return messagesOf(listed, place, plainText);
     if (plainText && cell !== "") {
-      if (BROKEN_TEXT.test(cell)) throw cellFault(place, "text that is whole Unicode", cell);
+      if (isBrokenText(cell)) throw cellFault(place, "text that is whole Unicode", cell);
       return [{ role: "user", content: cell }];
     }
   }
@@ -54,7 +51,8 @@ function message(fields: Row, fault: (problem: string) => Error): ChatMessage {
     throw fault('has "from" and "value" in place of role and content; rename them');
   if (typeof role !== "string") throw fault("has no role");
   if (!ROLES.includes(role)) {
-    const advice = OTHER_ROLES[role];
+    const lower = role.toLowerCase();
+    const advice = ROLES.includes(lower) ? lower : OTHER_ROLES[lower];
     throw fault(
       `has the role ${JSON.stringify(role)}, expected one of ${ROLES.join(", ")}${advice ? `; write "${advice}"` : ""}`,
     );
@@ -66,7 +64,7 @@ function message(fields: Row, fault: (problem: string) => Error): ChatMessage {
 }
 
 function isBroken(value: Json): boolean {
-  if (typeof value === "string") return BROKEN_TEXT.test(value);
+  if (typeof value === "string") return isBrokenText(value);
   return typeof value === "object" && value !== null && Object.values(value).some(isBroken);
 }
 

@@ -29,3 +29,8 @@ export function parsedOrNull(text: string): Cell {
     return null;
   }
 }
+
+/** True for a text with half of a surrogate pair: that is no character, and no tokenizer can encode it. */
+export function isBrokenText(text: string): boolean {
+  return /\p{Cs}/u.test(text);
+}

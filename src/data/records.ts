@@ -49,7 +49,8 @@ async function* lineRows(path: string, chunks: AsyncIterable<Uint8Array>): Async
 /** Why a text is no JSON, with the two causes that the parser's own words do not name. */
 function reasonOf(text: string, cause: unknown): string {
   if (text.includes("\0")) return "it holds NUL bytes: the file is UTF-16, or was damaged; save it as UTF-8";
-  if (/\b(?:NaN|-?Infinity)\b/.test(text)) return "NaN and Infinity are no JSON; write null or text";
+  const word = /^Unexpected token '[NI]'|^No number after minus sign/.test((cause as Error).message);
+  if (word && /\b(?:NaN|Infinity)\b/.test(text)) return "NaN and Infinity are no JSON; write null or text";
   if (/^\s*\{\s*$/.test(text))
     return "an object goes over several lines; write each on one line, or all as one JSON array";
   return (cause as Error).message;
