@@ -16,7 +16,10 @@ const task = (length: number, source = "musique"): Task => ({
 /** One token per character and one for the generation prompt. */
 const tokenizer = {
   applyChatTemplate: (messages: Task["messages"], options: { addGenerationPrompt: boolean }) => ({
-    ids: [...messages.flatMap(({ content }) => [...(content ?? "")].map(() => 1)), ...(options.addGenerationPrompt ? [2] : [])],
+    ids: [
+      ...messages.flatMap(({ content }) => [...(content ?? "")].map(() => 1)),
+      ...(options.addGenerationPrompt ? [2] : []),
+    ],
   }),
 };
 
