@@ -2,6 +2,8 @@
  * Finds what no rule can score before anything is trained or measured: data sources without a rule, and gold answers in
  * which their family's rule reads no answer. Such rows would score 0, or nothing, for every response.
  */
+import type { Alert } from "../contracts/alert.js";
+import type { RewardActor } from "../contracts/reward.js";
 import type { Task } from "../contracts/task.js";
 import { shown } from "../data/faults.js";
 import { WeirError } from "../errors.js";
@@ -113,4 +115,75 @@ export function noRuleError({ withoutRule }: CheckedGolds, total: number, what: 
       `expected a source that contains one of ${known.join(", ")}. Leave these rows out, rename their data source, or give a reward part of your own`,
     { sources: [...new Set(withoutRule.map(({ source }) => source))], rows: withoutRule.length, total, known },
   );
+}
+
+/** Rewards that score by the rules of src/rewards; one of the user's own may score anything. */
+const RULE_REWARDS: readonly string[] = ["rule", "hybrid"];
+
+/** Something that a run goes on without, and the share that is left. */
+export interface LeftOut {
+  readonly text: string;
+  readonly keptShare: number;
+}
+
+export interface ScorableTasks {
+  readonly train: readonly Task[];
+  readonly heldout: readonly Task[];
+  readonly leftOut: readonly LeftOut[];
+}
+
+/**
+ * The tasks of a run that its reward can score. Errors: WEIR_E_DATA for a gold answer that no rule can read;
+ * WEIR_E_REWARD_SOURCE for training rows without a rule, and where no held-out row has one.
+ */
+export function scorableTasks(
+  train: readonly TaskFile[],
+  heldout: readonly TaskFile[],
+  mode: RewardMode,
+  reward: Pick<RewardActor, "kind">,
+): ScorableTasks {
+  if (!RULE_REWARDS.includes(reward.kind)) return { train: tasksOf(train), heldout: tasksOf(heldout), leftOut: [] };
+  const [checked, held] = [checkGolds(train, mode), checkGolds(heldout, mode)];
+  assertReadable(checked);
+  assertReadable(held);
+  if (checked.withoutRule.length > 0) throw noRuleError(checked, tasksOf(train).length, "training rows");
+  const total = tasksOf(heldout).length;
+  if (held.withoutRule.length > 0 && held.tasks.length === 0) throw noRuleError(held, total, "held-out rows");
+  const leftOut: LeftOut[] = [];
+  if (held.withoutRule.length > 0)
+    leftOut.push({
+      text: `${held.withoutRule.length} of ${total} held-out tasks are left out of every evaluation: there is no reward rule for ${sourceCounts(held.withoutRule)}`,
+      keptShare: held.tasks.length / total,
+    });
+  const goldsLeftOut = checked.goldsLeftOut + held.goldsLeftOut;
+  if (goldsLeftOut > 0) {
+    const kept = [...checked.tasks, ...held.tasks].reduce((sum, { goldAnswers }) => sum + goldAnswers.length, 0);
+    leftOut.push({
+      text: `${goldsLeftOut} gold answers hold no answer and are left out; their tasks have others, which count`,
+      keptShare: kept / (kept + goldsLeftOut),
+    });
+  }
+  return { train: checked.tasks, heldout: held.tasks, leftOut };
+}
+
+/** All tasks of some files. */
+export const tasksOf = (files: readonly TaskFile[]): readonly Task[] => files.flatMap(({ tasks }) => tasks);
+
+/** What was left out as alerts of the run's start. */
+export function leftOutAlerts(leftOut: readonly LeftOut[], policyVersion: number, time: number): Alert[] {
+  return leftOut.map(({ text, keptShare }, at) => ({
+    id: `0-data-${at + 1}`,
+    level: "warn",
+    rule: "unscorable_data",
+    metric: "reward/scored_share",
+    value: keptShare,
+    threshold: 1,
+    z: null,
+    step: 0,
+    phase: 1,
+    policyVersion,
+    text,
+    culprits: [],
+    time,
+  }));
 }

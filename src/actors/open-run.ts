@@ -8,7 +8,7 @@ import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { ModelInfo } from "../contracts/engine.js";
 import type { Fact } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
-import type { Json, Task } from "../contracts/task.js";
+import type { Json } from "../contracts/task.js";
 import { fingerprintTasks } from "../data/fingerprint.js";
 import { readTasks } from "../data/read-tasks.js";
 import { readRecords } from "../data/records.js";
@@ -21,7 +21,7 @@ import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { openFileStore } from "./file-store.js";
-import { assertReadable, checkGolds, noRuleError, sourceCounts, type TaskFile } from "./gold-check.js";
+import { leftOutAlerts, scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
@@ -56,9 +56,6 @@ export interface OpenedRun {
   begin(): Promise<void>;
   close(): Promise<void>;
 }
-
-/** Rewards that score by the rules of src/rewards. */
-const BUILT_IN_REWARDS: readonly string[] = ["rule", "hybrid"];
 
 /** Display rate of the gauges, ms: fast enough for the eye, slow enough to cost nothing. */
 const GAUGE_INTERVAL_MS = 100;
@@ -145,6 +142,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         heldoutTasks: data.heldout.length,
         sftRows: rows,
       });
+      for (const alert of leftOutAlerts(data.leftOut, engine.version().n, context.clock())) options.taps.alert(alert);
     };
     return {
       context,
@@ -177,58 +175,29 @@ async function loadData(
       { limit },
     );
   }
-  const [train, heldout] = [await readFiles(data.train, data.format), await readFiles(data.heldout, data.format)];
-  const fingerprint = fingerprintTasks([...train, ...heldout].flatMap(({ tasks }) => tasks));
-  const remarks: string[] = [];
-  const scorable = scorableTasks(train, heldout, config.reward.mode, reward, remarks);
-  const vocabulary = vocabularyCheck([...train, ...heldout], tokenizer, model.vocabSize);
-  const prepare = (tasks: readonly Task[]) =>
-    prepareTasks(uniqueIds(tasks), tokenizer, phases, limit, data.overlong, vocabulary);
-  const prepared = prepare(scorable.train);
-  const held = prepare(scorable.heldout);
+  const read = async (files: readonly string[]): Promise<TaskFile[]> =>
+    Promise.all(files.map(async (file) => ({ file, tasks: await readTasks(file, { format: data.format }) })));
+  const [trainFiles, heldoutFiles] = [await read(data.train), await read(data.heldout)];
+  const [train, heldout] = [tasksOf(trainFiles), tasksOf(heldoutFiles)];
+  const fingerprint = fingerprintTasks([...train, ...heldout]);
+  const scorable = scorableTasks(trainFiles, heldoutFiles, config.reward.mode, reward);
+  const check = vocabularyCheck([...trainFiles, ...heldoutFiles], tokenizer, model.vocabSize);
+  const prepared = prepareTasks(uniqueIds(scorable.train), tokenizer, phases, limit, data.overlong, check);
+  const held = prepareTasks(uniqueIds(scorable.heldout), tokenizer, phases, limit, data.overlong, check);
   assertPhasesFilled(prepared.tasks, phases);
   const sftRows = [];
-  for (const file of warmup.data) sftRows.push(...prepareSft(await readRecords(file), file, tokenizer, model));
+  for (const file of warmup.data) {
+    const records = await readRecords(file);
+    sftRows.push(...prepareSft(records, file, tokenizer, model.stopIds, model.maxPositions, model.vocabSize));
+  }
+  const remarks: string[] = [];
   const say = (count: number, what: string) => {
     if (count > 0) remarks.push(`${count} training tasks ${what}`);
   };
   say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
-  return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks };
-}
-
-const readFiles = (files: readonly string[], format: Config["data"]["format"]): Promise<TaskFile[]> =>
-  Promise.all(files.map(async (file) => ({ file, tasks: await readTasks(file, { format }) })));
-
-/**
- * The tasks that the reward can score; adds to `remarks` what was left out. Errors: WEIR_E_DATA for a gold answer that no
- * rule can read; WEIR_E_REWARD_SOURCE for training rows without a rule.
- */
-function scorableTasks(
-  train: readonly TaskFile[],
-  heldout: readonly TaskFile[],
-  mode: Config["reward"]["mode"],
-  reward: RewardActor,
-  remarks: string[],
-): { readonly train: readonly Task[]; readonly heldout: readonly Task[] } {
-  const all = (files: readonly TaskFile[]) => files.flatMap(({ tasks }) => tasks);
-  if (!BUILT_IN_REWARDS.includes(reward.kind)) return { train: all(train), heldout: all(heldout) };
-  const checked = checkGolds(train, mode);
-  const held = checkGolds(heldout, mode);
-  for (const report of [checked, held]) {
-    assertReadable(report);
-    if (report.goldsLeftOut > 0)
-      remarks.push(`${report.goldsLeftOut} gold answers hold no answer and were left out; their tasks have others`);
-  }
-  if (checked.withoutRule.length > 0) throw noRuleError(checked, all(train).length, "training rows");
-  if (held.withoutRule.length > 0) {
-    if (held.tasks.length === 0) throw noRuleError(held, all(heldout).length, "held-out rows");
-    remarks.push(
-      `${held.withoutRule.length} of ${all(heldout).length} held-out tasks were left out of every evaluation: there is no reward rule for ${sourceCounts(held.withoutRule)}`,
-    );
-  }
-  return { train: checked.tasks, heldout: held.tasks };
+  return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks, leftOut: scorable.leftOut };
 }
 
 /** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */

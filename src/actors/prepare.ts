@@ -1,6 +1,5 @@
 import { truncateMiddle } from "../algorithms/truncation.js";
 import type { Config } from "../config/schema.js";
-import type { ModelInfo } from "../contracts/engine.js";
 import type { Phase } from "../contracts/phase.js";
 import type { Json, Task } from "../contracts/task.js";
 import type { SftRow } from "../contracts/trainer.js";
@@ -113,9 +112,10 @@ export function prepareSft(
   records: readonly Readonly<Record<string, Json>>[],
   file: string,
   tokenizer: RunTokenizer,
-  model: Pick<ModelInfo, "maxPositions" | "stopIds" | "vocabSize">,
+  stopIds: readonly number[],
+  maxPositions: number,
+  vocabSize: number,
 ): SftRow[] {
-  const { maxPositions, stopIds, vocabSize } = model;
   if (records.length === 0) throw fileFault(file, "expected at least one row, it holds none");
   return records.map((record, index) => {
     const row = sftRow(parseSftExample(record, file, index), tokenizer, stopIds);

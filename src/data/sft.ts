@@ -41,7 +41,7 @@ export function sftRow(example: SftExample, tokenizer: SftTokenizer, stopIds: re
 }
 
 /**
- * Reads a row of an SFT file: `prompt` (or `messages`) is a list of messages, that list as JSON text, or plain text;
+ * Reads a row of an SFT file: `prompt`, or else `messages`, is a list of messages, that list as JSON text, or plain text;
  * `response` is what the assistant says to it. Errors: WEIR_E_DATA naming file, row and column.
  */
 export function parseSftExample(row: Readonly<Record<string, Json>>, file: string, index: number): SftExample {
@@ -52,7 +52,7 @@ export function parseSftExample(row: Readonly<Record<string, Json>>, file: strin
     const advice = whole ? " (the assistant's last message, taken out of messages)" : "";
     throw cellFault({ ...place, column: "response" }, `text${advice}`, response);
   }
-  const column = row.prompt === undefined && row.messages !== undefined ? "messages" : "prompt";
+  const column = (row.prompt ?? null) === null && (row.messages ?? null) !== null ? "messages" : "prompt";
   refuseUnreadColumns(row, place);
   return { messages: messagesOf(row[column], { ...place, column }, true), response };
 }
