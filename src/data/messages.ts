@@ -94,7 +94,10 @@ function contentOf(
   }
   if (!Array.isArray(content)) throw fault("has a content that is no text");
   const [part, ...more] = content.map((item) => recordOf(item));
-  if (more.length === 0 && part?.type === "text" && typeof part.text === "string") return part.text;
+  const further = Object.entries(part ?? {}).some(
+    ([name, value]) => name !== "type" && name !== "text" && value !== null,
+  );
+  if (more.length === 0 && !further && part?.type === "text" && typeof part.text === "string") return part.text;
   const kinds = [part, ...more].map((item) => JSON.stringify(item?.type ?? null)).join(", ");
   throw fault(`has a content of parts (${kinds}); weir reads text, so write its text as one string`);
 }

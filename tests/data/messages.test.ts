@@ -73,6 +73,11 @@ describe("messages of a prompt", () => {
       '[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]',
       /write its text as one string/,
     ],
+    [
+      "a text part with more than a text",
+      '[{"role":"user","content":[{"type":"text","text":"a","citations":[1]}]}]',
+      /write its text as one string/,
+    ],
     ["a number as content", '[{"role":"user","content":5}]', /a content that is no text/],
     ["a message that is text", '[{"role":"user","content":"x"},"y"]', /message 1 is no object/],
     [
