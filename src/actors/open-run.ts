@@ -21,7 +21,7 @@ import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { openFileStore } from "./file-store.js";
-import { leftOutAlerts, scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
+import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
@@ -103,6 +103,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       tasks: new Map(data.train.map((item) => [item.task.id, item])),
       heldout: data.heldout,
       sftRows: data.sftRows,
+      leftOut: data.leftOut,
       workload: {
         warmupSteps: warmupSteps({
           rows,
@@ -142,7 +143,6 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         heldoutTasks: data.heldout.length,
         sftRows: rows,
       });
-      for (const alert of leftOutAlerts(data.leftOut, engine.version().n, context.clock())) options.taps.alert(alert);
     };
     return {
       context,
