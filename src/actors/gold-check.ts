@@ -45,8 +45,15 @@ function knownSources(source: string): readonly string[] | null {
   }
 }
 
-/** An empty gold is no answer: the release's substring rule would find it in every response. */
+/** A date or a time of day, of which the release's number rule would read the year or the hour. */
+const MOMENT = /the answer is\W{0,3}(?:\d{4}-\d{2}-\d{2}|\d{1,2}:\d{2})/i;
+
+/**
+ * Whether the rule reads the whole answer of a gold sentence. An empty one is no answer: the release's substring rule would
+ * find it in every response.
+ */
 function isReadable(task: Task, gold: string, mode: RewardMode): boolean {
+  if (rewardFamily(task.source) === "numeric" && MOMENT.test(gold)) return false;
   const parsed = parsedGold(task.source, gold, mode);
   return parsed !== null && parsed !== "";
 }

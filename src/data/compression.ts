@@ -38,6 +38,8 @@ export interface ByteSource {
   readonly chunks: AsyncIterable<Uint8Array>;
   /** True where the bytes came out of gzip. */
   readonly compressed: boolean;
+  /** Lets go of the file where `chunks` are not read; reading them to an end or leaving them does so too. */
+  close(): Promise<void>;
 }
 
 const startsWith = (bytes: Uint8Array, mark: readonly number[]) => mark.every((byte, at) => bytes[at] === byte);
@@ -48,14 +50,28 @@ export const isParquet = (head: Uint8Array): boolean => startsWith(head, PARQUET
 /** Looks at the first bytes and decompresses gzip. Errors: WEIR_E_DATA naming what the file is where it is not read. */
 export async function openBytes(name: string, chunks: AsyncIterable<Uint8Array>): Promise<ByteSource> {
   const plain = await peek(chunks);
-  refuseUnread(name, plain.head, "");
-  if (!startsWith(plain.head, GZIP)) return { ...plain, compressed: false };
-  const inner = await peek(gunzip(name, plain.chunks));
+  try {
+    refuseUnread(name, plain.head, "");
+    if (!startsWith(plain.head, GZIP)) return { ...plain, compressed: false };
+    return { ...(await openGzip(name, plain.chunks)), compressed: true };
+  } catch (error) {
+    await plain.close();
+    throw error;
+  }
+}
+
+async function openGzip(name: string, chunks: AsyncIterable<Uint8Array>): Promise<Omit<ByteSource, "compressed">> {
+  const inner = await peek(gunzip(name, chunks));
   const within = "inside its gzip compression ";
-  if (startsWith(inner.head, GZIP)) throw fileFault(name, `${within}it is compressed once more; decompress it once`);
-  if (isParquet(inner.head)) throw fileFault(name, `${within}it is a parquet file; decompress it (gunzip)`);
-  refuseUnread(name, inner.head, within);
-  return { ...inner, compressed: true };
+  try {
+    if (startsWith(inner.head, GZIP)) throw fileFault(name, `${within}it is compressed once more; decompress it once`);
+    if (isParquet(inner.head)) throw fileFault(name, `${within}it is a parquet file; decompress it (gunzip)`);
+    refuseUnread(name, inner.head, within);
+    return inner;
+  } catch (error) {
+    await inner.close();
+    throw error;
+  }
 }
 
 function refuseUnread(name: string, head: Uint8Array, within: string): void {
@@ -64,9 +80,7 @@ function refuseUnread(name: string, head: Uint8Array, within: string): void {
 }
 
 /** The first bytes of a stream, and the whole stream again. */
-async function peek(
-  chunks: AsyncIterable<Uint8Array>,
-): Promise<{ head: Uint8Array; chunks: AsyncIterable<Uint8Array> }> {
+async function peek(chunks: AsyncIterable<Uint8Array>): Promise<Omit<ByteSource, "compressed">> {
   const iterator = chunks[Symbol.asyncIterator]();
   const taken: Uint8Array[] = [];
   let size = 0;
@@ -76,16 +90,19 @@ async function peek(
     taken.push(next.value);
     size += next.value.length;
   }
+  const head = Buffer.concat(taken).subarray(0, HEAD_BYTES);
+  const close = async () => {
+    await iterator.return?.();
+  };
   async function* again() {
     try {
-      yield* taken;
-      taken.length = 0;
+      for (let chunk = taken.shift(); chunk !== undefined; chunk = taken.shift()) yield chunk;
       for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
     } finally {
-      await iterator.return?.();
+      await close();
     }
   }
-  return { head: Buffer.concat(taken).subarray(0, HEAD_BYTES), chunks: again() };
+  return { head, chunks: again(), close };
 }
 
 async function* gunzip(name: string, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

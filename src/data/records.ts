@@ -14,9 +14,9 @@ export type DataRecord = Readonly<Record<string, Json>>;
 
 /** Rows of one file, one after the other, with every digit. Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA naming file and line. */
 export async function* streamRows(path: string): AsyncGenerator<Row> {
-  const { head, chunks, compressed } = await openFile(path);
+  const { head, chunks, compressed, close } = await openFile(path);
   if (isParquet(head) && !compressed) {
-    await chunks[Symbol.asyncIterator]().return?.();
+    await close();
     yield* parquetRows(path);
   } else if (/^\uFEFF?\s*\[/.test(Buffer.from(head).toString("utf8"))) yield* arrayRows(path, chunks);
   else yield* lineRows(path, chunks);

@@ -22,6 +22,8 @@ describe.each(["paper", "released"] as const)("gold answers that no rule can sco
     ["a bare number", task("docmath_0_20000", "42")],
     ["a letter without a sentence", task("long_toc_choices", "B")],
     ["a number where a letter is asked for", task("long_toc_choices", "Therefore, the answer is 5.")],
+    ["a date where a number is asked for", task("docmath", "Therefore, the answer is 2024-05-01.")],
+    ["a time where a number is asked for", task("docmath", "Therefore, the answer is 12:30:00.")],
     ["an empty text", task("musique", "")],
     ["several of these", task("musique", "Oslo", "Bergen")],
   ])("%s is refused by file, row, gold and form", async (_, bad) => {

@@ -127,6 +127,27 @@ describe("what a file is, by its first bytes", () => {
     expect((await failure(() => open([...gzipSync("PAR1…")]), "WEIR_E_DATA")).message).toContain("parquet");
   });
 
+  it("the bytes' source is let go where it is refused, read, or left", async () => {
+    let open = 0;
+    async function* source(bytes: Uint8Array) {
+      open++;
+      try {
+        yield* inPieces(bytes, 3);
+      } finally {
+        open--;
+      }
+    }
+    await failure(() => openBytes("f", source(bytesOf("BZh9…"))), "WEIR_E_DATA");
+    await failure(() => openBytes("f", source(gzipSync("PAR1…"))), "WEIR_E_DATA");
+    await (await openBytes("f", source(bytesOf("PAR1…")))).close();
+    await wholeText("f", (await openBytes("f", source(gzipSync("text")))).chunks);
+    for await (const line of textLines("f", (await openBytes("f", source(bytesOf("a\nb")))).chunks)) {
+      expect(line.text).toBe("a");
+      break;
+    }
+    expect(open).toBe(0);
+  });
+
   it("a folder is told from a file, and a missing one by its code", async () => {
     const folder = await temporaryFolder();
     await mkdir(join(folder, "rows.jsonl"));
