@@ -14,6 +14,7 @@ import { compressors } from "hyparquet-compressors";
 import { WeirError } from "../errors.js";
 import { type Cell, Exact, exactNumber, type Row } from "./exact.js";
 import { fileFault } from "./faults.js";
+import { observedFile } from "./observed-file.js";
 import { dateText, shortestFloat16, shortestFloat32, timestampText, timeText } from "./parquet-values.js";
 import { parseJson } from "./parse-json.js";
 
@@ -54,7 +55,7 @@ function textOf(bytes: Uint8Array | undefined): string | BadText | undefined {
 export async function* parquetRows(path: string): AsyncGenerator<Row> {
   let row = 0;
   try {
-    const file = await asyncBufferFromFile(path);
+    const file = observedFile(await asyncBufferFromFile(path));
     const metadata = await parquetMetadataAsync(file, { parsers: PARSERS, geoparquet: false });
     const converters = new Map(
       parquetSchema(metadata).children.map((column) => [column.element.name, converter(column)] as const),
@@ -83,7 +84,7 @@ function rowOf(
   return Object.fromEntries(
     Object.entries(stored).map(([name, value]) => {
       try {
-        const cell = (converters.get(name) as Converter)(value);
+        const cell = (converters.get(name) ?? plain)(value);
         return [name, MESSAGE_COLUMNS.has(name) ? withoutGaps(cell, true) : cell];
       } catch (cause) {
         if (WeirError.isInstance(cause)) throw cause;
@@ -125,7 +126,7 @@ function converter(tree: SchemaTree): Converter {
   if (element.logical_type?.type === "VARIANT") return plain;
   if (children.length === 0) return many((value) => leaf(value, element));
   const fields = new Map(children.map((child) => [child.element.name, converter(child)] as const));
-  return many(present((value) => fromEntries(value, (name) => fields.get(name) as Converter)));
+  return many(present((value) => fromEntries(value, (name) => fields.get(name) ?? plain)));
 }
 
 const present =

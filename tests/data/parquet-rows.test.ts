@@ -1,9 +1,15 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { observedFile } from "../../src/data/observed-file.js";
 import { dateText, shortestFloat16, shortestFloat32, timestampText, timeText } from "../../src/data/parquet-values.js";
 import { readTasks } from "../../src/data/read-tasks.js";
 import { readRecords } from "../../src/data/records.js";
+import { WeirError } from "../../src/errors.js";
 import { failure } from "../helpers/errors.js";
+import { temporaryFolder } from "../helpers/fixtures.js";
 
 const fixture = (name: string) => new URL(`../fixtures/data/${name}`, import.meta.url).pathname;
 
@@ -86,5 +92,40 @@ describe("rows of parquet", () => {
   it("are refused by row and column where a text is no UTF-8", async () => {
     const error = await failure(() => readTasks(fixture("latin1.parquet")), "WEIR_E_DATA");
     expect(error.message).toMatch(/latin1\.parquet: row 1, column "prompt": its text is no UTF-8/);
+  });
+
+  it("of a damaged file are rows or a coded error", async () => {
+    const whole = await readFile(fixture("verl-structs.parquet"));
+    const file = join(await temporaryFolder(), "damaged.parquet");
+    let damaged = 0;
+    // A prime stride reaches pages, headers and metadata alike.
+    for (let at = 4; at < whole.length; at += 23) {
+      const bytes = Buffer.from(whole);
+      bytes[at] = (bytes[at] as number) ^ 0xff;
+      await writeFile(file, bytes);
+      await readTasks(file).catch((error: unknown) => {
+        damaged++;
+        expect(WeirError.isInstance(error) && error.code, String(error)).toBe("WEIR_E_DATA");
+      });
+    }
+    expect(damaged).toBeGreaterThan(100);
+  });
+
+  it("of a damaged file leave no promise of the reader to fail alone, which would end the process", async () => {
+    const unhandled: unknown[] = [];
+    const listener = (reason: unknown) => unhandled.push(reason);
+    process.on("unhandledRejection", listener);
+    onTestFinished(() => void process.off("unhandledRejection", listener));
+    const broken = observedFile({ byteLength: 8, slice: async () => Promise.reject(new Error("cut off")) });
+    // As the library does: chained, then forgotten; another chain of the same kind is awaited.
+    void Promise.resolve(broken.slice(0, 4))
+      .then(() => 1)
+      .then(() => 2);
+    void Promise.resolve(broken.slice(4, 8));
+    await expect(Promise.resolve(broken.slice(0, 8)).then(() => 3)).rejects.toThrow("cut off");
+    await setImmediate();
+    expect(unhandled).toEqual([]);
+    const whole = observedFile({ byteLength: 2, slice: () => new ArrayBuffer(2) });
+    expect((await whole.slice(0, 2)).byteLength).toBe(2);
   });
 });
