@@ -46,9 +46,10 @@ describe("values in the form that a person would write", () => {
     fc.assert(
       fc.property(fc.float({ noNaN: true, noDefaultInfinity: true }), (value) => {
         const short = shortestFloat32(value);
-        expect(Math.fround(short)).toBe(value);
+        // Minus zero is 0 in decimal digits.
+        expect(Math.fround(short) === value).toBe(true);
         const digits = short.toExponential().replace(/e.*|[-.]/g, "").length;
-        if (digits > 1) expect(Math.fround(Number(value.toPrecision(digits - 1)))).not.toBe(value);
+        if (digits > 1) expect(Math.fround(Number(value.toPrecision(digits - 1))) === value).toBe(false);
       }),
     );
   });
