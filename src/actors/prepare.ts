@@ -4,7 +4,7 @@ import type { Phase } from "../contracts/phase.js";
 import type { Json, Task } from "../contracts/task.js";
 import type { SftRow } from "../contracts/trainer.js";
 import { fileFault } from "../data/faults.js";
-import { assertInVocabulary } from "../data/measure.js";
+import { assertInVocabulary, promptIdsOf } from "../data/measure.js";
 import { parseSftExample, sftRow } from "../data/sft.js";
 import { WeirError } from "../errors.js";
 import { bucketOf, holds } from "../streams/buckets.js";
@@ -43,7 +43,7 @@ export function prepareTasks(
   let dropped = 0;
   let truncated = 0;
   let beyondPhases = 0;
-  const idsOf = (task: Task) => tokenizer.applyChatTemplate(task.messages, { addGenerationPrompt: true }).ids;
+  const idsOf = (task: Task) => promptIdsOf(task, tokenizer);
   const prepared = tasks.flatMap((task): EvaluationTask[] => {
     const ids = idsOf(task);
     check(task, ids);

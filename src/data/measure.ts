@@ -16,6 +16,22 @@ export function countPromptTokens(messages: readonly ChatMessage[], tokenizer: T
   return tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true }).ids.length;
 }
 
+/** Token ids of a task's templated prompt. Errors: those of the template, naming the task. */
+export function promptIdsOf(task: Task, tokenizer: TemplatingTokenizer): readonly number[] {
+  try {
+    return tokenizer.applyChatTemplate(task.messages, { addGenerationPrompt: true }).ids;
+  } catch (error) {
+    if (!WeirError.isInstance(error)) throw error;
+    const reason = error.message.slice(error.code.length + 2);
+    throw new WeirError(
+      error.code,
+      `task "${task.id}": ${reason}`,
+      { ...error.details, task: task.id },
+      { cause: error },
+    );
+  }
+}
+
 /** The same tasks with `promptTokens` filled in; `check` sees the ids of each. */
 export function measurePromptTokens(
   tasks: readonly Task[],
@@ -23,7 +39,7 @@ export function measurePromptTokens(
   check: (task: Task, ids: readonly number[]) => void = () => {},
 ): Task[] {
   return tasks.map((task) => {
-    const { ids } = tokenizer.applyChatTemplate(task.messages, { addGenerationPrompt: true });
+    const ids = promptIdsOf(task, tokenizer);
     check(task, ids);
     return { ...task, promptTokens: ids.length };
   });
