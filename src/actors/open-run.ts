@@ -5,6 +5,7 @@ import { phasesFrom } from "../algorithms/phases.js";
 import type { Config } from "../config/schema.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
+import type { ModelInfo } from "../contracts/engine.js";
 import type { Fact } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Json } from "../contracts/task.js";
@@ -20,7 +21,8 @@ import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { openFileStore } from "./file-store.js";
-import { assertPhasesFilled, prepareSft, prepareTasks } from "./prepare.js";
+import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
+import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
@@ -80,7 +82,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       () => supervisor.close(),
       () => options.parts.reward.dispose?.(),
     );
-    const data = await loadData(config, tokenizer, phases, engine.model);
+    const data = await loadData(config, tokenizer, phases, engine.model, options.parts.reward);
     const store = await openFileStore({
       config,
       fingerprint: data.fingerprint,
@@ -101,6 +103,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       tasks: new Map(data.train.map((item) => [item.task.id, item])),
       heldout: data.heldout,
       sftRows: data.sftRows,
+      leftOut: data.leftOut,
       workload: {
         warmupSteps: warmupSteps({
           rows,
@@ -155,11 +158,13 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   }
 }
 
+/** A built-in reward refuses training rows that it cannot score, and leaves such held-out rows out; a custom one may score anything. */
 async function loadData(
   config: Config,
   tokenizer: RunTokenizer,
   phases: RunContext["phases"],
-  model: { readonly maxPositions: number; readonly stopIds: readonly number[] },
+  model: Pick<ModelInfo, "maxPositions" | "stopIds" | "vocabSize">,
+  reward: RewardActor,
 ) {
   const { data, rollout, warmup } = config;
   const limit = model.maxPositions - rollout.maxTokens;
@@ -170,16 +175,21 @@ async function loadData(
       { limit },
     );
   }
-  const read = async (files: readonly string[]) =>
-    (await Promise.all(files.map((file) => readTasks(file, { format: data.format })))).flat();
-  const [train, heldout] = [await read(data.train), await read(data.heldout)];
+  const read = async (files: readonly string[]): Promise<TaskFile[]> =>
+    Promise.all(files.map(async (file) => ({ file, tasks: await readTasks(file, { format: data.format }) })));
+  const [trainFiles, heldoutFiles] = [await read(data.train), await read(data.heldout)];
+  const [train, heldout] = [tasksOf(trainFiles), tasksOf(heldoutFiles)];
   const fingerprint = fingerprintTasks([...train, ...heldout]);
-  const prepared = prepareTasks(uniqueIds(train), tokenizer, phases, limit, data.overlong);
-  const held = prepareTasks(uniqueIds(heldout), tokenizer, phases, limit, data.overlong);
+  const scorable = scorableTasks(trainFiles, heldoutFiles, config.reward.mode, reward);
+  const check = vocabularyCheck([...trainFiles, ...heldoutFiles], tokenizer, model.vocabSize);
+  const prepared = prepareTasks(uniqueIds(scorable.train), tokenizer, phases, limit, data.overlong, check);
+  const held = prepareTasks(uniqueIds(scorable.heldout), tokenizer, phases, limit, data.overlong, check);
   assertPhasesFilled(prepared.tasks, phases);
   const sftRows = [];
-  for (const file of warmup.data)
-    sftRows.push(...prepareSft(await readRecords(file), file, tokenizer, model.stopIds, model.maxPositions));
+  for (const file of warmup.data) {
+    const records = await readRecords(file);
+    sftRows.push(...prepareSft(records, file, tokenizer, model.stopIds, model.maxPositions, model.vocabSize));
+  }
   const remarks: string[] = [];
   const say = (count: number, what: string) => {
     if (count > 0) remarks.push(`${count} training tasks ${what}`);
@@ -187,7 +197,7 @@ async function loadData(
   say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
-  return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks };
+  return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks, leftOut: scorable.leftOut };
 }
 
 /** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */

@@ -16,6 +16,7 @@ import type { SpikeDetector } from "../streams/spike-detector.js";
 import type { curriculumMachine } from "./curriculum-machine.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import type { EvaluationTask } from "./evaluate.js";
+import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RunStore } from "./run-store.js";
 
@@ -47,6 +48,8 @@ export interface RunContext {
   readonly tasks: ReadonlyMap<string, EvaluationTask>;
   readonly heldout: readonly EvaluationTask[];
   readonly sftRows: readonly SftRow[];
+  /** What of the data the run goes on without; preflight raises it. */
+  readonly leftOut: readonly LeftOut[];
   readonly workload: Workload;
   readonly tokenizer: RunTokenizer;
   readonly supervisor: EngineSupervisor;

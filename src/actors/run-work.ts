@@ -6,6 +6,7 @@ import type { Json } from "../contracts/task.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { evaluateHeldout } from "./evaluate.js";
 import { writeExport } from "./export-model.js";
+import { leftOutAlerts } from "./gold-check.js";
 import { preflight, preflightFact } from "./preflight.js";
 import { addSeconds, evaluationDue, freshProgress, type Progress, STAGES } from "./progress.js";
 import { runReport } from "./report.js";
@@ -23,11 +24,17 @@ import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js"
 export const MODEL_FOLDER = "model";
 export const REFERENCE_FOLDER = "reference";
 
+/** Data that the run goes on without, as alerts. */
+function raiseLeftOut({ leftOut, supervisor, taps, clock }: RunContext): void {
+  for (const alert of leftOutAlerts(leftOut, supervisor.engine().version().n, clock())) taps.alert(alert);
+}
+
 export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
   const report = await preflight(context, signal);
   context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
   context.log.info({ actor: "preflight" }, report.memory);
   for (const warning of report.warnings) context.log.warn({ actor: "preflight" }, warning);
+  raiseLeftOut(context);
   context.progress = { ...context.progress, preflightDone: true };
 }
 

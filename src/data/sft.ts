@@ -2,7 +2,7 @@ import type { ChatMessage, Json } from "../contracts/task.js";
 import type { SftRow } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { cellFault } from "./faults.js";
-import { messagesOf } from "./prompt-parts.js";
+import { messagesOf, refuseUnreadColumns } from "./messages.js";
 
 /** SFT rows: a prompt and the response to imitate, as token ids with a loss mask over the response and its end token. */
 
@@ -41,15 +41,18 @@ export function sftRow(example: SftExample, tokenizer: SftTokenizer, stopIds: re
 }
 
 /**
- * Reads a row of an SFT file: `prompt` is a string or a list of messages (or that list as a JSON string).
- * Errors: WEIR_E_DATA naming file, row and column.
+ * Reads a row of an SFT file: `prompt`, or else `messages`, is a list of messages, that list as JSON text, or plain text;
+ * `response` is what the assistant says to it. Errors: WEIR_E_DATA naming file, row and column.
  */
-export function parseSftExample(row: Readonly<Record<string, unknown>>, file: string, index: number): SftExample {
+export function parseSftExample(row: Readonly<Record<string, Json>>, file: string, index: number): SftExample {
+  const place = { file, row: index };
   const { response } = row;
   if (typeof response !== "string" || response === "") {
-    throw cellFault(file, index, "response", "text", response);
+    const whole = row.response === undefined && row.messages !== undefined;
+    const advice = whole ? " (the assistant's last message, taken out of messages)" : "";
+    throw cellFault({ ...place, column: "response" }, `text${advice}`, response);
   }
-  const messages = messagesOf(row.prompt as Json | undefined);
-  if (messages === null) throw cellFault(file, index, "prompt", "text or a list of messages", row.prompt);
-  return { messages, response };
+  const column = (row.prompt ?? null) === null && (row.messages ?? null) !== null ? "messages" : "prompt";
+  refuseUnreadColumns(row, place);
+  return { messages: messagesOf(row[column], { ...place, column }, true), response };
 }

@@ -15,7 +15,7 @@ import { temporaryFolder } from "../helpers/fixtures.js";
 
 /** Tokens as a subword tokenizer would count them, roughly: a template's share and one for four letters. */
 const countTokens = (messages: readonly ChatMessage[]): number =>
-  40 + messages.reduce((sum, { content }) => sum + Math.ceil(content.length / 4.2), 0);
+  40 + messages.reduce((sum, { content }) => sum + Math.ceil((content ?? "").length / 4.2), 0);
 
 const smollm2 = recipeOf("smollm2");
 /** The recipe's dials with few tasks: every bound is the recipe's own. */

@@ -10,7 +10,8 @@ import { isRecord, type JsonRecord, readJsonIfPresent, readTextIfPresent } from 
 /** One turn. Further fields (`name`, `tool_calls`, `reasoning_content` …) reach the template unchanged. */
 export interface ChatTurn {
   readonly role: string;
-  readonly content: string;
+  /** Null beside `tool_calls`. */
+  readonly content: string | null;
   readonly [field: string]: unknown;
 }
 

@@ -49,5 +49,5 @@ function nonEmpty(text: string): string | null {
 /** The question of a task, as a judge is told it: that of its last user message. */
 export function problemOf(task: Pick<Task, "messages" | "document">): string | null {
   const user = task.messages.findLast((message) => message.role === "user");
-  return user ? extractProblem(user.content, task.document) : null;
+  return user ? extractProblem(user.content ?? "", task.document) : null;
 }
