@@ -6,7 +6,11 @@ import { WeirError } from "../errors.js";
 import { maskedMean } from "./masked.js";
 import { assertSameShape, at, type Matrix } from "./shapes.js";
 
-/** k3 is clamped to ±10, as in verl, so that one token cannot dominate. */
+/**
+ * A trained k3 (the KL term of the loss, and `kl/ref` which reports it) is clamped to ±10, as in verl, so that one token cannot
+ * dominate; beyond the clamp its gradient is 0. Diagnostics that nothing is trained on (`kl/old_k3`, `mismatch_kl`, contributions
+ * of rollouts) are not clamped: there the outlier is what is looked for.
+ */
 export const K3_CLAMP = 10;
 /** −d is clamped to ±20 before exp (verl upstream); without effect on the clamped k3. */
 export const K3_EXPONENT_CLAMP = 20;

@@ -123,7 +123,8 @@ describe("the phased curriculum", () => {
               const choice = actor.next(phase);
               actor.observe({ taskId: choice.taskId, phase, rewards: [i % 3 === 0 ? 1 : 0, 0] });
               said.push(choice);
-              if (i % 4 === 3) said.push(actor.decide({ step: i, phase, meanReward: 0.2, kl: 0.01, entropy: 1 }));
+              if (i % 4 === 3)
+                said.push(actor.decide({ step: i, phase, meanReward: 0.2, accuracy: 0.2, kl: 0.01, entropy: 1 }));
             }
             return said;
           };
@@ -164,7 +165,7 @@ describe("the phased curriculum", () => {
   it("by steps: holds, advances after the phase's steps, finishes after the last", () => {
     const actor = curriculum(twoPhases(3, 3));
     const decide = (step: number, phase: number) => {
-      const { action, nextPhase } = actor.decide({ step, phase, meanReward: 1, kl: 0, entropy: 1 });
+      const { action, nextPhase } = actor.decide({ step, phase, meanReward: 1, accuracy: 1, kl: 0, entropy: 1 });
       return [action, nextPhase];
     };
     expect([decide(1, 1), decide(2, 1), decide(3, 2), decide(4, 2)]).toEqual([
@@ -178,7 +179,7 @@ describe("the phased curriculum", () => {
 
 describe("advancing on evidence of mastery", () => {
   const input = { stepLimit: 50, phases: 3, mayFallBack: true };
-  const evidence = (kl: number) => ({ step: 1, phase: 2, meanReward: 0.9, kl, entropy: 0.3 });
+  const evidence = (kl: number) => ({ step: 1, phase: 2, meanReward: 0.9, accuracy: 0.8, kl, entropy: 0.3 });
 
   /** Runs steps with the group rewards and KL given; the actions in order. */
   function actions(
@@ -224,7 +225,7 @@ describe("advancing on evidence of mastery", () => {
     let phase = 1;
     for (let step = 1; step <= 40 && path.at(-1) !== "finish"; step++) {
       for (let i = 0; i < 3; i++) actor.observe({ taskId: actor.next(phase).taskId, phase, rewards: [0, 0.01 * i] });
-      const decision = actor.decide({ step, phase, meanReward: 0, kl: 0, entropy: 1 });
+      const decision = actor.decide({ step, phase, meanReward: 0, accuracy: 0, kl: 0, entropy: 1 });
       if (decision.action !== "hold") path.push(decision.action);
       phase = decision.nextPhase ?? phase;
     }
@@ -237,7 +238,14 @@ describe("advancing on evidence of mastery", () => {
       mastery,
     );
     expect(decision).toMatchObject({ action: "hold", phase: 2, nextPhase: null });
-    expect(decision.evidence).toMatchObject({ stepsInPhase: 1, stepLimit: 50, meanReward: 0.9, kl: 0.05, groups: 4 });
+    expect(decision.evidence).toMatchObject({
+      stepsInPhase: 1,
+      stepLimit: 50,
+      meanReward: 0.9,
+      accuracy: 0.8,
+      kl: 0.05,
+      groups: 4,
+    });
     // t(0.95, 3 degrees) = 2.35336; s/√n = 0.25.
     expect(decision.evidence.rewardLow).toBeCloseTo(0.75 - 2.3533634 * 0.25, 6);
   });

@@ -75,6 +75,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
         },
         rewardConcurrency: defaults.concurrency,
         rewardTimeoutMs: defaults.timeoutMs,
+        correctAt: defaults.correctAt,
         decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
       },
       signal,

@@ -3,7 +3,7 @@
  * and its metrics on the host in float64 from the same log-probs (formulas of src/algorithms, tested there).
  * Aggregation is a weight per token from global denominators, so splitting a batch changes nothing (I6).
  */
-import { klEstimate } from "../../algorithms/kl.js";
+import { K3_CLAMP, K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
 import { LOG_RATIO_CLAMP, tokenPolicyLoss } from "../../algorithms/policy-loss.js";
 import type {
   CheckedCompletion,
@@ -124,15 +124,22 @@ export function supervisedTokenLoss(weights: Float32Array): TokenLoss {
   };
 }
 
-/** Derivative of the estimator: 1, d, 1 − e^(−d) (bounded where d < −20, so that it stays finite). */
+/**
+ * Derivative of the estimator: 1, d, 1 − e^(−d), and 0 where k3's clamp holds (algorithms/kl.ts). The exponent is bounded before
+ * exp, so that the product with 0 stays finite (I7); a token beyond that bound is beyond the clamp too.
+ */
 function klSlope(d: Tensor, loss: PolicyLossConfig): Tensor {
   switch (loss.klEstimator) {
     case "k1":
       return tf.onesLike(d);
     case "k2":
       return d;
-    case "k3":
-      return tf.sub(1, tf.exp(tf.minimum(tf.neg(d), LOG_RATIO_CLAMP)));
+    case "k3": {
+      const power = tf.exp(tf.minimum(tf.neg(d), K3_EXPONENT_CLAMP));
+      const estimate = tf.sub(tf.add(power, d), 1);
+      const free = tf.cast(tf.greaterEqual(K3_CLAMP, estimate), "float32");
+      return tf.mul(tf.sub(1, power), free);
+    }
   }
 }
 
@@ -179,7 +186,7 @@ export class PolicyMetricSums {
       if (Number.isNaN(ratio)) this.ratioMax = Number.NaN;
       this.tokens += 1;
       if (targets.reference !== null) {
-        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, false);
+        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator);
         this.klRef += kl;
         this.klLoss += weight * kl;
         this.withReference += 1;
