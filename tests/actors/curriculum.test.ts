@@ -232,6 +232,46 @@ describe("advancing on evidence of mastery", () => {
     expect(path).toEqual(["advance", "fallback", "advance", "finish"]);
   });
 
+  it("I1: a step without a scored rollout counts as a step and is no evidence, for or against", () => {
+    const nothing = { step: 1, phase: 2, meanReward: null, accuracy: null, kl: null, entropy: null };
+    let state = FRESH_PHASE;
+    const observe = (groupRewards: readonly number[]) => {
+      const given = groupRewards.length === 0 ? nothing : evidence(0);
+      const result = decideAdvance({ ...input, state, evidence: given, groupRewards }, mastery);
+      state = result.state;
+      return result.decision;
+    };
+    observe(good);
+    observe(good);
+    const before = state;
+    const decision = observe([]);
+    expect(decision.action).toBe("hold");
+    expect(decision.evidence).toEqual({
+      stepsInPhase: 3,
+      stepLimit: 50,
+      calmSteps: 2,
+      poorSteps: 0,
+      groups: 8,
+      ...bounds(decision),
+    });
+    expect(state).toEqual({ ...before, steps: 3 });
+    expect(observe(good).action).toBe("advance");
+  });
+
+  it("takes a step without an update as calm, since nothing moved", () => {
+    const still = { ...evidence(0), kl: null };
+    let state = FRESH_PHASE;
+    for (let i = 0; i < 3; i++)
+      state = decideAdvance({ ...input, state, evidence: still, groupRewards: good }, mastery).state;
+    expect(state.calm).toBe(3);
+  });
+
+  it("never falls back at a threshold of 0, also where rewards are negative, and may at a negative one", () => {
+    const low = [-2, -1.9, -2.1, -2];
+    expect(actions([low, low, low], [], { ...mastery, fallbackThreshold: 0 })).toEqual(["hold", "hold", "hold"]);
+    expect(actions([low, low, low], [], { ...mastery, fallbackThreshold: -1 })).toEqual(["hold", "hold", "fallback"]);
+  });
+
   it("carries its numbers: bounds, counts and the limit", () => {
     const { decision } = decideAdvance(
       { ...input, state: FRESH_PHASE, evidence: evidence(0.05), groupRewards: [1, 0, 1, 1] },
@@ -248,6 +288,30 @@ describe("advancing on evidence of mastery", () => {
     });
     // t(0.95, 3 degrees) = 2.35336; s/√n = 0.25.
     expect(decision.evidence.rewardLow).toBeCloseTo(0.75 - 2.3533634 * 0.25, 6);
+  });
+});
+
+/** The bounds among the numbers of a decision. */
+function bounds({ evidence }: { readonly evidence: Readonly<Record<string, number>> }) {
+  return { rewardLow: evidence.rewardLow, rewardHigh: evidence.rewardHigh };
+}
+
+describe("difficulty of rewards on another scale than 0 to 1", () => {
+  it("is judged by the share of `correctAt`: 5 of 10 is half a success, a negative reward none", () => {
+    const create = () => {
+      const actor = createPhasedCurriculum({
+        retrospective: { mode: "weighted", share: 0.5 },
+        advance: steps,
+        correctAt: 10,
+      });
+      actor.setup(twoPhases(2, 2));
+      return actor;
+    };
+    const actor = create();
+    const first = actor.next(1).taskId;
+    actor.observe({ taskId: first, phase: 1, rewards: [10, 5, -4, 0] });
+    const records = (actor.snapshot() as { phases: { records: [string, number, number][] }[] }).phases[0]?.records;
+    expect(records).toEqual([[first, 1.5, 4]]);
   });
 });
 
