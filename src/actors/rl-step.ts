@@ -41,6 +41,7 @@ export function policyLoss(config: Config): PolicyLossConfig {
     sumNormTokens: rollout.maxTokens,
     klCoefficient: loss.klCoefficient,
     klEstimator: loss.klEstimator,
+    klClamp: loss.klClamp,
     entropyCoefficient: loss.entropyCoefficient,
     temperature: rollout.temperature,
   };

@@ -266,6 +266,12 @@ const lossSchema = z.strictObject({
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),
   klEstimator: z.enum(["k1", "k2", "k3"]).default("k3").describe("Estimator of that KL."),
+  klClamp: z
+    .number()
+    .positive()
+    .nullable()
+    .default(10)
+    .describe("Largest k3 of a token in that KL; beyond it the gradient is 0 (verl: 10); null leaves k3 as it is."),
   monitorKl: z
     .boolean()
     .default(false)

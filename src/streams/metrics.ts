@@ -67,7 +67,7 @@ export const METRICS = [
     name: "kl/ref",
     unit: "nats",
     meaning:
-      "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped to 10 per token as in the loss; only with a reference policy.",
+      "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
   },
   {
     name: "mismatch_kl",

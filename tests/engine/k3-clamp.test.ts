@@ -8,7 +8,13 @@ import type { PackedGroups } from "../../src/model/learn/pack.js";
 import { PolicyMetricSums, policyTokenLoss } from "../../src/model/learn/policy-gradient.js";
 import { TEST_LOSS } from "../helpers/engines.js";
 
-const LOSS: PolicyLossConfig = { ...TEST_LOSS, klCoefficient: 0.5, entropyCoefficient: 0, klEstimator: "k3" };
+const LOSS: PolicyLossConfig = {
+  ...TEST_LOSS,
+  klCoefficient: 0.5,
+  entropyCoefficient: 0,
+  klEstimator: "k3",
+  klClamp: 10,
+};
 /** d = log π − log π_ref of each token: within the clamp, far below, far above, at overflow. */
 const GAPS = [0, 0.5, -1, -2.5, -2.7, -5, -30, -800, 11.5, 50];
 
@@ -42,6 +48,18 @@ describe("the trained KL term", () => {
     found.forEach((slope, i) => {
       expect(slope, `d = ${GAPS[i]}`).toBeCloseTo(0.5 * (expected[i] as number), 5);
     });
+  });
+
+  it("is that of k3 itself without a clamp, bounded at e^20", () => {
+    const given = targets();
+    const loss = policyTokenLoss({ ...LOSS, klClamp: null }, given);
+    const perToken = Object.fromEntries(
+      Object.entries(loss.perToken).map(([name, values]) => [name, tf.tensor1d(values)]),
+    );
+    const scalars = Object.fromEntries(Object.entries(loss.scalars).map(([name, value]) => [name, tf.scalar(value)]));
+    const found = Array.from(loss.gradient(scalars, perToken, tf.fill([GAPS.length], -1)).dLogprobs.dataSync());
+    expect(found[5] as number).toBeCloseTo(0.5 * (1 - Math.exp(5)), 3);
+    expect((found[7] as number) / (0.5 * (1 - Math.exp(20)))).toBeCloseTo(1, 5);
   });
 
   it("agrees with a difference quotient of its value", () => {
