@@ -21,7 +21,11 @@ export function nothingTrained(progress: Progress, workload: Workload): WeirErro
   );
 }
 
+/** Cause and remedy of a warm-up without any update. */
+export const WARMUP_IDLE =
+  "its gradients were 0 or not finite; check that the responses of warmup.data are not empty, and lower warmup.learningRate";
+
 function warmupCause({ warmupStep }: Progress): string {
   if (warmupStep === 0) return "there was no row or task to train on; look at the files of warmup.data and data.train";
-  return "its gradients were 0 or not finite; check that the responses of warmup.data are not empty, and lower warmup.learningRate";
+  return WARMUP_IDLE;
 }

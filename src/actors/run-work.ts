@@ -7,7 +7,7 @@ import type { WeirError } from "../errors.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { evaluateHeldout, heldoutMetrics } from "./evaluate.js";
 import { writeExport } from "./export-model.js";
-import { nothingTrained } from "./nothing-trained.js";
+import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { preflight, preflightFact } from "./preflight.js";
 import { addSeconds, evaluationDue, freshProgress, type Progress, restoredProgress, STAGES } from "./progress.js";
 import { runReport } from "./report.js";
@@ -155,6 +155,22 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
     "warmup",
     seconds,
   );
+  if (last && warmupUpdates === 0)
+    context.taps.alert({
+      id: "warmup-no_update-update/applied",
+      level: "error",
+      rule: "no_update",
+      metric: "update/applied",
+      value: 0,
+      threshold: 0,
+      z: null,
+      step: progress.step,
+      phase: 1,
+      policyVersion: context.supervisor.engine().version().n,
+      text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
+      culprits: [],
+      time: context.clock(),
+    });
   // RL starts with fresh moments: the warm-up's belong to another loss.
   if (last) await context.supervisor.engine().resetOptimiser({ signal });
 }

@@ -128,6 +128,7 @@ class System implements TrainingSystem {
   private machine: Actor<typeof lifecycleMachine> | null = null;
   private monitor: AttachedMonitor | null = null;
   private lifecycle = "created";
+  private concluded = false;
 
   constructor(
     private readonly config: Config,
@@ -312,8 +313,16 @@ class System implements TrainingSystem {
         const name = typeof snapshot.value === "string" ? snapshot.value : String(Object.values(snapshot.value)[0]);
         if (name === "deciding" || name === this.lifecycle) return;
         this.lifecycle = name;
-        this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value: snapshot.value as Json });
-        this.changed();
+        try {
+          const value = snapshot.value as Json;
+          this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
+          this.changed();
+        } catch (error) {
+          // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
+          actor.stop();
+          void this.conclude("failed", error);
+          return;
+        }
         if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
       },
       error: (error) => void this.conclude("failed", error),
@@ -321,7 +330,10 @@ class System implements TrainingSystem {
     actor.start();
   }
 
+  /** Brings the run to its end, once. Never rejects. */
   private async conclude(state: string, error: unknown): Promise<void> {
+    if (this.concluded) return;
+    this.concluded = true;
     const context = this.run?.context as RunContext;
     const left = await this.inFlight.settled(GRACE_MS);
     if (left > 0)
@@ -330,11 +342,9 @@ class System implements TrainingSystem {
         `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
       );
     if (state === "failed") {
+      this.lifecycle = "failed";
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
-      this.fact("run.finished", context.progress.step, {
-        status: "failed",
-        error: error instanceof Error ? error.message : String(error),
-      });
+      this.finished(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
     }
@@ -345,15 +355,26 @@ class System implements TrainingSystem {
     } catch (cause) {
       context.log.error({ actor: "lifecycle", err: cause }, "the report could not be written");
     }
-    this.fact("run.finished", context.progress.step, { status });
+    this.finished(context, { status });
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
   }
 
-  /** Releases everything, then settles `done`. */
+  /** The last fact; where the journal cannot take it, the log says so and the run ends all the same. */
+  private finished(context: RunContext, data: Readonly<Record<string, Json>>): void {
+    try {
+      this.fact("run.finished", context.progress.step, data);
+    } catch (cause) {
+      context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
+    }
+  }
+
+  /** Releases everything, then settles `done`. Never rejects. */
   private async end(settle: () => void): Promise<void> {
     try {
       if (!this.options.keepMonitor) await this.close();
       await this.run?.close();
+    } catch (cause) {
+      this.run?.context.log.error({ actor: "lifecycle", err: cause }, "not everything could be closed");
     } finally {
       for (const stream of Object.values(this.out)) stream.complete();
       settle();

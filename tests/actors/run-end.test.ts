@@ -117,3 +117,20 @@ describe("rewards in flight", () => {
     expect(settled()).toBe(aborted.length);
   });
 });
+
+describe("a journal that cannot be written", () => {
+  it("ends the run with its error instead of the process, and cancels what is in flight", async () => {
+    const { reward, begun, aborted, settled } = waitingReward();
+    const { system } = await fakeRun(onePhase, reward);
+    await system.start();
+    const { journal } = (system as unknown as { run: { context: { store: { journal: { append: unknown } } } } }).run
+      .context.store;
+    await begun;
+    journal.append = () => {
+      throw new Error("no space left on device");
+    };
+    await expect(system.stop({ abort: true })).rejects.toThrow("no space left on device");
+    expect(system.state.lifecycle).toBe("failed");
+    expect(settled()).toBe(aborted.length);
+  });
+});
