@@ -174,15 +174,21 @@ function unscored(groups: readonly Group[], tasks: readonly EvaluationTask[]): P
 function neverIssued(tasks: Workload["tasks"], value: number, longest: number): PreflightWarning | null {
   if (value === 0) return null;
   const reasons = [
-    ...(tasks.outsidePhases > 0 ? [`${tasks.outsidePhases} are longer than the last phase (${longest} tokens)`] : []),
-    ...(tasks.dropped > 0 ? [`${tasks.dropped} leave no room for a response (data.overlong)`] : []),
+    ...(tasks.outsidePhases > 0
+      ? [`${tasks.outsidePhases} are longer than the last phase (${longest} tokens): raise phases[].maxTokens`]
+      : []),
+    ...(tasks.dropped > 0
+      ? [
+          `${tasks.dropped} leave no room for a response in the model's positions: lower rollout.maxTokens, or cut prompts (data.overlong: truncate)`,
+        ]
+      : []),
   ];
   return {
     level: value >= MOST ? "warn" : "info",
     metric: "data/never_issued_share",
     value,
     threshold: 0,
-    text: `${percent(value)} of the ${tasks.read} training tasks will never be issued: ${reasons.join(", ")}; raise phases[].maxTokens, or lower rollout.maxTokens or cut prompts (data.overlong: truncate)`,
+    text: `${percent(value)} of the ${tasks.read} training tasks will never be issued: ${reasons.join("; ")}`,
   };
 }
 

@@ -236,7 +236,7 @@ export function changesOf(
   updates: readonly { readonly applied: boolean; readonly gradNorm: number }[],
   learningRate: number,
 ): number {
-  return learningRate > 0 ? updates.filter(({ applied, gradNorm }) => applied && gradNorm > 0).length : 0;
+  return learningRate > 0 ? updates.filter(({ applied, gradNorm }) => applied && gradNorm !== 0).length : 0;
 }
 
 /** Writes the end state of every rollout of the step. */

@@ -70,7 +70,7 @@ describe("preflight", () => {
     const most = await alertsOf({ data: { train: [await tasksOf(["a", "long:a", "long:a"])] } });
     expect(most.alerts).toMatchObject([{ level: "warn" }]);
     expect(most.alerts[0]?.text).toMatch(
-      /67 % of the 3 training tasks will never be issued: 2 are longer than the last phase \(300 tokens\)/,
+      /67 % of the 3 training tasks will never be issued: 2 are longer than the last phase \(300 tokens\): raise phases/,
     );
   });
 

@@ -3,6 +3,9 @@ import { describe, expect, it } from "vitest";
 import { rlOptimiser } from "../../src/actors/rl-step.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
+import { fakeVersion } from "../../src/testing.js";
+import { parityReward } from "../e2e/tiny-run.js";
+import { demonstrations, fakeRun } from "./fake-run.js";
 
 /** Rates of all steps of two phases of 4 and 6 steps, at a peak of 1. */
 function rates(optimiser: ConfigInput["optimiser"]): number[] {
@@ -39,6 +42,32 @@ describe("the learning rate of RL", () => {
     const all = rates({ schedule: "cosine", finalShare: 0.1 });
     expect(all[0]).toBe(1);
     expect(all[9]).toBeCloseTo(0.1 + 0.9 * 0.024471741852423, 12);
+  });
+
+  it("is above 0 in every step of a run, the warm-up's and the last one's too", async () => {
+    const rates: number[] = [];
+    const { system } = await fakeRun(
+      {
+        phases: [{ maxTokens: 300, steps: 3 }],
+        warmup: { data: [await demonstrations(4)], batchRows: 1, epochs: 1, learningRate: 1, warmupShare: 0.5 },
+        optimiser: { learningRate: 1, schedule: "cosine", warmupSteps: 1 },
+        update: { miniBatchPrompts: null },
+      },
+      parityReward,
+      {
+        engine: {
+          async optimStep({ learningRate }) {
+            rates.push(learningRate);
+            return { applied: true, gradNorm: 1, gradNormByTensor: null, version: fakeVersion(rates.length) };
+          },
+        },
+      },
+    );
+    await system.start();
+    await system.done;
+    // Warm-up: two rising steps, then 1/3 and 2/3 of the way down. RL: 1, then the same.
+    const falling = [expect.closeTo(0.75, 12), expect.closeTo(0.25, 12)];
+    expect(rates).toEqual([0.5, 1, ...falling, 1, ...falling]);
   });
 
   it("stays where it is when it is constant", () => {

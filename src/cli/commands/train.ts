@@ -82,13 +82,17 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
   }
 }
 
-/** Accuracy over the scored responses by bucket, and how many were not scored. */
+/** Accuracy over the scored responses by bucket; the mean reward where rewards are no 0 or 1, and how many were not scored. */
 export function bucketsLine(buckets: Readonly<Record<string, BucketResult>>): string {
   return Object.entries(buckets)
     .map(([label, result]) => {
       const accuracy = accuracyOf(result);
       const shown = accuracy === null ? "–" : `${(100 * accuracy).toFixed(1)} %`;
-      return `${label} tokens ${shown}${result.unscored > 0 ? ` (${result.unscored} of ${result.n} not scored)` : ""}`;
+      const remarks = [];
+      if (result.meanReward !== null && Math.abs(result.meanReward - (accuracy ?? 0)) > 1e-9)
+        remarks.push(`mean reward ${result.meanReward.toFixed(3)}`);
+      if (result.unscored > 0) remarks.push(`${result.unscored} of ${result.n} not scored`);
+      return `${label} tokens ${shown}${remarks.length > 0 ? ` (${remarks.join(", ")})` : ""}`;
     })
     .join(" · ");
 }
