@@ -36,6 +36,11 @@ export function assertCanTrain(config: Config, advantage: Pick<AdvantageActor, "
       "dynamicSampling.minScored",
       `no group of ${groupSize} responses (rollout.groupSize) has ${dynamicSampling.minScored} scored ones, so that every group would be dropped; give at most ${groupSize}`,
     );
+  if (dynamicSampling.minScored < least)
+    refuse(
+      "dynamicSampling.minScored",
+      `the advantage "${advantage.kind}" needs at least ${least} scored responses to a prompt, got ${dynamicSampling.minScored}; give at least ${least}`,
+    );
   if (dynamicSampling.enabled && groupSize === 1)
     refuse(
       "dynamicSampling.enabled",

@@ -189,7 +189,9 @@ const dynamicSamplingSchema = z.strictObject({
     .describe("At the bound: train on the groups there are (when there is one at least), or fail; our choice."),
   minScored: positiveInt
     .default(2)
-    .describe("Scored members that a group needs to stay viable (I1); at most rollout.groupSize."),
+    .describe(
+      "Scored members that a group needs to stay viable (I1); at most rollout.groupSize, at least what the advantage part compares (2 for the built-in ones).",
+    ),
 });
 
 const rewardSchema = z.strictObject({

@@ -27,6 +27,11 @@ describe("a configuration that can train nothing", () => {
       { rollout: { groupSize: 4 }, dynamicSampling: { minScored: 5 } },
       /"dynamicSampling\.minScored".*group of 4.*give at most 4/,
     ],
+    [
+      "fewer scored members than the advantage compares",
+      { rollout: { groupSize: 4 }, dynamicSampling: { minScored: 1 } },
+      /"dynamicSampling\.minScored".*"grpo" needs at least 2 scored.*got 1/,
+    ],
     ["a rate of 0", { optimiser: { learningRate: 0 } }, /"optimiser\.learningRate"/],
     ["a warm-up at rate 0", { warmup: { data: ["s"], learningRate: 0 } }, /"warmup\.learningRate"/],
     [

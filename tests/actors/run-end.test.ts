@@ -2,7 +2,7 @@
 import type { Observable } from "rxjs";
 import { describe, expect, it } from "vitest";
 import type { TrainingSystem } from "../../src/actors/training-system.js";
-import { parityReward } from "../e2e/tiny-run.js";
+import { endStates, parityReward } from "../e2e/tiny-run.js";
 import { fakeRun, rewardOf } from "./fake-run.js";
 
 const onePhase = { phases: [{ maxTokens: 300, steps: 2 }] };
@@ -91,6 +91,9 @@ describe("rewards in flight", () => {
     expect(status).toBe("stopped");
     expect(aborted.length).toBeGreaterThan(0);
     expect(settled()).toBe(aborted.length);
+    // I2: what was issued has ended in the ledger, which was still open.
+    const ends = [...(await endStates(system.runDirectory as string)).values()];
+    expect(new Set(ends)).toEqual(new Set(["dropped:aborted"]));
   });
 
   it("I5: are cancelled when the run fails beside them", async () => {
