@@ -34,13 +34,21 @@ class GuardedObservable<T> extends Observable<T> {
     complete?: (() => void) | null,
   ): Subscription {
     // Operators and firstValueFrom subscribe by RxJS's own subscriber, which passes errors on to whoever listens to them.
-    if (listener instanceof Subscriber) return super.subscribe(listener);
+    if (isSubscriber<T>(listener)) return super.subscribe(listener);
     const given: Partial<Observer<T>> =
       typeof listener === "function"
         ? { next: listener, ...(error ? { error } : {}), ...(complete ? { complete } : {}) }
         : (listener ?? { ...(error ? { error } : {}), ...(complete ? { complete } : {}) });
     return super.subscribe(guarded(given, this.onFault));
   }
+}
+
+/** A subscriber of RxJS itself, of whichever copy of it a program holds: an observer that is a subscription too. */
+function isSubscriber<T>(listener: Listener<T>): listener is Subscriber<T> {
+  if (listener instanceof Subscriber) return true;
+  const methods = ["next", "error", "complete", "add", "remove", "unsubscribe"];
+  const record = listener as Record<string, unknown> | null | undefined;
+  return typeof record === "object" && methods.every((name) => typeof record?.[name] === "function");
 }
 
 /** The listener with every throw and rejection caught. */

@@ -1,5 +1,5 @@
 /** What a subscriber may do to a stream: nothing that another one notices. */
-import { firstValueFrom, map, Subject, take } from "rxjs";
+import { firstValueFrom, map, Subject, Subscription, type TeardownLogic, take } from "rxjs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Broadcast } from "../../src/streams/broadcast.js";
 
@@ -86,6 +86,28 @@ describe("a stream that is handed out", () => {
       expect((stream.observable as unknown as Record<string, unknown>)[method]).toBeUndefined();
     stream.next(7);
     expect([seen, ended]).toEqual([[7], false]);
+  });
+
+  it("leaves a subscriber of another copy of RxJS to itself, so that it can unsubscribe", () => {
+    const stream = create();
+    const seen: number[] = [];
+    const subscription = new Subscription();
+    const foreign = {
+      closed: false,
+      next: (value: number) => {
+        seen.push(value);
+        subscription.unsubscribe();
+      },
+      error: () => undefined,
+      complete: () => undefined,
+      add: (teardown: TeardownLogic) => subscription.add(teardown),
+      remove: (teardown: Subscription) => subscription.remove(teardown),
+      unsubscribe: () => subscription.unsubscribe(),
+    };
+    stream.observable.subscribe(foreign);
+    stream.next(1);
+    stream.next(2);
+    expect(seen).toEqual([1]);
   });
 
   it("completes late subscribers at once, and passes errors to those who listen for them", async () => {
