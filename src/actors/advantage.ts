@@ -2,8 +2,11 @@
 import { groupAdvantages, leaveOneOutAdvantages } from "../algorithms/advantages.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 
+/** An advantage relative to the group says nothing of a response without another one. */
+const RELATIVE = 2;
+
 function perMember(kind: string, advantages: (rewards: readonly number[]) => readonly number[]): AdvantageActor {
-  return { kind, specificationVersion: 1, handle: ({ rewards }) => advantages(rewards) };
+  return { kind, specificationVersion: 1, minGroupSize: RELATIVE, handle: ({ rewards }) => advantages(rewards) };
 }
 
 /** Eq. 5: (r − mean)/(std + 1e-6), ddof 1. */

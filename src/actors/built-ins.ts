@@ -12,7 +12,9 @@ export function createRegistry(config: Config): PartRegistry {
   registry.register("reward", "rule", () => createRuleReward(rules));
   registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
   registry.register("judge", JUDGE, () => createConfiguredJudge(config.reward, config.run.seed));
-  registry.register("curriculum", "phased", () => createPhasedCurriculum(config.curriculum));
+  registry.register("curriculum", "phased", () =>
+    createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
+  );
   return registry;
 }
 

@@ -16,8 +16,8 @@ import { WeirError } from "../errors.js";
 import { startEngine } from "../model/engine/host.js";
 import { loadTokenizer } from "../model/io/tokenizer.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
+import { createDetector } from "../streams/detector.js";
 import { GaugeBoard } from "../streams/gauges.js";
-import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { openFileStore } from "./file-store.js";
@@ -113,6 +113,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         }),
         trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: data.heldout.length,
+        tasks: data.counts,
         evaluation: config.evaluation,
       },
       tokenizer,
@@ -120,7 +121,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       store,
       ...options.parts,
       curriculumMachine: machine,
-      detector: createSpikeDetector(config.spikes),
+      detector: createDetector(config),
       gauges,
       taps: options.taps,
       log,
@@ -197,7 +198,16 @@ async function loadData(
   say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
-  return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks, leftOut: scorable.leftOut };
+  const counts = { read: train.length, dropped: prepared.dropped, outsidePhases: prepared.beyondPhases };
+  return {
+    train: prepared.tasks,
+    heldout: held.tasks,
+    sftRows,
+    fingerprint,
+    remarks,
+    counts,
+    leftOut: scorable.leftOut,
+  };
 }
 
 /** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */

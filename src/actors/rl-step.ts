@@ -14,6 +14,7 @@ import {
   rolloutIdOf,
   runRound,
 } from "../streams/pipeline.js";
+import { type IdleCause, idleCauseOf } from "../streams/stall-detector.js";
 import { stepMetrics } from "../streams/step-metrics.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { type UpdateResult, updatePolicy } from "./update.js";
@@ -40,6 +41,7 @@ export function policyLoss(config: Config): PolicyLossConfig {
     sumNormTokens: rollout.maxTokens,
     klCoefficient: loss.klCoefficient,
     klEstimator: loss.klEstimator,
+    klClamp: loss.klClamp,
     entropyCoefficient: loss.entropyCoefficient,
     temperature: rollout.temperature,
   };
@@ -49,10 +51,13 @@ export function policyLoss(config: Config): PolicyLossConfig {
 export function rlOptimiser(config: Config, step: number): OptimiserConfig {
   const { optimiser, phases } = config;
   const totalSteps = phases.reduce((sum, phase) => sum + phase.steps, 0);
-  const multiplier = learningRateMultiplier(step - (optimiser.warmupSteps > 0 ? 0 : 1), {
+  // With a warm-up the count begins at 1, so that no step has rate 0: neither the first, nor the last of a cosine.
+  const first = optimiser.warmupSteps > 0 ? 1 : 0;
+  const multiplier = learningRateMultiplier(step - 1 + first, {
     kind: optimiser.schedule,
     warmupSteps: Math.min(optimiser.warmupSteps, totalSteps),
-    totalSteps,
+    totalSteps: totalSteps + first,
+    minRatio: optimiser.finalShare,
   });
   return {
     learningRate: optimiser.learningRate * multiplier,
@@ -95,6 +100,12 @@ export interface StepResult {
   readonly update: UpdateResult;
   readonly values: Readonly<Record<string, number>>;
   readonly exhausted: boolean;
+  /** Optimiser steps that changed weights. */
+  readonly applied: number;
+  /** Why none did; null where one did. */
+  readonly idleCause: IdleCause | null;
+  /** RL steps in a row, this one included, that changed no weight. */
+  readonly idleSteps: number;
   /** Order-of-issue counter after the step. */
   readonly sequence: number;
   readonly seconds: number;
@@ -192,9 +203,9 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     const values = stepMetrics({
       groups,
       kept,
-      dropped: collected.dropped,
       rounds: collected.rounds,
       phases: context.phases,
+      correctAt: config.reward.correctAt,
       updates: update.updates,
       mismatch: update.mismatch,
       withReference: needsReference(config),
@@ -203,11 +214,29 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
       engine: stats,
       controlRssBytes: process.memoryUsage.rss(),
     });
-    return { step, phase, groups, kept, update, values, exhausted: collected.exhausted, sequence, seconds };
+    const applied = changesOf(update.updates, optimiser.learningRate);
+    const dropped = collected.dropped.map(({ reason }) => reason);
+    const { learningRate } = optimiser;
+    const idleCause = applied > 0 ? null : idleCauseOf({ dropped, kept, refused: update.refused.length, learningRate });
+    const idleSteps = idleCause === null ? 0 : context.progress.idleSteps + 1;
+    Object.assign(values, { "update/applied": applied, "update/idle_steps": idleSteps });
+    const { exhausted } = collected;
+    return { step, phase, groups, kept, update, values, exhausted, applied, idleCause, idleSteps, sequence, seconds };
   } catch (error) {
     for (const rolloutId of [...open.keys()]) end(rolloutId, "dropped", "aborted");
     throw error;
   }
+}
+
+/**
+ * Optimiser steps that changed weights by what was learnt. A gradient of exactly 0 (every advantage 0) or a rate of 0 is committed
+ * by AdamW too, but moves weights by their decay at most.
+ */
+export function changesOf(
+  updates: readonly { readonly applied: boolean; readonly gradNorm: number }[],
+  learningRate: number,
+): number {
+  return learningRate > 0 ? updates.filter(({ applied, gradNorm }) => applied && gradNorm !== 0).length : 0;
 }
 
 /** Writes the end state of every rollout of the step. */

@@ -11,8 +11,8 @@ import type { RewardActor } from "../contracts/reward.js";
 import type { Json, Task } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import type { SftRow } from "../contracts/trainer.js";
+import type { Detector } from "../streams/detector.js";
 import type { GaugeBoard } from "../streams/gauges.js";
-import type { SpikeDetector } from "../streams/spike-detector.js";
 import type { curriculumMachine } from "./curriculum-machine.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import type { EvaluationTask } from "./evaluate.js";
@@ -59,7 +59,7 @@ export interface RunContext {
   readonly curriculum: CurriculumActor;
   /** The phases' statechart; replaced on recovery. */
   curriculumMachine: Actor<typeof curriculumMachine>;
-  readonly detector: SpikeDetector;
+  readonly detector: Detector;
   readonly gauges: GaugeBoard;
   readonly taps: RunTaps;
   readonly log: Logger;

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { type Observable, Subject } from "rxjs";
+import type { Observable } from "rxjs";
 import { type Actor, createActor, fromPromise } from "xstate";
 import { parseConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
@@ -10,8 +10,10 @@ import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
+import { InFlight } from "../streams/in-flight.js";
 import { assertMetrics } from "../streams/metrics.js";
 import { createRegistry, JUDGE } from "./built-ins.js";
+import { assertCanTrain } from "./can-train.js";
 import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
@@ -29,11 +31,15 @@ import {
   finishReport,
   restoreRun,
 } from "./run-work.js";
+import { createStreams, type LifecycleState } from "./streams.js";
+import { trackedReward } from "./tracked-reward.js";
 
 /**
  * The training system: one run from start to end behind a small handle. It owns the lifecycle machine, the fan-out of
  * facts, metrics, alerts and traces, and the orderly end; the work itself is in run-work.ts.
  */
+
+export type { LifecycleState };
 
 /** Parts passed by value; each replaces the one that the configuration names. */
 export interface TrainingActors extends Partial<Parts> {
@@ -55,12 +61,6 @@ export interface RunResult {
   readonly runDirectory: string;
   /** What `report.json` holds. */
   readonly report: Json;
-}
-
-/** Where the lifecycle stands: a state's name such as `training`, `paused`, `completed`. */
-export interface LifecycleState {
-  readonly lifecycle: string;
-  readonly phase: number;
 }
 
 export interface TrainingSystem {
@@ -103,15 +103,24 @@ export function createTrainingSystem(
   return new System(parseConfig(config), options);
 }
 
+/**
+ * How long the end of a run waits for what was cancelled: longer than an HTTP request needs to be torn down, shorter than a person
+ * waits for a prompt. A reward that ignores its signal is left behind after that.
+ */
+const GRACE_MS = 2_000;
+
 class System implements TrainingSystem {
-  readonly state$ = new Subject<LifecycleState>();
-  readonly metrics$ = new Subject<MetricRecord>();
-  readonly alerts$ = new Subject<Alert>();
-  readonly traces$ = new Subject<Trace>();
-  readonly facts$ = new Subject<Fact>();
-  readonly gauges$ = new Subject<readonly QueueGauge[]>();
   readonly done: Promise<RunResult>;
 
+  private readonly out = createStreams((error) => this.subscriberFault(error));
+  readonly state$ = this.out.state.observable;
+  readonly metrics$ = this.out.metrics.observable;
+  readonly alerts$ = this.out.alerts.observable;
+  readonly traces$ = this.out.traces.observable;
+  readonly facts$ = this.out.facts.observable;
+  readonly gauges$ = this.out.gauges.observable;
+
+  private readonly inFlight = new InFlight();
   private readonly registry;
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
   private started = false;
@@ -119,6 +128,7 @@ class System implements TrainingSystem {
   private machine: Actor<typeof lifecycleMachine> | null = null;
   private monitor: AttachedMonitor | null = null;
   private lifecycle = "created";
+  private concluded = false;
 
   constructor(
     private readonly config: Config,
@@ -170,9 +180,10 @@ class System implements TrainingSystem {
       };
       const parts = {
         advantage: this.registry.build("advantage", names),
-        reward: this.registry.build("reward", names),
+        reward: trackedReward(this.registry.build("reward", names), this.inFlight),
         curriculum: this.registry.build("curriculum", names),
       };
+      assertCanTrain(this.config, parts.advantage);
       this.run = await openRun(this.config, {
         parts,
         ...(this.options.actors?.engine ? { engine: this.options.actors.engine } : {}),
@@ -183,13 +194,13 @@ class System implements TrainingSystem {
           metrics: (record) => this.metrics(record),
           alert: (alert) => this.alert(alert),
           trace: (trace) => {
-            this.traces$.next(trace);
+            this.out.traces.next(trace);
             this.monitor?.trace(trace);
           },
           changed: () => this.changed(),
         },
         onGauges: (gauges) => {
-          this.gauges$.next(gauges);
+          this.out.gauges.next(gauges);
           this.monitor?.gauges(gauges);
         },
       });
@@ -268,7 +279,7 @@ class System implements TrainingSystem {
   private runMachine(context: RunContext): void {
     const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>) =>
       fromPromise<Plan>(async ({ signal }) => {
-        await work(context, signal);
+        await this.inFlight.track(work(context, signal));
         return planOf(context.progress, context.workload);
       });
     const recover = async (_: RunContext, signal: AbortSignal) => {
@@ -302,8 +313,16 @@ class System implements TrainingSystem {
         const name = typeof snapshot.value === "string" ? snapshot.value : String(Object.values(snapshot.value)[0]);
         if (name === "deciding" || name === this.lifecycle) return;
         this.lifecycle = name;
-        this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value: snapshot.value as Json });
-        this.changed();
+        try {
+          const value = snapshot.value as Json;
+          this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
+          this.changed();
+        } catch (error) {
+          // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
+          actor.stop();
+          void this.conclude("failed", error);
+          return;
+        }
         if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
       },
       error: (error) => void this.conclude("failed", error),
@@ -311,14 +330,21 @@ class System implements TrainingSystem {
     actor.start();
   }
 
+  /** Brings the run to its end, once. Never rejects. */
   private async conclude(state: string, error: unknown): Promise<void> {
+    if (this.concluded) return;
+    this.concluded = true;
     const context = this.run?.context as RunContext;
+    const left = await this.inFlight.settled(GRACE_MS);
+    if (left > 0)
+      context.log.warn(
+        { actor: "lifecycle", left },
+        `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
+      );
     if (state === "failed") {
+      this.lifecycle = "failed";
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
-      this.fact("run.finished", context.progress.step, {
-        status: "failed",
-        error: error instanceof Error ? error.message : String(error),
-      });
+      this.finished(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
     }
@@ -329,43 +355,66 @@ class System implements TrainingSystem {
     } catch (cause) {
       context.log.error({ actor: "lifecycle", err: cause }, "the report could not be written");
     }
-    this.fact("run.finished", context.progress.step, { status });
+    this.finished(context, { status });
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
   }
 
-  /** Releases everything, then settles `done`. */
+  /** The last fact; where the journal cannot take it, the log says so and the run ends all the same. */
+  private finished(context: RunContext, data: Readonly<Record<string, Json>>): void {
+    try {
+      this.fact("run.finished", context.progress.step, data);
+    } catch (cause) {
+      context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
+    }
+  }
+
+  /** Releases everything, then settles `done`. Never rejects. */
   private async end(settle: () => void): Promise<void> {
     try {
       if (!this.options.keepMonitor) await this.close();
       await this.run?.close();
+    } catch (cause) {
+      this.run?.context.log.error({ actor: "lifecycle", err: cause }, "not everything could be closed");
     } finally {
-      for (const subject of [this.state$, this.metrics$, this.alerts$, this.traces$, this.facts$, this.gauges$])
-        subject.complete();
+      for (const stream of Object.values(this.out)) stream.complete();
       settle();
     }
   }
 
   private fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
-    this.facts$.next(fact);
+    this.out.facts.next(fact);
     this.monitor?.fact(fact);
     return fact;
+  }
+
+  /** A subscriber's fault is told, in the log where there is one, and changes nothing for anybody else. */
+  private subscriberFault(error: unknown): void {
+    const text = error instanceof Error ? error.message : String(error);
+    const fault = new WeirError(
+      "WEIR_E_SUBSCRIBER",
+      `a subscriber of the training system's streams threw: ${text}; the run goes on and the subscriber is told further records, mend it`,
+      {},
+      { cause: error },
+    );
+    if (this.run) this.run.context.log.warn({ actor: "streams", err: fault }, fault.message);
+    else process.emitWarning(fault.message, { code: fault.code });
   }
 
   private metrics(record: MetricRecord): void {
     assertMetrics(record.values);
     this.fact("metrics.recorded", record.step, { phase: record.phase, values: { ...record.values } });
-    this.metrics$.next(record);
+    this.out.metrics.next({ ...record, values: Object.freeze({ ...record.values }) });
   }
 
   private alert(alert: Alert): void {
     this.fact("alert.raised", alert.step, { alert: alert as unknown as Json });
-    this.alerts$.next(alert);
+    this.out.alerts.next(Object.freeze({ ...alert }));
     this.run?.context.log.warn({ actor: "guard", step: alert.step, rule: alert.rule }, alert.text);
   }
 
   private changed(): void {
     if (!this.run) return;
-    this.state$.next(this.state);
+    this.out.state.next(this.state);
   }
 }

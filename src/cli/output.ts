@@ -25,9 +25,9 @@ const PIPE_INTERVAL_MS = 5_000;
 const TERMINAL_INTERVAL_MS = 100;
 const FALLBACK_COLUMNS = 80;
 
-export type ExitCode = 0 | 1 | 2 | 3 | 4;
+export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** Exit codes: 2 the call was wrong (usage, configuration, missing input), 3 something stored is damaged, 4 the engine failed, 1 the rest. */
+/** Exit codes: 2 the call was wrong (usage, configuration, missing input), 3 something stored is damaged, 4 the engine failed, 5 a run trained nothing, 1 the rest. */
 const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_USAGE: 2,
   WEIR_E_CONFIG: 2,
@@ -49,6 +49,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_ENGINE_REQUEST: 4,
   WEIR_E_ENGINE_TIMEOUT: 4,
   WEIR_E_NATIVE_ENGINE: 4,
+  WEIR_E_NOTHING_TRAINED: 5,
 };
 
 /** The exit code that belongs to an error (commander's own errors included). */

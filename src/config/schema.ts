@@ -141,12 +141,14 @@ const curriculumSchema = z.strictObject({
         .enum(["steps", "mastery"])
         .default("steps")
         .describe("Advance after the phase's steps (paper), or earlier on evidence of mastery."),
-      rewardThreshold: share
+      rewardThreshold: z
+        .number()
         .default(0.7)
-        .describe("Mastery: lower confidence bound of the mean reward that must be reached."),
+        .describe("Mastery: lower confidence bound of the mean unshaped reward that must be reached."),
       klLimit: coefficient.default(0.1).describe("Mastery: largest kl/old_k3 that counts as calm, nats."),
       calmSteps: positiveInt.default(5).describe("Mastery: steps in a row that must satisfy both."),
-      fallbackThreshold: share
+      fallbackThreshold: z
+        .number()
         .default(0)
         .describe(
           "Mastery: fall back to the previous phase when the upper confidence bound of the mean reward stays below this; 0 never falls back.",
@@ -185,7 +187,11 @@ const dynamicSamplingSchema = z.strictObject({
     .enum(["proceed", "fail"])
     .default("proceed")
     .describe("At the bound: train on the groups there are (when there is one at least), or fail; our choice."),
-  minScored: z.number().int().min(2).default(2).describe("Scored members that a group needs to stay viable (I1)."),
+  minScored: positiveInt
+    .default(2)
+    .describe(
+      "Scored members that a group needs to stay viable (I1); at most rollout.groupSize, at least what the advantage part compares (2 for the built-in ones).",
+    ),
 });
 
 const rewardSchema = z.strictObject({
@@ -194,6 +200,12 @@ const rewardSchema = z.strictObject({
     .enum(["paper", "released"])
     .default("paper")
     .describe("Rules of the paper (exact match) or of the code release (substring)."),
+  correctAt: z
+    .number()
+    .default(1)
+    .describe(
+      "Unshaped reward from which a response counts as right, in accuracy and in difficulty (rules give 0 or 1); rounding errors are forgiven.",
+    ),
   requireThink: z.boolean().default(true).describe("A response without `</think>` has no answer."),
   concurrency: positiveInt.default(16).describe("Rewards computed side by side."),
   timeoutMs: positiveInt
@@ -256,6 +268,12 @@ const lossSchema = z.strictObject({
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),
   klEstimator: z.enum(["k1", "k2", "k3"]).default("k3").describe("Estimator of that KL."),
+  klClamp: z
+    .number()
+    .positive()
+    .nullable()
+    .default(10)
+    .describe("Largest k3 of a token in that KL; beyond it the gradient is 0 (verl: 10); null leaves k3 as it is."),
   monitorKl: z
     .boolean()
     .default(false)
@@ -270,6 +288,11 @@ const optimiserSchema = z.strictObject({
     .default("constant")
     .describe("Learning-rate schedule over all RL steps (release: constant)."),
   warmupSteps: nonNegativeInt.default(0).describe("Steps of linearly rising learning rate (release: 0)."),
+  finalShare: share
+    .default(0)
+    .describe(
+      "Share of the peak learning rate that `cosine` approaches; reached one step after the last, so that no step has rate 0.",
+    ),
   beta1: z.number().min(0).lt(1).default(0.9).describe("First AdamW beta."),
   beta2: z.number().min(0).lt(1).default(0.999).describe("Second AdamW beta."),
   epsilon: z.number().positive().default(1e-8).describe("AdamW ε."),
@@ -311,6 +334,22 @@ const spikeSchema = z.strictObject({
   entropyLow: coefficient.default(0.01).describe("Entropy in nats below which collapse is reported."),
   entropyHigh: z.number().positive().default(6).describe("Entropy in nats above which divergence is reported."),
   mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
+});
+
+const guardSchema = z.strictObject({
+  noUpdateSteps: positiveInt.default(5).describe("RL steps in a row that change no weight before an alert says so."),
+  equalRewardSteps: positiveInt
+    .default(5)
+    .describe("RL steps in a row in which every response gets one and the same reward before an alert says so."),
+  unscoredShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.5)
+    .describe("Share of a step's responses that could not be scored from which an alert is raised."),
+  repeatSteps: positiveInt
+    .default(50)
+    .describe("RL steps after which an alert of any rule whose cause lasts is raised again; doubles each time."),
 });
 
 const evaluationSchema = z.strictObject({
@@ -374,6 +413,7 @@ export const configSchema = z.strictObject({
   optimiser: optimiserSchema.prefault({}),
   update: updateSchema.prefault({}),
   spikes: spikeSchema.prefault({}),
+  guard: guardSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),
   checkpoint: checkpointSchema.prefault({}),
   monitor: monitorSchema.prefault({}),

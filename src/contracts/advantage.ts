@@ -12,5 +12,10 @@ export interface AdvantageInput {
 export interface AdvantageActor {
   readonly kind: string;
   readonly specificationVersion: 1;
+  /**
+   * Fewest responses to a prompt with which the part can give other advantages than 0; a smaller `rollout.groupSize` is refused at
+   * the start. Left out: 1.
+   */
+  readonly minGroupSize?: number;
   handle(input: AdvantageInput): readonly (number | readonly number[])[]; // [G] or [G][T]
 }

@@ -78,8 +78,9 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
     if (type === "evaluation.finished") heldout[String(data.stage)] = data.buckets ?? null;
     if (type === "alert.raised") alerts.push(data.alert as unknown as Alert);
     if (type === "phase.entered") phases.set(`${data.k}:${data.fromStep}`, data as unknown as PhaseSummary);
-    // Warm-up and evaluation record metrics too; only RL steps have a loss of the policy.
-    if (type === "metrics.recorded" && "reward/mean" in ((data.values ?? {}) as object))
+    // Warm-up and evaluation record metrics too; only RL steps keep groups (older runs: have a mean reward).
+    const names = type === "metrics.recorded" ? ((data.values ?? {}) as object) : {};
+    if ("group/kept" in names || "reward/mean" in names)
       metrics = { step, phase: Number(data.phase), values: data.values ?? null };
   }
   return { facts: count, lifecycle, steps, resumed, phases: [...phases.values()], metrics, heldout, alerts, finished };

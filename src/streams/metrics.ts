@@ -9,7 +9,13 @@ export const METRICS = [
   {
     name: "reward/mean",
     unit: "1",
-    meaning: "Mean reward after length shaping (Eq. 7) over the scored rollouts of the step.",
+    meaning:
+      "Mean reward after length shaping (Eq. 7) over the scored rollouts of the step; absent where none was scored (I1), as are the other means of rewards.",
+  },
+  {
+    name: "reward/unshaped_mean",
+    unit: "1",
+    meaning: "The same before length shaping; what the curriculum sees as its mean reward.",
   },
   {
     name: "reward/std",
@@ -20,15 +26,30 @@ export const METRICS = [
   {
     name: "accuracy/mean",
     unit: "1",
-    meaning: "Share of scored rollouts with an unshaped reward of 1, before filtering.",
+    meaning: "Share of scored rollouts whose unshaped reward reaches `reward.correctAt`, before filtering.",
   },
   { name: "accuracy/bucket_<k>", unit: "1", meaning: "The same for rollouts whose task lies in length bucket k." },
   {
     name: "heldout/bucket_<k>",
     unit: "1",
-    meaning: "Accuracy on held-out tasks of length bucket k at the latest evaluation.",
+    meaning:
+      "Accuracy over the scored responses to held-out tasks of length bucket k at the latest evaluation; absent where none was scored.",
   },
-  { name: "group/zero_variance_share", unit: "1", meaning: "Share of finished groups whose rewards are all equal." },
+  {
+    name: "heldout/reward_bucket_<k>",
+    unit: "1",
+    meaning: "Mean unshaped reward over the same responses.",
+  },
+  {
+    name: "heldout/unscored_bucket_<k>",
+    unit: "1",
+    meaning: "Share of the responses of length bucket k that could not be scored at the latest evaluation.",
+  },
+  {
+    name: "group/zero_variance_share",
+    unit: "1",
+    meaning: "Share of finished groups whose scored unshaped rewards are all equal, dropped or not.",
+  },
   { name: "group/kept", unit: "groups", meaning: "Groups that the step trained on." },
   { name: "group/rounds", unit: "rounds", meaning: "Generation rounds that dynamic sampling needed for the step." },
   {
@@ -37,17 +58,22 @@ export const METRICS = [
     meaning: "Share of trained groups brought from an earlier phase by retrospective sampling.",
   },
   { name: "kl/old_k1", unit: "nats", meaning: "Token mean of log π_old − log π at the update (verl's ppo_kl)." },
-  { name: "kl/old_k3", unit: "nats", meaning: "Token mean of the k3 estimator of KL(π ‖ π_old) at the update." },
+  {
+    name: "kl/old_k3",
+    unit: "nats",
+    meaning: "Token mean of the k3 estimator of KL(π ‖ π_old) at the update, not clamped.",
+  },
   {
     name: "kl/ref",
     unit: "nats",
-    meaning: "Token mean of the configured estimator of KL(π ‖ π_ref); only with a reference policy.",
+    meaning:
+      "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
   },
   {
     name: "mismatch_kl",
     unit: "nats",
     meaning:
-      "Token mean of k3 between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8).",
+      "Token mean of k3, not clamped, between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8).",
   },
   {
     name: "mismatch_abs",
@@ -76,10 +102,23 @@ export const METRICS = [
     unit: "1",
     meaning: "Share of the step's optimiser steps that were committed; below 1 where a gradient was not finite.",
   },
+  {
+    name: "update/applied",
+    unit: "1",
+    meaning:
+      "Optimiser steps of the RL step that changed weights: committed, with a gradient and a learning rate above 0.",
+  },
+  { name: "update/idle_steps", unit: "steps", meaning: "RL steps in a row, up to this one, that changed no weight." },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
   { name: "response/truncated_share", unit: "1", meaning: "Share of rollouts that ended by length." },
+  {
+    name: "data/never_issued_share",
+    unit: "1",
+    meaning:
+      "Share of the training tasks that are never issued: too long for every phase, or dropped by data.overlong; told once, by preflight.",
+  },
   { name: "prompt/length_mean", unit: "tokens", meaning: "Mean templated prompt length of the step's tasks." },
   {
     name: "padding/share",

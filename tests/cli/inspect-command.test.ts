@@ -38,6 +38,15 @@ afterEach(() => {
 const output = () => printed.join("");
 
 describe("weir inspect", () => {
+  it("says why a run failed", async () => {
+    const root = await mkdtemp(join(tmpdir(), "weir-inspect-"));
+    const folder = await RunFolder.create({ root, id: "failed", seed: 1, config: {}, dataset: {}, clock: () => 0 });
+    folder.append("run.finished", 2, { status: "failed", error: "WEIR_E_NOTHING_TRAINED: no update" });
+    await folder.close();
+    await inspectCommand(folder.directory, {});
+    expect(output()).toMatch(/^state +failed: WEIR_E_NOTHING_TRAINED: no update$/m);
+  });
+
   it("summarises a run for a person", async () => {
     expect(await inspectCommand(run, {})).toBe(0);
     expect(output()).toMatch(/state\s+completed\nsteps\s+3\nphase 1\s+1 to 240 tokens, from step 1\n/);

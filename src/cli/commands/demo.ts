@@ -9,6 +9,7 @@ import { wholeNumber } from "../arguments.js";
 import { makeDemoData } from "../demo/data.js";
 import { type DemoRecipe, demoConfig } from "../demo/recipe.js";
 import { RECIPES, recipeOf } from "../demo/recipes.js";
+import { leaveSoon } from "../leave.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 import { watchToEnd } from "./train.js";
@@ -123,6 +124,10 @@ export function register(program: Command): void {
     .option("--json", "print the result as JSON")
     .addHelpText("after", `\nRecipes:\n${RECIPES.map(({ name, about }) => `  ${name.padEnd(9)}${about}`).join("\n")}`)
     .action(async (options: DemoCommandOptions) => {
-      process.exitCode = await demoCommand(options);
+      try {
+        process.exitCode = await demoCommand(options);
+      } finally {
+        leaveSoon();
+      }
     });
 }

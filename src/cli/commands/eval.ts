@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluate.js";
+import { accuracyOf, type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluate.js";
 import {
   assertReadable,
   type CheckedGolds,
@@ -93,6 +93,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
         },
         rewardConcurrency: defaults.concurrency,
         rewardTimeoutMs: defaults.timeoutMs,
+        correctAt: defaults.correctAt,
         decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
       },
       signal,
@@ -137,11 +138,10 @@ function withoutRuleCounted(
 ): Record<string, BucketResult & { readonly scored: number; readonly accuracy: number | null }> {
   const rows = phases.flatMap((phase) => {
     const extra = unscored.filter(({ task }) => holds(phase, task.promptTokens)).length;
-    const result = evaluated[bucketLabel(phase)] ?? { n: 0, correct: 0, unscored: 0 };
+    const result = evaluated[bucketLabel(phase)] ?? { n: 0, correct: 0, unscored: 0, meanReward: null };
     const counted = { ...result, n: result.n + extra, unscored: result.unscored + extra };
     const scored = counted.n - counted.unscored;
-    const accuracy = scored === 0 ? null : counted.correct / scored;
-    return counted.n === 0 ? [] : [[bucketLabel(phase), { ...counted, scored, accuracy }] as const];
+    return counted.n === 0 ? [] : [[bucketLabel(phase), { ...counted, scored, accuracy: accuracyOf(counted) }] as const];
   });
   return Object.fromEntries(rows);
 }
@@ -168,7 +168,7 @@ export function register(program: Command): void {
     .option("--rows <n>", "prompts per sampler call", "32")
     .option("--seed <n>", "seed of the sampling", "1")
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
-    .option("--json", "print JSON: heldout.<mode>.<bucket> = {n, scored, unscored, correct, accuracy over the scored}")
+    .option("--json", "print JSON: heldout.<mode>.<bucket> = {n, scored, unscored, correct, accuracy and meanReward over the scored}")
     .action(async (options: EvalCommandOptions) => {
       process.exitCode = await evalCommand(options);
     });

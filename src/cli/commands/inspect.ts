@@ -53,7 +53,10 @@ async function findRollout(run: string, id: string, step: string | undefined): P
 
 function stateOf(summary: RunSummary): string {
   if (summary.writer !== null) return `${lifecycleOf(summary)} (process ${summary.writer} is running it)`;
-  if (summary.finished) return String(summary.finished.status ?? "finished");
+  if (summary.finished) {
+    const { status, error } = summary.finished;
+    return typeof error === "string" ? `${status}: ${error}` : String(status ?? "finished");
+  }
   return `${lifecycleOf(summary)} when its process ended; continue with weir train --resume ${summary.directory}`;
 }
 

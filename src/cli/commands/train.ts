@@ -1,9 +1,11 @@
 import type { Command } from "commander";
+import { accuracyOf, type BucketResult } from "../../actors/evaluate.js";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
 import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
+import { leaveSoon } from "../leave.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 
@@ -21,6 +23,24 @@ export async function configOfRun(runDirectory: string, settings: readonly strin
   return parseConfig(applySettings(config as Record<string, unknown>, settings));
 }
 
+/** An RL step in one line; what it did not measure is a dash, not 0. */
+export function stepLine(step: number, phase: number, values: Readonly<Record<string, number>>): string {
+  const show = (name: string, form: (value: number) => string) => {
+    const value = values[name];
+    return value === undefined ? "–" : form(value);
+  };
+  return [
+    `step ${step} (phase ${phase})`,
+    `reward ${show("reward/mean", (value) => value.toFixed(3))}`,
+    `accuracy ${show("accuracy/mean", (value) => `${(value * 100).toFixed(0)} %`)}`,
+    `entropy ${show("entropy/mean", (value) => value.toFixed(3))}`,
+    `kl ${show("kl/old_k3", (value) => value.toExponential(1))}`,
+    `length ${show("response/length_mean", (value) => value.toFixed(0))}`,
+    ...(values["update/applied"] === 0 ? ["no update"] : []),
+    show("time/step_seconds", (value) => `${value.toFixed(1)} s`),
+  ].join(" · ");
+}
+
 /** Shows a system's progress until it ends; SIGINT and SIGTERM drain it, a second one aborts. */
 export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
   const line = progress();
@@ -30,17 +50,7 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
         line.update(`warm-up step ${step}: loss ${values["loss/sft"].toFixed(3)}`);
         return;
       }
-      if (values["reward/mean"] === undefined) return;
-      const shown = [
-        `step ${step} (phase ${phase})`,
-        `reward ${values["reward/mean"].toFixed(3)}`,
-        `accuracy ${((values["accuracy/mean"] ?? 0) * 100).toFixed(0)} %`,
-        `entropy ${(values["entropy/mean"] ?? 0).toFixed(3)}`,
-        `kl ${(values["kl/old_k3"] ?? 0).toExponential(1)}`,
-        `length ${(values["response/length_mean"] ?? 0).toFixed(0)}`,
-        `${(values["time/step_seconds"] ?? 0).toFixed(1)} s`,
-      ];
-      line.update(shown.join(" · "));
+      if (values["group/kept"] !== undefined) line.update(stepLine(step, phase, values));
     }),
     system.facts$.subscribe((fact) => {
       if (fact.type === "phase.entered")
@@ -49,7 +59,7 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
         );
       if (fact.type === "evaluation.finished")
         note(
-          `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, { n: number; correct: number }>)}`,
+          `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, BucketResult>)}`,
         );
       if (fact.type === "preflight.finished") note(`memory      ${fact.data.memory}`);
       if (fact.type === "run.resumed") note(`restored step ${fact.data.step}: ${fact.data.reason}`);
@@ -72,9 +82,18 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
   }
 }
 
-function bucketsLine(buckets: Record<string, { n: number; correct: number }>): string {
+/** Accuracy over the scored responses by bucket; the mean reward where rewards are no 0 or 1, and how many were not scored. */
+export function bucketsLine(buckets: Readonly<Record<string, BucketResult>>): string {
   return Object.entries(buckets)
-    .map(([label, { n, correct }]) => `${label} tokens ${((100 * correct) / Math.max(1, n)).toFixed(1)} %`)
+    .map(([label, result]) => {
+      const accuracy = accuracyOf(result);
+      const shown = accuracy === null ? "–" : `${(100 * accuracy).toFixed(1)} %`;
+      const remarks = [];
+      if (result.meanReward !== null && Math.abs(result.meanReward - (accuracy ?? 0)) > 1e-9)
+        remarks.push(`mean reward ${result.meanReward.toFixed(3)}`);
+      if (result.unscored > 0) remarks.push(`${result.unscored} of ${result.n} not scored`);
+      return `${label} tokens ${shown}${remarks.length > 0 ? ` (${remarks.join(", ")})` : ""}`;
+    })
     .join(" · ");
 }
 
@@ -115,9 +134,13 @@ export function register(program: Command): void {
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
-      "\nExit codes: 0 the run completed or was stopped, 1 it failed, 2 wrong options, 3 damaged data or model, 4 engine.",
+      "\nExit codes: 0 the run completed or was stopped, 1 it failed, 2 wrong options, 3 damaged data or model, 4 engine, 5 nothing was trained.",
     )
     .action(async (file: string | undefined, options: TrainCommandOptions) => {
-      process.exitCode = await trainCommand(file, options);
+      try {
+        process.exitCode = await trainCommand(file, options);
+      } finally {
+        leaveSoon();
+      }
     });
 }

@@ -3,7 +3,7 @@
  * and its metrics on the host in float64 from the same log-probs (formulas of src/algorithms, tested there).
  * Aggregation is a weight per token from global denominators, so splitting a batch changes nothing (I6).
  */
-import { klEstimate } from "../../algorithms/kl.js";
+import { K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
 import { LOG_RATIO_CLAMP, tokenPolicyLoss } from "../../algorithms/policy-loss.js";
 import type {
   CheckedCompletion,
@@ -69,13 +69,15 @@ export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets
 export function policyTokenLoss(loss: PolicyLossConfig, targets: PassTargets): TokenLoss {
   const withKl = targets.reference !== null && loss.klCoefficient !== 0;
   const { advantages, old, weights, reference } = targets;
+  const clamp = loss.klClamp ?? null;
   return {
-    key: `policy old=${old !== null} dual=${loss.dualClip !== null} kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
+    key: `policy old=${old !== null} dual=${loss.dualClip !== null} kl=${withKl ? loss.klEstimator : "none"} clamp=${clamp !== null} entropy=${loss.entropyCoefficient !== 0}`,
     scalars: {
       low: 1 - loss.clipLow,
       high: 1 + loss.clipHigh,
       dualClip: loss.dualClip ?? 0,
       klCoefficient: loss.klCoefficient,
+      klClamp: clamp ?? 0,
       entropySlope: -loss.entropyCoefficient,
     },
     perToken: {
@@ -103,7 +105,7 @@ export function policyTokenLoss(loss: PolicyLossConfig, targets: PassTargets): T
       }
       let slope: Tensor = tf.mul(unclipped, tf.cast(active, "float32"));
       if (withKl) {
-        const kl = klSlope(tf.sub(logprobs, of("reference")), loss);
+        const kl = klSlope(tf.sub(logprobs, of("reference")), loss, clamp === null ? null : scalar("klClamp"));
         slope = tf.add(slope, tf.mul(kl, scalar("klCoefficient")));
       }
       return {
@@ -124,15 +126,23 @@ export function supervisedTokenLoss(weights: Float32Array): TokenLoss {
   };
 }
 
-/** Derivative of the estimator: 1, d, 1 − e^(−d) (bounded where d < −20, so that it stays finite). */
-function klSlope(d: Tensor, loss: PolicyLossConfig): Tensor {
+/**
+ * Derivative of the estimator: 1, d, 1 − e^(−d), and 0 where k3's clamp holds (algorithms/kl.ts). The exponent is bounded before
+ * exp, so that the product with 0 stays finite (I7).
+ */
+function klSlope(d: Tensor, loss: PolicyLossConfig, clamp: Tensor | null): Tensor {
   switch (loss.klEstimator) {
     case "k1":
       return tf.onesLike(d);
     case "k2":
       return d;
-    case "k3":
-      return tf.sub(1, tf.exp(tf.minimum(tf.neg(d), LOG_RATIO_CLAMP)));
+    case "k3": {
+      const power = tf.exp(tf.minimum(tf.neg(d), K3_EXPONENT_CLAMP));
+      const slope = tf.sub(1, power);
+      if (clamp === null) return slope;
+      const estimate = tf.sub(tf.add(power, d), 1);
+      return tf.mul(slope, tf.cast(tf.greaterEqual(clamp, estimate), "float32"));
+    }
   }
 }
 
@@ -179,7 +189,7 @@ export class PolicyMetricSums {
       if (Number.isNaN(ratio)) this.ratioMax = Number.NaN;
       this.tokens += 1;
       if (targets.reference !== null) {
-        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, false);
+        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, this.loss.klClamp ?? null);
         this.klRef += kl;
         this.klLoss += weight * kl;
         this.withReference += 1;

@@ -1,6 +1,6 @@
 /** Owns log-softmax and entropy of a logit vector [V] at a sampling temperature. Nats. */
-import { WeirError } from "../errors.js";
-import { assertNotEmpty } from "./shapes.js";
+import { assertNotEmpty } from "../../src/algorithms/shapes.js";
+import { WeirError } from "../../src/errors.js";
 
 /** log Σ exp(x), stable for any finite input. */
 export function logSumExp(values: readonly number[]): number {

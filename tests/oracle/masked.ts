@@ -1,6 +1,7 @@
 /** Owns masked reductions over [B, T] matrices; masked entries never take part, not even as NaN times zero. */
-import { WeirError } from "../errors.js";
-import { assertSameShape, at, type Matrix } from "./shapes.js";
+import { at } from "../../src/algorithms/shapes.js";
+import { WeirError } from "../../src/errors.js";
+import { assertSameShape, type Matrix } from "./shapes.js";
 
 /** Calls `visit` for every entry with a non-zero mask. */
 export function forEachMasked(

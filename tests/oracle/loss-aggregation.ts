@@ -3,10 +3,11 @@
  * (with its 1e-8 and its data-parallel bookkeeping) and the two of the release, plus the weighting of micro-batches.
  * Invariant of the exact modes (I6): with global denominators, the sum over any split equals the value of the whole.
  */
-import type { LossAggregation } from "../contracts/trainer.js";
-import { WeirError } from "../errors.js";
+import { at } from "../../src/algorithms/shapes.js";
+import type { LossAggregation } from "../../src/contracts/trainer.js";
+import { WeirError } from "../../src/errors.js";
 import { maskCount, maskedSum } from "./masked.js";
-import { assertSameShape, at, type Matrix } from "./shapes.js";
+import { assertSameShape, type Matrix } from "./shapes.js";
 
 export type LossMode = LossAggregation;
 

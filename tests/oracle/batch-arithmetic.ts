@@ -1,5 +1,5 @@
 /** Owns the counting of a distributed run as the release configures it: ranks, trajectories, optimiser steps, batches per epoch. */
-import { WeirError } from "../errors.js";
+import { WeirError } from "../../src/errors.js";
 
 export interface BatchPlanInput {
   readonly gpus: number;

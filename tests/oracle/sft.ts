@@ -1,7 +1,8 @@
 /** Owns the supervised losses (Eq. 11 and the release's) and the mask that says which positions are supervised. */
-import { WeirError } from "../errors.js";
+import { at } from "../../src/algorithms/shapes.js";
+import { WeirError } from "../../src/errors.js";
 import { maskedMean } from "./masked.js";
-import { assertSameShape, at, type Matrix } from "./shapes.js";
+import { assertSameShape, type Matrix } from "./shapes.js";
 
 /** Eq. 11: mean over sequences of the mean NLL of their supervised tokens. nll and mask [B, T], nats. */
 export function sftSequenceMean(nll: Matrix, mask: Matrix): number {
