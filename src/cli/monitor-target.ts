@@ -13,6 +13,7 @@ import { curriculumMachine } from "../actors/curriculum-machine.js";
 import { lifecycleMachine } from "../actors/lifecycle.js";
 import { WeirError } from "../errors.js";
 import { lockHolder } from "../store/index.js";
+import { note } from "./output.js";
 
 /** Time until a monitor that was named must have answered, ms (I5). */
 const CONNECT_MS = 10_000;
@@ -48,7 +49,7 @@ export async function openTarget(
 ): Promise<Target> {
   if (isAddress(target) && !onlyFolder) return { url: target, live: true, ours: false, close: () => Promise.resolve() };
   const folder = resolve(target);
-  const running = await findMonitor(folder);
+  const running = await findMonitor(folder, note);
   if (running) return { url: running.url, live: true, ours: false, close: () => Promise.resolve() };
   const hub = await replayRun(folder, {
     lifecycle: describeMachine(lifecycleMachine.definition, "lifecycle"),
