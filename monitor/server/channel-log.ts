@@ -70,6 +70,14 @@ export class ChannelLog {
     return entry;
   }
 
+  /**
+   * Leaves a number out while nothing is held: readers that are here already then get what follows as a snapshot, whole,
+   * where a delta of a sampled channel would leave most of it out.
+   */
+  startAnew(): void {
+    if (this.size === 0) this.last++;
+  }
+
   /** Entries held, oldest first. */
   entries(): readonly Entry[] {
     return this.policy.overflow === "conflate" ? [...this.byKey.values()] : this.list.slice(this.start);

@@ -101,7 +101,10 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
   "checkpoint.written": (hub, { data, step, time }, run) => {
     const at = number(data.step) ?? step;
     const checkpoint = { step: at, path: text(data.path) ?? "", time };
-    hub.publishRun({ checkpoints: [...run.checkpoints.filter((mark) => mark.step !== at), checkpoint] });
+    // Checkpoints grow: only one that is written again has to be looked for.
+    const newest = (run.checkpoints.at(-1)?.step ?? -1) < at;
+    const others = newest ? run.checkpoints : run.checkpoints.filter((mark) => mark.step !== at);
+    hub.publishRun({ checkpoints: others.concat(checkpoint) });
   },
 
   "evaluation.finished": (hub, { data, step, time }, run) => {

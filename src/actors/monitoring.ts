@@ -40,6 +40,7 @@ export async function attachMonitor(
 ): Promise<AttachedMonitor> {
   const { config, store } = context;
   const hub = new MonitorHub();
+  hub.useFolder(store.directory);
   hub.publishRun({
     id: basename(store.directory),
     live: true,
