@@ -48,8 +48,24 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
     hub.publishRun({
       status: status === "failed" || status === "stopped" ? status : "completed",
       endedAt: time,
-      note: text(data.reason) ?? text(data.error),
+      note: ending(data),
     });
+  },
+
+  "preflight.finished": (hub, { data, step, time }, run) => {
+    const warnings = Array.isArray(data.warnings) ? data.warnings : [];
+    for (const [i, warning] of warnings.entries()) {
+      if (typeof warning !== "string" || isKnown(hub, warning)) continue;
+      const place = { step, phase: run.phase ?? 0, policyVersion: 0, time };
+      const alert = {
+        id: `${step}-preflight-${i + 1}`,
+        level: "warn",
+        rule: "preflight",
+        metric: "",
+        text: warning,
+      } as const;
+      hub.publishAlert({ ...alert, ...place, value: 0, threshold: 0, z: null, culprits: [] });
+    }
   },
 
   "lifecycle.changed": (hub, { data, time }, run) => {
@@ -95,7 +111,11 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
   },
 
   "alert.raised": (hub, { data }) => {
-    if (typeof data.alert === "object" && data.alert !== null) hub.publishAlert(data.alert as unknown as Alert);
+    if (typeof data.alert !== "object" || data.alert === null) return;
+    const alert = data.alert as unknown as Alert;
+    // A preflight may tell its warnings both ways.
+    if (alert.rule?.startsWith("preflight") && isKnown(hub, alert.text)) return;
+    hub.publishAlert(alert);
   },
 
   "checkpoint.written": (hub, { data, step, time }, run) => {
@@ -129,6 +149,23 @@ export function applyFact(hub: MonitorHub, fact: Fact): void {
   if (!mapping) return;
   if (!hub.run) hub.publishRun({ startedAt: fact.time });
   if (hub.run) mapping(hub, fact, hub.run);
+}
+
+/** Whether an alert with this text has been shown: a resumed run makes its preflight again. */
+function isKnown(hub: MonitorHub, message: string): boolean {
+  const shown = hub.secrets.text(message);
+  return hub
+    .channel("alerts")
+    .entries()
+    .some((entry) => (entry.data as Alert).text === shown);
+}
+
+/** Why a run ended, with the error's code in front where the text does not name it. */
+function ending(data: Fact["data"]): string | null {
+  const reason = text(data.reason) ?? text(data.error);
+  const code = text(data.code);
+  if (reason === null || code === null) return reason ?? code;
+  return reason.includes(code) ? reason : `${code}: ${reason}`;
 }
 
 /** The run's status that a lifecycle value stands for; null leaves it as it is. */

@@ -9,6 +9,7 @@ import type { LogLine, MachineState, RunInfo } from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
 import { applyFact } from "./fact-mapping.js";
 import { MetricLog } from "./metric-log.js";
+import { Secrets } from "./secrets.js";
 import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
 import { TraceArchive } from "./trace-archive.js";
 import { summarise, TraceStore } from "./trace-store.js";
@@ -68,6 +69,8 @@ export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
   readonly traces = new TraceStore();
+  /** What is masked in every text but prompts and responses. */
+  readonly secrets = new Secrets();
   private readonly clock: () => number;
   private readonly logs: Readonly<Record<StreamChannel, ChannelLog>>;
   private readonly machines = new Map<string, MachineState>();
@@ -129,7 +132,8 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishRun(patch: Partial<RunInfo>): void {
-    this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch };
+    const note = patch.note ? { note: this.secrets.text(patch.note) } : {};
+    this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch, ...note };
     this.runChanged = true;
   }
 
@@ -140,10 +144,11 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishAlert(alert: Alert): void {
-    this.append("alerts", alert, null, alert.time);
+    this.append("alerts", { ...alert, text: this.secrets.text(alert.text) }, null, alert.time);
   }
 
-  publishTrace(trace: Trace): void {
+  publishTrace(given: Trace): void {
+    const trace = this.secrets.trace(given);
     this.traces.add(trace);
     this.append("traces", summarise(trace), null, trace.time);
   }
@@ -169,7 +174,12 @@ export class MonitorHub implements MonitorSource {
 
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void {
     const time = line.time ?? this.clock();
-    this.append("logs", { level: line.level, text: line.text.slice(0, LOG_CHARACTERS), time }, null, time);
+    this.append(
+      "logs",
+      { level: line.level, text: this.secrets.text(line.text).slice(0, LOG_CHARACTERS), time },
+      null,
+      time,
+    );
   }
 
   publishFact(fact: Fact): void {
@@ -191,7 +201,8 @@ export class MonitorHub implements MonitorSource {
   /** A whole trace, out of memory or out of the run folder; `step` makes the search short. Never rejects. */
   findTrace(id: string, step: number | null): Promise<Trace | null> {
     const held = this.traces.get(id);
-    return held || !this.archive ? Promise.resolve(held) : this.archive.find(id, step);
+    if (held || !this.archive) return Promise.resolve(held);
+    return this.archive.find(id, step).then((found) => found && this.secrets.trace(found));
   }
 
   /**

@@ -41,6 +41,7 @@ export async function attachMonitor(
   const { config, store } = context;
   const hub = new MonitorHub();
   hub.useFolder(store.directory);
+  hub.secrets.add(secretOf(config.monitor.tokenEnv), secretOf(config.reward.judge.apiKeyEnv));
   hub.publishRun({
     id: basename(store.directory),
     live: true,
@@ -62,7 +63,7 @@ export async function attachMonitor(
   });
   for (const fact of past) hub.publishFact(fact);
   hub.onCommand((command) => carryOut(command, controls));
-  const token = config.monitor.tokenEnv === null ? undefined : process.env[config.monitor.tokenEnv];
+  const token = secretOf(config.monitor.tokenEnv);
   if (config.monitor.tokenEnv !== null && !token) {
     throw new WeirError(
       "WEIR_E_CONFIG",
@@ -89,6 +90,11 @@ export async function attachMonitor(
       await server.close();
     },
   };
+}
+
+/** The value of an environment variable that an option names. */
+function secretOf(variable: string | null): string | undefined {
+  return variable === null ? undefined : process.env[variable];
 }
 
 const ENDED = ["stopped", "completed", "failed"];
