@@ -3,7 +3,7 @@ import type { Fact } from "../../src/contracts/fact.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { readRollouts, readRunRecord, rolloutSteps } from "../../src/store/index.js";
 import { LIMITS } from "../protocol/limits.js";
-import type { StateDefinition } from "../protocol/records.js";
+import type { RunInfo, StateDefinition } from "../protocol/records.js";
 import { MonitorHub } from "./hub.js";
 import { JournalTail } from "./journal-tail.js";
 
@@ -24,8 +24,10 @@ export interface Replay {
   readonly hub: MonitorHub;
   /** Resolves once the newest rollouts are in the hub. Never rejects. */
   readonly traces: Promise<void>;
-  /** Goes on reading what another process writes, until the signal. */
-  follow(signal: AbortSignal): void;
+  /** Goes on reading what another process writes, until the signal; `alive` tells whether that process still is. */
+  follow(signal: AbortSignal, alive: () => boolean): void;
+  /** Calls a run ended that has no writer any more and did not say how it ended. */
+  endUnlessFinished(): void;
 }
 
 /**
@@ -51,7 +53,12 @@ export async function openReplay(
   hub.publishRun({ id: known.id, live: false });
   const shown = { step: hub.run?.step ?? 0 };
   const traces = newestTraces(hub, runFolder);
-  return { hub, traces, follow: (signal) => followRun(hub, runFolder, tail, seen, shown, traces, signal) };
+  return {
+    hub,
+    traces,
+    follow: (signal, alive) => followRun({ hub, runFolder, tail, seen, shown, traces, alive }, signal),
+    endUnlessFinished: () => endUnlessFinished(hub),
+  };
 }
 
 /** The hub of a run folder with its newest rollouts. Errors: as for `openReplay`. */
@@ -87,22 +94,36 @@ function publishNew(hub: MonitorHub, tail: JournalTail, seen: Seen): Seen {
   return seen;
 }
 
-function followRun(
-  hub: MonitorHub,
-  runFolder: string,
-  tail: JournalTail,
-  seen: Seen,
-  shown: { step: number },
-  first: Promise<void>,
-  signal: AbortSignal,
-): void {
+const OVER: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
+
+function endUnlessFinished(hub: MonitorHub): void {
+  if (!hub.run || OVER.includes(hub.run.status)) return;
+  const note =
+    "the process of the run ended without saying so; `weir train --resume` continues from the last checkpoint";
+  hub.publishRun({ status: "stopped", note });
+}
+
+interface Followed {
+  readonly hub: MonitorHub;
+  readonly runFolder: string;
+  readonly tail: JournalTail;
+  readonly seen: Seen;
+  readonly shown: { step: number };
+  readonly traces: Promise<void>;
+  readonly alive: () => boolean;
+}
+
+function followRun({ hub, runFolder, tail, seen, shown, traces: first, alive }: Followed, signal: AbortSignal): void {
   let busy = false;
   const look = async () => {
     if (busy) return;
     busy = true;
     try {
       const before = { ...seen };
+      // Asked first: what a process wrote before it ended is then read.
+      const living = alive();
       publishNew(hub, tail, seen);
+      if (!living) endUnlessFinished(hub);
       if (seen.time === before.time && seen.seq === before.seq) return;
       await first;
       const steps = await rolloutSteps(join(runFolder, ROLLOUTS));

@@ -59,9 +59,8 @@ export async function openTarget(
   const { hub } = replay;
   const stop = new AbortController();
   const live = lockHolder(folder) !== null;
-  if (live) replay.follow(stop.signal);
-  else if (hub.run?.status === "running" || hub.run?.status === "starting")
-    hub.publishRun({ status: "stopped", note: "the run ended without saying so" });
+  if (live) replay.follow(stop.signal, () => lockHolder(folder) !== null);
+  else replay.endUnlessFinished();
   if (!onlyFolder) await replay.traces;
   const server = await startMonitor({ ...options, source: hub });
   return {
