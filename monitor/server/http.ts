@@ -161,17 +161,17 @@ async function data(request: IncomingMessage, url: URL, { hub }: HttpContext): P
   const run = hub.run && listedRun(hub.run);
   if (pathname === "/v1/runs") return answer("run", () => (run ? [run] : []));
   if (pathname === "/v1/alerts") return answer("alerts", () => alerts(hub, query));
-  if (pathname === "/v1/traces") return answer("traces", () => traces(hub, query));
   const id = /^\/v1\/traces\/([^/]+)$/.exec(pathname)?.[1];
   if (id !== undefined) {
     const step = query.get("step");
     const trace = await hub.findTrace(decode(id), step === null ? null : Number(step));
     return trace ? answer("traces", () => trace) : NOT_FOUND;
   }
+  if (pathname === "/v1/traces") return answer("traces", await listing(hub, query));
   const match = /^\/v1\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(pathname);
   if (!match || !run || decode(match[1] ?? "") !== run.id) return NOT_FOUND;
   if (match[2] === "metrics") return answer("metrics", () => metrics(hub, query));
-  return match[2] === "traces" ? answer("traces", () => traces(hub, query)) : answer("run", () => run);
+  return match[2] === "traces" ? answer("traces", await listing(hub, query)) : answer("run", () => run);
 }
 
 function alerts(hub: MonitorHub, query: URLSearchParams): unknown {
@@ -181,15 +181,13 @@ function alerts(hub: MonitorHub, query: URLSearchParams): unknown {
   return { epoch: hub.epoch, seq: log.seq, alerts: entries.map((entry) => entry.data as Alert) };
 }
 
-function traces(hub: MonitorHub, query: URLSearchParams): unknown {
-  const step = query.get("step");
+/** The newest traces, or those of a step, newest first. */
+async function listing(hub: MonitorHub, query: URLSearchParams): Promise<() => unknown> {
   const limit = Math.min(MAX_TRACES, integer(query, "limit", 50));
-  const all = hub
-    .channel("traces")
-    .entries()
-    .map((entry) => entry.data as TraceSummary);
-  const wanted = step === null ? all : all.filter((trace) => trace.step === Number(step));
-  return { traces: limit === 0 ? [] : wanted.slice(-limit).reverse() };
+  const step = query.get("step");
+  const held = hub.channel("traces").entries();
+  const wanted = step === null ? held.map((entry) => entry.data as TraceSummary) : await hub.tracesOfStep(Number(step));
+  return () => ({ traces: limit === 0 ? [] : wanted.slice(-limit).reverse() });
 }
 
 function metrics(hub: MonitorHub, query: URLSearchParams): unknown {

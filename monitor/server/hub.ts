@@ -5,7 +5,7 @@ import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { CHANNELS, LIMITS, type StreamChannel } from "../protocol/limits.js";
-import type { LogLine, MachineState, RunInfo } from "../protocol/records.js";
+import type { LogLine, MachineState, RunInfo, TraceSummary } from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
 import { applyFact } from "./fact-mapping.js";
 import { MetricLog } from "./metric-log.js";
@@ -203,6 +203,13 @@ export class MonitorHub implements MonitorSource {
     const held = this.traces.get(id);
     if (held || !this.archive) return Promise.resolve(held);
     return this.archive.find(id, step).then((found) => found && this.secrets.trace(found));
+  }
+
+  /** The rollouts of a step: those in memory, else those of the run folder. Never rejects. */
+  async tracesOfStep(step: number): Promise<readonly TraceSummary[]> {
+    const all = this.channel("traces").entries();
+    const held = all.map((entry) => entry.data as TraceSummary).filter((trace) => trace.step === step);
+    return held.length > 0 || !this.archive ? held : this.archive.list(step);
   }
 
   /**

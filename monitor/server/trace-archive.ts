@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import type { Trace } from "../../src/contracts/trace.js";
-import { readRollout, rolloutSteps } from "../../src/store/index.js";
+import { readRollout, readRollouts, rolloutSteps } from "../../src/store/index.js";
 import { LIMITS } from "../protocol/limits.js";
-import { TraceStore } from "./trace-store.js";
+import type { TraceSummary } from "../protocol/records.js";
+import { summarise, TraceStore } from "./trace-store.js";
 
 /**
  * Rollouts of a run that are no longer in memory, out of the shards of its folder. One lookup at a time: reading a shard
@@ -29,9 +30,19 @@ export class TraceArchive {
   find(id: string, step: number | null): Promise<Trace | null> {
     const kept = this.cache.get(id);
     if (kept) return Promise.resolve(kept);
-    if (this.waiting >= MOST_WAITING) return Promise.resolve(null);
+    return this.queued(async () => this.cache.get(id) ?? (await this.search(id, step)), null);
+  }
+
+  /** Summaries of the rollouts of a step, in the order of the shard; none where it cannot be read or too many ask. Never rejects. */
+  list(step: number): Promise<readonly TraceSummary[]> {
+    return this.queued(async () => (await readRollouts(this.folder, step)).map(summarise), []);
+  }
+
+  /** Runs one lookup after the other; `otherwise` is the answer of one that fails or does not get its turn. */
+  private queued<T>(look: () => Promise<T>, otherwise: T): Promise<T> {
+    if (this.waiting >= MOST_WAITING) return Promise.resolve(otherwise);
     this.waiting++;
-    const found = this.last.then(() => this.cache.get(id) ?? this.search(id, step)).catch(() => null);
+    const found = this.last.then(look).catch(() => otherwise);
     this.last = found.finally(() => this.waiting--);
     return found;
   }

@@ -60,6 +60,21 @@ describe("weir monitor", () => {
     expect(found.run).toMatchObject({ id: "r1", status: "completed", live: false });
   });
 
+  it("snapshot finds the rollouts of steps that the list no longer holds", async () => {
+    const folder = await RunFolder.create({ root, id: "r3", seed: 1, config: {}, dataset: {} });
+    folder.append("run.started", 0, { id: "r3" });
+    for (let step = 1; step <= 3; step++) {
+      folder.append("metrics.recorded", step, { phase: 1, values: { "reward/mean": step / 10 } });
+      // The list holds a thousand: those of step 1 are beyond it.
+      const rollouts = Array.from({ length: step === 1 ? 2 : 600 }, (_, i) => trace(`s${step}-q${i}-g0`, { step }));
+      await writeRollouts(join(folder.directory, "rollouts"), step, rollouts);
+    }
+    await folder.close();
+    await snapshotCommand(folder.directory, { around: 1, window: 0, json: true });
+    const found = JSON.parse(printed.join("")) as { traces: { id: string }[] };
+    expect(found.traces.map((one) => one.id)).toEqual(["s1-q0-g0", "s1-q1-g0"]);
+  });
+
   it("snapshot prints a table for people", async () => {
     await snapshotCommand(await pastRun(), { around: 1, window: 1 });
     expect(lines()[0]).toMatch(/metric\s+step 1\s+step 2/);

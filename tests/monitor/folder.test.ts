@@ -124,6 +124,8 @@ describe("rollouts of a run folder", () => {
     expect(found).toMatchObject({ id: "old-3", step: 3 });
     client.subscribe("trace/s9-q0-g0");
     expect(await client.next("error")).toMatchObject({ code: "not_found" });
+    const listed = (await (await fetch(new URL("/v1/traces?step=3", monitor.url))).json()) as { traces: Trace[] };
+    expect(listed.traces.map((one) => one.id)).toEqual(["old-3", "s3-q0-g0"]);
     const wrong = await fetch(new URL("/v1/traces/old-4?step=2", monitor.url));
     expect(wrong.status).toBe(404);
   });
