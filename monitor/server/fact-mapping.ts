@@ -52,20 +52,10 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
     });
   },
 
-  "preflight.finished": (hub, { data, step, time }, run) => {
+  "preflight.finished": (hub, { data, time }) => {
     const warnings = Array.isArray(data.warnings) ? data.warnings : [];
-    for (const [i, warning] of warnings.entries()) {
-      if (typeof warning !== "string" || isKnown(hub, warning)) continue;
-      const place = { step, phase: run.phase ?? 0, policyVersion: 0, time };
-      const alert = {
-        id: `${step}-preflight-${i + 1}`,
-        level: "warn",
-        rule: "preflight",
-        metric: "",
-        text: warning,
-      } as const;
-      hub.publishAlert({ ...alert, ...place, value: 0, threshold: 0, z: null, culprits: [] });
-    }
+    for (const warning of warnings)
+      if (typeof warning === "string") hub.publishLog({ level: "warn", text: warning, time });
   },
 
   "lifecycle.changed": (hub, { data, time }, run) => {
@@ -113,8 +103,7 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
   "alert.raised": (hub, { data }) => {
     if (typeof data.alert !== "object" || data.alert === null) return;
     const alert = data.alert as unknown as Alert;
-    // A preflight may tell its warnings both ways.
-    if (alert.rule?.startsWith("preflight") && isKnown(hub, alert.text)) return;
+    if (alert.rule === "preflight" && isKnown(hub, alert.text)) return;
     hub.publishAlert(alert);
   },
 

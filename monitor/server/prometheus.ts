@@ -1,4 +1,4 @@
-import { isMetricName, METRICS } from "../../src/streams/metrics.js";
+import { METRICS } from "../../src/streams/metrics.js";
 import type { MonitorHub } from "./hub.js";
 
 /**
@@ -36,14 +36,6 @@ function families(hub: MonitorHub, server: ServerCounters): Family[] {
       .map(([name, value]) => ({ labels: numbered ? { bucket: name.slice(prefix.length) } : {}, value }));
     const base = prefix.replace(/_$/, "").replace(/[^a-zA-Z0-9]+/g, "_");
     if (samples.length > 0) result.push({ name: `weir_${base}`, type: "gauge", help: metric.meaning, samples });
-  }
-  // What a run's own parts publish has no entry in the registry.
-  const families = new Set(result.map((family) => family.name));
-  for (const [name, value] of latest) {
-    const family = `weir_${name.replace(/[^a-zA-Z0-9]+/g, "_").toLowerCase()}`;
-    if (isMetricName(name) || families.has(family)) continue;
-    families.add(family);
-    result.push(single(family, "gauge", `The run's own metric ${name}.`, value));
   }
   const run = hub.run;
   if (run) result.push(single("weir_step", "gauge", "RL steps committed.", run.step));

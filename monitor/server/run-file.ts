@@ -26,14 +26,15 @@ const fileSchema = z.object({
 type MonitorFile = z.output<typeof fileSchema>;
 
 /**
- * Tells others where the monitor of this run is; its owner alone may read that. Returns a function that takes the file
+ * Tells others where the monitor of this run is; its owner alone may read that. `known` is what the server calls itself;
+ * it is asked where that is left out. Returns a function that takes the file
  * away again, unless another monitor has put its own there since.
  */
-export async function announceMonitor(runFolder: string, url: string, clock = Date.now): Promise<() => Promise<void>> {
+export async function announceMonitor(runFolder: string, url: string, known?: string): Promise<() => Promise<void>> {
   const path = join(runFolder, MONITOR_FILE);
-  const instance = await instanceAt(url);
+  const instance = known ?? (await instanceAt(url));
   if (instance === null) return () => Promise.resolve();
-  const content: MonitorFile = { schema_version: 1, url, pid: process.pid, startedAt: clock(), instance };
+  const content: MonitorFile = { schema_version: 1, url, pid: process.pid, startedAt: Date.now(), instance };
   await writeFile(`${path}.part`, `${JSON.stringify(content)}\n`, { mode: 0o600 });
   await rename(`${path}.part`, path);
   return async () => {

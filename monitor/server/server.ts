@@ -36,6 +36,8 @@ export interface RunningMonitor {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** What this server calls itself in `/healthz`; new with each start. */
+  readonly instance: string;
   /** Connected clients. */
   readonly clients: number;
   /** Bytes handed to sockets and not yet taken, per client, largest first. */
@@ -154,6 +156,7 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
     url: `http://${shown}:${port}/`,
     host,
     port,
+    instance,
     get clients() {
       return connections.size;
     },

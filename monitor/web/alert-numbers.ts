@@ -16,8 +16,8 @@ export function alertNumbers(alert: Pick<Alert, "rule" | "metric" | "value" | "t
   const value = measured(alert.value);
   if (alert.rule.endsWith("_spike") && alert.z !== null)
     return { value, limit: `z ${formatUnit(alert.z, "")} (limit ${formatUnit(alert.threshold, "")})` };
-  // A value that is no number has no limit to be compared with.
-  return { value, limit: alert.rule === "non_finite" ? "" : `limit ${measured(alert.threshold)}` };
+  // Rules without a limit have 0 there: a value that is no number, rewards that do not differ.
+  return { value, limit: alert.threshold === 0 ? "" : `limit ${measured(alert.threshold)}` };
 }
 
 /** The metric's unit; empty where it is a share or a bare number, or the metric is not registered. */

@@ -1,4 +1,4 @@
-import { isMetricName, type MetricName } from "../../src/streams/metrics.js";
+import { METRICS, type MetricName } from "../../src/streams/metrics.js";
 
 /** The board: which metrics are drawn where, in which order. The only place of the page that names metrics. */
 
@@ -166,10 +166,14 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
 /** Own metrics that get a chart; a run with more is looked at by `weir monitor tail` or a program. */
 const MAX_OWN = 40;
 
-/** A chart for each metric that the registry does not know: what the run's own parts publish, of whatever scale. */
+const REGISTERED: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
+/** Spelt out in the registry, numbered by length bucket or not; names that parts chose are not. */
+const isSpeltOut = (name: string): boolean => REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>"));
+
+/** A chart for each metric that the registry does not spell out: what the run's own parts publish, of whatever scale. */
 export function ownChartSpecs(names: readonly string[]): readonly ChartSpec[] {
   return names
-    .filter((name) => !isMetricName(name))
+    .filter((name) => !isSpeltOut(name))
     .sort()
     .slice(0, MAX_OWN)
     .map((name) => ({

@@ -142,7 +142,8 @@ function AlertNumbers({ alert }: { readonly alert: Alert }) {
   const { value, limit } = alertNumbers(alert);
   return (
     <span class="numbers">
-      {value} <span class="muted">· {limit}</span>
+      <span class="muted">{alert.metric}</span> {value}
+      {limit === "" ? null : <span class="muted"> · {limit}</span>}
     </span>
   );
 }

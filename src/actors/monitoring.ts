@@ -63,7 +63,7 @@ export async function attachMonitor(
   });
   for (const fact of past) hub.publishFact(fact);
   hub.onCommand((command) => carryOut(command, controls));
-  const token = secretOf(config.monitor.tokenEnv);
+  const token = config.monitor.tokenEnv === null ? undefined : process.env[config.monitor.tokenEnv];
   if (config.monitor.tokenEnv !== null && !token) {
     throw new WeirError(
       "WEIR_E_CONFIG",
@@ -79,14 +79,18 @@ export async function attachMonitor(
     source: hub,
     ...(token ? { token } : {}),
   });
-  const withdraw = await announceMonitor(store.directory, server.url);
+  const withdraw = await announceMonitor(store.directory, server.url, server.instance).catch((error: unknown) => {
+    // Whoever looks for the monitor by the folder reads the folder instead.
+    context.log.warn({ actor: "monitor", err: error }, "monitor.json could not be written");
+    return () => Promise.resolve();
+  });
   return {
     url: server.url,
     fact: (fact) => hub.publishFact(fact),
     trace: (trace) => hub.publishTrace(trace),
     gauges: (gauges) => hub.publishPipeline(gauges),
     close: async () => {
-      await withdraw();
+      await withdraw().catch(() => undefined);
       await server.close();
     },
   };

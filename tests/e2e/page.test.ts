@@ -9,6 +9,7 @@ import { build } from "vite";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
 import { openTarget } from "../../src/cli/monitor-target.js";
+import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { METRICS } from "../../src/streams/metrics.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
@@ -275,20 +276,30 @@ describe.skipIf(!hasBrowser)("the page", () => {
     const { hub } = scriptedRun();
     hub.publishAlert({ ...alert(11), z: 8.14, threshold: 6, value: 0.0312 });
     hub.publishAlert({ ...alert(12), rule: "kl_limit", z: 40, threshold: 0.5, value: 0.7 });
+    hub.publishAlert({ ...alert(12), rule: "equal_rewards", metric: "reward/std", z: null, threshold: 0, value: 0 });
     const { page } = await open(hub);
     const numbers = page.locator(".alerts .numbers");
     expect(await numbers.allTextContents()).toEqual([
-      "0.7 nats · limit 0.5 nats",
-      "0.0312 nats · z 8.14 (limit 6)",
-      "0.7 nats · z 12 (limit 0.5)",
+      "reward/std 0",
+      "kl/old_k3 0.7 nats · limit 0.5 nats",
+      "kl/old_k3 0.0312 nats · z 8.14 (limit 6)",
+      "kl/old_k3 0.7 nats · z 12 (limit 0.5)",
     ]);
   });
 
   it("preflight's warnings are alerts, once, also when the run is resumed", async () => {
     const { hub } = scriptedRun();
     const warnings = ["half of the responses were cut"];
+    const raised = { ...alert(0, warnings[0]), rule: "preflight", level: "warn" };
     for (const seq of [100, 101])
-      hub.publishFact({ schema_version: 1, seq, type: "preflight.finished", step: 0, time: 1, data: { warnings } });
+      hub.publishFact({
+        schema_version: 1,
+        seq,
+        type: "alert.raised",
+        step: 0,
+        time: seq,
+        data: { alert: { ...raised, id: `preflight-${seq}` } as unknown as Json },
+      });
     const { page } = await open(hub);
     expect(await page.locator(".alerts li.warn .text").allTextContents()).toEqual(warnings);
   });
