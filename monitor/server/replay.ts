@@ -98,8 +98,7 @@ const OVER: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
 
 function endUnlessFinished(hub: MonitorHub): void {
   if (!hub.run || OVER.includes(hub.run.status)) return;
-  const note =
-    "the process of the run ended without saying so; `weir train --resume` continues from the last checkpoint";
+  const note = "the process of the run ended without saying so; `weir train --resume RUN` continues it";
   hub.publishRun({ status: "stopped", note });
 }
 

@@ -133,6 +133,39 @@ describe("weir monitor", () => {
     expect(steps).toEqual([1, 2]);
   });
 
+  it("says of a run that it follows when its process is gone without an end", async () => {
+    const folder = await RunFolder.create({ root, id: "r4", seed: 1, config: {}, dataset: {} });
+    folder.append("run.started", 0, { id: "r4" });
+    const target = await openTarget(folder.directory);
+    cleanups.push(() => target.close());
+    const client = await connectTarget(target, undefined);
+    cleanups.push(() => client.close());
+    const ended = new Promise<string | null>((resolve) => {
+      client.subscribe("run", (event) => {
+        const run = event.kind === "gap" ? undefined : event.items.at(-1);
+        if (run?.status === "stopped") resolve(run.note);
+      });
+    });
+    folder.append("metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.1 } });
+    await folder.close();
+    expect(await ended).toMatch(/^the process of the run ended without saying so/);
+  });
+
+  it("reads the folder, and says why, when its monitor.json names another run's monitor", async () => {
+    const directory = await pastRun();
+    const first = await startMonitor({ source: new MonitorHub() });
+    await announceMonitor(directory, first.url);
+    await first.close();
+    const other = await startMonitor({ source: new MonitorHub(), port: first.port });
+    cleanups.push(() => other.close());
+    const said = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    const target = await openTarget(directory);
+    cleanups.push(() => target.close());
+    expect(target).toMatchObject({ live: false, ours: true });
+    expect(target.url).not.toBe(other.url);
+    expect(String(said.mock.calls[0]?.[0])).toMatch(/^monitor\.json names .* another monitor answers there now/);
+  });
+
   it("prints the address of a live run's own monitor and ends", async () => {
     const directory = await pastRun();
     const monitor = await startMonitor({ source: new MonitorHub() });
