@@ -380,6 +380,19 @@ describe.skipIf(!hasBrowser)("the page", () => {
     expect(await violations(page)).toEqual([]);
   });
 
+  it("has none either before there is a run, to a viewer, and when the line is lost", async () => {
+    const empty = await open(new MonitorHub());
+    expect(await violations(empty.page)).toEqual([]);
+    const { hub } = scriptedRun();
+    hub.publishRun({ live: false, status: "stopped", note: "the process of the run ended without saying so" });
+    const past = await open(hub);
+    await past.page.getByTestId("ending").waitFor();
+    expect(await violations(past.page)).toEqual([]);
+    await empty.monitor.close();
+    await empty.page.locator(".connection.lost").waitFor();
+    expect(await violations(empty.page)).toEqual([]);
+  });
+
   it("can be used with the keyboard alone: every control is reached, and a trace is opened and closed", async () => {
     const { page } = await open(scriptedRun().hub);
     const names: string[] = [];
