@@ -7,7 +7,7 @@ import { LIMITS } from "../../monitor/protocol/limits.js";
 import { MonitorHub, type MonitorOptions, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
 import { jsonChunks } from "../../monitor/server/json-chunks.js";
 import { METRICS } from "../../src/streams/metrics.js";
-import { metric, RawClient, trace } from "./support.js";
+import { metric, RawClient, trace, Witness } from "./support.js";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -57,32 +57,27 @@ function longRun(): MonitorHub {
   return hub;
 }
 
-const SHORT = { requestMs: 60, stallMs: 60, answerMs: 60_000, idleMs: 60_000 };
+const SHORT = { requestMs: 60, stallMs: 300, answerMs: 60_000, idleMs: 60_000 };
 
 describe("HTTP readers (I10)", () => {
   it("60 that never read the largest answer cost less than 4 MiB each, and 99 live clients get every step", async () => {
     const hub = longRun();
     const monitor = await start(hub);
-    const clients = await Promise.all(Array.from({ length: 99 }, () => RawClient.open(monitor)));
-    for (const client of clients) client.subscribe("metrics", "latest");
-    await Promise.all(clients.map((client) => client.next("subscribed")));
+    const clients = await Promise.all(Array.from({ length: 99 }, () => Witness.open(monitor, "metrics", "latest")));
     const before = process.memoryUsage.rss();
     const path = "/v1/runs/r1/metrics?points=20000";
     const stalled = await Promise.all(Array.from({ length: 60 }, () => raw(monitor, get(monitor, path))));
     await Promise.all(stalled.map((socket) => once(socket, "readable")));
-    const slowest = { ms: 0 };
-    for (let step = 10_001; step <= 10_020; step++) {
+    const times: number[] = [];
+    for (let step = 10_001; step <= 10_009; step++) {
       const from = performance.now();
       hub.publishMetric(metric(step));
-      slowest.ms = Math.max(slowest.ms, performance.now() - from);
-      await Promise.all(
-        clients.map((client) => client.next("delta", (one) => one.channel === "metrics" && one.seq >= step)),
-      );
+      times.push(performance.now() - from);
+      await Promise.all(clients.map((client) => client.reached(step)));
     }
     expect((process.memoryUsage.rss() - before) / 60).toBeLessThan(4 << 20);
-    // Publishing is the run's own work: it waits for nobody.
-    expect(slowest.ms).toBeLessThan(20);
-    for (const client of clients) client.socket.terminate();
+    // Publishing is the run's own work: it waits for nobody. The median leaves out what other processes took.
+    expect(times.sort((a, b) => a - b)[4]).toBeLessThan(5);
   });
 
   it("the large answer is whole for who reads it", async () => {
