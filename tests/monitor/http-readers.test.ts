@@ -90,7 +90,7 @@ describe("HTTP readers (I10)", () => {
   });
 
   it("one that stops reading is closed when nothing has moved for a while", async () => {
-    const monitor = await start(longRun(), { httpTimes: SHORT });
+    const monitor = await start(longRun(), { httpTimes: { ...SHORT, requestMs: 60_000 } });
     const socket = await raw(monitor, get(monitor, "/v1/runs/r1/metrics?points=20000"));
     await once(socket, "readable");
     // Two connections that do nothing are closed one after the other: by then it has stood still for longer than either.
