@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const SHARED = ["contracts", "errors", "config"];
+const SHARED = ["contracts", "errors", "printable", "config"];
 const MIDDLE = ["data", "rewards", "store", "model", "streams"];
 const TOP = [...SHARED, "algorithms", ...MIDDLE, "actors", "remote"];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
@@ -16,6 +16,7 @@ const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 export const RULES = {
   contracts: [],
   errors: [],
+  printable: [],
   config: ["contracts", "errors", "algorithms"],
   algorithms: ["contracts", "errors"],
   data: [...SHARED, "algorithms"],

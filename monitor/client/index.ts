@@ -20,6 +20,7 @@ export {
   type Effect,
   type MonitorClient,
   type SentCommand,
+  type SubscribeOptions,
   type Welcome,
 } from "./connect.js";
 export type { ChannelEvent, ItemOf } from "./events.js";

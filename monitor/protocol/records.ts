@@ -201,9 +201,12 @@ export const runInfoSchema = z
     engine: z.string().nullable(),
     configDigest: z.string().nullable(),
     phases: z.array(phaseBandSchema),
-    checkpoints: z.array(z.object({ step, path: z.string(), time })),
-    resumes: z.array(z.object({ step, time })),
-    evaluations: z.array(evaluationSchema),
+    checkpoints: z.array(z.object({ step, path: z.string(), time })).describe("The newest 100."),
+    checkpointCount: z.number().int().nonnegative().optional().describe("Checkpoints written so far, listed or not."),
+    resumes: z.array(z.object({ step, time })).describe("The newest 100."),
+    resumeCount: z.number().int().nonnegative().optional(),
+    evaluations: z.array(evaluationSchema).describe("The newest 100."),
+    evaluationCount: z.number().int().nonnegative().optional(),
     note: z.string().nullable().describe("Why the run ended or waits, in one sentence."),
   })
   .describe("What is known of the run as a whole.");

@@ -24,12 +24,7 @@ export function prometheusText(hub: MonitorHub, server: ServerCounters): string 
 }
 
 function families(hub: MonitorHub, server: ServerCounters): Family[] {
-  const latest = new Map<string, number>();
-  let lastTime: number | null = null;
-  for (const record of hub.metrics.records()) {
-    if (record.phase > 0) lastTime = record.time;
-    for (const [name, value] of Object.entries(record.values)) latest.set(name, value);
-  }
+  const { latest, lastStepAt } = hub.metrics;
   const result: Family[] = [];
   for (const metric of METRICS) {
     const numbered = metric.name.includes("<k>");
@@ -44,8 +39,10 @@ function families(hub: MonitorHub, server: ServerCounters): Family[] {
   }
   const run = hub.run;
   if (run) result.push(single("weir_step", "gauge", "RL steps committed.", run.step));
-  if (lastTime !== null)
-    result.push(single("weir_last_step_timestamp_seconds", "gauge", "Unix time of the latest step.", lastTime / 1_000));
+  if (lastStepAt !== null)
+    result.push(
+      single("weir_last_step_timestamp_seconds", "gauge", "Unix time of the latest step.", lastStepAt / 1_000),
+    );
   result.push(single("weir_traces_total", "counter", "Traces published.", hub.channel("traces").seq));
   result.push(single("weir_alerts_total", "counter", "Alerts raised.", hub.channel("alerts").seq));
   result.push(single("weir_monitor_clients", "gauge", "Clients connected to the monitor.", server.clients));

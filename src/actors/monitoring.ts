@@ -40,6 +40,8 @@ export async function attachMonitor(
 ): Promise<AttachedMonitor> {
   const { config, store } = context;
   const hub = new MonitorHub();
+  hub.useFolder(store.directory);
+  hub.secrets.add(secretOf(config.monitor.tokenEnv), secretOf(config.reward.judge.apiKeyEnv));
   hub.publishRun({
     id: basename(store.directory),
     live: true,
@@ -77,17 +79,26 @@ export async function attachMonitor(
     source: hub,
     ...(token ? { token } : {}),
   });
-  const withdraw = await announceMonitor(store.directory, server.url);
+  const withdraw = await announceMonitor(store.directory, server.url, server.instance).catch((error: unknown) => {
+    // Whoever looks for the monitor by the folder reads the folder instead.
+    context.log.warn({ actor: "monitor", err: error }, "monitor.json could not be written");
+    return () => Promise.resolve();
+  });
   return {
     url: server.url,
     fact: (fact) => hub.publishFact(fact),
     trace: (trace) => hub.publishTrace(trace),
     gauges: (gauges) => hub.publishPipeline(gauges),
     close: async () => {
-      await withdraw();
+      await withdraw().catch(() => undefined);
       await server.close();
     },
   };
+}
+
+/** The value of an environment variable that an option names. */
+function secretOf(variable: string | null): string | undefined {
+  return variable === null ? undefined : process.env[variable];
 }
 
 const ENDED = ["stopped", "completed", "failed"];

@@ -15,6 +15,7 @@ import { readRecords } from "../data/records.js";
 import { WeirError } from "../errors.js";
 import { startEngine } from "../model/engine/host.js";
 import { loadTokenizer } from "../model/io/tokenizer.js";
+import { printable } from "../printable.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { createDetector } from "../streams/detector.js";
 import { GaugeBoard } from "../streams/gauges.js";
@@ -228,6 +229,12 @@ function uniqueIds<T extends { readonly id: string }>(tasks: readonly T[]): read
 function runLogger(config: Config, directory: string): Logger {
   const destination = config.log.file
     ? pino.destination({ dest: `${directory}/log.ndjson`, sync: false, mkdir: true })
-    : pino.destination(2);
+    : printableStderr();
   return pino({ level: config.log.level, base: { run: directory } }, destination);
+}
+
+/** Log lines quote foreign text; JSON escapes only part of the control characters. */
+function printableStderr(): { write(line: string): void } {
+  const stderr = pino.destination(2);
+  return { write: (line) => void stderr.write(printable(line)) };
 }

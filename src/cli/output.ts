@@ -2,8 +2,11 @@
  * The one place that writes to standard output and standard error.
  * Results go to stdout (text or JSON), progress and complaints to stderr, so that a pipe carries data only.
  * On a terminal progress is one line rewritten in place; elsewhere plain lines at a limited rate.
+ * Invariant: control characters of foreign text are escaped here (src/printable.ts), in a pipe too, since what follows the
+ * pipe may be a terminal. Only `printExact` writes text as it is, and not to a terminal.
  */
 import { type ErrorCode, WeirError } from "../errors.js";
+import { printable, printableLine } from "../printable.js";
 
 /** What output is written to; tests give their own. */
 export interface OutputStreams {
@@ -78,7 +81,7 @@ export interface Progress {
 
 /** Columns padded to equal width; numbers are aligned right. The first row is the head. */
 export function formatTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const cells = [head.map(String), ...rows.map((row) => row.map(String))];
+  const cells = [head, ...rows].map((row) => row.map((cell) => printableLine(String(cell))));
   const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const numeric = head.map(
     (_, column) => rows.length > 0 && rows.every((row) => /^-?[\d.,]+\s*%?$|^[–-]?$/.test(String(row[column] ?? ""))),
@@ -106,12 +109,14 @@ export function createOutput(streams: OutputStreams = processStreams) {
   };
 
   /** A line of result on stdout. */
-  const print = (text = ""): void => aside(() => streams.out.write(`${text}\n`));
+  const print = (text = ""): void => aside(() => streams.out.write(`${printable(text)}\n`));
+  /** A text that is itself the result, such as a model's answer: every character of it in a pipe or a file, escaped on a terminal. */
+  const printExact = (text: string): void =>
+    streams.out.isTTY ? print(text) : aside(() => streams.out.write(`${text}\n`));
   /** One JSON document on stdout, indented on a terminal, one line in a pipe. */
-  const printJson = (value: unknown): void =>
-    aside(() => streams.out.write(`${JSON.stringify(value, null, streams.out.isTTY ? 2 : undefined)}\n`));
+  const printJson = (value: unknown): void => print(JSON.stringify(value, null, streams.out.isTTY ? 2 : undefined));
   /** A remark on stderr: kept apart from results. */
-  const note = (text: string): void => aside(() => streams.err.write(`${text}\n`));
+  const note = (text: string): void => aside(() => streams.err.write(`${printable(text)}\n`));
   const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): void =>
     print(formatTable(head, rows));
 
@@ -131,7 +136,8 @@ export function createOutput(streams: OutputStreams = processStreams) {
     live = { clear, draw };
     const self = live;
     return {
-      update(text) {
+      update(given) {
+        const text = printableLine(given);
         latest = text;
         const now = streams.now();
         if (now - last < (terminal ? TERMINAL_INTERVAL_MS : PIPE_INTERVAL_MS)) return;
@@ -151,7 +157,7 @@ export function createOutput(streams: OutputStreams = processStreams) {
         if (live === self) live = null;
         const final = text ?? (terminal ? null : latest);
         latest = null;
-        if (final !== null) streams.err.write(`${final}\n`);
+        if (final !== null) streams.err.write(`${printable(final)}\n`);
       },
     };
   };
@@ -165,13 +171,13 @@ export function createOutput(streams: OutputStreams = processStreams) {
     return code;
   };
 
-  return { print, printJson, note, table, progress, fail };
+  return { print, printExact, printJson, note, table, progress, fail };
 }
 
 export type Output = ReturnType<typeof createOutput>;
 
 const standard = createOutput();
-export const { print, printJson, note, table, progress, fail } = standard;
+export const { print, printExact, printJson, note, table, progress, fail } = standard;
 
 /** A reader that goes away (`weir … | head`) ends the output, not the program with a stack trace. */
 export function tolerateClosedPipe(): void {

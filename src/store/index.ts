@@ -1,7 +1,6 @@
 /** The run folder, for the layers above. */
 export type { CheckpointEntry } from "./checkpoint-store.js";
-export { readFacts } from "./journal.js";
 export { type LockHolder, lockHolder } from "./lock.js";
-export { readRollouts, rolloutSteps, writeRollouts } from "./rollout-shard.js";
+export { readRollout, readRollouts, rolloutSteps, writeRollouts } from "./rollout-shard.js";
 export { type NewRun, RunFolder, type RunFolderOptions, type RunRecord, readRunRecord } from "./run-folder.js";
 export { type RunSummary, summariseRun } from "./run-summary.js";

@@ -153,3 +153,23 @@ function traceOf(row: Row): Trace {
     time: Number(row.time_ms),
   };
 }
+
+/** One rollout of a step; null where the shard has no such id. Errors: as for `readRollouts`. */
+export async function readRollout(folder: string, step: number, id: string): Promise<Trace | null> {
+  const path = join(folder, `${stepName(step)}.parquet`);
+  try {
+    const file = await asyncBufferFromFile(path);
+    const ids = (await parquetReadObjects({ file, columns: ["id"] })) as Row[];
+    const at = ids.findIndex((row) => row.id === id);
+    if (at < 0) return null;
+    const [row] = (await parquetReadObjects({ file, rowStart: at, rowEnd: at + 1 })) as Row[];
+    return row ? traceOf(row) : null;
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_RUN_FOLDER",
+      `${path}: expected rollout "${id}" of step ${step}, the shard cannot be read: ${(cause as Error).message}`,
+      { path, step, id },
+      { cause },
+    );
+  }
+}
