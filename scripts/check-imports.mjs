@@ -1,13 +1,13 @@
 /**
  * Checks that imports point one way:
- * contracts ← algorithms ← {data, rewards, store, model, streams} ← actors ← index and cli; monitor/protocol imports only contracts.
+ * contracts ← {algorithms, system} ← {data, rewards, store, model, streams} ← actors ← index and cli; monitor/protocol imports only contracts.
  * Usage: node scripts/check-imports.mjs [ROOT]; prints each violation and exits with 1 where there is one.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const SHARED = ["contracts", "errors", "config"];
+const SHARED = ["contracts", "errors", "config", "system"];
 const MIDDLE = ["data", "rewards", "store", "model", "streams"];
 const TOP = [...SHARED, "algorithms", ...MIDDLE, "actors", "remote"];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
@@ -16,6 +16,7 @@ const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 export const RULES = {
   contracts: [],
   errors: [],
+  system: ["errors"],
   config: ["contracts", "errors", "algorithms"],
   algorithms: ["contracts", "errors"],
   data: [...SHARED, "algorithms"],

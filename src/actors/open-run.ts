@@ -1,4 +1,4 @@
-import { type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import { auditTime } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../algorithms/phases.js";
@@ -8,9 +8,9 @@ import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { Fact } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Json } from "../contracts/task.js";
-import { fingerprintTasks } from "../data/fingerprint.js";
+import { fingerprintRecords, fingerprintTasks } from "../data/fingerprint.js";
 import { readTasks } from "../data/read-tasks.js";
-import { readRecords } from "../data/records.js";
+import { type DataRecord, readRecords } from "../data/records.js";
 import { WeirError } from "../errors.js";
 import { startEngine } from "../model/engine/host.js";
 import { loadTokenizer } from "../model/io/tokenizer.js";
@@ -19,16 +19,20 @@ import { GaugeBoard } from "../streams/gauges.js";
 import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
-import { openFileStore } from "./file-store.js";
+import { createFileStore, holdFileStore } from "./file-store.js";
 import { assertPhasesFilled, prepareSft, prepareTasks } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
+import { openRunLog } from "./run-log.js";
+import { runSources } from "./run-sources.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
+import { assertStartable } from "./start-check.js";
 import { warmupSteps } from "./warmup.js";
 
 /**
  * Opens a run: tokenizer, data, engine, run folder, machines. Everything that can be wrong with the input is found here,
- * before anything is trained, and nothing stays open when it fails.
+ * before anything is trained; settings and paths before the model is loaded, the rest before a run folder is made. Nothing
+ * stays open, and no folder of a run that did not begin stays behind, when it fails.
  */
 
 export interface OpenRunOptions {
@@ -52,6 +56,7 @@ export interface OpenedRun {
   append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
   begin(): Promise<void>;
+  /** Releases everything; removes the folder of a new run that has not begun. Errors: the first of what could not be closed. */
   close(): Promise<void>;
 }
 
@@ -60,9 +65,10 @@ const GAUGE_INTERVAL_MS = 100;
 
 /**
  * Errors: WEIR_E_FILE_MISSING, WEIR_E_DATA, WEIR_E_MODEL_*, WEIR_E_PROMPT_TOO_LONG, WEIR_E_EMPTY_PHASE, WEIR_E_ENGINE_*,
- * WEIR_E_RUN_LOCKED, WEIR_E_CHECKPOINT_DAMAGED.
+ * WEIR_E_RUN_LOCKED, WEIR_E_CHECKPOINT_DAMAGED, WEIR_E_CONFIG, WEIR_E_MONITOR_*, WEIR_E_DISK.
  */
 export async function openRun(config: Config, options: OpenRunOptions): Promise<OpenedRun> {
+  await assertStartable(config, options.resume);
   const tokenizer: RunTokenizer = await loadTokenizer(config.model.path);
   const phases = phasesFrom(config.phases);
   const supervisor = new EngineSupervisor(
@@ -70,31 +76,41 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     config.model.path,
     { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
   );
-  const closers: (() => Promise<void> | void)[] = [];
+  const closers: (() => Promise<unknown> | unknown)[] = [];
   const closeAll = async () => {
-    for (const close of closers.reverse()) await close();
+    const failures: unknown[] = [];
+    for (const close of closers.splice(0).reverse())
+      await Promise.resolve()
+        .then(close)
+        .catch((error) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   };
+  let begun = options.resume !== undefined;
   try {
-    const engine = await supervisor.start();
+    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
+    if (held) closers.push(() => held.close());
     closers.push(
       () => supervisor.close(),
       () => options.parts.reward.dispose?.(),
     );
+    const engine = await supervisor.start();
     const data = await loadData(config, tokenizer, phases, engine.model);
-    const store = await openFileStore({
-      config,
-      fingerprint: data.fingerprint,
-      ...(options.resume === undefined ? {} : { resume: options.resume }),
-    });
-    closers.push(() => store.close());
-    const log = options.logger ?? runLogger(config, store.directory);
-    for (const remark of [...data.remarks, ...store.remarks]) log.warn({ actor: "preflight" }, remark);
+    const rows = data.sftRows.length;
+    const { batchRows, epochs } = config.warmup;
+    const stepsOfWarmup = warmupSteps({ rows, batchRows, epochs, seed: config.run.seed });
+    const sources = await runSources(config, data.digests, engine.version().sha256);
+    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources);
+    if (!held) closers.push(() => (begun ? store.close() : store.abandon()));
+    const { log, close: closeLog } = options.logger
+      ? { log: options.logger, close: () => undefined }
+      : openRunLog(config.log, store.directory);
+    closers.push(closeLog);
+    for (const remark of data.remarks) log.warn({ actor: "preflight" }, remark);
     const gauges = new GaugeBoard();
     const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
     closers.push(() => watching.unsubscribe());
     const machine = createActor(curriculumMachine, { input: { phases: phases.length } });
     machine.start();
-    const rows = data.sftRows.length;
     const context: RunContext = {
       config,
       phases,
@@ -102,12 +118,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       heldout: data.heldout,
       sftRows: data.sftRows,
       workload: {
-        warmupSteps: warmupSteps({
-          rows,
-          batchRows: config.warmup.batchRows,
-          epochs: config.warmup.epochs,
-          seed: config.run.seed,
-        }),
+        warmupSteps: stepsOfWarmup,
         trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: data.heldout.length,
         evaluation: config.evaluation,
@@ -140,6 +151,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         heldoutTasks: data.heldout.length,
         sftRows: rows,
       });
+      begun = true;
     };
     return {
       context,
@@ -149,8 +161,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       close: closeAll,
     };
   } catch (error) {
-    await closeAll();
-    if (closers.length === 0) await supervisor.close();
+    // What went wrong first is what to tell.
+    await closeAll().catch(() => undefined);
     throw error;
   }
 }
@@ -173,13 +185,20 @@ async function loadData(
   const read = async (files: readonly string[]) =>
     (await Promise.all(files.map((file) => readTasks(file, { format: data.format })))).flat();
   const [train, heldout] = [await read(data.train), await read(data.heldout)];
-  const fingerprint = fingerprintTasks([...train, ...heldout]);
   const prepared = prepareTasks(uniqueIds(train), tokenizer, phases, limit, data.overlong);
   const held = prepareTasks(uniqueIds(heldout), tokenizer, phases, limit, data.overlong);
   assertPhasesFilled(prepared.tasks, phases);
-  const sftRows = [];
-  for (const file of warmup.data)
-    sftRows.push(...prepareSft(await readRecords(file), file, tokenizer, model.stopIds, model.maxPositions));
+  const sftRecords: (readonly DataRecord[])[] = [];
+  for (const file of warmup.data) sftRecords.push(await readRecords(file));
+  const sftRows = sftRecords.flatMap((records, index) =>
+    prepareSft(records, warmup.data[index] as string, tokenizer, model.stopIds, model.maxPositions),
+  );
+  const digests = {
+    fingerprint: fingerprintTasks([...train, ...heldout]),
+    train: fingerprintTasks(train),
+    heldout: fingerprintTasks(heldout),
+    warmup: fingerprintRecords(sftRecords.flat()),
+  };
   const remarks: string[] = [];
   const say = (count: number, what: string) => {
     if (count > 0) remarks.push(`${count} training tasks ${what}`);
@@ -187,7 +206,7 @@ async function loadData(
   say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
-  return { train: prepared.tasks, heldout: held.tasks, sftRows, fingerprint, remarks };
+  return { train: prepared.tasks, heldout: held.tasks, sftRows, digests, remarks };
 }
 
 /** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */
@@ -203,11 +222,4 @@ function uniqueIds<T extends { readonly id: string }>(tasks: readonly T[]): read
     seen.add(task.id);
   }
   return tasks;
-}
-
-function runLogger(config: Config, directory: string): Logger {
-  const destination = config.log.file
-    ? pino.destination({ dest: `${directory}/log.ndjson`, sync: false, mkdir: true })
-    : pino.destination(2);
-  return pino({ level: config.log.level, base: { run: directory } }, destination);
 }

@@ -119,6 +119,7 @@ class System implements TrainingSystem {
   private machine: Actor<typeof lifecycleMachine> | null = null;
   private monitor: AttachedMonitor | null = null;
   private lifecycle = "created";
+  private concluded = false;
 
   constructor(
     private readonly config: Config,
@@ -200,6 +201,8 @@ class System implements TrainingSystem {
       await this.run.begin();
       this.runMachine(context);
     } catch (error) {
+      this.concluded = true;
+      this.lifecycle = "failed";
       await this.end(() => this.settle.reject(error));
       throw error;
     }
@@ -302,8 +305,17 @@ class System implements TrainingSystem {
         const name = typeof snapshot.value === "string" ? snapshot.value : String(Object.values(snapshot.value)[0]);
         if (name === "deciding" || name === this.lifecycle) return;
         this.lifecycle = name;
-        this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value: snapshot.value as Json });
-        this.changed();
+        try {
+          this.fact("lifecycle.changed", context.progress.step, {
+            machine: "lifecycle",
+            value: snapshot.value as Json,
+          });
+          this.changed();
+        } catch (error) {
+          // A state that cannot be journalled, as on a full disk, ends the run.
+          void this.conclude("failed", error);
+          return;
+        }
         if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
       },
       error: (error) => void this.conclude("failed", error),
@@ -311,14 +323,20 @@ class System implements TrainingSystem {
     actor.start();
   }
 
+  /** The end of the run, once: last facts, report, release of everything. Never rejects. */
   private async conclude(state: string, error: unknown): Promise<void> {
+    if (this.concluded) return;
+    this.concluded = true;
     const context = this.run?.context as RunContext;
     if (state === "failed") {
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
-      this.fact("run.finished", context.progress.step, {
-        status: "failed",
-        error: error instanceof Error ? error.message : String(error),
-      });
+      // Stops what is in work where the machine itself has not ended.
+      this.machine?.stop();
+      if (this.lifecycle !== "failed") {
+        this.lifecycle = "failed";
+        this.changed();
+      }
+      this.lastFact(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
     }
@@ -329,20 +347,30 @@ class System implements TrainingSystem {
     } catch (cause) {
       context.log.error({ actor: "lifecycle", err: cause }, "the report could not be written");
     }
-    this.fact("run.finished", context.progress.step, { status });
+    this.lastFact(context, { status });
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
   }
 
-  /** Releases everything, then settles `done`. */
-  private async end(settle: () => void): Promise<void> {
+  /** The fact of the end, where it can still be written; the run ends either way. */
+  private lastFact(context: RunContext, data: Readonly<Record<string, Json>>): void {
     try {
-      if (!this.options.keepMonitor) await this.close();
-      await this.run?.close();
-    } finally {
-      for (const subject of [this.state$, this.metrics$, this.alerts$, this.traces$, this.facts$, this.gauges$])
-        subject.complete();
-      settle();
+      this.fact("run.finished", context.progress.step, data);
+    } catch (cause) {
+      context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
     }
+  }
+
+  /** Releases everything, then settles `done`; what could not be closed is logged, and told where nothing else went wrong. */
+  private async end(settle: () => void): Promise<void> {
+    const failures: unknown[] = [];
+    const keep = (error: unknown) => failures.push(error);
+    if (!this.options.keepMonitor) await this.close().catch(keep);
+    await this.run?.close().catch(keep);
+    for (const subject of [this.state$, this.metrics$, this.alerts$, this.traces$, this.facts$, this.gauges$])
+      subject.complete();
+    if (failures.length > 0 && this.lifecycle !== "failed") this.settle.reject(failures[0]);
+    // A promise that is settled already stays as it is.
+    settle();
   }
 
   private fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {

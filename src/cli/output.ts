@@ -4,6 +4,7 @@
  * On a terminal progress is one line rewritten in place; elsewhere plain lines at a limited rate.
  */
 import { type ErrorCode, WeirError } from "../errors.js";
+import { asDiskError } from "../system/disk-error.js";
 
 /** What output is written to; tests give their own. */
 export interface OutputStreams {
@@ -172,10 +173,15 @@ export type Output = ReturnType<typeof createOutput>;
 const standard = createOutput();
 export const { print, printJson, note, table, progress, fail } = standard;
 
-/** A reader that goes away (`weir … | head`) ends the output, not the program with a stack trace. */
+/**
+ * A reader of the output that goes away (`weir … | head`) ends the program quietly; where only progress can no longer be
+ * shown (`2>&1 | head`, a full disk), the work goes on without it. Output that cannot be written is told, with exit code 1.
+ */
 export function tolerateClosedPipe(): void {
+  process.stderr.on("error", () => undefined);
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    fail(asDiskError(error, "standard output"));
+    process.exit(1);
   });
 }

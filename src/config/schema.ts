@@ -327,6 +327,9 @@ const checkpointSchema = z.strictObject({
   everySteps: nonNegativeInt
     .default(5)
     .describe("RL steps between checkpoints (release: 5); 0 writes them at phase ends and at the end only."),
+  warmupEverySteps: nonNegativeInt
+    .default(50)
+    .describe("Warm-up steps between checkpoints, our choice; 0 writes one at the warm-up's end only."),
   keep: positiveInt.default(2).describe("Latest checkpoints kept."),
 });
 

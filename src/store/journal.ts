@@ -41,6 +41,8 @@ export interface JournalOptions {
   readonly say: (notice: string) => void;
   /** `always` forces each fact to the disk; `mark` only when a mark is taken and at the end (a kill loses nothing either way, a power cut may). */
   readonly fsync?: "always" | "mark";
+  /** Bytes that must be whole; see LineFile. */
+  readonly floor?: () => Promise<number>;
 }
 
 export class Journal {
@@ -59,11 +61,12 @@ export class Journal {
       path,
       ({ text }) => {
         const fact = parseFact(text);
-        if (fact?.seq !== last + 1) return false;
+        if (fact === null) return { reason: "it is no fact", legible: false };
+        if (fact.seq !== last + 1) return { reason: `fact ${last + 1} is expected, it is ${fact.seq}`, legible: true };
         last = fact.seq;
-        return true;
+        return null;
       },
-      { buffered: false, say: options.say },
+      { buffered: false, say: options.say, ...(options.floor ? { floor: options.floor } : {}) },
     );
     return new Journal(file, options, last);
   }

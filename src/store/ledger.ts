@@ -38,6 +38,12 @@ export interface LedgerMark {
   readonly entries: number;
 }
 
+export interface LedgerOptions {
+  readonly say: (notice: string) => void;
+  /** Bytes that must be whole; see LineFile. */
+  readonly floor?: () => Promise<number>;
+}
+
 export class Ledger {
   private constructor(
     private readonly file: LineFile,
@@ -45,20 +51,24 @@ export class Ledger {
     private entries: number,
   ) {}
 
-  /** Opens or makes a ledger. Errors: WEIR_E_RUN_FOLDER where a line before the last is damaged or breaks I2. */
-  static async open(path: string, options: { readonly say: (notice: string) => void }): Promise<Ledger> {
+  /** Opens or makes a ledger. Errors: WEIR_E_RUN_FOLDER where a line before the last is damaged or breaks I2; WEIR_E_DISK. */
+  static async open(path: string, options: LedgerOptions): Promise<Ledger> {
     const book = new LedgerBook();
     let entries = 0;
     const file = await LineFile.open(
       path,
-      ({ text }, index) => {
+      ({ text }) => {
         const entry = parseLedgerEntry(text);
-        if (entry === null) return false;
-        applyStored(book, entry, path, index);
+        if (entry === null) return { reason: "it is no ledger entry", legible: false };
+        try {
+          book.apply(entry);
+        } catch (error) {
+          return { reason: `it does not follow from the lines before it; ${(error as Error).message}`, legible: true };
+        }
         entries++;
-        return true;
+        return null;
       },
-      { buffered: true, say: options.say },
+      { buffered: true, say: options.say, ...(options.floor ? { floor: options.floor } : {}) },
     );
     return new Ledger(file, book, entries);
   }

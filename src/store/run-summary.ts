@@ -10,7 +10,8 @@ import { LEDGER_NAME, readLedger } from "./ledger.js";
 import { LedgerBook } from "./ledger-book.js";
 import { lockHolder } from "./lock.js";
 import { rolloutSteps } from "./rollout-shard.js";
-import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER, readRunRecord } from "./run-folder.js";
+import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER } from "./run-folder.js";
+import { readRunRecord } from "./run-record.js";
 
 export interface PhaseSummary {
   readonly k: number;
