@@ -8,6 +8,7 @@ import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import type { ConfigChange } from "../store/index.js";
 import type { Progress } from "./progress.js";
+import { needsReference } from "./run-context.js";
 
 /** How far the run is that is resumed; null where it has no checkpoint and begins anew. */
 export interface ResumePoint {
@@ -84,6 +85,11 @@ function reasonAgainst({ path }: ConfigChange, old: Config, now: Config, point: 
   }
   if (progress.step === 0 && !progress.trainingDone) return null;
   if (path === "curriculum.actor") return "its state belongs to the part that the run began with";
+  if (path === "loss.klCoefficient" || path === "loss.monitorKl") {
+    return needsReference(now) && !needsReference(old)
+      ? "the reference policy is frozen when training begins, and this run began without one"
+      : null;
+  }
   if (path === "phases") return reasonAgainstPhases(old, now, progress, phase);
   return null;
 }

@@ -54,7 +54,7 @@ export async function checkedReference(run: string, say: (notice: string) => voi
   if (!existsSync(directory)) {
     throw new WeirError(
       "WEIR_E_RUN_FOLDER",
-      `expected the frozen reference policy in "${directory}", which the KL term needs, but there is none; restore the folder from a copy. A run that began without a KL term cannot take one up: start another run`,
+      `expected the frozen reference policy in "${directory}", which the KL term needs, but there is none; restore the folder from a copy, or start another run`,
       { directory },
     );
   }
