@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { applySetting, editDistance, loadConfig, nearest, parseConfig } from "../../src/config/load.js";
+import { editDistance, loadConfig, nearest, parseConfig } from "../../src/config/load.js";
 import { configSchema } from "../../src/config/schema.js";
 
 const minimal = { model: { path: "m" }, data: { train: ["t.parquet"] } };
@@ -108,12 +108,6 @@ describe("a configuration", () => {
     expect(editDistance("kitten", "sitting")).toBe(3);
     expect(nearest("learningrate", ["learningRate", "epsilon"])).toBe("learningRate");
     expect(nearest("zzz", ["learningRate"])).toBeNull();
-  });
-
-  it("sets nested values", () => {
-    const tree: Record<string, unknown> = { a: { b: 1 } };
-    applySetting(tree, "a.c.d=[1, 2]");
-    expect(tree).toEqual({ a: { b: 1, c: { d: [1, 2] } } });
   });
 });
 

@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
-import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
+import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
+import { applySettings } from "../../config/settings.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
