@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { Fact } from "../contracts/fact.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
-import { LineFile, readLines } from "./line-file.js";
+import { LineFile, readLines, readWhole } from "./line-file.js";
 
 export const JOURNAL_NAME = "journal.ndjson";
 
@@ -160,11 +160,7 @@ export class Journal {
   }
 }
 
-/** Facts of a journal file with seq ≥ `from`; stops at a torn end. Needs no lock. */
-export function* readFacts(path: string, from = 1): Generator<Fact> {
-  for (const { text } of readLines(path)) {
-    const fact = parseFact(text);
-    if (fact === null) return;
-    if (fact.seq >= from) yield fact;
-  }
+/** Facts of a journal file with seq ≥ `from`; lines that are damaged are left out. Needs no lock. */
+export function* readFacts(path: string, from = 1, options: Parameters<typeof readWhole>[2] = {}): Generator<Fact> {
+  for (const fact of readWhole(path, parseFact, options)) if (fact.seq >= from) yield fact;
 }

@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import { WeirError } from "../errors.js";
 import { LEDGER_STATES, LedgerBook } from "./ledger-book.js";
-import { LineFile, readLines } from "./line-file.js";
+import { LineFile, readLines, readWhole } from "./line-file.js";
 
 export const LEDGER_NAME = "ledger.ndjson";
 
@@ -147,11 +147,7 @@ function applyStored(book: LedgerBook, entry: LedgerEntry, path: string, index: 
   }
 }
 
-/** Entries of a ledger file; stops at a torn end. Needs no lock. */
-export function* readLedger(path: string): Generator<LedgerEntry> {
-  for (const { text } of readLines(path)) {
-    const entry = parseLedgerEntry(text);
-    if (entry === null) return;
-    yield entry;
-  }
+/** Entries of a ledger file; lines that are damaged are left out. Needs no lock. */
+export function readLedger(path: string, options: Parameters<typeof readWhole>[2] = {}): Generator<LedgerEntry> {
+  return readWhole(path, parseLedgerEntry, options);
 }

@@ -4,7 +4,17 @@
  * to its last whole line before anything else is written. Writes are synchronous, so that the order of the file is the
  * order of the calls.
  */
-import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { WeirError } from "../errors.js";
 import { onDisk, onDiskAsync } from "../system/disk-error.js";
@@ -45,6 +55,55 @@ export function* readLines(path: string, start = 0, limit = Number.POSITIVE_INFI
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** What a reader had to leave out of a file of lines. */
+export interface LineDamage {
+  /** Base name of the file. */
+  readonly file: string;
+  /** Number of the first damaged line, from 1. */
+  readonly line: number;
+  /** Bytes of that line, end exclusive. */
+  readonly from: number;
+  readonly to: number;
+  /** Damaged lines in all. */
+  readonly count: number;
+  readonly reason: string;
+}
+
+/** One sentence for a person. */
+export function describeDamage({ file, line, from, to, count, reason }: LineDamage): string {
+  const more = count > 1 ? `, and ${count - 1} more ${count === 2 ? "line" : "lines"}` : "";
+  return `${file}: line ${line} (bytes ${from} to ${to})${more}: ${reason}; left out`;
+}
+
+/**
+ * Reads what is whole in a file of lines, without a lock: a line that `parse` gives null for is left out. `onDamage` hears of
+ * all of them at the end, once; an unfinished last line belongs to them where nobody writes any more (`ended`).
+ */
+export function* readWhole<T>(
+  path: string,
+  parse: (text: string) => T | null,
+  options: { readonly onDamage?: (damage: LineDamage) => void; readonly ended?: boolean } = {},
+): Generator<T> {
+  let index = 0;
+  let end = 0;
+  let first: Omit<LineDamage, "count"> | null = null;
+  let count = 0;
+  const note = (to: number, reason: string) => {
+    first ??= { file: basename(path), line: index + 1, from: end, to, reason };
+    count++;
+  };
+  for (const line of readLines(path)) {
+    const parsed = parse(line.text);
+    if (parsed === null) note(line.end, "it is damaged");
+    else yield parsed;
+    end = line.end;
+    index++;
+  }
+  const size = statSync(path).size;
+  if (options.ended && size > end) note(size, "it was not finished");
+  if (first !== null) options.onDamage?.({ ...(first as Omit<LineDamage, "count">), count });
 }
 
 function readRange(path: string, start: number, end: number): Buffer {
