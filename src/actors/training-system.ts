@@ -272,7 +272,7 @@ class System implements TrainingSystem {
     const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>) =>
       fromPromise<Plan>(async ({ signal }) => {
         await work(context, signal);
-        return planOf(context.progress, context.workload);
+        return { ...planOf(context.progress, context.workload), done: stepsDone(context) };
       });
     const recover = async (_: RunContext, signal: AbortSignal) => {
       const recoveries = this.machine?.getSnapshot().context.recoveries ?? 1;
@@ -297,7 +297,10 @@ class System implements TrainingSystem {
       },
     });
     const actor = createActor(machine, {
-      input: { plan: planOf(context.progress, context.workload), maxRecoveries: this.config.engine.maxRestarts },
+      input: {
+        plan: { ...planOf(context.progress, context.workload), done: stepsDone(context) },
+        maxRecoveries: this.config.engine.maxRestarts,
+      },
     });
     this.machine = actor;
     actor.subscribe({
@@ -397,3 +400,5 @@ class System implements TrainingSystem {
     this.state$.next(this.state);
   }
 }
+
+const stepsDone = ({ progress }: RunContext): number => progress.warmupStep + progress.step;

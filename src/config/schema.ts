@@ -65,13 +65,15 @@ const engineSchema = z.strictObject({
     .positive()
     .nullable()
     .default(null)
-    .describe("Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start."),
+    .describe(
+      "Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start, within the container's limit.",
+    ),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
   heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's signs of life in ms."),
   maxRestarts: nonNegativeInt
     .default(3)
-    .describe("Engine restarts without a committed step in between before the run fails."),
+    .describe("Engine restarts without a new step in between, one not done before, until the run fails."),
   restartDelayMs: nonNegativeInt
     .default(500)
     .describe("Wait before the first engine restart in ms; doubles with each further one."),
