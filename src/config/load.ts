@@ -55,7 +55,7 @@ function complaint(issue: z.core.$ZodIssue, input: unknown): string {
       .join("; ");
   }
   const value = valueAt(input, issue.path);
-  const came = value === undefined ? "nothing" : JSON.stringify(value);
+  const came = value === undefined ? "nothing" : typeof value === "number" ? String(value) : JSON.stringify(value);
   let meant = "";
   if (issue.code === "invalid_value" && typeof value === "string") {
     const suggestion = nearest(value, issue.values.map(String));

@@ -17,7 +17,7 @@ const runSchema = z.strictObject({
   directory: z.string().default("runs").describe("Folder that holds run folders."),
   id: z
     .string()
-    .regex(/^[\w.-]+$/)
+    .regex(/^(?!\.+$)[\w.-]{1,200}$/, "must be a folder name of letters, digits, `_`, `.` and `-`")
     .nullable()
     .default(null)
     .describe("Name of the run folder; null makes one from date, time and seed."),

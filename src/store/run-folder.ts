@@ -5,7 +5,7 @@
  * ledger, rollouts, batches and log hold prompts and answers, checkpoints what was learnt from them.
  */
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { Fact } from "../contracts/fact.js";
@@ -80,17 +80,24 @@ export function runId(time: number, seed: number): string {
 export async function assertRoomForRun(root: string, id: string | null): Promise<void> {
   const path = resolve(root);
   await onDiskAsync(path, async () => {
-    // Making a folder and removing it is the one test that counts quotas, read-only disks and rights alike.
-    const made = await mkdir(path, { recursive: true });
-    const trial = join(path, `.${randomUUID()}.tmp`);
-    try {
-      await mkdir(trial);
-      await rmdir(trial);
-    } finally {
-      if (made !== undefined) await removeEmpty(path, made);
-    }
+    // Making a folder and removing it is the one test that counts quotas, read-only disks and rights alike. It is made in the
+    // nearest folder that exists: Node's recursive mkdir never returns in places such as /proc.
+    const trial = join(await nearestFolder(path), `.${randomUUID()}.tmp`);
+    await mkdir(trial);
+    await rmdir(trial);
   });
   if (id !== null && !(await isFree(join(path, id)))) throw taken(join(path, id));
+}
+
+/** The path itself, or the nearest folder above it that exists. Rejects with ENOTDIR where that is no folder. */
+async function nearestFolder(path: string): Promise<string> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    throw error;
+  });
+  if (found === null && dirname(path) !== path) return nearestFolder(dirname(path));
+  if (found?.isDirectory()) return path;
+  throw Object.assign(new Error(`${path} is no folder`), { code: "ENOTDIR", path, syscall: "mkdir" });
 }
 
 export class RunFolder {

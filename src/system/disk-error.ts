@@ -17,6 +17,7 @@ const CAUSES: Readonly<Record<string, readonly [meaning: string, remedy: string]
   EFBIG: ["the file would be larger than allowed", "raise the limit (ulimit -f), or use another file system"],
   ENOENT: ["it, or a folder on the way to it, is gone", "restore it, or choose another folder"],
   ENOTDIR: ["a part of the path is a file, not a folder", "choose another folder"],
+  ENAMETOOLONG: ["its name is too long", "choose a shorter one"],
   ESTALE: ["the network file system has lost the file", "mount it again"],
 };
 

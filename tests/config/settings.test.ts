@@ -43,6 +43,10 @@ describe("a setting", () => {
     expect(configOf("reward.judge.url=null").reward.judge.url).toBeNull();
   });
 
+  it.each([".", "..", "a/b", "", "x".repeat(201)])("that is no folder name is refused as run.id: %s", (id) => {
+    expect(() => configOf(`run.id=${id}`)).toThrow(/WEIR_E_CONFIG.*run\.id.*folder name/);
+  });
+
   it("of a list of texts holds texts; a single one is a list of one", () => {
     expect(configOf("data.train=[a, b.jsonl]").data.train).toEqual(["a", "b.jsonl"]);
     expect(configOf("data.train=[500, 007, true, null, 2026-01-02]").data.train).toEqual([

@@ -83,12 +83,18 @@ describe("errors of the disk", () => {
     expect(asDiskError("text")).toBe("text");
   });
 
+  it.runIf(process.platform === "linux")("of a root where nothing can be made end the attempt", async () => {
+    // Node 20 never returns from a recursive mkdir there.
+    await expect(assertRoomForRun("/proc/weir/runs", null)).rejects.toMatchObject({ code: "WEIR_E_DISK" });
+  });
+
   it("of a root that is a file are told before anything is made", async () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-root-"));
     await writeFile(join(folder, "runs"), "");
     await expect(assertRoomForRun(join(folder, "runs", "deep"), null)).rejects.toMatchObject({ code: "WEIR_E_DISK" });
     await assertRoomForRun(join(folder, "new", "deep"), "id");
     expect(await readdir(folder)).toEqual(["runs"]);
+    await expect(assertRoomForRun(join(folder, "runs"), null)).rejects.toThrow(/WEIR_E_DISK.*is a file, not a folder/);
     await mkdir(join(folder, "old", "id", "x"), { recursive: true });
     await expect(assertRoomForRun(join(folder, "old"), "id")).rejects.toMatchObject({ code: "WEIR_E_USAGE" });
   });
