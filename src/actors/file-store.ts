@@ -16,7 +16,8 @@ import type { RunStore } from "./run-store.js";
 /** Opens the run folder of a new or a continued run as the store that the run works with. */
 
 export interface OpenedStore extends RunStore {
-  readonly pastFacts: readonly Fact[];
+  /** Facts of the run before it was resumed, read from its journal when they are asked for. */
+  pastFacts(): Iterable<Fact>;
   /** Removes the folder of a run that never began; only closes that of a resumed one. */
   abandon(): Promise<void>;
 }
@@ -42,7 +43,7 @@ export async function createFileStore(config: Config, sources: RunSources): Prom
     dataset: sources.dataset as unknown as Json,
     model: { ...sources.model },
   });
-  return Object.assign(folder, { pastFacts: [], abandon: () => folder.discard() });
+  return Object.assign(folder, { pastFacts: () => [], abandon: () => folder.discard() });
 }
 
 /** Takes the lock of a run folder. Errors: those of RunFolder; WEIR_E_CONFIG for an option that no resumed run may change. */
@@ -65,8 +66,7 @@ export async function holdFileStore(config: Config, directory: string): Promise<
           model: { ...sources.model },
         };
         if (changes.length > 0 || record.model === null) await folder.amend(next, changes);
-        const pastFacts = [...folder.journal.read()];
-        return Object.assign(folder, { pastFacts, abandon: () => folder.close() });
+        return Object.assign(folder, { pastFacts: () => folder.journal.read(), abandon: () => folder.close() });
       },
     };
   } catch (error) {

@@ -36,7 +36,7 @@ export interface AttachedMonitor {
 export async function attachMonitor(
   context: RunContext,
   controls: MonitorControls,
-  past: readonly Fact[],
+  past: Iterable<Fact>,
 ): Promise<AttachedMonitor> {
   const { config, store } = context;
   const hub = new MonitorHub();

@@ -52,7 +52,7 @@ export interface OpenRunOptions {
 export interface OpenedRun {
   readonly context: RunContext;
   /** Facts of the run before it was resumed; empty for a new one. */
-  readonly pastFacts: readonly Fact[];
+  pastFacts(): Iterable<Fact>;
   append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
   begin(): Promise<void>;
@@ -155,7 +155,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     };
     return {
       context,
-      pastFacts: store.pastFacts,
+      pastFacts: () => store.pastFacts(),
       append: (type, step, facts) => store.append(type, step, facts),
       begin,
       close: closeAll,

@@ -196,7 +196,7 @@ class System implements TrainingSystem {
       });
       const { context } = this.run;
       if (this.config.monitor.enabled) {
-        this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts);
+        this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
       await this.run.begin();
       this.runMachine(context);
