@@ -47,11 +47,13 @@ export async function createFileStore(config: Config, sources: RunSources): Prom
 }
 
 /** Takes the lock of a run folder. Errors: those of RunFolder; WEIR_E_CONFIG for an option that no resumed run may change. */
-export async function holdFileStore(config: Config, directory: string): Promise<HeldRun> {
-  const folder = await RunFolder.open(directory, { keep: config.checkpoint.keep });
+export async function holdFileStore(given: Config, directory: string): Promise<HeldRun> {
+  const folder = await RunFolder.open(directory, { keep: given.checkpoint.keep });
   try {
     // Options that came with a later version have their defaults in both.
     const before = parseConfig(folder.record.config);
+    // A configuration that names no run means the one that is resumed.
+    const config = { ...given, run: { ...given.run, id: given.run.id ?? before.run.id } };
     const changes = configChanges(before, config);
     assertMayChange(changes, before, config, null);
     return {

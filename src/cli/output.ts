@@ -159,7 +159,8 @@ export function createOutput(streams: OutputStreams = processStreams) {
   };
 
   /** Says what went wrong on stderr and returns the exit code; the stack only where the error was not foreseen. */
-  const fail = (error: unknown): ExitCode => {
+  const fail = (thrown: unknown): ExitCode => {
+    const error = asDiskError(thrown);
     const code = exitCodeOf(error);
     if (isCommanderError(error)) return code;
     if (WeirError.isInstance(error)) note(`weir: ${error.message}`);
