@@ -268,7 +268,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
     model: ready.model,
     version: () => version,
     call,
-    exited,
+    exited: exited.then(({ expected, reason }) => ({ expected, reason })),
     close: async () => {
       if (gone !== null) return;
       closing = true;
