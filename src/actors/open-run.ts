@@ -17,6 +17,7 @@ import { loadTokenizer } from "../model/io/tokenizer.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { GaugeBoard } from "../streams/gauges.js";
 import { createSpikeDetector } from "../streams/spike-detector.js";
+import { usableMemory } from "../system/memory.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
@@ -62,6 +63,7 @@ export interface OpenedRun {
 
 /** Display rate of the gauges, ms: fast enough for the eye, slow enough to cost nothing. */
 const GAUGE_INTERVAL_MS = 100;
+const BYTES_PER_GIB = 1024 ** 3;
 
 /**
  * Errors: WEIR_E_FILE_MISSING, WEIR_E_DATA, WEIR_E_MODEL_*, WEIR_E_PROMPT_TOO_LONG, WEIR_E_EMPTY_PHASE, WEIR_E_ENGINE_*,
@@ -105,7 +107,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       ? { log: options.logger, close: () => undefined }
       : openRunLog(config.log, store.directory);
     closers.push(closeLog);
-    for (const remark of data.remarks) log.warn({ actor: "preflight" }, remark);
+    for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
+      log.warn({ actor: "preflight" }, remark);
     const gauges = new GaugeBoard();
     const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
     closers.push(() => watching.unsubscribe());
@@ -222,4 +225,13 @@ function uniqueIds<T extends { readonly id: string }>(tasks: readonly T[]): read
     seen.add(task.id);
   }
   return tasks;
+}
+
+/** A budget that the machine or its container cannot keep ends in a kill for want of memory. */
+function memoryRemarks(memoryGiB: number | null): string[] {
+  const { totalBytes, limit } = usableMemory();
+  if (memoryGiB === null || memoryGiB * BYTES_PER_GIB <= totalBytes) return [];
+  const room = `${(totalBytes / BYTES_PER_GIB).toFixed(2)} GiB`;
+  const bound = limit === null ? `the machine has ${room}` : `${limit.file} allows ${room}`;
+  return [`engine.memoryGiB is ${memoryGiB}, but ${bound}: the system may kill the engine; lower it`];
 }
