@@ -4,6 +4,7 @@
  * to its last whole line before anything else is written. Writes are synchronous, so that the order of the file is the
  * order of the calls.
  */
+import { isUtf8 } from "node:buffer";
 import {
   closeSync,
   existsSync,
@@ -22,6 +23,8 @@ import { freeName, PRIVATE_FILE, syncPath, writeDurably } from "./durable.js";
 
 const CHUNK_BYTES = 1 << 20;
 const NEWLINE = 0x0a;
+/** Stands for a line that is no UTF-8; no reader takes it. */
+const NO_TEXT = "\uFFFD";
 
 /** A whole line and the byte offset just behind its newline. */
 export interface Line {
@@ -44,7 +47,9 @@ export function* readLines(path: string, start = 0, limit = Number.POSITIVE_INFI
       for (;;) {
         const at = chunk.subarray(0, count).indexOf(NEWLINE, from);
         if (at < 0) break;
-        const text = Buffer.concat([...carried, chunk.subarray(from, at)]).toString("utf8");
+        const bytes = Buffer.concat([...carried, chunk.subarray(from, at)]);
+        // A byte that is no UTF-8 would become U+FFFD inside a value, unnoticed.
+        const text = isUtf8(bytes) ? bytes.toString("utf8") : NO_TEXT;
         carried = [];
         from = at + 1;
         yield { text, end: position + from };

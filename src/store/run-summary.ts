@@ -1,10 +1,11 @@
 /** What a run folder says about its run, read without a lock: state, phases, steps, ledger, metrics, alerts, checkpoints. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Alert } from "../contracts/alert.js";
 import type { Fact } from "../contracts/fact.js";
 import type { Json } from "../contracts/task.js";
-import { listCheckpoints, loadCheckpoint } from "./checkpoint-store.js";
+import { listCheckpoints, loadCheckpoint, STATE_NAME } from "./checkpoint-store.js";
 import { JOURNAL_NAME, readFacts } from "./journal.js";
 import { LEDGER_NAME, readLedger } from "./ledger.js";
 import { LedgerBook } from "./ledger-book.js";
@@ -104,6 +105,7 @@ export async function summariseRun(directory: string, options: { readonly verify
   };
   const facts = summariseFacts(existsSync(journal) ? readFacts(journal, 1, reading) : []);
   const book = bookOf(join(directory, LEDGER_NAME), reading, remarks);
+  remarks.push(...(await missingEnds(directory)));
   const checkpoints: CheckpointSummary[] = [];
   for (const entry of await listCheckpoints(join(directory, CHECKPOINTS_FOLDER))) {
     const damaged = options.verify
@@ -134,6 +136,29 @@ export async function summariseRun(directory: string, options: { readonly verify
     report: existsSync(join(directory, REPORT_NAME)),
     remarks,
   };
+}
+
+/** Journal and ledger that are shorter than the newest checkpoint knew them. */
+async function missingEnds(directory: string): Promise<string[]> {
+  const [newest] = await listCheckpoints(join(directory, CHECKPOINTS_FOLDER));
+  const text = newest && (await readFile(join(newest.directory, STATE_NAME), "utf8").catch(() => null));
+  if (!newest || !text) return [];
+  let marks: Partial<Record<"journal" | "ledger", { readonly bytes?: number }>> | undefined;
+  try {
+    marks = JSON.parse(text).runFolder;
+  } catch {
+    // A damaged state is told with its checkpoint.
+    return [];
+  }
+  const files = [
+    [JOURNAL_NAME, marks?.journal?.bytes ?? 0],
+    [LEDGER_NAME, marks?.ledger?.bytes ?? 0],
+  ] as const;
+  return files.flatMap(([name, known]) => {
+    const path = join(directory, name);
+    const size = existsSync(path) ? statSync(path).size : 0;
+    return size >= known ? [] : [`${name}: it has ${size} bytes, ${newest.name} rests on ${known}; its end is missing`];
+  });
 }
 
 /** The ledger's index; entries that follow from lines that are missing are taken as they are, and counted in one remark. */

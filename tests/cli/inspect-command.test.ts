@@ -141,6 +141,25 @@ describe("weir inspect", () => {
     expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
+  it("misses the end of a journal that a checkpoint knew, and a byte that is no text", async () => {
+    const journal = join(run, "journal.ndjson");
+    const whole = await readFile(journal);
+    await writeFile(journal, whole.subarray(0, whole.indexOf("\n") + 1));
+    expect(await inspectCommand(run, {})).toBe(3);
+    expect(output()).toMatch(
+      new RegExp(
+        `damaged\\s+journal\\.ndjson: it has \\d+ bytes, step-00003 rests on ${whole.length}; its end is missing`,
+      ),
+    );
+    printed = [];
+    const spoilt = Buffer.from(whole);
+    // 0xff begins no UTF-8 sequence; inside a text JSON alone would let it pass.
+    spoilt[whole.indexOf("completed")] = 0xff;
+    await writeFile(journal, spoilt);
+    expect(await inspectCommand(run, {})).toBe(3);
+    expect(output()).toMatch(/damaged\s+journal\.ndjson: line 6 .*it is damaged/);
+  });
+
   it("shows a run that wrote nothing but its configuration", async () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-bare-"));
     await writeFile(join(folder, "config.json"), await readFile(join(run, "config.json"), "utf8"));

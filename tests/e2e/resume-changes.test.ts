@@ -73,7 +73,7 @@ describe("a run resumed with other options", () => {
     const { report } = await third.done;
     expect((report as { steps: { rl: number } }).steps.rl).toBe(5);
     expect(changesOf(run)).toEqual(expected);
-  }, 60_000);
+  }, 240_000);
 
   it("is refused a change of what it rests on, and leaves the folder as it was", async () => {
     const run = await runUntil(await tinyConfig(), "step.committed", 1);
@@ -94,7 +94,7 @@ describe("a run resumed with other options", () => {
     );
     expect(await readFile(join(run, "journal.ndjson"), "utf8")).toBe(before);
     expect((await readRunRecord(run)).config).toMatchObject({ run: { seed: 5 } });
-  }, 60_000);
+  }, 240_000);
 
   it("is refused other warm-up data", async () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-run-"));
@@ -103,7 +103,7 @@ describe("a run resumed with other options", () => {
     const run = await runUntil(await tinyConfig({ warmup }, folder), "step.committed", 1);
     await sftFile(folder, "Rome");
     await expect(system(await configOfRun(run, []), run).start()).rejects.toThrow(/WEIR_E_DATA.*warm-up data/);
-  }, 60_000);
+  }, 240_000);
 
   it("goes on where an earlier version made the folder: without digests, counts of changes or a manifest", async () => {
     const config = await tinyConfig({ loss: { monitorKl: true } });
@@ -122,7 +122,7 @@ describe("a run resumed with other options", () => {
     expect(shaOf(await again.done)).toBe(shaOf(reference));
     expect(String(remarks)).toMatch(/reference\/ has no manifest/);
     expect((await readRunRecord(run)).model).toMatchObject({ tokenizer: expect.stringMatching(/^[0-9a-f]{64}$/) });
-  }, 60_000);
+  }, 240_000);
 
   it("is refused a reference policy that is damaged", async () => {
     const run = await runUntil(await tinyConfig({ loss: { monitorKl: true } }), "step.committed", 1);
@@ -130,7 +130,7 @@ describe("a run resumed with other options", () => {
     await expect(system(await configOfRun(run, []), run).start()).rejects.toThrow(
       /WEIR_E_CHECKPOINT_DAMAGED.*reference policy.*model\.safetensors has 1000 bytes/,
     );
-  }, 60_000);
+  }, 240_000);
 });
 
 describe("a warm-up that is cut off", () => {
@@ -172,7 +172,7 @@ describe("a warm-up that is cut off", () => {
     expect(steps).toBe(7);
     expect(shaOf(result)).toBe(shaOf(reference));
     expect(await comparableFacts(result.runDirectory)).toEqual(await comparableFacts(reference.runDirectory));
-  }, 60_000);
+  }, 240_000);
 
   it("keeps the newest of many checkpoints of one step, by growing numbers", async () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-run-"));
@@ -185,5 +185,5 @@ describe("a warm-up that is cut off", () => {
     await run.start();
     const { runDirectory } = await run.done;
     expect((await readdir(join(runDirectory, "checkpoints"))).sort()).toEqual(["step-00000.4", "step-00000.5"]);
-  }, 60_000);
+  }, 240_000);
 });
