@@ -1,13 +1,13 @@
 /**
  * Checks that imports point one way:
- * contracts ← algorithms ← {data, rewards, store, model, streams} ← actors ← index and cli; monitor/protocol imports only contracts.
+ * contracts ← {algorithms, system} ← {data, rewards, store, model, streams} ← actors ← index and cli; monitor/protocol imports only contracts.
  * Usage: node scripts/check-imports.mjs [ROOT]; prints each violation and exits with 1 where there is one.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const SHARED = ["contracts", "errors", "printable", "config"];
+const SHARED = ["contracts", "errors", "printable", "config", "system"];
 const MIDDLE = ["data", "rewards", "store", "model", "streams"];
 const TOP = [...SHARED, "algorithms", ...MIDDLE, "actors", "remote"];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
@@ -17,6 +17,7 @@ export const RULES = {
   contracts: [],
   errors: [],
   printable: [],
+  system: ["errors"],
   config: ["contracts", "errors", "algorithms"],
   algorithms: ["contracts", "errors"],
   data: [...SHARED, "algorithms"],

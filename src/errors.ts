@@ -12,6 +12,7 @@ export const ERROR_CODES = {
   WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
   WEIR_E_CONFIG: "The configuration holds an unknown option or a wrong value.",
   WEIR_E_DATA: "A data file is missing, unreadable or lacks a needed column.",
+  WEIR_E_DISK: "A file cannot be written or read: the disk is full, read-only, failing, or access is denied.",
   WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED:
     "Dynamic sampling met its bound of generation rounds without enough groups of non-zero variance.",
   WEIR_E_EMPTY_PHASE: "A phase (length bucket) holds no task.",

@@ -1,4 +1,4 @@
-import { type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import { auditTime } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../algorithms/phases.js";
@@ -9,29 +9,33 @@ import type { ModelInfo } from "../contracts/engine.js";
 import type { Fact } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Json } from "../contracts/task.js";
-import { fingerprintTasks } from "../data/fingerprint.js";
+import { fingerprintRecords, fingerprintTasks } from "../data/fingerprint.js";
 import { readTasks } from "../data/read-tasks.js";
-import { readRecords } from "../data/records.js";
+import { type DataRecord, readRecords } from "../data/records.js";
 import { WeirError } from "../errors.js";
 import { startEngine } from "../model/engine/host.js";
 import { loadTokenizer } from "../model/io/tokenizer.js";
-import { printable } from "../printable.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { createDetector } from "../streams/detector.js";
 import { GaugeBoard } from "../streams/gauges.js";
+import { usableMemory } from "../system/memory.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
-import { openFileStore } from "./file-store.js";
+import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
+import { openRunLog } from "./run-log.js";
+import { runSources } from "./run-sources.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
+import { assertStartable } from "./start-check.js";
 import { warmupSteps } from "./warmup.js";
 
 /**
  * Opens a run: tokenizer, data, engine, run folder, machines. Everything that can be wrong with the input is found here,
- * before anything is trained, and nothing stays open when it fails.
+ * before anything is trained; settings and paths before the model is loaded, the rest before a run folder is made. Nothing
+ * stays open, and no folder of a run that did not begin stays behind, when it fails.
  */
 
 export interface OpenRunOptions {
@@ -51,21 +55,24 @@ export interface OpenRunOptions {
 export interface OpenedRun {
   readonly context: RunContext;
   /** Facts of the run before it was resumed; empty for a new one. */
-  readonly pastFacts: readonly Fact[];
+  pastFacts(): Iterable<Fact>;
   append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
   begin(): Promise<void>;
+  /** Releases everything; removes the folder of a new run that has not begun. Errors: the first of what could not be closed. */
   close(): Promise<void>;
 }
 
 /** Display rate of the gauges, ms: fast enough for the eye, slow enough to cost nothing. */
 const GAUGE_INTERVAL_MS = 100;
+const BYTES_PER_GIB = 1024 ** 3;
 
 /**
  * Errors: WEIR_E_FILE_MISSING, WEIR_E_DATA, WEIR_E_MODEL_*, WEIR_E_PROMPT_TOO_LONG, WEIR_E_EMPTY_PHASE, WEIR_E_ENGINE_*,
- * WEIR_E_RUN_LOCKED, WEIR_E_CHECKPOINT_DAMAGED.
+ * WEIR_E_RUN_LOCKED, WEIR_E_CHECKPOINT_DAMAGED, WEIR_E_CONFIG, WEIR_E_MONITOR_*, WEIR_E_DISK.
  */
 export async function openRun(config: Config, options: OpenRunOptions): Promise<OpenedRun> {
+  await assertStartable(config, options.resume);
   const tokenizer: RunTokenizer = await loadTokenizer(config.model.path);
   const phases = phasesFrom(config.phases);
   const supervisor = new EngineSupervisor(
@@ -73,31 +80,42 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     config.model.path,
     { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
   );
-  const closers: (() => Promise<void> | void)[] = [];
+  const closers: (() => Promise<unknown> | unknown)[] = [];
   const closeAll = async () => {
-    for (const close of closers.reverse()) await close();
+    const failures: unknown[] = [];
+    for (const close of closers.splice(0).reverse())
+      await Promise.resolve()
+        .then(close)
+        .catch((error) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   };
+  let begun = options.resume !== undefined;
   try {
-    const engine = await supervisor.start();
+    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
+    if (held) closers.push(() => held.close());
     closers.push(
       () => supervisor.close(),
       () => options.parts.reward.dispose?.(),
     );
+    const engine = await supervisor.start();
     const data = await loadData(config, tokenizer, phases, engine.model, options.parts.reward);
-    const store = await openFileStore({
-      config,
-      fingerprint: data.fingerprint,
-      ...(options.resume === undefined ? {} : { resume: options.resume }),
-    });
-    closers.push(() => store.close());
-    const log = options.logger ?? runLogger(config, store.directory);
-    for (const remark of [...data.remarks, ...store.remarks]) log.warn({ actor: "preflight" }, remark);
+    const rows = data.sftRows.length;
+    const { batchRows, epochs } = config.warmup;
+    const stepsOfWarmup = warmupSteps({ rows, batchRows, epochs, seed: config.run.seed });
+    const sources = await runSources(config, data.digests, engine.version().sha256);
+    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources);
+    if (!held) closers.push(() => (begun ? store.close() : store.abandon()));
+    const { log, close: closeLog } = options.logger
+      ? { log: options.logger, close: () => undefined }
+      : openRunLog(config.log, store.directory);
+    closers.push(closeLog);
+    for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
+      log.warn({ actor: "preflight" }, remark);
     const gauges = new GaugeBoard();
     const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
     closers.push(() => watching.unsubscribe());
     const machine = createActor(curriculumMachine, { input: { phases: phases.length } });
     machine.start();
-    const rows = data.sftRows.length;
     const context: RunContext = {
       config,
       phases,
@@ -106,12 +124,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       sftRows: data.sftRows,
       leftOut: data.leftOut,
       workload: {
-        warmupSteps: warmupSteps({
-          rows,
-          batchRows: config.warmup.batchRows,
-          epochs: config.warmup.epochs,
-          seed: config.run.seed,
-        }),
+        warmupSteps: stepsOfWarmup,
         trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: data.heldout.length,
         tasks: data.counts,
@@ -145,17 +158,18 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         heldoutTasks: data.heldout.length,
         sftRows: rows,
       });
+      begun = true;
     };
     return {
       context,
-      pastFacts: store.pastFacts,
+      pastFacts: () => store.pastFacts(),
       append: (type, step, facts) => store.append(type, step, facts),
       begin,
       close: closeAll,
     };
   } catch (error) {
-    await closeAll();
-    if (closers.length === 0) await supervisor.close();
+    // What went wrong first is what to tell.
+    await closeAll().catch(() => undefined);
     throw error;
   }
 }
@@ -181,17 +195,22 @@ async function loadData(
     Promise.all(files.map(async (file) => ({ file, tasks: await readTasks(file, { format: data.format }) })));
   const [trainFiles, heldoutFiles] = [await read(data.train), await read(data.heldout)];
   const [train, heldout] = [tasksOf(trainFiles), tasksOf(heldoutFiles)];
-  const fingerprint = fingerprintTasks([...train, ...heldout]);
   const scorable = scorableTasks(trainFiles, heldoutFiles, config.reward.mode, reward);
   const check = vocabularyCheck([...trainFiles, ...heldoutFiles], tokenizer, model.vocabSize);
   const prepared = prepareTasks(uniqueIds(scorable.train), tokenizer, phases, limit, data.overlong, check);
   const held = prepareTasks(uniqueIds(scorable.heldout), tokenizer, phases, limit, data.overlong, check);
   assertPhasesFilled(prepared.tasks, phases);
-  const sftRows = [];
-  for (const file of warmup.data) {
-    const records = await readRecords(file);
-    sftRows.push(...prepareSft(records, file, tokenizer, model.stopIds, model.maxPositions, model.vocabSize));
-  }
+  const sftRecords: (readonly DataRecord[])[] = [];
+  for (const file of warmup.data) sftRecords.push(await readRecords(file));
+  const sftRows = sftRecords.flatMap((records, index) =>
+    prepareSft(records, warmup.data[index] as string, tokenizer, model.stopIds, model.maxPositions, model.vocabSize),
+  );
+  const digests = {
+    fingerprint: fingerprintTasks([...train, ...heldout]),
+    train: fingerprintTasks(train),
+    heldout: fingerprintTasks(heldout),
+    warmup: fingerprintRecords(sftRecords.flat()),
+  };
   const remarks: string[] = [];
   const say = (count: number, what: string) => {
     if (count > 0) remarks.push(`${count} training tasks ${what}`);
@@ -200,15 +219,8 @@ async function loadData(
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
   const counts = { read: train.length, dropped: prepared.dropped, outsidePhases: prepared.beyondPhases };
-  return {
-    train: prepared.tasks,
-    heldout: held.tasks,
-    sftRows,
-    fingerprint,
-    remarks,
-    counts,
-    leftOut: scorable.leftOut,
-  };
+  const { leftOut } = scorable;
+  return { train: prepared.tasks, heldout: held.tasks, sftRows, digests, remarks, counts, leftOut };
 }
 
 /** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */
@@ -226,15 +238,11 @@ function uniqueIds<T extends { readonly id: string }>(tasks: readonly T[]): read
   return tasks;
 }
 
-function runLogger(config: Config, directory: string): Logger {
-  const destination = config.log.file
-    ? pino.destination({ dest: `${directory}/log.ndjson`, sync: false, mkdir: true })
-    : printableStderr();
-  return pino({ level: config.log.level, base: { run: directory } }, destination);
-}
-
-/** Log lines quote foreign text; JSON escapes only part of the control characters. */
-function printableStderr(): { write(line: string): void } {
-  const stderr = pino.destination(2);
-  return { write: (line) => void stderr.write(printable(line)) };
+/** A budget that the machine or its container cannot keep ends in a kill for want of memory. */
+function memoryRemarks(memoryGiB: number | null): string[] {
+  const { totalBytes, limit } = usableMemory();
+  if (memoryGiB === null || memoryGiB * BYTES_PER_GIB <= totalBytes) return [];
+  const room = `${(totalBytes / BYTES_PER_GIB).toFixed(2)} GiB`;
+  const bound = limit === null ? `the machine has ${room}` : `${limit.file} allows ${room}`;
+  return [`engine.memoryGiB is ${memoryGiB}, but ${bound}: the system may kill the engine; lower it`];
 }

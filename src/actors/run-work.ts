@@ -22,9 +22,8 @@ import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js"
  * stands for has been done, so that a checkpoint between two pieces is a consistent whole (I3).
  */
 
-/** Folder names inside a checkpoint and a run. */
+/** Folder name inside a checkpoint and a run. */
 export const MODEL_FOLDER = "model";
-export const REFERENCE_FOLDER = "reference";
 
 /** Data that the run goes on without, as alerts. */
 function raiseLeftOut({ leftOut, supervisor, taps, clock }: RunContext): void {
@@ -157,11 +156,9 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
   context.log.info({ actor: "warmup", step: done, of: total, loss: metrics.loss }, "warm-up step");
   if (last) context.taps.fact("warmup.finished", progress.step, { steps: total, loss: metrics.loss });
   const warmupUpdates = progress.warmupUpdates + changesOf([metrics], warmup.learningRate * multiplier);
-  context.progress = addSeconds(
-    { ...progress, warmupStep: done, warmupUpdates, checkpointDue: last },
-    "warmup",
-    seconds,
-  );
+  const every = config.checkpoint.warmupEverySteps;
+  const checkpointDue = last || (every > 0 && done % every === 0);
+  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
   if (last && warmupUpdates === 0)
     context.taps.alert({
       id: "warmup-no_update-update/applied",
@@ -240,10 +237,11 @@ function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDec
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
   if (needsReference(context.config)) {
-    await context.supervisor
-      .engine()
-      .save(join(context.store.directory, REFERENCE_FOLDER), { signal, optimiser: false });
-    await context.supervisor.engine().freezeReference({ signal });
+    const engine = context.supervisor.engine();
+    await context.store.reference(async (folder) => {
+      await engine.save(folder, { signal, optimiser: false });
+    });
+    await engine.freezeReference({ signal });
   }
   context.curriculumMachine.send({ type: "BEGIN", step: 1 });
   enterPhase(context, context.curriculumMachine.getSnapshot().context.phase, 1);
@@ -392,7 +390,7 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
   setUpCurriculum(context);
   if (latest && state) {
     if (needsReference(context.config) && state.progress.step > 0) {
-      await engine.restore(join(context.store.directory, REFERENCE_FOLDER), { signal });
+      await engine.restore(await context.store.referenceDirectory(), { signal });
       await engine.freezeReference({ signal });
     }
     await engine.restore(join(latest.directory, MODEL_FOLDER), { signal });
@@ -400,7 +398,8 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
     context.detector.restore(state.detector);
     context.curriculumMachine = createActor(curriculumMachine, {
       input: { phases: context.phases.length },
-      snapshot: state.curriculumMachine as never,
+      // Later phases may have been added or left out since.
+      snapshot: withPhases(state.curriculumMachine, context.phases.length) as never,
     });
     context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
   } else {
@@ -408,14 +407,27 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
     context.progress = freshProgress;
   }
   context.curriculumMachine.start();
+  const step = context.progress.step;
   // The fact of a checkpoint stands behind the checkpoint's own mark, so rolling back has cut it off.
   if (latest) context.taps.fact("checkpoint.written", latest.step, { step: latest.step, path: latest.directory });
-  context.taps.fact("run.resumed", context.progress.step, {
+  const remarks = context.store.takeRemarks();
+  for (const remark of remarks) context.log.warn({ actor: "store", step }, remark);
+  context.taps.fact("run.resumed", step, {
     reason,
     checkpoint: latest?.directory ?? null,
-    step: context.progress.step,
+    step,
+    remarks,
   });
+  // Rolling back has cut off the facts of changes that came after the checkpoint, too.
+  for (const change of context.store.changesAfter(latest?.state ?? null))
+    context.taps.fact("config.changed", step, { ...change });
   context.taps.changed();
+}
+
+/** A persisted snapshot of the curriculum's statechart with another number of phases. */
+function withPhases(snapshot: unknown, phases: number): unknown {
+  const { context, ...rest } = snapshot as { readonly context: object };
+  return { ...rest, context: { ...context, phases } };
 }
 
 /** Tells the curriculum its tasks; it forgets whatever it knew. */

@@ -206,11 +206,13 @@ class System implements TrainingSystem {
       });
       const { context } = this.run;
       if (this.config.monitor.enabled) {
-        this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts);
+        this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
       await this.run.begin();
       this.runMachine(context);
     } catch (error) {
+      this.concluded = true;
+      this.lifecycle = "failed";
       await this.end(() => this.settle.reject(error));
       throw error;
     }
@@ -280,7 +282,7 @@ class System implements TrainingSystem {
     const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>) =>
       fromPromise<Plan>(async ({ signal }) => {
         await this.inFlight.track(work(context, signal));
-        return planOf(context.progress, context.workload);
+        return { ...planOf(context.progress, context.workload), done: stepsDone(context) };
       });
     const recover = async (_: RunContext, signal: AbortSignal) => {
       const recoveries = this.machine?.getSnapshot().context.recoveries ?? 1;
@@ -305,7 +307,10 @@ class System implements TrainingSystem {
       },
     });
     const actor = createActor(machine, {
-      input: { plan: planOf(context.progress, context.workload), maxRecoveries: this.config.engine.maxRestarts },
+      input: {
+        plan: { ...planOf(context.progress, context.workload), done: stepsDone(context) },
+        maxRecoveries: this.config.engine.maxRestarts,
+      },
     });
     this.machine = actor;
     actor.subscribe({
@@ -342,9 +347,14 @@ class System implements TrainingSystem {
         `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
       );
     if (state === "failed") {
-      this.lifecycle = "failed";
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
-      this.finished(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
+      // Stops what is in work where the machine itself has not ended.
+      this.machine?.stop();
+      if (this.lifecycle !== "failed") {
+        this.lifecycle = "failed";
+        this.changed();
+      }
+      this.lastFact(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
     }
@@ -355,12 +365,12 @@ class System implements TrainingSystem {
     } catch (cause) {
       context.log.error({ actor: "lifecycle", err: cause }, "the report could not be written");
     }
-    this.finished(context, { status });
+    this.lastFact(context, { status });
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
   }
 
-  /** The last fact; where the journal cannot take it, the log says so and the run ends all the same. */
-  private finished(context: RunContext, data: Readonly<Record<string, Json>>): void {
+  /** The fact of the end, where it can still be written; the run ends either way. */
+  private lastFact(context: RunContext, data: Readonly<Record<string, Json>>): void {
     try {
       this.fact("run.finished", context.progress.step, data);
     } catch (cause) {
@@ -368,17 +378,16 @@ class System implements TrainingSystem {
     }
   }
 
-  /** Releases everything, then settles `done`. Never rejects. */
+  /** Releases everything, then settles `done`; what could not be closed is logged, and told where nothing else went wrong. */
   private async end(settle: () => void): Promise<void> {
-    try {
-      if (!this.options.keepMonitor) await this.close();
-      await this.run?.close();
-    } catch (cause) {
-      this.run?.context.log.error({ actor: "lifecycle", err: cause }, "not everything could be closed");
-    } finally {
-      for (const stream of Object.values(this.out)) stream.complete();
-      settle();
-    }
+    const failures: unknown[] = [];
+    const keep = (error: unknown) => failures.push(error);
+    if (!this.options.keepMonitor) await this.close().catch(keep);
+    await this.run?.close().catch(keep);
+    for (const stream of Object.values(this.out)) stream.complete();
+    if (failures.length > 0 && this.lifecycle !== "failed") this.settle.reject(failures[0]);
+    // A promise that is settled already stays as it is.
+    settle();
   }
 
   private fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
@@ -418,3 +427,5 @@ class System implements TrainingSystem {
     this.out.state.next(this.state);
   }
 }
+
+const stepsDone = ({ progress }: RunContext): number => progress.warmupStep + progress.step;

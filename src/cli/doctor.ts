@@ -5,10 +5,12 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { availableParallelism, cpus, totalmem } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import type { BackendName } from "../contracts/index.js";
 import { locateNative, type NativeLocation, packageRoot } from "../model/engine/native/index.js";
+import { memoryBudget } from "../model/learn/memory-plan.js";
+import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
 /** What one backend's probe process said. */
 export interface BackendProbe {
@@ -48,6 +50,10 @@ export interface DoctorReport {
     readonly cpu: string;
     readonly cores: number;
     readonly memoryBytes: number;
+    /** The tightest limit of the containers around this process, with the file that states it; null where there is none. */
+    readonly memoryLimit: MemoryLimit | null;
+    /** What is free now, within that limit. */
+    readonly freeBytes: number;
   };
   readonly backend: BackendName | null;
   readonly tensorflow: {
@@ -75,6 +81,7 @@ export interface DoctorSources {
   readonly probe: (backend: BackendName, directory: string | null, env: NodeJS.ProcessEnv) => Promise<BackendProbe>;
   /** Name of the first NVIDIA GPU with its driver, or null. */
   readonly gpuDevice: () => string | null;
+  readonly memory: () => UsableMemory;
 }
 
 /** A probe that measures takes a few seconds; a GPU that compiles kernels first, longer. */
@@ -86,6 +93,7 @@ const systemSources: DoctorSources = {
   locate: locateNative,
   probe: probeInProcess,
   gpuDevice: askNvidiaDriver,
+  memory: usableMemory,
 };
 
 /** Gathers the report; never rejects for a missing or broken backend. */
@@ -124,6 +132,9 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
 
   choices.push(chooseKernels(kernels));
 
+  const memory = sources.memory();
+  choices.push(chooseMemory(memory));
+
   const threads = countThreads(backend, sources.env);
   choices.push({ what: "threads", chosen: String(threads.count), why: threads.source });
   const gemm = probe.gemm ? { edge: probe.gemm.edge, f32: probe.gemm.f32, bf16: probe.gemm.bf16 ?? null } : null;
@@ -136,7 +147,9 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
       platform: `${process.platform}-${process.arch}`,
       cpu: cpus()[0]?.model.trim() ?? "unknown",
       cores: availableParallelism(),
-      memoryBytes: totalmem(),
+      memoryBytes: memory.machineBytes,
+      memoryLimit: memory.limit,
+      freeBytes: memory.freeBytes,
     },
     backend,
     tensorflow: {
@@ -196,6 +209,15 @@ function chooseKernels(kernels: AbilityProbe): DoctorChoice {
   if (kernels.ok)
     return { what: "kernels", chosen: "weir's", why: "compiled for this processor, and their probe succeeded" };
   return { what: "kernels", chosen: "none", why: kernels.reason ?? "unknown" };
+}
+
+/** What an engine plans for where `engine.memoryGiB` does not say. */
+function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory): DoctorChoice {
+  const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  const bound =
+    limit === null ? "the machine's, no container limits it" : `${limit.file} limits it to ${gib(limit.bytes)}`;
+  const why = `80 % of the ${gib(freeBytes)} that are free (${bound}; the machine has ${gib(machineBytes)})`;
+  return { what: "memory", chosen: gib(memoryBudget(null, () => freeBytes)), why };
 }
 
 /** Intra-op threads that the backend will use. */

@@ -7,6 +7,7 @@
  */
 import { type ErrorCode, WeirError } from "../errors.js";
 import { printable, printableLine } from "../printable.js";
+import { asDiskError } from "../system/disk-error.js";
 
 /** What output is written to; tests give their own. */
 export interface OutputStreams {
@@ -39,6 +40,8 @@ const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_ACTOR_DUPLICATE: 2,
   WEIR_E_ACTOR_MISSING: 2,
   WEIR_E_ACTOR_LATE: 2,
+  WEIR_E_MONITOR_ADDRESS: 2,
+  WEIR_E_MONITOR_UNSAFE: 2,
   WEIR_E_DATA: 3,
   WEIR_E_GGUF: 3,
   WEIR_E_MODEL_FILES: 3,
@@ -163,7 +166,8 @@ export function createOutput(streams: OutputStreams = processStreams) {
   };
 
   /** Says what went wrong on stderr and returns the exit code; the stack only where the error was not foreseen. */
-  const fail = (error: unknown): ExitCode => {
+  const fail = (thrown: unknown): ExitCode => {
+    const error = asDiskError(thrown);
     const code = exitCodeOf(error);
     if (isCommanderError(error)) return code;
     if (WeirError.isInstance(error)) note(`weir: ${error.message}`);
@@ -179,10 +183,15 @@ export type Output = ReturnType<typeof createOutput>;
 const standard = createOutput();
 export const { print, printExact, printJson, note, table, progress, fail } = standard;
 
-/** A reader that goes away (`weir … | head`) ends the output, not the program with a stack trace. */
+/**
+ * A reader of the output that goes away (`weir … | head`) ends the program quietly; where only progress can no longer be
+ * shown (`2>&1 | head`, a full disk), the work goes on without it. Output that cannot be written is told, with exit code 1.
+ */
 export function tolerateClosedPipe(): void {
+  process.stderr.on("error", () => undefined);
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    fail(asDiskError(error, "standard output"));
+    process.exit(1);
   });
 }

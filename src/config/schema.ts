@@ -17,7 +17,7 @@ const runSchema = z.strictObject({
   directory: z.string().default("runs").describe("Folder that holds run folders."),
   id: z
     .string()
-    .regex(/^[\w.-]+$/)
+    .regex(/^(?!\.+$)[\w.-]{1,200}$/, "must be a folder name of letters, digits, `_`, `.` and `-`")
     .nullable()
     .default(null)
     .describe("Name of the run folder; null makes one from date, time and seed."),
@@ -65,13 +65,15 @@ const engineSchema = z.strictObject({
     .positive()
     .nullable()
     .default(null)
-    .describe("Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start."),
+    .describe(
+      "Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start, within the container's limit.",
+    ),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
   heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's signs of life in ms."),
   maxRestarts: nonNegativeInt
     .default(3)
-    .describe("Engine restarts without a committed step in between before the run fails."),
+    .describe("Engine restarts without a new step in between, one not done before, until the run fails."),
   restartDelayMs: nonNegativeInt
     .default(500)
     .describe("Wait before the first engine restart in ms; doubles with each further one."),
@@ -366,6 +368,9 @@ const checkpointSchema = z.strictObject({
   everySteps: nonNegativeInt
     .default(5)
     .describe("RL steps between checkpoints (release: 5); 0 writes them at phase ends and at the end only."),
+  warmupEverySteps: nonNegativeInt
+    .default(50)
+    .describe("Warm-up steps between checkpoints, our choice; 0 writes one at the warm-up's end only."),
   keep: positiveInt.default(2).describe("Latest checkpoints kept."),
 });
 

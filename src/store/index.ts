@@ -2,5 +2,6 @@
 export type { CheckpointEntry } from "./checkpoint-store.js";
 export { type LockHolder, lockHolder } from "./lock.js";
 export { readRollout, readRollouts, rolloutSteps, writeRollouts } from "./rollout-shard.js";
-export { type NewRun, RunFolder, type RunFolderOptions, type RunRecord, readRunRecord } from "./run-folder.js";
+export { assertRoomForRun, type NewRun, RunFolder, type RunFolderOptions } from "./run-folder.js";
+export { type ConfigChange, type RunRecord, readRunRecord } from "./run-record.js";
 export { type RunSummary, summariseRun } from "./run-summary.js";

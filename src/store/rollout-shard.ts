@@ -108,21 +108,22 @@ const optional = (row: Row, column: string) => (row[column] ?? null) as number |
 /** Reads the rollouts of a step back. Errors: WEIR_E_RUN_FOLDER where the step has no shard or it is damaged. */
 export async function readRollouts(folder: string, step: number): Promise<Trace[]> {
   const path = join(folder, `${stepName(step)}.parquet`);
-  let rows: Row[];
   try {
-    rows = (await parquetReadObjects({ file: await asyncBufferFromFile(path) })) as Row[];
+    const rows = (await parquetReadObjects({ file: await asyncBufferFromFile(path) })) as Row[];
+    return rows.map(traceOf);
   } catch (cause) {
     throw new WeirError(
       "WEIR_E_RUN_FOLDER",
-      `${path}: expected the rollouts of step ${step}, they cannot be read: ${(cause as Error).message}`,
+      `${path}: expected the rollouts of step ${step}, they cannot be read (${(cause as Error).message}); other steps can`,
       { path, step },
       { cause },
     );
   }
-  return rows.map(traceOf);
 }
 
+/** Throws where a row of a damaged file lacks what every row has. */
 function traceOf(row: Row): Trace {
+  if (typeof row.id !== "string" || typeof row.outcome_json !== "string") throw new Error("a row has no id or outcome");
   const logprobs = numbers(row, "logprobs");
   const entropies = numbers(row, "entropies");
   const texts = (row.token_texts ?? []) as readonly string[];

@@ -29,6 +29,8 @@ const found = {
 };
 const missing = { found: false, path: null, reason: "none is set up", tensorflowVersion: null, variant: null };
 
+const GIB = 1024 ** 3;
+
 function sources(
   changes: Partial<DoctorSources> & { readonly probes?: Partial<Record<string, BackendProbe>> },
 ): DoctorSources {
@@ -39,6 +41,7 @@ function sources(
     locate: () => found,
     probe: async (backend) => probes[backend] ?? { ok: false, reason: "not scripted" },
     gpuDevice: () => null,
+    memory: () => ({ machineBytes: 8 * GIB, limit: null, totalBytes: 8 * GIB, freeBytes: 5 * GIB }),
     ...changes,
   };
 }
@@ -62,6 +65,7 @@ describe("the doctor", () => {
       "libtensorflow",
       "device",
       "kernels",
+      "memory",
       "threads",
       "precision",
     ]);
@@ -113,6 +117,22 @@ describe("the doctor", () => {
       "a GPU is present but not used: the CPU build of TensorFlow is set up; run `npx weir setup --gpu`",
     ]);
     expect(doctorExitCode(report)).toBe(1);
+  });
+
+  it("says which container limits the memory, and what an engine plans for", async () => {
+    const limit = { bytes: 2 * GIB, file: "/sys/fs/cgroup/memory.max" };
+    const memory = () => ({ machineBytes: 64 * GIB, limit, totalBytes: 2 * GIB, freeBytes: 1.5 * GIB });
+    const report = await runDoctor(sources({ memory }));
+    expect(report.machine).toMatchObject({ memoryBytes: 64 * GIB, memoryLimit: limit, freeBytes: 1.5 * GIB });
+    const rows = new Map(doctorRows(report));
+    expect(rows.get("memory limit")).toBe("2.0 GiB (/sys/fs/cgroup/memory.max)");
+    expect(rows.get("memory free")).toBe("1.5 GiB");
+    expect(report.choices.find(({ what }) => what === "memory")).toEqual({
+      what: "memory",
+      // 80 % of 1.5 GiB.
+      chosen: "1.2 GiB",
+      why: "80 % of the 1.5 GiB that are free (/sys/fs/cgroup/memory.max limits it to 2.0 GiB; the machine has 64.0 GiB)",
+    });
   });
 
   it("prints one row for each finding", async () => {

@@ -141,7 +141,9 @@ function withoutRuleCounted(
     const result = evaluated[bucketLabel(phase)] ?? { n: 0, correct: 0, unscored: 0, meanReward: null };
     const counted = { ...result, n: result.n + extra, unscored: result.unscored + extra };
     const scored = counted.n - counted.unscored;
-    return counted.n === 0 ? [] : [[bucketLabel(phase), { ...counted, scored, accuracy: accuracyOf(counted) }] as const];
+    return counted.n === 0
+      ? []
+      : [[bucketLabel(phase), { ...counted, scored, accuracy: accuracyOf(counted) }] as const];
   });
   return Object.fromEntries(rows);
 }
@@ -168,7 +170,10 @@ export function register(program: Command): void {
     .option("--rows <n>", "prompts per sampler call", "32")
     .option("--seed <n>", "seed of the sampling", "1")
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
-    .option("--json", "print JSON: heldout.<mode>.<bucket> = {n, scored, unscored, correct, accuracy and meanReward over the scored}")
+    .option(
+      "--json",
+      "print JSON: heldout.<mode>.<bucket> = {n, scored, unscored, correct, accuracy and meanReward over the scored}",
+    )
     .action(async (options: EvalCommandOptions) => {
       process.exitCode = await evalCommand(options);
     });

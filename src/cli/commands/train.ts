@@ -1,8 +1,9 @@
 import type { Command } from "commander";
 import { accuracyOf, type BucketResult } from "../../actors/evaluate.js";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
-import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
+import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
+import { applySettings } from "../../config/settings.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
 import { leaveSoon } from "../leave.js";
@@ -62,7 +63,12 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
           `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, BucketResult>)}`,
         );
       if (fact.type === "preflight.finished") note(`memory      ${fact.data.memory}`);
-      if (fact.type === "run.resumed") note(`restored step ${fact.data.step}: ${fact.data.reason}`);
+      if (fact.type === "run.resumed") {
+        note(`restored step ${fact.data.step}: ${fact.data.reason}`);
+        for (const remark of (fact.data.remarks ?? []) as readonly string[]) note(`mended: ${remark}`);
+      }
+      if (fact.type === "config.changed")
+        note(`option ${fact.data.path}: ${JSON.stringify(fact.data.old)} is now ${JSON.stringify(fact.data.new)}`);
     }),
     system.alerts$.subscribe((alert) => note(`${alert.level}: ${alert.text}`)),
   ];
@@ -98,13 +104,12 @@ export function bucketsLine(buckets: Readonly<Record<string, BucketResult>>): st
 }
 
 export async function trainCommand(file: string | undefined, options: TrainCommandOptions): Promise<ExitCode> {
-  if ((file === undefined) === (options.resume === undefined)) {
-    throw new WeirError("WEIR_E_USAGE", "weir train takes CONFIG, or --resume RUN, and not both", {});
+  const { resume, set } = options;
+  if (file === undefined && resume === undefined) {
+    throw new WeirError("WEIR_E_USAGE", "weir train takes CONFIG, or --resume RUN, got neither", {});
   }
-  const config =
-    options.resume === undefined
-      ? await loadConfig(file as string, options.set)
-      : await configOfRun(options.resume, options.set);
+  // A file beside --resume gives the options that the run goes on with; without one they are those it has.
+  const config = file !== undefined ? await loadConfig(file, set) : await configOfRun(resume as string, set);
   const system = createTrainingSystem(config, options.resume === undefined ? {} : { resume: options.resume });
   await system.start();
   note(`run folder: ${system.runDirectory}`);
@@ -130,7 +135,10 @@ export function register(program: Command): void {
       (value: string, all: string[]) => [...all, value],
       [] as string[],
     )
-    .option("--resume <run>", "continue the run in this folder from its latest checkpoint")
+    .option(
+      "--resume <run>",
+      "continue the run in this folder from its latest checkpoint; CONFIG and --set change options that lie ahead of it",
+    )
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",

@@ -1,5 +1,6 @@
 /** Routes a request to the engine's core; the one place that knows which message means which call. */
 import { ERROR_CODES, WeirError } from "../../errors.js";
+import { asDiskError } from "../../system/disk-error.js";
 import type { EngineCore } from "./core.js";
 import type { EngineCalls, EngineMethod, ErrorMessage } from "./protocol.js";
 
@@ -42,7 +43,9 @@ export async function dispatch<M extends EngineMethod>(
   return HANDLERS[method](core, input, signal);
 }
 
-export function errorToMessage(error: unknown): ErrorMessage {
+/** A full disk is told by its own code, also where the engine writes a checkpoint. */
+export function errorToMessage(thrown: unknown): ErrorMessage {
+  const error = asDiskError(thrown);
   if (WeirError.isInstance(error)) {
     const plain = error.message.startsWith(`${error.code}: `)
       ? error.message.slice(error.code.length + 2)

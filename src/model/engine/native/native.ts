@@ -7,13 +7,13 @@
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import util from "node:util";
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
+import { usableMemory } from "../../../system/memory.js";
 
 /** What `locateNative` found; `reason` says in one sentence why there is an engine or why not. */
 export interface NativeLocation {
@@ -223,7 +223,7 @@ function prepareEnvironment(directory: string, variant: string | null, threads: 
   if (variant === "cpu") {
     // Memory of tensors is taken again instead of given back to the system: its pages need not be cleared at every use.
     set("TF_CPU_ALLOCATOR_USE_BFC", "true");
-    set("TF_CPU_BFC_MEM_LIMIT_IN_MB", String(Math.floor(totalmem() / 1024 ** 2)));
+    set("TF_CPU_BFC_MEM_LIMIT_IN_MB", String(Math.floor(usableMemory().totalBytes / 1024 ** 2)));
   }
   if (threads > 0) {
     set("TF_NUM_INTRAOP_THREADS", String(threads));
