@@ -1,0 +1,83 @@
+/**
+ * Text → ids: added tokens, normaliser, pre-tokenizer, byte-pair encoding, post-processor, in the order of the Rust
+ * library's `encode`. `truncation` and `padding` of tokenizer.json are left out, as transformers does unless asked.
+ */
+import type { JsonRecord } from "../json.js";
+import { AddedVocabulary } from "./added-tokens.js";
+import { createModel } from "./bpe.js";
+import { addNamedTokens, type TokenizerFiles } from "./named-tokens.js";
+import { createNormalizer } from "./normalizer.js";
+import { createPostProcessor, type PostProcessor } from "./post-processor.js";
+import { createPreTokenizer } from "./pre-tokenizer.js";
+
+export interface Encoder {
+  /** Token texts by id; holes are ids without a token. */
+  readonly tokens: readonly (string | undefined)[];
+  readonly specialIds: ReadonlySet<number>;
+  /** `eos_token` and the like: texts by name. */
+  readonly namedTokens: ReadonlyMap<string, string>;
+  /** Text must be well-formed UTF-16. */
+  encode(text: string, addSpecialTokens: boolean): number[];
+  idOf(token: string): number | undefined;
+}
+
+/**
+ * `add_bos_token` and `add_eos_token` of tokenizer_config.json replace the post-processor, as in transformers 5.
+ * Null where the file has neither.
+ */
+function configuredEnds(
+  config: JsonRecord,
+  named: ReadonlyMap<string, string>,
+  idOf: (token: string) => number | undefined,
+): PostProcessor | null {
+  if (!("add_bos_token" in config || "add_eos_token" in config)) return null;
+  const end = (flag: string, name: string): readonly number[] => {
+    const token = config[flag] === true ? named.get(name) : undefined;
+    const id = token === undefined ? undefined : idOf(token);
+    return id === undefined ? [] : [id];
+  };
+  const before = end("add_bos_token", "bos_token");
+  const after = end("add_eos_token", "eos_token");
+  return (ids) => [...before, ...ids, ...after];
+}
+
+/** Throws WEIR_E_TOKENIZER for a damaged file, and for a setting that is not computed, with its name and value. */
+export function createEncoder(files: TokenizerFiles): Encoder {
+  const { definition, config } = files;
+  const model = createModel(definition.model);
+  const normalise = createNormalizer(definition.normalizer);
+  const preTokenizer = createPreTokenizer(definition.pre_tokenizer);
+  const added = new AddedVocabulary(model.vocabulary);
+  const namedTokens = addNamedTokens(files, added);
+  added.prepare(normalise);
+  const idOf = (token: string) => added.idOf(token);
+  const postProcess = configuredEnds(config, namedTokens, idOf) ?? createPostProcessor(definition.post_processor);
+
+  const tokens: (string | undefined)[] = [];
+  for (const [token, id] of model.vocabulary) tokens[id] = token;
+  const specialIds = new Set<number>();
+  for (const [token, id] of added.entries()) {
+    tokens[id] = token;
+    if (added.isSpecial(token)) specialIds.add(id);
+  }
+
+  const encodeText = (text: string, atStart: boolean, ids: number[]): void => {
+    for (const piece of preTokenizer.split(text, atStart))
+      for (const id of model.encode(piece, preTokenizer.spell)) ids.push(id);
+  };
+  const encode = (text: string, addSpecialTokens: boolean): number[] => {
+    const ids: number[] = [];
+    for (const outer of added.split(text, "raw")) {
+      if ("id" in outer) {
+        ids.push(outer.id);
+        continue;
+      }
+      for (const inner of added.split(normalise(outer.text), "normalised")) {
+        if ("id" in inner) ids.push(inner.id);
+        else encodeText(inner.text, outer.start === 0 && inner.start === 0, ids);
+      }
+    }
+    return addSpecialTokens ? [...postProcess(ids)] : ids;
+  };
+  return { tokens, specialIds, namedTokens, encode, idOf };
+}
