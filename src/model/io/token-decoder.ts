@@ -119,8 +119,7 @@ function step(config: JsonRecord): Step {
     }
     case "BPEDecoder": {
       const suffix = typeof config.suffix === "string" ? config.suffix : "</w>";
-      return (tokens) =>
-        tokens.map((token, i) => token.replaceAll(suffix, () => (i === tokens.length - 1 ? "" : " ")));
+      return (tokens) => tokens.map((token, i) => token.replaceAll(suffix, () => (i === tokens.length - 1 ? "" : " ")));
     }
     case "Strip": {
       const { content, start, stop } = config;
@@ -132,8 +131,7 @@ function step(config: JsonRecord): Step {
       const replacement = typeof config.replacement === "string" ? config.replacement : "\u2581";
       // The Rust library drops every mark of the first token, not only a leading one.
       const dropsFirst = config.prepend_scheme !== "never";
-      return (tokens) =>
-        tokens.map((token, i) => token.replaceAll(replacement, i === 0 && dropsFirst ? "" : " "));
+      return (tokens) => tokens.map((token, i) => token.replaceAll(replacement, i === 0 && dropsFirst ? "" : " "));
     }
     case "Sequence": {
       if (!Array.isArray(config.decoders)) throw unsupported(config);

@@ -146,6 +146,7 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
     return new FolderTokenizer(directory, definition, createEncoder(files), decoder, template);
   } catch (error) {
     if (!WeirError.isInstance(error)) throw error;
-    throw new WeirError(error.code, `${directory}: ${error.message}`, { ...error.details, path }, { cause: error });
+    const message = error.message.slice(`${error.code}: `.length);
+    throw new WeirError(error.code, `${directory}: ${message}`, { ...error.details, path }, { cause: error });
   }
 }

@@ -94,8 +94,14 @@ export class AddedVocabulary {
   #raw = new Dictionary();
   #normalised = new Dictionary();
 
-  /** `vocabulary` is the model's: a token that it holds keeps its id. */
-  constructor(vocabulary: ReadonlyMap<string, number>) {
+  /**
+   * `vocabulary` is the model's: a token that it holds keeps its id. `splitsSpecial`: special tokens that stand in a text
+   * are ordinary text.
+   */
+  constructor(
+    vocabulary: ReadonlyMap<string, number>,
+    private readonly splitsSpecial: boolean,
+  ) {
     this.#vocabulary = vocabulary;
   }
 
@@ -128,9 +134,9 @@ export class AddedVocabulary {
     return this.#ids.get(content) ?? this.#vocabulary.get(content);
   }
 
-  /** Contents and ids of all added tokens. */
-  entries(): Iterable<readonly [content: string, id: number]> {
-    return this.#ids.entries();
+  /** Ids and definitions of all added tokens. */
+  entries(): Iterable<readonly [id: number, token: AddedToken]> {
+    return this.#tokens.entries();
   }
 
   isSpecial(content: string): boolean {
@@ -155,11 +161,16 @@ export class AddedVocabulary {
     for (const { range, id } of (kind === "raw" ? this.#raw : this.#normalised).matches(text)) {
       let [start, end] = range;
       const token = this.#tokens.get(id)!;
+      if (this.splitsSpecial && this.#special.has(token.content)) continue;
       if (token.singleWord && !standsAlone(text, start, end)) continue;
-      if (token.lstrip) while (start > done && isSpace(text[start - 1])) start -= 1;
+      if (token.lstrip) {
+        while (start > 0 && isSpace(text[start - 1])) start -= 1;
+        start = Math.max(start, done);
+      }
       if (token.rstrip) while (isSpace(text[end])) end += 1;
       if (start > done) segments.push({ start: done, text: text.slice(done, start) });
-      segments.push({ start, id });
+      // White space that the token before has taken may leave nothing of this one.
+      if (end > start) segments.push({ start, id });
       done = end;
     }
     if (done < text.length) segments.push({ start: done, text: text.slice(done) });

@@ -1,13 +1,13 @@
 /**
  * Text → ids: added tokens, normaliser, pre-tokenizer, byte-pair encoding, post-processor, in the order of the Rust
- * library's `encode`. `truncation` and `padding` of tokenizer.json are left out, as transformers does unless asked.
+ * library's `encode`. As in transformers, `truncation` and `padding` of tokenizer.json are left out, and `add_bos_token`
+ * and `add_eos_token` of tokenizer_config.json change nothing: the post-processor of tokenizer.json says what is added.
  */
-import type { JsonRecord } from "../json.js";
 import { AddedVocabulary } from "./added-tokens.js";
 import { createModel } from "./bpe.js";
 import { addNamedTokens, type TokenizerFiles } from "./named-tokens.js";
-import { createNormalizer } from "./normalizer.js";
-import { createPostProcessor, type PostProcessor } from "./post-processor.js";
+import { createNormalizer, keepsStart } from "./normalizer.js";
+import { createPostProcessor } from "./post-processor.js";
 import { createPreTokenizer } from "./pre-tokenizer.js";
 
 export interface Encoder {
@@ -21,44 +21,24 @@ export interface Encoder {
   idOf(token: string): number | undefined;
 }
 
-/**
- * `add_bos_token` and `add_eos_token` of tokenizer_config.json replace the post-processor, as in transformers 5.
- * Null where the file has neither.
- */
-function configuredEnds(
-  config: JsonRecord,
-  named: ReadonlyMap<string, string>,
-  idOf: (token: string) => number | undefined,
-): PostProcessor | null {
-  if (!("add_bos_token" in config || "add_eos_token" in config)) return null;
-  const end = (flag: string, name: string): readonly number[] => {
-    const token = config[flag] === true ? named.get(name) : undefined;
-    const id = token === undefined ? undefined : idOf(token);
-    return id === undefined ? [] : [id];
-  };
-  const before = end("add_bos_token", "bos_token");
-  const after = end("add_eos_token", "eos_token");
-  return (ids) => [...before, ...ids, ...after];
-}
-
 /** Throws WEIR_E_TOKENIZER for a damaged file, and for a setting that is not computed, with its name and value. */
 export function createEncoder(files: TokenizerFiles): Encoder {
   const { definition, config } = files;
   const model = createModel(definition.model);
   const normalise = createNormalizer(definition.normalizer);
-  const preTokenizer = createPreTokenizer(definition.pre_tokenizer);
-  const added = new AddedVocabulary(model.vocabulary);
+  const preTokenizer = createPreTokenizer(definition.pre_tokenizer, keepsStart(definition.normalizer));
+  const added = new AddedVocabulary(model.vocabulary, config.split_special_tokens === true);
   const namedTokens = addNamedTokens(files, added);
   added.prepare(normalise);
-  const idOf = (token: string) => added.idOf(token);
-  const postProcess = configuredEnds(config, namedTokens, idOf) ?? createPostProcessor(definition.post_processor);
+  const postProcess = createPostProcessor(definition.post_processor);
 
   const tokens: (string | undefined)[] = [];
   for (const [token, id] of model.vocabulary) tokens[id] = token;
   const specialIds = new Set<number>();
-  for (const [token, id] of added.entries()) {
-    tokens[id] = token;
-    if (added.isSpecial(token)) specialIds.add(id);
+  for (const [id, { content, normalized }] of added.entries()) {
+    // The Rust library gives back the text that the token is looked for by.
+    tokens[id] = normalized ? normalise(content) : content;
+    if (added.isSpecial(content)) specialIds.add(id);
   }
 
   const encodeText = (text: string, atStart: boolean, ids: number[]): void => {
@@ -79,5 +59,5 @@ export function createEncoder(files: TokenizerFiles): Encoder {
     }
     return addSpecialTokens ? [...postProcess(ids)] : ids;
   };
-  return { tokens, specialIds, namedTokens, encode, idOf };
+  return { tokens, specialIds, namedTokens, encode, idOf: (token) => added.idOf(token) };
 }

@@ -18,6 +18,9 @@ const STANDARD_NAMES = [
   "mask_token",
 ] as const;
 
+const inConfig = (setting: string) => `tokenizer_config.json: ${setting}`;
+const EXTRA = inConfig("extra_special_tokens");
+
 export interface TokenizerFiles {
   /** tokenizer.json. */
   readonly definition: JsonRecord;
@@ -74,19 +77,20 @@ export function addNamedTokens(files: TokenizerFiles, vocabulary: AddedVocabular
   const isPending = (content: string) => pending.some((token) => token.content === content);
   const named = namedTokens(settings);
   for (const [name, value] of named) {
-    const content = contentOf(value, name);
+    const content = contentOf(value, inConfig(name));
     if (vocabulary.has(content) || isPending(content)) continue;
-    const token = typeof value === "string" ? (known.get(value) ?? specialToken(value)) : readToken(value, name);
+    const token =
+      typeof value === "string" ? (known.get(value) ?? specialToken(value)) : readToken(value, inConfig(name));
     pending.push(token.special ? token : { ...token, special: true });
   }
-  for (const value of listed(extraList(settings), "extra_special_tokens")) {
-    const content = contentOf(value, "extra_special_tokens");
+  for (const value of listed(extraList(settings), EXTRA)) {
+    const content = contentOf(value, EXTRA);
     if (vocabulary.has(content) || isPending(content)) continue;
-    pending.push(typeof value === "string" ? specialToken(value) : readToken(value as JsonRecord, "extra_special_tokens"));
+    pending.push(typeof value === "string" ? specialToken(value) : readToken(value as JsonRecord, EXTRA));
   }
-  const names = new Set(named.map(([name, value]) => contentOf(value, name)));
+  const names = new Set(named.map(([name, value]) => contentOf(value, inConfig(name))));
   for (const token of pending) vocabulary.add(names.has(token.content) ? { ...token, special: true } : token);
-  return new Map(named.map(([name, value]) => [name, contentOf(value, name)]));
+  return new Map(named.map(([name, value]) => [name, contentOf(value, inConfig(name))]));
 }
 
 function contentOf(value: unknown, setting: string): string {
@@ -142,15 +146,18 @@ function decoderTokens(
   const legacy = !isRecord(config.added_tokens_decoder);
   if (isRecord(config.added_tokens_decoder)) {
     for (const [id, value] of Object.entries(config.added_tokens_decoder)) {
-      if (!isRecord(value)) throw unsupportedSetting("added_tokens_decoder", { [id]: value }, "tokens by id");
-      byId.set(Number(id), readToken(value, "added_tokens_decoder"));
+      if (!isRecord(value))
+        throw unsupportedSetting("tokenizer_config.json: added_tokens_decoder", { [id]: value }, "tokens by id");
+      byId.set(Number(id), readToken(value, "tokenizer_config.json: added_tokens_decoder"));
     }
   } else if (addedTokens !== null) {
-    const extra = listed(extraList(settings), "extra_special_tokens");
-    const standard = STANDARD_NAMES.map((name) => settings[name]).filter((value) => value !== undefined && value !== null);
-    const special = new Set([...standard, ...extra].map((value) => contentOf(value, "special tokens")));
+    const extra = listed(extraList(settings), EXTRA);
+    const standard = STANDARD_NAMES.map((name) => settings[name]).filter(
+      (value) => value !== undefined && value !== null,
+    );
+    const special = new Set([...standard, ...extra].map((value) => contentOf(value, inConfig("special tokens"))));
     for (const [content, id] of Object.entries(addedTokens)) {
-      if (typeof id !== "number") throw unsupportedSetting("added_tokens.json", { [content]: id }, "ids by token");
+      if (typeof id !== "number") throw unsupportedSetting("added_tokens.json:", { [content]: id }, "ids by token");
       byId.set(id, { ...specialToken(content), special: special.has(content), normalized: !special.has(content) });
     }
   }

@@ -6,8 +6,7 @@ import { readPattern, replaceMatches } from "./split.js";
 
 export type Normalizer = (text: string) => string;
 
-const SUPPORTED =
-  "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Nmt, ByteLevel";
+const SUPPORTED = "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Nmt, ByteLevel";
 
 /** What `Nmt` drops and what it turns into spaces, as in the Rust library's do_nmt. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is dropped
@@ -70,7 +69,7 @@ export function createNormalizer(config: unknown): Normalizer {
     case "Replace": {
       const { content } = config;
       if (typeof content !== "string") throw unsupportedSetting("normalizer", config, "Replace with a text as content");
-      const finder = readPattern("normalizer", config.pattern);
+      const finder = readPattern("normalizer Replace", config.pattern);
       return (text) => replaceMatches(text, finder, content);
     }
     default: {
@@ -79,4 +78,11 @@ export function createNormalizer(config: unknown): Normalizer {
       return normalizer;
     }
   }
+}
+
+/** Whether the first character of a normalised text always comes from the first character of the text. */
+export function keepsStart(config: unknown): boolean {
+  if (!isRecord(config)) return true;
+  if (config.type === "Sequence") return Array.isArray(config.normalizers) && config.normalizers.every(keepsStart);
+  return ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "ByteLevel"].includes(String(config.type));
 }

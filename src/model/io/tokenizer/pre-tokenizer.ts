@@ -74,20 +74,31 @@ function byteLevel(config: JsonRecord): Step[] {
   return steps;
 }
 
-/** `add_prefix_space: false` is how older files spell `prepend_scheme: "never"`. */
-function prependScheme(config: JsonRecord): string {
-  if (config.add_prefix_space === false) return "never";
+/** `add_prefix_space` is how older files say it; the Rust library refuses files where the two disagree. */
+function prependScheme(config: JsonRecord, startKept: boolean): string {
   const scheme = config.prepend_scheme ?? "always";
   if (scheme !== "always" && scheme !== "never" && scheme !== "first")
     throw unsupportedSetting("pre_tokenizer Metaspace.prepend_scheme", scheme, "always, never, first");
+  if (config.add_prefix_space === false && scheme !== "never")
+    throw unsupportedSetting(
+      "pre_tokenizer Metaspace",
+      config,
+      'add_prefix_space false only with prepend_scheme "never"',
+    );
+  if (scheme === "first" && !startKept)
+    throw unsupportedSetting(
+      "pre_tokenizer Metaspace.prepend_scheme",
+      scheme,
+      '"first" only where no normalizer adds or removes characters at the start',
+    );
   return scheme;
 }
 
-function metaspace(config: JsonRecord): Step[] {
+function metaspace(config: JsonRecord, startKept: boolean): Step[] {
   const replacement = config.replacement ?? "\u2581";
   if (typeof replacement !== "string" || Array.from(replacement).length !== 1)
     throw unsupportedSetting("pre_tokenizer Metaspace.replacement", replacement, "one character");
-  const scheme = prependScheme(config);
+  const scheme = prependScheme(config, startKept);
   const mark = changing((text, atStart) => {
     const marked = text.replaceAll(" ", () => replacement);
     const prepends = scheme === "always" || (scheme === "first" && atStart);
@@ -113,7 +124,7 @@ function fixedLength(config: JsonRecord): Step {
 }
 
 /** The steps of a kind, but for the spelling in bytes that ends `ByteLevel`. */
-function stepsOf(config: JsonRecord): Step[] {
+function stepsOf(config: JsonRecord, startKept: boolean): Step[] {
   switch (config.type) {
     case "ByteLevel":
       return byteLevel(config);
@@ -134,7 +145,7 @@ function stepsOf(config: JsonRecord): Step[] {
       return [cutting({ finder: characterFinder(PUNCTUATION), behaviour })];
     }
     case "Metaspace":
-      return metaspace(config);
+      return metaspace(config, startKept);
     case "WhitespaceSplit":
       return [cutting({ finder: characterFinder(WHITE_SPACE), behaviour: "Removed" })];
     case "Whitespace":
@@ -168,11 +179,14 @@ function flatten(config: unknown): JsonRecord[] {
   return config.pretokenizers.flatMap(flatten);
 }
 
-/** Builds a pre-tokenizer; null cuts nothing. Throws WEIR_E_TOKENIZER for a kind or setting that is not computed. */
-export function createPreTokenizer(config: unknown): PreTokenizer {
+/**
+ * Builds a pre-tokenizer; null cuts nothing. `startKept`: whether the normaliser leaves the start of a text in its place.
+ * Throws WEIR_E_TOKENIZER for a kind or setting that is not computed.
+ */
+export function createPreTokenizer(config: unknown, startKept: boolean): PreTokenizer {
   const kinds = flatten(config);
   const steps = kinds.flatMap((kind, i) => {
-    const own = stepsOf(kind);
+    const own = stepsOf(kind, startKept);
     // The last spelling is left to the caller, who keeps the ids of pieces that it has seen.
     return kind.type === "ByteLevel" && i < kinds.length - 1 ? [...own, changing(spellBytes)] : own;
   });

@@ -92,11 +92,10 @@ export function readBehaviour(setting: string, value: unknown): Behaviour {
   return found;
 }
 
-/** Finds a fixed text; an empty one is found nowhere. */
+/** Finds a fixed text, which must not be empty. */
 export function textFinder(wanted: string): Finder {
   return (text) => {
     const found: Range[] = [];
-    if (wanted === "") return found;
     for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length))
       found.push([at, at + wanted.length]);
     return found;
@@ -121,6 +120,8 @@ export function expressionFinder(setting: string, source: string): Finder {
 /** Reads `{"String": …}` or `{"Regex": …}`. Throws WEIR_E_TOKENIZER for anything else. */
 export function readPattern(setting: string, pattern: unknown): Finder {
   if (isRecord(pattern)) {
+    // The Rust library makes an expression of the text, so an empty one matches between all characters.
+    if (pattern.String === "") return expressionFinder(setting, "");
     if (typeof pattern.String === "string") return textFinder(pattern.String);
     if (typeof pattern.Regex === "string") return expressionFinder(`${setting}.pattern.Regex`, pattern.Regex);
   }
