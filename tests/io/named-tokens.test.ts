@@ -43,7 +43,7 @@ describe("tokens that files beside tokenizer.json name", () => {
     expect(tokenizer.decode([69, 400])).toBe("a<new>");
     expect(tokenizer.decode([69, 400], { skipSpecialTokens: true })).toBe("a");
     expect(tokenizer.tokenText(400)).toBe("<new>");
-    expect(tokenizer.endToken).toBe("<new>");
+    expect(tokenizer.endOfTurn).toEqual({ text: "<new>", id: 400 });
   });
 
   it.each([

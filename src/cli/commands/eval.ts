@@ -6,6 +6,7 @@ import { phasesFrom } from "../../algorithms/phases.js";
 import { configSchema } from "../../config/schema.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
+import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { numberAtLeast } from "../arguments.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
@@ -71,7 +72,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
           topP: numberAtLeast("top-p", options.topP, 0),
           topK: 0,
           maxTokens,
-          stopIds: engine.model.stopIds,
+          stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
         },
         rewardConcurrency: defaults.concurrency,
         rewardTimeoutMs: defaults.timeoutMs,

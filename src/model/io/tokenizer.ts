@@ -9,7 +9,10 @@ import { type ChatTemplate, type ChatTurn, loadChatTemplate } from "./chat-templ
 import { isRecord, type JsonRecord, readJsonIfPresent } from "./json.js";
 import { byteLevelBytes, createTokenDecoder, type TokenDecoder } from "./token-decoder.js";
 import { createEncoder, type Encoder } from "./tokenizer/encoder.js";
+import { type EndOfTurn, findEndOfTurn } from "./tokenizer/end-of-turn.js";
 import { loadOniguruma } from "./tokenizer/oniguruma.js";
+
+export type { EndOfTurn } from "./tokenizer/end-of-turn.js";
 
 export interface RenderedChat {
   readonly text: string;
@@ -21,10 +24,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** Ids that `skipSpecialTokens` leaves out. */
   readonly specialIds: ReadonlySet<number>;
-  /** Text of the folder's `eos_token`, or null. */
-  readonly endToken: string | null;
-  /** Id of a token given by its text, or null. */
-  idOf(token: string): number | null;
+  /** How an assistant's turn ends by the chat template, else by `eos_token`; null where neither says. */
+  readonly endOfTurn: EndOfTurn | null;
   /** The chat template's source, or null. */
   readonly chatTemplate: string | null;
   /** `addSpecialTokens` (default true) adds what the tokenizer's post-processor adds, such as a leading bos. */
@@ -49,7 +50,7 @@ function usesByteLevel(decoder: unknown): boolean {
 class FolderTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly specialIds: ReadonlySet<number>;
-  readonly endToken: string | null;
+  #endOfTurn: EndOfTurn | null | undefined;
   readonly #tokens: readonly (string | undefined)[];
   readonly #byteLevel: boolean;
 
@@ -64,7 +65,6 @@ class FolderTokenizer implements Tokenizer {
     this.#byteLevel = usesByteLevel(definition.decoder);
     this.vocabSize = encoder.tokens.length;
     this.specialIds = encoder.specialIds;
-    this.endToken = encoder.namedTokens.get("eos_token") ?? null;
   }
 
   get chatTemplate(): string | null {
@@ -101,8 +101,18 @@ class FolderTokenizer implements Tokenizer {
     return { text, ids: this.encode(text, { addSpecialTokens: false }) };
   }
 
-  idOf(token: string): number | null {
-    return this.encoder.idOf(token) ?? null;
+  get endOfTurn(): EndOfTurn | null {
+    if (this.#endOfTurn === undefined) {
+      const { addedTokens, specialIds, namedTokens } = this.encoder;
+      this.#endOfTurn = findEndOfTurn({
+        addedTokens,
+        specialIds,
+        endToken: namedTokens.get("eos_token") ?? null,
+        idOf: (token) => this.encoder.idOf(token) ?? null,
+        render: (messages) => this.applyChatTemplate(messages).text,
+      });
+    }
+    return this.#endOfTurn;
   }
 
   tokenText(id: number): string {

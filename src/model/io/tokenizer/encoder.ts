@@ -14,6 +14,8 @@ export interface Encoder {
   /** Token texts by id; holes are ids without a token. */
   readonly tokens: readonly (string | undefined)[];
   readonly specialIds: ReadonlySet<number>;
+  /** Ids of the added tokens by text. */
+  readonly addedTokens: ReadonlyMap<string, number>;
   /** `eos_token` and the like: texts by name. */
   readonly namedTokens: ReadonlyMap<string, string>;
   /** Text must be well-formed UTF-16. */
@@ -35,9 +37,11 @@ export function createEncoder(files: TokenizerFiles): Encoder {
   const tokens: (string | undefined)[] = [];
   for (const [token, id] of model.vocabulary) tokens[id] = token;
   const specialIds = new Set<number>();
+  const addedTokens = new Map<string, number>();
   for (const [id, { content, normalized }] of added.entries()) {
     // The Rust library gives back the text that the token is looked for by.
     tokens[id] = normalized ? normalise(content) : content;
+    addedTokens.set(content, id);
     if (added.isSpecial(content)) specialIds.add(id);
   }
 
@@ -59,5 +63,5 @@ export function createEncoder(files: TokenizerFiles): Encoder {
     }
     return addSpecialTokens ? [...postProcess(ids)] : ids;
   };
-  return { tokens, specialIds, namedTokens, encode, idOf: (token) => added.idOf(token) };
+  return { tokens, specialIds, addedTokens, namedTokens, encode, idOf: (token) => added.idOf(token) };
 }
