@@ -3,6 +3,7 @@ import { isRecord, type JsonRecord } from "../json.js";
 import { BYTE_ALPHABET } from "../token-decoder.js";
 import { unsupportedSetting } from "./fault.js";
 import { readPattern, replaceMatches } from "./split.js";
+import { type CodePoints, classSource, NO_MARKS, NOT_COMPATIBLE, NOT_DECOMPOSED } from "./unicode-versions.js";
 
 export type Normalizer = (text: string) => string;
 
@@ -29,17 +30,34 @@ function strip(config: JsonRecord): Normalizer {
   };
 }
 
+/** Normalises what lies between characters that are left as they are. */
+function normalForm(form: "NFD" | "NFKC" | "NFKD", kept: CodePoints): Normalizer {
+  const between = new RegExp(`([${classSource(kept)}]+)`, "u");
+  return (text) => {
+    if (!between.test(text)) return text.normalize(form);
+    return text
+      .split(between)
+      .map((part, i) => (i % 2 === 1 ? part : part.normalize(form)))
+      .join("");
+  };
+}
+
+/** Marks by Unicode 9; the two that are named have become letters since. */
+const MARKS = new RegExp(`[\\u1cf2\\u1cf3]|(?![${classSource(NO_MARKS)}])\\p{M}`, "gu");
+
 function simple(type: string): Normalizer | null {
   switch (type) {
     case "NFC":
+      return (text) => text.normalize("NFC");
     case "NFD":
+      return normalForm(type, NOT_DECOMPOSED);
     case "NFKC":
     case "NFKD":
-      return (text) => text.normalize(type);
+      return normalForm(type, NOT_COMPATIBLE);
     case "Lowercase":
       return lowercase;
     case "StripAccents":
-      return (text) => text.replace(/\p{M}/gu, "");
+      return (text) => text.replace(MARKS, "");
     case "Nmt":
       return (text) => text.replace(NMT_DROPPED, "").replace(NMT_SPACES, " ");
     case "ByteLevel":

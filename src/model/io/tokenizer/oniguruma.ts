@@ -6,6 +6,7 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import oniguruma from "vscode-oniguruma";
+import { modernSource } from "./oniguruma-source.js";
 
 /** `ONIG_OPTION_NONE` as vscode-oniguruma numbers it; its own default also numbers groups beside named ones. */
 const NO_OPTIONS = [1];
@@ -22,25 +23,12 @@ export async function loadOniguruma(): Promise<void> {
 
 export type Range = readonly [start: number, end: number];
 
-/** What later versions of Oniguruma, which the Rust library uses, read differently from the one compiled here. */
-const LATER_MEANINGS: ReadonlyMap<string, string> = new Map([
-  ["\\R", "(?>\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])"],
-  ["[:punct:]", "\\p{P}\\p{S}"],
-  ["[:^punct:]", "[^\\p{P}\\p{S}]"],
-  ["\\p{Word}", "\\w"],
-  ["\\P{Word}", "\\W"],
-]);
-
-function withLaterMeanings(source: string): string {
-  return source.replace(/\[:\^?punct:\]|\\[pP]\{Word\}|\\[\s\S]/g, (part) => LATER_MEANINGS.get(part) ?? part);
-}
-
 /** One compiled expression. Throws the engine's own Error when the source does not parse. */
 export class Expression {
   readonly #scanner: oniguruma.OnigScanner;
 
   constructor(readonly source: string) {
-    this.#scanner = new oniguruma.OnigScanner([withLaterMeanings(source)], { options: NO_OPTIONS });
+    this.#scanner = new oniguruma.OnigScanner([modernSource(source)], { options: NO_OPTIONS });
   }
 
   /**

@@ -6,14 +6,15 @@ import { isRecord, type JsonRecord } from "../json.js";
 import { BYTE_ALPHABET } from "../token-decoder.js";
 import { unsupportedSetting } from "./fault.js";
 import {
-  characterFinder,
   expressionFinder,
+  matchFinder,
   readBehaviour,
   readPattern,
   type Splitter,
   split,
   textFinder,
 } from "./split.js";
+import { classSource, NO_PUNCTUATION } from "./unicode-versions.js";
 
 /** GPT-2's pattern, which `ByteLevel` uses. */
 const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -22,8 +23,11 @@ const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\
 export const QWEN2_PATTERN =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/** Rust's `char::is_ascii_punctuation`, or a general category of punctuation. */
-const PUNCTUATION = /[!-/:-@[-`{-~]|\p{P}/gu;
+/** Rust's `char::is_ascii_punctuation`, or punctuation by Unicode 9; the two that are named have become others since. */
+const PUNCTUATION = new RegExp(`[!-/:-@[-\`{-~\\u166d\\u{111c9}]|(?![${classSource(NO_PUNCTUATION)}])\\p{P}`, "gu");
+/** `\w+|[^\w\s]+` of Rust's own regular expressions, which differ from Oniguruma's in `\w`. */
+const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
+const WORDS_OR_SIGNS = new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, "gu");
 const WHITE_SPACE = /\p{White_Space}/gu;
 const NUMERIC = /\p{N}/gu;
 
@@ -140,22 +144,20 @@ function stepsOf(config: JsonRecord, startKept: boolean): Step[] {
     case "Digits":
       return [
         cutting({
-          finder: characterFinder(NUMERIC),
+          finder: matchFinder(NUMERIC),
           behaviour: config.individual_digits === true ? "Isolated" : "Contiguous",
         }),
       ];
     case "Punctuation": {
       const behaviour = readBehaviour("pre_tokenizer Punctuation", config.behavior ?? "Isolated");
-      return [cutting({ finder: characterFinder(PUNCTUATION), behaviour })];
+      return [cutting({ finder: matchFinder(PUNCTUATION), behaviour })];
     }
     case "Metaspace":
       return metaspace(config, startKept);
     case "WhitespaceSplit":
-      return [cutting({ finder: characterFinder(WHITE_SPACE), behaviour: "Removed" })];
+      return [cutting({ finder: matchFinder(WHITE_SPACE), behaviour: "Removed" })];
     case "Whitespace":
-      return [
-        cutting({ finder: expressionFinder("pre_tokenizer", "\\w+|[^\\w\\s]+"), behaviour: "Removed", invert: true }),
-      ];
+      return [cutting({ finder: matchFinder(WORDS_OR_SIGNS), behaviour: "Removed", invert: true })];
     case "CharDelimiterSplit": {
       const { delimiter } = config;
       if (typeof delimiter !== "string" || Array.from(delimiter).length !== 1)
@@ -164,8 +166,8 @@ function stepsOf(config: JsonRecord, startKept: boolean): Step[] {
     }
     case "BertPreTokenizer":
       return [
-        cutting({ finder: characterFinder(WHITE_SPACE), behaviour: "Removed" }),
-        cutting({ finder: characterFinder(PUNCTUATION), behaviour: "Isolated" }),
+        cutting({ finder: matchFinder(WHITE_SPACE), behaviour: "Removed" }),
+        cutting({ finder: matchFinder(PUNCTUATION), behaviour: "Isolated" }),
       ];
     case "FixedLength":
       return [fixedLength(config)];

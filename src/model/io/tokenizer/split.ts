@@ -102,9 +102,9 @@ export function textFinder(wanted: string): Finder {
   };
 }
 
-/** Each character of a class is a match of its own. `characters` must have the flags `gu` and match one character. */
-export function characterFinder(characters: RegExp): Finder {
-  return (text) => Array.from(text.matchAll(characters), ({ 0: found, index }): Range => [index, index + found.length]);
+/** Finds what an expression of JavaScript matches. It must have the flags `gu` and never match nothing. */
+export function matchFinder(expression: RegExp): Finder {
+  return (text) => Array.from(text.matchAll(expression), ({ 0: found, index }): Range => [index, index + found.length]);
 }
 
 export function expressionFinder(setting: string, source: string): Finder {
