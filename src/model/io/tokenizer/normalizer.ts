@@ -88,6 +88,13 @@ export function createNormalizer(config: unknown): Normalizer {
       const { content } = config;
       if (typeof content !== "string") throw unsupportedSetting("normalizer", config, "Replace with a text as content");
       const finder = readPattern("normalizer Replace", config.pattern);
+      // The Rust library loses its place in the text, or panics, where nothing is replaced by something.
+      if ([...finder("")].length > 0)
+        throw unsupportedSetting(
+          "normalizer Replace.pattern",
+          config.pattern,
+          "patterns that do not match an empty text",
+        );
       return (text) => replaceMatches(text, finder, content);
     }
     default: {

@@ -1,7 +1,7 @@
 /**
  * Rewrites an expression so that Oniguruma 6.9.8, compiled to WebAssembly, matches what the Rust library's newer one does:
- * characters of Unicode 15 and 16 in `\p{…}`, `\w` and `\d`, `\R` with quantifiers, signs in `[:punct:]`. Other brackets
- * such as `[:alpha:]`, `\b` and `\X` know Unicode 14. Pure.
+ * characters of Unicode 15 and 16 in `\p{…}`, `\w`, `\d` and `\b`, `\R` with quantifiers, signs in `[:punct:]`. Other
+ * brackets such as `[:alpha:]`, and `\X`, know Unicode 14. Pure.
  */
 import { type CodePoints, NEW_CHARACTERS } from "./unicode-versions.js";
 
@@ -62,12 +62,17 @@ function withNewMembers(part: string, inClass: boolean): string | null {
   const members = newMembers(known === "w" ? "word" : known === "d" ? "nd" : known);
   if (members === "" && known !== "word") return null;
   // Outside of classes Oniguruma counts ², ³, ¹ and vulgar fractions of Latin-1 among the words, inside it does not.
-  if (plain === "\\w" && !inClass) return negated ? `(?:(?![${members}])\\W)` : `(?:\\w|[${members}])`;
+  if (plain === "\\w" && !inClass) return negated ? `(?:(?![${members}])\\W)` : WORD;
   if (negated) return `[^${plain}${members}]`;
   return inClass ? plain + members : `[${plain}${members}]`;
 }
 
 const PARTS = /\(\?#(?:[^)\\]|\\[\s\S])*\)|\\[pP]\{[^}]*\}|\\[\s\S]|\[:\^?[a-z]+:\]|\[\^?\]?|\]|\(|[^\\[\]()]+|\)/g;
+
+/** A character of a word, outside of classes, and the two kinds of places between characters. */
+const WORD = `(?:\\w|[${ofWords}])`;
+const BOUNDARY = `(?:(?<!${WORD})(?=${WORD})|(?<=${WORD})(?!${WORD}))`;
+const NO_BOUNDARY = `(?:(?<!${WORD})(?!${WORD})|(?<=${WORD})(?=${WORD}))`;
 
 /** The rewritten expression. */
 export function modernSource(source: string): string {
@@ -77,7 +82,11 @@ export function modernSource(source: string): string {
     if (part === "[:^punct:]") return `[^\\p{P}\\p{S}${newMembers("p")}${newMembers("s")}]`;
     if (part.startsWith("[") && !part.startsWith("[:")) depth += 1;
     else if (part === "]") depth = Math.max(0, depth - 1);
-    else if (part === "\\R" && depth === 0) return NEW_LINE;
+    else if (depth === 0) {
+      if (part === "\\R") return NEW_LINE;
+      if (part === "\\b") return BOUNDARY;
+      if (part === "\\B") return NO_BOUNDARY;
+    }
     return withNewMembers(part, depth > 0) ?? part;
   });
 }
