@@ -95,7 +95,9 @@ describe("weir tokenize --in", () => {
     );
     const user = { role: "user", content: "a", name: "Z" };
     const answer = { role: "assistant", content: "b" };
-    const file = await fileOf(JSON.stringify({ conversations: [[user], [user, answer], [answer, user]] }));
+    const file = await fileOf(
+      `\uFEFF${JSON.stringify({ conversations: [[user], [user, answer], [answer, user]] }, null, 1)}`,
+    );
     expect(JSON.parse(await run("--model", folder, "--in", file, "--json"))).toEqual({
       chats: [
         { text: "uaZ|", ids: [89, 69, 62, 96] },

@@ -86,7 +86,7 @@ async function storedStopIds(directory: string): Promise<number[]> {
 async function readConversations(file: string): Promise<readonly unknown[] | null> {
   let value: unknown;
   try {
-    value = JSON.parse(await readText(file));
+    value = JSON.parse((await readText(file)).replace(/^\uFEFF/, ""));
   } catch (error) {
     if (WeirError.isInstance(error)) throw error;
     return null; // Parquet or JSON lines: read as rows.

@@ -94,7 +94,7 @@ class FolderTokenizer implements Tokenizer {
     if (this.template === null)
       throw new WeirError(
         "WEIR_E_CHAT_TEMPLATE",
-        `${this.directory} has no chat template. Add chat_template.jinja, or give prompts as plain text.`,
+        `${this.directory} has no chat template. Add chat_template.jinja, or chat_template to tokenizer_config.json.`,
         { directory: this.directory },
       );
     const text = this.template.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? false });

@@ -9,7 +9,7 @@ export function unsupportedSetting(setting: string, value: unknown, supported: s
   return new WeirError(
     "WEIR_E_TOKENIZER",
     `${setting.includes(".json") ? "" : "tokenizer.json: "}${setting} ${JSON.stringify(value)} is not supported; supported: ${supported}. ` +
-      "Ids would differ from those that the model was trained with, so the file is refused.",
+      "Ids or text would differ from what the model was trained with, so the file is refused.",
     { field: setting, value },
     { cause },
   );
