@@ -109,7 +109,7 @@ class FolderTokenizer implements Tokenizer {
         specialIds,
         endToken: namedTokens.get("eos_token") ?? null,
         idOf: (token) => this.encoder.idOf(token) ?? null,
-        render: (messages) => this.applyChatTemplate(messages).text,
+        render: (messages) => this.template?.render(messages, { addGenerationPrompt: false }) ?? null,
       });
     }
     return this.#endOfTurn;

@@ -20,8 +20,8 @@ export interface EndOfTurnSource {
   /** Text of `eos_token`, or null. */
   readonly endToken: string | null;
   idOf(token: string): number | null;
-  /** Throws WEIR_E_CHAT_TEMPLATE when there is no template or it refuses the messages. */
-  render(messages: readonly ChatTurn[]): string;
+  /** Null where there is no template. Throws WEIR_E_CHAT_TEMPLATE when it refuses the messages. */
+  render(messages: readonly ChatTurn[]): string | null;
 }
 
 /** An answer that no template changes and no tokenizer joins with what follows. */
@@ -34,8 +34,8 @@ function afterContent(source: EndOfTurnSource): string | null {
       { role: "user", content: "a" },
       { role: "assistant", content: PROBE },
     ]);
-    const at = text.lastIndexOf(PROBE);
-    return at < 0 ? null : text.slice(at + PROBE.length);
+    const at = text === null ? -1 : text.lastIndexOf(PROBE);
+    return text === null || at < 0 ? null : text.slice(at + PROBE.length);
   } catch (error) {
     if (WeirError.isInstance(error) && error.code === "WEIR_E_CHAT_TEMPLATE") return null;
     throw error;
