@@ -4,6 +4,7 @@ import type { Config } from "../config/schema.js";
 import type { Group, SampleGroup } from "../contracts/group.js";
 import type { SamplingParams } from "../contracts/sampler.js";
 import type { OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js";
+import { withEndOfTurn } from "../model/io/tokenizer/end-of-turn.js";
 import { withAdvantages } from "../streams/batches.js";
 import { collectGroups, type DropReason, unshapedRewards } from "../streams/collector.js";
 import {
@@ -85,7 +86,7 @@ export function pipelineOptions(context: RunContext): PipelineOptions {
     queueGroups: rollout.queueGroups,
     rewardConcurrency: reward.concurrency,
     rewardTimeoutMs: reward.timeoutMs,
-    sampling: rolloutSampling(config, supervisor.engine().model.stopIds),
+    sampling: rolloutSampling(config, withEndOfTurn(supervisor.engine().model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),
     decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
   };

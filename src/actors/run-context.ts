@@ -22,6 +22,8 @@ import type { RunStore } from "./run-store.js";
 
 /** What a run needs of its tokenizer. */
 export interface RunTokenizer {
+  /** How an assistant's turn ends; null where template and tokenizer say nothing. */
+  readonly endOfTurn: { readonly text: string; readonly id: number } | null;
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   applyChatTemplate(

@@ -4,6 +4,7 @@ import { learningRateMultiplier } from "../algorithms/schedules.js";
 import type { CurriculumDecision } from "../contracts/curriculum.js";
 import type { Json } from "../contracts/task.js";
 import type { WeirError } from "../errors.js";
+import { withEndOfTurn } from "../model/io/tokenizer/end-of-turn.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { evaluateHeldout, heldoutMetrics } from "./evaluate.js";
 import { writeExport } from "./export-model.js";
@@ -74,7 +75,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       tasksPerBucket: config.evaluation.tasksPerBucket,
       promptsPerCall: config.rollout.promptsPerCall * config.rollout.groupSize,
       sampling: {
-        ...rolloutSampling(config, model.stopIds),
+        ...rolloutSampling(config, withEndOfTurn(model.stopIds, context.tokenizer.endOfTurn)),
         temperature: config.evaluation.temperature,
         ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
       },

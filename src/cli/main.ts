@@ -17,6 +17,7 @@ import { register as registerLogprobs } from "./commands/logprobs.js";
 import { register as registerMonitor } from "./commands/monitor.js";
 import { register as registerScore } from "./commands/score.js";
 import { register as registerSetup } from "./commands/setup.js";
+import { register as registerTokenize } from "./commands/tokenize.js";
 import { register as registerTrain } from "./commands/train.js";
 import { register as registerWarmstart } from "./commands/warmstart.js";
 import { fail, tolerateClosedPipe } from "./output.js";
@@ -47,6 +48,7 @@ export function createProgram(): Command {
     registerMonitor,
     registerInspect,
     registerData,
+    registerTokenize,
     registerImport,
     registerExport,
     registerDemo,

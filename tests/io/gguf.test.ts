@@ -224,9 +224,9 @@ describe("the head of a GGUF file", () => {
 
 describe("importing a GGUF file", () => {
   it.each([
-    ["tiny-llama", "llama", true],
-    ["tiny-qwen2", "qwen2", false],
-  ] as const)("gives back the weights and shape of %s", async (name, family, permute) => {
+    ["tiny-llama", "llama", true, "qwen2"],
+    ["tiny-qwen2", "qwen2", false, "gpt-2"],
+  ] as const)("gives back the weights and shape of %s", async (name, family, permute, pre) => {
     const folder = join(OWN_FIXTURES, "models", name);
     const config = await readModelConfig(folder);
     const source = await readTensors(folder);
@@ -240,7 +240,7 @@ describe("importing a GGUF file", () => {
       vocab: config.vocabSize,
     };
     const { file, out } = await written(
-      { ...architecture(family, sizes), ...TOKENIZER },
+      { ...architecture(family, sizes), ...TOKENIZER, "tokenizer.ggml.pre": { text: pre } },
       storedTensors(source, sizes, permute),
     );
     const report = await importGguf(file, out, { dtype: "float32" });
@@ -254,6 +254,8 @@ describe("importing a GGUF file", () => {
     expect(await readModelConfig(out)).toEqual({ ...shape, eosIds: [2], padId: 0, bosId: 0 });
     const imported = await readTensors(out);
     expect(imported.names()).toEqual(source.names());
+    // AutoTokenizer would put Qwen2's splitting in place of GPT-2's.
+    expect((await readdir(out)).includes("tokenizer_json.py")).toBe(family === "qwen2");
     expect(source.names().filter((tensor) => !same(imported.read(tensor), source.read(tensor)))).toEqual([]);
   });
 

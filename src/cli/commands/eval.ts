@@ -16,6 +16,7 @@ import type { Phase } from "../../contracts/phase.js";
 import type { Task } from "../../contracts/task.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
+import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import type { RewardMode } from "../../rewards/rule.js";
 import { bucketLabel, holds } from "../../streams/buckets.js";
@@ -89,7 +90,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
           topP: numberAtLeast("top-p", options.topP, 0),
           topK: 0,
           maxTokens,
-          stopIds: engine.model.stopIds,
+          stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
         },
         rewardConcurrency: defaults.concurrency,
         rewardTimeoutMs: defaults.timeoutMs,

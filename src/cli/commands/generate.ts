@@ -3,6 +3,7 @@ import { counterKey } from "../../algorithms/random.js";
 import type { Engine } from "../../contracts/engine.js";
 import type { ChatMessage } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
+import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { numberAtLeast, wholeNumber } from "../arguments.js";
 import { type ExitCode, printExact, printJson } from "../output.js";
@@ -43,7 +44,13 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
           promptIds,
           seeds: [counterKey(options.seed, "generate", index)],
         })),
-        params: { temperature, topP, topK, maxTokens, stopIds: engine.model.stopIds },
+        params: {
+          temperature,
+          topP,
+          topK,
+          maxTokens,
+          stopIds: withEndOfTurn(engine.model.stopIds, tokenizer?.endOfTurn ?? null),
+        },
       },
       { signal },
     );

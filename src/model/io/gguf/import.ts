@@ -1,6 +1,8 @@
 /** Imports a GGUF file into a Hugging Face model folder: configuration, tokenizer, chat template, dequantised weights. */
+
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { alignAutoTokenizer } from "../auto-tokenizer.js";
 import { parseModelConfig } from "../config.js";
 import { STORED_DTYPE, type WeightDtype } from "../dtype.js";
 import { publishFolder } from "../publish-folder.js";
@@ -74,6 +76,7 @@ export async function importGguf(file: string, directory: string, options: Impor
     await writeJson("generation_config.json", generation);
     await writeJson("tokenizer.json", tokenizer);
     await writeJson("tokenizer_config.json", tokenizerConfig);
+    await alignAutoTokenizer(folder);
     if (chatTemplate !== null) await writeFile(join(folder, "chat_template.jinja"), chatTemplate);
     const path = join(folder, WEIGHTS_FILE);
     await writeSafetensors(path, counted(tensors, options.onProgress), { format: "pt" }, STORED_DTYPE[options.dtype]);
