@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { Tokenizer as JsTokenizer } from "@huggingface/tokenizers";
 import { WeirError } from "../../errors.js";
-import { type ChatTemplate, type ChatTurn, loadChatTemplate } from "./chat-template.js";
+import { type ChatTemplate, type ChatTemplateOptions, type ChatTurn, loadChatTemplate } from "./chat-template.js";
 import { isRecord, type JsonRecord, readJsonIfPresent } from "./json.js";
 import { alignPreTokenizer } from "./pre-tokenizer.js";
 import { byteLevelBytes, createTokenDecoder, type TokenDecoder } from "./token-decoder.js";
@@ -28,7 +28,7 @@ export interface Tokenizer {
   /** Ids outside the vocabulary stand for nothing. Broken UTF-8 comes out as U+FFFD. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages. */
-  applyChatTemplate(messages: readonly ChatTurn[], options?: { readonly addGenerationPrompt?: boolean }): RenderedChat;
+  applyChatTemplate(messages: readonly ChatTurn[], options?: ChatTemplateOptions): RenderedChat;
   /** One token for display: its text, `<0xE4>`-style bytes where it is a part of a character, or `<id>` when unknown. */
   tokenText(id: number): string;
 }
@@ -122,17 +122,14 @@ class FolderTokenizer implements Tokenizer {
     return this.decoder(tokens);
   }
 
-  applyChatTemplate(
-    messages: readonly ChatTurn[],
-    options: { readonly addGenerationPrompt?: boolean } = {},
-  ): RenderedChat {
+  applyChatTemplate(messages: readonly ChatTurn[], options: ChatTemplateOptions = {}): RenderedChat {
     if (this.template === null)
       throw new WeirError(
         "WEIR_E_CHAT_TEMPLATE",
         `${this.directory} has no chat template. Add chat_template.jinja, or give prompts as plain text.`,
         { directory: this.directory },
       );
-    const text = this.template.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? false });
+    const text = this.template.render(messages, options);
     return { text, ids: this.encode(text, { addSpecialTokens: false }) };
   }
 
