@@ -7,9 +7,11 @@ import { join } from "node:path";
 import { Tokenizer as JsTokenizer } from "@huggingface/tokenizers";
 import { WeirError } from "../../errors.js";
 import { type ChatTemplate, type ChatTemplateOptions, type ChatTurn, loadChatTemplate } from "./chat-template.js";
+import { checkModelFolder } from "./folder-kind.js";
 import { isRecord, type JsonRecord, readJsonIfPresent } from "./json.js";
 import { alignPreTokenizer } from "./pre-tokenizer.js";
 import { byteLevelBytes, createTokenDecoder, type TokenDecoder } from "./token-decoder.js";
+import { assertInVocabulary, modelVocabulary } from "./vocabulary.js";
 
 export interface RenderedChat {
   readonly text: string;
@@ -27,7 +29,10 @@ export interface Tokenizer {
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /** Ids outside the vocabulary stand for nothing. Broken UTF-8 comes out as U+FFFD. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
-  /** Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages. */
+  /**
+   * Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages, WEIR_E_TOKENIZER
+   * when a token lies beyond the vocabulary of the model in the same folder.
+   */
   applyChatTemplate(messages: readonly ChatTurn[], options?: ChatTemplateOptions): RenderedChat;
   /** One token for display: its text, `<0xE4>`-style bytes where it is a part of a character, or `<id>` when unknown. */
   tokenText(id: number): string;
@@ -94,6 +99,8 @@ class FolderTokenizer implements Tokenizer {
     private readonly encoder: JsTokenizer,
     private readonly decoder: TokenDecoder,
     private readonly template: ChatTemplate | null,
+    /** Of the model in the same folder; null where there is none. */
+    private readonly modelVocabulary: number | null,
   ) {
     const { tokens, special } = tokenStrings(definition);
     this.#tokens = tokens;
@@ -126,11 +133,14 @@ class FolderTokenizer implements Tokenizer {
     if (this.template === null)
       throw new WeirError(
         "WEIR_E_CHAT_TEMPLATE",
-        `${this.directory} has no chat template. Add chat_template.jinja, or give prompts as plain text.`,
+        `${this.directory} has no chat template, which a prompt of messages needs: it is a base model, or the file is missing. ` +
+          "Put a chat_template.jinja there, for example that of the model's chat version.",
         { directory: this.directory },
       );
     const text = this.template.render(messages, options);
-    return { text, ids: this.encode(text, { addSpecialTokens: false }) };
+    const ids = this.encode(text, { addSpecialTokens: false });
+    if (this.modelVocabulary !== null) assertInVocabulary(ids, this.modelVocabulary, (id) => this.tokenText(id));
+    return { text, ids };
   }
 
   tokenText(id: number): string {
@@ -149,12 +159,17 @@ class FolderTokenizer implements Tokenizer {
  * Throws WEIR_E_FILE_MISSING (no tokenizer.json), WEIR_E_TOKENIZER (damaged, or a kind that is not supported).
  */
 export async function loadTokenizer(directory: string): Promise<Tokenizer> {
+  await checkModelFolder(directory);
   const path = join(directory, "tokenizer.json");
   const definition = await readJsonIfPresent(path, "WEIR_E_TOKENIZER");
   if (definition === null)
-    throw new WeirError("WEIR_E_FILE_MISSING", `${path} does not exist. Fetch the model's fast tokenizer file.`, {
-      path,
-    });
+    throw new WeirError(
+      "WEIR_E_FILE_MISSING",
+      `${path} does not exist. Fetch it with the rest of the model folder; where a model has only tokenizer.model or vocab.json, transformers makes it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).`,
+      {
+        path,
+      },
+    );
   const config = (await readJsonIfPresent(join(directory, "tokenizer_config.json"), "WEIR_E_TOKENIZER")) ?? {};
   checkDefinition(path, definition);
   const decoder = createTokenDecoder(definition.decoder);
@@ -174,5 +189,5 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
     if (WeirError.isInstance(error)) throw error;
     throw fault(path, `cannot be used: ${error instanceof Error ? error.message : String(error)}.`, error);
   }
-  return new FolderTokenizer(directory, definition, encoder, decoder, template);
+  return new FolderTokenizer(directory, definition, encoder, decoder, template, await modelVocabulary(directory));
 }

@@ -1,7 +1,7 @@
 /** Matches the arguments of a call with the parameters of a function that Python defines. */
 import { failed } from "./fault.js";
 import { wholeOf } from "./operators.js";
-import { type CallInput, isTrue, Safe, typeName, Undefined, undefinedFault, type Value } from "./values.js";
+import { type CallInput, isTrue, orElse, Safe, typeName, Undefined, undefinedFault, type Value } from "./values.js";
 
 export class Bound {
   constructor(
@@ -15,8 +15,7 @@ export class Bound {
 
   /** The argument, or `fallback` where it was not given. */
   value(name: string, fallback?: Value): Value {
-    const value = this.values.get(name) ?? fallback;
-    if (this.values.has(name)) return this.values.get(name)!;
+    const value = orElse(this.values.get(name), fallback);
     if (value === undefined) throw failed(`${this.what} needs the argument ${name}`);
     return value;
   }

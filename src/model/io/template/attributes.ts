@@ -15,6 +15,7 @@ import {
   isList,
   Lazy,
   Namespace,
+  orElse,
   Range,
   Safe,
   Special,
@@ -99,7 +100,7 @@ function dictMethod(dict: Dict, name: string): Value | undefined {
     case "get":
       return method(name, (input) => {
         const bound = bind("get", input, ["key", "default", "/"]);
-        return dict.get(bound.value("key")) ?? bound.value("default", null);
+        return orElse(dict.get(bound.value("key")), bound.value("default", null));
       });
     case "copy":
       return method(name, () => new Dict(dict.entries()));
@@ -158,7 +159,7 @@ function missing(value: Value, key: Value): Undefined {
 /** `value.name`. Throws `failed` for an undefined value. */
 export function attribute(value: Value, name: string): Value {
   if (value instanceof Undefined) throw undefinedFault(value);
-  return pythonAttribute(value, name) ?? pythonItem(value, name) ?? missing(value, name);
+  return orElse(orElse(pythonAttribute(value, name), pythonItem(value, name)), missing(value, name));
 }
 
 /** `value[key]`. Throws `failed` for an undefined value. */
@@ -170,5 +171,5 @@ export function item(value: Value, key: Value): Value {
   const found = pythonItem(value, key);
   if (found !== undefined) return found;
   const text = key instanceof Safe ? key.text : key;
-  return (typeof text === "string" ? pythonAttribute(value, text) : undefined) ?? missing(value, key);
+  return orElse(typeof text === "string" ? pythonAttribute(value, text) : undefined, missing(value, key));
 }

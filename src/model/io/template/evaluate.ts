@@ -16,6 +16,7 @@ import {
   Float,
   isTrue,
   iterate,
+  orElse,
   Special,
   Tuple,
   typeName,
@@ -187,16 +188,16 @@ class Evaluator implements FilterContext {
       const inner = this.#scope(scope, syntax);
       const rest = new Map(named);
       syntax.parameters.forEach(({ name }, index) => {
-        const value = positional[index] ?? rest.get(name);
-        if (positional[index] === undefined) rest.delete(name);
-        inner.set(name, value ?? UNASSIGNED);
+        const isPositional = index < positional.length;
+        inner.set(name, orElse(isPositional ? positional[index] : rest.get(name), UNASSIGNED));
+        if (!isPositional) rest.delete(name);
       });
       for (const { name, fallback } of syntax.parameters) {
-        if (inner.get(name) !== UNASSIGNED || inner.variables.get(name) !== UNASSIGNED) continue;
+        if (inner.variables.get(name) !== UNASSIGNED) continue;
         const missing = new Undefined(`the parameter ${name} of ${syntax.name} was not given`);
         inner.set(name, fallback === null ? missing : this.evaluate(fallback, inner));
       }
-      if (takesCaller) inner.set("caller", rest.get("caller") ?? new Undefined("no caller is defined"));
+      if (takesCaller) inner.set("caller", orElse(rest.get("caller"), new Undefined("no caller is defined")));
       if (takesCaller) rest.delete("caller");
       if (takesNamed) inner.set("kwargs", new Dict(rest));
       else if (rest.size > 0) throw failed(`the macro ${syntax.name} takes no argument ${[...rest.keys()][0]}`);

@@ -16,8 +16,11 @@ import {
   Dict,
   exact,
   Float,
+  isIterable,
   isList,
   isTrue,
+  lengthOf,
+  orElse,
   Safe,
   Tuple,
   typeName,
@@ -66,11 +69,10 @@ const truncate: Filter = (value, input) => {
   const length = bound.whole("length", 255);
   const end = bound.text("end", "...");
   const leeway = bound.wholeOrNull("leeway") ?? 5;
-  const text = textOf(value, "what truncate is given");
   const room = length - codePoints(end);
   if (room < 0 || leeway < 0) throw failed("truncate needs room for its end, and a leeway of at least 0");
-  const characters = [...text];
-  if (characters.length <= length + leeway) return text;
+  if (lengthOf(value) <= length + leeway) return value;
+  const characters = [...textOf(value, "what truncate is given")];
   const kept = characters.slice(0, room).join("");
   if (bound.flag("killwords", false)) return kept + end;
   const space = kept.lastIndexOf(" ");
@@ -104,7 +106,8 @@ const titleWord = new RegExp(`([-${SPACE_CLASS}({\\[<]+)`);
 
 const urlencode: Filter = (value, input) => {
   bind("urlencode", input, []);
-  if (value instanceof Dict || isList(value)) throw lacking("urlencode of a dict or list");
+  if (isIterable(value) && typeof value !== "string" && !(value instanceof Safe))
+    throw lacking("urlencode of anything but text");
   return encodeURIComponent(show(value))
     .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
     .replaceAll("%2F", "/");
@@ -130,7 +133,7 @@ const FILTERS: Readonly<Record<string, Filter>> = {
   attr: (value, input) => {
     if (value instanceof Undefined) throw undefinedFault(value);
     const name = bind("attr", input, ["name"]).text("name");
-    return pythonAttribute(value, name) ?? new Undefined(`a ${typeName(value)} has no attribute ${name}`);
+    return orElse(pythonAttribute(value, name), new Undefined(`a ${typeName(value)} has no attribute ${name}`));
   },
   capitalize: ofText("capitalize", capitalize),
   center: (value, input) => {

@@ -2,7 +2,7 @@
 import { bind } from "./arguments.js";
 import { failed } from "./fault.js";
 import { equal } from "./operators.js";
-import { Callable, type CallInput, Lazy, lengthOf, Special, Undefined, type Value } from "./values.js";
+import { Callable, type CallInput, Lazy, lengthOf, orElse, Special, Undefined, type Value } from "./values.js";
 
 export class Loop extends Special {
   readonly kind = "LoopContext";
@@ -76,9 +76,9 @@ export class Loop extends Special {
       case "depth0":
         return this.depth0;
       case "previtem":
-        return this.#before ?? new Undefined("there is no previous item");
+        return orElse(this.#before, new Undefined("there is no previous item"));
       case "nextitem":
-        return this.#peek() ?? new Undefined("there is no next item");
+        return orElse(this.#peek(), new Undefined("there is no next item"));
       case "cycle":
         return new Callable(name, ({ positional }) => {
           if (positional.length === 0) throw failed("loop.cycle needs items");

@@ -36,16 +36,18 @@ export function wholeOf(value: Value, what: string): number {
   throw failed(`${what} must be an int, got a ${typeName(value)}`);
 }
 
+/** Python's modulo: its sign, also that of a zero, is the divisor's. */
 function floorModulo(left: number, right: number): number {
   const rest = left % right;
-  return rest !== 0 && rest < 0 !== right < 0 ? rest + right : rest;
+  if (rest === 0) return right < 0 ? -0 : 0;
+  return rest < 0 !== right < 0 ? rest + right : rest;
 }
 
 function power(left: number, right: number, isFloat: boolean): Value {
   if (left === 0 && right < 0) throw failed("0 cannot be raised to a negative power");
-  if (left < 0 && !Number.isInteger(right)) throw lacking("complex numbers");
-  if (isFloat || right < 0) return new Float(left ** right);
-  return exact(left ** right);
+  // C and JavaScript may differ in the last digit of a power of floats.
+  if (isFloat) throw lacking("powers of floats");
+  return right < 0 ? new Float(1 / exact(left ** -right)) : exact(left ** right);
 }
 
 function arithmetic(operator: string, left: number, right: number, isFloat: boolean): Value {
@@ -65,7 +67,9 @@ function arithmetic(operator: string, left: number, right: number, isFloat: bool
   const rest = floorModulo(left, right);
   if (operator === "%") return result(rest);
   // As CPython divides floats: from the exact remainder, not from the rounded quotient.
-  return result(isFloat ? Math.round((left - rest) / right) : Math.floor((left - rest) / right));
+  const quotient = Math.round((left - rest) / right);
+  // Python gives a zero the sign of the true quotient.
+  return result(isFloat && quotient === 0 ? 0 * Math.sign(left / right) : quotient);
 }
 
 function repeat(value: Value, times: number): Value | undefined {

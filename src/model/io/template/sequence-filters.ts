@@ -14,6 +14,7 @@ import {
   iterate,
   Lazy,
   lengthOf,
+  orElse,
   Safe,
   Tuple,
   typeName,
@@ -226,7 +227,7 @@ const first: Filter = (value, input) => {
 const last: Filter = (value, input) => {
   bind("last", input, []);
   if (value instanceof Lazy) throw failed("a generator has no last item");
-  return [...iterate(value)].at(-1) ?? new Undefined("there is no last item of nothing");
+  return orElse([...iterate(value)].at(-1), new Undefined("there is no last item of nothing"));
 };
 
 const reverse: Filter = (value, input) => {

@@ -153,6 +153,9 @@ export class View {
   }
 }
 
+/** `value`, or `fallback` where there is none; None is a value. */
+export const orElse = <T>(value: Value | undefined, fallback: T): Value | T => (value === undefined ? fallback : value);
+
 /** The name of a value's type in Python. */
 export function typeName(value: Value): string {
   if (value === null) return "NoneType";
