@@ -45,6 +45,8 @@ export interface SafetensorsFile extends TensorSource {
   readonly metadata: Readonly<Record<string, string>>;
   /** The stored type. `read` throws WEIR_E_MODEL_FILES where it is no float32, float16, bfloat16 or float64. */
   dtype(name: string): string;
+  /** Throws WEIR_E_MODEL_FILES where the tensor's type is none that weights are read in. */
+  assertReadable(name: string): void;
 }
 
 function damaged(path: string, what: string, tensor?: string, cause?: unknown): WeirError {
@@ -164,20 +166,27 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
     if (found === undefined) throw unknownTensor(name, path);
     return found;
   };
+  const readableType = (name: string): ReadableDtype => {
+    const { dtype } = entry(name);
+    if (isReadable(dtype)) return dtype;
+    throw new WeirError(
+      "WEIR_E_MODEL_FILES",
+      `${path}: tensor ${name} is stored as ${dtype}, and weights are read in F32, F16, BF16 and F64. ` +
+        "Such a copy is usually quantised: use the model's plain weights.",
+      { path, tensor: name, dtype },
+    );
+  };
   return {
     metadata,
     names: () => [...entries.keys()].sort(),
     shape: (name) => entry(name).shape,
     dtype: (name) => entry(name).dtype,
+    assertReadable: (name) => {
+      readableType(name);
+    },
     read: (name) => {
-      const { start, end, dtype } = entry(name);
-      if (!isReadable(dtype))
-        throw new WeirError(
-          "WEIR_E_MODEL_FILES",
-          `${path}: tensor ${name} is stored as ${dtype}, and weights are read in F32, F16, BF16 and F64. ` +
-            "Such a copy is usually quantised: use the model's plain weights.",
-          { path, tensor: name, dtype },
-        );
+      const { start, end } = entry(name);
+      const dtype = readableType(name);
       return widen(readRange(path, start, end), dtype, name);
     },
   };

@@ -70,6 +70,7 @@ function check(
   for (const [name, shape] of expected) {
     const holder = holders.get(name);
     if (holder === undefined) throw missing(directory, name, shape, stored);
+    holder.file.assertReadable(holder.name);
     const found = holder.file.shape(holder.name);
     if (found.length !== shape.length || found.some((size, axis) => size !== shape[axis]))
       throw tensorFault(
@@ -94,8 +95,8 @@ function check(
 /**
  * Opens the weights of a model folder. `config` saves reading config.json twice.
  * Throws WEIR_E_FILE_MISSING, and WEIR_E_MODEL_FILES whose `details.tensor` names a missing, extra, wrongly shaped or
- * truncated tensor; and as `readModelConfig` when no config is given. Reading throws WEIR_E_MODEL_FILES for a tensor of
- * whole numbers or quantised values, WEIR_E_NON_FINITE for a float64 that float32 cannot hold.
+ * truncated tensor or one of whole numbers; and as `readModelConfig` when no config is given. Reading throws
+ * WEIR_E_NON_FINITE for a float64 that float32 cannot hold.
  */
 export async function readTensors(directory: string, config?: ModelConfig): Promise<TensorSource> {
   const model = config ?? (await readModelConfig(directory));

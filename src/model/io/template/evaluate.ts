@@ -1,7 +1,7 @@
 /** Runs a parsed template: statements write text, expressions give values, names live in scopes. */
 import { attribute, item } from "./attributes.js";
 import { failed, TemplateFault } from "./fault.js";
-import { type FilterContext, filterNamed } from "./filters.js";
+import { type FilterContext, filterFor } from "./filters.js";
 import { setMember } from "./globals.js";
 import { Loop } from "./loop.js";
 import { binary, compare, signed, slice } from "./operators.js";
@@ -239,7 +239,7 @@ class Evaluator implements FilterContext {
   }
 
   applyFilter(name: string, value: Value, input: CallInput): Value {
-    return filterNamed(name)(value, input, this);
+    return filterFor(name, value)(value, input, this);
   }
 
   applyTest(name: string, value: Value, input: CallInput): boolean {

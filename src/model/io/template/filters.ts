@@ -184,8 +184,15 @@ const FILTERS: Readonly<Record<string, Filter>> = {
 
 export const isFilter = (name: string): boolean => Object.hasOwn(FILTERS, name) || NOT_COMPUTED.has(name);
 
-/** The filter of a name. Throws `lacking` or `failed`. */
-export function filterNamed(name: string): Filter {
+/** Filters under which marked text stays what it is, or that do not look at its mark. */
+const TAKES_SAFE = new Set([
+  ...["count", "d", "default", "e", "escape", "forceescape", "length", "safe", "string", "tojson"],
+]);
+
+/** The filter of a name, for a value. Throws `lacking` or `failed`. */
+export function filterFor(name: string, value: Value): Filter {
+  if (value instanceof Safe && !TAKES_SAFE.has(name))
+    throw lacking(`the filter ${name} on text that was escaped or marked safe`);
   if (NOT_COMPUTED.has(name)) throw lacking(`the filter ${name}`);
   const found = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
   if (found === undefined) throw failed(`Jinja2 has no filter ${name}`);
