@@ -89,8 +89,7 @@ class Evaluator implements FilterContext {
         return this.run(branch?.body ?? statement.otherwise, scope, out);
       }
       case "for":
-        out.push(this.#for(statement, scope));
-        return undefined;
+        return this.#for(statement, scope, out);
       case "set":
         return this.#assign(statement.target, this.evaluate(statement.value, scope), scope);
       case "setBlock": {
@@ -99,8 +98,7 @@ class Evaluator implements FilterContext {
         return this.#assign(statement.target, value, scope);
       }
       case "with":
-        out.push(this.#with(statement, scope));
-        return undefined;
+        return this.#with(statement, scope, out);
       case "macro":
         scope.set(statement.name, this.#macro(statement, scope));
         return undefined;
@@ -115,20 +113,29 @@ class Evaluator implements FilterContext {
         return undefined;
       }
       case "generation":
-        out.push(this.text(statement.body, this.#scope(scope, statement)));
+        out.push(this.#generation(statement, scope));
         return undefined;
       default:
         return statement.type;
     }
   }
 
-  #with(statement: Statement & { type: "with" }, scope: Scope): string {
+  /** A `{% generation %}` block is the body of a macro that is called at once, without arguments. */
+  #generation(statement: Statement & { type: "generation" }, scope: Scope): string {
+    const inner = this.#scope(scope, statement);
+    if (mentions(statement.body, "varargs")) inner.set("varargs", new Tuple([]));
+    if (mentions(statement.body, "kwargs")) inner.set("kwargs", new Dict());
+    if (mentions(statement.body, "caller")) inner.set("caller", new Undefined("no caller is defined"));
+    return this.text(statement.body, inner);
+  }
+
+  #with(statement: Statement & { type: "with" }, scope: Scope, out: string[]): Signal {
     const inner = this.#scope(scope, statement);
     const values = statement.values.map((value) => this.evaluate(value, scope));
     statement.targets.forEach((target, index) => {
       this.#assign(target, values[index]!, inner);
     });
-    return this.text(statement.body, inner);
+    return this.run(statement.body, inner, out);
   }
 
   #assign(target: Target, value: Value, scope: Scope): undefined {
@@ -147,27 +154,42 @@ class Evaluator implements FilterContext {
     return undefined;
   }
 
-  #for(statement: For, scope: Scope): string {
-    const render = (iterable: Value, depth0: number): string => {
-      const { test, target } = statement;
-      if (iterable instanceof Undefined && depth0 > 0) return "";
-      const source = iterate(iterable)[Symbol.iterator]();
-      const kept = test === null ? source : this.#kept(source, statement, test, scope);
-      const loop = new Loop(kept, test === null ? iterable : null, depth0, statement.recursive ? render : null);
-      const out: string[] = [];
-      for (let value = loop.next(); value !== undefined; value = loop.next()) {
-        const inner = this.#scope(scope, statement);
-        inner.set("loop", loop);
-        this.#assign(target, value, inner);
-        if (this.run(statement.body, inner, out) === "break") break;
-      }
-      if (loop.index0 < 0) {
-        const signal = this.run(statement.otherwise, this.#scope(scope, statement.otherwise), out);
-        if (signal !== undefined) throw new TemplateFault("syntax", `${signal} stands outside of a loop`, this.line);
-      }
-      return out.join("");
+  #for(statement: For, scope: Scope, out: string[]): Signal {
+    const iterable = this.evaluate(statement.iterable, scope);
+    if (!statement.recursive) return this.#loop(statement, scope, out, iterable, 0, null);
+    const nested = (items: Value, depth0: number): string => {
+      const inner: string[] = [];
+      if (this.#loop(statement, scope, inner, items, depth0, nested) !== undefined)
+        throw new TemplateFault("syntax", "the else of a recursive loop cannot leave an outer one", this.line);
+      return inner.join("");
     };
-    return render(this.evaluate(statement.iterable, scope), 0);
+    out.push(nested(iterable, 0));
+    return undefined;
+  }
+
+  #loop(
+    statement: For,
+    scope: Scope,
+    out: string[],
+    iterable: Value,
+    depth0: number,
+    recurse: ((items: Value, depth0: number) => string) | null,
+  ): Signal {
+    const { test, target } = statement;
+    const source = iterate(iterable)[Symbol.iterator]();
+    const kept = test === null ? source : this.#kept(source, statement, test, scope);
+    const loop = new Loop(kept, test === null ? iterable : null, depth0, recurse);
+    // Jinja's else runs unless the body came to its end once: a break or continue in every round counts as none.
+    let completed = false;
+    for (let value = loop.next(); value !== undefined; value = loop.next()) {
+      const inner = this.#scope(scope, statement);
+      inner.set("loop", loop);
+      this.#assign(target, value, inner);
+      const signal = this.run(statement.body, inner, out);
+      if (signal === undefined) completed = true;
+      if (signal === "break") break;
+    }
+    return completed ? undefined : this.run(statement.otherwise, this.#scope(scope, statement.otherwise), out);
   }
 
   *#kept(source: Iterator<Value>, statement: For, test: Expression, scope: Scope): Generator<Value> {
