@@ -1,6 +1,6 @@
-import { cp, mkdir, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { loadTokenizer, type Tokenizer } from "../../src/model/io/tokenizer.js";
 import { failure } from "../helpers/errors.js";
 import { OWN_FIXTURES, temporaryFolder } from "../helpers/fixtures.js";
@@ -182,6 +182,27 @@ describe("a chat template", () => {
     expect(tokenizer.applyChatTemplate(messages).text).toBe(
       "[{'thinking': 'hm', 'role': 'assistant', 'tool_calls': [{'id': 1}], 'reasoning_content': 'hm'}]",
     );
+  });
+
+  // Templates and texts of transformers, as users reported them; the date is that of the frozen clock.
+  it.each([
+    ["11-template-crlf/blocks", "hi\n"],
+    ["12-template-dates/weekday", "Saturday, 28 November 2026"],
+    ["13-template-constructs-refused/loop-over-undefined", "ok"],
+    ["13-template-constructs-refused/raw", "{{ x }}"],
+    ["13-template-constructs-refused/format-percent", "x: "],
+    ["13-template-constructs-refused/string-times", "---"],
+    ["13-template-constructs-refused/with", "1"],
+    ["13-template-constructs-refused/round", "2"],
+  ])("renders the reported template %s", async (name, expected) => {
+    vi.useFakeTimers({ now: new Date(2026, 10, 28, 12), toFake: ["Date"] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const jinja = await readFile(join(OWN_FIXTURES, "cases", name, "chat_template.jinja"), "utf8");
+    const tokenizer = await withTemplate({ jinja });
+    const messages = [{ role: "user", content: "hi" }];
+    expect(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true }).text).toBe(expected);
   });
 
   it("fails with a code when a list of templates has no default", async () => {

@@ -175,10 +175,23 @@ export function readGgufHead(path: string): GgufHead {
     throw error;
   }
   try {
-    const cursor = new Cursor(path, file, fstatSync(file).size);
+    const status = fstatSync(file);
+    if (status.isDirectory())
+      throw new WeirError(
+        "WEIR_E_GGUF",
+        `${path} is a folder, and a .gguf file is expected. A Hugging Face model folder needs no import; else name a file inside.`,
+        { path },
+      );
+    const cursor = new Cursor(path, file, status.size);
     const head = cursor.take(Math.min(cursor.size, UNFETCHED_HEAD_BYTES)).toString("latin1");
     refuseUnfetched(path, head, "WEIR_E_GGUF");
     cursor.rewind();
+    if (/\.(?:safetensors|bin|pth?)$/.test(path) && !head.startsWith(MAGIC))
+      throw new WeirError(
+        "WEIR_E_GGUF",
+        `${path} is no GGUF file. Weights in safetensors need no import: give the folder as --model; PyTorch's files must be converted with transformers.`,
+        { path },
+      );
     if (cursor.size < 24 || cursor.take(4).toString("latin1") !== MAGIC)
       throw damaged(path, "does not start with the letters GGUF");
     const version = cursor.u32();
