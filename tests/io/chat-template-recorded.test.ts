@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { normalizeMessages } from "../../src/model/io/chat-messages.js";
 import { strftime } from "../../src/model/io/template/strftime.js";
@@ -97,6 +98,37 @@ describe("whole chat templates in the manner of model families", () => {
       if (row.error === "raised") expect(found.message).toBe(row.message);
     },
   );
+});
+
+describe("tojson", () => {
+  it("writes any JSON value so that it is read back as the same", () => {
+    fc.assert(
+      fc.property(
+        fc.jsonValue({ maxDepth: 4 }),
+        fc.constantFrom("", "indent=2", "sort_keys=true"),
+        (value, options) => {
+          fc.pre(!JSON.stringify(value).includes("e+") && !/\d{16}/.test(JSON.stringify(value)));
+          const text = compileTemplate(`{{ value|tojson(${options}) }}`).render({ value });
+          expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(value)));
+        },
+      ),
+    );
+  });
+});
+
+describe("slices and searches", () => {
+  it("count code points, not UTF-16 units", () => {
+    const characters = fc.array(fc.constantFrom("a", "é", "😀", "字", "\u{1F1F3}"), { maxLength: 12 });
+    const index = fc.integer({ min: -14, max: 14 });
+    fc.assert(
+      fc.property(characters, index, index, (list, start, end) => {
+        const render = (source: string) => compileTemplate(source).render({ text: list.join(""), list });
+        // A list of characters has the same slices without any encoding.
+        expect(render(`{{ text[${start}:${end}] }}`)).toBe(render(`{{ list[${start}:${end}]|join }}`));
+        expect(render("{{ text|length }},{{ text.find('😀') }}")).toBe(`${list.length},${list.indexOf("😀")}`);
+      }),
+    );
+  });
 });
 
 describe("dates in templates", () => {

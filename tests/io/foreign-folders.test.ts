@@ -103,6 +103,7 @@ describe("a folder that transformers loads", () => {
       rope_scaling: null,
     };
     expect(parseModelConfig(spelling, null)).toEqual(parseModelConfig(plain, null));
+    expect(parseModelConfig({ ...plain, pad_token_id: -1 }, null).padId).toBeNull();
     // Qwen2Config: null means as many as heads, absence means 32.
     const qwen = { ...plain, architectures: ["Qwen2ForCausalLM"], model_type: "qwen2", attention_bias: true };
     expect(parseModelConfig({ ...qwen, num_key_value_heads: null }, null).kvHeads).toBe(4);

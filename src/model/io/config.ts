@@ -233,6 +233,7 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
   // LlamaConfig supplies bos 1 and eos 2 where the file is silent; an explicit null means none.
   const eos = config.eos_token_id === undefined && family === "llama" ? 2 : config.eos_token_id;
   const bos = config.bos_token_id === undefined && family === "llama" ? 1 : config.bos_token_id;
+  const padding = config.pad_token_id ?? generation?.pad_token_id;
   const eosIds = [
     ...tokenIds(eos, "eos_token_id"),
     ...tokenIds(generation?.eos_token_id, "eos_token_id (generation_config.json)"),
@@ -254,7 +255,8 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
     maxPositions,
     rope: readRope(config, maxPositions, { unsupported, wrongValue }),
     eosIds: [...new Set(eosIds)],
-    padId: tokenIds(config.pad_token_id ?? generation?.pad_token_id, "pad_token_id")[0] ?? null,
+    // Early Llama folders say -1 for none.
+    padId: config.pad_token_id === -1 ? null : (tokenIds(padding, "pad_token_id")[0] ?? null),
     bosId: tokenIds(bos ?? generation?.bos_token_id, "bos_token_id")[0] ?? null,
   };
 }
