@@ -60,35 +60,47 @@ function decimalDigits(value: number): string {
   return `${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
 }
 
-function exponential(value: number, decimals: number): string {
-  const [digits, power] = Math.abs(value).toExponential(Math.min(decimals, 100)).split("e") as [string, string];
-  return `${digits}e${power.startsWith("-") ? "-" : "+"}${power.slice(1).padStart(2, "0")}`;
+/** The first `count` significant digits of a value, rounded as C does, and the power of ten of the first one. */
+function significant(value: number, count: number): { readonly digits: string; readonly exponent: number } {
+  if (value === 0) return { digits: "0".repeat(count), exponent: 0 };
+  const [whole = "", rest = ""] = decimalDigits(Math.abs(value)).split(".");
+  const all = whole + rest;
+  const first = all.search(/[1-9]/);
+  const kept = all.slice(first, first + count).padEnd(count, "0");
+  const dropped = all.slice(first + count);
+  const up = /^(?:[6-9]|5\d*[1-9])/.test(dropped) || (/^50*$/.test(dropped) && /[13579]$/.test(kept));
+  const rounded = up ? (BigInt(kept) + 1n).toString() : kept;
+  const exponent = whole.length - 1 - first;
+  return rounded.length > count
+    ? { digits: rounded.slice(0, count), exponent: exponent + 1 }
+    : { digits: rounded, exponent };
 }
 
-function general(value: number, precision: number, keepZeros: boolean): string {
-  const digits = precision === 0 ? 1 : precision;
-  const exponent =
-    value === 0
-      ? 0
-      : Number(
-          Math.abs(value)
-            .toExponential(digits - 1)
-            .split("e")[1],
-        );
-  const strip = (text: string) => (keepZeros || !text.includes(".") ? text : text.replace(/\.?0+$/, ""));
-  if (exponent >= -4 && exponent < digits) return strip(fixed(value, digits - 1 - exponent));
-  const [head, tail] = exponential(value, digits - 1).split("e") as [string, string];
+const power = (exponent: number): string =>
+  `e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+
+function exponential(value: number, decimals: number): string {
+  const { digits, exponent } = significant(value, decimals + 1);
+  return `${digits[0]}${decimals > 0 ? `.${digits.slice(1)}` : ""}${power(exponent)}`;
+}
+
+function general(value: number, precision: number): string {
+  const count = precision === 0 ? 1 : precision;
+  const { exponent } = significant(value, count);
+  const strip = (text: string) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+  if (exponent >= -4 && exponent < count) return strip(fixed(value, count - 1 - exponent));
+  const [head, tail] = exponential(value, count - 1).split("e") as [string, string];
   return `${strip(head)}e${tail}`;
 }
 
 /** A float under one of the letters f, e, g (and %), without its sign. */
-function floatDigits(value: number, letter: string, precision: number, alternate: boolean): string {
+function floatDigits(value: number, letter: string, precision: number): string {
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return "inf";
   const kind = letter.toLowerCase();
   if (kind === "f") return fixed(value, precision);
   if (kind === "e") return exponential(value, precision);
-  return general(value, precision, alternate);
+  return general(value, precision);
 }
 
 const negative = (value: number): boolean => value < 0 || Object.is(value, -0);
@@ -157,7 +169,8 @@ function percentItem(
   const plain: Layout = { fill: " ", align: left ? "<" : ">", width };
   if ("rsa".includes(letter)) return pad(percentText(value, letter, digits), plain);
   if (letter === "c") {
-    const text = typeof value === "number" ? String.fromCodePoint(value) : show(value);
+    const code = value instanceof Float ? undefined : numberOf(value);
+    const text = code === undefined ? show(value) : String.fromCodePoint(code);
     if (codePoints(text) !== 1) throw failed("%c needs one character");
     return pad(text, plain);
   }
@@ -165,14 +178,15 @@ function percentItem(
   const layout: Layout = flags.includes("0") && !left ? { fill: "0", align: "=", width } : plain;
   if ("eEfFgG".includes(letter)) {
     const number = realOf(value, letter);
-    const body = floatDigits(Math.abs(number), letter, digits ?? 6, flags.includes("#"));
+    if (flags.includes("#")) throw lacking("the flag # of a float's format");
+    const body = floatDigits(Math.abs(number), letter, digits ?? 6);
     const text = signOf(negative(number), sign) + body;
     return pad(letter === letter.toUpperCase() ? text.toUpperCase() : text, layout);
   }
   const number = realOf(value, letter);
   if (value instanceof Float && "xXo".includes(letter)) throw failed(`%${letter} needs an int, got a float`);
   if (!Number.isFinite(number)) throw failed(`%${letter} needs a finite number`);
-  let body = Math.abs(Math.trunc(number))
+  let body = BigInt(Math.abs(Math.trunc(number)))
     .toString(RADIX[letter])
     .padStart(digits ?? 0, "0");
   if (flags.includes("#")) body = `${{ x: "0x", X: "0X", o: "0o" }[letter as "x"] ?? ""}${body}`;
@@ -206,7 +220,8 @@ export function formatSpec(value: Value, spec: string): string {
     width: Number(width ?? 0),
   };
   if (isText) {
-    if ((letter !== undefined && letter !== "s") || layout.align === "=" || parts[3] !== undefined)
+    const wrong = parts[3] ?? separator ?? alternate;
+    if ((letter !== undefined && letter !== "s") || layout.align === "=" || wrong !== undefined)
       throw failed(`text takes no format such as ${JSON.stringify(spec)}`);
     return pad(precision === undefined ? value : [...value].slice(0, Number(precision)).join(""), layout);
   }
@@ -244,12 +259,13 @@ function numberText(
     if (precision !== undefined) throw failed("an int takes no precision");
     return signOf(number < 0, sign) + grouped(Math.abs(number).toString(), separator);
   }
+  if (alternate !== undefined) throw lacking("the flag # of a float's format");
   const magnitude = Math.abs(number);
   let body: string;
   if (letter === undefined && precision === undefined) body = floatText(magnitude);
   else if (letter === undefined) throw lacking("a precision without a letter in a float's format");
-  else if (letter === "%") body = `${floatDigits(magnitude * 100, "f", Number(precision ?? 6), false)}%`;
-  else body = floatDigits(magnitude, letter, Number(precision ?? 6), alternate !== undefined);
+  else if (letter === "%") body = `${floatDigits(magnitude * 100, "f", Number(precision ?? 6))}%`;
+  else body = floatDigits(magnitude, letter, Number(precision ?? 6));
   const text = signOf(negative(number), sign) + grouped(body, separator);
   return letter !== undefined && /[EFG]/.test(letter) ? text.toUpperCase() : text;
 }

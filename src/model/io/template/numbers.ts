@@ -77,7 +77,8 @@ export function round(value: Value, digits: number, method: string): Value {
   if (number === undefined) throw failed(`a ${typeName(value)} cannot be rounded`);
   if (method === "ceil" || method === "floor") {
     const scale = 10 ** digits;
-    return new Float(Math[method](number * scale) / scale);
+    // math.ceil and math.floor give ints, which have no negative zero.
+    return new Float((Math[method](number * scale) || 0) / scale);
   }
   if (method !== "common") throw failed("the method of round must be common, ceil or floor");
   if (digits < 0) throw lacking("rounding to tens");

@@ -1,9 +1,9 @@
 /** The methods of Python's str that templates may call. Positions and lengths count code points. */
-import { bind, textOf } from "./arguments.js";
+import { type Bound, bind, textOf } from "./arguments.js";
 import { failed, lacking } from "./fault.js";
 import { formatBraces } from "./format.js";
 import { SPACE_CLASS } from "./lexer.js";
-import { charactersBefore, wholeOf } from "./operators.js";
+import { charactersBefore } from "./operators.js";
 import { type CallInput, codePoints, Dict, isBasic, iterate, Tuple, typeName, type Value } from "./values.js";
 
 type Method = (text: string, input: CallInput) => Value;
@@ -110,26 +110,29 @@ export function replace(text: string, from: string, to: string, count: number): 
   return parts.slice(0, most + 1).join(to) + from + parts.slice(most + 1).join(from);
 }
 
-/** The part of the text between two positions, and the number of characters before it. */
-function window(text: string, input: { start: Value; end: Value }): { part: string; offset: number } {
-  if (input.start === null && input.end === null) return { part: text, offset: 0 };
+/**
+ * The part of the text between the positions `start` and `end` of a call, and the number of characters before it; null where
+ * start lies behind the end of the text, which holds nothing, not even an empty text.
+ */
+function window(text: string, bound: Bound): { readonly part: string; readonly offset: number } | null {
+  const [from, to] = [bound.wholeOrNull("start"), bound.wholeOrNull("end")];
+  if (from === null && to === null) return { part: text, offset: 0 };
   const characters = [...text];
-  const clamp = (value: Value, fallback: number) => {
-    if (value === null) return fallback;
-    const index = wholeOf(value, "a position");
-    return index < 0 ? Math.max(0, index + characters.length) : Math.min(index, characters.length);
-  };
-  const start = clamp(input.start, 0);
-  return { part: characters.slice(start, clamp(input.end, characters.length)).join(""), offset: start };
+  const clamp = (index: number) =>
+    index < 0 ? Math.max(0, index + characters.length) : Math.min(index, characters.length);
+  const start = clamp(from ?? 0);
+  const end = clamp(to ?? characters.length);
+  if ((from ?? 0) > characters.length || start > end) return null;
+  return { part: characters.slice(start, end).join(""), offset: start };
 }
 
 function find(last: boolean, missing: "fail" | "minus"): Method {
   return (text, input) => {
     const bound = bind("find", input, ["sub", "start", "end", "/"]);
-    const { part, offset } = window(text, { start: bound.value("start", null), end: bound.value("end", null) });
+    const found = window(text, bound);
     const sub = bound.text("sub");
-    const index = last ? part.lastIndexOf(sub) : part.indexOf(sub);
-    if (index >= 0) return offset + charactersBefore(part, index);
+    const index = found === null ? -1 : last ? found.part.lastIndexOf(sub) : found.part.indexOf(sub);
+    if (found !== null && index >= 0) return found.offset + charactersBefore(found.part, index);
     if (missing === "fail") throw failed("the text that index looks for is not there");
     return -1;
   };
@@ -138,10 +141,11 @@ function find(last: boolean, missing: "fail" | "minus"): Method {
 function edge(matches: (text: string, part: string) => boolean): Method {
   return (text, input) => {
     const bound = bind("startswith or endswith", input, ["prefix", "start", "end", "/"]);
-    const { part } = window(text, { start: bound.value("start", null), end: bound.value("end", null) });
+    const found = window(text, bound);
     const wanted = bound.value("prefix");
-    const candidates = wanted instanceof Tuple ? wanted.items : [wanted];
-    return candidates.some((candidate) => matches(part, textOf(candidate, "a prefix or suffix")));
+    const all = wanted instanceof Tuple ? wanted.items : [wanted];
+    const candidates = all.map((one) => textOf(one, "a prefix or suffix"));
+    return found !== null && candidates.some((candidate) => matches(found.part, candidate));
   };
 }
 
@@ -245,9 +249,10 @@ function expandTabs(text: string, size: number): string {
 
 function count(text: string, input: CallInput): Value {
   const bound = bind("count", input, ["sub", "start", "end", "/"]);
-  const { part } = window(text, { start: bound.value("start", null), end: bound.value("end", null) });
+  const found = window(text, bound);
   const sub = bound.text("sub");
-  return sub === "" ? codePoints(part) + 1 : part.split(sub).length - 1;
+  if (found === null) return 0;
+  return sub === "" ? codePoints(found.part) + 1 : found.part.split(sub).length - 1;
 }
 
 function join(text: string, input: CallInput): Value {
@@ -330,8 +335,10 @@ const METHODS: ReadonlyMap<string, Method> = new Map<string, Method>([
   ["zfill", zeroFill],
 ]);
 
-const swapCase = (character: string): string =>
-  /\p{Lu}/u.test(character) ? character.toLowerCase() : character.toUpperCase();
+function swapCase(character: string): string {
+  if (/\p{Uppercase}/u.test(character)) return character.toLowerCase();
+  return /\p{Lowercase}/u.test(character) ? character.toUpperCase() : character;
+}
 
 function casefold(text: string): string {
   if (!isBasic(text) || /[^\0-\xff]/.test(text)) throw lacking("casefold of text outside Latin-1");
