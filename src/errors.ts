@@ -36,7 +36,8 @@ export const ERROR_CODES = {
   WEIR_E_RUN_LOCKED: "Another process writes to the run folder.",
   WEIR_E_SHAPE: "An array or tensor has another shape than the function needs.",
   WEIR_E_STATE: "The call does not fit the present state of the training system.",
-  WEIR_E_TOKENIZER: "The tokenizer file is missing, damaged or of an unsupported kind.",
+  WEIR_E_TOKENIZER:
+    "The tokenizer file is damaged or of an unsupported kind, or a token lies beyond the model's vocabulary.",
   WEIR_E_USAGE: "A command was called with wrong arguments.",
 } as const;
 

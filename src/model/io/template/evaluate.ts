@@ -5,7 +5,7 @@ import { type FilterContext, filterFor } from "./filters.js";
 import { setMember } from "./globals.js";
 import { Loop } from "./loop.js";
 import { binary, compare, signed, slice } from "./operators.js";
-import { hiddenNames, mentions, Scope, UNASSIGNED } from "./scopes.js";
+import { mentions, Scope, UNASSIGNED } from "./scopes.js";
 import type { CallArguments, Expression, For, MacroSyntax, Statement, Target } from "./syntax.js";
 import { applyTest } from "./tests.js";
 import { show } from "./text.js";
@@ -379,13 +379,16 @@ class Evaluator implements FilterContext {
   }
 }
 
-/** The text of a template whose names are first looked up in `variables`, then in `globals`. Throws TemplateFault. */
+/**
+ * The text of a template whose names are first looked up in `variables`, then in `globals`; `hidden` is what `hiddenNames`
+ * found in it. Throws TemplateFault.
+ */
 export function render(
   template: readonly Statement[],
+  hidden: ReadonlyMap<object, ReadonlySet<string>>,
   variables: ReadonlyMap<string, Value>,
   globals: ReadonlyMap<string, Value>,
 ): string {
-  const hidden = hiddenNames(template);
   const context = new Scope(null);
   for (const [name, value] of [...globals, ...variables]) context.set(name, value);
   const evaluator = new Evaluator(hidden);

@@ -5,6 +5,7 @@
  */
 import { render } from "./evaluate.js";
 import { globalFunctions } from "./globals.js";
+import { hiddenNames } from "./scopes.js";
 import { parseTemplate } from "./statements.js";
 import { toValue, type Value } from "./values.js";
 
@@ -18,12 +19,13 @@ export interface CompiledTemplate {
 /** Parses a template. Throws TemplateFault. `now` is what `strftime_now` calls the present, in local time. */
 export function compileTemplate(source: string, now: () => Date = () => new Date()): CompiledTemplate {
   const template = parseTemplate(source);
+  const hidden = hiddenNames(template);
   const globals = globalFunctions(now);
   return {
     render: (variables) => {
       const values = new Map<string, Value>();
       for (const [name, value] of Object.entries(variables)) values.set(name, toValue(value, name));
-      return render(template, values, globals);
+      return render(template, hidden, values, globals);
     },
   };
 }

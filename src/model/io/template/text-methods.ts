@@ -222,8 +222,8 @@ function isTitle(text: string): boolean {
   let previousCased = false;
   let found = false;
   for (const character of text) {
-    const upper = /[\p{Lu}\p{Lt}]/u.test(character);
-    const lower = /\p{Ll}/u.test(character);
+    const upper = /[\p{Uppercase}\p{Lt}]/u.test(character);
+    const lower = /\p{Lowercase}/u.test(character);
     if ((upper && previousCased) || (lower && !previousCased)) return false;
     previousCased = upper || lower;
     found ||= previousCased;
