@@ -235,6 +235,11 @@ describe("what is no model folder is named", () => {
   it.each([
     ["Qwen/Qwen2.5-0.5B-Instruct", "hf download Qwen/Qwen2.5-0.5B-Instruct --local-dir Qwen2.5-0.5B-Instruct"],
     ["https://huggingface.co/HuggingFaceTB/SmolLM2-135M", "hf download HuggingFaceTB/SmolLM2-135M"],
+    ["org/model@main", "hf download org/model --local-dir model"],
+    [
+      "gpt2",
+      "gpt2 does not exist. Give the path of a Hugging Face model folder (names on the Hugging Face hub are not fetched)",
+    ],
     ["./Qwen/none", "./Qwen/none does not exist"],
     ["/nowhere/at/all", "/nowhere/at/all does not exist"],
   ])("the hub name or missing path %s", async (path, named) => {

@@ -9,7 +9,8 @@ import { isMissing, readJsonIfPresent } from "./json.js";
 
 const CONFIG = "config.json";
 const ADAPTER_CONFIG = "adapter_config.json";
-const HUB_NAME = /^(?:(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/|hf:\/\/)?([\w.-]+\/[\w.-]+)\/?$/;
+const HUB_NAME =
+  /^(?:(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/|hf:\/\/)?([\w.-]+\/[\w.-]+)(?:[:@][\w.-]+)?\/?$/;
 /** How deep a model is looked for below a folder: a hub cache has `snapshots/REVISION`. */
 const SEARCH_DEPTH = 3;
 const MAX_SHOWN = 3;
@@ -21,8 +22,10 @@ function refuse(path: string, message: string): WeirError {
 function absent(path: string): WeirError {
   const name = HUB_NAME.exec(path)?.[1];
   const isAddress = path.includes("huggingface.co") || path.includes("hf.co") || path.startsWith("hf:");
-  if (name === undefined || (path.startsWith(".") && !isAddress))
-    return refuse(path, `${path} does not exist. Give the path of a Hugging Face model folder.`);
+  if (name === undefined || (path.startsWith(".") && !isAddress)) {
+    const hint = /^[\w-]+$/.test(path) ? " (names on the Hugging Face hub are not fetched)" : "";
+    return refuse(path, `${path} does not exist. Give the path of a Hugging Face model folder${hint}.`);
+  }
   return refuse(
     path,
     `there is no folder ${path}. A local model folder is expected; names on the Hugging Face hub are not fetched. ` +
