@@ -39,8 +39,8 @@ export const ERROR_CODES = {
   WEIR_E_RUN_LOCKED: "Another process writes to the run folder.",
   WEIR_E_SHAPE: "An array or tensor has another shape than the function needs.",
   WEIR_E_STATE: "The call does not fit the present state of the training system.",
-  WEIR_E_TOKENIZER: "The tokenizer is missing, damaged, of an unsupported kind, or has tokens that the model lacks.",
   WEIR_E_SUBSCRIBER: "A subscriber of a training system's stream threw; the run went on.",
+  WEIR_E_TOKENIZER: "The tokenizer is missing, damaged, of an unsupported kind, or has tokens that the model lacks.",
   WEIR_E_USAGE: "A command was called with wrong arguments.",
 } as const;
 

@@ -5,7 +5,8 @@
  */
 import { join } from "node:path";
 import { WeirError } from "../../errors.js";
-import { type ChatTemplate, type ChatTurn, loadChatTemplate } from "./chat-template.js";
+import { type ChatTemplate, type ChatTemplateOptions, type ChatTurn, loadChatTemplate } from "./chat-template.js";
+import { checkModelFolder } from "./folder-kind.js";
 import { isRecord, type JsonRecord, readJsonIfPresent } from "./json.js";
 import { byteLevelBytes, createTokenDecoder, type TokenDecoder } from "./token-decoder.js";
 import { createEncoder, type Encoder } from "./tokenizer/encoder.js";
@@ -13,6 +14,8 @@ import { type EndOfTurn, findEndOfTurn } from "./tokenizer/end-of-turn.js";
 import { loadOniguruma } from "./tokenizer/oniguruma.js";
 
 export type { EndOfTurn } from "./tokenizer/end-of-turn.js";
+
+import { assertInVocabulary, modelVocabulary } from "./vocabulary.js";
 
 export interface RenderedChat {
   readonly text: string;
@@ -32,8 +35,11 @@ export interface Tokenizer {
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /** Ids outside the vocabulary stand for nothing. Broken UTF-8 comes out as U+FFFD. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
-  /** Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages. */
-  applyChatTemplate(messages: readonly ChatTurn[], options?: { readonly addGenerationPrompt?: boolean }): RenderedChat;
+  /**
+   * Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages, WEIR_E_TOKENIZER
+   * when a token lies beyond the vocabulary of the model in the same folder.
+   */
+  applyChatTemplate(messages: readonly ChatTurn[], options?: ChatTemplateOptions): RenderedChat;
   /** One token for display: its text, `<0xE4>`-style bytes where it is a part of a character, or `<id>` when unknown. */
   tokenText(id: number): string;
 }
@@ -60,6 +66,8 @@ class FolderTokenizer implements Tokenizer {
     private readonly encoder: Encoder,
     private readonly decoder: TokenDecoder,
     private readonly template: ChatTemplate | null,
+    /** Of the model in the same folder; null where there is none. */
+    private readonly modelVocabulary: number | null,
   ) {
     this.#tokens = encoder.tokens;
     this.#byteLevel = usesByteLevel(definition.decoder);
@@ -87,18 +95,18 @@ class FolderTokenizer implements Tokenizer {
     return this.decoder(tokens);
   }
 
-  applyChatTemplate(
-    messages: readonly ChatTurn[],
-    options: { readonly addGenerationPrompt?: boolean } = {},
-  ): RenderedChat {
+  applyChatTemplate(messages: readonly ChatTurn[], options: ChatTemplateOptions = {}): RenderedChat {
     if (this.template === null)
       throw new WeirError(
         "WEIR_E_CHAT_TEMPLATE",
-        `${this.directory} has no chat template. Add chat_template.jinja, or chat_template to tokenizer_config.json.`,
+        `${this.directory} has no chat template, which a prompt of messages needs: it is a base model, or the file is missing. ` +
+          "Put a chat_template.jinja there, for example that of the model's chat version.",
         { directory: this.directory },
       );
-    const text = this.template.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? false });
-    return { text, ids: this.encode(text, { addSpecialTokens: false }) };
+    const text = this.template.render(messages, options);
+    const ids = this.encode(text, { addSpecialTokens: false });
+    if (this.modelVocabulary !== null) assertInVocabulary(ids, this.modelVocabulary, (id) => this.tokenText(id));
+    return { text, ids };
   }
 
   get endOfTurn(): EndOfTurn | null {
@@ -131,12 +139,17 @@ class FolderTokenizer implements Tokenizer {
  * Throws WEIR_E_FILE_MISSING (no tokenizer.json), WEIR_E_TOKENIZER (damaged, or a kind that is not supported).
  */
 export async function loadTokenizer(directory: string): Promise<Tokenizer> {
+  await checkModelFolder(directory);
   const path = join(directory, "tokenizer.json");
   const definition = await readJsonIfPresent(path, "WEIR_E_TOKENIZER");
   if (definition === null)
-    throw new WeirError("WEIR_E_FILE_MISSING", `${path} does not exist. Fetch the model's fast tokenizer file.`, {
-      path,
-    });
+    throw new WeirError(
+      "WEIR_E_FILE_MISSING",
+      `${path} does not exist. Fetch it with the rest of the model folder; where a model has only tokenizer.model or vocab.json, transformers makes it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).`,
+      {
+        path,
+      },
+    );
   const config = (await readJsonIfPresent(join(directory, "tokenizer_config.json"), "WEIR_E_TOKENIZER")) ?? {};
   const [specialTokensMap, addedTokens] = await Promise.all(
     ["special_tokens_map.json", "added_tokens.json"].map((name) =>
@@ -153,7 +166,14 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
       specialTokensMap: specialTokensMap ?? null,
       addedTokens: addedTokens ?? null,
     };
-    return new FolderTokenizer(directory, definition, createEncoder(files), decoder, template);
+    return new FolderTokenizer(
+      directory,
+      definition,
+      createEncoder(files),
+      decoder,
+      template,
+      await modelVocabulary(directory),
+    );
   } catch (error) {
     if (!WeirError.isInstance(error)) throw error;
     const message = error.message.slice(`${error.code}: `.length);

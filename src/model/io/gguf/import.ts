@@ -11,7 +11,7 @@ import type { TensorSource } from "../tensor-source.js";
 import { WEIGHTS_FILE } from "../tensors.js";
 import { Metadata } from "./metadata.js";
 import { configFromGguf, specialIds } from "./model-config.js";
-import { readGgufHead } from "./reader.js";
+import { readGgufModel } from "./split.js";
 import { tensorsFromGguf } from "./tensors.js";
 import { tokenizerFromGguf } from "./tokenizer.js";
 
@@ -56,7 +56,7 @@ function counted(source: TensorSource, onProgress: ImportOptions["onProgress"]):
  * WEIR_E_MODEL_UNSUPPORTED, WEIR_E_NON_FINITE (a value that float16 cannot hold), WEIR_E_USAGE (folder in use).
  */
 export async function importGguf(file: string, directory: string, options: ImportOptions): Promise<ImportReport> {
-  const head = readGgufHead(file);
+  const head = readGgufModel(file);
   const metadata = new Metadata(head);
   const config = configFromGguf(head, options.dtype);
   const ids = specialIds(metadata);
