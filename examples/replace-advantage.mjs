@@ -1,7 +1,7 @@
 // Replaces the advantage actor: leave-one-out baselines, scaled by the group's best reward.
 // Registered by name, so that a configuration can choose it; the same object could be passed by value.
 // Usage: node replace-advantage.mjs CONFIG.yaml
-import { createTrainingSystem, loadConfig } from "weir";
+import { createTrainingSystem, loadConfig } from "weir-rl";
 
 const bestScaled = {
   kind: "best_scaled",

@@ -3,7 +3,7 @@
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createTrainingSystem } from "weir";
+import { createTrainingSystem } from "weir-rl";
 
 const folder = await mkdtemp(join(tmpdir(), "weir-example-"));
 const data = join(folder, "tasks.jsonl");

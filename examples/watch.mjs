@@ -1,6 +1,6 @@
 // Watches a live run from another process: rewards, alerts, and one sampled answer per step. Ends with the run.
 // Usage: node watch.mjs http://127.0.0.1:PORT   (the address that `weir train` prints)
-import { connectMonitor } from "weir/monitor";
+import { connectMonitor } from "weir-rl/monitor";
 
 const client = connectMonitor(process.argv[2], { onState: (state) => console.log("connection:", state.kind) });
 await client.ready();

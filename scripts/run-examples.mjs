@@ -58,12 +58,18 @@ async function watchExample() {
   const address = new Promise((resolve) => {
     announce = resolve;
   });
-  const training = example("weir train", "npx", ["weir", "train", writeConfiguration(30)], /completed: /, {
-    onLine: (line) => {
-      const found = line.match(/monitor: (\S+)/);
-      if (found) announce(found[1]);
+  const training = example(
+    "weir train",
+    "npx",
+    ["--no", "--", "weir", "train", writeConfiguration(30)],
+    /completed: /,
+    {
+      onLine: (line) => {
+        const found = line.match(/monitor: (\S+)/);
+        if (found) announce(found[1]);
+      },
     },
-  });
+  );
   const url = await Promise.race([
     address,
     training.then(() => Promise.reject(new Error("weir train named no monitor"))),
@@ -79,7 +85,7 @@ try {
     "npm pack",
     "npm",
     ["pack", root, "--ignore-scripts", "--pack-destination", "tarball"],
-    /weir-.*\.tgz/,
+    /weir-rl-.*\.tgz/,
     npm,
   );
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "stranger", private: true, type: "module" }));
