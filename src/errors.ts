@@ -30,6 +30,8 @@ export const ERROR_CODES = {
   WEIR_E_MONITOR_UNSAFE: "The monitor was asked to listen beyond loopback without a token.",
   WEIR_E_NATIVE_ENGINE: "The native engine could not be set up or loaded.",
   WEIR_E_NON_FINITE: "A loss, gradient, reward or log-prob was not finite; nothing was changed.",
+  WEIR_E_PART: "A replaceable part broke its contract: it threw, or gave something that the contract does not allow.",
+  WEIR_E_PARTS_FILE: "A file given with --parts cannot be loaded, or exports something other than parts.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
   WEIR_E_REWARD_SOURCE: "No reward family is known for the task's data source.",
   WEIR_E_RUN_FOLDER: "A run folder is missing a file, or one of its files is damaged.",

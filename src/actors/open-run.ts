@@ -5,7 +5,7 @@ import { phasesFrom } from "../algorithms/phases.js";
 import type { Config } from "../config/schema.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Json } from "../contracts/task.js";
 import { fingerprintTasks } from "../data/fingerprint.js";
@@ -16,6 +16,7 @@ import { startEngine } from "../model/engine/host.js";
 import { loadTokenizer } from "../model/io/tokenizer.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { GaugeBoard } from "../streams/gauges.js";
+import type { PublishedMetrics } from "../streams/published-metrics.js";
 import { createSpikeDetector } from "../streams/spike-detector.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
@@ -37,6 +38,9 @@ export interface OpenRunOptions {
     readonly reward: RewardActor;
     readonly curriculum: CurriculumActor;
   };
+  /** Which parts these are, for the journal. */
+  readonly origins: Json;
+  readonly published: PublishedMetrics;
   readonly engine?: EngineFactory;
   /** Run folder to continue. */
   readonly resume?: string;
@@ -49,7 +53,7 @@ export interface OpenedRun {
   readonly context: RunContext;
   /** Facts of the run before it was resumed; empty for a new one. */
   readonly pastFacts: readonly Fact[];
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
   begin(): Promise<void>;
   close(): Promise<void>;
@@ -119,6 +123,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       curriculumMachine: machine,
       detector: createSpikeDetector(config.spikes),
       gauges,
+      published: options.published,
       taps: options.taps,
       log,
       clock: () => Date.now(),
@@ -139,6 +144,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         tasks: data.train.length,
         heldoutTasks: data.heldout.length,
         sftRows: rows,
+        parts: options.origins,
       });
     };
     return {

@@ -6,6 +6,7 @@ import type { SamplingParams } from "../contracts/sampler.js";
 import type { OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js";
 import { withAdvantages } from "../streams/batches.js";
 import { collectGroups, type DropReason, unshapedRewards } from "../streams/collector.js";
+import type { MetricValues } from "../streams/metrics.js";
 import {
   groupIdOf,
   type IssuedTask,
@@ -93,7 +94,7 @@ export interface StepResult {
   readonly groups: readonly Group[];
   readonly kept: readonly SampleGroup[];
   readonly update: UpdateResult;
-  readonly values: Readonly<Record<string, number>>;
+  readonly values: MetricValues;
   readonly exhausted: boolean;
   /** Order-of-issue counter after the step. */
   readonly sequence: number;
@@ -103,6 +104,7 @@ export interface StepResult {
 /** Runs RL step `progress.step + 1` in the curriculum's present phase. On failure the rollouts at hand are dropped as `aborted`. */
 export async function runRlStep(context: RunContext, signal: AbortSignal): Promise<StepResult> {
   const { config, curriculum, supervisor, store } = context;
+  context.published.reset();
   const started = context.clock();
   const step = context.progress.step + 1;
   const phase = context.curriculumMachine.getSnapshot().context.phase;
@@ -189,7 +191,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     settle(kept, collected.dropped, update, end);
     const stats = await supervisor.engine().stats({ signal });
     const seconds = (context.clock() - started) / 1000;
-    const values = stepMetrics({
+    const measured = stepMetrics({
       groups,
       kept,
       dropped: collected.dropped,
@@ -203,6 +205,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
       engine: stats,
       controlRssBytes: process.memoryUsage.rss(),
     });
+    const values = { ...measured, ...context.published.ofStep(groups) };
     return { step, phase, groups, kept, update, values, exhausted: collected.exhausted, sequence, seconds };
   } catch (error) {
     for (const rolloutId of [...open.keys()]) end(rolloutId, "dropped", "aborted");

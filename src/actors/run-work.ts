@@ -3,6 +3,7 @@ import { createActor } from "xstate";
 import { learningRateMultiplier } from "../algorithms/schedules.js";
 import type { CurriculumDecision } from "../contracts/curriculum.js";
 import type { Json } from "../contracts/task.js";
+import type { MetricDraft } from "../streams/metrics.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { evaluateHeldout } from "./evaluate.js";
 import { writeExport } from "./export-model.js";
@@ -56,7 +57,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
     },
     signal,
   );
-  const values: Record<string, number> = {};
+  const values: MetricDraft = {};
   for (const [i, result] of Object.values(buckets).entries())
     values[`heldout/bucket_${i + 1}`] = result.correct / result.n;
   const next = addSeconds(

@@ -4,18 +4,20 @@ import { type Actor, createActor, fromPromise } from "xstate";
 import { parseConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
 import type { Alert } from "../contracts/alert.js";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { MetricRecord } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { assertMetrics } from "../streams/metrics.js";
+import { PublishedMetrics } from "../streams/published-metrics.js";
 import { createRegistry, JUDGE } from "./built-ins.js";
 import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
+import { assertOrigins, assertPartNames, type PartsFile, type PartsRecord, partsRecord } from "./part-origins.js";
 import { planOf } from "./progress.js";
 import type { PartFactory, PartKind, Parts } from "./registry.js";
 import type { RunContext } from "./run-context.js";
@@ -46,6 +48,8 @@ export interface TrainingSystemOptions {
   /** Run folder to continue; the configuration must be the one it was started with. */
   readonly resume?: string;
   readonly logger?: Logger;
+  /** Files that parts were loaded from (`loadParts`); the journal names them, and a changed one is remarked on resume. */
+  readonly partsFiles?: readonly PartsFile[];
   /** Keep serving the monitor after the run has ended, until `close()`. */
   readonly keepMonitor?: boolean;
 }
@@ -113,6 +117,7 @@ class System implements TrainingSystem {
   readonly done: Promise<RunResult>;
 
   private readonly registry;
+  private readonly published = new PublishedMetrics((error) => this.remark(error));
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
   private started = false;
   private run: OpenedRun | null = null;
@@ -124,7 +129,11 @@ class System implements TrainingSystem {
     private readonly config: Config,
     private readonly options: TrainingSystemOptions,
   ) {
-    this.registry = createRegistry(config);
+    this.registry = createRegistry(config, {
+      publish: (name, value) => this.published.publish(name, value),
+      report: (error) => this.remark(error),
+    });
+    assertPartNames(options.actors ?? {});
     const { advantage, reward, curriculum, judge } = options.actors ?? {};
     if (advantage) this.registry.use("advantage", advantage);
     if (reward) this.registry.use("reward", reward);
@@ -173,8 +182,11 @@ class System implements TrainingSystem {
         reward: this.registry.build("reward", names),
         curriculum: this.registry.build("curriculum", names),
       };
+      const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);
       this.run = await openRun(this.config, {
         parts,
+        origins: origins as unknown as Json,
+        published: this.published,
         ...(this.options.actors?.engine ? { engine: this.options.actors.engine } : {}),
         ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
         ...(this.options.logger ? { logger: this.options.logger } : {}),
@@ -194,6 +206,7 @@ class System implements TrainingSystem {
         },
       });
       const { context } = this.run;
+      this.compareParts(origins);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts);
       }
@@ -333,6 +346,18 @@ class System implements TrainingSystem {
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
   }
 
+  /** Errors: WEIR_E_ACTOR_MISSING where a resumed run had a part of the user's own that is not given now. */
+  private compareParts(now: PartsRecord): void {
+    const first = this.run?.pastFacts.find((fact) => fact.type === "run.started");
+    for (const remark of assertOrigins(first?.data.parts as PartsRecord | undefined, now)) this.remark(remark);
+  }
+
+  /** A fault that ends nothing: to the log and, as a process warning, to whoever started the run. */
+  private remark(error: WeirError): void {
+    this.run?.context.log.warn({ actor: "parts", code: error.code }, error.message);
+    process.emitWarning(error.message, { code: error.code });
+  }
+
   /** Releases everything, then settles `done`. */
   private async end(settle: () => void): Promise<void> {
     try {
@@ -345,7 +370,7 @@ class System implements TrainingSystem {
     }
   }
 
-  private fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
+  private fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
     this.facts$.next(fact);
     this.monitor?.fact(fact);

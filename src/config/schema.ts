@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LORA_TARGETS } from "../contracts/engine.js";
+import type { PresetName } from "./presets.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
@@ -383,4 +384,7 @@ export const configSchema = z.strictObject({
 /** Every option resolved. */
 export type Config = z.output<typeof configSchema>;
 /** What a user writes: everything with a default may be left out. */
-export type ConfigInput = z.input<typeof configSchema>;
+export type ConfigInput = z.input<typeof configSchema> & {
+  /** A named bundle of options; the configuration's own win over it. */
+  readonly preset?: PresetName | undefined;
+};

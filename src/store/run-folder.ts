@@ -6,7 +6,7 @@
 import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
@@ -163,7 +163,7 @@ export class RunFolder {
     }
   }
 
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
     return this.journal.append(type, step, data);
   }
 

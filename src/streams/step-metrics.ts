@@ -4,6 +4,7 @@ import type { Group, SampleGroup } from "../contracts/group.js";
 import type { PolicyMetrics } from "../contracts/trainer.js";
 import { bucketOf, type LengthBound } from "./buckets.js";
 import type { DropReason } from "./collector.js";
+import type { MetricDraft, MetricValues } from "./metrics.js";
 
 /** The numbers of one RL step, from its groups and the update's metrics. Pure; names are those of metrics.ts. */
 
@@ -47,7 +48,7 @@ export function quantile(values: readonly number[], q: number): number {
 }
 
 /** Metrics of a step, by registered name; only finite numbers. */
-export function stepMetrics(facts: StepFacts): Record<string, number> {
+export function stepMetrics(facts: StepFacts): MetricValues {
   const members = facts.groups.flatMap((group) => group.members.map((member) => ({ group, member })));
   const scored = members.filter(({ member }) => member.outcome.kind === "scored");
   const correct = scored.map(({ member }) => (member.outcome.kind === "scored" && member.outcome.value === 1 ? 1 : 0));
@@ -67,7 +68,7 @@ export function stepMetrics(facts: StepFacts): Record<string, number> {
         sum(group.samples.map((sample) => sample.rollout.tokenIds.length)),
     ),
   );
-  const values: Record<string, number> = {
+  const values: MetricDraft = {
     "reward/mean": mean(shaped),
     "reward/std": standardDeviation(shaped),
     "reward/scored_share": members.length === 0 ? 0 : scored.length / members.length,

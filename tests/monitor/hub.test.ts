@@ -14,7 +14,7 @@ import {
 } from "../../monitor/server/index.js";
 import { curriculumMachine } from "../../src/actors/curriculum-machine.js";
 import { lifecycleMachine } from "../../src/actors/lifecycle.js";
-import type { Fact } from "../../src/contracts/fact.js";
+import type { Fact, FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { alert, metric, trace } from "./support.js";
@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 /** A short run as its journal tells it: type, step, data. */
-const STORY: readonly (readonly [string, number, Record<string, Json>])[] = [
+const STORY: readonly (readonly [FactType, number, Record<string, Json>])[] = [
   ["run.started", 0, { id: "r1", seed: 7 }],
   ["lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } }],
   ["metrics.recorded", 1, { phase: 0, values: { "loss/sft": 2.5 } }],
@@ -117,7 +117,7 @@ describe("facts in the monitor", () => {
       "evaluation.finished",
       "run.finished",
     ])
-      hub.publishFact(fact(1, [type, 0, {}]));
+      hub.publishFact(fact(1, [type as FactType, 0, {}]));
     hub.publishAlert({ ...alert(1), value: 1n as unknown as number });
     expect(hub.refusedPublications).toBe(1);
   });

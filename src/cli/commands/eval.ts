@@ -1,9 +1,10 @@
 import type { Command } from "commander";
+import { createRegistry, JUDGE } from "../../actors/built-ins.js";
 import { evaluateHeldout } from "../../actors/evaluate.js";
+import { loadParts } from "../../actors/parts-file.js";
 import { prepareTasks } from "../../actors/prepare.js";
-import { createRuleReward } from "../../actors/reward.js";
 import { phasesFrom } from "../../algorithms/phases.js";
-import { configSchema } from "../../config/schema.js";
+import { parseConfig } from "../../config/load.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
@@ -27,6 +28,8 @@ export interface EvalCommandOptions {
   readonly rows: string;
   readonly seed: string;
   readonly backend?: string;
+  readonly reward: string;
+  readonly parts: readonly string[];
   readonly json?: boolean;
 }
 
@@ -40,6 +43,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
   const maxTokens = numberAtLeast("max-tokens", options.maxTokens, 1);
   const temperature = numberAtLeast("temperature", options.temperature, 0);
   const seed = numberAtLeast("seed", options.seed, 0);
+  const { reward, concurrency, timeoutMs } = await rewardOf(options, mode);
   const tokenizer = await loadTokenizer(options.model);
   const tasks = (await Promise.all(options.data.map((file) => readTasks(file, { format: "auto" })))).flat();
   const report = await withEngine(options.model, options.backend, async (engine, signal) => {
@@ -56,10 +60,9 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
     }
     if (prepared.beyondPhases > 0)
       note(`${prepared.beyondPhases} tasks are longer than the last bucket and were left out`);
-    const defaults = configSchema.shape.reward.parse({});
     const buckets = await evaluateHeldout(
       engine,
-      createRuleReward({ mode, requireThink: options.think }),
+      reward,
       prepared.tasks,
       {
         seed,
@@ -73,8 +76,8 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
           maxTokens,
           stopIds: engine.model.stopIds,
         },
-        rewardConcurrency: defaults.concurrency,
-        rewardTimeoutMs: defaults.timeoutMs,
+        rewardConcurrency: concurrency,
+        rewardTimeoutMs: timeoutMs,
         decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
       },
       signal,
@@ -86,6 +89,23 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
   return 0;
 }
 
+/** The reward that is named, of weir or of a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
+async function rewardOf(options: EvalCommandOptions, mode: "paper" | "released") {
+  const config = parseConfig({
+    model: { path: options.model },
+    data: { train: [...options.data] },
+    reward: { actor: options.reward, mode, requireThink: options.think },
+  });
+  const registry = createRegistry(config, {
+    publish: () => undefined,
+    report: (error) => note(error.message),
+  });
+  for (const path of options.parts)
+    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
+  const { concurrency, timeoutMs } = config.reward;
+  return { reward: registry.build("reward", { reward: config.reward.actor, judge: JUDGE }), concurrency, timeoutMs };
+}
+
 export function register(program: Command): void {
   program
     .command("eval")
@@ -94,6 +114,13 @@ export function register(program: Command): void {
     .requiredOption("--data <files...>", "task files (verl-style parquet, jsonl, LongBench, DocMath, Frames)")
     .option("--buckets <bounds>", "upper bounds of the length buckets in tokens, such as 20000,60000")
     .option("--mode <mode>", "rules of the paper (exact match) or released (substring)", "paper")
+    .option("--reward <name>", "reward part that scores: rule, or one of --parts", "rule")
+    .option(
+      "--parts <file>",
+      "load parts of your own from this ES module (docs/parts.md; repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [] as string[],
+    )
     .option("--no-think", "read the whole response where </think> is missing")
     .option("--max-tokens <n>", "longest response", "1024")
     .option("--temperature <t>", "0 is greedy", "0")

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { loadParts } from "../../actors/parts-file.js";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
 import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
@@ -12,6 +13,8 @@ import { heldoutTable } from "../report-table.js";
 export interface TrainCommandOptions {
   readonly set: readonly string[];
   readonly resume?: string;
+  /** Files with parts of the user's own. */
+  readonly parts?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -86,7 +89,13 @@ export async function trainCommand(file: string | undefined, options: TrainComma
     options.resume === undefined
       ? await loadConfig(file as string, options.set)
       : await configOfRun(options.resume, options.set);
-  const system = createTrainingSystem(config, options.resume === undefined ? {} : { resume: options.resume });
+  const partsFiles = [];
+  for (const path of options.parts ?? []) partsFiles.push(await loadParts(path));
+  const system = createTrainingSystem(config, {
+    partsFiles: partsFiles.map(({ file, sha256 }) => ({ file, sha256 })),
+    ...(options.resume === undefined ? {} : { resume: options.resume }),
+  });
+  for (const { kind, name, factory } of partsFiles.flatMap(({ parts }) => parts)) system.register(kind, name, factory);
   await system.start();
   note(`run folder: ${system.runDirectory}`);
   if (system.monitorUrl) note(`monitor: ${system.monitorUrl}`);
@@ -112,6 +121,12 @@ export function register(program: Command): void {
       [] as string[],
     )
     .option("--resume <run>", "continue the run in this folder from its latest checkpoint")
+    .option(
+      "--parts <file>",
+      "load parts of your own from this ES module (docs/parts.md); a resumed run needs the same file (repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [] as string[],
+    )
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
