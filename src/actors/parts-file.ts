@@ -28,11 +28,14 @@ export interface LoadedParts extends PartsFile {
 const FORM = '{ reward: { "my-reward": part or factory } }, with kinds and names of your own choice';
 const CHECK_TIMEOUT_MS = 30_000;
 
+/** How a module is loaded; tests give Node's own, where theirs is another. */
+type Import = (url: string) => Promise<unknown>;
+
 /**
  * Errors: WEIR_E_FILE_MISSING; WEIR_E_PARTS_FILE where the file cannot be read as a module, throws, or exports something
  * else; WEIR_E_ACTOR_UNKNOWN for a kind of part that does not exist.
  */
-export async function loadParts(file: string): Promise<LoadedParts> {
+export async function loadParts(file: string, load: Import = (url) => import(url)): Promise<LoadedParts> {
   const path = resolve(file);
   let content: Buffer;
   try {
@@ -47,7 +50,7 @@ export async function loadParts(file: string): Promise<LoadedParts> {
   }
   let module: Readonly<Record<string, unknown>>;
   try {
-    module = (await import(pathToFileURL(path).href)) as Readonly<Record<string, unknown>>;
+    module = (await load(pathToFileURL(path).href)) as Readonly<Record<string, unknown>>;
   } catch (cause) {
     throw fault(file, importFault(path, cause), cause);
   }
