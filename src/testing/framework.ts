@@ -31,7 +31,8 @@ export interface SuiteTest {
 }
 
 /**
- * Registers a suite. A skipped test stays visible: the name of the suite counts them and says why.
+ * Registers a suite. A test that is left out stays visible: as a skipped test that says why, or in the name of the suite where
+ * the framework has no `it.skip`.
  * Errors: WEIR_E_ACTOR_MISSING without a framework; WEIR_E_USAGE where `skip` names a test that does not exist.
  */
 export function registerSuite(name: string, tests: readonly SuiteTest[], options: SuiteOptions): void {
@@ -48,7 +49,7 @@ export function registerSuite(name: string, tests: readonly SuiteTest[], options
     }
   }
   const left = [...skipped].map(([test, reason]) => `"${test}": ${reason}`);
-  describe(left.length === 0 ? name : `${name} [left out: ${left.join(", ")}]`, () => {
+  describe(left.length === 0 || it.skip ? name : `${name} [left out: ${left.join(", ")}]`, () => {
     for (const { name, body } of tests) {
       const run = async () => await body();
       if (!skipped.has(name)) it(name, run);
