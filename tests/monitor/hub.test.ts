@@ -273,6 +273,22 @@ describe("the hub over HTTP", () => {
     expect(await status()).toBe(503);
   });
 
+  it("gives the metrics of a user's parts to Prometheus under one family each, the name as a label", async () => {
+    const hub = new MonitorHub();
+    tell(hub);
+    hub.publishMetric(metric(4, { "reward/parts/cited": 0.5, "custom/answer/characters": 17, "custom/tools": 2 }));
+    const lines = (await (await fetch(new URL("/metrics", (await serve(hub)).url))).text()).split("\n");
+    expect(lines).toEqual(
+      expect.arrayContaining([
+        "# TYPE weir_reward_parts gauge",
+        'weir_reward_parts{name="cited"} 0.5',
+        "# TYPE weir_custom gauge",
+        'weir_custom{name="answer/characters"} 17',
+        'weir_custom{name="tools"} 2',
+      ]),
+    );
+  });
+
   it("speaks Prometheus: base names, buckets and queues as labels, counters ending in _total", async () => {
     const hub = new MonitorHub();
     tell(hub);
