@@ -14,10 +14,7 @@ export function createRegistry(
   const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
   registry.register("reward", "rule", () => createRuleReward(rules));
   registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
-  registry.register("judge", JUDGE, () => createConfiguredJudge(config.reward, config.run.seed));
+  registry.register("judge", "openai", () => createConfiguredJudge(config.reward, config.run.seed));
   registry.register("curriculum", "phased", () => createPhasedCurriculum(config.curriculum));
   return registry.markBuiltIns();
 }
-
-/** Name under which the configured judge is registered. */
-export const JUDGE = "openai";

@@ -1,6 +1,6 @@
 /**
- * Owns the check of what rewards and judges give. A reward may reject, and a judge may say that it failed: both are
- * outcomes. An answer that is none at all is a fault of the part and ends the run with WEIR_E_PART. A value that is no finite
+ * Owns the check of what rewards and judges give. One that throws has failed for this rollout, and the outcome says which
+ * part it was. An answer that is none at all is a fault of the part and ends the run with WEIR_E_PART. A value that is no finite
  * number makes that one outcome `invalid` (I1); the first is reported with the part's name.
  */
 import type { Judge, JudgeVerdict } from "../contracts/judge.js";
@@ -54,14 +54,24 @@ function verdictFault(verdict: unknown): string | null {
   return typeof verdict.reply === "string" ? null : `gave a verdict with the reply ${shown(verdict.reply)}`;
 }
 
-/** The reward, its outcomes checked. What it throws goes through: the pipeline records that as `failed` (I1). */
+/** The reward, its outcomes checked. What it throws, unless it was cancelled or has a code, becomes a `failed` outcome (I1). */
 export function checkedReward(actor: RewardActor, label: PartLabel, report: (error: WeirError) => void): RewardActor {
   let reported = false;
   return {
     kind: actor.kind,
     specificationVersion: 1,
     async handle(input, options): Promise<RewardOutcome> {
-      const outcome = await actor.handle(input, options);
+      let outcome: RewardOutcome;
+      try {
+        outcome = await actor.handle(input, options);
+      } catch (error) {
+        if (options.signal.aborted || WeirError.isInstance(error)) throw error;
+        return {
+          kind: "failed",
+          code: "WEIR_E_PART",
+          reason: `the reward part "${label.name}" threw: ${thrown(error)}`,
+        };
+      }
       const fault = outcomeFault(outcome);
       if (fault !== null) throw partError(label, `${fault} for rollout ${input.rollout.id}`, OUTCOME);
       if (outcome.kind !== "scored" || Number.isFinite(outcome.value)) return outcome;

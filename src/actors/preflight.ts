@@ -116,7 +116,8 @@ function refuse(
   context: RunContext,
   outcome: { readonly kind: string; readonly reason?: string; readonly code?: string },
 ): never {
-  const code = outcome.code === "WEIR_E_REWARD_SOURCE" ? "WEIR_E_REWARD_SOURCE" : "WEIR_E_JUDGE";
+  const { code: given } = outcome;
+  const code = given === "WEIR_E_REWARD_SOURCE" || given === "WEIR_E_PART" ? given : "WEIR_E_JUDGE";
   throw new WeirError(
     code,
     `preflight: not one of the trial responses could be scored by the reward "${context.reward.kind}" (${outcome.kind}: ${outcome.reason ?? "no reason given"}); repair the reward before training`,

@@ -12,7 +12,7 @@ import { WeirError } from "../errors.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { assertMetrics } from "../streams/metrics.js";
 import { PublishedMetrics } from "../streams/published-metrics.js";
-import { createRegistry, JUDGE } from "./built-ins.js";
+import { createRegistry } from "./built-ins.js";
 import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
@@ -175,7 +175,7 @@ class System implements TrainingSystem {
         advantage: this.config.advantage.actor,
         reward: this.config.reward.actor,
         curriculum: this.config.curriculum.actor,
-        judge: JUDGE,
+        judge: this.config.reward.judge.actor,
       };
       const parts = {
         advantage: this.registry.build("advantage", names),

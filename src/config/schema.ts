@@ -210,6 +210,9 @@ const rewardSchema = z.strictObject({
     .prefault({}),
   judge: z
     .strictObject({
+      actor: actorName
+        .default("openai")
+        .describe("Name of the judge part: `openai` (a server that speaks OpenAI's protocol) or your own."),
       url: z
         .string()
         .nullable()

@@ -76,11 +76,15 @@ describe("a reward that answers with something else", () => {
     ]);
   });
 
-  it("may reject: that is a failed outcome, as the pipeline records it", async () => {
+  it("by throwing has failed for that rollout, and the outcome names it", async () => {
     const reward = build("reward", part({ handle: () => Promise.reject(new Error("no network")) })) as {
       handle(...a: object[]): Promise<RewardOutcome>;
     };
-    await expect(reward.handle({ task, rollout }, live)).rejects.toThrow("no network");
+    expect(await reward.handle({ task, rollout }, live)).toEqual({
+      kind: "failed",
+      code: "WEIR_E_PART",
+      reason: 'the reward part "mine" threw: Error: no network',
+    });
   });
 });
 

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { createRegistry, JUDGE } from "../../actors/built-ins.js";
+import { createRegistry } from "../../actors/built-ins.js";
 import { evaluateHeldout } from "../../actors/evaluate.js";
 import { loadParts } from "../../actors/parts-file.js";
 import { prepareTasks } from "../../actors/prepare.js";
@@ -29,6 +29,7 @@ export interface EvalCommandOptions {
   readonly seed: string;
   readonly backend?: string;
   readonly reward: string;
+  readonly judge: string;
   readonly parts: readonly string[];
   readonly json?: boolean;
 }
@@ -94,7 +95,7 @@ async function rewardOf(options: EvalCommandOptions, mode: "paper" | "released")
   const config = parseConfig({
     model: { path: options.model },
     data: { train: [...options.data] },
-    reward: { actor: options.reward, mode, requireThink: options.think },
+    reward: { actor: options.reward, mode, requireThink: options.think, judge: { actor: options.judge } },
   });
   const registry = createRegistry(config, {
     publish: () => undefined,
@@ -103,7 +104,7 @@ async function rewardOf(options: EvalCommandOptions, mode: "paper" | "released")
   for (const path of options.parts)
     for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
   const { concurrency, timeoutMs } = config.reward;
-  return { reward: registry.build("reward", { reward: config.reward.actor, judge: JUDGE }), concurrency, timeoutMs };
+  return { reward: registry.build("reward", { reward: options.reward, judge: options.judge }), concurrency, timeoutMs };
 }
 
 export function register(program: Command): void {
@@ -114,7 +115,12 @@ export function register(program: Command): void {
     .requiredOption("--data <files...>", "task files (verl-style parquet, jsonl, LongBench, DocMath, Frames)")
     .option("--buckets <bounds>", "upper bounds of the length buckets in tokens, such as 20000,60000")
     .option("--mode <mode>", "rules of the paper (exact match) or released (substring)", "paper")
-    .option("--reward <name>", "reward part that scores: rule, or one of --parts", "rule")
+    .option(
+      "--reward <name>",
+      "reward part that scores: rule, hybrid (with a judge of --parts), or one of --parts",
+      "rule",
+    )
+    .option("--judge <name>", "judge part that such a reward asks", "openai")
     .option(
       "--parts <file>",
       "load parts of your own from this ES module (docs/parts.md; repeatable)",
