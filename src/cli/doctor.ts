@@ -221,10 +221,10 @@ function choosePrecision(bf16: AbilityProbe, gemm: DoctorReport["gemm"]): Doctor
   return { what: "precision", chosen: "f32", why: `${standing}; bf16 products run ${ratio} times as fast here` };
 }
 
-/** Node 20.19 and everything newer: what `engines` in package.json says. */
+/** Node 20.19 and later of 20, then 22.12 and everything newer: what `engines` in package.json says. */
 export function isNodeSupported(version: string): boolean {
   const [major = 0, minor = 0] = version.replace(/^v/, "").split(".").map(Number);
-  return major > 20 || (major === 20 && minor >= 19);
+  return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 }
 
 /** Runs scripts/native/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */
