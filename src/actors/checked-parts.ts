@@ -28,12 +28,14 @@ export function assertPart(label: PartLabel & { readonly part: PartKind }, part:
   const methods = METHODS[label.part];
   const contract = `a ${label.part} part has kind: a non-empty string, specificationVersion: 1, and ${methods.map((method) => `${method}()`).join(", ")}`;
   if (typeof part !== "object" || part === null) throw partError(label, `is ${shown(part)}`, contract);
-  if (part instanceof Promise)
+  if (part instanceof Promise) {
+    part.catch(() => undefined);
     throw partError(
       label,
       "is a Promise",
       `${contract}; a factory returns the part itself, so await what it needs before`,
     );
+  }
   const record = part as Readonly<Record<string, unknown>>;
   const missing = methods.filter((method) => typeof record[method] !== "function");
   if (missing.length > 0)

@@ -44,15 +44,23 @@ export function thrown(error: unknown): string {
 }
 
 /**
- * Calls a part. Errors that carry a code pass; anything else that it throws becomes WEIR_E_PART naming the call.
+ * Calls a part that answers at once. Errors that carry a code pass; anything else that it throws, and a promise, becomes
+ * WEIR_E_PART naming the call.
  */
 export function callPart<T>(label: PartLabel, call: string, contract: string, work: () => T): T {
+  let answer: T;
   try {
-    return work();
+    answer = work();
   } catch (error) {
     if (WeirError.isInstance(error)) throw error;
     throw partError(label, `threw in ${call}: ${thrown(error)}`, contract, error);
   }
+  if (answer instanceof Promise) {
+    // Nobody waits for it: should it reject too, that is no second fault.
+    answer.catch(() => undefined);
+    throw partError(label, `gave a Promise from ${call}, which has to answer at once`, contract);
+  }
+  return answer;
 }
 
 export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

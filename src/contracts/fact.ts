@@ -4,6 +4,7 @@ import type { Json } from "./task.js";
 export type FactType =
   | "alert.raised"
   | "checkpoint.written"
+  | "config.changed"
   | "evaluation.finished"
   | "lifecycle.changed"
   | "metrics.recorded"

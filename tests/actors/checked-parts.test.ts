@@ -134,7 +134,7 @@ describe("an advantage that answers with something else", () => {
     ["a token too many", [0, [1, 1, 1]], /gave 3 values for member 1 of 2 tokens/],
     ["a NaN at a token", [[0, Number.NaN, 0], 0], /gave NaN for token 1 of member 0/],
     ["a string", ["1", "0"], /gave "1" for member 0/],
-    ["a promise", Promise.resolve([1, 0]), /gave a Promise as advantages/],
+    ["a promise", Promise.resolve([1, 0]), /gave a Promise from handle\(\), which has to answer at once/],
   ])("(%s) is WEIR_E_PART", async (_, advantages, fault) => {
     const error = await handle(() => advantages);
     expect(error.code).toBe("WEIR_E_PART");
@@ -240,6 +240,23 @@ describe("a curriculum that answers with something else", () => {
       });
       expect(error.code).toBe("WEIR_E_PART");
       expect(error.message).toContain(`threw in ${method}(): RangeError: out of tasks`);
+    },
+  );
+
+  it.each(["setup", "next", "observe", "decide", "snapshot", "restore"] as const)(
+    "whose %s() is asynchronous is WEIR_E_PART, and its rejection ends nothing else",
+    async (method) => {
+      const slow = { [method]: () => Promise.reject(new Error("too late")) };
+      const error = await errorOf(() => {
+        const actor = curriculum(slow);
+        actor.next(1);
+        actor.observe({ taskId: "a", phase: 1, rewards: [1] });
+        actor.decide(evidence);
+        actor.snapshot();
+        actor.restore(null);
+      });
+      expect(error.code).toBe("WEIR_E_PART");
+      expect(error.message).toContain(`gave a Promise from ${method}(), which has to answer at once`);
     },
   );
 

@@ -1,5 +1,5 @@
 /** Parts from a file: what `--parts` loads, what it refuses, and what a resumed run needs. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -168,6 +168,10 @@ describe("weir train --parts", () => {
     const { code, run } = await train({ parts: [path] });
     expect(code).toBe(0);
     const facts = await journal(run);
+    const [events] = await readdir(join(run, "tensorboard"));
+    const written = await readFile(join(run, "tensorboard", String(events)), "latin1");
+    expect(written).toContain("custom/answer/tokens");
+    expect(written).toContain("reward/parts/even");
     expect(facts[0].data.parts.reward).toEqual({ kind: "even", source: "own" });
     expect(facts[0].data.parts.files).toEqual([{ file: expect.stringMatching(/^parts-/), sha256: expect.any(String) }]);
     const steps = facts.filter(
