@@ -50,6 +50,8 @@ export interface TrainingSystemOptions {
   readonly logger?: Logger;
   /** Files that parts were loaded from (`loadParts`); the journal names them, and a changed one is remarked on resume. */
   readonly partsFiles?: readonly PartsFile[];
+  /** Hears of faults of parts that end nothing, such as a reward of NaN; Node's process warnings where it is left out. */
+  readonly onRemark?: (error: WeirError) => void;
   /** Keep serving the monitor after the run has ended, until `close()`. */
   readonly keepMonitor?: boolean;
 }
@@ -352,10 +354,11 @@ class System implements TrainingSystem {
     for (const remark of assertOrigins(first?.data.parts as PartsRecord | undefined, now)) this.remark(remark);
   }
 
-  /** A fault that ends nothing: to the log and, as a process warning, to whoever started the run. */
+  /** A fault that ends nothing: to the log, and to whoever started the run. */
   private remark(error: WeirError): void {
     this.run?.context.log.warn({ actor: "parts", code: error.code }, error.message);
-    process.emitWarning(error.message, { code: error.code });
+    if (this.options.onRemark) this.options.onRemark(error);
+    else process.emitWarning(error.message, { code: error.code });
   }
 
   /** Releases everything, then settles `done`. */

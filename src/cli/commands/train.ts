@@ -92,6 +92,7 @@ export async function trainCommand(file: string | undefined, options: TrainComma
   const partsFiles = [];
   for (const path of options.parts ?? []) partsFiles.push(await loadParts(path));
   const system = createTrainingSystem(config, {
+    onRemark: (error) => note(`warn: ${error.message}`),
     partsFiles: partsFiles.map(({ file, sha256 }) => ({ file, sha256 })),
     ...(options.resume === undefined ? {} : { resume: options.resume }),
   });
