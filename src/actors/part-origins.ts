@@ -61,6 +61,33 @@ export function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): 
   });
 }
 
+/** Options that choose a part by name. */
+const OPTIONS: Readonly<Record<PartKind, string>> = {
+  advantage: "advantage.actor",
+  reward: "reward.actor",
+  curriculum: "curriculum.actor",
+  judge: "reward.judge.actor",
+};
+
+/** What is worth a remark of parts that the user brought and the configuration does not use: it may have been forgotten. */
+export function unusedParts(registry: PartRegistry, names: Readonly<Record<PartKind, string>>): WeirError[] {
+  return registry.unused().map(({ kind, names: own }) => {
+    const listed = own.map((name) => `"${name}"`).join(", ");
+    const why =
+      kind === "judge"
+        ? `the reward "${registry.origin("reward", names.reward).kind}" asks no judge of that name; set reward.actor and ${OPTIONS.judge}`
+        : `the configuration names "${names[kind]}"; set ${OPTIONS[kind]}`;
+    return new WeirError(
+      "WEIR_E_ACTOR_MISSING",
+      `a part of your own (${kind} ${listed}) is there and not in use: ${why} to use one`,
+      {
+        kind,
+        names: own,
+      },
+    );
+  });
+}
+
 /** Errors: WEIR_E_ACTOR_UNKNOWN for a name in `actors` that stands for no part. */
 export function assertPartNames(actors: Readonly<Record<string, unknown>> | object): void {
   const known = [...PART_KINDS, "engine"];

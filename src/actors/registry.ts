@@ -58,6 +58,7 @@ const ALONE: PartSurroundings = { publish: () => undefined, report: () => undefi
 export class PartRegistry {
   private readonly entries: Entry[] = [];
   private readonly values = new Map<PartKind, Parts[PartKind]>();
+  private readonly built = new Set<PartKind | Entry>();
   private builtIns = 0;
   private sealed = false;
 
@@ -121,6 +122,7 @@ export class PartRegistry {
    */
   build<K extends PartKind>(kind: K, names: Partial<Record<PartKind, string>>): Parts[K] {
     const given = this.values.get(kind) as Parts[K] | undefined;
+    if (given) this.built.add(kind);
     if (given) return checkedPart(givenLabel(kind, given), given, this.surroundings.report);
     const name = names[kind];
     if (name === undefined) {
@@ -144,7 +146,19 @@ export class PartRegistry {
     const { publish, report } = this.surroundings;
     const part = makePart(label, () => entry.factory((other) => this.build(other, names), { publish }));
     assertPart(label, part);
+    this.built.add(entry);
     return checkedPart(label, part as Parts[K], report);
+  }
+
+  /** Kinds of which parts of the user's own are there and none was built, with the names of those parts. */
+  unused(): { readonly kind: PartKind; readonly names: readonly string[] }[] {
+    return PART_KINDS.flatMap((kind) => {
+      const own = this.entries.slice(this.builtIns).filter((entry) => entry.kind === kind);
+      const given = this.values.get(kind);
+      const used = this.built.has(kind) || own.some((entry) => this.built.has(entry));
+      const names = [...(given ? [given.kind] : []), ...own.map(({ name }) => name)];
+      return used || names.length === 0 ? [] : [{ kind, names }];
+    });
   }
 
   /** Where the part of a kind comes from, under the same names as `build`. */

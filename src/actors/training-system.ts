@@ -17,7 +17,14 @@ import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
-import { assertOrigins, assertPartNames, type PartsFile, type PartsRecord, partsRecord } from "./part-origins.js";
+import {
+  assertOrigins,
+  assertPartNames,
+  type PartsFile,
+  type PartsRecord,
+  partsRecord,
+  unusedParts,
+} from "./part-origins.js";
 import { planOf } from "./progress.js";
 import type { PartFactory, PartKind, Parts } from "./registry.js";
 import type { RunContext } from "./run-context.js";
@@ -209,6 +216,7 @@ class System implements TrainingSystem {
       });
       const { context } = this.run;
       this.compareParts(origins);
+      for (const remark of unusedParts(this.registry, names)) this.remark(remark);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts);
       }

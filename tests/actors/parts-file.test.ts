@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadParts } from "../../src/actors/parts-file.js";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { createTrainingSystem, type TrainingActors } from "../../src/actors/training-system.js";
 import { configOfRun, trainCommand } from "../../src/cli/commands/train.js";
+import type { ConfigInput } from "../../src/config/schema.js";
 import { type ErrorCode, WeirError } from "../../src/errors.js";
+import { createFakeJudge } from "../../src/testing.js";
 import { parityReward, tinyConfig } from "../e2e/tiny-run.js";
 
 let folder: string;
@@ -217,6 +219,35 @@ describe("weir train --parts", () => {
       /WEIR_E_ACTOR_MISSING.*started with the reward part "even" of your own, and would go on with "rule"/,
     );
     await expect(trainCommand(undefined, { set: [], resume: run, json: true, parts: [path] })).resolves.toBe(0);
+  });
+});
+
+describe("parts that nothing uses", () => {
+  const remarksOf = async (over: Partial<ConfigInput>, actors: TrainingActors) => {
+    const own = await mkdtemp(join(folder, "run-"));
+    const remarks: string[] = [];
+    const system = createTrainingSystem(await tinyConfig({ phases: [{ maxTokens: 300, steps: 1 }], ...over }, own), {
+      actors,
+      onRemark: (error) => remarks.push(error.message),
+    }).register("advantage", "flat", () => ({
+      kind: "flat",
+      specificationVersion: 1,
+      handle: ({ rewards }) => rewards.map((reward) => reward),
+    }));
+    await system.start();
+    await system.stop({ abort: true });
+    return remarks;
+  };
+
+  it("are remarked with the option that would use them", async () => {
+    expect(await remarksOf({}, { reward: parityReward, judge: createFakeJudge([1]) })).toEqual([
+      'WEIR_E_ACTOR_MISSING: a part of your own (advantage "flat") is there and not in use: the configuration names "grpo"; set advantage.actor to use one',
+      'WEIR_E_ACTOR_MISSING: a part of your own (judge "fake") is there and not in use: the reward "parity" asks no judge of that name; set reward.actor and reward.judge.actor to use one',
+    ]);
+  });
+
+  it("are not remarked where one of their kind is in use", async () => {
+    expect(await remarksOf({ advantage: { actor: "flat" } }, { reward: parityReward })).toEqual([]);
   });
 });
 
