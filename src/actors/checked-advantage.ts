@@ -1,6 +1,6 @@
 /** Owns the check of what advantage actors give: one finite number, or finite numbers per token, for each member. */
 import type { AdvantageActor } from "../contracts/advantage.js";
-import { callPart, isFiniteNumber, type PartLabel, partError, shown } from "./part-errors.js";
+import { callPart, faced, isFiniteNumber, type PartLabel, partError, shown } from "./part-errors.js";
 
 const CONTRACT =
   "handle({ rewards, lengths }) returns, at once, an array with one entry per member: a finite number, or an array of as many finite numbers as the member has tokens";
@@ -20,14 +20,12 @@ function fault(given: unknown, lengths: readonly number[]): string | null {
 }
 
 export function checkedAdvantage(actor: AdvantageActor, label: PartLabel): AdvantageActor {
-  return {
-    kind: actor.kind,
-    specificationVersion: 1,
+  return faced(actor, {
     handle(input) {
       const given = callPart(label, "handle()", CONTRACT, () => actor.handle(input));
       const wrong = fault(given, input.lengths);
       if (wrong !== null) throw partError(label, `${wrong} (rewards ${shown(input.rewards)})`, CONTRACT);
       return given;
     },
-  };
+  });
 }

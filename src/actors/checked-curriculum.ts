@@ -3,7 +3,7 @@
  * A coded error of the curriculum itself, such as WEIR_E_EMPTY_PHASE, goes through.
  */
 import type { CurriculumActor, CurriculumDecision, CurriculumPick, CurriculumSetup } from "../contracts/curriculum.js";
-import { callPart, isFiniteNumber, isRecord, type PartLabel, partError, shown } from "./part-errors.js";
+import { callPart, faced, isFiniteNumber, isRecord, type PartLabel, partError, shown } from "./part-errors.js";
 
 const PICK = "next(phase) returns { taskId: the id of a task given to setup(), carried: boolean, visit: 0, 1, 2 … }";
 const DECISION =
@@ -60,9 +60,7 @@ export function checkedCurriculum(actor: CurriculumActor, label: PartLabel): Cur
   const refuse = (fault: string | null, contract: string) => {
     if (fault !== null) throw partError(label, fault, contract);
   };
-  return {
-    kind: actor.kind,
-    specificationVersion: 1,
+  return faced(actor, {
     setup(setup: CurriculumSetup) {
       ids = new Set(setup.tasks.map((task) => task.id));
       phases = setup.phases.map((phase) => phase.k);
@@ -92,5 +90,5 @@ export function checkedCurriculum(actor: CurriculumActor, label: PartLabel): Cur
     restore(snapshot) {
       call("restore", "restore(snapshot) takes what snapshot() gave", () => actor.restore(snapshot));
     },
-  };
+  });
 }

@@ -10,7 +10,7 @@ import { WeirError } from "../errors.js";
 import { checkedAdvantage } from "./checked-advantage.js";
 import { checkedCurriculum } from "./checked-curriculum.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
-import { type PartLabel, partError, shown, thrown } from "./part-errors.js";
+import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
 import type { PartKind, Parts } from "./registry.js";
 
 const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
@@ -63,8 +63,7 @@ export function checkedPart<K extends PartKind>(
   const checked = checks[label.part](part);
   const { dispose } = part as { dispose?: () => Promise<void> | void };
   if (dispose === undefined) return checked;
-  return {
-    ...checked,
+  const guarded = {
     async dispose() {
       try {
         await dispose.call(part);
@@ -75,6 +74,7 @@ export function checkedPart<K extends PartKind>(
       }
     },
   };
+  return faced(checked, guarded as unknown as Partial<Parts[K]>);
 }
 
 /** Errors: WEIR_E_PART where the factory throws; errors with a code go through. */

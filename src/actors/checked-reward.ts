@@ -6,7 +6,7 @@
 import type { Judge, JudgeVerdict } from "../contracts/judge.js";
 import type { RewardActor, RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
-import { isFiniteNumber, isRecord, type PartLabel, partError, shown, thrown } from "./part-errors.js";
+import { faced, isFiniteNumber, isRecord, type PartLabel, partError, shown, thrown } from "./part-errors.js";
 
 const OUTCOME =
   'handle() resolves to { kind: "scored", value: finite number, parts: { name: finite number }, prediction: string or null }, ' +
@@ -57,9 +57,7 @@ function verdictFault(verdict: unknown): string | null {
 /** The reward, its outcomes checked. What it throws, unless it was cancelled or has a code, becomes a `failed` outcome (I1). */
 export function checkedReward(actor: RewardActor, label: PartLabel, report: (error: WeirError) => void): RewardActor {
   let reported = false;
-  return {
-    kind: actor.kind,
-    specificationVersion: 1,
+  return faced(actor, {
     async handle(input, options): Promise<RewardOutcome> {
       let outcome: RewardOutcome;
       try {
@@ -80,14 +78,12 @@ export function checkedReward(actor: RewardActor, label: PartLabel, report: (err
       reported = true;
       return { kind: "invalid", reason: error.message };
     },
-  };
+  });
 }
 
 /** The judge, its verdicts checked. What it throws becomes a `failed` verdict that names it, unless it was cancelled. */
 export function checkedJudge(judge: Judge, label: PartLabel): Judge {
-  return {
-    kind: judge.kind,
-    specificationVersion: 1,
+  return faced(judge, {
     async ask(query, options): Promise<JudgeVerdict> {
       let verdict: JudgeVerdict;
       try {
@@ -104,5 +100,5 @@ export function checkedJudge(judge: Judge, label: PartLabel): Judge {
       if (fault !== null) throw partError(label, fault, VERDICT);
       return verdict;
     },
-  };
+  });
 }

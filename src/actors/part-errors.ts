@@ -67,3 +67,24 @@ export const isRecord = (value: unknown): value is Readonly<Record<string, unkno
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 export const isFiniteNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
+
+/**
+ * An object that looks like the part, with `calls` in the place of its own: whatever else the part carries shows through, and
+ * its methods keep their `this`, so that a class with private fields works. A spread copies all of it.
+ */
+export function faced<T extends object>(part: T, calls: Partial<T>): T {
+  const names = new Set<PropertyKey>();
+  for (let at: object | null = part; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at))
+    for (const name of Reflect.ownKeys(at)) if (name !== "constructor") names.add(name);
+  const result = {};
+  for (const name of names) {
+    const get = () => {
+      const value: unknown = Reflect.get(part, name);
+      return typeof value === "function" ? value.bind(part) : value;
+    };
+    Object.defineProperty(result, name, { enumerable: true, configurable: true, get });
+  }
+  for (const [name, value] of Object.entries(calls))
+    Object.defineProperty(result, name, { enumerable: true, configurable: true, value });
+  return result as T;
+}

@@ -313,6 +313,38 @@ describe("something that is no part", () => {
   });
 });
 
+describe("a part that keeps its contract", () => {
+  it("shows whatever else it carries, as it is, and its methods keep their own fields", () => {
+    class Counted {
+      readonly kind = "counted";
+      readonly specificationVersion = 1;
+      readonly needs = 4;
+      #groups = 0;
+      get groups(): number {
+        return this.#groups;
+      }
+      handle({ rewards }: { readonly rewards: readonly number[] }): readonly number[] {
+        this.#groups++;
+        return rewards;
+      }
+      history(): string {
+        return `${this.#groups} groups`;
+      }
+    }
+    const checked: Counted = build("advantage", new Counted());
+    expect(checked.handle({ rewards: [1, 0], lengths: [1, 1] } as never)).toEqual([1, 0]);
+    expect([checked.kind, checked.needs, checked.groups, checked.history()]).toEqual(["counted", 4, 1, "1 groups"]);
+    // What a spread copies is the compiler's guess for classes: methods of the prototype are missing from its type.
+    const spread = { ...checked } as Counted;
+    expect([spread.kind, spread.specificationVersion, spread.needs, spread.history()]).toEqual([
+      "counted",
+      1,
+      4,
+      "1 groups",
+    ]);
+  });
+});
+
 describe("a part that fails to let go", () => {
   it("is reported with its name, and nothing else is kept from being closed", async () => {
     const around = surroundings();
