@@ -38,6 +38,8 @@ export const RULES = {
 
 /** Single files that a layer may import beyond its rule, and why. */
 const EXCEPTIONS = {
+  // The names of metrics are a type of the registry, which imports nothing but errors.
+  contracts: ["src/streams/metrics.ts"],
   // Names and units of metrics are the wire's vocabulary; the registry is data without code.
   "monitor/web": ["src/streams/metrics.ts"],
 };

@@ -32,6 +32,8 @@ export const ERROR_CODES = {
   WEIR_E_NATIVE_ENGINE: "The native engine could not be set up or loaded.",
   WEIR_E_NON_FINITE: "A loss, gradient, reward or log-prob was not finite; nothing was changed.",
   WEIR_E_NOTHING_TRAINED: "A run ended whose training changed no weight.",
+  WEIR_E_PART: "A replaceable part broke its contract: it threw, or gave something that the contract does not allow.",
+  WEIR_E_PARTS_FILE: "A file given with --parts cannot be loaded, or exports something other than parts.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
   WEIR_E_REWARD: "Not one response could be scored by the reward.",
   WEIR_E_REWARD_SOURCE: "No reward family is known for the task's data source.",

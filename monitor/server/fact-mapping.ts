@@ -1,5 +1,5 @@
 import type { Alert } from "../../src/contracts/alert.js";
-import type { Fact } from "../../src/contracts/fact.js";
+import type { Fact, FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Evaluation, RunInfo } from "../protocol/records.js";
 import type { MonitorHub } from "./hub.js";
@@ -11,7 +11,7 @@ import type { MonitorHub } from "./hub.js";
 
 type Mapping = (hub: MonitorHub, fact: Fact, run: RunInfo) => void;
 
-const MAPPINGS: Readonly<Record<string, Mapping>> = {
+const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
   "run.started": (hub, { data, time }) =>
     hub.publishRun({
       status: "running",

@@ -27,14 +27,14 @@ function families(hub: MonitorHub, server: ServerCounters): Family[] {
   const { latest, lastStepAt } = hub.metrics;
   const result: Family[] = [];
   for (const metric of METRICS) {
-    const numbered = metric.name.includes("<k>");
-    const prefix = metric.name.replace("<k>", "");
-    const samples = [...latest]
-      .filter(([name]) =>
-        numbered ? name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)) : name === prefix,
-      )
-      .map(([name, value]) => ({ labels: numbered ? { bucket: name.slice(prefix.length) } : {}, value }));
-    const base = prefix.replace(/_$/, "").replace(/[^a-zA-Z0-9]+/g, "_");
+    const [prefix = "", place] = metric.name.split("<");
+    const samples = [...latest].flatMap(([name, value]) => {
+      if (place === undefined) return name === prefix ? [{ labels: {}, value }] : [];
+      const own = name.slice(prefix.length);
+      if (!name.startsWith(prefix) || (place === "k>" && !/^\d+$/.test(own))) return [];
+      return [{ labels: { [place === "k>" ? "bucket" : "name"]: own }, value }];
+    });
+    const base = prefix.replace(/[_/]$/, "").replace(/[^a-zA-Z0-9]+/g, "_");
     if (samples.length > 0) result.push({ name: `weir_${base}`, type: "gauge", help: metric.meaning, samples });
   }
   const run = hub.run;

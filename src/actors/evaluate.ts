@@ -9,6 +9,7 @@ import { BoundedQueue } from "../streams/bounded-queue.js";
 import { bucketLabel, holds, type LengthBound } from "../streams/buckets.js";
 import { outcomeWithin } from "../streams/deadline.js";
 import { pullLanes } from "../streams/lanes.js";
+import type { MetricDraft, MetricValues } from "../streams/metrics.js";
 
 /** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
 
@@ -99,8 +100,8 @@ export function bucketResult(scores: readonly (number | null)[], correctAt: numb
 export function heldoutMetrics(
   results: Readonly<Record<string, BucketResult>>,
   buckets: readonly LengthBound[],
-): Record<string, number> {
-  const values: Record<string, number> = {};
+): MetricValues {
+  const values: MetricDraft = {};
   for (const bucket of buckets) {
     const result = results[bucketLabel(bucket)];
     if (!result) continue;

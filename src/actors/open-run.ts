@@ -6,7 +6,7 @@ import type { Config } from "../config/schema.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { ModelInfo } from "../contracts/engine.js";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Json } from "../contracts/task.js";
 import { fingerprintRecords, fingerprintTasks } from "../data/fingerprint.js";
@@ -18,6 +18,7 @@ import { loadTokenizer } from "../model/io/tokenizer.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { createDetector } from "../streams/detector.js";
 import { GaugeBoard } from "../streams/gauges.js";
+import type { PublishedMetrics } from "../streams/published-metrics.js";
 import { usableMemory } from "../system/memory.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
@@ -44,6 +45,9 @@ export interface OpenRunOptions {
     readonly reward: RewardActor;
     readonly curriculum: CurriculumActor;
   };
+  /** Which parts these are, for the journal. */
+  readonly origins: Json;
+  readonly published: PublishedMetrics;
   readonly engine?: EngineFactory;
   /** Run folder to continue. */
   readonly resume?: string;
@@ -56,7 +60,7 @@ export interface OpenedRun {
   readonly context: RunContext;
   /** Facts of the run before it was resumed; empty for a new one. */
   pastFacts(): Iterable<Fact>;
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
   begin(): Promise<void>;
   /** Releases everything; removes the folder of a new run that has not begun. Errors: the first of what could not be closed. */
@@ -137,6 +141,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       curriculumMachine: machine,
       detector: createDetector(config),
       gauges,
+      published: options.published,
       taps: options.taps,
       log,
       clock: () => Date.now(),
@@ -157,6 +162,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         tasks: data.train.length,
         heldoutTasks: data.heldout.length,
         sftRows: rows,
+        parts: options.origins,
       });
       begun = true;
     };

@@ -7,6 +7,7 @@ import type { OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js"
 import { withEndOfTurn } from "../model/io/tokenizer/end-of-turn.js";
 import { withAdvantages } from "../streams/batches.js";
 import { collectGroups, type DropReason, unshapedRewards } from "../streams/collector.js";
+import type { MetricValues } from "../streams/metrics.js";
 import {
   groupIdOf,
   type IssuedTask,
@@ -99,7 +100,7 @@ export interface StepResult {
   readonly groups: readonly Group[];
   readonly kept: readonly SampleGroup[];
   readonly update: UpdateResult;
-  readonly values: Readonly<Record<string, number>>;
+  readonly values: MetricValues;
   readonly exhausted: boolean;
   /** Optimiser steps that changed weights. */
   readonly applied: number;
@@ -115,6 +116,7 @@ export interface StepResult {
 /** Runs RL step `progress.step + 1` in the curriculum's present phase. On failure the rollouts at hand are dropped as `aborted`. */
 export async function runRlStep(context: RunContext, signal: AbortSignal): Promise<StepResult> {
   const { config, curriculum, supervisor, store } = context;
+  context.published.reset();
   const started = context.clock();
   const step = context.progress.step + 1;
   const phase = context.curriculumMachine.getSnapshot().context.phase;
@@ -201,7 +203,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     settle(kept, collected.dropped, update, end);
     const stats = await supervisor.engine().stats({ signal });
     const seconds = (context.clock() - started) / 1000;
-    const values = stepMetrics({
+    const measured = stepMetrics({
       groups,
       kept,
       rounds: collected.rounds,
@@ -220,7 +222,12 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     const { learningRate } = optimiser;
     const idleCause = applied > 0 ? null : idleCauseOf({ dropped, kept, refused: update.refused.length, learningRate });
     const idleSteps = idleCause === null ? 0 : context.progress.idleSteps + 1;
-    Object.assign(values, { "update/applied": applied, "update/idle_steps": idleSteps });
+    const values = {
+      ...measured,
+      ...context.published.ofStep(groups),
+      "update/applied": applied,
+      "update/idle_steps": idleSteps,
+    };
     const { exhausted } = collected;
     return { step, phase, groups, kept, update, values, exhausted, applied, idleCause, idleSteps, sequence, seconds };
   } catch (error) {

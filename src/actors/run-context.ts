@@ -4,7 +4,7 @@ import type { Config } from "../config/schema.js";
 import type { AdvantageActor } from "../contracts/advantage.js";
 import type { Alert } from "../contracts/alert.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { MetricRecord } from "../contracts/metrics.js";
 import type { Phase } from "../contracts/phase.js";
 import type { RewardActor } from "../contracts/reward.js";
@@ -13,6 +13,7 @@ import type { Trace } from "../contracts/trace.js";
 import type { SftRow } from "../contracts/trainer.js";
 import type { Detector } from "../streams/detector.js";
 import type { GaugeBoard } from "../streams/gauges.js";
+import type { PublishedMetrics } from "../streams/published-metrics.js";
 import type { curriculumMachine } from "./curriculum-machine.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import type { EvaluationTask } from "./evaluate.js";
@@ -35,7 +36,7 @@ export interface RunTokenizer {
 
 /** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
 export interface RunTaps {
-  fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
+  fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
   metrics(record: MetricRecord): void;
   alert(alert: Alert): void;
   trace(trace: Trace): void;
@@ -63,6 +64,8 @@ export interface RunContext {
   curriculumMachine: Actor<typeof curriculumMachine>;
   readonly detector: Detector;
   readonly gauges: GaugeBoard;
+  /** Metrics that parts add to a step. */
+  readonly published: PublishedMetrics;
   readonly taps: RunTaps;
   readonly log: Logger;
   readonly clock: () => number;

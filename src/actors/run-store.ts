@@ -1,4 +1,4 @@
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { LedgerEntry } from "../contracts/ledger.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
@@ -8,7 +8,7 @@ import type { ConfigChange } from "../store/index.js";
 export interface RunStore {
   readonly directory: string;
   /** Appends a fact with the next sequence number. */
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact;
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
   ledger(entry: Omit<LedgerEntry, "schema_version">): void;
   /** Rollouts per ledger state. */
   ledgerCounts(): Readonly<Record<string, number>>;

@@ -4,7 +4,7 @@ import { type Actor, createActor, fromPromise } from "xstate";
 import { parseConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
 import type { Alert } from "../contracts/alert.js";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { MetricRecord } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
@@ -12,12 +12,21 @@ import { WeirError } from "../errors.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { InFlight } from "../streams/in-flight.js";
 import { assertMetrics } from "../streams/metrics.js";
-import { createRegistry, JUDGE } from "./built-ins.js";
+import { PublishedMetrics } from "../streams/published-metrics.js";
+import { createRegistry } from "./built-ins.js";
 import { assertCanTrain } from "./can-train.js";
 import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
+import {
+  assertOrigins,
+  assertPartNames,
+  type PartsFile,
+  type PartsRecord,
+  partsRecord,
+  unusedParts,
+} from "./part-origins.js";
 import { planOf } from "./progress.js";
 import type { PartFactory, PartKind, Parts } from "./registry.js";
 import type { RunContext } from "./run-context.js";
@@ -52,6 +61,10 @@ export interface TrainingSystemOptions {
   /** Run folder to continue; the configuration must be the one it was started with. */
   readonly resume?: string;
   readonly logger?: Logger;
+  /** Files that parts were loaded from (`loadParts`); the journal names them, and a changed one is remarked on resume. */
+  readonly partsFiles?: readonly PartsFile[];
+  /** Hears of faults of parts that end nothing, such as a reward of NaN; Node's process warnings where it is left out. */
+  readonly onRemark?: (error: WeirError) => void;
   /** Keep serving the monitor after the run has ended, until `close()`. */
   readonly keepMonitor?: boolean;
 }
@@ -122,6 +135,7 @@ class System implements TrainingSystem {
 
   private readonly inFlight = new InFlight();
   private readonly registry;
+  private readonly published = new PublishedMetrics((error) => this.remark(error));
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
   private started = false;
   private run: OpenedRun | null = null;
@@ -134,7 +148,11 @@ class System implements TrainingSystem {
     private readonly config: Config,
     private readonly options: TrainingSystemOptions,
   ) {
-    this.registry = createRegistry(config);
+    this.registry = createRegistry(config, {
+      publish: (name, value) => this.published.publish(name, value),
+      report: (error) => this.remark(error),
+    });
+    assertPartNames(options.actors ?? {});
     const { advantage, reward, curriculum, judge } = options.actors ?? {};
     if (advantage) this.registry.use("advantage", advantage);
     if (reward) this.registry.use("reward", reward);
@@ -176,7 +194,7 @@ class System implements TrainingSystem {
         advantage: this.config.advantage.actor,
         reward: this.config.reward.actor,
         curriculum: this.config.curriculum.actor,
-        judge: JUDGE,
+        judge: this.config.reward.judge.actor,
       };
       const parts = {
         advantage: this.registry.build("advantage", names),
@@ -184,8 +202,11 @@ class System implements TrainingSystem {
         curriculum: this.registry.build("curriculum", names),
       };
       assertCanTrain(this.config, parts.advantage);
+      const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);
       this.run = await openRun(this.config, {
         parts,
+        origins: origins as unknown as Json,
+        published: this.published,
         ...(this.options.actors?.engine ? { engine: this.options.actors.engine } : {}),
         ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
         ...(this.options.logger ? { logger: this.options.logger } : {}),
@@ -205,6 +226,8 @@ class System implements TrainingSystem {
         },
       });
       const { context } = this.run;
+      this.compareParts(origins);
+      for (const remark of unusedParts(this.registry, names)) this.remark(remark);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
@@ -369,6 +392,24 @@ class System implements TrainingSystem {
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
   }
 
+  /** Errors: WEIR_E_ACTOR_MISSING where a resumed run had a part of the user's own that is not given now. */
+  private compareParts(now: PartsRecord): void {
+    let first: Fact | undefined;
+    for (const fact of this.run?.pastFacts() ?? []) {
+      if (fact.type !== "run.started") continue;
+      first = fact;
+      break;
+    }
+    for (const remark of assertOrigins(first?.data.parts as PartsRecord | undefined, now)) this.remark(remark);
+  }
+
+  /** A fault that ends nothing: to the log, and to whoever started the run. */
+  private remark(error: WeirError): void {
+    this.run?.context.log.warn({ actor: "parts", code: error.code }, error.message);
+    if (this.options.onRemark) this.options.onRemark(error);
+    else process.emitWarning(error.message, { code: error.code });
+  }
+
   /** The fact of the end, where it can still be written; the run ends either way. */
   private lastFact(context: RunContext, data: Readonly<Record<string, Json>>): void {
     try {
@@ -390,7 +431,7 @@ class System implements TrainingSystem {
     settle();
   }
 
-  private fact(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
+  private fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
     this.out.facts.next(fact);
     this.monitor?.fact(fact);

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import type { BackendName } from "../contracts/index.js";
-import { locateNative, type NativeLocation, packageRoot } from "../model/engine/native/index.js";
+import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/engine/native/index.js";
 import { memoryBudget } from "../model/learn/memory-plan.js";
 import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
@@ -174,7 +174,9 @@ async function chooseBackend(sources: DoctorSources, location: NativeLocation, p
   if (location.found) {
     const probe = await sources.probe("tensorflow", location.path, sources.env);
     if (probe.ok) return { backend: "tensorflow" as const, probe, why: `${location.reason}, and its probe succeeded` };
-    problems.push(`the native engine in ${location.path} fails: ${probe.reason}; run \`npx weir setup --force\``);
+    problems.push(
+      `the native engine in ${location.path} fails: ${probe.reason}; run \`${weirCommand("setup --force")}\``,
+    );
     refused.push(`tensorflow fails (${probe.reason})`);
   } else {
     refused.push(location.reason);
@@ -198,7 +200,7 @@ function describeGpu(
   const because = () => {
     if (device === null) return "no NVIDIA driver answers (nvidia-smi)";
     if (!native) return "the tensorflow backend is not in use";
-    if (variant === "cpu") return "the CPU build of TensorFlow is set up; run `npx weir setup --gpu`";
+    if (variant === "cpu") return `the CPU build of TensorFlow is set up; run \`${weirCommand("setup --gpu")}\``;
     return "TensorFlow cannot use it (driver too old, or CUDA libraries missing)";
   };
   return { ok: false, device, reason: because() };
@@ -241,10 +243,10 @@ function choosePrecision(bf16: AbilityProbe, gemm: DoctorReport["gemm"]): Doctor
   return { what: "precision", chosen: "f32", why: `${standing}; bf16 products run ${ratio} times as fast here` };
 }
 
-/** Node 20.19 and later of 20, 21 and 22: what `engines` in package.json says. */
+/** Node 20.19 and later of 20, then 22.12 and everything newer: what `engines` in package.json says. */
 export function isNodeSupported(version: string): boolean {
   const [major = 0, minor = 0] = version.replace(/^v/, "").split(".").map(Number);
-  return (major === 20 && minor >= 19) || major === 21 || major === 22;
+  return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 }
 
 /** Runs scripts/native/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LORA_TARGETS } from "../contracts/engine.js";
+import type { PresetName } from "./presets.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
@@ -223,6 +224,9 @@ const rewardSchema = z.strictObject({
     .prefault({}),
   judge: z
     .strictObject({
+      actor: actorName
+        .default("openai")
+        .describe("Name of the judge part: `openai` (a server that speaks OpenAI's protocol) or your own."),
       url: z
         .string()
         .nullable()
@@ -428,4 +432,7 @@ export const configSchema = z.strictObject({
 /** Every option resolved. */
 export type Config = z.output<typeof configSchema>;
 /** What a user writes: everything with a default may be left out. */
-export type ConfigInput = z.input<typeof configSchema>;
+export type ConfigInput = z.input<typeof configSchema> & {
+  /** A named bundle of options; the configuration's own win over it. */
+  readonly preset?: PresetName | undefined;
+};

@@ -1,8 +1,4 @@
-/**
- * The journal: append-only Facts with gapless sequence numbers. Invariants: seq is 1, 2, 3 … in file order; a fact is in
- * the file before an observer sees it.
- */
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import { LineFile, readLines, readWhole } from "./line-file.js";
@@ -79,8 +75,10 @@ export class Journal {
     return this.last;
   }
 
+  /** Takes any name: which facts there are is the business of those who write them (`FactType`). */
   append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
-    const fact: Fact = { schema_version: 1, seq: this.last + 1, type, step, time: this.options.clock(), data };
+    const seq = this.last + 1;
+    const fact: Fact = { schema_version: 1, seq, type: type as FactType, step, time: this.options.clock(), data };
     this.file.append(JSON.stringify(fact));
     if (this.options.fsync === "always") this.file.sync();
     this.last = fact.seq;

@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
@@ -209,7 +209,7 @@ export class RunFolder {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
   }
 
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
     return this.journal.append(type, step, data);
   }
 

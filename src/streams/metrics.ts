@@ -1,10 +1,18 @@
-import type { MetricDefinition } from "../contracts/metrics.js";
 import { WeirError } from "../errors.js";
 
 /**
  * The registry of metric names. Names are API: they are stable, unknown ones are refused, docs/metrics.md is generated from here.
- * A name that ends in `<k>` stands for one metric per phase (length bucket) k = 1, 2, …
+ * A name that ends in `<k>` stands for one metric per phase (length bucket) k = 1, 2, …, one that ends in `<name>` for one
+ * per name that a user's part chose.
  */
+
+/** One registered metric name. */
+export interface MetricDefinition {
+  readonly name: string;
+  readonly unit: string;
+  readonly meaning: string;
+}
+
 export const METRICS = [
   {
     name: "reward/mean",
@@ -138,18 +146,54 @@ export const METRICS = [
   { name: "engine/tensors", unit: "1", meaning: "Live tensors in the engine after the step; flat in a healthy run." },
   { name: "engine/rss_bytes", unit: "bytes", meaning: "Resident memory of the engine process." },
   { name: "control/rss_bytes", unit: "bytes", meaning: "Resident memory of the control process." },
+  {
+    name: "reward/parts/<name>",
+    unit: "1",
+    meaning:
+      "Mean of a reward's part of that name (rule, judge, one of your own) over the scored rollouts that have it.",
+  },
+  {
+    name: "custom/<name>",
+    unit: "the part's own",
+    meaning: "Mean of what your parts published under that name during the step (docs/parts.md).",
+  },
 ] as const satisfies readonly MetricDefinition[];
 
 type Registered = (typeof METRICS)[number]["name"];
 
-/** A registered metric name; `<k>` is replaced by the phase number. */
-export type MetricName = Registered extends infer N ? (N extends `${infer Head}<k>` ? `${Head}${number}` : N) : never;
+/** A name as it is written: `<k>` is replaced by the phase number, `<name>` by a part's own word. */
+type Written<N extends string> = N extends `${infer Head}<k>`
+  ? `${Head}${number}`
+  : N extends `${infer Head}<name>`
+    ? `${Head}${string}`
+    : N;
+
+type Plain = Exclude<Registered, `${string}>`>;
+type Patterned = Written<Exclude<Registered, Plain>>;
+
+/** A registered metric name. */
+export type MetricName = Plain | Patterned;
+
+/** Scalars by registered name; none needs to be there. */
+export type MetricValues = { readonly [N in Plain]?: number } & { readonly [N in Patterned]: number };
+
+/** The same while it is put together. */
+export type MetricDraft = { -readonly [N in keyof MetricValues]: MetricValues[N] };
 
 const EXACT: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
+const NAMED = METRICS.flatMap(({ name }) => (name.endsWith("<name>") ? [name.slice(0, -"<name>".length)] : []));
+const OWN_NAME = /^[A-Za-z0-9_.-]{1,64}(\/[A-Za-z0-9_.-]{1,64}){0,3}$/;
 
-/** True for names of the registry, phase-numbered ones included. */
+/** True for what may stand in the place of `<name>`: words of letters, digits, `_`, `.`, `-`, up to four with `/` between. */
+export function isOwnName(name: unknown): name is string {
+  return typeof name === "string" && OWN_NAME.test(name);
+}
+
+/** True for names of the registry, phase-numbered ones and those of a user's parts included. */
 export function isMetricName(name: string): name is MetricName {
-  return EXACT.has(name) ? !name.includes("<k>") : EXACT.has(name.replace(/_\d+$/, "_<k>"));
+  if (EXACT.has(name)) return !name.endsWith(">");
+  if (EXACT.has(name.replace(/_\d+$/, "_<k>"))) return true;
+  return NAMED.some((prefix) => name.startsWith(prefix) && isOwnName(name.slice(prefix.length)));
 }
 
 /**

@@ -5,6 +5,7 @@ import type { Group, SampleGroup } from "../contracts/group.js";
 import type { PolicyMetrics } from "../contracts/trainer.js";
 import { bucketOf, type LengthBound } from "./buckets.js";
 import { unshapedRewards } from "./collector.js";
+import type { MetricDraft, MetricValues } from "./metrics.js";
 
 /** The numbers of one RL step, from its groups and the update's metrics. Pure; names are those of metrics.ts. */
 
@@ -58,7 +59,7 @@ export function quantile(values: readonly number[], q: number): number {
  * Metrics of a step, by registered name; only finite numbers. What was not measured is absent, never 0: no reward metric
  * without a scored rollout (I1), no KL without an update, no mismatch without a compared token.
  */
-export function stepMetrics(facts: StepFacts): Record<string, number> {
+export function stepMetrics(facts: StepFacts): MetricValues {
   return {
     ...rewardMetrics(facts),
     ...rolloutMetrics(facts),
@@ -74,7 +75,7 @@ export function stepMetrics(facts: StepFacts): Record<string, number> {
   };
 }
 
-function rewardMetrics(facts: StepFacts): Record<string, number> {
+function rewardMetrics(facts: StepFacts): MetricValues {
   const { groups, correctAt } = facts;
   const members = groups.flatMap((group) => group.members.map((member) => ({ group, member })));
   const scored = members.flatMap(({ group, member }) =>
@@ -82,7 +83,7 @@ function rewardMetrics(facts: StepFacts): Record<string, number> {
       ? [{ group, unshaped: member.outcome.value, shaped: member.reward }]
       : [],
   );
-  const values: Record<string, number> = {};
+  const values: MetricDraft = {};
   if (members.length > 0) values["reward/scored_share"] = scored.length / members.length;
   if (groups.length > 0) values["group/zero_variance_share"] = groups.filter(hasEqualRewards).length / groups.length;
   if (scored.length === 0) return values;
@@ -105,12 +106,12 @@ function hasEqualRewards(group: Group): boolean {
   return new Set(unshapedRewards(group)).size === 1;
 }
 
-function rolloutMetrics(facts: StepFacts): Record<string, number> {
+function rolloutMetrics(facts: StepFacts): MetricValues {
   const { groups, kept, seconds } = facts;
   const rollouts = groups.flatMap((group) => group.members.map((member) => member.rollout));
   const lengths = rollouts.map((rollout) => rollout.tokenIds.length);
   const entropies = rollouts.flatMap((rollout) => rollout.entropies);
-  const values: Record<string, number> = { "group/kept": kept.length, "group/rounds": facts.rounds };
+  const values: MetricDraft = { "group/kept": kept.length, "group/rounds": facts.rounds };
   if (kept.length > 0) values["group/carried_share"] = mean(kept.map(({ group }) => (group.carried ? 1 : 0)));
   if (entropies.length > 0) values["entropy/mean"] = mean(entropies);
   if (rollouts.length > 0) {
@@ -123,9 +124,9 @@ function rolloutMetrics(facts: StepFacts): Record<string, number> {
   return values;
 }
 
-function updateMetrics(facts: StepFacts): Record<string, number> {
+function updateMetrics(facts: StepFacts): MetricValues {
   const { updates, mismatch, seconds } = facts;
-  const values: Record<string, number> = {};
+  const values: MetricDraft = {};
   if (mismatch.k3 !== null) values.mismatch_kl = mismatch.k3;
   if (mismatch.abs !== null) values.mismatch_abs = mismatch.abs;
   if (updates.length === 0) return values;

@@ -146,6 +146,20 @@ describe("the frame of a suite", () => {
     expect(names).not.toContain("keeps no state between groups");
   });
 
+  it("counts skipped tests as such where the framework can", () => {
+    const skipped: string[] = [];
+    const names: string[] = [];
+    const it = Object.assign(() => undefined, { skip: (name: string) => skipped.push(name) });
+    const describe = (name: string, body: () => void) => {
+      names.push(name);
+      body();
+    };
+    const skip = [{ reason: "mine is stateful", tests: ["keeps no state between groups"] }];
+    describeAdvantageActor({ create: createGrpoAdvantage, framework: { describe, it }, skip });
+    expect(names).toEqual(["advantage actor contract"]);
+    expect(skipped).toEqual(["keeps no state between groups (left out: mine is stateful)"]);
+  });
+
   it("runs under node:test", () => {
     const folder = mkdtempSync(join(tmpdir(), "weir-suite-"));
     try {

@@ -9,6 +9,7 @@ import { build } from "vite";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
 import { openTarget } from "../../src/cli/monitor-target.js";
+import type { FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { METRICS } from "../../src/streams/metrics.js";
@@ -43,9 +44,9 @@ afterEach(async () => {
 function scriptedRun(): { hub: MonitorHub; step: (n: number) => void } {
   const hub = new MonitorHub();
   let seq = 0;
-  const fact = (type: string, step: number, data: Record<string, never>) =>
+  const fact = (type: FactType, step: number, data: Record<string, never>) =>
     hub.publishFact({ schema_version: 1, seq: ++seq, type, step, time: 1_767_225_600_000 + step * 1_000, data });
-  const tell = (type: string, step: number, data: object) => fact(type, step, data as Record<string, never>);
+  const tell = (type: FactType, step: number, data: object) => fact(type, step, data as Record<string, never>);
   tell("run.started", 0, { id: "scripted", seed: 1 });
   tell("lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } });
   const step = (n: number) => {

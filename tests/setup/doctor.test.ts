@@ -97,7 +97,7 @@ describe("the doctor", () => {
     );
     expect(report.backend).toBe("wasm");
     expect(report.problems).toEqual([
-      "the native engine in /engine fails: its probe process ended by SIGSEGV; run `npx weir setup --force`",
+      "the native engine in /engine fails: its probe process ended by SIGSEGV; run `npm run weir -- setup --force`",
     ]);
     expect(doctorExitCode(report)).toBe(4);
   });
@@ -113,8 +113,8 @@ describe("the doctor", () => {
   it("points at a GPU that lies idle and at a Node that is too old", async () => {
     const report = await runDoctor(sources({ gpuDevice: () => "NVIDIA H100, 550.54", nodeVersion: "v18.0.0" }));
     expect(report.problems).toEqual([
-      "Node >=20.19 <23 is expected, this is v18.0.0",
-      "a GPU is present but not used: the CPU build of TensorFlow is set up; run `npx weir setup --gpu`",
+      "Node ^20.19.0 || >=22.12.0 is expected, this is v18.0.0",
+      "a GPU is present but not used: the CPU build of TensorFlow is set up; run `npm run weir -- setup --gpu`",
     ]);
     expect(doctorExitCode(report)).toBe(1);
   });
@@ -158,9 +158,19 @@ describe("a probe process", () => {
 });
 
 describe("versions and chatter", () => {
-  it("supports Node 20.19 up to 22", () => {
-    const judged = ["v18.20.0", "v20.18.3", "v20.19.0", "v22.11.0", "v23.0.0"].map(isNodeSupported);
-    expect(judged).toEqual([false, false, true, true, false]);
+  it("supports Node 20 from 20.19 on, and everything from 22.12 on", () => {
+    const judged = [
+      "v18.20.0",
+      "v20.18.3",
+      "v20.19.0",
+      "v21.7.3",
+      "v22.11.0",
+      "v22.12.0",
+      "v23.0.0",
+      "v24.0.0",
+      "v26.10.0",
+    ].map(isNodeSupported);
+    expect(judged).toEqual([false, false, true, false, false, true, true, true, true]);
   });
 
   it("knows TensorFlow's start-up chatter from news", () => {

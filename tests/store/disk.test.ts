@@ -124,7 +124,7 @@ describe.skipIf(!canMount)("a disk that is full for a moment", () => {
     await folder.checkpoint(0, (draft) => writeFile(join(draft, "weights"), "w"), {});
     small.fill();
     expect(() => {
-      for (let i = 0; i < 100; i++) folder.append("note", 1, { text: "x".repeat(500) });
+      for (let i = 0; i < 100; i++) folder.append("step.committed", 1, { text: "x".repeat(500) });
     }).toThrow(/WEIR_E_DISK.*ENOSPC/);
     const parquet = writeDurably(join(directory, "rollouts", "step-00001.parquet"), Buffer.alloc(50_000));
     await expect(parquet).rejects.toMatchObject({ code: "WEIR_E_DISK", details: { errno: "ENOSPC" } });
@@ -190,11 +190,11 @@ describe("damage in journal or ledger", () => {
     const folder = await RunFolder.create({ root, id: "r", seed: 1, config: {}, dataset: {} });
     const entry = { groupId: "g", taskId: "t", phase: 1, step: 1, policyVersion: 0, state: "issued" } as const;
     folder.append("run.started", 0, {});
-    folder.append("before", 1, {});
+    folder.append("step.committed", 1, {});
     folder.ledger({ ...entry, rolloutId: "a" });
     await folder.checkpoint(1, (draft) => writeFile(join(draft, "weights"), "w"), {});
-    folder.append("after", 2, {});
-    folder.append("after too", 2, {});
+    folder.append("checkpoint.written", 2, {});
+    folder.append("checkpoint.written", 2, {});
     folder.ledger({ ...entry, rolloutId: "b" });
     folder.ledger({ ...entry, rolloutId: "c" });
     await folder.close();
@@ -219,7 +219,7 @@ describe("damage in journal or ledger", () => {
     const folder = await RunFolder.open(directory);
     const latest = await folder.latest();
     await folder.rollBack(latest?.state ?? null);
-    expect([...folder.journal.read()].map(({ type }) => type)).toEqual(["run.started", "before"]);
+    expect([...folder.journal.read()].map(({ type }) => type)).toEqual(["run.started", "step.committed"]);
     expect(folder.ledgerCounts().issued).toBe(1);
     const stem = name.replace(".ndjson", "");
     expect(folder.takeRemarks()[0]).toMatch(

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { createRegistry } from "../../actors/built-ins.js";
 import { accuracyOf, type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluate.js";
 import {
   assertReadable,
@@ -8,10 +9,10 @@ import {
   sourceCounts,
   type TaskFile,
 } from "../../actors/gold-check.js";
+import { loadParts } from "../../actors/parts-file.js";
 import { prepareTasks, vocabularyCheck } from "../../actors/prepare.js";
-import { createRuleReward } from "../../actors/reward.js";
 import { phasesFrom } from "../../algorithms/phases.js";
-import { configSchema } from "../../config/schema.js";
+import { parseConfig } from "../../config/load.js";
 import type { Phase } from "../../contracts/phase.js";
 import type { Task } from "../../contracts/task.js";
 import { readTasks } from "../../data/read-tasks.js";
@@ -40,6 +41,9 @@ export interface EvalCommandOptions {
   readonly rows: string;
   readonly seed: string;
   readonly backend?: string;
+  readonly reward: string;
+  readonly judge: string;
+  readonly parts: readonly string[];
   readonly json?: boolean;
 }
 
@@ -53,6 +57,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
   const maxTokens = numberAtLeast("max-tokens", options.maxTokens, 1);
   const temperature = numberAtLeast("temperature", options.temperature, 0);
   const seed = numberAtLeast("seed", options.seed, 0);
+  const { reward, concurrency, timeoutMs, correctAt } = await rewardOf(options, mode);
   const tokenizer = await loadTokenizer(options.model);
   const files: TaskFile[] = [];
   for (const file of options.data) files.push({ file, tasks: await readTasks(file, { format: "auto" }) });
@@ -75,10 +80,9 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
       note(`${prepared.beyondPhases} tasks are longer than the last bucket and were left out`);
     if (prepared.truncated > 0)
       note(`${prepared.truncated} tasks are longer than the model's positions allow and were cut in the middle`);
-    const defaults = configSchema.shape.reward.parse({});
     const evaluated = await evaluateHeldout(
       engine,
-      createRuleReward({ mode, requireThink: options.think }),
+      reward,
       prepared.tasks,
       {
         seed,
@@ -92,9 +96,9 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
           maxTokens,
           stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
         },
-        rewardConcurrency: defaults.concurrency,
-        rewardTimeoutMs: defaults.timeoutMs,
-        correctAt: defaults.correctAt,
+        rewardConcurrency: concurrency,
+        rewardTimeoutMs: timeoutMs,
+        correctAt,
         decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
       },
       signal,
@@ -155,6 +159,24 @@ function countBySource(tasks: readonly Task[]): Record<string, number> {
   return counts;
 }
 
+/** The reward that is named, of weir or of a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
+async function rewardOf(options: EvalCommandOptions, mode: "paper" | "released") {
+  const config = parseConfig({
+    model: { path: options.model },
+    data: { train: [...options.data] },
+    reward: { actor: options.reward, mode, requireThink: options.think, judge: { actor: options.judge } },
+  });
+  const registry = createRegistry(config, {
+    publish: () => undefined,
+    report: (error) => note(error.message),
+  });
+  for (const path of options.parts)
+    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
+  const { concurrency, timeoutMs, correctAt } = config.reward;
+  const reward = registry.build("reward", { reward: options.reward, judge: options.judge });
+  return { reward, concurrency, timeoutMs, correctAt };
+}
+
 export function register(program: Command): void {
   program
     .command("eval")
@@ -163,6 +185,18 @@ export function register(program: Command): void {
     .requiredOption("--data <files...>", "task files (verl-style parquet, jsonl, LongBench, DocMath, Frames)")
     .option("--buckets <bounds>", "upper bounds of the length buckets in tokens, such as 20000,60000")
     .option("--mode <mode>", "rules of the paper (exact match) or released (substring)", "paper")
+    .option(
+      "--reward <name>",
+      "reward part that scores: rule, hybrid (with a judge of --parts), or one of --parts",
+      "rule",
+    )
+    .option("--judge <name>", "judge part that such a reward asks", "openai")
+    .option(
+      "--parts <file>",
+      "load parts of your own from this ES module (docs/parts.md; repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [] as string[],
+    )
     .option("--no-think", "read the whole response where </think> is missing")
     .option("--max-tokens <n>", "longest response", "1024")
     .option("--temperature <t>", "0 is greedy", "0")

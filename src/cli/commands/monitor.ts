@@ -196,7 +196,7 @@ function printSnapshot(found: {
     names.map((name) => [
       name,
       ...found.metrics.map((record) => {
-        const value = record.values[name];
+        const value = (record.values as Readonly<Record<string, number>>)[name];
         return value === undefined ? "–" : Number(value.toPrecision(4));
       }),
     ]),

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { accuracyOf, type BucketResult } from "../../actors/evaluate.js";
+import { loadParts } from "../../actors/parts-file.js";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
 import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
@@ -15,6 +16,8 @@ import { heldoutTable } from "../report-table.js";
 export interface TrainCommandOptions {
   readonly set: readonly string[];
   readonly resume?: string;
+  /** Files with parts of the user's own. */
+  readonly parts?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -110,7 +113,14 @@ export async function trainCommand(file: string | undefined, options: TrainComma
   }
   // A file beside --resume gives the options that the run goes on with; without one they are those it has.
   const config = file !== undefined ? await loadConfig(file, set) : await configOfRun(resume as string, set);
-  const system = createTrainingSystem(config, options.resume === undefined ? {} : { resume: options.resume });
+  const partsFiles = [];
+  for (const path of options.parts ?? []) partsFiles.push(await loadParts(path));
+  const system = createTrainingSystem(config, {
+    onRemark: (error) => note(`warn: ${error.message}`),
+    partsFiles: partsFiles.map(({ file, sha256 }) => ({ file, sha256 })),
+    ...(options.resume === undefined ? {} : { resume: options.resume }),
+  });
+  for (const { kind, name, factory } of partsFiles.flatMap(({ parts }) => parts)) system.register(kind, name, factory);
   await system.start();
   note(`run folder: ${system.runDirectory}`);
   if (system.monitorUrl) note(`monitor: ${system.monitorUrl}`);
@@ -138,6 +148,12 @@ export function register(program: Command): void {
     .option(
       "--resume <run>",
       "continue the run in this folder from its latest checkpoint; CONFIG and --set change options that lie ahead of it",
+    )
+    .option(
+      "--parts <file>",
+      "load parts of your own from this ES module (docs/parts.md); a resumed run needs the same file (repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [] as string[],
     )
     .option("--json", "print the result as JSON")
     .addHelpText(

@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Engine, EngineOptions } from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import { WeirError } from "../../errors.js";
-import type { RotaryDtype } from "../transformer/rope.js";
+import type { RotaryDtype } from "../io/rope-config.js";
 import { messageToError } from "./dispatch.js";
 import { type ExitCause, ExitWatch } from "./exit-cause.js";
 import { type Call, engineFacade } from "./facade.js";

@@ -102,6 +102,8 @@ export function packageRoot(): string {
 const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "scripts", "native", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
+/** The command line that runs `weir` with the arguments given, as it is run where this copy stands. */
+export const { weirCommand } = (await shared("command.mjs")) as { weirCommand(args: string, root?: string): string };
 
 /** Looks for a finished engine; cheap (a few stats), never throws for its absence. */
 export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocation {
@@ -127,7 +129,7 @@ export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocati
   }
   const [best] = paths.findEngines({ env });
   if (best === undefined) {
-    return missing(`no native engine is set up in ${paths.nativeRoot(env)} (\`npx weir setup\` does that)`);
+    return missing(`no native engine is set up in ${paths.nativeRoot(env)} (\`${weirCommand("setup")}\` does that)`);
   }
   return {
     found: true,
@@ -165,7 +167,7 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
   } catch (cause) {
     throw new WeirError(
       "WEIR_E_NATIVE_ENGINE",
-      `the native engine in ${location.path} could not be loaded (${(cause as Error).message}); run \`npx weir setup --force\``,
+      `the native engine in ${location.path} could not be loaded (${(cause as Error).message}); run \`${weirCommand("setup --force")}\``,
       { path: location.path },
       { cause },
     );

@@ -1,8 +1,10 @@
 // Watches a live run from another process: rewards, alerts, and one sampled answer per step. Ends with the run.
-// Usage: node watch.mjs http://127.0.0.1:PORT   (the address that `weir train` prints)
-import { connectMonitor } from "weir/monitor";
+// Usage: node watch.js http://127.0.0.1:PORT   (the address that `weir train` prints)
+import { connectMonitor } from "weir-rl/monitor";
 
-const client = connectMonitor(process.argv[2], { onState: (state) => console.log("connection:", state.kind) });
+const [address] = process.argv.slice(2);
+if (address === undefined) throw new Error("usage: node watch.js http://127.0.0.1:PORT");
+const client = connectMonitor(address, { onState: (state) => console.log("connection:", state.kind) });
 await client.ready();
 let tracedStep = -1;
 client.subscribe("alerts", (event) => {
