@@ -24,6 +24,8 @@ export interface OpenedStore extends RunStore {
 
 /** A run folder that is held for resuming, before it is known whether it may go on. */
 export interface HeldRun {
+  /** Facts of the run so far, read from its journal when they are asked for. */
+  pastFacts(): Iterable<Fact>;
   /**
    * Checks that the run rests on what it began with, and writes config.json anew where options changed.
    * Errors: WEIR_E_CONFIG, WEIR_E_DATA, WEIR_E_MODEL_FILES; WEIR_E_CHECKPOINT_DAMAGED where no checkpoint is whole; WEIR_E_DISK.
@@ -57,6 +59,7 @@ export async function holdFileStore(given: Config, directory: string): Promise<H
     const changes = configChanges(before, config);
     assertMayChange(changes, before, config, null);
     return {
+      pastFacts: () => folder.journal.read(),
       close: () => folder.close(),
       accept: async (sources, warmupSteps) => {
         const { record } = folder;

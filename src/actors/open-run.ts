@@ -24,6 +24,7 @@ import { curriculumMachine } from "./curriculum-machine.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
+import { compareOrigins, type PartsRecord } from "./part-origins.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
@@ -46,7 +47,7 @@ export interface OpenRunOptions {
     readonly curriculum: CurriculumActor;
   };
   /** Which parts these are, for the journal. */
-  readonly origins: Json;
+  readonly origins: PartsRecord;
   readonly published: PublishedMetrics;
   readonly engine?: EngineFactory;
   /** Run folder to continue. */
@@ -61,6 +62,8 @@ export interface OpenedRun {
   /** Facts of the run before it was resumed; empty for a new one. */
   pastFacts(): Iterable<Fact>;
   append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  /** What is worth a remark of the parts of a resumed run. */
+  readonly partRemarks: readonly WeirError[];
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
   begin(): Promise<void>;
   /** Releases everything; removes the folder of a new run that has not begun. Errors: the first of what could not be closed. */
@@ -97,6 +100,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   try {
     const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
     if (held) closers.push(() => held.close());
+    // Before anything of the folder is changed: a run that may not go on is left as it was.
+    const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins) : [];
     closers.push(
       () => supervisor.close(),
       () => options.parts.reward.dispose?.(),
@@ -162,13 +167,14 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         tasks: data.train.length,
         heldoutTasks: data.heldout.length,
         sftRows: rows,
-        parts: options.origins,
+        parts: options.origins as unknown as Json,
       });
       begun = true;
     };
     return {
       context,
       pastFacts: () => store.pastFacts(),
+      partRemarks,
       append: (type, step, facts) => store.append(type, step, facts),
       begin,
       close: closeAll,

@@ -3,6 +3,7 @@
  * was started with a part of the user's own never goes on with another one in its place.
  */
 import { nearest } from "../config/load.js";
+import type { Fact } from "../contracts/fact.js";
 import { WeirError } from "../errors.js";
 import { PART_KINDS } from "./checked-parts.js";
 import type { PartKind, PartOrigin, PartRegistry } from "./registry.js";
@@ -36,7 +37,7 @@ export function partsRecord(
  * Compares the parts of a resumed run with those that it was started with; gives what is worth a remark.
  * Errors: WEIR_E_ACTOR_MISSING for a part of the user's own that is not there.
  */
-export function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirError[] {
+function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirError[] {
   if (then === undefined) return [];
   for (const kind of RECORDED) {
     const [before, present] = [then[kind], now[kind]];
@@ -59,6 +60,14 @@ export function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): 
       ),
     ];
   });
+}
+
+/** The same for the journal of the run. Errors: as `assertOrigins`. */
+export function compareOrigins(facts: Iterable<Fact>, now: PartsRecord): WeirError[] {
+  for (const fact of facts) {
+    if (fact.type === "run.started") return assertOrigins(fact.data.parts as PartsRecord | undefined, now);
+  }
+  return [];
 }
 
 /** Options that choose a part by name. */

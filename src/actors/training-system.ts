@@ -19,14 +19,7 @@ import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
-import {
-  assertOrigins,
-  assertPartNames,
-  type PartsFile,
-  type PartsRecord,
-  partsRecord,
-  unusedParts,
-} from "./part-origins.js";
+import { assertPartNames, type PartsFile, partsRecord, unusedParts } from "./part-origins.js";
 import { planOf } from "./progress.js";
 import type { PartFactory, PartKind, Parts } from "./registry.js";
 import type { RunContext } from "./run-context.js";
@@ -205,7 +198,7 @@ class System implements TrainingSystem {
       const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);
       this.run = await openRun(this.config, {
         parts,
-        origins: origins as unknown as Json,
+        origins,
         published: this.published,
         ...(this.options.actors?.engine ? { engine: this.options.actors.engine } : {}),
         ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
@@ -226,8 +219,8 @@ class System implements TrainingSystem {
         },
       });
       const { context } = this.run;
-      this.compareParts(origins);
-      for (const remark of unusedParts(this.registry, names)) this.remark(remark);
+      const unused = unusedParts(this.registry, names);
+      for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
@@ -390,17 +383,6 @@ class System implements TrainingSystem {
     }
     this.lastFact(context, { status });
     await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
-  }
-
-  /** Errors: WEIR_E_ACTOR_MISSING where a resumed run had a part of the user's own that is not given now. */
-  private compareParts(now: PartsRecord): void {
-    let first: Fact | undefined;
-    for (const fact of this.run?.pastFacts() ?? []) {
-      if (fact.type !== "run.started") continue;
-      first = fact;
-      break;
-    }
-    for (const remark of assertOrigins(first?.data.parts as PartsRecord | undefined, now)) this.remark(remark);
   }
 
   /** A fault that ends nothing: to the log, and to whoever started the run. */

@@ -1,7 +1,9 @@
 /** Folders that transformers loads, made from stored models, must give the same weights; the others a fitting message. */
+
 import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { generateCommand } from "../../src/cli/commands/generate.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import { parseModelConfig, readModelConfig } from "../../src/model/io/config.js";
 import { readSafetensors } from "../../src/model/io/safetensors.js";
@@ -284,17 +286,26 @@ describe("what is no model folder is named", () => {
 });
 
 describe("a tokenizer that is larger than its model", () => {
-  it("is usable, until a conversation holds a token that the model was never given", async () => {
-    const folder = await variant("tiny-llama", { config: { vocab_size: 399 } });
+  it("is usable, until a prompt holds a token that the model was never given", async () => {
+    const folder = await variant("tiny-llama", {});
     const path = join(folder, "tokenizer.json");
     const definition = JSON.parse(await readFile(path, "utf8"));
     definition.added_tokens.push({ ...definition.added_tokens[0], id: 400, content: "<new>" });
     await writeFile(path, JSON.stringify(definition));
-    const tokenizer = await loadTokenizer(folder);
-    const say = (content: string) => () => tokenizer.applyChatTemplate([{ role: "user", content }]);
-    expect(say("hello")().ids.length).toBeGreaterThan(3);
-    const error = await failure(say("a <new> b"), "WEIR_E_TOKENIZER");
-    expect(error.message).toContain("token <new> (400) lies beyond the model's vocabulary of 399");
-    expect(error.details).toMatchObject({ id: 400, token: "<new>" });
+    const generate = (prompt: string) =>
+      generateCommand({
+        model: folder,
+        prompt,
+        maxTokens: 1,
+        temperature: 0,
+        topP: 1,
+        topK: 0,
+        seed: 1,
+        backend: "cpu",
+        json: true,
+      });
+    expect(await generate("hello")).toBe(0);
+    const error = await failure(() => generate("a <new> b"), "WEIR_E_TOKENIZER");
+    expect(error.message).toContain('the prompt: the token "<new>" has the id 400');
   });
 });

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { counterKey } from "../../algorithms/random.js";
 import type { Engine } from "../../contracts/engine.js";
 import type { ChatMessage } from "../../contracts/task.js";
+import { assertInVocabulary } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
@@ -36,6 +37,8 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
       ? [tokenizer?.applyChatTemplate(messages, { addGenerationPrompt: true }).ids ?? []]
       : await readSequences(options.in);
   const generate = async (engine: Engine, signal: AbortSignal) => {
+    if (options.prompt !== undefined && tokenizer)
+      for (const ids of sequences) assertInVocabulary(ids, "the prompt", tokenizer, engine.model.vocabSize);
     checkSequences(sequences, engine, options.maxTokens);
     const { temperature, topP, topK, maxTokens } = options;
     const reply = await engine.sample(

@@ -15,8 +15,6 @@ import { loadOniguruma } from "./tokenizer/oniguruma.js";
 
 export type { EndOfTurn } from "./tokenizer/end-of-turn.js";
 
-import { assertInVocabulary, modelVocabulary } from "./vocabulary.js";
-
 export interface RenderedChat {
   readonly text: string;
   readonly ids: readonly number[];
@@ -66,8 +64,6 @@ class FolderTokenizer implements Tokenizer {
     private readonly encoder: Encoder,
     private readonly decoder: TokenDecoder,
     private readonly template: ChatTemplate | null,
-    /** Of the model in the same folder; null where there is none. */
-    private readonly modelVocabulary: number | null,
   ) {
     this.#tokens = encoder.tokens;
     this.#byteLevel = usesByteLevel(definition.decoder);
@@ -105,7 +101,6 @@ class FolderTokenizer implements Tokenizer {
       );
     const text = this.template.render(messages, options);
     const ids = this.encode(text, { addSpecialTokens: false });
-    if (this.modelVocabulary !== null) assertInVocabulary(ids, this.modelVocabulary, (id) => this.tokenText(id));
     return { text, ids };
   }
 
@@ -166,14 +161,7 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
       specialTokensMap: specialTokensMap ?? null,
       addedTokens: addedTokens ?? null,
     };
-    return new FolderTokenizer(
-      directory,
-      definition,
-      createEncoder(files),
-      decoder,
-      template,
-      await modelVocabulary(directory),
-    );
+    return new FolderTokenizer(directory, definition, createEncoder(files), decoder, template);
   } catch (error) {
     if (!WeirError.isInstance(error)) throw error;
     const message = error.message.slice(`${error.code}: `.length);
