@@ -182,7 +182,16 @@ export type PhaseBand = z.output<typeof phaseBandSchema>;
 export const evaluationSchema = z.object({
   stage: z.string(),
   step,
-  buckets: z.record(z.string(), z.object({ n: z.number().int(), correct: z.number() })),
+  /** Accuracy is correct / (n − unscored): what was not scored is no evidence. Older servers leave the last two out. */
+  buckets: z.record(
+    z.string(),
+    z.object({
+      n: z.number().int(),
+      correct: z.number(),
+      unscored: z.number().int().optional(),
+      meanReward: z.number().nullable().optional(),
+    }),
+  ),
 });
 export type Evaluation = z.output<typeof evaluationSchema>;
 

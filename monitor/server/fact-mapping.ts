@@ -120,8 +120,13 @@ const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
     const stage = text(data.stage) ?? `step-${step}`;
     const buckets: Evaluation["buckets"] = {};
     for (const [name, value] of Object.entries((data.buckets ?? {}) as Record<string, Json>)) {
-      const { n, correct } = (value ?? {}) as { n?: Json; correct?: Json };
-      buckets[name] = { n: number(n) ?? 0, correct: number(correct) ?? 0 };
+      const { n, correct, unscored, meanReward } = (value ?? {}) as Readonly<Record<string, Json | undefined>>;
+      buckets[name] = {
+        n: number(n) ?? 0,
+        correct: number(correct) ?? 0,
+        unscored: number(unscored) ?? 0,
+        meanReward: number(meanReward) ?? null,
+      };
     }
     const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
     hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });

@@ -38,7 +38,10 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
       title: "Reward",
       unit: "",
       track: "training",
-      series: [{ metric: "reward/mean", label: "mean ± std", colour: 0, spread: "reward/std" }],
+      series: [
+        { metric: "reward/mean", label: "mean ± std", colour: 0, spread: "reward/std" },
+        { metric: "reward/unshaped_mean", label: "before length shaping", colour: 6 },
+      ],
     },
     {
       id: "accuracy",

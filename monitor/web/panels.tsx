@@ -5,6 +5,20 @@ import { formatClock, formatNumber, formatPercent } from "./format.js";
 import { type Store, useTopics } from "./store.js";
 import type { ViewState } from "./view.js";
 
+interface Counted {
+  readonly n: number;
+  readonly correct: number;
+  readonly unscored?: number | undefined;
+}
+
+const scoredOf = ({ n, unscored = 0 }: Counted) => n - unscored;
+
+/** "3 of 8 scored, 2 unscored" */
+function scoredText(result: Counted): string {
+  const { correct, unscored = 0 } = result;
+  return `${correct} of ${scoredOf(result)}${unscored > 0 ? ` scored, ${unscored} unscored` : ""}`;
+}
+
 /** The small panels beside the charts: queues, held-out results, alerts, log. */
 
 export function Pipeline({ store }: { readonly store: Store }) {
@@ -79,8 +93,8 @@ export function HeldOut({ store }: { readonly store: Store }) {
                 {buckets.map((bucket) => {
                   const result = evaluation.buckets[bucket];
                   return (
-                    <td key={bucket} title={result ? `${result.correct} of ${result.n}` : ""}>
-                      {result && result.n > 0 ? formatPercent(result.correct / result.n) : "–"}
+                    <td key={bucket} title={result ? scoredText(result) : ""}>
+                      {result && scoredOf(result) > 0 ? formatPercent(result.correct / scoredOf(result)) : "–"}
                     </td>
                   );
                 })}

@@ -12,9 +12,9 @@ import {
 } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { WeirError } from "../errors.js";
+import { observedFile } from "../system/observed-file.js";
 import { type Cell, Exact, exactNumber, type Row } from "./exact.js";
 import { fileFault } from "./faults.js";
-import { observedFile } from "./observed-file.js";
 import { dateText, shortestFloat16, shortestFloat32, timestampText, timeText } from "./parquet-values.js";
 import { parseJson } from "./parse-json.js";
 

@@ -10,6 +10,7 @@ import type { RewardOutcome } from "../contracts/reward.js";
 import type { FinishReason } from "../contracts/rollout.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
+import { observedFile } from "../system/observed-file.js";
 import { stepName } from "./checkpoint-store.js";
 import { writeDurably } from "./durable.js";
 
@@ -109,7 +110,7 @@ const optional = (row: Row, column: string) => (row[column] ?? null) as number |
 export async function readRollouts(folder: string, step: number): Promise<Trace[]> {
   const path = join(folder, `${stepName(step)}.parquet`);
   try {
-    const rows = (await parquetReadObjects({ file: await asyncBufferFromFile(path) })) as Row[];
+    const rows = (await parquetReadObjects({ file: observedFile(await asyncBufferFromFile(path)) })) as Row[];
     return rows.map(traceOf);
   } catch (cause) {
     throw new WeirError(
@@ -159,7 +160,7 @@ function traceOf(row: Row): Trace {
 export async function readRollout(folder: string, step: number, id: string): Promise<Trace | null> {
   const path = join(folder, `${stepName(step)}.parquet`);
   try {
-    const file = await asyncBufferFromFile(path);
+    const file = observedFile(await asyncBufferFromFile(path));
     const ids = (await parquetReadObjects({ file, columns: ["id"] })) as Row[];
     const at = ids.findIndex((row) => row.id === id);
     if (at < 0) return null;
