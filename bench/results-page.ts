@@ -9,7 +9,10 @@ export interface RunRecord {
   readonly seed: number;
   readonly engine: { readonly backend: string; readonly executor: string; readonly version: string };
   readonly model?: { readonly parameters: number; readonly trainedParameters?: number };
-  readonly heldout: Record<string, Record<string, { readonly n: number; readonly correct: number }>>;
+  readonly heldout: Record<
+    string,
+    Record<string, { readonly n: number; readonly correct: number; readonly unscored?: number }>
+  >;
   readonly seconds: Record<string, number>;
   readonly steps: { readonly warmup: number; readonly rl: number };
   readonly memory?: { readonly enginePeakBytes: number | null; readonly controlPeakBytes: number };
@@ -30,7 +33,7 @@ const ACCURACY =
 export function accuracy(run: RunRecord, stage: string, bucket: string): number {
   const counts = run.heldout[stage]?.[bucket];
   if (!counts) throw new Error(`seed ${run.seed} has no result for ${stage}, ${bucket}`);
-  return (100 * counts.correct) / counts.n;
+  return (100 * counts.correct) / (counts.n - (counts.unscored ?? 0));
 }
 
 /** `mean [low, high]` with the 95 % t interval; a single value stands alone. */

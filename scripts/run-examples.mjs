@@ -1,9 +1,10 @@
 /**
- * Runs the programs of examples/ as a stranger would: weir packed, the tarball installed in an empty project, the
- * examples copied beside it and run on a fixture model. Needs the npm registry for weir's own dependencies.
+ * Runs the programs of examples/ as a stranger would: weir packed, the tarball installed in an empty project, the examples
+ * and the README's program compiled there by a strict TypeScript that also checks weir's own types, and run on a fixture
+ * model. Needs the npm registry for weir's dependencies and for TypeScript.
  * Usage: node scripts/run-examples.mjs [--keep]
  */
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,11 +29,48 @@ async function example(name, command, args, expected, options = {}) {
   return result.output;
 }
 
+/** The strictest settings that a user may have; `skipLibCheck: false` makes weir's declarations part of the check. */
+const TYPESCRIPT = {
+  compilerOptions: {
+    target: "ES2022",
+    lib: ["ES2022"],
+    module: "NodeNext",
+    moduleResolution: "NodeNext",
+    types: ["node"],
+    strict: true,
+    noUncheckedIndexedAccess: true,
+    exactOptionalPropertyTypes: true,
+    verbatimModuleSyntax: true,
+    erasableSyntaxOnly: true,
+    skipLibCheck: false,
+    outDir: "out",
+  },
+  include: ["*.ts"],
+};
+
+/** The README's program. It names files that do not exist here, so it is compiled and not run. */
+function readmeProgram() {
+  const program = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, "README.md"), "utf8"))?.[1];
+  if (program === undefined) throw new Error("README.md holds no program in TypeScript");
+  return program;
+}
+
+/** Installs the compiler in the versions that weir is built with, and compiles the examples into out/. */
+async function compile(npm) {
+  const { devDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const tools = ["typescript", "@types/node"].map((name) => `${name}@${devDependencies[name]}`);
+  await example("npm install of TypeScript", "npm", ["install", "--no-audit", "--no-fund", ...tools], /added \d+/, npm);
+  for (const file of readdirSync(join(root, "examples"))) cpSync(join(root, "examples", file), join(project, file));
+  writeFileSync(join(project, "readme.ts"), readmeProgram());
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify(TYPESCRIPT, null, 2));
+  await example("strict compilation", "npx", ["--no", "--", "tsc", "-p", "."], /^$/);
+}
+
 /** Tasks and a configuration for the examples that take one. */
 function writeConfiguration(steps) {
   const tasks = Array.from({ length: 32 }, (_, index) => ({
     data_source: "musique",
-    prompt: [{ role: "user", content: `Box ${index} holds a coin. What does box ${index} hold?` }],
+    prompt: [{ role: "user", content: `<text>\nBox ${index} holds a coin.\n</text>\n\nWhat does box ${index} hold?` }],
     reward_model: { style: "rule", ground_truth: "Therefore, the answer is a coin." },
     extra_info: { index },
   }));
@@ -58,17 +96,23 @@ async function watchExample() {
   const address = new Promise((resolve) => {
     announce = resolve;
   });
-  const training = example("weir train", "npx", ["weir", "train", writeConfiguration(30)], /completed: /, {
-    onLine: (line) => {
-      const found = line.match(/monitor: (\S+)/);
-      if (found) announce(found[1]);
+  const training = example(
+    "weir train",
+    "npx",
+    ["--no", "--", "weir", "train", writeConfiguration(30)],
+    /completed: /,
+    {
+      onLine: (line) => {
+        const found = line.match(/monitor: (\S+)/);
+        if (found) announce(found[1]);
+      },
     },
-  });
+  );
   const url = await Promise.race([
     address,
     training.then(() => Promise.reject(new Error("weir train named no monitor"))),
   ]);
-  await Promise.all([example("watch.mjs", process.execPath, ["watch.mjs", url], /step \d+: reward/), training]);
+  await Promise.all([example("watch.ts", process.execPath, ["out/watch.js", url], /step \d+: reward/), training]);
 }
 
 try {
@@ -79,22 +123,27 @@ try {
     "npm pack",
     "npm",
     ["pack", root, "--ignore-scripts", "--pack-destination", "tarball"],
-    /weir-.*\.tgz/,
+    /weir-rl-.*\.tgz/,
     npm,
   );
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "stranger", private: true, type: "module" }));
   const tarball = join(project, "tarball", readdirSync(join(project, "tarball"))[0]);
   await example("npm install of the tarball", "npm", ["install", tarball, "--no-audit", "--no-fund"], /added \d+/, npm);
-  for (const file of readdirSync(join(root, "examples"))) cpSync(join(root, "examples", file), join(project, file));
+  await compile(npm);
 
-  await example("train.mjs", process.execPath, ["train.mjs", model], /step 5: reward[\s\S]*completed: /);
+  const node = process.execPath;
+  await example("train.ts", node, ["out/train.js", model], /step 5: reward[\s\S]*completed: /);
   const configuration = writeConfiguration(3);
+  const replaced = ["out/replace-advantage.js", configuration];
+  await example("replace-advantage.ts", node, replaced, /step 3: policy loss[\s\S]*completed/);
   await example(
-    "replace-advantage.mjs",
-    process.execPath,
-    ["replace-advantage.mjs", configuration],
-    /step 3: policy loss[\s\S]*completed/,
+    "parts.test.ts",
+    node,
+    ["--test", "--test-reporter=tap", "out/parts.test.js"],
+    /# pass 15\b[\s\S]*# fail 0\b/,
   );
+  const own = ["--parts", "out/parts.js", "--set", "reward.actor=cited", "--set", "advantage.actor=median"];
+  await example("parts.ts", "npx", ["--no", "--", "weir", "train", configuration, ...own], /completed: /);
   await watchExample();
 } catch (error) {
   console.error(error.message);

@@ -12,6 +12,7 @@ export const ERROR_CODES = {
   WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
   WEIR_E_CONFIG: "The configuration holds an unknown option or a wrong value.",
   WEIR_E_DATA: "A data file is missing, unreadable or lacks a needed column.",
+  WEIR_E_DISK: "A file cannot be written or read: the disk is full, read-only, failing, or access is denied.",
   WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED:
     "Dynamic sampling met its bound of generation rounds without enough groups of non-zero variance.",
   WEIR_E_EMPTY_PHASE: "A phase (length bucket) holds no task.",
@@ -30,13 +31,18 @@ export const ERROR_CODES = {
   WEIR_E_MONITOR_UNSAFE: "The monitor was asked to listen beyond loopback without a token.",
   WEIR_E_NATIVE_ENGINE: "The native engine could not be set up or loaded.",
   WEIR_E_NON_FINITE: "A loss, gradient, reward or log-prob was not finite; nothing was changed.",
+  WEIR_E_NOTHING_TRAINED: "A run ended whose training changed no weight.",
+  WEIR_E_PART: "A replaceable part broke its contract: it threw, or gave something that the contract does not allow.",
+  WEIR_E_PARTS_FILE: "A file given with --parts cannot be loaded, or exports something other than parts.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
+  WEIR_E_REWARD: "Not one response could be scored by the reward.",
   WEIR_E_REWARD_SOURCE: "No reward family is known for the task's data source.",
   WEIR_E_RUN_FOLDER: "A run folder is missing a file, or one of its files is damaged.",
   WEIR_E_RUN_LOCKED: "Another process writes to the run folder.",
   WEIR_E_SHAPE: "An array or tensor has another shape than the function needs.",
   WEIR_E_STATE: "The call does not fit the present state of the training system.",
-  WEIR_E_TOKENIZER: "The tokenizer file is missing, damaged or of an unsupported kind.",
+  WEIR_E_SUBSCRIBER: "A subscriber of a training system's stream threw; the run went on.",
+  WEIR_E_TOKENIZER: "The tokenizer is missing, damaged, of an unsupported kind, or has tokens that the model lacks.",
   WEIR_E_USAGE: "A command was called with wrong arguments.",
 } as const;
 

@@ -53,12 +53,21 @@ export interface CommandOptions {
   readonly id?: string;
 }
 
+export interface SubscribeOptions {
+  /** Of `trace/<id>`: the rollout's step, where known, so that one of long ago is found at once. */
+  readonly step?: number;
+}
+
 export interface MonitorClient {
   readonly state: ConnectionState;
   /** The server's greeting; null before the first connection. */
   readonly welcome: Welcome | null;
   /** Calls back with a snapshot first, then deltas; returns a function that ends it. */
-  subscribe<C extends ChannelName>(channel: C, listener: (event: ChannelEvent<C>) => void): () => void;
+  subscribe<C extends ChannelName>(
+    channel: C,
+    listener: (event: ChannelEvent<C>) => void,
+    options?: SubscribeOptions,
+  ): () => void;
   /** The same to be awaited; holds a bounded number of events, a slower reader gets a fresh snapshot instead. */
   events<C extends ChannelName>(channel: C): AsyncIterableIterator<ChannelEvent<C>>;
   command(name: CommandName, options?: CommandOptions): SentCommand;
@@ -93,6 +102,7 @@ class Client implements MonitorClient {
   private readonly cursors = new Map<string, ChannelCursor>();
   private readonly pending = new Map<string, PendingCommand>();
   private readonly asked = new Map<string, string>();
+  private readonly steps = new Map<string, number>();
   private readonly onClose = new Set<() => void>();
   private readonly waiters = new Set<{ resolve(welcome: Welcome): void; reject(error: Error): void }>();
   private socket: SocketLike | null = null;
@@ -122,7 +132,12 @@ class Client implements MonitorClient {
     return this.current;
   }
 
-  subscribe<C extends ChannelName>(channel: C, listener: (event: ChannelEvent<C>) => void): () => void {
+  subscribe<C extends ChannelName>(
+    channel: C,
+    listener: (event: ChannelEvent<C>) => void,
+    options: SubscribeOptions = {},
+  ): () => void {
+    if (options.step !== undefined) this.steps.set(channel, options.step);
     const own = listener as (event: ChannelEvent<string>) => void;
     const known = this.listeners.get(channel) ?? new Set();
     this.listeners.set(channel, known);
@@ -132,6 +147,7 @@ class Client implements MonitorClient {
       if (!known.delete(own) || known.size > 0) return;
       this.listeners.delete(channel);
       this.cursors.delete(channel);
+      this.steps.delete(channel);
       if (this.greeted) this.send({ type: "unsubscribe", channel });
     };
   }
@@ -303,7 +319,8 @@ class Client implements MonitorClient {
     if (cursor) cursor.waiting = true;
     const id = `s${this.counter++}`;
     this.asked.set(id, channel);
-    this.send({ type: "subscribe", id, channel: channel as ChannelName });
+    const step = this.steps.get(channel);
+    this.send({ type: "subscribe", id, channel: channel as ChannelName, ...(step === undefined ? {} : { step }) });
   }
 
   /** The server does not have what was asked for: subscribers learn it as a gap. */

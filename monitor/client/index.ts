@@ -1,4 +1,4 @@
-/** `weir/monitor`: watch and steer a run from a program. */
+/** `weir-rl/monitor`: watch and steer a run from a program. */
 export type { ChannelName, CommandName, StreamChannel } from "../protocol/limits.js";
 export type { Role } from "../protocol/messages.js";
 export type {
@@ -20,6 +20,7 @@ export {
   type Effect,
   type MonitorClient,
   type SentCommand,
+  type SubscribeOptions,
   type Welcome,
 } from "./connect.js";
 export type { ChannelEvent, ItemOf } from "./events.js";

@@ -73,6 +73,24 @@ export const LIMITS = {
   commands: 1_000,
   /** Newest traces or log lines sent per flush; older ones of a burst are dropped and counted. */
   samplePerFlush: 64,
+  /** Newest checkpoints, evaluations and resumes that a state of the run lists; it counts them all. */
+  listed: 100,
+  /** Plain HTTP connections at once. */
+  httpConnections: 256,
+  /** The same from one address: a page and a scraper need ten, and all `connections` may knock at once. */
+  httpPerAddress: 192,
+  /** Time to send a request, head and body: requests are a few lines. */
+  httpRequestMs: 5_000,
+  /** An HTTP connection on which nothing has moved for this long is closed, also in the middle of an answer. */
+  httpStallMs: 10_000,
+  /** Longest answer: a reader that takes single bytes is cut here. */
+  httpAnswerMs: 120_000,
+  /** Time that an HTTP connection is kept open for a next request. */
+  httpIdleMs: 5_000,
+  /** Head of a request. */
+  httpHeaderBytes: 16 << 10,
+  /** Shards that are looked through for a trace whose step is not known; newest first. */
+  searchedShards: 200,
 } as const;
 
 /** What a channel does when a client reads too slowly. */

@@ -66,6 +66,9 @@ const subscribe = z
       .default("snapshot")
       .describe("`snapshot`: the state, then what follows; `latest`: only what follows; a point: continue after it."),
     maxHz: z.number().positive().max(10).optional().describe("Fewer updates per second than the server's 10."),
+    step: count
+      .optional()
+      .describe("Of `trace/<id>`: the RL step of the rollout, so that an old one is found at once."),
   })
   .describe("Asks for a channel; answered by `subscribed`. Asking again starts the channel anew.");
 

@@ -182,7 +182,16 @@ export type PhaseBand = z.output<typeof phaseBandSchema>;
 export const evaluationSchema = z.object({
   stage: z.string(),
   step,
-  buckets: z.record(z.string(), z.object({ n: z.number().int(), correct: z.number() })),
+  /** Accuracy is correct / (n − unscored): what was not scored is no evidence. Older servers leave the last two out. */
+  buckets: z.record(
+    z.string(),
+    z.object({
+      n: z.number().int(),
+      correct: z.number(),
+      unscored: z.number().int().optional(),
+      meanReward: z.number().nullable().optional(),
+    }),
+  ),
 });
 export type Evaluation = z.output<typeof evaluationSchema>;
 
@@ -201,9 +210,12 @@ export const runInfoSchema = z
     engine: z.string().nullable(),
     configDigest: z.string().nullable(),
     phases: z.array(phaseBandSchema),
-    checkpoints: z.array(z.object({ step, path: z.string(), time })),
-    resumes: z.array(z.object({ step, time })),
-    evaluations: z.array(evaluationSchema),
+    checkpoints: z.array(z.object({ step, path: z.string(), time })).describe("The newest 100."),
+    checkpointCount: z.number().int().nonnegative().optional().describe("Checkpoints written so far, listed or not."),
+    resumes: z.array(z.object({ step, time })).describe("The newest 100."),
+    resumeCount: z.number().int().nonnegative().optional(),
+    evaluations: z.array(evaluationSchema).describe("The newest 100."),
+    evaluationCount: z.number().int().nonnegative().optional(),
     note: z.string().nullable().describe("Why the run ended or waits, in one sentence."),
   })
   .describe("What is known of the run as a whole.");

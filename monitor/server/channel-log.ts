@@ -70,6 +70,14 @@ export class ChannelLog {
     return entry;
   }
 
+  /**
+   * Leaves a number out while nothing is held: readers that are here already then get what follows as a snapshot, whole,
+   * where a delta of a sampled channel would leave most of it out.
+   */
+  startAnew(): void {
+    if (this.size === 0) this.last++;
+  }
+
   /** Entries held, oldest first. */
   entries(): readonly Entry[] {
     return this.policy.overflow === "conflate" ? [...this.byKey.values()] : this.list.slice(this.start);
@@ -140,23 +148,27 @@ export class ChannelLog {
   }
 }
 
-/** Splits serialised items into snapshot messages of bounded size; at least one, even when there is nothing. */
-export function* snapshotPages(channel: string, seq: number, items: readonly string[]): Generator<Buffer, void, void> {
+/**
+ * Splits serialised items into snapshot messages of bounded size; at least one, even when there is nothing. Items are taken
+ * as the pages are asked for, one beyond the page at hand.
+ */
+export function* snapshotPages(channel: string, seq: number, items: Iterable<string>): Generator<Buffer, void, void> {
   let part = 0;
-  let from = 0;
-  do {
-    let bytes = 0;
-    let to = from;
-    while (to < items.length) {
-      const size = Buffer.byteLength(items[to] ?? "") + 1;
-      if (to > from && bytes + size > LIMITS.messageBytes) break;
-      bytes += size;
-      to++;
-    }
-    const last = to >= items.length;
+  let held: string[] = [];
+  let bytes = 0;
+  const page = (last: boolean): Buffer => {
     const head = `{"type":"snapshot","channel":${JSON.stringify(channel)},"seq":${seq},"part":${part},"last":${last},"items":[`;
-    yield Buffer.from(`${head}${items.slice(from, to).join(",")}]}`);
+    const buffer = Buffer.from(`${head}${held.join(",")}]}`);
     part++;
-    from = to;
-  } while (from < items.length);
+    held = [];
+    bytes = 0;
+    return buffer;
+  };
+  for (const item of items) {
+    const size = Buffer.byteLength(item) + 1;
+    if (held.length > 0 && bytes + size > LIMITS.messageBytes) yield page(false);
+    held.push(item);
+    bytes += size;
+  }
+  yield page(true);
 }

@@ -12,6 +12,7 @@ import { type ClientMessage, clientMessageSchema, type Role, type ServerMessage 
 import { snapshotPages } from "./channel-log.js";
 import type { CommandDesk } from "./commands.js";
 import type { MonitorHub } from "./hub.js";
+import { traceItems } from "./trace-store.js";
 
 /**
  * One client. It holds no queue of data: per channel only a cursor into the hub's history, so what a client has not read
@@ -262,7 +263,13 @@ export class Connection {
     switch (message.type) {
       case "subscribe":
         this.context.hub.settle();
-        this.subscribe(message.id, message.channel, message.from, message.maxHz ? 1_000 / message.maxHz : 0);
+        this.subscribe(
+          message.id,
+          message.channel,
+          message.from,
+          message.maxHz ? 1_000 / message.maxHz : 0,
+          message.step ?? null,
+        );
         this.pump();
         return;
       case "unsubscribe":
@@ -281,6 +288,7 @@ export class Connection {
     channel: string,
     from: "snapshot" | "latest" | { readonly epoch: string; readonly seq: number },
     minIntervalMs: number,
+    step: number | null = null,
   ): void {
     const { hub } = this.context;
     if (!this.subscriptions.has(channel) && this.subscriptions.size >= LIMITS.subscriptions) {
@@ -289,17 +297,10 @@ export class Connection {
     }
     const base = { channel, snapshot: null, page: null, minIntervalMs, notBefore: 0 };
     if (channel.startsWith("trace/")) {
-      const items = hub.traceItems(channel.slice("trace/".length));
-      if (!items) {
-        this.error(
-          id,
-          "not_found",
-          `${channel} is not held; only the newest traces are, the others are in the run folder`,
-        );
-        return;
-      }
-      this.confirm(id, channel, false, 1);
-      this.insert({ ...base, cursor: 1, snapshot: snapshotPages(channel, 1, items) });
+      // Holds the place, so that looking a trace up counts as a subscription and can be ended like one.
+      const place: Subscription = { ...base, cursor: 1 };
+      this.insert(place);
+      void this.openTrace(id, place, step);
       return;
     }
     const log = hub.channel(channel as StreamChannel);
@@ -312,6 +313,23 @@ export class Connection {
       this.confirm(id, channel, false, log.seq);
     }
     this.insert(subscription);
+  }
+
+  /** Sends a whole trace once it has been found, unless the client has gone or asked for something else since. */
+  private async openTrace(id: string | null, place: Subscription, step: number | null): Promise<void> {
+    const { channel } = place;
+    const trace = await this.context.hub.findTrace(channel.slice("trace/".length), step);
+    if (this.closing || this.subscriptions.get(channel) !== place) return;
+    this.guarded(() => {
+      if (!trace) {
+        this.subscriptions.delete(channel);
+        this.error(id, "not_found", `${channel} is neither in memory nor in the run's rollouts`);
+        return;
+      }
+      this.confirm(id, channel, false, 1);
+      place.snapshot = snapshotPages(channel, 1, traceItems(trace));
+      this.pump();
+    });
   }
 
   private confirm(id: string | null, channel: string, recovered: boolean, seq: number): void {

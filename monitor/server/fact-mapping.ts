@@ -1,5 +1,5 @@
 import type { Alert } from "../../src/contracts/alert.js";
-import type { Fact } from "../../src/contracts/fact.js";
+import type { Fact, FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Evaluation, RunInfo } from "../protocol/records.js";
 import type { MonitorHub } from "./hub.js";
@@ -11,7 +11,7 @@ import type { MonitorHub } from "./hub.js";
 
 type Mapping = (hub: MonitorHub, fact: Fact, run: RunInfo) => void;
 
-const MAPPINGS: Readonly<Record<string, Mapping>> = {
+const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
   "run.started": (hub, { data, time }) =>
     hub.publishRun({
       status: "running",
@@ -48,8 +48,14 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
     hub.publishRun({
       status: status === "failed" || status === "stopped" ? status : "completed",
       endedAt: time,
-      note: text(data.reason) ?? text(data.error),
+      note: ending(data),
     });
+  },
+
+  "preflight.finished": (hub, { data, time }) => {
+    const warnings = Array.isArray(data.warnings) ? data.warnings : [];
+    for (const warning of warnings)
+      if (typeof warning === "string") hub.publishLog({ level: "warn", text: warning, time });
   },
 
   "lifecycle.changed": (hub, { data, time }, run) => {
@@ -95,21 +101,32 @@ const MAPPINGS: Readonly<Record<string, Mapping>> = {
   },
 
   "alert.raised": (hub, { data }) => {
-    if (typeof data.alert === "object" && data.alert !== null) hub.publishAlert(data.alert as unknown as Alert);
+    if (typeof data.alert !== "object" || data.alert === null) return;
+    const alert = data.alert as unknown as Alert;
+    if (alert.rule === "preflight" && isKnown(hub, alert.text)) return;
+    hub.publishAlert(alert);
   },
 
   "checkpoint.written": (hub, { data, step, time }, run) => {
     const at = number(data.step) ?? step;
     const checkpoint = { step: at, path: text(data.path) ?? "", time };
-    hub.publishRun({ checkpoints: [...run.checkpoints.filter((mark) => mark.step !== at), checkpoint] });
+    // Checkpoints grow: only one that is written again has to be looked for.
+    const newest = (run.checkpoints.at(-1)?.step ?? -1) < at;
+    const others = newest ? run.checkpoints : run.checkpoints.filter((mark) => mark.step !== at);
+    hub.publishRun({ checkpoints: others.concat(checkpoint) });
   },
 
   "evaluation.finished": (hub, { data, step, time }, run) => {
     const stage = text(data.stage) ?? `step-${step}`;
     const buckets: Evaluation["buckets"] = {};
     for (const [name, value] of Object.entries((data.buckets ?? {}) as Record<string, Json>)) {
-      const { n, correct } = (value ?? {}) as { n?: Json; correct?: Json };
-      buckets[name] = { n: number(n) ?? 0, correct: number(correct) ?? 0 };
+      const { n, correct, unscored, meanReward } = (value ?? {}) as Readonly<Record<string, Json | undefined>>;
+      buckets[name] = {
+        n: number(n) ?? 0,
+        correct: number(correct) ?? 0,
+        unscored: number(unscored) ?? 0,
+        meanReward: number(meanReward) ?? null,
+      };
     }
     const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
     hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });
@@ -126,6 +143,23 @@ export function applyFact(hub: MonitorHub, fact: Fact): void {
   if (!mapping) return;
   if (!hub.run) hub.publishRun({ startedAt: fact.time });
   if (hub.run) mapping(hub, fact, hub.run);
+}
+
+/** Whether an alert with this text has been shown: a resumed run makes its preflight again. */
+function isKnown(hub: MonitorHub, message: string): boolean {
+  const shown = hub.secrets.text(message);
+  return hub
+    .channel("alerts")
+    .entries()
+    .some((entry) => (entry.data as Alert).text === shown);
+}
+
+/** Why a run ended, with the error's code in front where the text does not name it. */
+function ending(data: Fact["data"]): string | null {
+  const reason = text(data.reason) ?? text(data.error);
+  const code = text(data.code);
+  if (reason === null || code === null) return reason ?? code;
+  return reason.includes(code) ? reason : `${code}: ${reason}`;
 }
 
 /** The run's status that a lifecycle value stands for; null leaves it as it is. */

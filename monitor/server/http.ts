@@ -1,11 +1,15 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { pipeline, Readable } from "node:stream";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { StreamChannel } from "../protocol/limits.js";
 import type { TraceSummary } from "../protocol/records.js";
-import type { MonitorHub } from "./hub.js";
+import { listedRun, type MonitorHub } from "./hub.js";
+import { jsonChunks } from "./json-chunks.js";
 import { inState } from "./machine.js";
 import { prometheusText, type ServerCounters } from "./prometheus.js";
+import { INSTANCE_HEADER } from "./run-file.js";
 import type { Access } from "./security.js";
 import type { StaticFile } from "./static-files.js";
 import type { Tickets } from "./tickets.js";
@@ -13,6 +17,7 @@ import type { Tickets } from "./tickets.js";
 /**
  * Plain HTTP beside the stream: the page, health, Prometheus, and the run's data as JSON for programs.
  * Everything but the page itself and the health checks needs a role; nothing is served under a foreign Host name.
+ * A reader costs what its socket holds, however large the answer: JSON is made piece by piece, as it is read.
  */
 
 export interface HttpContext {
@@ -21,6 +26,10 @@ export interface HttpContext {
   readonly tickets: Tickets;
   readonly files: ReadonlyMap<string, StaticFile>;
   readonly counters: () => ServerCounters;
+  /** What this server calls itself (see run-file.ts). */
+  readonly instance: string;
+  /** Longest time that an answer may take, ms. */
+  readonly answerMs: number;
 }
 
 /** The page runs its own script and style, talks to its own server, and nothing else. */
@@ -46,27 +55,56 @@ const NO_PAGE =
 
 interface Answer {
   readonly status: number;
-  readonly body: string | Buffer;
+  /** A text or file is sent as it is; anything else is written as JSON, in pieces. */
+  readonly body: string | Buffer | { readonly json: unknown };
   readonly headers?: Readonly<Record<string, string>>;
 }
 
 const TEXT = "text/plain; charset=utf-8";
 
-const text = (status: number, body: string): Answer => ({ status, body, headers: { "content-type": TEXT } });
+const text = (status: number, body: string, headers: Readonly<Record<string, string>> = {}): Answer => ({
+  status,
+  body,
+  headers: { "content-type": TEXT, ...headers },
+});
 
-const UNAUTHORISED: Answer = {
-  status: 401,
-  body: "Expected `Authorization: Bearer <token>`.\n",
-  headers: { "content-type": TEXT, "www-authenticate": 'Bearer realm="weir monitor"' },
-};
+const NOT_FOUND = text(404, "There is nothing here.\n");
+const UNAUTHORISED = text(401, "Expected `Authorization: Bearer <token>`.\n", {
+  "www-authenticate": 'Bearer realm="weir monitor"',
+});
 
-export function handleRequest(request: IncomingMessage, response: ServerResponse, context: HttpContext): void {
-  const answer = route(request, context);
-  response.writeHead(answer.status, { ...SECURITY_HEADERS, ...answer.headers });
-  response.end(request.method === "HEAD" ? undefined : answer.body);
+/** Answers a request. A mistake in answering one ends that answer and nothing else (I10). Never rejects. */
+export async function handleRequest(
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: HttpContext,
+): Promise<void> {
+  // A peer that goes away in the middle is no error.
+  response.on("error", () => {});
+  try {
+    send(request, response, await route(request, context), context.answerMs);
+  } catch (error) {
+    context.hub.publishLog({ level: "error", text: `monitor: an answer failed: ${String(error)}` });
+    if (response.headersSent) response.destroy();
+    else send(request, response, text(500, "The monitor made a mistake; the run's log names it.\n"), context.answerMs);
+  }
 }
 
-function route(request: IncomingMessage, context: HttpContext): Answer {
+function send(request: IncomingMessage, response: ServerResponse, answer: Answer, answerMs: number): void {
+  const { status, body } = answer;
+  response.writeHead(status, { ...SECURITY_HEADERS, ...answer.headers, "accept-ranges": "none" });
+  if (request.method === "HEAD" || status === 304) {
+    response.end();
+    return;
+  }
+  const late = setTimeout(() => response.destroy(), answerMs).unref();
+  response.once("close", () => clearTimeout(late));
+  if (typeof body === "string" || Buffer.isBuffer(body)) response.end(body);
+  // One piece ahead of the socket: what a stalled reader costs does not depend on the size of the answer.
+  else pipeline(Readable.from(jsonChunks(body.json), { highWaterMark: 1 }), response, () => {});
+}
+
+function route(request: IncomingMessage, context: HttpContext): Answer | Promise<Answer> {
   const { access, hub } = context;
   if (!access.hostAllowed(request.headers.host)) return text(403, "This name is not the monitor's.\n");
   if (!access.originAllowed(request.headers.origin)) return text(403, "This origin may not call.\n");
@@ -74,8 +112,9 @@ function route(request: IncomingMessage, context: HttpContext): Answer {
   if (!url) return text(400, "This is no address.\n");
   const { pathname } = url;
   if (pathname === "/v1/tickets") return issueTicket(request, context);
-  if (request.method !== "GET" && request.method !== "HEAD") return text(405, "Only GET is served here.\n");
-  if (pathname === "/healthz") return text(200, "ok\n");
+  if (request.method !== "GET" && request.method !== "HEAD")
+    return text(405, "Only GET is served here.\n", { allow: "GET, HEAD" });
+  if (pathname === "/healthz") return text(200, "ok\n", { [INSTANCE_HEADER]: context.instance });
   if (pathname === "/readyz") return ready(hub);
   const file = context.files.get(pathname);
   if (file) {
@@ -83,18 +122,17 @@ function route(request: IncomingMessage, context: HttpContext): Answer {
     return { status: 200, body: file.body, headers: { "content-type": file.type, "cache-control": cache } };
   }
   if (pathname === "/") return text(200, NO_PAGE);
-  if (!pathname.startsWith("/v1/") && pathname !== "/metrics") return text(404, "There is nothing here.\n");
+  if (!pathname.startsWith("/v1/") && pathname !== "/metrics") return NOT_FOUND;
   if (!access.openRole && !access.roleOf(request.headers.authorization)) return UNAUTHORISED;
   if (pathname === "/metrics") {
     const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
     return { status: 200, body: prometheusText(hub, context.counters()), headers };
   }
-  const body = data(url, hub);
-  return body === undefined ? text(404, "There is nothing here.\n") : json(request, body);
+  return data(request, url, context);
 }
 
 function issueTicket(request: IncomingMessage, { access, tickets }: HttpContext): Answer {
-  if (request.method !== "POST") return text(405, "Tickets are issued on POST.\n");
+  if (request.method !== "POST") return text(405, "Tickets are issued on POST.\n", { allow: "POST" });
   const role = access.roleOf(request.headers.authorization) ?? access.openRole;
   if (!role) return UNAUTHORISED;
   const headers = { "content-type": "application/json", "cache-control": "no-store" };
@@ -108,37 +146,48 @@ function ready(hub: MonitorHub): Answer {
   return text(working ? 200 : 503, working ? "ready\n" : "not ready\n");
 }
 
-function data(url: URL, hub: MonitorHub): unknown {
+/** The run's data. What names a state of the hub also names its answer, so an ETag needs no answer to be made. */
+async function data(request: IncomingMessage, url: URL, { hub }: HttpContext): Promise<Answer> {
   const query = url.searchParams;
-  if (url.pathname === "/v1/runs") return hub.run ? [hub.run] : [];
-  if (url.pathname === "/v1/alerts") return alerts(hub, query);
-  if (url.pathname === "/v1/traces") return traces(hub, query);
-  const trace = /^\/v1\/traces\/([^/]+)$/.exec(url.pathname)?.[1];
-  if (trace !== undefined) return hub.traces.get(decode(trace)) ?? undefined;
-  const match = /^\/v1\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(url.pathname);
-  if (!match || !hub.run || decode(match[1] ?? "") !== hub.run.id) return undefined;
-  if (match[2] === "metrics") return metrics(hub, query);
-  return match[2] === "traces" ? traces(hub, query) : hub.run;
+  const answer = (channel: StreamChannel, make: () => unknown): Answer => {
+    const state = `${hub.epoch} ${hub.channel(channel).seq} ${url.pathname} ${url.search}`;
+    const etag = `"${createHash("sha256").update(state).digest("base64url").slice(0, 22)}"`;
+    const headers = { etag, "cache-control": "no-cache", "content-type": "application/json; charset=utf-8" };
+    const known = (request.headers["if-none-match"] ?? "").split(",").some((one) => one.trim().endsWith(etag));
+    return known ? { status: 304, body: "", headers } : { status: 200, body: { json: make() }, headers };
+  };
+  hub.settle();
+  const { pathname } = url;
+  const run = hub.run && listedRun(hub.run);
+  if (pathname === "/v1/runs") return answer("run", () => (run ? [run] : []));
+  if (pathname === "/v1/alerts") return answer("alerts", () => alerts(hub, query));
+  const id = /^\/v1\/traces\/([^/]+)$/.exec(pathname)?.[1];
+  if (id !== undefined) {
+    const step = query.get("step");
+    const trace = await hub.findTrace(decode(id), step === null ? null : Number(step));
+    return trace ? answer("traces", () => trace) : NOT_FOUND;
+  }
+  if (pathname === "/v1/traces") return answer("traces", await listing(hub, query));
+  const match = /^\/v1\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(pathname);
+  if (!match || !run || decode(match[1] ?? "") !== run.id) return NOT_FOUND;
+  if (match[2] === "metrics") return answer("metrics", () => metrics(hub, query));
+  return match[2] === "traces" ? answer("traces", await listing(hub, query)) : answer("run", () => run);
 }
 
 function alerts(hub: MonitorHub, query: URLSearchParams): unknown {
+  const log = hub.channel("alerts");
   const since = integer(query, "since", 0);
-  const entries = hub
-    .channel("alerts")
-    .entries()
-    .filter((entry) => entry.seq > since);
-  return { epoch: hub.epoch, seq: hub.channel("alerts").seq, alerts: entries.map((entry) => entry.data as Alert) };
+  const entries = since > log.seq ? [] : (log.after(since) ?? log.entries());
+  return { epoch: hub.epoch, seq: log.seq, alerts: entries.map((entry) => entry.data as Alert) };
 }
 
-function traces(hub: MonitorHub, query: URLSearchParams): unknown {
-  const step = query.get("step");
+/** The newest traces, or those of a step, newest first. */
+async function listing(hub: MonitorHub, query: URLSearchParams): Promise<() => unknown> {
   const limit = Math.min(MAX_TRACES, integer(query, "limit", 50));
-  const all = hub
-    .channel("traces")
-    .entries()
-    .map((entry) => entry.data as TraceSummary);
-  const wanted = step === null ? all : all.filter((trace) => trace.step === Number(step));
-  return { traces: wanted.slice(-limit).reverse() };
+  const step = query.get("step");
+  const held = hub.channel("traces").entries();
+  const wanted = step === null ? held.map((entry) => entry.data as TraceSummary) : await hub.tracesOfStep(Number(step));
+  return () => ({ traces: limit === 0 ? [] : wanted.slice(-limit).reverse() });
 }
 
 function metrics(hub: MonitorHub, query: URLSearchParams): unknown {
@@ -157,15 +206,6 @@ function thin(records: readonly MetricRecord[], points: number): readonly Metric
   const last = records.at(-1);
   if (last && kept.at(-1) !== last) kept.push(last);
   return kept;
-}
-
-function json(request: IncomingMessage, content: unknown): Answer {
-  const body = JSON.stringify(content);
-  const etag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
-  const headers = { etag, "cache-control": "no-cache", "content-type": "application/json; charset=utf-8" };
-  return request.headers["if-none-match"] === etag
-    ? { status: 304, body: "", headers }
-    : { status: 200, body, headers };
 }
 
 function parseUrl(path: string | undefined): URL | null {

@@ -4,18 +4,20 @@ import type { Fact } from "../../src/contracts/fact.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
-import { CHANNELS, type StreamChannel } from "../protocol/limits.js";
-import type { LogLine, MachineState, RunInfo } from "../protocol/records.js";
+import { CHANNELS, LIMITS, type StreamChannel } from "../protocol/limits.js";
+import type { LogLine, MachineState, RunInfo, TraceSummary } from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
 import { applyFact } from "./fact-mapping.js";
 import { MetricLog } from "./metric-log.js";
+import { Secrets } from "./secrets.js";
 import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
-import { summarise, TraceStore, traceParts } from "./trace-store.js";
+import { TraceArchive } from "./trace-archive.js";
+import { summarise, TraceStore } from "./trace-store.js";
 
 /**
  * Keeps what the monitor shows of one run: the history of each channel and whole traces, all bounded.
  * It needs no server: a run publishes into it whether or not anybody looks. Publishing never throws and never waits (I10);
- * gauges, which can change thousands of times a second, are read only when a server or a reader `settle`s the hub.
+ * what only its latest state matters of (run, machines, gauges) is written when a server or a reader `settle`s the hub.
  */
 
 /** Characters of a log line that are kept. */
@@ -49,15 +51,35 @@ const emptyRun = (id: string, time: number): RunInfo => ({
   note: null,
 });
 
+/** The run as it is sent: its long lists end with the newest entries, and say how many there were. */
+export function listedRun(run: RunInfo): RunInfo {
+  return {
+    ...run,
+    checkpoints: run.checkpoints.slice(-LIMITS.listed),
+    checkpointCount: run.checkpoints.length,
+    evaluations: run.evaluations.slice(-LIMITS.listed),
+    evaluationCount: run.evaluations.length,
+    resumes: run.resumes.slice(-LIMITS.listed),
+    resumeCount: run.resumes.length,
+    phases: run.phases.slice(-LIMITS.listed),
+  };
+}
+
 export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
   readonly traces = new TraceStore();
+  /** What is masked in every text but prompts and responses. */
+  readonly secrets = new Secrets();
   private readonly clock: () => number;
   private readonly logs: Readonly<Record<StreamChannel, ChannelLog>>;
   private readonly machines = new Map<string, MachineState>();
   private readonly rates = new Map<string, { time: number; passed: number; perSecond: number | null }>();
   private gauges: readonly GaugeReading[] | null = null;
+  /** Machines, and whether the run, have changed since the last `settle`. */
+  private readonly changedMachines = new Set<string>();
+  private runChanged = false;
+  private archive: TraceArchive | null = null;
   private runInfo: RunInfo | null = null;
   private handler: CommandHandler | null = null;
   private failures = 0;
@@ -110,8 +132,9 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishRun(patch: Partial<RunInfo>): void {
-    this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch };
-    this.append("run", this.runInfo, "run");
+    const note = patch.note ? { note: this.secrets.text(patch.note) } : {};
+    this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch, ...note };
+    this.runChanged = true;
   }
 
   publishMetric(record: MetricRecord): void {
@@ -121,10 +144,11 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishAlert(alert: Alert): void {
-    this.append("alerts", alert, null, alert.time);
+    this.append("alerts", { ...alert, text: this.secrets.text(alert.text) }, null, alert.time);
   }
 
-  publishTrace(trace: Trace): void {
+  publishTrace(given: Trace): void {
+    const trace = this.secrets.trace(given);
     this.traces.add(trace);
     this.append("traces", summarise(trace), null, trace.time);
   }
@@ -141,7 +165,7 @@ export class MonitorHub implements MonitorSource {
       definition,
     };
     this.machines.set(reading.machine, state);
-    this.append("lifecycle", state, reading.machine);
+    this.changedMachines.add(reading.machine);
   }
 
   publishPipeline(gauges: readonly GaugeReading[]): void {
@@ -150,7 +174,12 @@ export class MonitorHub implements MonitorSource {
 
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void {
     const time = line.time ?? this.clock();
-    this.append("logs", { level: line.level, text: line.text.slice(0, LOG_CHARACTERS), time }, null, time);
+    this.append(
+      "logs",
+      { level: line.level, text: this.secrets.text(line.text).slice(0, LOG_CHARACTERS), time },
+      null,
+      time,
+    );
   }
 
   publishFact(fact: Fact): void {
@@ -164,20 +193,40 @@ export class MonitorHub implements MonitorSource {
     };
   }
 
-  /** Takes in what was published lazily. Called before anything is read. */
+  /** Names the folder of the run, where the rollouts lie that are no longer in memory. */
+  useFolder(runFolder: string): void {
+    this.archive = new TraceArchive(runFolder);
+  }
+
+  /** A whole trace, out of memory or out of the run folder; `step` makes the search short. Never rejects. */
+  findTrace(id: string, step: number | null): Promise<Trace | null> {
+    const held = this.traces.get(id);
+    if (held || !this.archive) return Promise.resolve(held);
+    return this.archive.find(id, step).then((found) => found && this.secrets.trace(found));
+  }
+
+  /** The rollouts of a step: those in memory, else those of the run folder. Never rejects. */
+  async tracesOfStep(step: number): Promise<readonly TraceSummary[]> {
+    const all = this.channel("traces").entries();
+    const held = all.map((entry) => entry.data as TraceSummary).filter((trace) => trace.step === step);
+    return held.length > 0 || !this.archive ? held : this.archive.list(step);
+  }
+
+  /**
+   * Takes in what was published lazily: the run, its machines and its gauges, each as it is now. Called before anything is
+   * read, so that a history of thousands of steps costs one serialisation.
+   */
   settle(): void {
+    if (this.runInfo && this.runChanged) this.append("run", listedRun(this.runInfo), "run");
+    this.runChanged = false;
+    for (const machine of this.changedMachines) this.append("lifecycle", this.machines.get(machine), machine);
+    this.changedMachines.clear();
     const gauges = this.gauges;
     if (!gauges) return;
     this.gauges = null;
     const time = this.clock();
     for (const gauge of gauges)
       this.append("pipeline", { ...gauge, perSecond: this.rate(gauge, time), time }, gauge.name);
-  }
-
-  /** Serialised items of `trace/<id>`, or null when the trace is not (or no longer) held. */
-  traceItems(id: string): readonly string[] | null {
-    const trace = this.traces.get(id);
-    return trace && traceParts(trace).map((part) => `{"seq":1,"data":${JSON.stringify(part)}}`);
   }
 
   private append(channel: StreamChannel, data: unknown, key: string | null, time = this.clock()): void {

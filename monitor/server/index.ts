@@ -1,7 +1,7 @@
 /** The monitor's server side: a hub to publish into, a server over it, and past runs from their folders. */
 export { type HubOptions, MonitorHub } from "./hub.js";
 export { describeMachine, stateName } from "./machine.js";
-export { followRun, replayRun } from "./replay.js";
+export { openReplay, type Replay, replayRun } from "./replay.js";
 export { announceMonitor, findMonitor } from "./run-file.js";
 export { type MonitorOptions, type RunningMonitor, startMonitor } from "./server.js";
 export type {

@@ -1,7 +1,7 @@
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import { CHANNELS } from "../protocol/limits.js";
 import type { MetricBlock } from "../protocol/records.js";
-import { ChannelLog } from "./channel-log.js";
+import { ChannelLog, type Entry } from "./channel-log.js";
 
 /** Rows of a full block: some hundred kilobytes at forty metrics, below the size of a message. */
 const BLOCK_ROWS = 256;
@@ -9,9 +9,21 @@ const BLOCK_ROWS = 256;
 /** The metrics channel: deltas carry records, snapshots carry the whole history in columns. Full blocks are serialised once. */
 export class MetricLog extends ChannelLog {
   private readonly sealed = new Map<number, string>();
+  /** The latest value of each metric. */
+  readonly latest = new Map<string, number>();
+  /** Wall clock of the latest RL step, ms; null before the first. */
+  lastStepAt: number | null = null;
 
   constructor() {
     super("metrics", CHANNELS.metrics);
+  }
+
+  override append(data: unknown, key: string | null, time: number): Entry {
+    const entry = super.append(data, key, time);
+    const record = data as MetricRecord;
+    if (record.phase > 0) this.lastStepAt = record.time;
+    for (const [name, value] of Object.entries(record.values)) this.latest.set(name, value);
+    return entry;
   }
 
   records(): readonly MetricRecord[] {

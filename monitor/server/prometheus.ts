@@ -24,28 +24,25 @@ export function prometheusText(hub: MonitorHub, server: ServerCounters): string 
 }
 
 function families(hub: MonitorHub, server: ServerCounters): Family[] {
-  const latest = new Map<string, number>();
-  let lastTime: number | null = null;
-  for (const record of hub.metrics.records()) {
-    if (record.phase > 0) lastTime = record.time;
-    for (const [name, value] of Object.entries(record.values)) latest.set(name, value);
-  }
+  const { latest, lastStepAt } = hub.metrics;
   const result: Family[] = [];
   for (const metric of METRICS) {
-    const numbered = metric.name.includes("<k>");
-    const prefix = metric.name.replace("<k>", "");
-    const samples = [...latest]
-      .filter(([name]) =>
-        numbered ? name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)) : name === prefix,
-      )
-      .map(([name, value]) => ({ labels: numbered ? { bucket: name.slice(prefix.length) } : {}, value }));
-    const base = prefix.replace(/_$/, "").replace(/[^a-zA-Z0-9]+/g, "_");
+    const [prefix = "", place] = metric.name.split("<");
+    const samples = [...latest].flatMap(([name, value]) => {
+      if (place === undefined) return name === prefix ? [{ labels: {}, value }] : [];
+      const own = name.slice(prefix.length);
+      if (!name.startsWith(prefix) || (place === "k>" && !/^\d+$/.test(own))) return [];
+      return [{ labels: { [place === "k>" ? "bucket" : "name"]: own }, value }];
+    });
+    const base = prefix.replace(/[_/]$/, "").replace(/[^a-zA-Z0-9]+/g, "_");
     if (samples.length > 0) result.push({ name: `weir_${base}`, type: "gauge", help: metric.meaning, samples });
   }
   const run = hub.run;
   if (run) result.push(single("weir_step", "gauge", "RL steps committed.", run.step));
-  if (lastTime !== null)
-    result.push(single("weir_last_step_timestamp_seconds", "gauge", "Unix time of the latest step.", lastTime / 1_000));
+  if (lastStepAt !== null)
+    result.push(
+      single("weir_last_step_timestamp_seconds", "gauge", "Unix time of the latest step.", lastStepAt / 1_000),
+    );
   result.push(single("weir_traces_total", "counter", "Traces published.", hub.channel("traces").seq));
   result.push(single("weir_alerts_total", "counter", "Alerts raised.", hub.channel("alerts").seq));
   result.push(single("weir_monitor_clients", "gauge", "Clients connected to the monitor.", server.clients));

@@ -1,12 +1,15 @@
 import { join } from "node:path";
 import type { Fact } from "../../src/contracts/fact.js";
 import type { Trace } from "../../src/contracts/trace.js";
-import { readFacts, readRollouts, readRunRecord, rolloutSteps } from "../../src/store/index.js";
-import type { StateDefinition } from "../protocol/records.js";
+import { readRollouts, readRunRecord, rolloutSteps } from "../../src/store/index.js";
+import { LIMITS } from "../protocol/limits.js";
+import type { RunInfo, StateDefinition } from "../protocol/records.js";
 import { MonitorHub } from "./hub.js";
+import { JournalTail } from "./journal-tail.js";
 
 /**
  * Shows a run from its folder: the journal through the same mapping as a live run, then the newest rollouts.
+ * A line or a shard that cannot be read is left out and named in the log; the rest is shown.
  */
 
 const JOURNAL = "journal.ndjson";
@@ -16,73 +19,148 @@ const MAX_TRACES = 1_000;
 /** Interval at which a run that is being written elsewhere is looked at again, ms. */
 const FOLLOW_MS = 1_000;
 
+/** A run folder being shown. */
+export interface Replay {
+  readonly hub: MonitorHub;
+  /** Resolves once the newest rollouts are in the hub. Never rejects. */
+  readonly traces: Promise<void>;
+  /** Goes on reading what another process writes, until the signal; `alive` tells whether that process still is. */
+  follow(signal: AbortSignal, alive: () => boolean): void;
+  /** Calls a run ended that has no writer any more and did not say how it ended. */
+  endUnlessFinished(): void;
+}
+
 /**
- * Fills a hub from a run folder. `machines` are the statecharts to draw, by name.
- * Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where it is damaged.
+ * Fills a hub from a run folder; the rollouts follow, so that the curves need not wait for them. `machines` are the
+ * statecharts to draw, by name. Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where its record is damaged.
  */
-export async function replayRun(
+export async function openReplay(
   runFolder: string,
   machines: Readonly<Record<string, StateDefinition>> = {},
-): Promise<MonitorHub> {
+): Promise<Replay> {
   const hub = new MonitorHub();
   const record = await readRunRecord(runFolder);
   const known = { id: record.id, live: false, startedAt: record.created, ...configured(record.config) };
   hub.publishRun(known);
-  for (const fact of readFacts(join(runFolder, JOURNAL))) hub.publishFact(fact);
+  hub.useFolder(runFolder);
+  const tail = new JournalTail(join(runFolder, JOURNAL));
+  const seen = publishNew(hub, tail, { time: 0, seq: 0 });
   for (const { machine, value } of hub.machineStates) {
     const definition = machines[machine];
     if (definition) hub.publishLifecycle({ machine, value, definition });
   }
   // A run.started of the journal says less than the record does.
   hub.publishRun({ id: known.id, live: false });
-  for (const trace of await newestTraces(runFolder)) hub.publishTrace(trace);
+  const shown = { step: hub.run?.step ?? 0 };
+  const traces = newestTraces(hub, runFolder);
+  return {
+    hub,
+    traces,
+    follow: (signal, alive) => followRun({ hub, runFolder, tail, seen, shown, traces, alive }, signal),
+    endUnlessFinished: () => endUnlessFinished(hub),
+  };
+}
+
+/** The hub of a run folder with its newest rollouts. Errors: as for `openReplay`. */
+export async function replayRun(
+  runFolder: string,
+  machines: Readonly<Record<string, StateDefinition>> = {},
+): Promise<MonitorHub> {
+  const { hub, traces } = await openReplay(runFolder, machines);
+  await traces;
   return hub;
 }
 
-/** Goes on reading a run that another process writes, until the signal. Rolled-back facts are told from new ones by time. */
-export function followRun(hub: MonitorHub, runFolder: string, signal: AbortSignal): void {
-  let seenTime = 0;
-  let seenSeq = 0;
-  const isNew = (fact: Fact) => fact.time > seenTime || (fact.time === seenTime && fact.seq > seenSeq);
-  const note = (fact: Fact) => {
-    seenTime = fact.time;
-    seenSeq = fact.seq;
-  };
-  for (const fact of readFacts(join(runFolder, JOURNAL))) note(fact);
-  let shownStep = hub.run?.step ?? 0;
+/** The newest fact that has been shown. */
+interface Seen {
+  time: number;
+  seq: number;
+}
+
+/** Publishes the facts that are new. A journal that was cut is read anew: what it held before is told from new facts by time. */
+function publishNew(hub: MonitorHub, tail: JournalTail, seen: Seen): Seen {
+  const { facts, damaged } = tail.read();
+  const isNew = (fact: Fact) => fact.time > seen.time || (fact.time === seen.time && fact.seq > seen.seq);
+  for (const fact of facts.filter(isNew)) {
+    seen.time = fact.time;
+    seen.seq = fact.seq;
+    hub.publishFact(fact);
+  }
+  if (damaged > 0)
+    hub.publishLog({
+      level: "warn",
+      text: `${JOURNAL}: ${damaged} damaged ${damaged === 1 ? "line is" : "lines are"} left out`,
+    });
+  return seen;
+}
+
+const OVER: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
+
+function endUnlessFinished(hub: MonitorHub): void {
+  if (!hub.run || OVER.includes(hub.run.status)) return;
+  const note = "the process of the run ended without saying so; `weir train --resume RUN` continues it";
+  hub.publishRun({ status: "stopped", note });
+}
+
+interface Followed {
+  readonly hub: MonitorHub;
+  readonly runFolder: string;
+  readonly tail: JournalTail;
+  readonly seen: Seen;
+  readonly shown: { step: number };
+  readonly traces: Promise<void>;
+  readonly alive: () => boolean;
+}
+
+function followRun({ hub, runFolder, tail, seen, shown, traces: first, alive }: Followed, signal: AbortSignal): void {
   let busy = false;
   const look = async () => {
     if (busy) return;
     busy = true;
-    for (const fact of readFacts(join(runFolder, JOURNAL))) {
-      if (!isNew(fact)) continue;
-      note(fact);
-      hub.publishFact(fact);
+    try {
+      const before = { ...seen };
+      // Asked first: what a process wrote before it ended is then read.
+      const living = alive();
+      publishNew(hub, tail, seen);
+      if (!living) endUnlessFinished(hub);
+      if (seen.time === before.time && seen.seq === before.seq) return;
+      await first;
+      const steps = await rolloutSteps(join(runFolder, ROLLOUTS));
+      for (const step of steps.filter((one) => one > shown.step)) {
+        for (const trace of await tracesOf(hub, runFolder, step)) hub.publishTrace(trace);
+        shown.step = step;
+      }
+    } finally {
+      busy = false;
     }
-    const steps = await rolloutSteps(join(runFolder, ROLLOUTS));
-    for (const step of steps.filter((one) => one > shownStep)) {
-      for (const trace of await readRollouts(join(runFolder, ROLLOUTS), step).catch((): Trace[] => []))
-        hub.publishTrace(trace);
-      shownStep = step;
-    }
-    busy = false;
   };
-  const timer = setInterval(() => void look(), FOLLOW_MS);
+  const timer = setInterval(() => void look().catch(() => {}), FOLLOW_MS);
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });
 }
 
-/** Traces of the latest steps, oldest first. */
-async function newestTraces(runFolder: string): Promise<Trace[]> {
-  const folder = join(runFolder, ROLLOUTS);
-  const batches: Trace[][] = [];
+/** Publishes the traces of the latest steps, oldest first. */
+async function newestTraces(hub: MonitorHub, runFolder: string): Promise<void> {
+  const batches: (readonly Trace[])[] = [];
   let count = 0;
-  for (const step of (await rolloutSteps(folder)).reverse()) {
+  for (const step of (await rolloutSteps(join(runFolder, ROLLOUTS))).reverse()) {
     if (count >= MAX_TRACES) break;
-    const traces = await readRollouts(folder, step);
+    const traces = await tracesOf(hub, runFolder, step);
     batches.push(traces);
     count += traces.length;
   }
-  return batches.reverse().flat().slice(-MAX_TRACES);
+  const newest = batches.reverse().flat().slice(-MAX_TRACES);
+  if (newest.length > LIMITS.samplePerFlush) hub.channel("traces").startAnew();
+  for (const trace of newest) hub.publishTrace(trace);
+}
+
+/** The rollouts of a step; none where the shard cannot be read. */
+async function tracesOf(hub: MonitorHub, runFolder: string, step: number): Promise<readonly Trace[]> {
+  try {
+    return await readRollouts(join(runFolder, ROLLOUTS), step);
+  } catch (error) {
+    hub.publishLog({ level: "warn", text: `rollouts of step ${step} are left out: ${(error as Error).message}` });
+    return [];
+  }
 }
 
 /** What the run's configuration says that the page shows. */

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -8,6 +9,7 @@ import type { Role } from "../protocol/messages.js";
 import { CommandDesk } from "./commands.js";
 import { Connection } from "./connection.js";
 import { handleRequest } from "./http.js";
+import { HTTP_TIMES, HttpGate, type HttpTimes, serverOptions } from "./http-gate.js";
 import type { MonitorHub } from "./hub.js";
 import { Access, type AccessOptions, assertSafe } from "./security.js";
 import { DEFAULT_WEB_ROOTS, loadStaticFiles } from "./static-files.js";
@@ -26,6 +28,7 @@ export interface MonitorOptions extends Partial<AccessOptions> {
   readonly webRoot?: string;
   /** Injected by tests. */
   readonly clock?: () => number;
+  readonly httpTimes?: HttpTimes;
 }
 
 export interface RunningMonitor {
@@ -33,6 +36,8 @@ export interface RunningMonitor {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** What this server calls itself in `/healthz`; new with each start. */
+  readonly instance: string;
   /** Connected clients. */
   readonly clients: number;
   /** Bytes handed to sockets and not yet taken, per client, largest first. */
@@ -70,13 +75,16 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
     void droppedByChannel.set(channel, (droppedByChannel.get(channel) ?? 0) + count);
   const counters = () => ({ clients: connections.size, droppedByChannel });
 
-  const server = createServer();
+  const times = options.httpTimes ?? HTTP_TIMES;
+  const server = createServer(serverOptions(times));
+  const gate = new HttpGate();
+  gate.guard(server, times);
   await listen(server, host, options.port ?? 0);
   const { port } = server.address() as AddressInfo;
   const access = new Access(accessOptions, port);
-  server.on("request", (request, response) =>
-    handleRequest(request, response, { hub, access, tickets, files, counters }),
-  );
+  const instance = randomUUID();
+  const answering = { hub, access, tickets, files, counters, instance, answerMs: times.answerMs };
+  server.on("request", (request, response) => void handleRequest(request, response, answering));
 
   const sockets = new WebSocketServer({
     noServer: true,
@@ -98,7 +106,10 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
       reject(socket, refusal.status, refusal.text);
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (websocket) => open(websocket, request, refusal.role));
+    sockets.handleUpgrade(request, socket, head, (websocket) => {
+      gate.release(socket as Socket);
+      open(websocket, request, refusal.role);
+    });
   });
 
   const flush = setInterval(() => {
@@ -145,6 +156,7 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
     url: `http://${shown}:${port}/`,
     host,
     port,
+    instance,
     get clients() {
       return connections.size;
     },

@@ -20,13 +20,18 @@ export class TraceStore {
   private readonly traces = new Map<string, { readonly trace: Trace; readonly bytes: number }>();
   private bytes = 0;
 
+  constructor(
+    private readonly maxTraces = MAX_TRACES,
+    private readonly maxBytes = MAX_BYTES,
+  ) {}
+
   add(trace: Trace): void {
     const bytes = 2 * (trace.prompt.length + trace.completion.length) + trace.tokens.length * TOKEN_BYTES;
     this.remove(trace.id);
     this.traces.set(trace.id, { trace, bytes });
     this.bytes += bytes;
     for (const id of this.traces.keys()) {
-      if (this.traces.size <= MAX_TRACES && (this.bytes <= MAX_BYTES || this.traces.size === 1)) break;
+      if (this.traces.size <= this.maxTraces && (this.bytes <= this.maxBytes || this.traces.size === 1)) break;
       this.remove(id);
     }
   }
@@ -78,24 +83,28 @@ export function summarise(trace: Trace): TraceSummary {
   };
 }
 
-/** The whole trace in pages. */
-export function traceParts(trace: Trace): TracePart[] {
+/** The whole trace in pages, each made when it is asked for. */
+export function* traceParts(trace: Trace): Generator<TracePart, void, void> {
   const { prompt, tokens, ...head } = trace;
-  const parts: TracePart[] = [{ part: "head", trace: head }];
+  yield { part: "head", trace: head };
   for (let offset = 0; offset < prompt.length; offset += PROMPT_PAGE)
-    parts.push({ part: "prompt", offset, text: prompt.slice(offset, offset + PROMPT_PAGE) });
+    yield { part: "prompt", offset, text: prompt.slice(offset, offset + PROMPT_PAGE) };
   for (let offset = 0; offset < tokens.length; offset += TOKEN_PAGE) {
     const page = tokens.slice(offset, offset + TOKEN_PAGE);
-    parts.push({
+    yield {
       part: "tokens",
       offset,
       ids: page.map((token) => token.id),
       texts: page.map((token) => token.text),
       logprobs: page.map((token) => rounded(token.logprob)),
       entropies: page.map((token) => rounded(token.entropy)),
-    });
+    };
   }
-  return parts;
+}
+
+/** The pages as items of a snapshot. */
+export function* traceItems(trace: Trace): Generator<string, void, void> {
+  for (const part of traceParts(trace)) yield `{"seq":1,"data":${JSON.stringify(part)}}`;
 }
 
 /** Five decimals: below what a colour or a hover can show. */

@@ -180,7 +180,8 @@ function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
     resumes: (run?.resumes ?? []).flatMap((mark) => at(mark.step) ?? []),
     alerts: training
       ? store.alerts.flatMap((alert) => {
-          const position = at(alert.step);
+          // What was said before the first step belongs to no step.
+          const position = alert.step === 0 ? null : at(alert.step);
           return position === null ? [] : [{ x: position, level: alert.level, own: metrics.has(alert.metric) }];
         })
       : [],

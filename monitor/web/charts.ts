@@ -1,9 +1,10 @@
-import type { MetricName } from "../../src/streams/metrics.js";
+import { METRICS, type MetricName } from "../../src/streams/metrics.js";
 
 /** The board: which metrics are drawn where, in which order. The only place of the page that names metrics. */
 
 export interface SeriesSpec {
-  readonly metric: MetricName;
+  /** A registered name, or one that a part of the run has made its own. */
+  readonly metric: string;
   readonly label: string;
   /** Index into the palette. */
   readonly colour: number;
@@ -37,7 +38,10 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
       title: "Reward",
       unit: "",
       track: "training",
-      series: [{ metric: "reward/mean", label: "mean ± std", colour: 0, spread: "reward/std" }],
+      series: [
+        { metric: "reward/mean", label: "mean ± std", colour: 0, spread: "reward/std" },
+        { metric: "reward/unshaped_mean", label: "before length shaping", colour: 6 },
+      ],
     },
     {
       id: "accuracy",
@@ -46,10 +50,16 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
       range: [0, 1],
       track: "training",
       series: [
-        ...shown.map(({ k, label }): SeriesSpec => ({ metric: `accuracy/bucket_${k}`, label, colour: k - 1 })),
         ...shown.map(
           ({ k, label }): SeriesSpec => ({
-            metric: `heldout/bucket_${k}`,
+            metric: `accuracy/bucket_${k}` satisfies MetricName,
+            label,
+            colour: k - 1,
+          }),
+        ),
+        ...shown.map(
+          ({ k, label }): SeriesSpec => ({
+            metric: `heldout/bucket_${k}` satisfies MetricName,
             label: `held-out ${label}`,
             colour: k - 1,
             sparse: true,
@@ -154,6 +164,28 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
       ],
     },
   ];
+}
+
+/** Own metrics that get a chart; a run with more is looked at by `weir monitor tail` or a program. */
+const MAX_OWN = 40;
+
+const REGISTERED: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
+/** Spelt out in the registry, numbered by length bucket or not; names that parts chose are not. */
+const isSpeltOut = (name: string): boolean => REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>"));
+
+/** A chart for each metric that the registry does not spell out: what the run's own parts publish, of whatever scale. */
+export function ownChartSpecs(names: readonly string[]): readonly ChartSpec[] {
+  return names
+    .filter((name) => !isSpeltOut(name))
+    .sort()
+    .slice(0, MAX_OWN)
+    .map((name) => ({
+      id: `own-${name}`,
+      title: name,
+      unit: "",
+      track: "training",
+      series: [{ metric: name, label: "value", colour: 6 }],
+    }));
 }
 
 /** The number of the header: what a person looks for first. */

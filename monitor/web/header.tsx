@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import type { ConnectionState, MonitorClient } from "../client/index.js";
+import type { ConnectionState, MonitorClient, RunInfo } from "../client/index.js";
 import { Controls } from "./controls.js";
 import { formatDuration } from "./format.js";
 import { type Store, useTopics } from "./store.js";
@@ -17,7 +17,8 @@ interface Props {
 export function Header({ store, client, view, onHelp }: Props) {
   useTopics(store, "run", "connection", "view");
   const { run } = store;
-  const now = useNow(run?.live === true && run.endedAt === null);
+  const heard = isHeard(store.connection);
+  const now = useNow(run?.live === true && run.endedAt === null && heard);
   const elapsed = run ? (run.endedAt ?? (run.live ? now : run.startedAt)) - run.startedAt : 0;
   return (
     <header class="top">
@@ -36,15 +37,11 @@ export function Header({ store, client, view, onHelp }: Props) {
             .join(" · ")}
         </p>
       </div>
-      {run ? (
-        <span class={`pill status-${run.status}`} data-testid="status">
-          {run.live ? run.status : `${run.status} · past run`}
-        </span>
-      ) : null}
+      {run ? <Status run={run} heard={heard} /> : null}
       <Steps store={store} />
       {run && elapsed > 0 ? <span class="elapsed">{formatDuration(elapsed)}</span> : null}
       <span class="spacer" />
-      <Connection state={store.connection} />
+      <Connection state={store.connection} over={run?.live === true && isOver(run)} />
       <Controls store={store} client={client} />
       <button
         type="button"
@@ -66,6 +63,23 @@ export function Header({ store, client, view, onHelp }: Props) {
         <span class="hidden">Help</span>
       </button>
     </header>
+  );
+}
+
+/** Whether what the page shows is how things are now. */
+const isHeard = ({ kind }: ConnectionState): boolean => kind === "live" || kind === "catching-up";
+
+const isOver = (run: RunInfo): boolean => ENDED.includes(run.status);
+const ENDED: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
+
+/** The run's state; one that is not over and not heard of may have changed since, and is shown as the last one seen. */
+function Status({ run, heard }: { readonly run: RunInfo; readonly heard: boolean }) {
+  const unknown = run.live && !heard && !isOver(run);
+  const text = unknown ? `unknown · last seen ${run.status}` : run.live ? run.status : `${run.status} · past run`;
+  return (
+    <span class={`pill status-${unknown ? "unknown" : run.status}`} data-testid="status">
+      {text}
+    </span>
   );
 }
 
@@ -93,11 +107,13 @@ function Steps({ store }: { readonly store: Store }) {
   );
 }
 
-function Connection({ state }: { readonly state: ConnectionState }) {
+function Connection({ state, over }: { readonly state: ConnectionState; readonly over: boolean }) {
+  // With the run its monitor goes: that is no fault to be alarmed by.
+  const text = over && state.kind === "lost" ? "monitor closed with the run" : describe(state);
   return (
     <span class={`connection ${state.kind}`} role="status" data-testid="connection">
       <i aria-hidden="true" />
-      {describe(state)}
+      {text}
     </span>
   );
 }

@@ -9,7 +9,8 @@ import { render } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { connectMonitor, type MonitorClient } from "../client/index.js";
 import { ChartCard } from "./chart-card.js";
-import { chartSpecs, HEADLINE_METRIC } from "./charts.js";
+import { chartSpecs, HEADLINE_METRIC, ownChartSpecs } from "./charts.js";
+import { Ending } from "./ending.js";
 import { formatNumber } from "./format.js";
 import { Header } from "./header.js";
 import { Help } from "./help.js";
@@ -34,9 +35,13 @@ function App({
   useTopics(store, "run", "metrics");
   const [help, setHelp] = useState(false);
   const bounds = bucketBounds(store);
+  const own = store.training.names().join("\n");
   const specs = useMemo(
-    () => chartSpecs(bounds === "" ? [] : bounds.split(" ").map((label, i) => ({ k: i + 1, label }))),
-    [bounds],
+    () => [
+      ...chartSpecs(bounds === "" ? [] : bounds.split(" ").map((label, i) => ({ k: i + 1, label }))),
+      ...ownChartSpecs(own === "" ? [] : own.split("\n")),
+    ],
+    [bounds, own],
   );
   useEffect(() => {
     const listener = (event: KeyboardEvent) => {
@@ -53,21 +58,25 @@ function App({
     <>
       <Header store={store} client={client} view={view} onHelp={() => setHelp(true)} />
       <main>
+        <Ending store={store} />
         <Toolbar store={store} view={view} />
+        <h2 class="hidden">Alerts and curves</h2>
         <div class="board">
+          <Alerts store={store} view={view} />
           <div class="charts">
             {specs.map((spec) => (
               <ChartCard key={spec.id} spec={spec} store={store} view={view} />
             ))}
           </div>
-          <aside>
+          <aside aria-label="State of the run">
+            <h2 class="hidden">State</h2>
             <Machines store={store} />
             <Pipeline store={store} />
             <HeldOut store={store} />
-            <Alerts store={store} view={view} />
             <Log store={store} />
           </aside>
         </div>
+        <h2 class="hidden">Rollouts</h2>
         <Traces store={store} view={view} client={client} />
       </main>
       <Help open={help} onClose={() => setHelp(false)} />

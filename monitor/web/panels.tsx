@@ -1,8 +1,23 @@
 import type { Alert } from "../../src/contracts/alert.js";
 import type { PipelineGauge } from "../client/index.js";
+import { alertNumbers } from "./alert-numbers.js";
 import { formatClock, formatNumber, formatPercent } from "./format.js";
 import { type Store, useTopics } from "./store.js";
 import type { ViewState } from "./view.js";
+
+interface Counted {
+  readonly n: number;
+  readonly correct: number;
+  readonly unscored?: number | undefined;
+}
+
+const scoredOf = ({ n, unscored = 0 }: Counted) => n - unscored;
+
+/** "3 of 8 scored, 2 unscored" */
+function scoredText(result: Counted): string {
+  const { correct, unscored = 0 } = result;
+  return `${correct} of ${scoredOf(result)}${unscored > 0 ? ` scored, ${unscored} unscored` : ""}`;
+}
 
 /** The small panels beside the charts: queues, held-out results, alerts, log. */
 
@@ -78,8 +93,8 @@ export function HeldOut({ store }: { readonly store: Store }) {
                 {buckets.map((bucket) => {
                   const result = evaluation.buckets[bucket];
                   return (
-                    <td key={bucket} title={result ? `${result.correct} of ${result.n}` : ""}>
-                      {result && result.n > 0 ? formatPercent(result.correct / result.n) : "–"}
+                    <td key={bucket} title={result ? scoredText(result) : ""}>
+                      {result && scoredOf(result) > 0 ? formatPercent(result.correct / scoredOf(result)) : "–"}
                     </td>
                   );
                 })}
@@ -96,25 +111,23 @@ export function HeldOut({ store }: { readonly store: Store }) {
 const ALERT_WINDOW = 12;
 
 export function Alerts({ store, view }: { readonly store: Store; readonly view: ViewState }) {
-  useTopics(store, "alerts", "traces");
+  useTopics(store, "alerts");
   const alerts = store.alerts.toReversed().slice(0, 100);
-  const known = new Set(store.traces.map((trace) => trace.id));
   const look = (alert: Alert) => view.set({ x: "step", range: [alert.step - ALERT_WINDOW, alert.step + ALERT_WINDOW] });
   return (
-    <section class="card panel" aria-label="Alerts">
+    <section class="card panel alarm" aria-label="Alerts">
       <header>
         <h3>Alerts</h3>
         <span class="unit">{store.alerts.length === 0 ? "" : store.alerts.length}</span>
       </header>
-      <ul class="alerts" aria-live="polite" aria-relevant="additions">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
+      <ul class="alerts" aria-live="polite" aria-relevant="additions" tabIndex={0} aria-label="Alerts, newest first">
         {alerts.length === 0 ? <li class="nothing">all calm</li> : null}
         {alerts.map((alert) => (
           <li key={alert.id} class={alert.level}>
             <button type="button" class="plain" title="Show the steps around it" onClick={() => look(alert)}>
               <b>{alert.rule.replaceAll("_", " ")}</b> <span class="muted">step {alert.step}</span>
-              <span class="numbers">
-                {formatNumber(alert.value)} <span class="muted">limit {formatNumber(alert.threshold)}</span>
-              </span>
+              <AlertNumbers alert={alert} />
               <span class="text">{alert.text}</span>
             </button>
             <span class="culprits">
@@ -123,9 +136,8 @@ export function Alerts({ store, view }: { readonly store: Store; readonly view: 
                   key={culprit.rolloutId}
                   type="button"
                   class="link"
-                  disabled={!known.has(culprit.rolloutId)}
                   title={`contribution ${formatNumber(culprit.contribution)} at token ${culprit.tokenIndex}`}
-                  onClick={() => view.set({ trace: culprit.rolloutId })}
+                  onClick={() => view.set({ trace: culprit.rolloutId, traceStep: alert.step })}
                 >
                   {culprit.rolloutId}
                 </button>
@@ -138,6 +150,18 @@ export function Alerts({ store, view }: { readonly store: Store; readonly view: 
   );
 }
 
+/** Value and limit, each with its unit: a rule that goes by deviations has its limit in deviations. */
+function AlertNumbers({ alert }: { readonly alert: Alert }) {
+  if (alert.metric === "") return null;
+  const { value, limit } = alertNumbers(alert);
+  return (
+    <span class="numbers">
+      <span class="muted">{alert.metric}</span> {value}
+      {limit === "" ? null : <span class="muted"> · {limit}</span>}
+    </span>
+  );
+}
+
 export function Log({ store }: { readonly store: Store }) {
   useTopics(store, "logs");
   const lines = store.logs.slice(-80).toReversed();
@@ -147,7 +171,8 @@ export function Log({ store }: { readonly store: Store }) {
       <header>
         <h3>Log</h3>
       </header>
-      <ol class="log">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
+      <ol class="log" tabIndex={0} aria-label="Log, newest first">
         {lines.map((line, i) => (
           <li key={`${line.time}-${lines.length - i}`} class={line.level}>
             <time>{formatClock(line.time)}</time> {line.text}

@@ -130,7 +130,8 @@ export class Plot {
     return {
       ...this.size(),
       legend: { show: false },
-      padding: [10, 10, 0, 0],
+      // Right: half of the longest label of a step, which stands centred below the edge.
+      padding: [10, 22, 0, 0],
       series,
       bands,
       scales: {

@@ -47,17 +47,26 @@ export function TraceDetail({ id, store, client, view, choose }: Props) {
 
   useEffect(
     () =>
-      client.subscribe(`trace/${id}`, (event) => {
-        if (event.kind === "snapshot") setWhole(assemble(event.items));
-        else if (event.kind === "gap") setMissing(event.reason);
-      }),
+      client.subscribe(
+        `trace/${id}`,
+        (event) => {
+          if (event.kind === "snapshot") setWhole(assemble(event.items));
+          else if (event.kind === "gap") setMissing(event.reason);
+        },
+        view.current.traceStep === null ? {} : { step: view.current.traceStep },
+      ),
     [id, client],
   );
 
   if (!whole)
     return (
-      <article class="detail">
-        <p class="nothing">{missing ?? "loading …"}</p>
+      <article class="detail" aria-label={`Trace ${id}`}>
+        <p class="nothing" role="status">
+          {missing ?? "loading …"}
+        </p>
+        <button type="button" class="ghost" onClick={() => view.set({ trace: null })}>
+          Close
+        </button>
       </article>
     );
   const { head, prompt, tokens } = whole;

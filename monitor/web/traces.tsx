@@ -30,7 +30,7 @@ export function Traces({ store, view, client }: Props) {
   const toggle = () => setFrozen(frozen ? null : store.traces);
   const choose = (id: string | undefined) => {
     if (id === undefined) return;
-    view.set({ trace: id });
+    view.set({ trace: id, traceStep: store.traces.find((trace) => trace.id === id)?.step ?? null });
     document.getElementById(rowId(id))?.scrollIntoView({ block: "nearest" });
   };
   const move = (by: number) => {
@@ -123,7 +123,8 @@ export function Traces({ store, view, client }: Props) {
         </label>
       </header>
       <div class={selected ? "split" : "split closed"}>
-        <div class="list">
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
+        <section class="list" tabIndex={0} aria-label="List of traces">
           <table>
             <thead>
               <tr>
@@ -158,7 +159,7 @@ export function Traces({ store, view, client }: Props) {
               {source.length === 0 ? "no rollout has been sampled yet" : "no trace fits the filter"}
             </p>
           ) : null}
-        </div>
+        </section>
         {selected ? (
           <TraceDetail key={selected} id={selected} store={store} client={client} view={view} choose={choose} />
         ) : null}
@@ -176,7 +177,12 @@ function Row(props: {
   return (
     <tr id={rowId(trace.id)} aria-selected={selected} onClick={() => choose(trace.id)}>
       <td class="n">
-        <button type="button" class="plain" aria-label={`Open trace ${trace.id}`} onClick={() => choose(trace.id)}>
+        <button
+          type="button"
+          class="plain"
+          aria-label={`${trace.step}, open trace ${trace.id}`}
+          onClick={() => choose(trace.id)}
+        >
           {trace.step}
         </button>
       </td>

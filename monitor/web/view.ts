@@ -12,6 +12,8 @@ export interface View {
   /** Zoomed stretch of x; null shows all. */
   range: readonly [number, number] | null;
   trace: string | null;
+  /** Step of that trace, where the link knew it: it is found in the run folder by this. */
+  traceStep: number | null;
   theme: "auto" | "light" | "dark";
 }
 
@@ -22,6 +24,7 @@ const DEFAULTS: View = {
   robust: false,
   range: null,
   trace: null,
+  traceStep: null,
   theme: "auto",
 };
 const THEME_KEY = "weir.theme";
@@ -45,6 +48,7 @@ export class ViewState {
       x: parameters.get("x") === "minutes" ? "minutes" : "step",
       logY: parameters.get("log") === "1",
       trace: parameters.get("trace"),
+      traceStep: parameters.has("step") ? wholeOrNull(parameters.get("step")) : null,
       theme: theme === "light" || theme === "dark" ? theme : "auto",
     };
     this.applyTheme();
@@ -52,7 +56,9 @@ export class ViewState {
   }
 
   set(change: Partial<View>): void {
-    Object.assign(this.current, change);
+    // Another trace has another step.
+    const fresh = change.trace === undefined ? {} : { traceStep: null };
+    Object.assign(this.current, fresh, change);
     if (change.theme) {
       localStorage.setItem(THEME_KEY, change.theme);
       this.applyTheme();
@@ -71,13 +77,19 @@ export class ViewState {
   }
 
   private write(): void {
-    const { smoothing, x, logY, trace } = this.current;
+    const { smoothing, x, logY, trace, traceStep } = this.current;
     const parameters = new URLSearchParams();
     if (smoothing !== DEFAULTS.smoothing) parameters.set("smooth", String(smoothing));
     if (x !== DEFAULTS.x) parameters.set("x", x);
     if (logY) parameters.set("log", "1");
     if (trace) parameters.set("trace", trace);
+    if (trace && traceStep !== null) parameters.set("step", String(traceStep));
     const fragment = parameters.toString();
     history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname);
   }
+}
+
+function wholeOrNull(text: string | null): number | null {
+  const value = Number(text);
+  return Number.isInteger(value) && value >= 0 ? value : null;
 }

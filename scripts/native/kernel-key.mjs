@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { weirCommand } from "./command.mjs";
 import { NAPI_VERSION } from "./paths.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -89,6 +90,6 @@ export function locateKernels(directory, env = process.env) {
   if (existsSync(path)) return { path, reason: "compiled for this processor" };
   return {
     path: null,
-    reason: "no kernels of this version are compiled for this processor (`npx weir setup` does that)",
+    reason: `no kernels of this version are compiled for this processor (\`${weirCommand("setup")}\` does that)`,
   };
 }

@@ -6,13 +6,16 @@ import { existsSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { weirCommand } from "./command.mjs";
 import { answers } from "./run.mjs";
 
 /** Raised where the native engine cannot be had; `message` is the one line for the user. */
 export class Unavailable extends Error {
   /** @param {string} missing  @param {string} remedy */
   constructor(missing, remedy) {
-    super(`native engine left out: ${missing}. ${remedy}, then run \`npx weir setup\`; until then weir runs on wasm.`);
+    super(
+      `native engine left out: ${missing}. ${remedy}, then run \`${weirCommand("setup")}\`; until then weir runs on wasm.`,
+    );
     this.name = "Unavailable";
     this.missing = missing;
     this.remedy = remedy;

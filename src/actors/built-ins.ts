@@ -1,20 +1,23 @@
 import type { Config } from "../config/schema.js";
 import { ADVANTAGE_ACTORS } from "./advantage.js";
 import { createPhasedCurriculum } from "./curriculum.js";
-import { PartRegistry } from "./registry.js";
+import { PartRegistry, type PartSurroundings } from "./registry.js";
 import { createConfiguredJudge, createHybridReward, createRuleReward } from "./reward.js";
 
 /** The parts that weir brings, registered by the names that a configuration uses. */
-export function createRegistry(config: Config): PartRegistry {
-  const registry = new PartRegistry();
-  for (const [name, create] of Object.entries(ADVANTAGE_ACTORS)) registry.register("advantage", name, () => create());
+export function createRegistry(
+  config: Pick<Config, "advantage" | "reward" | "curriculum" | "run">,
+  surroundings?: PartSurroundings,
+): PartRegistry {
+  const registry = new PartRegistry(surroundings);
+  for (const [name, create] of Object.entries(ADVANTAGE_ACTORS))
+    registry.register("advantage", name, () => create(config.advantage));
   const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
   registry.register("reward", "rule", () => createRuleReward(rules));
   registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
-  registry.register("judge", JUDGE, () => createConfiguredJudge(config.reward, config.run.seed));
-  registry.register("curriculum", "phased", () => createPhasedCurriculum(config.curriculum));
-  return registry;
+  registry.register("judge", "openai", () => createConfiguredJudge(config.reward, config.run.seed));
+  registry.register("curriculum", "phased", () =>
+    createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
+  );
+  return registry.markBuiltIns();
 }
-
-/** Name under which the configured judge is registered. */
-export const JUDGE = "openai";

@@ -7,7 +7,7 @@ import type { CurriculumDecision, CurriculumStepEvidence } from "../contracts/cu
 
 export interface AdvanceOptions {
   readonly by: "steps" | "mastery";
-  /** Mastery: lower confidence bound of the mean reward that must be reached. */
+  /** Mastery: lower confidence bound of the mean reward that must be reached, in the reward's own scale. */
   readonly rewardThreshold: number;
   /** Mastery: largest KL that counts as calm, nats. */
   readonly klLimit: number;
@@ -45,31 +45,43 @@ export interface AdvanceInput {
   readonly mayFallBack: boolean;
 }
 
+/**
+ * Takes a step into the state. A step without a scored rollout counts as a step of the phase and is no evidence: window and
+ * rows of calm or poor steps stay as they are. A step without an update moved nothing, so that its KL counts as calm.
+ */
+function weigh(input: AdvanceInput, options: AdvanceOptions) {
+  const { evidence, state: before } = input;
+  const fromStep = evidence.meanReward === null ? [] : [evidence.meanReward];
+  const rewards = input.groupRewards.length > 0 ? input.groupRewards : fromStep;
+  const isEvidence = rewards.length > 0;
+  const window = isEvidence ? [...before.window, rewards].slice(-options.calmSteps) : before.window;
+  const pooled = window.flat();
+  const bounds = pooled.length >= 2 ? meanInterval(pooled, CONFIDENCE) : null;
+  const calm = evidence.kl === null || evidence.kl <= options.klLimit;
+  const mastered = bounds !== null && bounds.low >= options.rewardThreshold && calm;
+  const poor = bounds !== null && options.fallbackThreshold !== 0 && bounds.high < options.fallbackThreshold;
+  const row = (length: number, grows: boolean) => (grows ? length + 1 : 0);
+  const state: AdvanceState = {
+    steps: before.steps + 1,
+    calm: isEvidence ? row(before.calm, mastered) : before.calm,
+    poor: isEvidence ? row(before.poor, poor) : before.poor,
+    window,
+  };
+  return { state, pooled, bounds };
+}
+
 /** The decision after a step, and the state to go on with. */
 export function decideAdvance(
   input: AdvanceInput,
   options: AdvanceOptions,
 ): { readonly decision: CurriculumDecision; readonly state: AdvanceState } {
   const { evidence, stepLimit, phases, mayFallBack } = input;
-  const rewards = input.groupRewards.length > 0 ? input.groupRewards : [evidence.meanReward];
-  const window = [...input.state.window, rewards].slice(-options.calmSteps);
-  const pooled = window.flat();
-  const bounds = pooled.length >= 2 ? meanInterval(pooled, CONFIDENCE) : null;
-  const mastered = bounds !== null && bounds.low >= options.rewardThreshold && evidence.kl <= options.klLimit;
-  const poor = bounds !== null && bounds.high < options.fallbackThreshold;
-  const state: AdvanceState = {
-    steps: input.state.steps + 1,
-    calm: mastered ? input.state.calm + 1 : 0,
-    poor: poor ? input.state.poor + 1 : 0,
-    window,
-  };
-  const numbers: Record<string, number> = {
-    stepsInPhase: state.steps,
-    stepLimit,
-    meanReward: evidence.meanReward,
-    kl: evidence.kl,
-    entropy: evidence.entropy,
-  };
+  const { state, pooled, bounds } = weigh(input, options);
+  const numbers: Record<string, number> = { stepsInPhase: state.steps, stepLimit };
+  for (const name of ["meanReward", "accuracy", "kl", "entropy"] as const) {
+    const value = evidence[name];
+    if (typeof value === "number") numbers[name] = value;
+  }
   if (options.by === "mastery") {
     Object.assign(numbers, { calmSteps: state.calm, poorSteps: state.poor, groups: pooled.length });
     if (bounds) Object.assign(numbers, { rewardLow: bounds.low, rewardHigh: bounds.high });

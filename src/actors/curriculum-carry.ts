@@ -7,7 +7,7 @@ import { counterKey, uniform } from "../algorithms/random.js";
 
 export type RetrospectiveMode = "none" | "paper" | "weighted";
 
-/** Sum of unshaped rewards, clamped to [0, 1] each, and their number. */
+/** Sum of successes in [0, 1] each (algorithms/accuracy.ts), and their number. */
 export interface TaskRecord {
   readonly successes: number;
   readonly trials: number;

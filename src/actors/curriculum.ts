@@ -5,6 +5,7 @@
  * Invariants: within an epoch of a phase each own task is picked exactly once and each chosen carried task exactly once;
  * `restore(snapshot())` continues identically; a task outside every phase is never picked.
  */
+import { successOf } from "../algorithms/accuracy.js";
 import { counterKey, shuffled } from "../algorithms/random.js";
 import type {
   CurriculumActor,
@@ -28,6 +29,8 @@ import {
 export interface PhasedCurriculumOptions {
   readonly retrospective: { readonly mode: RetrospectiveMode; readonly share: number };
   readonly advance: AdvanceOptions;
+  /** Unshaped reward that counts as a whole success; 1 unless given. */
+  readonly correctAt?: number;
 }
 
 /** Where the picks of a phase stand. */
@@ -65,6 +68,7 @@ const fresh = (): State => ({
 
 export function createPhasedCurriculum(options: PhasedCurriculumOptions): CurriculumActor {
   const { mode, share } = options.retrospective;
+  const { correctAt = 1 } = options;
   let plan: CurriculumSetup | null = null;
   let state = fresh();
 
@@ -138,7 +142,7 @@ export function createPhasedCurriculum(options: PhasedCurriculumOptions): Curric
       if (rewards.length === 0) return;
       const { records } = stateOf(phase);
       const before = records.get(taskId) ?? { successes: 0, trials: 0 };
-      const gained = rewards.reduce((total, reward) => total + Math.min(Math.max(reward, 0), 1), 0);
+      const gained = rewards.reduce((total, reward) => total + successOf(reward, correctAt), 0);
       records.set(taskId, { successes: before.successes + gained, trials: before.trials + rewards.length });
       state.observed.push({ phase, reward: rewards.reduce((total, reward) => total + reward, 0) / rewards.length });
     },

@@ -1,5 +1,7 @@
 import { lastValueFrom, toArray } from "rxjs";
+import { isCorrect } from "../algorithms/accuracy.js";
 import { counterKey } from "../algorithms/random.js";
+import { mean } from "../algorithms/statistics.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Sampler, SamplingParams } from "../contracts/sampler.js";
 import type { Task } from "../contracts/task.js";
@@ -7,6 +9,7 @@ import { BoundedQueue } from "../streams/bounded-queue.js";
 import { bucketLabel, holds, type LengthBound } from "../streams/buckets.js";
 import { outcomeWithin } from "../streams/deadline.js";
 import { pullLanes } from "../streams/lanes.js";
+import type { MetricDraft, MetricValues } from "../streams/metrics.js";
 
 /** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
 
@@ -22,16 +25,28 @@ export interface EvaluationOptions {
   /** Prompts per sampler call. */
   readonly promptsPerCall: number;
   readonly sampling: SamplingParams;
+  /** Unshaped reward from which a response counts as right. */
+  readonly correctAt: number;
   readonly rewardConcurrency: number;
   readonly rewardTimeoutMs: number;
   readonly decode: (ids: readonly number[]) => string;
 }
 
-/** Counts of one bucket; `unscored` rollouts (failed, timed out, abstained) are in `n` and never count as correct. */
+/**
+ * What one bucket gave. `n` counts the responses, `unscored` those of them whose reward failed, timed out or abstained: they
+ * are no evidence (I1), so that accuracy is `accuracyOf(result)`, correct / (n − unscored).
+ */
 export interface BucketResult {
   readonly n: number;
   readonly correct: number;
   readonly unscored: number;
+  /** Mean unshaped reward of the scored responses; null where none was scored. */
+  readonly meanReward: number | null;
+}
+
+/** Share of right answers among the scored responses; null where none was scored. */
+export function accuracyOf({ n, correct, unscored }: Omit<BucketResult, "meanReward">): number | null {
+  return n > unscored ? correct / (n - unscored) : null;
 }
 
 /** The first `tasksPerBucket` tasks of each bucket, in file order. */
@@ -65,14 +80,37 @@ export async function evaluateHeldout(
     const scores = await lastValueFrom(
       pullLanes(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()),
     );
-    const all = scores.flat();
-    results[bucketLabel(bucket)] = {
-      n: all.length,
-      correct: all.filter((score) => score === 1).length,
-      unscored: all.filter((score) => score === null).length,
-    };
+    results[bucketLabel(bucket)] = bucketResult(scores.flat(), options.correctAt);
   }
   return results;
+}
+
+/** Counts of unshaped rewards; null stands for a response that was not scored. */
+export function bucketResult(scores: readonly (number | null)[], correctAt: number): BucketResult {
+  const scored = scores.filter((score) => score !== null);
+  return {
+    n: scores.length,
+    correct: scored.filter((score) => isCorrect(score, correctAt)).length,
+    unscored: scores.length - scored.length,
+    meanReward: scored.length === 0 ? null : mean(scored),
+  };
+}
+
+/** `heldout/…` metrics, numbered by bucket whatever buckets are empty; a bucket without a scored response has no accuracy. */
+export function heldoutMetrics(
+  results: Readonly<Record<string, BucketResult>>,
+  buckets: readonly LengthBound[],
+): MetricValues {
+  const values: MetricDraft = {};
+  for (const bucket of buckets) {
+    const result = results[bucketLabel(bucket)];
+    if (!result) continue;
+    const accuracy = accuracyOf(result);
+    if (accuracy !== null) values[`heldout/bucket_${bucket.k}`] = accuracy;
+    if (result.meanReward !== null) values[`heldout/reward_bucket_${bucket.k}`] = result.meanReward;
+    values[`heldout/unscored_bucket_${bucket.k}`] = result.unscored / result.n;
+  }
+  return values;
 }
 
 async function evaluateCall(

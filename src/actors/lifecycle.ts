@@ -20,6 +20,8 @@ export interface Plan {
   readonly next: Work | "complete";
   /** Write a checkpoint before going on. */
   readonly checkpoint: boolean;
+  /** Steps of warm-up and RL done; falls back with a restored checkpoint. */
+  readonly done?: number;
 }
 
 export interface LifecycleContext {
@@ -27,8 +29,10 @@ export interface LifecycleContext {
   readonly pauseRequested: boolean;
   readonly stopRequested: boolean;
   readonly checkpointRequested: boolean;
-  /** Engine losses since the last completed step. */
+  /** Engine losses since the run last came further than ever before. */
   readonly recoveries: number;
+  /** Most steps that were ever done. */
+  readonly furthest: number;
   readonly maxRecoveries: number;
   readonly error: unknown;
 }
@@ -74,9 +78,14 @@ const lifecycleSetup = setup({
     drain: unprovided("drain"),
   },
   actions: {
-    takePlan: assign((_, params: { plan: Plan; progressed: boolean }) =>
-      params.progressed ? { plan: params.plan, recoveries: 0 } : { plan: params.plan },
-    ),
+    // Steps that are only done again after a loss are no progress: an engine that fails at the same step each time, such as
+    // for want of memory, must not be restarted for ever.
+    takePlan: assign(({ context }, params: { plan: Plan; progressed: boolean }) => {
+      const { plan, progressed } = params;
+      const done = plan.done ?? context.furthest + 1;
+      if (!progressed || done <= context.furthest) return { plan };
+      return { plan, recoveries: 0, furthest: done };
+    }),
     takeError: assign((_, params: { error: unknown }) => ({ error: params.error })),
     countRecovery: assign(({ context }) => ({ recoveries: context.recoveries + 1 })),
     checkpointDone: assign(({ context }) => ({
@@ -153,6 +162,7 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     stopRequested: false,
     checkpointRequested: false,
     recoveries: 0,
+    furthest: input.plan.done ?? 0,
     maxRecoveries: input.maxRecoveries,
     error: null,
   }),

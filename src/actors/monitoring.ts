@@ -6,11 +6,11 @@ import { startMonitor } from "../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../monitor/server/source.js";
 import type { Fact } from "../contracts/fact.js";
 import type { Trace } from "../contracts/trace.js";
-import { WeirError } from "../errors.js";
 import type { QueueGauge } from "../streams/bounded-queue.js";
 import { curriculumMachine } from "./curriculum-machine.js";
 import { lifecycleMachine } from "./lifecycle.js";
 import type { RunContext } from "./run-context.js";
+import { monitorToken } from "./start-check.js";
 
 /** Feeds a monitor hub from a run and carries the monitor's commands back. The run never waits for it (I10). */
 
@@ -36,10 +36,12 @@ export interface AttachedMonitor {
 export async function attachMonitor(
   context: RunContext,
   controls: MonitorControls,
-  past: readonly Fact[],
+  past: Iterable<Fact>,
 ): Promise<AttachedMonitor> {
   const { config, store } = context;
   const hub = new MonitorHub();
+  hub.useFolder(store.directory);
+  hub.secrets.add(secretOf(config.monitor.tokenEnv), secretOf(config.reward.judge.apiKeyEnv));
   hub.publishRun({
     id: basename(store.directory),
     live: true,
@@ -61,33 +63,33 @@ export async function attachMonitor(
   });
   for (const fact of past) hub.publishFact(fact);
   hub.onCommand((command) => carryOut(command, controls));
-  const token = config.monitor.tokenEnv === null ? undefined : process.env[config.monitor.tokenEnv];
-  if (config.monitor.tokenEnv !== null && !token) {
-    throw new WeirError(
-      "WEIR_E_CONFIG",
-      `option "monitor.tokenEnv": the environment variable ${config.monitor.tokenEnv} is empty; set it to the monitor's token`,
-      {
-        variable: config.monitor.tokenEnv,
-      },
-    );
-  }
+  const token = monitorToken(config.monitor);
   const server = await startMonitor({
     host: config.monitor.host,
     port: config.monitor.port,
     source: hub,
     ...(token ? { token } : {}),
   });
-  const withdraw = await announceMonitor(store.directory, server.url);
+  const withdraw = await announceMonitor(store.directory, server.url, server.instance).catch((error: unknown) => {
+    // Whoever looks for the monitor by the folder reads the folder instead.
+    context.log.warn({ actor: "monitor", err: error }, "monitor.json could not be written");
+    return () => Promise.resolve();
+  });
   return {
     url: server.url,
     fact: (fact) => hub.publishFact(fact),
     trace: (trace) => hub.publishTrace(trace),
     gauges: (gauges) => hub.publishPipeline(gauges),
     close: async () => {
-      await withdraw();
+      await withdraw().catch(() => undefined);
       await server.close();
     },
   };
+}
+
+/** The value of an environment variable that an option names. */
+function secretOf(variable: string | null): string | undefined {
+  return variable === null ? undefined : process.env[variable];
 }
 
 const ENDED = ["stopped", "completed", "failed"];

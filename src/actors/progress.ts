@@ -1,4 +1,5 @@
 import type { Config } from "../config/schema.js";
+import type { IdleCause } from "../streams/stall-detector.js";
 import type { BucketResult } from "./evaluate.js";
 import type { Plan } from "./lifecycle.js";
 
@@ -11,8 +12,16 @@ export interface Progress {
   readonly preflightDone: boolean;
   /** Optimiser steps of the warm-up done so far. */
   readonly warmupStep: number;
+  /** Optimiser steps of the warm-up that changed weights. */
+  readonly warmupUpdates: number;
   /** RL steps committed. */
   readonly step: number;
+  /** Optimiser steps of RL that changed weights. */
+  readonly updates: number;
+  /** RL steps in a row, up to the last one, that changed no weight. */
+  readonly idleSteps: number;
+  /** Why the last RL step changed no weight; null where it did. */
+  readonly idleCause: IdleCause | null;
   /** Groups issued. */
   readonly sequence: number;
   readonly trainingDone: boolean;
@@ -32,7 +41,11 @@ export interface Progress {
 export const freshProgress: Progress = {
   preflightDone: false,
   warmupStep: 0,
+  warmupUpdates: 0,
   step: 0,
+  updates: 0,
+  idleSteps: 0,
+  idleCause: null,
   sequence: 0,
   trainingDone: false,
   finished: false,
@@ -43,17 +56,32 @@ export const freshProgress: Progress = {
   phaseEnded: false,
 };
 
+/**
+ * Progress from a checkpoint. One that was written before updates were counted gives what it shows of them: rollouts that were
+ * trained on, and steps of the warm-up.
+ */
+export function restoredProgress(saved: Partial<Progress>, trainedRollouts: number): Progress {
+  return {
+    ...freshProgress,
+    warmupUpdates: saved.warmupStep ?? 0,
+    updates: trainedRollouts,
+    ...saved,
+  };
+}
+
 /** What the plan depends on besides progress. */
 export interface Workload {
   readonly warmupSteps: number;
   /** RL steps of all phases; 0 leaves the RL stage out. */
   readonly trainingSteps: number;
   readonly heldoutTasks: number;
+  /** Training tasks read, and how many of them no phase can issue. */
+  readonly tasks: { readonly read: number; readonly dropped: number; readonly outsidePhases: number };
   readonly evaluation: Pick<Config["evaluation"], "initial">;
 }
 
 /** The evaluation that is due now, if any. */
-export function evaluationDue(progress: Progress, workload: Workload): string | null {
+export function evaluationDue(progress: Progress, workload: Omit<Workload, "tasks">): string | null {
   if (workload.heldoutTasks === 0) return null;
   const missing = (stage: string) => progress.heldout[stage] === undefined;
   const warmupDone = progress.warmupStep >= workload.warmupSteps;
@@ -66,7 +94,7 @@ export function evaluationDue(progress: Progress, workload: Workload): string | 
 }
 
 /** What to do next: preflight ▸ evaluate ▸ warm-up ▸ evaluate ▸ steps (with evaluations) ▸ evaluate ▸ finish. */
-export function planOf(progress: Progress, workload: Workload): Plan {
+export function planOf(progress: Progress, workload: Omit<Workload, "tasks">): Plan {
   const plan = (next: Plan["next"]): Plan => ({ next, checkpoint: progress.checkpointDue });
   if (!progress.preflightDone) return plan("preflight");
   if (evaluationDue(progress, workload) !== null) return plan("evaluate");

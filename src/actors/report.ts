@@ -1,11 +1,12 @@
 import type { Json } from "../contracts/task.js";
+import type { WeirError } from "../errors.js";
 import type { RunContext } from "./run-context.js";
 
 /** An engine that is busy or gone must not keep a report from being written. */
 const STATS_TIMEOUT_MS = 10_000;
 
-/** `report.json` of a run: held-out counts by stage and length bucket, seconds by activity, memory, engine and seed. */
-export async function runReport(context: RunContext): Promise<Json> {
+/** `report.json` of a run: why it failed or null, held-out counts by stage and length bucket, seconds by activity, memory, engine and seed. */
+export async function runReport(context: RunContext, failure: WeirError | null): Promise<Json> {
   const { config, progress, supervisor } = context;
   const engine = supervisor.engine();
   const rounded = Object.fromEntries(
@@ -28,7 +29,10 @@ export async function runReport(context: RunContext): Promise<Json> {
       trainedParameters: engine.model.trainedParameters,
     },
     policy: { ...engine.version() },
+    failure: failure === null ? null : { code: failure.code, message: failure.message },
     steps: { warmup: progress.warmupStep, rl: progress.step },
+    // Optimiser steps that changed weights.
+    updates: { warmup: progress.warmupUpdates, rl: progress.updates },
     phases: context.curriculumMachine.getSnapshot().context.bands.map((band) => ({ ...band })),
     heldout: progress.heldout as unknown as Json,
     seconds: { ...rounded, total: Math.round(total * 1000) / 1000 },

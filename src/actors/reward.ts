@@ -43,7 +43,7 @@ export function createConfiguredJudge(reward: Config["reward"], seed: number): J
   if (url === null) {
     throw new WeirError(
       "WEIR_E_ACTOR_MISSING",
-      "the hybrid reward needs a judge; set reward.judge.url and reward.judge.model, pass actors.judge, or use reward.actor = rule",
+      "the hybrid reward needs a judge; set reward.judge.url and reward.judge.model, name a judge of your own in reward.judge.actor, pass actors.judge, or use reward.actor = rule",
       { path: "reward.judge.url" },
     );
   }

@@ -6,8 +6,10 @@ import type { SamplingParams } from "../contracts/sampler.js";
 import type { OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js";
 import { POLICY_LOSSES } from "../losses/index.js";
 import { lossSettings } from "../losses/settings.js";
+import { withEndOfTurn } from "../model/io/tokenizer/end-of-turn.js";
 import { withAdvantages } from "../streams/batches.js";
 import { collectGroups, type DropReason, unshapedRewards } from "../streams/collector.js";
+import type { MetricValues } from "../streams/metrics.js";
 import {
   groupIdOf,
   type IssuedTask,
@@ -16,6 +18,7 @@ import {
   rolloutIdOf,
   runRound,
 } from "../streams/pipeline.js";
+import { type IdleCause, idleCauseOf } from "../streams/stall-detector.js";
 import { stepMetrics } from "../streams/step-metrics.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { type UpdateResult, updatePolicy } from "./update.js";
@@ -42,6 +45,7 @@ export function policyLoss(config: Config): PolicyLossConfig {
     lossScale: loss.scaleTokens ?? rollout.maxTokens,
     klCoefficient: loss.klCoefficient,
     klEstimator: loss.klEstimator,
+    klClamp: loss.klClamp,
     entropyCoefficient: loss.entropyCoefficient,
     temperature: rollout.temperature,
   };
@@ -51,10 +55,13 @@ export function policyLoss(config: Config): PolicyLossConfig {
 export function rlOptimiser(config: Config, step: number): OptimiserConfig {
   const { optimiser, phases } = config;
   const totalSteps = phases.reduce((sum, phase) => sum + phase.steps, 0);
-  const multiplier = learningRateMultiplier(step - (optimiser.warmupSteps > 0 ? 0 : 1), {
+  // With a warm-up the count begins at 1, so that no step has rate 0: neither the first, nor the last of a cosine.
+  const first = optimiser.warmupSteps > 0 ? 1 : 0;
+  const multiplier = learningRateMultiplier(step - 1 + first, {
     kind: optimiser.schedule,
     warmupSteps: Math.min(optimiser.warmupSteps, totalSteps),
-    totalSteps,
+    totalSteps: totalSteps + first,
+    minRatio: optimiser.finalShare,
   });
   return {
     learningRate: optimiser.learningRate * multiplier,
@@ -82,7 +89,7 @@ export function pipelineOptions(context: RunContext): PipelineOptions {
     queueGroups: rollout.queueGroups,
     rewardConcurrency: reward.concurrency,
     rewardTimeoutMs: reward.timeoutMs,
-    sampling: rolloutSampling(config, supervisor.engine().model.stopIds),
+    sampling: rolloutSampling(config, withEndOfTurn(supervisor.engine().model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),
     decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
   };
@@ -95,8 +102,14 @@ export interface StepResult {
   readonly groups: readonly Group[];
   readonly kept: readonly SampleGroup[];
   readonly update: UpdateResult;
-  readonly values: Readonly<Record<string, number>>;
+  readonly values: MetricValues;
   readonly exhausted: boolean;
+  /** Optimiser steps that changed weights. */
+  readonly applied: number;
+  /** Why none did; null where one did. */
+  readonly idleCause: IdleCause | null;
+  /** RL steps in a row, this one included, that changed no weight. */
+  readonly idleSteps: number;
   /** Order-of-issue counter after the step. */
   readonly sequence: number;
   readonly seconds: number;
@@ -105,6 +118,7 @@ export interface StepResult {
 /** Runs RL step `progress.step + 1` in the curriculum's present phase. On failure the rollouts at hand are dropped as `aborted`. */
 export async function runRlStep(context: RunContext, signal: AbortSignal): Promise<StepResult> {
   const { config, curriculum, supervisor, store } = context;
+  context.published.reset();
   const started = context.clock();
   const step = context.progress.step + 1;
   const phase = context.curriculumMachine.getSnapshot().context.phase;
@@ -178,7 +192,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
       maxRounds: config.dynamicSampling.maxRounds,
       onExhausted: config.dynamicSampling.onExhausted,
     });
-    const kept = collected.kept.map((group) => withAdvantages(group, context.advantage));
+    const kept = await withAdvantages(collected.kept, context.advantage, signal);
     const optimiser = rlOptimiser(config, step);
     const trainStarted = context.clock();
     const update = await updatePolicy(
@@ -191,12 +205,12 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     settle(kept, collected.dropped, update, end);
     const stats = await supervisor.engine().stats({ signal });
     const seconds = (context.clock() - started) / 1000;
-    const values = stepMetrics({
+    const measured = stepMetrics({
       groups,
       kept,
-      dropped: collected.dropped,
       rounds: collected.rounds,
       phases: context.phases,
+      correctAt: config.reward.correctAt,
       updates: update.updates,
       mismatch: update.mismatch,
       withReference: needsReference(config),
@@ -205,11 +219,34 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
       engine: stats,
       controlRssBytes: process.memoryUsage.rss(),
     });
-    return { step, phase, groups, kept, update, values, exhausted: collected.exhausted, sequence, seconds };
+    const applied = changesOf(update.updates, optimiser.learningRate);
+    const dropped = collected.dropped.map(({ reason }) => reason);
+    const { learningRate } = optimiser;
+    const idleCause = applied > 0 ? null : idleCauseOf({ dropped, kept, refused: update.refused.length, learningRate });
+    const idleSteps = idleCause === null ? 0 : context.progress.idleSteps + 1;
+    const values = {
+      ...measured,
+      ...context.published.ofStep(groups),
+      "update/applied": applied,
+      "update/idle_steps": idleSteps,
+    };
+    const { exhausted } = collected;
+    return { step, phase, groups, kept, update, values, exhausted, applied, idleCause, idleSteps, sequence, seconds };
   } catch (error) {
     for (const rolloutId of [...open.keys()]) end(rolloutId, "dropped", "aborted");
     throw error;
   }
+}
+
+/**
+ * Optimiser steps that changed weights by what was learnt. A gradient of exactly 0 (every advantage 0) or a rate of 0 is committed
+ * by AdamW too, but moves weights by their decay at most.
+ */
+export function changesOf(
+  updates: readonly { readonly applied: boolean; readonly gradNorm: number }[],
+  learningRate: number,
+): number {
+  return learningRate > 0 ? updates.filter(({ applied, gradNorm }) => applied && gradNorm !== 0).length : 0;
 }
 
 /** Writes the end state of every rollout of the step. */

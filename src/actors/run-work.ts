@@ -3,13 +3,17 @@ import { createActor } from "xstate";
 import { learningRateMultiplier } from "../algorithms/schedules.js";
 import type { CurriculumDecision } from "../contracts/curriculum.js";
 import type { Json } from "../contracts/task.js";
+import type { WeirError } from "../errors.js";
+import { withEndOfTurn } from "../model/io/tokenizer/end-of-turn.js";
 import { curriculumMachine } from "./curriculum-machine.js";
-import { evaluateHeldout } from "./evaluate.js";
+import { evaluateHeldout, heldoutMetrics } from "./evaluate.js";
 import { writeExport } from "./export-model.js";
+import { leftOutAlerts } from "./gold-check.js";
+import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { preflight, preflightFact } from "./preflight.js";
-import { addSeconds, evaluationDue, freshProgress, type Progress, STAGES } from "./progress.js";
+import { addSeconds, evaluationDue, freshProgress, type Progress, restoredProgress, STAGES } from "./progress.js";
 import { runReport } from "./report.js";
-import { rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
+import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { tracesOf, tracesToShow } from "./traces.js";
 import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
@@ -19,15 +23,40 @@ import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js"
  * stands for has been done, so that a checkpoint between two pieces is a consistent whole (I3).
  */
 
-/** Folder names inside a checkpoint and a run. */
+/** Folder name inside a checkpoint and a run. */
 export const MODEL_FOLDER = "model";
-export const REFERENCE_FOLDER = "reference";
+
+/** Data that the run goes on without, as alerts. */
+function raiseLeftOut({ leftOut, supervisor, taps, clock }: RunContext): void {
+  for (const alert of leftOutAlerts(leftOut, supervisor.engine().version().n, clock())) taps.alert(alert);
+}
 
 export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
   const report = await preflight(context, signal);
   context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
   context.log.info({ actor: "preflight" }, report.memory);
-  for (const warning of report.warnings) context.log.warn({ actor: "preflight" }, warning);
+  if (report.neverIssuedShare > 0)
+    context.taps.metrics({
+      step: 0,
+      phase: 0,
+      time: context.clock(),
+      values: { "data/never_issued_share": report.neverIssuedShare },
+    });
+  const { step } = context.progress;
+  const policyVersion = context.supervisor.engine().version().n;
+  for (const [i, warning] of report.warnings.entries())
+    context.taps.alert({
+      id: `${step}-preflight-${i + 1}`,
+      rule: "preflight",
+      ...warning,
+      z: null,
+      step,
+      phase: 1,
+      policyVersion,
+      culprits: [],
+      time: context.clock(),
+    });
+  raiseLeftOut(context);
   context.progress = { ...context.progress, preflightDone: true };
 }
 
@@ -46,19 +75,17 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       tasksPerBucket: config.evaluation.tasksPerBucket,
       promptsPerCall: config.rollout.promptsPerCall * config.rollout.groupSize,
       sampling: {
-        ...rolloutSampling(config, model.stopIds),
+        ...rolloutSampling(config, withEndOfTurn(model.stopIds, context.tokenizer.endOfTurn)),
         temperature: config.evaluation.temperature,
         ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
       },
       rewardConcurrency: config.reward.concurrency,
       rewardTimeoutMs: config.reward.timeoutMs,
+      correctAt: config.reward.correctAt,
       decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
     },
     signal,
   );
-  const values: Record<string, number> = {};
-  for (const [i, result] of Object.values(buckets).entries())
-    values[`heldout/bucket_${i + 1}`] = result.correct / result.n;
   const next = addSeconds(
     { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
     `evaluation/${stage}`,
@@ -68,7 +95,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
     step: progress.step,
     phase: context.curriculumMachine.getSnapshot().context.phase,
     time: context.clock(),
-    values,
+    values: heldoutMetrics(buckets, context.phases),
   });
   context.taps.fact("evaluation.finished", progress.step, { stage, buckets: buckets as unknown as Json });
   context.progress = next;
@@ -129,7 +156,26 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
   });
   context.log.info({ actor: "warmup", step: done, of: total, loss: metrics.loss }, "warm-up step");
   if (last) context.taps.fact("warmup.finished", progress.step, { steps: total, loss: metrics.loss });
-  context.progress = addSeconds({ ...progress, warmupStep: done, checkpointDue: last }, "warmup", seconds);
+  const warmupUpdates = progress.warmupUpdates + changesOf([metrics], warmup.learningRate * multiplier);
+  const every = config.checkpoint.warmupEverySteps;
+  const checkpointDue = last || (every > 0 && done % every === 0);
+  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
+  if (last && warmupUpdates === 0)
+    context.taps.alert({
+      id: "warmup-no_update-update/applied",
+      level: "error",
+      rule: "no_update",
+      metric: "update/applied",
+      value: 0,
+      threshold: 0,
+      z: null,
+      step: progress.step,
+      phase: 1,
+      policyVersion: context.supervisor.engine().version().n,
+      text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
+      culprits: [],
+      time: context.clock(),
+    });
   // RL starts with fresh moments: the warm-up's belong to another loss.
   if (last) await context.supervisor.engine().resetOptimiser({ signal });
 }
@@ -144,9 +190,10 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   const decided = context.curriculum.decide({
     step: result.step,
     phase: result.phase,
-    meanReward: result.values["accuracy/mean"] ?? 0,
-    kl: result.values["kl/old_k3"] ?? 0,
-    entropy: result.values["entropy/mean"] ?? 0,
+    meanReward: result.values["reward/unshaped_mean"] ?? null,
+    accuracy: result.values["accuracy/mean"] ?? null,
+    kl: result.values["kl/old_k3"] ?? null,
+    entropy: result.values["entropy/mean"] ?? null,
   });
   const decision = skipOr(context, decided);
   machine.send({ type: "DECIDED", step: result.step, decision });
@@ -167,6 +214,9 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
       ...context.progress,
       step: result.step,
       sequence: result.sequence,
+      updates: context.progress.updates + result.applied,
+      idleSteps: result.idleSteps,
+      idleCause: result.idleCause,
       trainingDone: finished,
       dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
       checkpointDue,
@@ -188,10 +238,11 @@ function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDec
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
   if (needsReference(context.config)) {
-    await context.supervisor
-      .engine()
-      .save(join(context.store.directory, REFERENCE_FOLDER), { signal, optimiser: false });
-    await context.supervisor.engine().freezeReference({ signal });
+    const engine = context.supervisor.engine();
+    await context.store.reference(async (folder) => {
+      await engine.save(folder, { signal, optimiser: false });
+    });
+    await engine.freezeReference({ signal });
   }
   context.curriculumMachine.send({ type: "BEGIN", step: 1 });
   enterPhase(context, context.curriculumMachine.getSnapshot().context.phase, 1);
@@ -222,6 +273,10 @@ async function reportStep(context: RunContext, result: StepResult): Promise<void
     time,
     values: result.values,
     contributions: result.update.contributions,
+    groups: result.groups,
+    idleSteps: result.idleSteps,
+    idleCause: result.idleCause,
+    correctAt: config.reward.correctAt,
   });
   for (const alert of alerts) taps.alert(alert);
   for (const batch of result.update.refused) {
@@ -292,8 +347,17 @@ export async function doCheckpoint(context: RunContext, signal: AbortSignal): Pr
   context.log.info({ actor: "checkpoint", step: progress.step, directory }, "checkpoint written");
 }
 
-/** Exports the final policy and writes the report. */
+/**
+ * Exports the final policy and writes the report. A run that trained nothing (I14) gets its report with the reason, and no
+ * `model/`: a copy of what it started from would look like a result.
+ * Errors: WEIR_E_NOTHING_TRAINED.
+ */
 export async function doFinish(context: RunContext, signal: AbortSignal): Promise<void> {
+  const failure = nothingTrained(context.progress, context.workload);
+  if (failure !== null) {
+    await finishReport(context, failure);
+    throw failure;
+  }
   const model = join(context.store.directory, MODEL_FOLDER);
   await writeExport(context, model, signal);
   context.progress = { ...context.progress, finished: true };
@@ -301,8 +365,8 @@ export async function doFinish(context: RunContext, signal: AbortSignal): Promis
 }
 
 /** `report.json`: what was reached, in which time, on what. */
-export async function finishReport(context: RunContext): Promise<Json> {
-  const report = await runReport(context);
+export async function finishReport(context: RunContext, failure: WeirError | null = null): Promise<Json> {
+  const report = await runReport(context, failure);
   await context.store.writeReport(report);
   return report;
 }
@@ -314,7 +378,12 @@ export async function finishReport(context: RunContext): Promise<Json> {
 export async function restoreRun(context: RunContext, reason: string, signal: AbortSignal): Promise<void> {
   const latest = await context.store.latest();
   const state = latest?.state as
-    | { progress: Progress; curriculum: Json; curriculumMachine: unknown; detector: Json }
+    | {
+        progress: Partial<Progress> & Pick<Progress, "step">;
+        curriculum: Json;
+        curriculumMachine: unknown;
+        detector: Json;
+      }
     | undefined;
   await context.store.rollBack(latest?.state ?? null);
   const engine = context.supervisor.engine();
@@ -322,7 +391,7 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
   setUpCurriculum(context);
   if (latest && state) {
     if (needsReference(context.config) && state.progress.step > 0) {
-      await engine.restore(join(context.store.directory, REFERENCE_FOLDER), { signal });
+      await engine.restore(await context.store.referenceDirectory(), { signal });
       await engine.freezeReference({ signal });
     }
     await engine.restore(join(latest.directory, MODEL_FOLDER), { signal });
@@ -330,22 +399,36 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
     context.detector.restore(state.detector);
     context.curriculumMachine = createActor(curriculumMachine, {
       input: { phases: context.phases.length },
-      snapshot: state.curriculumMachine as never,
+      // Later phases may have been added or left out since.
+      snapshot: withPhases(state.curriculumMachine, context.phases.length) as never,
     });
-    context.progress = state.progress;
+    context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
   } else {
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
   context.curriculumMachine.start();
+  const step = context.progress.step;
   // The fact of a checkpoint stands behind the checkpoint's own mark, so rolling back has cut it off.
   if (latest) context.taps.fact("checkpoint.written", latest.step, { step: latest.step, path: latest.directory });
-  context.taps.fact("run.resumed", context.progress.step, {
+  const remarks = context.store.takeRemarks();
+  for (const remark of remarks) context.log.warn({ actor: "store", step }, remark);
+  context.taps.fact("run.resumed", step, {
     reason,
     checkpoint: latest?.directory ?? null,
-    step: context.progress.step,
+    step,
+    remarks,
   });
+  // Rolling back has cut off the facts of changes that came after the checkpoint, too.
+  for (const change of context.store.changesAfter(latest?.state ?? null))
+    context.taps.fact("config.changed", step, { ...change });
   context.taps.changed();
+}
+
+/** A persisted snapshot of the curriculum's statechart with another number of phases. */
+function withPhases(snapshot: unknown, phases: number): unknown {
+  const { context, ...rest } = snapshot as { readonly context: object };
+  return { ...rest, context: { ...context, phases } };
 }
 
 /** Tells the curriculum its tasks; it forgets whatever it knew. */

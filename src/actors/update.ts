@@ -11,7 +11,7 @@ import {
   REFERENCE_METRIC,
   type SpikeContribution,
 } from "../streams/spike-detector.js";
-import { mismatchOf, type UpdateFacts } from "../streams/step-metrics.js";
+import { type Mismatch, mismatchOf, type UpdateFacts } from "../streams/step-metrics.js";
 
 /**
  * The update of one RL step: old (and reference) log-probs, mini-batches, optimiser steps.
@@ -32,7 +32,7 @@ export interface UpdateOptions {
 
 export interface UpdateResult {
   readonly updates: readonly UpdateFacts[];
-  readonly mismatch: { readonly k3: number; readonly abs: number };
+  readonly mismatch: Mismatch;
   /** Shares of rollouts in the metrics that the spike detector watches. */
   readonly contributions: readonly SpikeContribution[];
   /** Mini-batches that were refused because something was not finite. */

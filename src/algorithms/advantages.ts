@@ -1,8 +1,8 @@
 /**
- * Owns group-relative advantages. Rewards of one group are [G]; results are [G], broadcast over tokens by `broadcastAdvantages`.
+ * Owns group-relative advantages. Rewards of one group are [G]; results are [G], one per member.
  * A group of equal rewards gives exactly 0 for every member, whatever the rounding of its mean.
  */
-import { assertFinite, assertNotEmpty, assertSameLength, assertSameShape, at, type Matrix } from "./shapes.js";
+import { assertFinite, assertNotEmpty, assertSameLength, at } from "./shapes.js";
 import { mean, variance } from "./statistics.js";
 
 /** Added to the standard deviation; verl's value, which the golden numbers rest on. */
@@ -65,25 +65,4 @@ export function advantagesByGroup(
     });
   }
   return result;
-}
-
-/** A_{i,t} = A_i · mask_{i,t}; [B] over a mask [B, T]. */
-export function broadcastAdvantages(advantages: readonly number[], mask: Matrix): number[][] {
-  assertSameLength("advantages, mask", advantages, mask);
-  return mask.map((row, b) => row.map((m) => (m === 0 ? 0 : at(advantages, b) * m)));
-}
-
-/** Eq. 5 from token-level rewards: a sequence's score is the sum over its tokens. All matrices [B, T]. */
-export function tokenLevelGroupAdvantages(
-  tokenRewards: Matrix,
-  mask: Matrix,
-  group: readonly string[],
-  options: GroupAdvantageOptions = {},
-): number[][] {
-  assertSameShape("tokenRewards, mask", tokenRewards, mask);
-  const scores = tokenRewards.map((row) => row.reduce((total, reward) => total + reward, 0));
-  return broadcastAdvantages(
-    advantagesByGroup(scores, group, (rewards) => groupAdvantages(rewards, options)),
-    mask,
-  );
 }

@@ -69,11 +69,3 @@ export function studentQuantile(p: number, degrees: number): number {
   const x = betaQuantile(2 * Math.min(p, 1 - p), degrees / 2, 0.5);
   return Math.sign(p - 0.5) * Math.sqrt(degrees * (1 / x - 1));
 }
-
-/**
- * Quantile of the standard normal distribution, p in (0, 1): Student's t with 10^8 degrees of freedom,
- * which agrees with the normal to about 1e-8 at the quantiles that intervals use.
- */
-export function normalQuantile(p: number): number {
-  return studentQuantile(p, 1e8);
-}

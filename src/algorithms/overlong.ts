@@ -29,15 +29,3 @@ export function overlongPenalty(length: number, options: OverlongOptions): numbe
   const excess = length - (maxTokens - bufferTokens);
   return excess <= 0 ? 0 : -((excess / bufferTokens) * factor);
 }
-
-/** r_final of Eq. 7 for a group: rewards [G] and lengths [G]. */
-export function shapedRewards(
-  rewards: readonly number[],
-  lengths: readonly number[],
-  options: OverlongOptions,
-): number[] {
-  if (rewards.length !== lengths.length) {
-    throw new WeirError("WEIR_E_SHAPE", `expected one length per reward, got ${lengths.length} for ${rewards.length}`);
-  }
-  return rewards.map((reward, index) => reward + overlongPenalty(lengths[index] as number, options));
-}

@@ -143,25 +143,3 @@ export function shuffled<T>(items: readonly T[], key: number): T[] {
 export function choice<T>(items: readonly T[], key: number, counter: number): T {
   return items[below(items.length, key, counter)] as T;
 }
-
-/** Index drawn with probability weight/Σweights; weights finite, ≥ 0 and not all zero. */
-export function weightedIndex(weights: readonly number[], key: number, counter: number): number {
-  let total = 0;
-  for (const weight of weights) {
-    if (!Number.isFinite(weight) || weight < 0) {
-      throw new WeirError("WEIR_E_SHAPE", `weights must be finite and not negative, got ${weight}`);
-    }
-    total += weight;
-  }
-  if (total <= 0) throw new WeirError("WEIR_E_SHAPE", "at least one weight must be positive");
-  let rest = uniform(key, counter) * total;
-  let chosen = -1;
-  for (let index = 0; index < weights.length; index++) {
-    const weight = weights[index] as number;
-    if (weight === 0) continue;
-    chosen = index;
-    rest -= weight;
-    if (rest < 0) break;
-  }
-  return chosen;
-}

@@ -2,7 +2,7 @@
 import { WeirError } from "../errors.js";
 
 export interface ScheduleOptions {
-  /** `constant` stays at 1 after the warm-up; `cosine` falls to `minRatio` at `totalSteps`. */
+  /** `constant` stays at 1 after the warm-up; `cosine` falls to `minRatio` at `totalSteps`, one beyond the last index of a run. */
   readonly kind: "constant" | "cosine";
   /** Steps of linear rise from 0. */
   readonly warmupSteps: number;

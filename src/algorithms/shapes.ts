@@ -1,9 +1,6 @@
 /** Owns the shape checks of the float64 functions: each fails with WEIR_E_SHAPE naming what was expected and what came. */
 import { WeirError } from "../errors.js";
 
-/** A row-major matrix as nested arrays, [rows][columns]; rows may be of unequal length only where a function says so. */
-export type Matrix = readonly (readonly number[])[];
-
 /** Element of an array whose index is known to be in range. */
 export function at<T>(items: readonly T[], index: number): T {
   if (index < 0 || index >= items.length) {
@@ -18,19 +15,6 @@ export function assertSameLength(names: string, ...arrays: readonly (readonly un
   if (lengths.some((length) => length !== lengths[0])) {
     throw new WeirError("WEIR_E_SHAPE", `expected ${names} of one length, got lengths ${lengths.join(", ")}`);
   }
-}
-
-/** All matrices have the same number of rows and equal row lengths, row by row. */
-export function assertSameShape(names: string, ...matrices: readonly Matrix[]): void {
-  assertSameLength(names, ...matrices);
-  const first = matrices[0];
-  if (first === undefined) return;
-  first.forEach((row, b) => {
-    const lengths = matrices.map((matrix) => at(matrix, b).length);
-    if (lengths.some((length) => length !== row.length)) {
-      throw new WeirError("WEIR_E_SHAPE", `expected ${names} of one shape, row ${b} has lengths ${lengths.join(", ")}`);
-    }
-  });
 }
 
 /** At least one element. */

@@ -5,10 +5,12 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { availableParallelism, cpus, totalmem } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import type { BackendName } from "../contracts/index.js";
-import { locateNative, type NativeLocation, packageRoot } from "../model/engine/native/index.js";
+import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/engine/native/index.js";
+import { memoryBudget } from "../model/learn/memory-plan.js";
+import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
 /** What one backend's probe process said. */
 export interface BackendProbe {
@@ -48,6 +50,10 @@ export interface DoctorReport {
     readonly cpu: string;
     readonly cores: number;
     readonly memoryBytes: number;
+    /** The tightest limit of the containers around this process, with the file that states it; null where there is none. */
+    readonly memoryLimit: MemoryLimit | null;
+    /** What is free now, within that limit. */
+    readonly freeBytes: number;
   };
   readonly backend: BackendName | null;
   readonly tensorflow: {
@@ -75,6 +81,7 @@ export interface DoctorSources {
   readonly probe: (backend: BackendName, directory: string | null, env: NodeJS.ProcessEnv) => Promise<BackendProbe>;
   /** Name of the first NVIDIA GPU with its driver, or null. */
   readonly gpuDevice: () => string | null;
+  readonly memory: () => UsableMemory;
 }
 
 /** A probe that measures takes a few seconds; a GPU that compiles kernels first, longer. */
@@ -86,6 +93,7 @@ const systemSources: DoctorSources = {
   locate: locateNative,
   probe: probeInProcess,
   gpuDevice: askNvidiaDriver,
+  memory: usableMemory,
 };
 
 /** Gathers the report; never rejects for a missing or broken backend. */
@@ -124,6 +132,9 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
 
   choices.push(chooseKernels(kernels));
 
+  const memory = sources.memory();
+  choices.push(chooseMemory(memory));
+
   const threads = countThreads(backend, sources.env);
   choices.push({ what: "threads", chosen: String(threads.count), why: threads.source });
   const gemm = probe.gemm ? { edge: probe.gemm.edge, f32: probe.gemm.f32, bf16: probe.gemm.bf16 ?? null } : null;
@@ -136,7 +147,9 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
       platform: `${process.platform}-${process.arch}`,
       cpu: cpus()[0]?.model.trim() ?? "unknown",
       cores: availableParallelism(),
-      memoryBytes: totalmem(),
+      memoryBytes: memory.machineBytes,
+      memoryLimit: memory.limit,
+      freeBytes: memory.freeBytes,
     },
     backend,
     tensorflow: {
@@ -161,7 +174,9 @@ async function chooseBackend(sources: DoctorSources, location: NativeLocation, p
   if (location.found) {
     const probe = await sources.probe("tensorflow", location.path, sources.env);
     if (probe.ok) return { backend: "tensorflow" as const, probe, why: `${location.reason}, and its probe succeeded` };
-    problems.push(`the native engine in ${location.path} fails: ${probe.reason}; run \`npx weir setup --force\``);
+    problems.push(
+      `the native engine in ${location.path} fails: ${probe.reason}; run \`${weirCommand("setup --force")}\``,
+    );
     refused.push(`tensorflow fails (${probe.reason})`);
   } else {
     refused.push(location.reason);
@@ -185,7 +200,7 @@ function describeGpu(
   const because = () => {
     if (device === null) return "no NVIDIA driver answers (nvidia-smi)";
     if (!native) return "the tensorflow backend is not in use";
-    if (variant === "cpu") return "the CPU build of TensorFlow is set up; run `npx weir setup --gpu`";
+    if (variant === "cpu") return `the CPU build of TensorFlow is set up; run \`${weirCommand("setup --gpu")}\``;
     return "TensorFlow cannot use it (driver too old, or CUDA libraries missing)";
   };
   return { ok: false, device, reason: because() };
@@ -196,6 +211,15 @@ function chooseKernels(kernels: AbilityProbe): DoctorChoice {
   if (kernels.ok)
     return { what: "kernels", chosen: "weir's", why: "compiled for this processor, and their probe succeeded" };
   return { what: "kernels", chosen: "none", why: kernels.reason ?? "unknown" };
+}
+
+/** What an engine plans for where `engine.memoryGiB` does not say. */
+function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory): DoctorChoice {
+  const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  const bound =
+    limit === null ? "the machine's, no container limits it" : `${limit.file} limits it to ${gib(limit.bytes)}`;
+  const why = `80 % of the ${gib(freeBytes)} that are free (${bound}; the machine has ${gib(machineBytes)})`;
+  return { what: "memory", chosen: gib(memoryBudget(null, () => freeBytes)), why };
 }
 
 /** Intra-op threads that the backend will use. */
@@ -219,10 +243,10 @@ function choosePrecision(bf16: AbilityProbe, gemm: DoctorReport["gemm"]): Doctor
   return { what: "precision", chosen: "f32", why: `${standing}; bf16 products run ${ratio} times as fast here` };
 }
 
-/** Node 20.19 and later of 20, 21 and 22: what `engines` in package.json says. */
+/** Node 20.19 and later of 20, then 22.12 and everything newer: what `engines` in package.json says. */
 export function isNodeSupported(version: string): boolean {
   const [major = 0, minor = 0] = version.replace(/^v/, "").split(".").map(Number);
-  return (major === 20 && minor >= 19) || major === 21 || major === 22;
+  return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 }
 
 /** Runs scripts/native/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */

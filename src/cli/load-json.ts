@@ -1,20 +1,24 @@
 /** Reads JSON and JSON-lines input files of commands, with errors that name file, line and shape. */
-import { readFile } from "node:fs/promises";
 import type { z } from "zod";
+import { openFile, wholeText } from "../data/lines.js";
 import { WeirError } from "../errors.js";
 
-/** Reads a text file. Errors: WEIR_E_FILE_MISSING. */
+/**
+ * Reads a text file, also under gzip; a byte order mark is left out. Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA for what is
+ * no UTF-8.
+ */
 export async function readText(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new WeirError(
-      "WEIR_E_FILE_MISSING",
-      `expected a file at "${file}", got ${(cause as NodeJS.ErrnoException).code ?? "an error"}; check the path`,
-      { file },
-      { cause },
-    );
-  }
+  return wholeText(file, (await openFile(file)).chunks);
+}
+
+/** A value that fits a schema. `where` names it. Errors: WEIR_E_DATA with every complaint. */
+export function checkShape<T>(value: unknown, where: string, schema: z.ZodType<T>): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const complaints = result.error.issues.map((issue) => `${issue.path.join(".") || "the value"}: ${issue.message}`);
+  throw new WeirError("WEIR_E_DATA", `${where} has another shape than expected: ${complaints.join("; ")}`, {
+    complaints,
+  });
 }
 
 function parse<T>(text: string, where: string, schema: z.ZodType<T>): T {
@@ -24,12 +28,7 @@ function parse<T>(text: string, where: string, schema: z.ZodType<T>): T {
   } catch (cause) {
     throw new WeirError("WEIR_E_DATA", `expected JSON in ${where}, got ${(cause as Error).message}`, {}, { cause });
   }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const complaints = result.error.issues.map((issue) => `${issue.path.join(".") || "the value"}: ${issue.message}`);
-  throw new WeirError("WEIR_E_DATA", `${where} has another shape than expected: ${complaints.join("; ")}`, {
-    complaints,
-  });
+  return checkShape(value, where, schema);
 }
 
 /**

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../model/engine/native/index.js";
+import { printable } from "../printable.js";
 import { register as registerBench } from "./commands/bench.js";
 import { register as registerData } from "./commands/data.js";
 import { register as registerDemo } from "./commands/demo.js";
@@ -16,6 +17,7 @@ import { register as registerLogprobs } from "./commands/logprobs.js";
 import { register as registerMonitor } from "./commands/monitor.js";
 import { register as registerScore } from "./commands/score.js";
 import { register as registerSetup } from "./commands/setup.js";
+import { register as registerTokenize } from "./commands/tokenize.js";
 import { register as registerTrain } from "./commands/train.js";
 import { register as registerWarmstart } from "./commands/warmstart.js";
 import { fail, tolerateClosedPipe } from "./output.js";
@@ -32,6 +34,10 @@ export function createProgram(): Command {
   const program = new Command("weir")
     .description("Train language models to reason over long documents with reinforcement learning.")
     .version(version())
+    .configureOutput({
+      writeOut: (text) => process.stdout.write(printable(text)),
+      writeErr: (text) => process.stderr.write(printable(text)),
+    })
     .showHelpAfterError("(weir COMMAND --help shows the options)");
   const registrations = [
     registerTrain,
@@ -42,6 +48,7 @@ export function createProgram(): Command {
     registerMonitor,
     registerInspect,
     registerData,
+    registerTokenize,
     registerImport,
     registerExport,
     registerDemo,

@@ -4,15 +4,15 @@ import { connectMonitor, type MonitorClient } from "../../monitor/client/index.j
 import {
   describeMachine,
   findMonitor,
-  followRun,
   type MonitorOptions,
-  replayRun,
+  openReplay,
   startMonitor,
 } from "../../monitor/server/index.js";
 import { curriculumMachine } from "../actors/curriculum-machine.js";
 import { lifecycleMachine } from "../actors/lifecycle.js";
 import { WeirError } from "../errors.js";
 import { lockHolder } from "../store/index.js";
+import { note } from "./output.js";
 
 /** Time until a monitor that was named must have answered, ms (I5). */
 const CONNECT_MS = 10_000;
@@ -40,7 +40,9 @@ export function tokenFrom(name: string | undefined): string | undefined {
   );
 }
 
-/** The run's own monitor where it has one, else a server over what its folder holds. Errors: those of reading the folder and listening. */
+/**
+ * The run's own monitor where it has one, else a server over what its folder holds; for a page (`onlyFolder`) the rollouts
+ * may come after the curves. Errors: those of reading the folder and listening. */
 export async function openTarget(
   target: string,
   options: Omit<MonitorOptions, "source"> = {},
@@ -48,17 +50,18 @@ export async function openTarget(
 ): Promise<Target> {
   if (isAddress(target) && !onlyFolder) return { url: target, live: true, ours: false, close: () => Promise.resolve() };
   const folder = resolve(target);
-  const running = await findMonitor(folder);
+  const running = await findMonitor(folder, note);
   if (running) return { url: running.url, live: true, ours: false, close: () => Promise.resolve() };
-  const hub = await replayRun(folder, {
+  const replay = await openReplay(folder, {
     lifecycle: describeMachine(lifecycleMachine.definition, "lifecycle"),
     curriculum: describeMachine(curriculumMachine.definition, "curriculum"),
   });
+  const { hub } = replay;
   const stop = new AbortController();
   const live = lockHolder(folder) !== null;
-  if (live) followRun(hub, folder, stop.signal);
-  else if (hub.run?.status === "running" || hub.run?.status === "starting")
-    hub.publishRun({ status: "stopped", note: "the run ended without saying so" });
+  if (live) replay.follow(stop.signal, () => lockHolder(folder) !== null);
+  else replay.endUnlessFinished();
+  if (!onlyFolder) await replay.traces;
   const server = await startMonitor({ ...options, source: hub });
   return {
     url: server.url,

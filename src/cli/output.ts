@@ -2,8 +2,12 @@
  * The one place that writes to standard output and standard error.
  * Results go to stdout (text or JSON), progress and complaints to stderr, so that a pipe carries data only.
  * On a terminal progress is one line rewritten in place; elsewhere plain lines at a limited rate.
+ * Invariant: control characters of foreign text are escaped here (src/printable.ts), in a pipe too, since what follows the
+ * pipe may be a terminal. Only `printExact` writes text as it is, and not to a terminal.
  */
 import { type ErrorCode, WeirError } from "../errors.js";
+import { printable, printableLine } from "../printable.js";
+import { asDiskError } from "../system/disk-error.js";
 
 /** What output is written to; tests give their own. */
 export interface OutputStreams {
@@ -25,9 +29,9 @@ const PIPE_INTERVAL_MS = 5_000;
 const TERMINAL_INTERVAL_MS = 100;
 const FALLBACK_COLUMNS = 80;
 
-export type ExitCode = 0 | 1 | 2 | 3 | 4;
+export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** Exit codes: 2 the call was wrong (usage, configuration, missing input), 3 something stored is damaged, 4 the engine failed, 1 the rest. */
+/** Exit codes: 2 the call was wrong (usage, configuration, missing input), 3 something stored is damaged, 4 the engine failed, 5 a run trained nothing, 1 the rest. */
 const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_USAGE: 2,
   WEIR_E_CONFIG: 2,
@@ -36,6 +40,9 @@ const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_ACTOR_DUPLICATE: 2,
   WEIR_E_ACTOR_MISSING: 2,
   WEIR_E_ACTOR_LATE: 2,
+  WEIR_E_MONITOR_ADDRESS: 2,
+  WEIR_E_MONITOR_UNSAFE: 2,
+  WEIR_E_PARTS_FILE: 2,
   WEIR_E_DATA: 3,
   WEIR_E_GGUF: 3,
   WEIR_E_MODEL_FILES: 3,
@@ -49,6 +56,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_ENGINE_REQUEST: 4,
   WEIR_E_ENGINE_TIMEOUT: 4,
   WEIR_E_NATIVE_ENGINE: 4,
+  WEIR_E_NOTHING_TRAINED: 5,
 };
 
 /** The exit code that belongs to an error (commander's own errors included). */
@@ -77,7 +85,7 @@ export interface Progress {
 
 /** Columns padded to equal width; numbers are aligned right. The first row is the head. */
 export function formatTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const cells = [head.map(String), ...rows.map((row) => row.map(String))];
+  const cells = [head, ...rows].map((row) => row.map((cell) => printableLine(String(cell))));
   const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const numeric = head.map(
     (_, column) => rows.length > 0 && rows.every((row) => /^-?[\d.,]+\s*%?$|^[–-]?$/.test(String(row[column] ?? ""))),
@@ -105,12 +113,14 @@ export function createOutput(streams: OutputStreams = processStreams) {
   };
 
   /** A line of result on stdout. */
-  const print = (text = ""): void => aside(() => streams.out.write(`${text}\n`));
+  const print = (text = ""): void => aside(() => streams.out.write(`${printable(text)}\n`));
+  /** A text that is itself the result, such as a model's answer: every character of it in a pipe or a file, escaped on a terminal. */
+  const printExact = (text: string): void =>
+    streams.out.isTTY ? print(text) : aside(() => streams.out.write(`${text}\n`));
   /** One JSON document on stdout, indented on a terminal, one line in a pipe. */
-  const printJson = (value: unknown): void =>
-    aside(() => streams.out.write(`${JSON.stringify(value, null, streams.out.isTTY ? 2 : undefined)}\n`));
+  const printJson = (value: unknown): void => print(JSON.stringify(value, null, streams.out.isTTY ? 2 : undefined));
   /** A remark on stderr: kept apart from results. */
-  const note = (text: string): void => aside(() => streams.err.write(`${text}\n`));
+  const note = (text: string): void => aside(() => streams.err.write(`${printable(text)}\n`));
   const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): void =>
     print(formatTable(head, rows));
 
@@ -130,7 +140,8 @@ export function createOutput(streams: OutputStreams = processStreams) {
     live = { clear, draw };
     const self = live;
     return {
-      update(text) {
+      update(given) {
+        const text = printableLine(given);
         latest = text;
         const now = streams.now();
         if (now - last < (terminal ? TERMINAL_INTERVAL_MS : PIPE_INTERVAL_MS)) return;
@@ -150,13 +161,14 @@ export function createOutput(streams: OutputStreams = processStreams) {
         if (live === self) live = null;
         const final = text ?? (terminal ? null : latest);
         latest = null;
-        if (final !== null) streams.err.write(`${final}\n`);
+        if (final !== null) streams.err.write(`${printable(final)}\n`);
       },
     };
   };
 
   /** Says what went wrong on stderr and returns the exit code; the stack only where the error was not foreseen. */
-  const fail = (error: unknown): ExitCode => {
+  const fail = (thrown: unknown): ExitCode => {
+    const error = asDiskError(thrown);
     const code = exitCodeOf(error);
     if (isCommanderError(error)) return code;
     if (WeirError.isInstance(error)) note(`weir: ${error.message}`);
@@ -164,18 +176,23 @@ export function createOutput(streams: OutputStreams = processStreams) {
     return code;
   };
 
-  return { print, printJson, note, table, progress, fail };
+  return { print, printExact, printJson, note, table, progress, fail };
 }
 
 export type Output = ReturnType<typeof createOutput>;
 
 const standard = createOutput();
-export const { print, printJson, note, table, progress, fail } = standard;
+export const { print, printExact, printJson, note, table, progress, fail } = standard;
 
-/** A reader that goes away (`weir … | head`) ends the output, not the program with a stack trace. */
+/**
+ * A reader of the output that goes away (`weir … | head`) ends the program quietly; where only progress can no longer be
+ * shown (`2>&1 | head`, a full disk), the work goes on without it. Output that cannot be written is told, with exit code 1.
+ */
 export function tolerateClosedPipe(): void {
+  process.stderr.on("error", () => undefined);
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    fail(asDiskError(error, "standard output"));
+    process.exit(1);
   });
 }

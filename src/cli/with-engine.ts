@@ -72,13 +72,13 @@ export function checkSequences(sequences: readonly (readonly number[])[], engine
     if (bad !== undefined)
       throw new WeirError(
         "WEIR_E_USAGE",
-        `sequence ${index}: token id ${bad} lies outside the vocabulary of ${engine.model.vocabSize}`,
+        `sequence ${index}: token id ${bad} lies beyond the model's vocabulary of ${engine.model.vocabSize} (ids begin at 0); give ids of the model's own tokenizer`,
         { index, id: bad },
       );
     if (row.length + extraTokens > engine.model.maxPositions) {
       throw new WeirError(
         "WEIR_E_PROMPT_TOO_LONG",
-        `sequence ${index}: ${row.length}${extraTokens > 0 ? ` + ${extraTokens}` : ""} tokens, the model has ${engine.model.maxPositions} positions`,
+        `sequence ${index}: ${row.length}${extraTokens > 0 ? ` + ${extraTokens}` : ""} tokens, the model has ${engine.model.maxPositions} positions; give a shorter sequence${extraTokens > 0 ? " or fewer --max-tokens" : ""}`,
         { index },
       );
     }

@@ -5,6 +5,8 @@ import type { z } from "zod";
 import { WeirError } from "../errors.js";
 import { applyPreset } from "./presets.js";
 import { type Config, configSchema } from "./schema.js";
+import { keysAt } from "./schema-walk.js";
+import { applySettings } from "./settings.js";
 
 /** Reads, merges and checks configurations. Every complaint names the path, the value and the nearest valid option. */
 
@@ -35,26 +37,6 @@ export function nearest(name: string, candidates: readonly string[]): string | n
   return best && best.distance <= Math.max(2, Math.ceil(name.length / 3)) ? best.candidate : null;
 }
 
-/** Options known at a path of the schema, looking through defaults and arrays. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  let node: unknown = configSchema;
-  for (const part of [...path, null]) {
-    for (;;) {
-      const definition = (node as { _zod?: { def: { type: string; innerType?: unknown; element?: unknown } } })._zod
-        ?.def;
-      if (definition?.innerType !== undefined) node = definition.innerType;
-      else if (definition?.type === "array" && part !== null && typeof part === "number") break;
-      else break;
-    }
-    if (part === null) break;
-    const definition = (node as { _zod: { def: { type: string; shape?: Tree; element?: unknown } } })._zod.def;
-    node = typeof part === "number" ? definition.element : definition.shape?.[String(part)];
-    if (node === undefined) return [];
-  }
-  const shape = (node as { _zod?: { def: { shape?: Tree } } })._zod?.def.shape;
-  return shape ? Object.keys(shape) : [];
-}
-
 function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
   let node = tree;
   for (const part of path) node = (node as Record<PropertyKey, unknown> | undefined)?.[part];
@@ -73,7 +55,7 @@ function complaint(issue: z.core.$ZodIssue, input: unknown): string {
       .join("; ");
   }
   const value = valueAt(input, issue.path);
-  const came = value === undefined ? "nothing" : JSON.stringify(value);
+  const came = value === undefined ? "nothing" : typeof value === "number" ? String(value) : JSON.stringify(value);
   let meant = "";
   if (issue.code === "invalid_value" && typeof value === "string") {
     const suggestion = nearest(value, issue.values.map(String));
@@ -117,31 +99,6 @@ export function parseConfig(input: unknown): Config {
     );
   }
   return result.data;
-}
-
-/** Applies `a.b.c=value` (value read as YAML) to a tree, in place; indices address array items. */
-export function applySetting(tree: Tree, setting: string): void {
-  const cut = setting.indexOf("=");
-  if (cut <= 0) throw new WeirError("WEIR_E_USAGE", `--set expects PATH=VALUE, got "${setting}"`, { setting });
-  const path = setting.slice(0, cut).split(".");
-  const value: unknown = parseYaml(setting.slice(cut + 1));
-  let node: Tree | unknown[] = tree;
-  path.forEach((part, i) => {
-    if (i === path.length - 1) {
-      (node as Tree)[part] = value;
-      return;
-    }
-    const child = (node as Tree)[part];
-    if (typeof child !== "object" || child === null) (node as Tree)[part] = {};
-    node = (node as Tree)[part] as Tree;
-  });
-}
-
-/** A copy of a configuration with `--set` overrides applied. */
-export function applySettings(tree: Readonly<Tree>, settings: readonly string[]): Tree {
-  const copy = structuredClone(tree) as Tree;
-  for (const setting of settings) applySetting(copy, setting);
-  return copy;
 }
 
 const PATHS = [

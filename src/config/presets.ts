@@ -21,7 +21,12 @@ const quickstart: Tree = {
   warmup: { batchRows: 16, learningRate: 3e-4 },
 };
 
-export const PRESETS: Readonly<Record<string, Tree>> = { paper: {}, released, quickstart };
+const BUNDLES = { paper: {}, released, quickstart };
+
+/** The names that `preset` takes. */
+export type PresetName = keyof typeof BUNDLES;
+
+export const PRESETS: Readonly<Record<string, Tree>> = BUNDLES;
 
 function merge(base: Tree, over: Tree): Tree {
   const result: Tree = { ...base };

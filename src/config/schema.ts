@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { LORA_TARGETS } from "../contracts/engine.js";
 import { LOSS_AGGREGATIONS, LOSS_NAMES } from "../contracts/loss.js";
+import type { PresetName } from "./presets.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
@@ -18,7 +19,7 @@ const runSchema = z.strictObject({
   directory: z.string().default("runs").describe("Folder that holds run folders."),
   id: z
     .string()
-    .regex(/^[\w.-]+$/)
+    .regex(/^(?!\.+$)[\w.-]{1,200}$/, "must be a folder name of letters, digits, `_`, `.` and `-`")
     .nullable()
     .default(null)
     .describe("Name of the run folder; null makes one from date, time and seed."),
@@ -66,13 +67,15 @@ const engineSchema = z.strictObject({
     .positive()
     .nullable()
     .default(null)
-    .describe("Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start."),
+    .describe(
+      "Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start, within the container's limit.",
+    ),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
   heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's signs of life in ms."),
   maxRestarts: nonNegativeInt
     .default(3)
-    .describe("Engine restarts without a committed step in between before the run fails."),
+    .describe("Engine restarts without a new step in between, one not done before, until the run fails."),
   restartDelayMs: nonNegativeInt
     .default(500)
     .describe("Wait before the first engine restart in ms; doubles with each further one."),
@@ -142,12 +145,14 @@ const curriculumSchema = z.strictObject({
         .enum(["steps", "mastery"])
         .default("steps")
         .describe("Advance after the phase's steps (paper), or earlier on evidence of mastery."),
-      rewardThreshold: share
+      rewardThreshold: z
+        .number()
         .default(0.7)
-        .describe("Mastery: lower confidence bound of the mean reward that must be reached."),
+        .describe("Mastery: lower confidence bound of the mean unshaped reward that must be reached."),
       klLimit: coefficient.default(0.1).describe("Mastery: largest kl/old_k3 that counts as calm, nats."),
       calmSteps: positiveInt.default(5).describe("Mastery: steps in a row that must satisfy both."),
-      fallbackThreshold: share
+      fallbackThreshold: z
+        .number()
         .default(0)
         .describe(
           "Mastery: fall back to the previous phase when the upper confidence bound of the mean reward stays below this; 0 never falls back.",
@@ -186,7 +191,11 @@ const dynamicSamplingSchema = z.strictObject({
     .enum(["proceed", "fail"])
     .default("proceed")
     .describe("At the bound: train on the groups there are (when there is one at least), or fail; our choice."),
-  minScored: z.number().int().min(2).default(2).describe("Scored members that a group needs to stay viable (I1)."),
+  minScored: positiveInt
+    .default(2)
+    .describe(
+      "Scored members that a group needs to stay viable (I1); at most rollout.groupSize, at least what the advantage part compares (2 for the built-in ones).",
+    ),
 });
 
 const rewardSchema = z.strictObject({
@@ -195,6 +204,12 @@ const rewardSchema = z.strictObject({
     .enum(["paper", "released"])
     .default("paper")
     .describe("Rules of the paper (exact match) or of the code release (substring)."),
+  correctAt: z
+    .number()
+    .default(1)
+    .describe(
+      "Unshaped reward from which a response counts as right, in accuracy and in difficulty (rules give 0 or 1); rounding errors are forgiven.",
+    ),
   requireThink: z.boolean().default(true).describe("A response without `</think>` has no answer."),
   concurrency: positiveInt.default(16).describe("Rewards computed side by side."),
   timeoutMs: positiveInt
@@ -210,6 +225,9 @@ const rewardSchema = z.strictObject({
     .prefault({}),
   judge: z
     .strictObject({
+      actor: actorName
+        .default("openai")
+        .describe("Name of the judge part: `openai` (a server that speaks OpenAI's protocol) or your own."),
       url: z
         .string()
         .nullable()
@@ -277,6 +295,12 @@ const lossSchema = z.strictObject({
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),
   klEstimator: z.enum(["k1", "k2", "k3"]).default("k3").describe("Estimator of that KL."),
+  klClamp: z
+    .number()
+    .positive()
+    .nullable()
+    .default(10)
+    .describe("Largest k3 of a token in that KL; beyond it the gradient is 0 (verl: 10); null leaves k3 as it is."),
   monitorKl: z
     .boolean()
     .default(false)
@@ -291,6 +315,11 @@ const optimiserSchema = z.strictObject({
     .default("constant")
     .describe("Learning-rate schedule over all RL steps (release: constant)."),
   warmupSteps: nonNegativeInt.default(0).describe("Steps of linearly rising learning rate (release: 0)."),
+  finalShare: share
+    .default(0)
+    .describe(
+      "Share of the peak learning rate that `cosine` approaches; reached one step after the last, so that no step has rate 0.",
+    ),
   beta1: z.number().min(0).lt(1).default(0.9).describe("First AdamW beta."),
   beta2: z.number().min(0).lt(1).default(0.999).describe("Second AdamW beta."),
   epsilon: z.number().positive().default(1e-8).describe("AdamW ε."),
@@ -334,6 +363,22 @@ const spikeSchema = z.strictObject({
   mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
 });
 
+const guardSchema = z.strictObject({
+  noUpdateSteps: positiveInt.default(5).describe("RL steps in a row that change no weight before an alert says so."),
+  equalRewardSteps: positiveInt
+    .default(5)
+    .describe("RL steps in a row in which every response gets one and the same reward before an alert says so."),
+  unscoredShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.5)
+    .describe("Share of a step's responses that could not be scored from which an alert is raised."),
+  repeatSteps: positiveInt
+    .default(50)
+    .describe("RL steps after which an alert of any rule whose cause lasts is raised again; doubles each time."),
+});
+
 const evaluationSchema = z.strictObject({
   everySteps: nonNegativeInt
     .default(0)
@@ -348,6 +393,9 @@ const checkpointSchema = z.strictObject({
   everySteps: nonNegativeInt
     .default(5)
     .describe("RL steps between checkpoints (release: 5); 0 writes them at phase ends and at the end only."),
+  warmupEverySteps: nonNegativeInt
+    .default(50)
+    .describe("Warm-up steps between checkpoints, our choice; 0 writes one at the warm-up's end only."),
   keep: positiveInt.default(2).describe("Latest checkpoints kept."),
 });
 
@@ -388,13 +436,27 @@ export const configSchema = z.strictObject({
     .strictObject({
       actor: actorName
         .default("grpo")
-        .describe("Name of the advantage part: `grpo` (Eq. 5), `dr_grpo`, `rloo` or your own."),
+        .describe(
+          "Name of the advantage part: `grpo` (Eq. 5), `dr_grpo`, `rloo`, `opo`, `reinforce_pp`, `reinforce_pp_baseline`, `gdpo`, or your own.",
+        ),
+      epsilon: z
+        .number()
+        .positive()
+        .default(1e-6)
+        .describe("Added to standard deviations by `grpo` and `gdpo` (verl: 1e-6; TRL: 1e-4)."),
+      rewardWeights: z
+        .record(z.string(), z.number())
+        .default({})
+        .describe(
+          "Weights of the reward's parts in `gdpo`, and of length shaping as `shaping`; empty takes all parts with weight 1.",
+        ),
     })
     .prefault({}),
   loss: lossSchema.prefault({}),
   optimiser: optimiserSchema.prefault({}),
   update: updateSchema.prefault({}),
   spikes: spikeSchema.prefault({}),
+  guard: guardSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),
   checkpoint: checkpointSchema.prefault({}),
   monitor: monitorSchema.prefault({}),
@@ -404,4 +466,7 @@ export const configSchema = z.strictObject({
 /** Every option resolved. */
 export type Config = z.output<typeof configSchema>;
 /** What a user writes: everything with a default may be left out. */
-export type ConfigInput = z.input<typeof configSchema>;
+export type ConfigInput = z.input<typeof configSchema> & {
+  /** A named bundle of options; the configuration's own win over it. */
+  readonly preset?: PresetName | undefined;
+};

@@ -33,13 +33,18 @@ export interface CurriculumObservation {
   readonly rewards: readonly number[];
 }
 
-/** Evidence of one RL step, told after the commit. */
+/** Evidence of one RL step, told after the commit. What the step did not measure is null, never 0 (I1). */
 export interface CurriculumStepEvidence {
   readonly step: number;
   readonly phase: number;
-  readonly meanReward: number;
-  readonly kl: number;
-  readonly entropy: number;
+  /** Mean unshaped reward over the step's scored rollouts; null where none was scored. */
+  readonly meanReward: number | null;
+  /** Share of the scored rollouts whose unshaped reward reaches `reward.correctAt`; null where none was scored. */
+  readonly accuracy: number | null;
+  /** kl/old_k3 in nats; null where the step made no update. */
+  readonly kl: number | null;
+  /** Mean entropy of the sampled tokens in nats; null where no token was sampled. */
+  readonly entropy: number | null;
 }
 
 /** Decision after a step: hold, advance, fall back or finish, with the numbers it rests on (journalled). */

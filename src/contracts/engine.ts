@@ -28,7 +28,7 @@ export interface EngineOptions {
   readonly executor: "auto" | ExecutorName;
   /** Element type of the large matrix products; weights, softmax, norms, loss and moments are float32 either way. */
   readonly precision: EnginePrecision;
-  /** Memory that the engine process plans for, GiB; null takes 80 % of what the machine has free at start. */
+  /** Memory that the engine process plans for, GiB; null takes 80 % of what is free at start, within the container's limit. */
   readonly memoryGiB: number | null;
   /** Null trains every parameter. */
   readonly lora: LoraOptions | null;

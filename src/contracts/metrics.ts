@@ -1,14 +1,11 @@
-/** One registered metric name; unknown names are refused. */
-export interface MetricDefinition {
-  readonly name: string;
-  readonly unit: string;
-  readonly meaning: string;
-}
+import type { MetricName, MetricValues } from "../streams/metrics.js";
+
+export type { MetricName, MetricValues };
 
 /** Scalars of one step, by registered name. */
 export interface MetricRecord {
   readonly step: number;
   readonly phase: number;
   readonly time: number;
-  readonly values: Readonly<Record<string, number>>;
+  readonly values: MetricValues;
 }

@@ -1,7 +1,12 @@
-/** One message of a chat, as chat templates and the OpenAI protocol know it. */
+/**
+ * One message of a chat, as chat templates and the OpenAI protocol know it. Further fields (`tool_calls`, `tool_call_id`,
+ * `name`, `reasoning_content` …) reach the chat template unchanged.
+ */
 export type ChatMessage = {
   readonly role: "system" | "user" | "assistant" | "tool";
-  readonly content: string;
+  /** Null only beside `tool_calls`. */
+  readonly content: string | null;
+  readonly [field: string]: Json;
 };
 
 /** JSON value; what a Task may carry in `meta` and what the journal can hold. */

@@ -37,6 +37,8 @@ export interface PolicyLossConfig {
   readonly lossScale: number;
   readonly klCoefficient: number;
   readonly klEstimator: KlEstimator;
+  /** Largest k3 of a token in the KL term; beyond it the gradient is 0. Null or left out: no bound. */
+  readonly klClamp?: number | null;
   readonly entropyCoefficient: number;
   /** Log-probs and entropy are those of logits / temperature. */
   readonly temperature: number;

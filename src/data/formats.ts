@@ -3,10 +3,12 @@
  * QwenLong-L1 (LongBench, DocMath, Frames). Each turns one row into a task without its id.
  */
 import type { Json, Task } from "../contracts/task.js";
-import { cellFault } from "./faults.js";
-import { documentOf, messagesOf, recordOf } from "./prompt-parts.js";
-import type { DataRecord } from "./records.js";
-import { answerSentence, promptMessages } from "./synthetic/template.js";
+import { type Cell, jsonRecord, type Row, toJson } from "./exact.js";
+import { type CellPlace, cellFault, fileFault, type RowPlace } from "./faults.js";
+import { bareAnswers, goldSentences } from "./golds.js";
+import { messagesOf, refuseUnreadColumns } from "./messages.js";
+import { documentOf, isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
+import { promptMessages } from "./synthetic/template.js";
 
 export const TASK_FORMATS = ["verl", "task", "longbench", "docmath", "frames"] as const;
 export type TaskFormat = (typeof TASK_FORMATS)[number];
@@ -17,18 +19,11 @@ export interface UnnamedTask extends Omit<Task, "id"> {
   readonly index: number;
 }
 
-/** Where a row stands, for messages. */
-export interface RowPlace {
-  readonly file: string;
-  /** From 0. */
-  readonly row: number;
-}
-
-type Reader = (record: DataRecord, place: RowPlace) => UnnamedTask;
+type Reader = (row: Row, place: RowPlace) => UnnamedTask;
 
 /** The format whose columns a row has; null where none fits. */
-export function detectFormat(record: DataRecord): TaskFormat | null {
-  const has = (...columns: string[]) => columns.every((column) => record[column] !== undefined);
+export function detectFormat(row: Row): TaskFormat | null {
+  const has = (...columns: string[]) => columns.every((column) => row[column] !== undefined);
   if (has("messages", "goldAnswer") || has("messages", "goldAnswers")) return "task";
   if (has("prompt") && (has("reward_model") || has("data_source"))) return "verl";
   if (has("context", "input", "answers")) return "longbench";
@@ -45,141 +40,160 @@ export const READERS: Readonly<Record<TaskFormat, Reader>> = {
   frames: readFrames,
 };
 
-/** Text of a cell; numbers count as text where the data has bare answers. */
-function text(record: DataRecord, column: string, place: RowPlace, numbers = false): string {
-  const value = record[column];
+const cellAt = (place: RowPlace, column: string): CellPlace => ({ ...place, column });
+
+function text(row: Row, column: string, place: RowPlace): string {
+  const value = row[column];
   if (typeof value === "string" && value !== "") return value;
-  if (numbers && typeof value === "number") return String(value);
-  throw cellFault(place.file, place.row, column, numbers ? "text or a number" : "text", value);
+  throw cellFault(cellAt(place, column), "text", value);
 }
 
-function readVerl(record: DataRecord, place: RowPlace): UnnamedTask {
-  const { data_source: _source, prompt, reward_model: rewardModel, extra_info: extraInfo, ability, ...others } = record;
-  const source = text(record, "data_source", place);
-  const messages = messagesOf(prompt);
-  if (messages === null) {
-    throw cellFault(place.file, place.row, "prompt", "text, or a list of messages with role and content", prompt);
-  }
+/** A struct, or that struct as JSON text; an absent one is empty. */
+function optionalRecord(row: Row, column: string, place: RowPlace, kind: string): Row {
+  const value = row[column];
+  const record = value === undefined || value === null ? {} : recordOf(value);
+  if (record === null) throw cellFault(cellAt(place, column), `${kind}, or nothing`, value);
+  return record;
+}
+
+function readVerl(row: Row, place: RowPlace): UnnamedTask {
+  const { data_source: _source, prompt, reward_model: rewardModel, extra_info: _extra, ability, ...others } = row;
+  const source = text(row, "data_source", place);
+  refuseUnreadColumns(row, place);
+  const messages = messagesOf(prompt, cellAt(place, "prompt"), true);
   const reward = recordOf(rewardModel);
-  if (reward === null) {
-    throw cellFault(place.file, place.row, "reward_model", "a struct with ground_truth", rewardModel);
-  }
-  const gold = reward.ground_truth;
-  if (typeof gold !== "string" && typeof gold !== "number") {
-    throw cellFault(place.file, place.row, "reward_model.ground_truth", "text", gold);
-  }
-  const extra = extraInfo === undefined || extraInfo === null ? {} : recordOf(extraInfo);
-  if (extra === null) throw cellFault(place.file, place.row, "extra_info", "a struct, or nothing", extraInfo);
+  if (reward === null) throw cellFault(cellAt(place, "reward_model"), "a struct with ground_truth", rewardModel);
+  const goldAnswers = goldSentences(reward.ground_truth, cellAt(place, "reward_model.ground_truth"), "sentence");
+  const extra = optionalRecord(row, "extra_info", place, "a struct");
   const index = typeof extra.index === "number" ? extra.index : 0;
   return {
     id: null,
     index,
     messages,
     document: documentOf(messages),
-    goldAnswers: [String(gold)],
+    goldAnswers,
     source,
     promptTokens: 0,
-    meta: withoutNulls({ ...others, ...extra, ability: ability ?? null, index }),
+    meta: withoutNulls(jsonRecord({ ...others, ...extra, ability: ability ?? null, index })),
   };
 }
 
-function readTask(record: DataRecord, place: RowPlace): UnnamedTask {
-  const messages = messagesOf(record.messages);
-  if (messages === null) {
-    throw cellFault(place.file, place.row, "messages", "a list of messages with role and content", record.messages);
-  }
-  const id = record.id ?? null;
+function readTask(row: Row, place: RowPlace): UnnamedTask {
+  refuseUnreadColumns(row, place);
+  const messages = messagesOf(row.messages, cellAt(place, "messages"), false);
+  const id = row.id ?? null;
   if (id !== null && (typeof id !== "string" || id === "")) {
-    throw cellFault(place.file, place.row, "id", "text, or nothing", id);
+    throw cellFault(cellAt(place, "id"), "text, or nothing", id);
   }
-  const meta = record.meta === undefined || record.meta === null ? {} : recordOf(record.meta);
-  if (meta === null) throw cellFault(place.file, place.row, "meta", "an object, or nothing", record.meta);
-  const document = record.document;
+  const meta = jsonRecord(optionalRecord(row, "meta", place, "an object"));
+  const document = row.document;
+  const column = row.goldAnswers === undefined || row.goldAnswers === null ? "goldAnswer" : "goldAnswers";
   return {
     id,
     index: typeof meta.index === "number" ? meta.index : 0,
     messages,
     document: typeof document === "string" ? document : documentOf(messages),
-    goldAnswers: Array.isArray(record.goldAnswers)
-      ? (record.goldAnswers as string[])
-      : [text(record, "goldAnswer", place, true)],
-    source: text(record, "source", place),
+    goldAnswers: goldSentences(row[column], cellAt(place, column), "sentence"),
+    source: text(row, "source", place),
     promptTokens: 0,
     meta,
   };
 }
 
-function evaluationTask(
-  source: string,
-  document: string,
-  question: string,
-  answer: string,
-  place: RowPlace,
-  meta: Readonly<Record<string, Json>>,
-): UnnamedTask {
+interface EvaluationRow {
+  readonly source: string;
+  readonly document: string;
+  readonly question: string;
+  readonly answers: Cell | undefined;
+  readonly column: string;
+  readonly meta: Readonly<Record<string, Json>>;
+}
+
+function evaluationTask(row: EvaluationRow, place: RowPlace): UnnamedTask {
+  const { source, document, question, answers, meta } = row;
+  if (isBrokenText(document) || isBrokenText(question))
+    throw fileFault(
+      place.file,
+      `row ${place.row} holds half of a surrogate pair, which is no character; repair the text`,
+    );
+  const [answer = "", ...others] = bareAnswers(answers, cellAt(place, row.column));
   return {
     id: null,
     index: place.row,
     messages: promptMessages(document, question, "value"),
     document,
-    goldAnswers: [answerSentence(answer, "value")],
+    goldAnswers: goldSentences(answers, cellAt(place, row.column), "bare"),
     source,
     promptTokens: 0,
-    meta: withoutNulls({ ...meta, index: place.row, question, answer }),
+    meta: withoutNulls({
+      ...meta,
+      index: place.row,
+      question,
+      answer,
+      ...(others.length === 0 ? {} : { answers: [answer, ...others] }),
+    }),
   };
 }
 
-/** LongBench: context, input and the first of answers; the subset stands in `dataset`. */
-function readLongBench(record: DataRecord, place: RowPlace): UnnamedTask {
-  const answers = record.answers;
-  const answer: Json | undefined = Array.isArray(answers) ? answers[0] : undefined;
-  if (typeof answer !== "string")
-    throw cellFault(place.file, place.row, "answers", "a list that begins with text", answers);
-  const source = typeof record.dataset === "string" ? record.dataset : "longbench";
-  const { _id: id = null, language = null } = record;
-  return evaluationTask(source, text(record, "context", place), text(record, "input", place), answer, place, {
-    id,
-    language,
-  });
-}
-
-/** DocMath: paragraphs joined by newlines are the document. */
-function readDocMath(record: DataRecord, place: RowPlace): UnnamedTask {
-  const { paragraphs, domain = null, question_id: id = null } = record;
-  if (!Array.isArray(paragraphs) || !paragraphs.every((paragraph) => typeof paragraph === "string")) {
-    throw cellFault(place.file, place.row, "paragraphs", "a list of texts", paragraphs);
-  }
-  const answer = text(record, "ground_truth", place, true);
-  return evaluationTask("docmath", paragraphs.join("\n"), text(record, "question", place), answer, place, {
-    domain,
-    id,
-  });
-}
-
-/** Frames: title and text of each wiki item, joined by newlines, are the document. */
-function readFrames(record: DataRecord, place: RowPlace): UnnamedTask {
-  const items = typeof record.wiki_items === "string" ? parsed(record.wiki_items) : record.wiki_items;
-  const pages = Array.isArray(items) ? (items as readonly Json[]).map((item) => recordOf(item)) : null;
-  if (pages === null || !pages.every((page) => typeof page?.title === "string" && typeof page.text === "string")) {
-    throw cellFault(place.file, place.row, "wiki_items", "a list of {title, text}", record.wiki_items);
-  }
-  const document = pages.map((page) => `${page?.title}\n${page?.text}`).join("\n");
+/**
+ * LongBench: context, input and all accepted answers; the subset stands in `dataset`. Rows with `all_classes` are
+ * classifications: without a subset's name they are not taken for questions.
+ */
+function readLongBench(row: Row, place: RowPlace): UnnamedTask {
+  const { answers, _id: id = null, language = null, all_classes: classes = null } = row;
+  const listed = typeof answers === "string" ? parsedOrNull(answers) : answers;
+  if (!Array.isArray(listed)) throw cellFault(cellAt(place, "answers"), "a list of accepted answers", answers);
+  const unnamed = classes === null || (Array.isArray(classes) && classes.length === 0) ? "longbench" : "classification";
   return evaluationTask(
-    "frames",
-    document,
-    text(record, "Prompt", place),
-    text(record, "Answer", place, true),
+    {
+      source: typeof row.dataset === "string" && row.dataset !== "" ? row.dataset : unnamed,
+      document: text(row, "context", place),
+      question: text(row, "input", place),
+      answers,
+      column: "answers",
+      meta: { id: toJson(id), language: toJson(language) },
+    },
     place,
-    {},
   );
 }
 
-function parsed(value: string): Json | undefined {
-  try {
-    return JSON.parse(value) as Json;
-  } catch {
-    return undefined;
+/** DocMath: paragraphs joined by newlines are the document. */
+function readDocMath(row: Row, place: RowPlace): UnnamedTask {
+  const { paragraphs, domain = null, question_id: id = null } = row;
+  if (!Array.isArray(paragraphs) || !paragraphs.every((paragraph) => typeof paragraph === "string")) {
+    throw cellFault(cellAt(place, "paragraphs"), "a list of texts", paragraphs);
   }
+  return evaluationTask(
+    {
+      source: "docmath",
+      document: paragraphs.join("\n"),
+      question: text(row, "question", place),
+      answers: row.ground_truth,
+      column: "ground_truth",
+      meta: { domain: toJson(domain), id: toJson(id) },
+    },
+    place,
+  );
+}
+
+/** Frames: title and text of each wiki item, joined by newlines, are the document. */
+function readFrames(row: Row, place: RowPlace): UnnamedTask {
+  const items = typeof row.wiki_items === "string" ? parsedOrNull(row.wiki_items) : row.wiki_items;
+  const pages = Array.isArray(items) ? items.map((item: Cell) => recordOf(item)) : null;
+  if (pages === null || !pages.every((page) => typeof page?.title === "string" && typeof page.text === "string")) {
+    throw cellFault(cellAt(place, "wiki_items"), "a list of {title, text}", row.wiki_items);
+  }
+  return evaluationTask(
+    {
+      source: "frames",
+      document: pages.map((page) => `${page?.title}\n${page?.text}`).join("\n"),
+      question: text(row, "Prompt", place),
+      answers: row.Answer,
+      column: "Answer",
+      meta: {},
+    },
+    place,
+  );
 }
 
 function withoutNulls(record: Readonly<Record<string, Json>>): Record<string, Json> {

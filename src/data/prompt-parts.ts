@@ -1,55 +1,36 @@
-/** Reads prompt columns, and takes the document out of a prompt that follows the paper's template. */
-import type { ChatMessage, Json } from "../contracts/task.js";
+/** Takes the document out of a prompt that follows the paper's template, and reads struct columns. */
+import type { ChatMessage } from "../contracts/task.js";
+import { type Cell, Exact, type Row } from "./exact.js";
+import { parseJson } from "./parse-json.js";
 
-const ROLES: readonly string[] = ["system", "user", "assistant", "tool"];
 const DOCUMENT = /<text>\s*?\n([\s\S]*)\n\s*?<\/text>/;
-
-function isMessage(value: Json): boolean {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const { role, content } = value as { readonly role?: Json; readonly content?: Json };
-  return typeof role === "string" && ROLES.includes(role) && typeof content === "string";
-}
-
-/** Messages of a prompt given as a list of messages, as that list in JSON text, or as plain text; null for anything else. */
-export function messagesOf(prompt: Json | undefined): ChatMessage[] | null {
-  if (Array.isArray(prompt)) {
-    if (prompt.length === 0 || !prompt.every(isMessage)) return null;
-    return (prompt as readonly Json[]).map((message) => {
-      const { role, content } = message as unknown as ChatMessage;
-      return { role, content };
-    });
-  }
-  if (typeof prompt !== "string" || prompt === "") return null;
-  if (prompt.trimStart().startsWith("[")) {
-    try {
-      const messages = messagesOf(JSON.parse(prompt) as Json);
-      if (messages !== null) return messages;
-    } catch {
-      // Text that merely begins with a bracket is a plain prompt.
-    }
-  }
-  return [{ role: "user", content: prompt }];
-}
 
 /** What stands between `<text>` and the last `</text>` of the first message that has them, null where none does. */
 export function documentOf(messages: readonly ChatMessage[]): string | null {
   for (const { content } of messages) {
-    const found = DOCUMENT.exec(content)?.[1];
+    const found = DOCUMENT.exec(content ?? "")?.[1];
     if (found !== undefined) return found;
   }
   return null;
 }
 
 /** A record given as such or as JSON text; null for anything else. */
-export function recordOf(value: Json | undefined): Readonly<Record<string, Json>> | null {
-  if (typeof value === "string") {
-    try {
-      return recordOf(JSON.parse(value) as Json);
-    } catch {
-      return null;
-    }
+export function recordOf(value: Cell | undefined): Row | null {
+  if (typeof value === "string") return recordOf(parsedOrNull(value));
+  const record = typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Exact);
+  return record ? (value as Row) : null;
+}
+
+/** The JSON value of a text; null where it is none. */
+export function parsedOrNull(text: string): Cell {
+  try {
+    return parseJson(text);
+  } catch {
+    return null;
   }
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as Readonly<Record<string, Json>>)
-    : null;
+}
+
+/** True for a text with half of a surrogate pair: that is no character, and no tokenizer can encode it. */
+export function isBrokenText(text: string): boolean {
+  return /\p{Cs}/u.test(text);
 }

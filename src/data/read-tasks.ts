@@ -1,12 +1,14 @@
 /** From a file to tasks with stable, unique ids. */
-import type { Json, Task } from "../contracts/task.js";
+import type { ChatMessage, Json, Task } from "../contracts/task.js";
 import { contentHash } from "./canonical.js";
+import type { Row } from "./exact.js";
 import { fileFault } from "./faults.js";
 import { detectFormat, READERS, type TaskFormat, type UnnamedTask } from "./formats.js";
-import { type DataRecord, streamRecords } from "./records.js";
+import { streamRows } from "./records.js";
 
 /** `auto` looks at the columns; `jsonl` is any text file of verl rows or weir tasks. */
-export type FormatName = "auto" | "verl" | "jsonl" | "longbench" | "docmath" | "frames";
+export const FORMAT_NAMES = ["auto", "verl", "jsonl", "longbench", "docmath", "frames"] as const;
+export type FormatName = (typeof FORMAT_NAMES)[number];
 
 export interface ReadTasksOptions {
   readonly format?: FormatName;
@@ -17,31 +19,47 @@ const KNOWN =
   "verl (data_source, prompt, reward_model), weir tasks (messages, goldAnswer, source), LongBench (context, input, answers), DocMath (paragraphs, question, ground_truth), Frames (wiki_items, Prompt, Answer)";
 
 /**
- * Reads the tasks of a file in its order. Prompts are not measured yet: `promptTokens` is 0.
+ * The tasks of a file, one after the other: task i is row i. Prompts are not measured yet: `promptTokens` is 0.
  * Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA naming file, row (from 0) and column.
  */
-export async function readTasks(path: string, options: ReadTasksOptions = {}): Promise<Task[]> {
-  const tasks: Task[] = [];
+export async function* streamTasks(path: string, options: ReadTasksOptions = {}): AsyncGenerator<Task> {
   const taken = new Map<string, number>();
   let format: TaskFormat | null = null;
   let row = 0;
-  for await (const record of streamRecords(path)) {
+  for await (const record of streamRows(path)) {
     format ??= formatOf(path, record, options.format ?? "auto");
-    tasks.push(named(READERS[format](record, { file: path, row }), taken));
+    yield taskOf(record, format, path, row, taken);
     row++;
   }
-  if (tasks.length === 0) throw fileFault(path, "expected at least one row, it holds none");
+  if (row === 0) throw fileFault(path, "expected at least one row, it holds none");
+}
+
+/** All tasks of a file. Errors as `streamTasks`. */
+export async function readTasks(path: string, options: ReadTasksOptions = {}): Promise<Task[]> {
+  const tasks: Task[] = [];
+  for await (const task of streamTasks(path, options)) tasks.push(task);
   return tasks;
 }
 
-function formatOf(path: string, first: DataRecord, wanted: FormatName): TaskFormat {
+function taskOf(record: Row, format: TaskFormat, file: string, row: number, taken: Map<string, number>): Task {
+  try {
+    return named(READERS[format](record, { file, row }), taken);
+  } catch (cause) {
+    if (cause instanceof RangeError) throw fileFault(file, `row ${row} is nested too deeply to be read`, cause);
+    throw cause;
+  }
+}
+
+function formatOf(path: string, first: Row, wanted: FormatName): TaskFormat {
   if (wanted !== "auto" && wanted !== "jsonl") return wanted;
   const found = detectFormat(first);
   const fits = found !== null && (wanted === "auto" || found === "task" || found === "verl");
   if (!fits) {
+    const demonstrations = first.response !== undefined && (first.prompt ?? first.messages) !== undefined;
+    const advice = demonstrations ? ". It looks like demonstrations, which warmup.data reads" : "";
     throw fileFault(
       path,
-      `its columns (${Object.keys(first).join(", ") || "none"}) fit no known format; expected one of ${KNOWN}`,
+      `its columns (${Object.keys(first).join(", ") || "none"}) fit no known format; expected one of ${KNOWN}${advice}`,
     );
   }
   return found;
@@ -52,12 +70,16 @@ function formatOf(path: string, first: DataRecord, wanted: FormatName): TaskForm
  * Rows that are equal in all three are told apart by `#2`, `#3` …
  */
 function named({ id, index, ...task }: UnnamedTask, taken: Map<string, number>): Task {
-  const hash = () =>
-    contentHash([task.messages.map(({ role, content }) => [role, content]), golds(task)]).slice(0, HASH_DIGITS);
+  const hash = () => contentHash([task.messages.map(messageKey), golds(task)]).slice(0, HASH_DIGITS);
   const name = id ?? `${task.source}:${index}:${hash()}`;
   const before = taken.get(name) ?? 0;
   taken.set(name, before + 1);
   return { id: before === 0 ? name : `${name}#${before + 1}`, ...task };
+}
+
+/** What a message adds to the hash: role and content, and further fields where it has any. */
+function messageKey({ role, content, ...others }: ChatMessage): Json {
+  return Object.keys(others).length === 0 ? [role, content] : [role, content, others];
 }
 
 /** One gold answer hashes as text, several as a list, so that ids do not depend on how a file spells a single answer. */

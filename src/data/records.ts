@@ -1,118 +1,75 @@
 /**
- * Rows of a data file as plain JSON records: parquet (by row group, so that a large file is never held twice), JSON lines,
- * or one JSON array. Which of them it is is read off the content, not the name.
+ * Rows of a data file: parquet, JSON lines, or one JSON array, the last two also under gzip. Which of them it is is read
+ * off the content, not the name.
  */
-import { createReadStream } from "node:fs";
-import { open, readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
 import type { Json } from "../contracts/task.js";
-import { WeirError } from "../errors.js";
+import { isParquet } from "./compression.js";
+import { type Cell, Exact, jsonRecord, type Row } from "./exact.js";
 import { fileFault, shown } from "./faults.js";
+import { openFile, textLines, wholeText } from "./lines.js";
+import { parquetRows } from "./parquet-rows.js";
+import { parseJson } from "./parse-json.js";
 
 export type DataRecord = Readonly<Record<string, Json>>;
 
-const PARQUET_MAGIC = "PAR1";
-const HEAD_BYTES = 4_096;
-const BYTE_ORDER_MARK = "\uFEFF";
-
-/** Rows of one file, one after the other. Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA naming file and line. */
-export async function* streamRecords(path: string): AsyncGenerator<DataRecord> {
-  const head = await readHead(path);
-  if (head.startsWith(PARQUET_MAGIC)) yield* parquetRecords(path);
-  else if (head.replace(BYTE_ORDER_MARK, "").trimStart().startsWith("[")) yield* arrayRecords(path);
-  else yield* lineRecords(path);
+/** Rows of one file, one after the other, with every digit. Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA naming file and line. */
+export async function* streamRows(path: string): AsyncGenerator<Row> {
+  const { head, chunks, compressed, close } = await openFile(path);
+  if (isParquet(head) && !compressed) {
+    await close();
+    yield* parquetRows(path);
+  } else if (/^\uFEFF?\s*\[/.test(Buffer.from(head).toString("utf8"))) yield* arrayRows(path, chunks);
+  else yield* lineRows(path, chunks);
 }
 
-/** All rows of one file. Errors as `streamRecords`. */
+/** All rows of one file as JSON. Errors as `streamRows`. */
 export async function readRecords(path: string): Promise<DataRecord[]> {
   const records: DataRecord[] = [];
-  for await (const record of streamRecords(path)) records.push(record);
+  for await (const row of streamRows(path)) records.push(jsonRecord(row));
   return records;
 }
 
-async function readHead(path: string): Promise<string> {
-  try {
-    const handle = await open(path, "r");
+async function* lineRows(path: string, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Row> {
+  for await (const { text, number } of textLines(path, chunks)) {
+    if (text.trim() === "") continue;
+    let value: Cell;
     try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
-      return buffer.toString("utf8", 0, bytesRead);
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? "an error";
-    throw new WeirError(
-      "WEIR_E_FILE_MISSING",
-      `expected a data file at "${path}", got ${code}; check the path`,
-      { file: path },
-      { cause },
-    );
-  }
-}
-
-async function* parquetRecords(path: string): AsyncGenerator<DataRecord> {
-  try {
-    const file = await asyncBufferFromFile(path);
-    const metadata = await parquetMetadataAsync(file);
-    let rowStart = 0;
-    for (const group of metadata.row_groups) {
-      const rowEnd = rowStart + Number(group.num_rows);
-      const rows = await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors });
-      for (const row of rows) yield toJson(row) as DataRecord;
-      rowStart = rowEnd;
-    }
-  } catch (cause) {
-    throw fileFault(path, `expected a whole parquet file, it cannot be read: ${(cause as Error).message}`, cause);
-  }
-}
-
-async function* lineRecords(path: string): AsyncGenerator<DataRecord> {
-  const lines = createInterface({ input: createReadStream(path, "utf8"), crlfDelay: Number.POSITIVE_INFINITY });
-  let number = 0;
-  for await (const raw of lines) {
-    number++;
-    const line = number === 1 ? raw.replace(BYTE_ORDER_MARK, "") : raw;
-    if (line.trim() === "") continue;
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
+      value = parseJson(text);
     } catch (cause) {
       throw fileFault(
         path,
-        `expected parquet or one JSON object per line, line ${number} is ${shown(line)} (${(cause as Error).message})`,
+        `expected parquet or one JSON object per line, line ${number} is ${shown(text)} (${reasonOf(text, cause)})`,
         cause,
       );
     }
-    yield asRecord(path, `line ${number}`, value);
+    yield asRow(path, `line ${number}`, value);
   }
 }
 
-async function* arrayRecords(path: string): AsyncGenerator<DataRecord> {
-  let value: unknown;
+/** Why a text is no JSON, with the two causes that the parser's own words do not name. */
+function reasonOf(text: string, cause: unknown): string {
+  if (text.includes("\0")) return "it holds NUL bytes: the file is UTF-16, or was damaged; save it as UTF-8";
+  const word = /^Unexpected token '[NI]'|^No number after minus sign/.test((cause as Error).message);
+  if (word && /\b(?:NaN|Infinity)\b/.test(text)) return "NaN and Infinity are no JSON; write null or text";
+  if (/^\s*\{\s*$/.test(text))
+    return "an object goes over several lines; write each on one line, or all as one JSON array";
+  return (cause as Error).message;
+}
+
+async function* arrayRows(path: string, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Row> {
+  const text = await wholeText(path, chunks);
+  let value: Cell;
   try {
-    value = JSON.parse((await readFile(path, "utf8")).replace(BYTE_ORDER_MARK, ""));
+    value = parseJson(text);
   } catch (cause) {
-    throw fileFault(path, `expected a JSON array, it does not parse: ${(cause as Error).message}`, cause);
+    throw fileFault(path, `expected a JSON array, it does not parse: ${reasonOf(text, cause)}`, cause);
   }
   if (!Array.isArray(value)) throw fileFault(path, `expected a JSON array, got ${shown(value)}`);
-  for (const [index, item] of value.entries()) yield asRecord(path, `item ${index}`, item);
+  for (const [index, item] of value.entries()) yield asRow(path, `item ${index}`, item as Cell);
 }
 
-function asRecord(path: string, where: string, value: unknown): DataRecord {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as DataRecord;
+function asRow(path: string, where: string, value: Cell): Row {
+  const record = typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Exact);
+  if (record) return value as Row;
   throw fileFault(path, `expected a JSON object in ${where}, got ${shown(value)}`);
-}
-
-/** Parquet values as JSON: 64-bit integers as numbers where they are exact, else as text; times as ISO text. */
-export function toJson(value: unknown): Json {
-  if (value === null || value === undefined) return null;
-  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
-  if (value instanceof Date) return value.toISOString();
-  if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<number | bigint>, toJson);
-  if (Array.isArray(value)) return value.map(toJson);
-  if (typeof value === "object")
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toJson(item)]));
-  return value as Json;
 }

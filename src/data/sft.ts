@@ -2,7 +2,7 @@ import type { ChatMessage, Json } from "../contracts/task.js";
 import type { SftRow } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { cellFault } from "./faults.js";
-import { messagesOf } from "./prompt-parts.js";
+import { messagesOf, refuseUnreadColumns } from "./messages.js";
 
 /** SFT rows: a prompt and the response to imitate, as token ids with a loss mask over the response and its end token. */
 
@@ -14,6 +14,8 @@ export interface SftExample {
 
 /** What this file needs of a tokenizer. */
 export interface SftTokenizer {
+  /** The text that ends an assistant's turn and the id of its last token; null where template and tokenizer say nothing. */
+  readonly endOfTurn: { readonly text: string; readonly id: number } | null;
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   applyChatTemplate(
     messages: readonly ChatMessage[],
@@ -23,33 +25,52 @@ export interface SftTokenizer {
 
 /**
  * Ids and mask of one example: prompt tokens weigh 0, response tokens and the end token 1 (verl's loss mask, Eq. 11).
- * The end token is added where the response does not end in a stop id.
+ * A response that does not end in a stop id or in the end of a turn gets the end that the chat template writes after an
+ * assistant's content, else `eos_token`, else the first stop id. White space after an end token is left out.
  */
 export function sftRow(example: SftExample, tokenizer: SftTokenizer, stopIds: readonly number[]): SftRow {
   const prompt = tokenizer.applyChatTemplate(example.messages, { addGenerationPrompt: true }).ids;
-  const response = tokenizer.encode(example.response, { addSpecialTokens: false });
-  const last = response[response.length - 1];
-  const end = stopIds[0];
-  if (end === undefined)
+  const response = responseIds(example.response, tokenizer, stopIds);
+  return { tokenIds: [...prompt, ...response], lossMask: [...prompt.map(() => 0), ...response.map(() => 1)] };
+}
+
+function responseIds(response: string, tokenizer: SftTokenizer, stopIds: readonly number[]): readonly number[] {
+  const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+  const end = tokenizer.endOfTurn;
+  const ends = end === null ? stopIds : [...stopIds, end.id];
+  const isEnded = (ids: readonly number[]) => ids.length > 0 && ends.includes(ids[ids.length - 1]!);
+  const ids = encode(response);
+  if (isEnded(ids)) return ids;
+  const trimmed = encode(response.trimEnd());
+  if (isEnded(trimmed)) return trimmed;
+  if (end !== null) {
+    const whole = encode(response + end.text);
+    // A text that swallows the token, such as one ending in half of it, would leave the turn open.
+    return whole[whole.length - 1] === end.id ? whole : [...ids, end.id];
+  }
+  const stop = stopIds[0];
+  if (stop === undefined)
     throw new WeirError(
       "WEIR_E_MODEL_FILES",
-      "the model names no end-of-sequence id; add eos_token_id to config.json or generation_config.json",
+      "nothing tells how a turn ends; add eos_token to tokenizer_config.json, or eos_token_id to config.json or generation_config.json",
       {},
     );
-  const whole = last !== undefined && stopIds.includes(last) ? response : [...response, end];
-  return { tokenIds: [...prompt, ...whole], lossMask: [...prompt.map(() => 0), ...whole.map(() => 1)] };
+  return [...ids, stop];
 }
 
 /**
- * Reads a row of an SFT file: `prompt` is a string or a list of messages (or that list as a JSON string).
- * Errors: WEIR_E_DATA naming file, row and column.
+ * Reads a row of an SFT file: `prompt`, or else `messages`, is a list of messages, that list as JSON text, or plain text;
+ * `response` is what the assistant says to it. Errors: WEIR_E_DATA naming file, row and column.
  */
-export function parseSftExample(row: Readonly<Record<string, unknown>>, file: string, index: number): SftExample {
+export function parseSftExample(row: Readonly<Record<string, Json>>, file: string, index: number): SftExample {
+  const place = { file, row: index };
   const { response } = row;
   if (typeof response !== "string" || response === "") {
-    throw cellFault(file, index, "response", "text", response);
+    const whole = row.response === undefined && row.messages !== undefined;
+    const advice = whole ? " (the assistant's last message, taken out of messages)" : "";
+    throw cellFault({ ...place, column: "response" }, `text${advice}`, response);
   }
-  const messages = messagesOf(row.prompt as Json | undefined);
-  if (messages === null) throw cellFault(file, index, "prompt", "text or a list of messages", row.prompt);
-  return { messages, response };
+  const column = (row.prompt ?? null) === null && (row.messages ?? null) !== null ? "messages" : "prompt";
+  refuseUnreadColumns(row, place);
+  return { messages: messagesOf(row[column], { ...place, column }, true), response };
 }

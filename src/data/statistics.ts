@@ -57,5 +57,5 @@ export function dataStatistics(tasks: readonly Task[], bounds: readonly number[]
 }
 
 function characters(task: Task): number {
-  return task.messages.reduce((sum, message) => sum + message.content.length, 0);
+  return task.messages.reduce((sum, message) => sum + (message.content ?? "").length, 0);
 }

@@ -42,9 +42,14 @@ export async function writeParquet(path: string, rows: readonly Readonly<Record<
   await publish(path, encodeParquet(rows));
 }
 
-/** Writes rows as verl reads them: data_source, prompt (list of {role, content}), ability, reward_model and extra_info structs. */
+/**
+ * Writes rows as verl reads them: data_source, prompt (list of {role, content}), ability, reward_model and extra_info structs.
+ * Prompts whose messages have further fields stand as JSON text: columns would give every message all fields of all rows.
+ */
 export async function writeVerlParquet(path: string, rows: readonly VerlRow[]): Promise<void> {
-  await writeParquet(path, rows as unknown as readonly Readonly<Record<string, Json>>[]);
+  const plain = rows.every(({ prompt }) => prompt.every((message) => Object.keys(message).length === 2));
+  const written = plain ? rows : rows.map((row) => ({ ...row, prompt: JSON.stringify(row.prompt) }));
+  await writeParquet(path, written as unknown as readonly Readonly<Record<string, Json>>[]);
 }
 
 /** Writes one JSON object per line. */

@@ -1,6 +1,8 @@
 /**
  * Owns the hybrid reward, r = max(r_rule, r_LLM) (Eq. 14): the judge is asked only where it can change the result, that is
- * where the rule gives less than 1, an answer was parsed and the family is not multiple choice.
+ * where the rule gives less than 1, an answer was parsed and the family is not multiple choice. It is asked once, with the answers
+ * as they are written and the first gold answer that the rule can read: further gold answers are other forms of that one,
+ * and a judge compares meanings.
  * Invariant: when a judge that was needed fails, the outcome is `timedOut` or `failed`, never a silent 0 (I1).
  */
 import { hybridReward } from "../algorithms/hybrid.js";
@@ -20,22 +22,21 @@ export async function scoreHybrid(
   signal: AbortSignal,
 ): Promise<RewardOutcome> {
   const rule = scoreByRule(input, options);
-  const { prediction, gold } = rule;
-  if (!rule.judgeable || prediction === null || gold === null) return ruleOutcome(rule, options.mode);
+  if (!rule.judgeable || rule.stated === null) return ruleOutcome(rule, options.mode);
   if (input.problem === null) {
     return {
       kind: "failed",
       code: "WEIR_E_DATA",
       reason:
-        "the prompt has no question between </text> and 'Format your response as follows:', so the judge cannot be asked",
+        "the prompt has no question after its document ('</text>') and before 'Format your response as follows:', so the judge cannot be asked; give prompts of that form or use reward.actor = rule",
     };
   }
-  const verdict = await judge.ask({ problem: input.problem, prediction, gold }, { signal });
+  const verdict = await judge.ask({ problem: input.problem, ...rule.stated }, { signal });
   if (verdict.kind !== "verdict") return verdict;
   return {
     kind: "scored",
     value: hybridReward(rule.score, verdict.value),
     parts: { rule: rule.score, judge: verdict.value },
-    prediction,
+    prediction: rule.prediction,
   };
 }

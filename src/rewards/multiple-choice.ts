@@ -1,4 +1,4 @@
-/** Owns the rule for multiple choice: the letter A–D of "The correct answer is (X)". */
+/** Owns the release's rule for multiple choice: the letter A–D of "The correct answer is (X)". */
 
 const PARENTHESISED = /The correct answer is \(([A-D])\)/;
 const BARE = /The correct answer is ([A-D])/;
@@ -10,12 +10,4 @@ const BARE = /The correct answer is ([A-D])/;
 export function parseChoice(text: string): string | null {
   const plain = text.replaceAll("*", "");
   return PARENTHESISED.exec(plain)?.[1] ?? BARE.exec(plain)?.[1] ?? null;
-}
-
-const BARE_WORD = /The correct answer is ([A-D])(?![\p{L}\p{N}_])/u;
-
-/** The same for the paper mode: the bare letter must be a word of its own, so "is Based on" is no B. */
-export function parseChoiceStrictly(text: string): string | null {
-  const plain = text.replaceAll("*", "");
-  return PARENTHESISED.exec(plain)?.[1] ?? BARE_WORD.exec(plain)?.[1] ?? null;
 }

@@ -1,6 +1,6 @@
 /**
- * Owns the rule for numeric answers (DocMath): parsing the number of a response, reading it as the release does
- * (a Python literal; whatever is none is 0) or exactly, and the release's notion of equality.
+ * Owns the release's rule for numeric answers (DocMath): parsing the number of a response, reading it as a Python literal
+ * (whatever is none is 0), and the release's notion of equality.
  */
 import { log10 } from "./log10.js";
 
@@ -33,19 +33,6 @@ export function releasedValue(parsed: string): number {
   const plain = parsed.replace(SYMBOLS, "");
   const text = LEADING_UNIT.exec(plain)?.[1] ?? plain;
   return PYTHON_LITERAL.test(text) ? Number(text) : 0;
-}
-
-/**
- * The decimal number of a parsed answer in canonical form ("-12.5"): no symbols, no superfluous zeros, "0" without sign.
- * Null where the text is not one decimal number ("1.2.3"). Equal strings are equal numbers, however many digits they have.
- */
-export function canonicalNumber(parsed: string): string | null {
-  const match = /^(-?)(\d*)(?:\.(\d*))?$/.exec(parsed.replace(SYMBOLS, ""));
-  if (!match || ((match[2] ?? "") === "" && (match[3] ?? "") === "")) return null;
-  const whole = (match[2] ?? "").replace(/^0+/, "") || "0";
-  const fraction = (match[3] ?? "").replace(/0+$/, "");
-  const digits = fraction === "" ? whole : `${whole}.${fraction}`;
-  return digits === "0" ? "0" : `${match[1] ?? ""}${digits}`;
 }
 
 /** Share of the gold value that counts as equal in the release. */

@@ -1,4 +1,4 @@
-/** Owns the rule for free-text answers (QA): parsing, normalisation, exact, substring and F1 matches. */
+/** Owns the release's rule for free-text answers (QA): parsing, normalisation, exact, substring and F1 matches. */
 import { squeezeSpaces, strip, stripCharacters } from "./text.js";
 
 const ANSWER_PHRASE = "the answer is";
@@ -11,7 +11,8 @@ const ARTICLES = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 
 /**
  * The answer of a response part: every `*` deleted, then what follows the last case-sensitive "the answer is", without
- * special-token texts and without spaces and dots at the ends. Null where the phrase is missing; may be the empty string.
+ * special-token texts, then without white space, dots and white space at the ends, in this order as released. Null where the
+ * phrase is missing; may be the empty string.
  */
 export function parseQaAnswer(text: string): string | null {
   const plain = text.replaceAll("*", "");
@@ -19,7 +20,7 @@ export function parseQaAnswer(text: string): string | null {
   if (phrase < 0) return null;
   let answer = strip(plain.slice(phrase + ANSWER_PHRASE.length));
   for (const special of SPECIAL_TEXTS) answer = answer.replaceAll(special, "");
-  return stripCharacters(answer, " .");
+  return strip(stripCharacters(strip(answer), "."));
 }
 
 /** SQuAD normalisation: lower case, no ASCII punctuation, no articles, single spaces. */
@@ -63,13 +64,4 @@ export function tokenF1(prediction: string, gold: string): number {
   const precision = common / predicted.length;
   const recall = common / wanted.length;
   return (2 * precision * recall) / (precision + recall);
-}
-
-/**
- * Eq. 12 as weir's paper mode applies it: normalised equality, where a gold answer that normalises to nothing ("A", "?")
- * is compared by its letters instead, so that it does not match every other answer that normalises to nothing.
- */
-export function strictMatch(prediction: string, gold: string): boolean {
-  if (normaliseAnswer(gold) !== "") return exactMatch(prediction, gold);
-  return squeezeSpaces(prediction.toLowerCase()) === squeezeSpaces(gold.toLowerCase());
 }

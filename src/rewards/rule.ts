@@ -1,15 +1,16 @@
 /**
  * Owns the rule reward: parse the answer, parse the gold sentence alike, compare by the family's rule.
  *
- * `released` is the code release to the letter, loopholes included. `paper` is Eq. 12, exact match: normalised strings are
- * equal (QA), decimal numbers are equal with their sign (numeric: "12.50" is "12.5", "-5" is not "5"), letters are equal
- * (multiple choice). Both need the answer after `</think>` unless `requireThink` is off.
+ * `released` is the code release to the letter, loopholes included. `paper` is Eq. 12, exact match: equal after normalisation
+ * (QA), equal as exact numbers with their sign (numeric: "1.5 million" is "1,500,000", "-5" is not "5"), equal letters
+ * (multiple choice); docs/answers.md says what counts as the answer. Both need it after `</think>` unless `requireThink` is off.
  */
 import type { RewardOutcome } from "../contracts/reward.js";
 import { type RewardFamily, rewardFamily } from "./family.js";
-import { parseChoice, parseChoiceStrictly } from "./multiple-choice.js";
-import { canonicalNumber, parseNumericAnswer, releasedNumbersEqual, releasedValue } from "./numbers.js";
-import { parseQaAnswer, strictMatch, substringMatch } from "./qa.js";
+import { parseChoice } from "./multiple-choice.js";
+import { parseNumericAnswer, releasedNumbersEqual, releasedValue } from "./numbers.js";
+import { type Answer, paperAnswer, paperGold } from "./paper-answer.js";
+import { parseQaAnswer, substringMatch } from "./qa.js";
 import { answerPart } from "./text.js";
 
 export type RewardMode = "paper" | "released";
@@ -29,7 +30,7 @@ export interface RuleInput {
 
 export interface RuleResult {
   readonly family: RewardFamily;
-  /** Parsed answer; null where none was found, may be empty. */
+  /** Parsed answer; null where none was found, may be empty. A number is in canonical form in the paper's mode. */
   readonly prediction: string | null;
   /** The parsed gold answer that matched, else the first; null where no sentence has one. */
   readonly gold: string | null;
@@ -37,43 +38,67 @@ export interface RuleResult {
   readonly score: 0 | 1;
   /** True where a judge may raise the score: a wrong, non-empty answer of a family that is judged. */
   readonly judgeable: boolean;
+  /** Both answers as they are written, with units and words: what a judge is given. Null where one is missing or empty. */
+  readonly stated: { readonly prediction: string; readonly gold: string } | null;
 }
 
 /** Errors: WEIR_E_REWARD_SOURCE for an unknown data source. */
 export function scoreByRule(input: RuleInput, options: RuleOptions): RuleResult {
   const family = rewardFamily(input.source);
-  const parse = parserOf(family, options.mode);
   const part = answerPart(input.response, options.requireThink);
-  const prediction = part === null ? null : parse(part);
-  const golds = input.goldAnswers.map(parse).filter((gold) => gold !== null);
-  const answered = prediction !== null && prediction !== "";
-  const matched = answered ? golds.find((gold) => isEqual(family, options.mode, prediction, gold)) : undefined;
+  const rule = RULES[options.mode];
+  const response = part === null ? null : rule.read(part, family);
+  const golds = input.goldAnswers.map((gold) => rule.readGold(gold, family)).filter((gold) => gold !== null);
+  const answer = response !== null && response.text !== "" ? response : null;
+  const matched = answer === null ? undefined : golds.find((gold) => rule.isEqual(answer, gold, family));
   const gold = matched ?? golds[0] ?? null;
   const score = matched === undefined ? 0 : 1;
-  const comparable = answered && gold !== null;
-  return { family, prediction, gold, score, judgeable: comparable && score === 0 && family !== "multiple-choice" };
+  const stated = answer && gold ? { prediction: answer.stated, gold: gold.stated } : null;
+  return {
+    family,
+    prediction: response?.text ?? null,
+    gold: gold?.text ?? null,
+    score,
+    judgeable: stated !== null && score === 0 && family !== "multiple-choice",
+    stated,
+  };
 }
 
 /**
- * The gold answer that a rule reads from a gold sentence; null where it reads none, so that no response can be scored by it.
+ * The gold answer that a rule reads from a gold sentence; null where it reads none, so that no response can be scored by it:
+ * a sentence without a statement and, in the paper's mode, a numeric one that is not one number.
  * Errors: WEIR_E_REWARD_SOURCE for an unknown data source.
  */
 export function parsedGold(source: string, sentence: string, mode: RewardMode): string | null {
-  return parserOf(rewardFamily(source), mode)(sentence);
+  return RULES[mode].readGold(sentence, rewardFamily(source))?.text ?? null;
 }
 
-function parserOf(family: RewardFamily, mode: RewardMode): (text: string) => string | null {
-  if (family === "qa") return parseQaAnswer;
-  if (family === "numeric") return (text) => parseNumericAnswer(text);
-  return mode === "paper" ? parseChoiceStrictly : parseChoice;
+interface AnswerRule {
+  read(text: string, family: RewardFamily): Answer | null;
+  readGold(sentence: string, family: RewardFamily): Answer | null;
+  isEqual(answer: Answer, gold: Answer, family: RewardFamily): boolean;
 }
 
-function isEqual(family: RewardFamily, mode: RewardMode, prediction: string, gold: string): boolean {
-  if (family === "multiple-choice") return prediction === gold;
-  if (family === "qa") return mode === "paper" ? strictMatch(prediction, gold) : substringMatch(prediction, gold);
-  if (mode === "released") return releasedNumbersEqual(releasedValue(prediction), releasedValue(gold), "training");
-  const number = canonicalNumber(prediction);
-  return number !== null && number === canonicalNumber(gold);
+const RULES: Readonly<Record<RewardMode, AnswerRule>> = {
+  paper: {
+    read: paperAnswer,
+    readGold: paperGold,
+    isEqual: (answer, gold) => answer.keys.some((key) => gold.keys.includes(key)),
+  },
+  released: { read: releasedAnswer, readGold: releasedAnswer, isEqual: releasedEqual },
+};
+
+/** The release's parsed text; it reads responses and gold sentences alike. */
+function releasedAnswer(text: string, family: RewardFamily): Answer | null {
+  const parse = { qa: parseQaAnswer, numeric: parseNumericAnswer, "multiple-choice": parseChoice }[family];
+  const parsed = parse(text);
+  return parsed === null ? null : { text: parsed, stated: parsed, keys: [parsed] };
+}
+
+function releasedEqual({ text }: Answer, gold: Answer, family: RewardFamily): boolean {
+  if (family === "multiple-choice") return text === gold.text;
+  if (family === "qa") return substringMatch(text, gold.text);
+  return releasedNumbersEqual(releasedValue(text), releasedValue(gold.text), "training");
 }
 
 /**
@@ -87,9 +112,10 @@ export function ruleOutcome(result: RuleResult, mode: RewardMode): RewardOutcome
 
 function goldFailure(family: RewardFamily): RewardOutcome {
   const form = family === "multiple-choice" ? "The correct answer is (X)." : "Therefore, the answer is X.";
+  const what = family === "numeric" ? ", where X is one number" : "";
   return {
     kind: "failed",
     code: "WEIR_E_DATA",
-    reason: `the ground truth holds no answer; expected a sentence of the form "${form}"`,
+    reason: `the ground truth holds no answer that the rule can read; expected a sentence of the form "${form}"${what}`,
   };
 }

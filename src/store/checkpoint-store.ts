@@ -1,15 +1,17 @@
 /**
  * Checkpoints of a run: `checkpoints/step-00010/` with whatever was written into it, `state.json` and `manifest.json`.
  * Invariants: a folder named step-* was published whole, in one rename, after everything in it was on the disk; only
- * the retention rule removes one. A second checkpoint of a step is `step-00010.1`.
+ * the retention rule removes one. A second checkpoint of a step is `step-00010.1`; numbers of a step grow, also over
+ * those that retention removed.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
-import { freeName, syncPath, writeDurably } from "./durable.js";
-import { differenceFrom, MANIFEST_NAME, type Manifest, manifestSchema, sealFolder } from "./manifest.js";
+import { onDiskAsync } from "../system/disk-error.js";
+import { freeName, PRIVATE_FOLDER, syncPath, writeDurably } from "./durable.js";
+import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder } from "./manifest.js";
 
 export const STATE_NAME = "state.json";
 const NAME = /^step-(\d+)(?:\.(\d+))?$/;
@@ -58,6 +60,9 @@ export function stepName(step: number): string {
 }
 
 export class CheckpointStore {
+  /** What `latest` found: checking a checkpoint reads all of it, so that is not done twice on one opening. */
+  private found: Promise<LatestCheckpoint> | null = null;
+
   private constructor(
     private readonly folder: string,
     private readonly options: CheckpointOptions,
@@ -65,18 +70,28 @@ export class CheckpointStore {
 
   /** Opens the folder for writing and removes what a killed writer left behind. */
   static async open(folder: string, options: CheckpointOptions): Promise<CheckpointStore> {
-    await mkdir(folder, { recursive: true });
-    for (const name of await readdir(folder)) {
-      if (name.startsWith(DRAFT_PREFIX) || name.startsWith(REMOVED_PREFIX))
-        await rm(join(folder, name), { recursive: true, force: true });
-    }
+    await onDiskAsync(folder, async () => {
+      await mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER });
+      for (const name of await readdir(folder)) {
+        if (name.startsWith(DRAFT_PREFIX) || name.startsWith(REMOVED_PREFIX))
+          await rm(join(folder, name), { recursive: true, force: true });
+      }
+    });
     return new CheckpointStore(folder, options);
   }
 
-  /** Writes and publishes a checkpoint, then drops the ones that retention no longer keeps. Nothing is published when `writeInto` rejects. */
-  async write(request: CheckpointRequest): Promise<CheckpointEntry> {
+  /**
+   * Writes and publishes a checkpoint, then drops the ones that retention no longer keeps. Nothing is published when
+   * `writeInto` rejects. Errors: WEIR_E_DISK, and those of `writeInto`.
+   */
+  write(request: CheckpointRequest): Promise<CheckpointEntry> {
+    this.found = null;
+    return onDiskAsync(this.folder, () => this.publish(request));
+  }
+
+  private async publish(request: CheckpointRequest): Promise<CheckpointEntry> {
     const draft = join(this.folder, `${DRAFT_PREFIX}${randomUUID()}`);
-    await mkdir(draft);
+    await mkdir(draft, { mode: PRIVATE_FOLDER });
     try {
       await request.writeInto(draft);
       await writeDurably(join(draft, STATE_NAME), `${JSON.stringify(request.state, null, 2)}\n`);
@@ -88,14 +103,14 @@ export class CheckpointStore {
         files: await sealFolder(draft),
       };
       await writeDurably(join(draft, MANIFEST_NAME), `${JSON.stringify(manifest, null, 2)}\n`);
-      const base = stepName(request.step);
-      const name = await freeName(this.folder, (n) => (n === 1 ? base : `${base}.${n - 1}`));
+      const name = await nextName(this.folder, request.step);
       await rename(draft, join(this.folder, name));
       await syncPath(this.folder);
       await this.retain();
       return { name, directory: join(this.folder, name), step: request.step };
     } catch (error) {
-      await rm(draft, { recursive: true, force: true });
+      // What came first matters more than a draft that cannot be removed; opening removes it.
+      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
       throw error;
     }
   }
@@ -104,12 +119,20 @@ export class CheckpointStore {
     return listCheckpoints(this.folder);
   }
 
+  /** The newest whole checkpoint; remembered until something changes. Errors: WEIR_E_CHECKPOINT_DAMAGED. */
   latest(): Promise<LatestCheckpoint> {
-    return latestCheckpoint(this.folder);
+    this.found ??= latestCheckpoint(this.folder);
+    return this.found;
+  }
+
+  /** Checks anew when asked for the latest next time. */
+  forget(): void {
+    this.found = null;
   }
 
   /** Takes checkpoints out of the row, as `damaged-NAME-N`: they are kept for a person to look at. */
   async setAside(names: readonly string[]): Promise<void> {
+    this.found = null;
     for (const name of names) {
       await rename(
         join(this.folder, name),
@@ -133,6 +156,16 @@ export class CheckpointStore {
       await rm(removed, { recursive: true, force: true });
     }
   }
+}
+
+/** The name behind every checkpoint of the step. */
+async function nextName(folder: string, step: number): Promise<string> {
+  const base = stepName(step);
+  const revisions = (await readdir(folder)).flatMap((name) => {
+    const match = NAME.exec(name);
+    return match && Number(match[1]) === step ? [Number(match[2] ?? 0)] : [];
+  });
+  return revisions.length === 0 ? base : `${base}.${Math.max(...revisions) + 1}`;
 }
 
 /** Published checkpoints, newest first. Needs no lock. */
@@ -191,8 +224,4 @@ export async function loadCheckpoint(entry: CheckpointEntry): Promise<LoadedChec
   if (manifest.files[STATE_NAME] === undefined) throw damaged(`${MANIFEST_NAME} does not name ${STATE_NAME}`);
   const state = JSON.parse(await readFile(join(entry.directory, STATE_NAME), "utf8")) as Json;
   return { ...entry, state, tags: manifest.tags };
-}
-
-async function readManifest(directory: string): Promise<Manifest> {
-  return manifestSchema.parse(JSON.parse(await readFile(join(directory, MANIFEST_NAME), "utf8")));
 }

@@ -2,10 +2,15 @@
  * Durable file operations: what is written here is either there whole, or not there at all, also after a kill or a
  * power cut. Owns no state.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { open, readdir, rename } from "node:fs/promises";
+import { open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { onDiskAsync } from "../system/disk-error.js";
+
+/** Modes of what may hold prompts and answers: for its owner only, whatever the umask. */
+export const PRIVATE_FILE = 0o600;
+export const PRIVATE_FOLDER = 0o700;
 
 /** Forces a file or folder to the disk. */
 export async function syncPath(path: string): Promise<void> {
@@ -17,21 +22,39 @@ export async function syncPath(path: string): Promise<void> {
   }
 }
 
-/** Writes a file beside its final name, forces it to the disk, and publishes it under its name in one step. */
+/** Temporary names carry this ending; a killed writer leaves them, and nobody reads them. */
+const TEMPORARY = /^\..+\.tmp$/;
+
+/**
+ * Writes a file under a temporary name, forces it to the disk, and publishes it under its own name in one step. A write
+ * that fails leaves nothing. Errors: WEIR_E_DISK.
+ */
 export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = join(dirname(path), `.${process.pid}.${temporaryCounter++}.tmp`);
-  const handle = await open(temporary, "wx");
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
-  await syncPath(dirname(path));
+  // A random name: in containers a killed writer and its successor may have the same process id.
+  const temporary = join(dirname(path), `.${randomUUID()}.tmp`);
+  await onDiskAsync(path, async () => {
+    try {
+      const handle = await open(temporary, "wx", PRIVATE_FILE);
+      try {
+        await handle.writeFile(content);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      throw error;
+    }
+    await syncPath(dirname(path));
+  });
 }
 
-let temporaryCounter = 0;
+/** Removes temporary files that a killed writer left in a folder; a folder that does not exist has none. */
+export async function removeTemporaries(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  for (const name of names.filter((one) => TEMPORARY.test(one))) await rm(join(folder, name), { force: true });
+}
 
 /** Hex SHA-256 of a file, read as a stream. */
 export async function sha256File(path: string): Promise<string> {

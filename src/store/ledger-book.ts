@@ -41,6 +41,12 @@ export class LedgerBook {
         rolloutId,
       });
     }
+    this.take(entry);
+  }
+
+  /** Takes an entry in as it is, for reading a ledger that lacks lines. */
+  take({ rolloutId, state, reason }: Omit<LedgerEntry, "schema_version">): void {
+    const before = this.states.get(rolloutId) ?? null;
     this.states.set(rolloutId, state);
     if (before !== null) add(this.perState, before, -1);
     add(this.perState, state, 1);

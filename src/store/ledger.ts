@@ -2,40 +2,48 @@
  * The ledger file: one line for each state that a rollout takes. The index in memory (LedgerBook) is always what
  * reading the file gives. Lines of one turn of the event loop are written together; marks flush.
  */
-import { z } from "zod";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import { WeirError } from "../errors.js";
 import { LEDGER_STATES, LedgerBook } from "./ledger-book.js";
-import { LineFile, readLines } from "./line-file.js";
+import { LineFile, readLines, readWhole } from "./line-file.js";
 
 export const LEDGER_NAME = "ledger.ndjson";
 
-const entrySchema = z.object({
-  schema_version: z.literal(1),
-  rolloutId: z.string().min(1),
-  groupId: z.string(),
-  taskId: z.string(),
-  phase: z.number().int(),
-  state: z.enum(LEDGER_STATES as [LedgerState, ...LedgerState[]]),
-  reason: z.string().optional(),
-  step: z.number().int(),
-  policyVersion: z.number().int(),
-});
+const STATES: ReadonlySet<unknown> = new Set(LEDGER_STATES);
 
-/** A line as a ledger entry, null where it is none. */
+/** A line as a ledger entry, null where it is none. Checked by hand: a long run has millions of lines. */
 export function parseLedgerEntry(text: string): LedgerEntry | null {
+  let entry: Readonly<Record<keyof LedgerEntry, unknown>> | null;
   try {
-    const result = entrySchema.safeParse(JSON.parse(text));
-    return result.success ? (result.data as LedgerEntry) : null;
+    entry = JSON.parse(text);
   } catch {
     return null;
   }
+  const whole =
+    typeof entry === "object" &&
+    entry?.schema_version === 1 &&
+    typeof entry.rolloutId === "string" &&
+    entry.rolloutId !== "" &&
+    typeof entry.groupId === "string" &&
+    typeof entry.taskId === "string" &&
+    Number.isInteger(entry.phase) &&
+    STATES.has(entry.state) &&
+    (entry.reason === undefined || typeof entry.reason === "string") &&
+    Number.isInteger(entry.step) &&
+    Number.isInteger(entry.policyVersion);
+  return whole ? (entry as LedgerEntry) : null;
 }
 
 /** A place in the ledger: its first `entries` lines, which are `bytes` long. */
 export interface LedgerMark {
   readonly bytes: number;
   readonly entries: number;
+}
+
+export interface LedgerOptions {
+  readonly say: (notice: string) => void;
+  /** Bytes that must be whole; see LineFile. */
+  readonly floor?: () => Promise<number>;
 }
 
 export class Ledger {
@@ -45,20 +53,24 @@ export class Ledger {
     private entries: number,
   ) {}
 
-  /** Opens or makes a ledger. Errors: WEIR_E_RUN_FOLDER where a line before the last is damaged or breaks I2. */
-  static async open(path: string, options: { readonly say: (notice: string) => void }): Promise<Ledger> {
+  /** Opens or makes a ledger. Errors: WEIR_E_RUN_FOLDER where a line before the last is damaged or breaks I2; WEIR_E_DISK. */
+  static async open(path: string, options: LedgerOptions): Promise<Ledger> {
     const book = new LedgerBook();
     let entries = 0;
     const file = await LineFile.open(
       path,
-      ({ text }, index) => {
+      ({ text }) => {
         const entry = parseLedgerEntry(text);
-        if (entry === null) return false;
-        applyStored(book, entry, path, index);
+        if (entry === null) return { reason: "it is no ledger entry", legible: false };
+        try {
+          book.apply(entry);
+        } catch (error) {
+          return { reason: `it does not follow from the lines before it; ${(error as Error).message}`, legible: true };
+        }
         entries++;
-        return true;
+        return null;
       },
-      { buffered: true, say: options.say },
+      { buffered: true, say: options.say, ...(options.floor ? { floor: options.floor } : {}) },
     );
     return new Ledger(file, book, entries);
   }
@@ -137,11 +149,7 @@ function applyStored(book: LedgerBook, entry: LedgerEntry, path: string, index: 
   }
 }
 
-/** Entries of a ledger file; stops at a torn end. Needs no lock. */
-export function* readLedger(path: string): Generator<LedgerEntry> {
-  for (const { text } of readLines(path)) {
-    const entry = parseLedgerEntry(text);
-    if (entry === null) return;
-    yield entry;
-  }
+/** Entries of a ledger file; lines that are damaged are left out. Needs no lock. */
+export function readLedger(path: string, options: Parameters<typeof readWhole>[2] = {}): Generator<LedgerEntry> {
+  return readWhole(path, parseLedgerEntry, options);
 }

@@ -3,10 +3,11 @@
  * aloud. The file appears with its whole content at once (hard link), so a kill leaves no half-written lock.
  */
 import { randomUUID } from "node:crypto";
-import { linkSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { WeirError } from "../errors.js";
+import { asDiskError, onDisk } from "../system/disk-error.js";
 
 const LOCK_NAME = "lock";
 /** Field 22 of /proc/PID/stat, counted from behind the command name, which may hold blanks. */
@@ -69,7 +70,7 @@ export class RunLock {
     private readonly text: string,
   ) {}
 
-  /** Takes the lock of a folder. Errors: WEIR_E_RUN_LOCKED naming the holder. */
+  /** Takes the lock of a folder. Errors: WEIR_E_RUN_LOCKED naming the holder; WEIR_E_DISK. */
   static acquire(folder: string, say: (notice: string) => void): RunLock {
     const path = join(folder, LOCK_NAME);
     const token = randomUUID();
@@ -81,20 +82,20 @@ export class RunLock {
     };
     const text = JSON.stringify(mine);
     const draft = join(folder, `.lock.${token}`);
-    writeFileSync(draft, text);
     try {
+      onDisk(draft, () => writeFileSync(draft, text));
       // Each round either takes the lock, removes a dead one, or throws; a rival may win in between.
       for (;;) {
         try {
           linkSync(draft, path);
           return new RunLock(path, text);
         } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+          if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw asDiskError(error, path);
         }
         RunLock.removeDead(path, token, say);
       }
     } finally {
-      unlinkSync(draft);
+      rmSync(draft, { force: true });
     }
   }
 
@@ -133,8 +134,15 @@ export class RunLock {
     say(`took over the run folder's lock from process ${holder?.pid ?? "unknown"}, which is no longer alive`);
   }
 
-  /** Gives the lock back; a lock that is no longer ours is left alone. */
+  /**
+   * Gives the lock back; a lock that is no longer ours is left alone. Never throws: where the disk has become read-only
+   * the lock stays, and the next writer takes it over from a dead process.
+   */
   release(): void {
-    if (read(this.path)?.text === this.text) unlinkSync(this.path);
+    try {
+      if (read(this.path)?.text === this.text) unlinkSync(this.path);
+    } catch (error) {
+      if (asDiskError(error) === error) throw error;
+    }
   }
 }

@@ -1,12 +1,12 @@
 /** What a published folder must hold: size and SHA-256 of each file. */
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { listFolder, sha256File, syncPath } from "./durable.js";
 
 export const MANIFEST_NAME = "manifest.json";
 
-export const manifestSchema = z.object({
+const manifestSchema = z.object({
   schema_version: z.literal(1),
   step: z.number().int().nonnegative(),
   /** Wall clock, ms. */
@@ -42,4 +42,9 @@ export async function differenceFrom(manifest: Manifest, folder: string): Promis
     if ((await sha256File(join(folder, file))) !== sha256) return `${file} has another content than was written`;
   }
   return null;
+}
+
+/** The manifest of a published folder. Rejects where there is none that can be read. */
+export async function readManifest(directory: string): Promise<Manifest> {
+  return manifestSchema.parse(JSON.parse(await readFile(join(directory, MANIFEST_NAME), "utf8")));
 }

@@ -10,6 +10,7 @@ import type { RewardOutcome } from "../contracts/reward.js";
 import type { FinishReason } from "../contracts/rollout.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
+import { observedFile } from "../system/observed-file.js";
 import { stepName } from "./checkpoint-store.js";
 import { writeDurably } from "./durable.js";
 
@@ -108,21 +109,22 @@ const optional = (row: Row, column: string) => (row[column] ?? null) as number |
 /** Reads the rollouts of a step back. Errors: WEIR_E_RUN_FOLDER where the step has no shard or it is damaged. */
 export async function readRollouts(folder: string, step: number): Promise<Trace[]> {
   const path = join(folder, `${stepName(step)}.parquet`);
-  let rows: Row[];
   try {
-    rows = (await parquetReadObjects({ file: await asyncBufferFromFile(path) })) as Row[];
+    const rows = (await parquetReadObjects({ file: observedFile(await asyncBufferFromFile(path)) })) as Row[];
+    return rows.map(traceOf);
   } catch (cause) {
     throw new WeirError(
       "WEIR_E_RUN_FOLDER",
-      `${path}: expected the rollouts of step ${step}, they cannot be read: ${(cause as Error).message}`,
+      `${path}: expected the rollouts of step ${step}, they cannot be read (${(cause as Error).message}); other steps can`,
       { path, step },
       { cause },
     );
   }
-  return rows.map(traceOf);
 }
 
+/** Throws where a row of a damaged file lacks what every row has. */
 function traceOf(row: Row): Trace {
+  if (typeof row.id !== "string" || typeof row.outcome_json !== "string") throw new Error("a row has no id or outcome");
   const logprobs = numbers(row, "logprobs");
   const entropies = numbers(row, "entropies");
   const texts = (row.token_texts ?? []) as readonly string[];
@@ -152,4 +154,24 @@ function traceOf(row: Row): Trace {
     finish: row.finish as FinishReason,
     time: Number(row.time_ms),
   };
+}
+
+/** One rollout of a step; null where the shard has no such id. Errors: as for `readRollouts`. */
+export async function readRollout(folder: string, step: number, id: string): Promise<Trace | null> {
+  const path = join(folder, `${stepName(step)}.parquet`);
+  try {
+    const file = observedFile(await asyncBufferFromFile(path));
+    const ids = (await parquetReadObjects({ file, columns: ["id"] })) as Row[];
+    const at = ids.findIndex((row) => row.id === id);
+    if (at < 0) return null;
+    const [row] = (await parquetReadObjects({ file, rowStart: at, rowEnd: at + 1 })) as Row[];
+    return row ? traceOf(row) : null;
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_RUN_FOLDER",
+      `${path}: expected rollout "${id}" of step ${step}, the shard cannot be read: ${(cause as Error).message}`,
+      { path, step, id },
+      { cause },
+    );
+  }
 }

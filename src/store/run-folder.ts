@@ -1,25 +1,29 @@
 /**
  * The folder of one run, open for its one writer: config, journal, ledger, checkpoints, rollouts, TensorBoard files.
  * Invariants: the lock is held while it is open; a checkpoint's state names the places of journal and ledger that belong
- * to it, so that rolling back makes all three one consistent whole again.
+ * to it, so that rolling back makes all three one consistent whole again. Everything in it is for its owner only: journal,
+ * ledger, rollouts, batches and log hold prompts and answers, checkpoints what was learnt from them.
  */
-import { mkdir, readdir, readFile, rename } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactType } from "../contracts/fact.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
+import { asDiskError, onDiskAsync } from "../system/disk-error.js";
 import { CheckpointStore, type CheckpointTag, stepName } from "./checkpoint-store.js";
-import { freeName, syncPath, writeDurably } from "./durable.js";
+import { freeName, PRIVATE_FOLDER, removeTemporaries, syncPath, writeDurably } from "./durable.js";
 import { JOURNAL_NAME, Journal } from "./journal.js";
 import { LEDGER_NAME, Ledger } from "./ledger.js";
 import { RunLock } from "./lock.js";
+import { checkedReference, writeReference } from "./reference-folder.js";
 import { rolloutSteps, writeRollouts } from "./rollout-shard.js";
+import { type ConfigChange, type RunRecord, readRunRecord, writeRunRecord } from "./run-record.js";
 import { TensorBoardWriter } from "./tensorboard.js";
 
-export const CONFIG_NAME = "config.json";
 export const REPORT_NAME = "report.json";
 export const CHECKPOINTS_FOLDER = "checkpoints";
 export const ROLLOUTS_FOLDER = "rollouts";
@@ -49,32 +53,18 @@ export interface NewRun extends RunFolderOptions {
   readonly seed: number;
   /** The resolved configuration. */
   readonly config: Json;
-  /** What the run learns from: fingerprint, counts, files. */
+  /** What the run learns from: fingerprints, counts, files. */
   readonly dataset: Json;
+  /** What it starts from: digests of weights, model configuration and tokenizer. */
+  readonly model?: Json;
 }
-
-/** What config.json holds. */
-export interface RunRecord {
-  readonly schema_version: 1;
-  readonly id: string;
-  readonly config: Json;
-  readonly dataset: Json;
-  /** Wall clock, ms. */
-  readonly created: number;
-}
-
-const recordSchema = z.object({
-  schema_version: z.literal(1),
-  id: z.string(),
-  config: z.unknown(),
-  dataset: z.unknown(),
-  created: z.number(),
-});
 
 const marksSchema = z.object({
   step: z.number().int().nonnegative(),
   journal: z.object({ bytes: z.number().int().nonnegative(), seq: z.number().int().nonnegative() }),
   ledger: z.object({ bytes: z.number().int().nonnegative(), entries: z.number().int().nonnegative() }),
+  /** Changes of options that the journal knows up to here; checkpoints of earlier versions know none. */
+  changes: z.number().int().nonnegative().default(0),
 });
 
 /** `20260102-030405-seed7` (UTC). */
@@ -83,87 +73,143 @@ export function runId(time: number, seed: number): string {
   return `${stamp}-seed${seed}`;
 }
 
-/** Reads config.json of a run. Errors: WEIR_E_FILE_MISSING where the folder is no run; WEIR_E_RUN_FOLDER where it is damaged. */
-export async function readRunRecord(directory: string): Promise<RunRecord> {
-  const path = join(directory, CONFIG_NAME);
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    throw new WeirError(
-      "WEIR_E_FILE_MISSING",
-      `expected a run folder at "${directory}", it has no ${CONFIG_NAME}; give the folder of a run, such as runs/ID`,
-      { directory },
-      { cause },
-    );
-  }
-  try {
-    return recordSchema.parse(JSON.parse(text)) as RunRecord;
-  } catch (cause) {
-    throw new WeirError("WEIR_E_RUN_FOLDER", `${path}: ${(cause as Error).message}`, { path }, { cause });
-  }
+/**
+ * Checks that a new run folder can be made, before anything is.
+ * Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK where the root is no folder that can be written to.
+ */
+export async function assertRoomForRun(root: string, id: string | null): Promise<void> {
+  const path = resolve(root);
+  await onDiskAsync(path, async () => {
+    // Making a folder and removing it is the one test that counts quotas, read-only disks and rights alike. It is made in the
+    // nearest folder that exists: Node's recursive mkdir never returns in places such as /proc.
+    const trial = join(await nearestFolder(path), `.${randomUUID()}.tmp`);
+    await mkdir(trial);
+    await rmdir(trial);
+  });
+  if (id !== null && !(await isFree(join(path, id)))) throw taken(join(path, id));
+}
+
+/** The path itself, or the nearest folder above it that exists. Rejects with ENOTDIR where that is no folder. */
+async function nearestFolder(path: string): Promise<string> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    throw error;
+  });
+  if (found === null && dirname(path) !== path) return nearestFolder(dirname(path));
+  if (found?.isDirectory()) return path;
+  throw Object.assign(new Error(`${path} is no folder`), { code: "ENOTDIR", path, syscall: "mkdir" });
 }
 
 export class RunFolder {
   private passedOver: readonly string[] = [];
+  /** The topmost folder that was made for this run, to be removed with a run that never began. */
+  private made: string | null = null;
 
   private constructor(
     readonly directory: string,
-    readonly record: RunRecord,
+    private known: RunRecord,
     private readonly lock: RunLock,
     readonly journal: Journal,
     readonly book: Ledger,
     readonly checkpoints: CheckpointStore,
     private tensorboard: TensorBoardWriter,
     private readonly options: Required<RunFolderOptions>,
+    private readonly remarks: string[],
   ) {}
 
-  /** Makes a new run folder and opens it. Errors: WEIR_E_USAGE where the id is taken. */
+  /** Makes a new run folder and opens it; leaves none where that fails. Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK. */
   static async create(run: NewRun): Promise<RunFolder> {
     const options = withDefaults(run);
     const created = options.clock();
-    await mkdir(run.root, { recursive: true });
-    const { directory, id } = await claimFolder(run, created);
-    const record: RunRecord = { schema_version: 1, id, config: run.config, dataset: run.dataset, created };
-    await writeDurably(join(directory, CONFIG_NAME), `${JSON.stringify(record, null, 2)}\n`);
-    await syncPath(run.root);
-    return RunFolder.openWith(directory, record, options);
+    const root = resolve(run.root);
+    return onDiskAsync(root, async () => {
+      const made = await mkdir(root, { recursive: true });
+      const { directory, id, fresh } = await claimFolder(run, created);
+      const { config, dataset, model = null } = run;
+      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], created };
+      try {
+        await writeRunRecord(directory, record);
+        await syncPath(root);
+        const folder = await RunFolder.openWith(directory, record, options);
+        folder.made = made ?? null;
+        return folder;
+      } catch (error) {
+        if (fresh) await rm(directory, { recursive: true, force: true }).catch(() => undefined);
+        throw error;
+      }
+    });
   }
 
   /**
-   * Opens an existing run folder for writing, mending what a killed writer left.
-   * Errors: WEIR_E_FILE_MISSING, WEIR_E_RUN_FOLDER, WEIR_E_RUN_LOCKED.
+   * Opens an existing run folder for writing, mending what a killed writer or a full disk left.
+   * Errors: WEIR_E_FILE_MISSING, WEIR_E_RUN_FOLDER, WEIR_E_RUN_LOCKED, WEIR_E_DISK.
    */
   static async open(directory: string, options: RunFolderOptions = {}): Promise<RunFolder> {
     const path = resolve(directory);
-    return RunFolder.openWith(path, await readRunRecord(path), withDefaults(options));
+    return onDiskAsync(path, async () => RunFolder.openWith(path, await readRunRecord(path), withDefaults(options)));
   }
 
   private static async openWith(
     directory: string,
     record: RunRecord,
-    options: Required<RunFolderOptions>,
+    given: Required<RunFolderOptions>,
   ): Promise<RunFolder> {
-    const { clock, say, fsync, keep } = options;
+    const remarks: string[] = [];
+    const say = (notice: string) => {
+      remarks.push(notice);
+      given.say(notice);
+    };
+    const options = { ...given, say };
+    const { clock, fsync, keep } = options;
     const lock = RunLock.acquire(directory, say);
     let journal: Journal | null = null;
     let book: Ledger | null = null;
     try {
-      journal = await Journal.open(join(directory, JOURNAL_NAME), { clock, say, fsync });
-      book = await Ledger.open(join(directory, LEDGER_NAME), { say });
+      for (const folder of [".", ROLLOUTS_FOLDER, BATCHES_FOLDER]) await removeTemporaries(join(directory, folder));
       const checkpoints = await CheckpointStore.open(join(directory, CHECKPOINTS_FOLDER), { keep, clock });
-      await mkdir(join(directory, ROLLOUTS_FOLDER), { recursive: true });
+      /** What the newest whole checkpoint rests on; a run without one begins anew, so nothing has to be whole. */
+      const floor = (file: "journal" | "ledger") => async () => {
+        const { checkpoint } = await checkpoints.latest();
+        return checkpoint === null ? 0 : marksOf(checkpoint.state)[file].bytes;
+      };
+      journal = await Journal.open(join(directory, JOURNAL_NAME), { clock, say, fsync, floor: floor("journal") });
+      book = await Ledger.open(join(directory, LEDGER_NAME), { say, floor: floor("ledger") });
+      await mkdir(join(directory, ROLLOUTS_FOLDER), { recursive: true, mode: PRIVATE_FOLDER });
       const tensorboard = new TensorBoardWriter(join(directory, TENSORBOARD_FOLDER), clock);
-      return new RunFolder(directory, record, lock, journal, book, checkpoints, tensorboard, options);
+      return new RunFolder(directory, record, lock, journal, book, checkpoints, tensorboard, options, remarks);
     } catch (error) {
-      journal?.close();
-      book?.close();
+      for (const file of [journal, book]) closeQuietly(file);
       lock.release();
       throw error;
     }
   }
 
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
+  /** What config.json says. */
+  get record(): RunRecord {
+    return this.known;
+  }
+
+  /** What was found out of order and mended since the last call. */
+  takeRemarks(): readonly string[] {
+    return this.remarks.splice(0);
+  }
+
+  /** Writes config.json anew, in one step: other options, with what changed, or digests it did not have. Errors: WEIR_E_DISK. */
+  async amend(
+    record: Pick<RunRecord, "config" | "dataset" | "model">,
+    changes: readonly ConfigChange[],
+  ): Promise<void> {
+    const next = { ...this.known, ...record, changes: [...this.known.changes, ...changes] };
+    await writeRunRecord(this.directory, next);
+    this.known = next;
+  }
+
+  /** Changes of options that a journal rolled back to this state (null: the beginning) does not know. */
+  changesAfter(state: Json | null): readonly ConfigChange[] {
+    return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
+  }
+
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
     return this.journal.append(type, step, data);
   }
 
@@ -188,7 +234,8 @@ export class RunFolder {
     if (typeof state !== "object" || state === null || Array.isArray(state)) {
       throw new WeirError("WEIR_E_STATE", `a checkpoint's state must be an object, got ${JSON.stringify(state)}`, {});
     }
-    const marks = { step, journal: { ...this.journal.mark() }, ledger: { ...this.book.mark() } };
+    const changes = this.known.changes.length;
+    const marks = { step, journal: { ...this.journal.mark() }, ledger: { ...this.book.mark() }, changes };
     const { directory } = await this.checkpoints.write({ step, writeInto, state: { ...state, [MARKS]: marks }, tags });
     return directory;
   }
@@ -212,7 +259,8 @@ export class RunFolder {
    * beginning. What came later is moved aside, not lost. Errors: WEIR_E_RUN_FOLDER where the files lack what the state names.
    */
   async rollBack(state: Json | null): Promise<void> {
-    const marks = state === null ? null : this.marksOf(state);
+    const marks = state === null ? null : marksOf(state);
+    this.checkpoints.forget();
     const facts = await this.journal.rollBack(marks?.journal ?? this.journal.markAfterFirst(FIRST_FACT));
     const entries = await this.book.rollBack(marks?.ledger ?? { bytes: 0, entries: 0 });
     for (const path of [facts, entries]) {
@@ -226,6 +274,16 @@ export class RunFolder {
     this.tensorboard.restartAt((marks?.step ?? 0) + 1);
   }
 
+  /** Freezes the reference policy in `reference/`. Errors: WEIR_E_DISK, and those of `writeInto`. */
+  reference(writeInto: (directory: string) => Promise<void>): Promise<void> {
+    return writeReference(this.directory, writeInto, this.options.clock);
+  }
+
+  /** The folder of the reference policy, checked. Errors: WEIR_E_RUN_FOLDER, WEIR_E_CHECKPOINT_DAMAGED. */
+  referenceDirectory(): Promise<string> {
+    return checkedReference(this.directory, this.options.say);
+  }
+
   async rollouts(step: number, traces: readonly Trace[]): Promise<void> {
     await writeRollouts(join(this.directory, ROLLOUTS_FOLDER), step, traces);
   }
@@ -237,7 +295,7 @@ export class RunFolder {
   /** Saves what a refused batch was made of; resolves to its path. */
   async saveBatch(step: number, content: Json): Promise<string> {
     const folder = join(this.directory, BATCHES_FOLDER);
-    await mkdir(folder, { recursive: true });
+    await onDiskAsync(folder, () => mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER }));
     const path = join(folder, await freeName(folder, (n) => `${stepName(step)}-${n}.json`));
     await writeDurably(path, `${JSON.stringify({ schema_version: 1, step, content })}\n`);
     return path;
@@ -249,24 +307,25 @@ export class RunFolder {
     return path;
   }
 
+  /** Closes every file and gives the lock back, whatever fails on the way. Errors: WEIR_E_DISK, the first there was. */
   async close(): Promise<void> {
-    try {
-      this.tensorboard.close();
-      this.journal.close();
-      this.book.close();
-    } finally {
-      this.lock.release();
+    const failures: unknown[] = [];
+    for (const file of [this.tensorboard, this.journal, this.book]) {
+      try {
+        file.close();
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    this.lock.release();
+    if (failures.length > 0) throw asDiskError(failures[0], this.directory);
   }
 
-  private marksOf(state: Json): z.output<typeof marksSchema> {
-    const result = marksSchema.safeParse((state as Readonly<Record<string, Json>> | null)?.[MARKS]);
-    if (result.success) return result.data;
-    throw new WeirError(
-      "WEIR_E_STATE",
-      `expected the state of a checkpoint of this run folder, it has no "${MARKS}"; give what latest() returned`,
-      {},
-    );
+  /** Closes and removes the folder of a run that never began. */
+  async discard(): Promise<void> {
+    await this.close().catch(() => undefined);
+    await rm(this.directory, { recursive: true, force: true });
+    if (this.made !== null) await removeEmpty(dirname(this.directory), this.made).catch(() => undefined);
   }
 
   private async moveLaterRollouts(step: number): Promise<void> {
@@ -283,6 +342,24 @@ export class RunFolder {
   }
 }
 
+function closeQuietly(file: { close(): void } | null): void {
+  try {
+    file?.close();
+  } catch {
+    // The error that led here is the one to tell.
+  }
+}
+
+function marksOf(state: Json): z.output<typeof marksSchema> {
+  const result = marksSchema.safeParse((state as Readonly<Record<string, Json>> | null)?.[MARKS]);
+  if (result.success) return result.data;
+  throw new WeirError(
+    "WEIR_E_STATE",
+    `expected the state of a checkpoint of this run folder, it has no "${MARKS}"; give what latest() returned`,
+    {},
+  );
+}
+
 function withDefaults(options: RunFolderOptions): Required<RunFolderOptions> {
   return {
     keep: options.keep ?? DEFAULT_KEEP,
@@ -292,25 +369,42 @@ function withDefaults(options: RunFolderOptions): Required<RunFolderOptions> {
   };
 }
 
-async function claimFolder(run: NewRun, created: number): Promise<{ readonly directory: string; readonly id: string }> {
+/** True where nothing is at a path, or an empty folder. */
+async function isFree(path: string): Promise<boolean> {
+  try {
+    return (await readdir(path)).length === 0;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT";
+  }
+}
+
+const taken = (directory: string) =>
+  new WeirError(
+    "WEIR_E_USAGE",
+    `the run folder "${directory}" exists; continue that run with --resume, or give another run.id`,
+    { directory },
+  );
+
+/** Removes empty folders from `path` up to `top`. */
+async function removeEmpty(path: string, top: string): Promise<void> {
+  for (let folder = path; folder.length >= top.length; folder = dirname(folder)) await rmdir(folder);
+}
+
+async function claimFolder(
+  run: NewRun,
+  created: number,
+): Promise<{ readonly directory: string; readonly id: string; readonly fresh: boolean }> {
   const wanted = run.id ?? runId(created, run.seed);
   for (let n = 1; ; n++) {
     const id = n === 1 ? wanted : `${wanted}-${n}`;
     const directory = resolve(run.root, id);
     try {
-      await mkdir(directory);
-      return { directory, id };
+      await mkdir(directory, { mode: PRIVATE_FOLDER });
+      return { directory, id, fresh: true };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      const empty = (await readdir(directory).catch(() => ["a file"])).length === 0;
-      if (empty) return { directory, id };
-      if (run.id !== null) {
-        throw new WeirError(
-          "WEIR_E_USAGE",
-          `the run folder "${directory}" exists; continue that run with --resume, or give another run.id`,
-          { directory },
-        );
-      }
+      if (await isFree(directory)) return { directory, id, fresh: false };
+      if (run.id !== null) throw taken(directory);
     }
   }
 }

@@ -1,16 +1,19 @@
 /** What a run folder says about its run, read without a lock: state, phases, steps, ledger, metrics, alerts, checkpoints. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Alert } from "../contracts/alert.js";
 import type { Fact } from "../contracts/fact.js";
 import type { Json } from "../contracts/task.js";
-import { listCheckpoints, loadCheckpoint } from "./checkpoint-store.js";
+import { listCheckpoints, loadCheckpoint, STATE_NAME } from "./checkpoint-store.js";
 import { JOURNAL_NAME, readFacts } from "./journal.js";
 import { LEDGER_NAME, readLedger } from "./ledger.js";
 import { LedgerBook } from "./ledger-book.js";
+import { describeDamage, type LineDamage } from "./line-file.js";
 import { lockHolder } from "./lock.js";
-import { rolloutSteps } from "./rollout-shard.js";
-import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER, readRunRecord } from "./run-folder.js";
+import { readRollouts, rolloutSteps } from "./rollout-shard.js";
+import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER } from "./run-folder.js";
+import { readRunRecord } from "./run-record.js";
 
 export interface PhaseSummary {
   readonly k: number;
@@ -56,6 +59,8 @@ export interface RunSummary extends JournalSummary {
   readonly checkpoints: readonly CheckpointSummary[];
   readonly rolloutSteps: readonly number[];
   readonly report: boolean;
+  /** What is damaged and was left out; empty for a whole folder. */
+  readonly remarks: readonly string[];
 }
 
 /** Folds facts in order. */
@@ -78,24 +83,30 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
     if (type === "evaluation.finished") heldout[String(data.stage)] = data.buckets ?? null;
     if (type === "alert.raised") alerts.push(data.alert as unknown as Alert);
     if (type === "phase.entered") phases.set(`${data.k}:${data.fromStep}`, data as unknown as PhaseSummary);
-    // Warm-up and evaluation record metrics too; only RL steps have a loss of the policy.
-    if (type === "metrics.recorded" && "reward/mean" in ((data.values ?? {}) as object))
+    // Warm-up and evaluation record metrics too; only RL steps keep groups (older runs: have a mean reward).
+    const names = type === "metrics.recorded" ? ((data.values ?? {}) as object) : {};
+    if ("group/kept" in names || "reward/mean" in names)
       metrics = { step, phase: Number(data.phase), values: data.values ?? null };
   }
   return { facts: count, lifecycle, steps, resumed, phases: [...phases.values()], metrics, heldout, alerts, finished };
 }
 
 /**
- * Summary of a run folder, also while another process writes to it. `verify` checks every checkpoint against its
- * manifest, which reads all of it. Errors: WEIR_E_FILE_MISSING where it is no run folder; WEIR_E_RUN_FOLDER.
+ * Summary of a run folder, also while another process writes to it. What is damaged is left out and remarked. `verify` checks
+ * every checkpoint against its manifest and opens every shard of rollouts, which reads all of them. Errors: WEIR_E_FILE_MISSING where it is no run folder; WEIR_E_RUN_FOLDER.
  */
 export async function summariseRun(directory: string, options: { readonly verify: boolean }): Promise<RunSummary> {
   const record = await readRunRecord(directory);
   const journal = join(directory, JOURNAL_NAME);
-  const book = new LedgerBook();
-  if (existsSync(join(directory, LEDGER_NAME))) {
-    for (const entry of readLedger(join(directory, LEDGER_NAME))) book.apply(entry);
-  }
+  const writer = lockHolder(directory)?.pid ?? null;
+  const remarks: string[] = [];
+  const reading = {
+    ended: writer === null,
+    onDamage: (damage: LineDamage) => void remarks.push(describeDamage(damage)),
+  };
+  const facts = summariseFacts(existsSync(journal) ? readFacts(journal, 1, reading) : []);
+  const book = bookOf(join(directory, LEDGER_NAME), reading, remarks);
+  remarks.push(...(await missingEnds(directory)));
   const checkpoints: CheckpointSummary[] = [];
   for (const entry of await listCheckpoints(join(directory, CHECKPOINTS_FOLDER))) {
     const damaged = options.verify
@@ -106,18 +117,65 @@ export async function summariseRun(directory: string, options: { readonly verify
       : null;
     checkpoints.push({ name: entry.name, step: entry.step, damaged });
   }
+  const folder = join(directory, ROLLOUTS_FOLDER);
+  const steps = await rolloutSteps(folder);
+  for (const step of options.verify ? steps : []) {
+    await readRollouts(folder, step).catch((error: Error) => remarks.push(error.message));
+  }
   return {
     schema_version: 1,
     id: record.id,
     directory,
     created: record.created,
     dataset: record.dataset,
-    writer: lockHolder(directory)?.pid ?? null,
-    ...summariseFacts(existsSync(journal) ? readFacts(journal) : []),
+    writer,
+    ...facts,
     ledger: book.counts(),
     dropped: book.reasons(),
     checkpoints,
-    rolloutSteps: await rolloutSteps(join(directory, ROLLOUTS_FOLDER)),
+    rolloutSteps: steps,
     report: existsSync(join(directory, REPORT_NAME)),
+    remarks,
   };
+}
+
+/** Journal and ledger that are shorter than the newest checkpoint knew them. */
+async function missingEnds(directory: string): Promise<string[]> {
+  const [newest] = await listCheckpoints(join(directory, CHECKPOINTS_FOLDER));
+  const text = newest && (await readFile(join(newest.directory, STATE_NAME), "utf8").catch(() => null));
+  if (!newest || !text) return [];
+  let marks: Partial<Record<"journal" | "ledger", { readonly bytes?: number }>> | undefined;
+  try {
+    marks = JSON.parse(text).runFolder;
+  } catch {
+    // A damaged state is told with its checkpoint.
+    return [];
+  }
+  const files = [
+    [JOURNAL_NAME, marks?.journal?.bytes ?? 0],
+    [LEDGER_NAME, marks?.ledger?.bytes ?? 0],
+  ] as const;
+  return files.flatMap(([name, known]) => {
+    const path = join(directory, name);
+    const size = existsSync(path) ? statSync(path).size : 0;
+    return size >= known ? [] : [`${name}: it has ${size} bytes, ${newest.name} rests on ${known}; its end is missing`];
+  });
+}
+
+/** The ledger's index; entries that follow from lines that are missing are taken as they are, and counted in one remark. */
+function bookOf(path: string, reading: Parameters<typeof readLedger>[1], remarks: string[]): LedgerBook {
+  const book = new LedgerBook();
+  if (!existsSync(path)) return book;
+  let loose = 0;
+  for (const entry of readLedger(path, reading)) {
+    try {
+      book.apply(entry);
+    } catch {
+      book.take(entry);
+      loose++;
+    }
+  }
+  if (loose > 0)
+    remarks.push(`${LEDGER_NAME}: ${loose} ${loose === 1 ? "entry does" : "entries do"} not follow from those before`);
+  return book;
 }

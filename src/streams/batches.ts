@@ -1,46 +1,96 @@
-import type { AdvantageActor } from "../contracts/advantage.js";
+import type { AdvantageGroup, AdvantageInput, AdvantagePart, GroupAdvantages } from "../contracts/advantage.js";
 import type { Group, Sample, SampleGroup } from "../contracts/group.js";
 import type { LossDenominators, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 
 /** From kept groups to what the trainer takes: advantages, mini-batches and their global denominators. Pure. */
 
+/** The members of a group that were scored; nobody else enters a baseline (I1). */
+function scoredOf(group: Group) {
+  return group.members.flatMap((member) => {
+    const { outcome, reward, rollout } = member;
+    return reward === null || outcome.kind !== "scored" ? [] : [{ rollout, reward, outcome }];
+  });
+}
+
+/** A group as an advantage that sees its batch is given it. */
+function advantageGroup(group: Group): AdvantageGroup {
+  return {
+    taskId: group.task.id,
+    source: group.task.source,
+    phase: group.phase,
+    members: scoredOf(group).map(({ rollout, reward, outcome }) => ({
+      reward,
+      unshaped: outcome.value,
+      parts: outcome.parts,
+      tokenIds: rollout.tokenIds,
+      entropies: rollout.entropies,
+      samplerLogprobs: rollout.samplerLogprobs,
+      finish: rollout.finish,
+    })),
+  };
+}
+
 /**
- * Applies the advantage actor to the scored members of a group (I1: nobody else enters the baseline).
- * Errors: WEIR_E_SHAPE when the actor returns another number of members or tokens; WEIR_E_NON_FINITE for a NaN or infinity.
+ * Applies the advantage part to the scored members of a batch's groups.
+ * Errors: WEIR_E_SHAPE when it returns another number of groups, members or tokens; WEIR_E_NON_FINITE for a NaN or infinity.
  */
-export function withAdvantages(group: Group, actor: AdvantageActor): SampleGroup {
-  const scored = group.members.filter((member) => member.reward !== null);
-  const rewards = scored.map((member) => member.reward as number); // [G']
-  const lengths = scored.map((member) => member.rollout.tokenIds.length); // [G']
-  const given = actor.handle({ rewards, lengths });
+export async function withAdvantages(
+  groups: readonly Group[],
+  actor: AdvantagePart,
+  signal: AbortSignal,
+): Promise<SampleGroup[]> {
+  if (groups.length === 0) return [];
+  const given =
+    actor.specificationVersion === 1
+      ? groups.map((group) => actor.handle(inputOf(group)))
+      : await actor.handle(groups.map(advantageGroup), { signal });
+  if (given.length !== groups.length)
+    throw new WeirError(
+      "WEIR_E_SHAPE",
+      `advantage actor "${actor.kind}": expected ${groups.length} groups, got ${given.length}`,
+    );
+  return groups.map((group, p) => samplesOf(group, given[p] as GroupAdvantages, actor.kind));
+}
+
+function inputOf(group: Group): AdvantageInput {
+  const scored = scoredOf(group);
+  return {
+    rewards: scored.map(({ reward }) => reward), // [G']
+    lengths: scored.map(({ rollout }) => rollout.tokenIds.length), // [G']
+  };
+}
+
+function samplesOf(group: Group, given: GroupAdvantages, kind: string): SampleGroup {
+  const scored = scoredOf(group);
   if (given.length !== scored.length) {
     throw new WeirError(
       "WEIR_E_SHAPE",
-      `advantage actor "${actor.kind}": expected ${scored.length} members for group ${group.id}, got ${given.length}`,
+      `advantage actor "${kind}": expected ${scored.length} members for group ${group.id}, got ${given.length}`,
       { group: group.id },
     );
   }
-  const samples = scored.map((member, g): Sample => {
+  const samples = scored.map(({ rollout, reward }, g): Sample => {
     const value = given[g] as number | readonly number[];
-    const length = lengths[g] as number;
+    const { length } = rollout.tokenIds;
     const advantages = typeof value === "number" ? new Array<number>(length).fill(value) : value; // [T]
     if (advantages.length !== length) {
       throw new WeirError(
         "WEIR_E_SHAPE",
-        `advantage actor "${actor.kind}": expected ${length} tokens for ${member.rollout.id}, got ${advantages.length}`,
-        { rollout: member.rollout.id },
+        `advantage actor "${kind}": expected ${length} tokens for ${rollout.id}, got ${advantages.length}`,
+        { rollout: rollout.id },
       );
     }
     const bad = advantages.find((advantage) => !Number.isFinite(advantage));
     if (bad !== undefined) {
+      const rewards = JSON.stringify(scored.map((member) => member.reward));
       throw new WeirError(
         "WEIR_E_NON_FINITE",
-        `advantage actor "${actor.kind}" returned ${bad} for ${member.rollout.id}; rewards were ${JSON.stringify(rewards)}`,
-        { rollout: member.rollout.id },
+        `advantage actor "${kind}" returned ${bad} for ${rollout.id}; rewards were ${rewards}`,
+        { rollout: rollout.id },
       );
     }
-    return { rollout: member.rollout, reward: member.reward as number, advantages };
+    return { rollout, reward, advantages };
   });
   return { group, samples };
 }

@@ -70,7 +70,7 @@ export function checkedOutcome(given: unknown): RewardOutcome {
   return outcome;
 }
 
-/** The outcome of a reward that may hang, reject or answer nonsense. */
+/** The outcome of a reward that may hang, reject or answer nonsense. Errors: WEIR_E_PART, where the reward broke its contract. */
 export async function outcomeWithin(
   work: (signal: AbortSignal) => Promise<RewardOutcome>,
   ms: number,
@@ -82,6 +82,8 @@ export async function outcomeWithin(
   if (result.kind === "timedOut")
     return { kind: "timedOut", afterMs: ms, reason: `the reward gave no outcome within ${ms} ms` };
   const error = result.error;
+  // A part that answers with something that is no outcome is broken for every rollout: the run must say so and end.
+  if (WeirError.isInstance(error) && error.code === "WEIR_E_PART") throw error;
   const code = WeirError.isInstance(error) ? error.code : "error";
   return { kind: "failed", code, reason: error instanceof Error ? error.message : String(error) };
 }

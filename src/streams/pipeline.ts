@@ -98,7 +98,8 @@ interface ScoredJob {
 
 /**
  * Runs one round to its end and returns its groups in issue order.
- * Errors: whatever the sampler rejects with; the abort reason when `signal` aborts. On either, every queue is released.
+ * Errors: whatever the sampler rejects with; the abort reason when `signal` aborts. On either, every queue is released and what
+ * is in flight is told by its signal to end.
  */
 export async function runRound(
   issuedTasks: readonly IssuedTask[],
@@ -115,7 +116,12 @@ export async function runRound(
   const release = (error: unknown) => {
     for (const queue of queues) queue.fail(error);
   };
-  const onAbort = () => release(signal.reason);
+  // What is in flight ends with the round, also when the round fails while nobody cancels it.
+  const own = new AbortController();
+  const onAbort = () => {
+    own.abort(signal.reason);
+    release(signal.reason);
+  };
   signal.addEventListener("abort", onAbort, { once: true });
 
   let sampleSeconds = 0;
@@ -132,7 +138,10 @@ export async function runRound(
       promptIds: issued.promptIds,
       seeds: rolloutSeeds(options.seed, issued, groupSize),
     }));
-    const reply = await parts.sampler.sample({ prompts, params: options.sampling, keepForTraining: true }, { signal });
+    const reply = await parts.sampler.sample(
+      { prompts, params: options.sampling, keepForTraining: true },
+      { signal: own.signal },
+    );
     sampleSeconds += reply.seconds;
     for (const [p, issued] of tasks.entries()) {
       const sequences = reply.sequences[p];
@@ -170,7 +179,7 @@ export async function runRound(
     const outcome = await outcomeWithin(
       (inner) => parts.reward.handle({ task: issued.task, rollout }, { signal: inner }),
       options.rewardTimeoutMs,
-      signal,
+      own.signal,
       options.timers,
     );
     rewardSeconds += (performance.now() - started) / 1000;
@@ -199,6 +208,7 @@ export async function runRound(
     );
     return { groups: assembly.finish(), sampleSeconds, rewardSeconds };
   } catch (error) {
+    own.abort(error);
     release(error);
     throw error;
   } finally {

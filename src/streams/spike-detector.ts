@@ -8,6 +8,7 @@ import { robustZ } from "../algorithms/statistics.js";
 import type { Alert } from "../contracts/alert.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
+import type { MetricValues } from "./metrics.js";
 
 export interface SpikeOptions {
   /** Steps of history. */
@@ -36,7 +37,7 @@ export interface SpikeObservation {
   readonly policyVersion: number;
   readonly time: number;
   /** Metrics of the step by registered name; all are checked for non-finite values. */
-  readonly values: Readonly<Record<string, number>>;
+  readonly values: MetricValues;
   readonly contributions: readonly SpikeContribution[];
 }
 
@@ -85,7 +86,7 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
     return robustZ(value, past, MIN_SCALE[metric] ?? Number.MIN_VALUE);
   };
 
-  const findings = (values: Readonly<Record<string, number>>): Finding[] => {
+  const findings = (values: MetricValues): Finding[] => {
     const found: Finding[] = [];
     for (const [metric, value] of Object.entries(values)) {
       if (Number.isFinite(value)) continue;
@@ -120,7 +121,7 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
         history = new Map();
       }
       const alerts = findings(observation.values).map((finding) => alertOf(finding, observation));
-      for (const metric of [KL_METRIC, REFERENCE_METRIC, ENTROPY_METRIC]) {
+      for (const metric of [KL_METRIC, REFERENCE_METRIC, ENTROPY_METRIC] as const) {
         const value = finite(observation.values[metric]);
         if (value !== null) history.set(metric, [...(history.get(metric) ?? []), value].slice(-options.window));
       }

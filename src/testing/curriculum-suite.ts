@@ -35,7 +35,7 @@ function drive(actor: CurriculumActor, phase: number, fromStep: number, steps: n
       said.push(pick);
       actor.observe({ taskId: pick.taskId, phase, rewards: rewardsOf(pick.taskId) });
     }
-    said.push(actor.decide({ step, phase, meanReward: 0.5, kl: 0.001, entropy: 0.4 }));
+    said.push(actor.decide({ step, phase, meanReward: 0.5, accuracy: 0.5, kl: 0.001, entropy: 0.4 }));
   }
   return said;
 }
@@ -111,7 +111,9 @@ export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
         for (let step = 1; step <= 4; step++) {
           const { taskId } = actor.next(phase);
           actor.observe({ taskId, phase, rewards: rewardsOf(taskId) });
-          const decision = actor.decide({ step, phase, meanReward: 0.9, kl: 0, entropy: 0.2 });
+          const measured = { meanReward: 0.9, accuracy: 0.8, kl: 0, entropy: 0.2 };
+          const nothing = { meanReward: null, accuracy: null, kl: null, entropy: null };
+          const decision = actor.decide({ step, phase, ...(step === 2 ? nothing : measured) });
           const next = { hold: null, finish: null, advance: phase + 1, fallback: phase - 1 }[decision.action];
           assert.notEqual(next, undefined, `unknown action ${decision.action}`);
           assert.equal(decision.nextPhase, next);

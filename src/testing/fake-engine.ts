@@ -13,6 +13,8 @@ import type { Trainer } from "../contracts/trainer.js";
 
 const LOGPROB = -1;
 const ENTROPY = 0.5;
+/** Larger than the vocabularies of all tokenizers. */
+const ANY_VOCABULARY = 2 ** 20;
 
 /** Version n of the fake weights. */
 export function fakeVersion(n: number): PolicyVersion {
@@ -20,7 +22,7 @@ export function fakeVersion(n: number): PolicyVersion {
 }
 
 export interface FakeOptions {
-  /** Token ids lie in [0, vocabSize). */
+  /** Drawn token ids lie in [0, vocabSize); 32 when left out, of a model that takes the ids of any tokenizer. */
   readonly vocabSize?: number;
   /** The response to a prompt and seed; drawn from the seed, of maxTokens/2 tokens, when left out. */
   readonly respond?: (promptIds: readonly number[], seed: number) => readonly number[];
@@ -99,7 +101,6 @@ function fakeStore(weights: { n: number }): Pick<Engine, "save" | "restore"> {
 export function createFakeEngine(options: FakeOptions = {}): Engine & { crash(reason: string): void } {
   const weights = { n: 0 };
   const version = () => fakeVersion(weights.n);
-  const { vocabSize = 32 } = options;
   let end: (exit: Awaited<Engine["exited"]>) => void = () => {};
   return {
     ...createFakeSampler(options, version),
@@ -118,7 +119,7 @@ export function createFakeEngine(options: FakeOptions = {}): Engine & { crash(re
       family: "qwen2",
       parameters: 1,
       trainedParameters: 1,
-      vocabSize,
+      vocabSize: options.vocabSize ?? ANY_VOCABULARY,
       maxPositions: 4096,
       stopIds: [0],
       padId: 0,

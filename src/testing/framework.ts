@@ -1,12 +1,16 @@
 /**
  * Owns how a conformance suite meets a test framework: anything with describe(name, body) and it(name, body), such as vitest,
- * jest, mocha and node:test. Given by the caller, else taken from the globals. Assertions are Node's own.
+ * node:test, jest and mocha. Given by the caller, else taken from the globals. Assertions are Node's own.
  */
 import { WeirError } from "../errors.js";
 
+/** The bodies of tests give promises, which the types of every framework take. */
+type Register = (name: string, body: () => Promise<void>) => unknown;
+
 export interface TestFramework {
-  describe(name: string, body: () => void): unknown;
-  it(name: string, body: () => unknown): unknown;
+  readonly describe: (name: string, body: () => void) => unknown;
+  /** `it.skip`, where there is one, shows and counts the tests that are left out. */
+  readonly it: Register & { readonly skip?: Register };
 }
 
 /** A reason to leave tests of a suite out, and their names. */
@@ -16,7 +20,7 @@ export interface SkippedTests {
 }
 
 export interface SuiteOptions {
-  /** `{ describe, it }` of vitest or node:test; the globals of those names when left out. */
+  /** `{ describe, it }` of vitest, node:test and the like; the globals of those names when left out. */
   readonly framework?: TestFramework;
   readonly skip?: readonly SkippedTests[];
 }
@@ -27,7 +31,8 @@ export interface SuiteTest {
 }
 
 /**
- * Registers a suite. A skipped test stays visible: the name of the suite counts them and says why.
+ * Registers a suite. A test that is left out stays visible: as a skipped test that says why, or in the name of the suite where
+ * the framework has no `it.skip`.
  * Errors: WEIR_E_ACTOR_MISSING without a framework; WEIR_E_USAGE where `skip` names a test that does not exist.
  */
 export function registerSuite(name: string, tests: readonly SuiteTest[], options: SuiteOptions): void {
@@ -44,8 +49,12 @@ export function registerSuite(name: string, tests: readonly SuiteTest[], options
     }
   }
   const left = [...skipped].map(([test, reason]) => `"${test}": ${reason}`);
-  describe(left.length === 0 ? name : `${name} [left out: ${left.join(", ")}]`, () => {
-    for (const test of tests) if (!skipped.has(test.name)) it(test.name, test.body);
+  describe(left.length === 0 || it.skip ? name : `${name} [left out: ${left.join(", ")}]`, () => {
+    for (const { name, body } of tests) {
+      const run = async () => await body();
+      if (!skipped.has(name)) it(name, run);
+      else it.skip?.(`${name} (left out: ${skipped.get(name)})`, run);
+    }
   });
 }
 

@@ -123,7 +123,8 @@ describe("the phased curriculum", () => {
               const choice = actor.next(phase);
               actor.observe({ taskId: choice.taskId, phase, rewards: [i % 3 === 0 ? 1 : 0, 0] });
               said.push(choice);
-              if (i % 4 === 3) said.push(actor.decide({ step: i, phase, meanReward: 0.2, kl: 0.01, entropy: 1 }));
+              if (i % 4 === 3)
+                said.push(actor.decide({ step: i, phase, meanReward: 0.2, accuracy: 0.2, kl: 0.01, entropy: 1 }));
             }
             return said;
           };
@@ -164,7 +165,7 @@ describe("the phased curriculum", () => {
   it("by steps: holds, advances after the phase's steps, finishes after the last", () => {
     const actor = curriculum(twoPhases(3, 3));
     const decide = (step: number, phase: number) => {
-      const { action, nextPhase } = actor.decide({ step, phase, meanReward: 1, kl: 0, entropy: 1 });
+      const { action, nextPhase } = actor.decide({ step, phase, meanReward: 1, accuracy: 1, kl: 0, entropy: 1 });
       return [action, nextPhase];
     };
     expect([decide(1, 1), decide(2, 1), decide(3, 2), decide(4, 2)]).toEqual([
@@ -178,7 +179,7 @@ describe("the phased curriculum", () => {
 
 describe("advancing on evidence of mastery", () => {
   const input = { stepLimit: 50, phases: 3, mayFallBack: true };
-  const evidence = (kl: number) => ({ step: 1, phase: 2, meanReward: 0.9, kl, entropy: 0.3 });
+  const evidence = (kl: number) => ({ step: 1, phase: 2, meanReward: 0.9, accuracy: 0.8, kl, entropy: 0.3 });
 
   /** Runs steps with the group rewards and KL given; the actions in order. */
   function actions(
@@ -224,11 +225,51 @@ describe("advancing on evidence of mastery", () => {
     let phase = 1;
     for (let step = 1; step <= 40 && path.at(-1) !== "finish"; step++) {
       for (let i = 0; i < 3; i++) actor.observe({ taskId: actor.next(phase).taskId, phase, rewards: [0, 0.01 * i] });
-      const decision = actor.decide({ step, phase, meanReward: 0, kl: 0, entropy: 1 });
+      const decision = actor.decide({ step, phase, meanReward: 0, accuracy: 0, kl: 0, entropy: 1 });
       if (decision.action !== "hold") path.push(decision.action);
       phase = decision.nextPhase ?? phase;
     }
     expect(path).toEqual(["advance", "fallback", "advance", "finish"]);
+  });
+
+  it("I1: a step without a scored rollout counts as a step and is no evidence, for or against", () => {
+    const nothing = { step: 1, phase: 2, meanReward: null, accuracy: null, kl: null, entropy: null };
+    let state = FRESH_PHASE;
+    const observe = (groupRewards: readonly number[]) => {
+      const given = groupRewards.length === 0 ? nothing : evidence(0);
+      const result = decideAdvance({ ...input, state, evidence: given, groupRewards }, mastery);
+      state = result.state;
+      return result.decision;
+    };
+    observe(good);
+    observe(good);
+    const before = state;
+    const decision = observe([]);
+    expect(decision.action).toBe("hold");
+    expect(decision.evidence).toEqual({
+      stepsInPhase: 3,
+      stepLimit: 50,
+      calmSteps: 2,
+      poorSteps: 0,
+      groups: 8,
+      ...bounds(decision),
+    });
+    expect(state).toEqual({ ...before, steps: 3 });
+    expect(observe(good).action).toBe("advance");
+  });
+
+  it("takes a step without an update as calm, since nothing moved", () => {
+    const still = { ...evidence(0), kl: null };
+    let state = FRESH_PHASE;
+    for (let i = 0; i < 3; i++)
+      state = decideAdvance({ ...input, state, evidence: still, groupRewards: good }, mastery).state;
+    expect(state.calm).toBe(3);
+  });
+
+  it("never falls back at a threshold of 0, also where rewards are negative, and may at a negative one", () => {
+    const low = [-2, -1.9, -2.1, -2];
+    expect(actions([low, low, low], [], { ...mastery, fallbackThreshold: 0 })).toEqual(["hold", "hold", "hold"]);
+    expect(actions([low, low, low], [], { ...mastery, fallbackThreshold: -1 })).toEqual(["hold", "hold", "fallback"]);
   });
 
   it("carries its numbers: bounds, counts and the limit", () => {
@@ -237,9 +278,40 @@ describe("advancing on evidence of mastery", () => {
       mastery,
     );
     expect(decision).toMatchObject({ action: "hold", phase: 2, nextPhase: null });
-    expect(decision.evidence).toMatchObject({ stepsInPhase: 1, stepLimit: 50, meanReward: 0.9, kl: 0.05, groups: 4 });
+    expect(decision.evidence).toMatchObject({
+      stepsInPhase: 1,
+      stepLimit: 50,
+      meanReward: 0.9,
+      accuracy: 0.8,
+      kl: 0.05,
+      groups: 4,
+    });
     // t(0.95, 3 degrees) = 2.35336; s/√n = 0.25.
     expect(decision.evidence.rewardLow).toBeCloseTo(0.75 - 2.3533634 * 0.25, 6);
+  });
+});
+
+/** The bounds among the numbers of a decision. */
+function bounds({ evidence }: { readonly evidence: Readonly<Record<string, number>> }) {
+  return { rewardLow: evidence.rewardLow, rewardHigh: evidence.rewardHigh };
+}
+
+describe("difficulty of rewards on another scale than 0 to 1", () => {
+  it("is judged by the share of `correctAt`: 5 of 10 is half a success, a negative reward none", () => {
+    const create = () => {
+      const actor = createPhasedCurriculum({
+        retrospective: { mode: "weighted", share: 0.5 },
+        advance: steps,
+        correctAt: 10,
+      });
+      actor.setup(twoPhases(2, 2));
+      return actor;
+    };
+    const actor = create();
+    const first = actor.next(1).taskId;
+    actor.observe({ taskId: first, phase: 1, rewards: [10, 5, -4, 0] });
+    const records = (actor.snapshot() as { phases: { records: [string, number, number][] }[] }).phases[0]?.records;
+    expect(records).toEqual([[first, 1.5, 4]]);
   });
 });
 

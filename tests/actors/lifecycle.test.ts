@@ -122,6 +122,24 @@ describe("the lifecycle", () => {
     expect(run.value()).toBe("recovering");
   });
 
+  it("does not take steps that are done again for progress: an engine that fails at the same step is given up", async () => {
+    const run = drive(2);
+    const done = (count: number): Plan => ({ next: "step", checkpoint: false, done: count });
+    await run.settle("preflight", done(5));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      // Restored to step 5, it does 6 and 7 and loses its engine in 8.
+      await run.settle("step", done(6));
+      await run.settle("step", done(7));
+      await run.fail("step", crashed);
+      expect(run.value()).toBe("recovering");
+      await run.settle("recover", done(5));
+    }
+    await run.settle("step", done(6));
+    await run.settle("step", done(7));
+    await run.fail("step", crashed);
+    expect(run.value()).toBe("failed");
+  });
+
   it("fails on an error that no restart can mend", async () => {
     const run = drive();
     await run.fail("preflight", new WeirError("WEIR_E_JUDGE", "not one response could be scored"));

@@ -3,7 +3,7 @@ import { freshProgress, type Progress, planOf } from "../../src/actors/progress.
 import { warmupPadding, warmupRows, warmupSteps } from "../../src/actors/warmup.js";
 
 const workload = { warmupSteps: 2, trainingSteps: 7, heldoutTasks: 5, evaluation: { initial: true } };
-const buckets = { "1-9": { n: 5, correct: 1, unscored: 0 } };
+const buckets = { "1-9": { n: 5, correct: 1, unscored: 0, meanReward: 0.2 } };
 
 describe("the plan of a run", () => {
   it("leads from preflight over warm-up and phases to the end", () => {

@@ -1,11 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  advantagesByGroup,
-  broadcastAdvantages,
-  groupAdvantages,
-  leaveOneOutAdvantages,
-} from "../../src/algorithms/advantages.js";
+import { advantagesByGroup, groupAdvantages, leaveOneOutAdvantages } from "../../src/algorithms/advantages.js";
+import { broadcastAdvantages } from "../oracle/advantages.js";
 
 const rewards = fc.array(fc.double({ min: -2, max: 2, noNaN: true }), { minLength: 2, maxLength: 16 });
 

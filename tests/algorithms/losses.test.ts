@@ -1,15 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { klEstimate, klInReward } from "../../src/algorithms/kl.js";
+import { klEstimate } from "../../src/algorithms/kl.js";
+import { klInReward } from "../oracle/kl.js";
 import {
   aggregateLoss,
   aggregateLossFork,
   denominatorsOf,
   type LossMode,
   microBatchLoss,
-} from "../../src/algorithms/loss-aggregation.js";
-import { policyLoss, policyLossBatch, tokenPolicyLoss } from "../../src/algorithms/policy-loss.js";
-import { sftMask, sftSequenceMean, sftTokenMean } from "../../src/algorithms/sft.js";
+} from "../oracle/loss-aggregation.js";
+import { policyLoss, policyLossBatch } from "../oracle/policy-loss.js";
+import { sftMask, sftSequenceMean, sftTokenMean } from "../oracle/sft.js";
+import { tokenPolicyLoss } from "../oracle/token-policy-loss.js";
 
 const MODES: readonly LossMode[] = [
   "token-mean",

@@ -7,12 +7,13 @@ import {
   exhaustedError,
   hasVariance,
 } from "../../src/algorithms/dynamic-sampling.js";
-import { entropy, logprobs, logSumExp } from "../../src/algorithms/logprob.js";
-import { maskedMean, maskedVariance, maskedWhiten } from "../../src/algorithms/masked.js";
-import { overlongPenalty, shapedRewards } from "../../src/algorithms/overlong.js";
+import { overlongPenalty } from "../../src/algorithms/overlong.js";
 import { phaseOf, phasesFrom } from "../../src/algorithms/phases.js";
 import { learningRateMultiplier } from "../../src/algorithms/schedules.js";
 import { truncateMiddle } from "../../src/algorithms/truncation.js";
+import { entropy, logprobs, logSumExp } from "../oracle/logprob.js";
+import { maskedMean, maskedVariance, maskedWhiten } from "../oracle/masked.js";
+import { shapedRewards } from "../oracle/overlong.js";
 
 describe("overlong shaping (Eq. 7)", () => {
   const options = { maxTokens: 10_000, bufferTokens: 1_000, factor: 1 };

@@ -1,4 +1,6 @@
-import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { demoCommand } from "../../src/cli/commands/demo.js";
@@ -15,7 +17,7 @@ import { temporaryFolder } from "../helpers/fixtures.js";
 
 /** Tokens as a subword tokenizer would count them, roughly: a template's share and one for four letters. */
 const countTokens = (messages: readonly ChatMessage[]): number =>
-  40 + messages.reduce((sum, { content }) => sum + Math.ceil(content.length / 4.2), 0);
+  40 + messages.reduce((sum, { content }) => sum + Math.ceil((content ?? "").length / 4.2), 0);
 
 const smollm2 = recipeOf("smollm2");
 /** The recipe's dials with few tasks: every bound is the recipe's own. */
@@ -173,5 +175,13 @@ describe("recipes of the demo", () => {
     vi.stubEnv("WEIR_NATIVE", "off");
     const error = await failure(() => demoCommand({ ...options, recipe: "smollm2" }), "WEIR_E_NATIVE_ENGINE");
     expect(error.message).toMatch(/switched off by WEIR_NATIVE=off.*recipe small/);
+  });
+
+  it("are refused a wrong setting of the monitor before anything is made", async () => {
+    const out = join(await mkdtemp(join(tmpdir(), "weir-demo-")), "never", "made");
+    const options = { recipe: "small", seed: "1", out, set: ["monitor.host=0.0.0.0"] };
+    await failure(() => demoCommand(options), "WEIR_E_MONITOR_UNSAFE");
+    await failure(() => demoCommand({ ...options, set: ["rollout.groupsize=4"] }), "WEIR_E_CONFIG");
+    expect(existsSync(join(out, ".."))).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -38,6 +38,15 @@ afterEach(() => {
 const output = () => printed.join("");
 
 describe("weir inspect", () => {
+  it("says why a run failed", async () => {
+    const root = await mkdtemp(join(tmpdir(), "weir-inspect-"));
+    const folder = await RunFolder.create({ root, id: "failed", seed: 1, config: {}, dataset: {}, clock: () => 0 });
+    folder.append("run.finished", 2, { status: "failed", error: "WEIR_E_NOTHING_TRAINED: no update" });
+    await folder.close();
+    await inspectCommand(folder.directory, {});
+    expect(output()).toMatch(/^state +failed: WEIR_E_NOTHING_TRAINED: no update$/m);
+  });
+
   it("summarises a run for a person", async () => {
     expect(await inspectCommand(run, {})).toBe(0);
     expect(output()).toMatch(/state\s+completed\nsteps\s+3\nphase 1\s+1 to 240 tokens, from step 1\n/);
@@ -70,6 +79,101 @@ describe("weir inspect", () => {
     expect(await inspectCommand(run, {})).toBe(0);
     expect(await inspectCommand(run, { verify: true, json: true })).toBe(3);
     expect(output()).toContain("weights has another content than was written");
+  });
+
+  it("shows what is whole of a damaged folder, names what is not, and says so with its exit code", async () => {
+    const journal = join(run, "journal.ndjson");
+    const lines = (await readFile(journal, "utf8")).split("\n");
+    // The second of six facts, the phase; the end of the file is a line that was being written.
+    lines[1] = "\0".repeat(20);
+    await writeFile(journal, `${lines.join("\n")}{"schema_ver`);
+    const from = Buffer.byteLength(`${lines[0]}\n`);
+    expect(await inspectCommand(run, {})).toBe(3);
+    expect(output()).toMatch(/state\s+completed\nsteps\s+3\n/);
+    expect(output()).toMatch(
+      new RegExp(
+        `damaged\\s+journal\\.ndjson: line 2 \\(bytes ${from} to ${from + 21}\\), and 1 more line: it is damaged; left out`,
+      ),
+    );
+    expect(output()).toMatch(/1-240\s+8\s+75\.0 %/);
+  });
+
+  it("finds a rollout beside a damaged file of rollouts, which is named", async () => {
+    const notes: string[] = [];
+    vi.spyOn(process.stderr, "write").mockImplementation((text) => notes.push(String(text)) > 0);
+    await writeFile(join(run, "rollouts", "step-00007.parquet"), "PAR1 this is none PAR1");
+    expect(await inspectCommand(run, { rollout: "r0" })).toBe(0);
+    expect(output()).toContain("scored 1 (rule 1");
+    expect(notes.join("")).toMatch(/passed over: WEIR_E_RUN_FOLDER.*step-00007\.parquet.*other steps can/);
+    await expect(inspectCommand(run, { step: "7" })).rejects.toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
+    await expect(inspectCommand(run, { rollout: "none" })).rejects.toThrow(/damaged steps were passed over/);
+    expect(await inspectCommand(run, { verify: true })).toBe(3);
+    expect(output()).toMatch(/damaged\s+WEIR_E_RUN_FOLDER.*step-00007/);
+  });
+
+  it("counts a ledger that lacks a line as far as it can be read", async () => {
+    const entry = { schema_version: 1, groupId: "g", taskId: "t", phase: 1, step: 1, policyVersion: 0 };
+    const states = ["issued", "damaged", "scored", "trained"];
+    const lines = states.map((state) =>
+      state === "damaged" ? "{" : JSON.stringify({ ...entry, rolloutId: "a", state }),
+    );
+    await writeFile(join(run, "ledger.ndjson"), `${lines.join("\n")}\n`);
+    expect(await inspectCommand(run, {})).toBe(3);
+    expect(output()).toMatch(/rollouts\s+issued 0, generated 0, scored 0, trained 1, dropped 0/);
+    expect(output()).toMatch(/damaged\s+ledger\.ndjson: line 2 .*\n.*ledger\.ndjson: 1 entry does not follow/);
+  });
+
+  it.each<[string, (folder: string) => Promise<unknown>, string, RegExp]>([
+    ["is empty", () => Promise.resolve(), "WEIR_E_FILE_MISSING", /has no config\.json/],
+    [
+      "is of a newer version",
+      (folder) => writeFile(join(folder, "config.json"), '{"schema_version": 2, "id": "x"}'),
+      "WEIR_E_RUN_FOLDER",
+      /a newer weir wrote.*schema 2, this one reads 1.*use that version/,
+    ],
+    [
+      "has a cut config.json",
+      (folder) => writeFile(join(folder, "config.json"), '{"schema_version": 1, "i'),
+      "WEIR_E_RUN_FOLDER",
+      /config\.json is damaged: .*restore/,
+    ],
+    [
+      "has a config.json without an id",
+      (folder) => writeFile(join(folder, "config.json"), '{"schema_version": 1, "created": 1}'),
+      "WEIR_E_RUN_FOLDER",
+      /config\.json is damaged: "id"/,
+    ],
+  ])("refuses a folder that %s, fittingly", async (_, make, code, message) => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-norun-"));
+    await make(folder);
+    const error = await inspectCommand(folder, {}).catch((caught) => caught);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  it("misses the end of a journal that a checkpoint knew, and a byte that is no text", async () => {
+    const journal = join(run, "journal.ndjson");
+    const whole = await readFile(journal);
+    await writeFile(journal, whole.subarray(0, whole.indexOf("\n") + 1));
+    expect(await inspectCommand(run, {})).toBe(3);
+    expect(output()).toMatch(
+      new RegExp(
+        `damaged\\s+journal\\.ndjson: it has \\d+ bytes, step-00003 rests on ${whole.length}; its end is missing`,
+      ),
+    );
+    printed = [];
+    const spoilt = Buffer.from(whole);
+    // 0xff begins no UTF-8 sequence; inside a text JSON alone would let it pass.
+    spoilt[whole.indexOf("completed")] = 0xff;
+    await writeFile(journal, spoilt);
+    expect(await inspectCommand(run, {})).toBe(3);
+    expect(output()).toMatch(/damaged\s+journal\.ndjson: line 6 .*it is damaged/);
+  });
+
+  it("shows a run that wrote nothing but its configuration", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-bare-"));
+    await writeFile(join(folder, "config.json"), await readFile(join(run, "config.json"), "utf8"));
+    expect(await inspectCommand(folder, {})).toBe(0);
+    expect(output()).toMatch(/state\s+starting/);
   });
 
   it.each<[string, { step?: string; rollout?: string }, string]>([

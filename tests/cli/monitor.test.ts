@@ -60,6 +60,21 @@ describe("weir monitor", () => {
     expect(found.run).toMatchObject({ id: "r1", status: "completed", live: false });
   });
 
+  it("snapshot finds the rollouts of steps that the list no longer holds", async () => {
+    const folder = await RunFolder.create({ root, id: "r3", seed: 1, config: {}, dataset: {} });
+    folder.append("run.started", 0, { id: "r3" });
+    for (let step = 1; step <= 3; step++) {
+      folder.append("metrics.recorded", step, { phase: 1, values: { "reward/mean": step / 10 } });
+      // The list holds a thousand: those of step 1 are beyond it.
+      const rollouts = Array.from({ length: step === 1 ? 2 : 600 }, (_, i) => trace(`s${step}-q${i}-g0`, { step }));
+      await writeRollouts(join(folder.directory, "rollouts"), step, rollouts);
+    }
+    await folder.close();
+    await snapshotCommand(folder.directory, { around: 1, window: 0, json: true });
+    const found = JSON.parse(printed.join("")) as { traces: { id: string }[] };
+    expect(found.traces.map((one) => one.id)).toEqual(["s1-q0-g0", "s1-q1-g0"]);
+  });
+
   it("snapshot prints a table for people", async () => {
     await snapshotCommand(await pastRun(), { around: 1, window: 1 });
     expect(lines()[0]).toMatch(/metric\s+step 1\s+step 2/);
@@ -116,6 +131,39 @@ describe("weir monitor", () => {
     folder.append("metrics.recorded", 2, { phase: 1, values: { "reward/mean": 0.2 } });
     await take();
     expect(steps).toEqual([1, 2]);
+  });
+
+  it("says of a run that it follows when its process is gone without an end", async () => {
+    const folder = await RunFolder.create({ root, id: "r4", seed: 1, config: {}, dataset: {} });
+    folder.append("run.started", 0, { id: "r4" });
+    const target = await openTarget(folder.directory);
+    cleanups.push(() => target.close());
+    const client = await connectTarget(target, undefined);
+    cleanups.push(() => client.close());
+    const ended = new Promise<string | null>((resolve) => {
+      client.subscribe("run", (event) => {
+        const run = event.kind === "gap" ? undefined : event.items.at(-1);
+        if (run?.status === "stopped") resolve(run.note);
+      });
+    });
+    folder.append("metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.1 } });
+    await folder.close();
+    expect(await ended).toMatch(/^the process of the run ended without saying so/);
+  });
+
+  it("reads the folder, and says why, when its monitor.json names another run's monitor", async () => {
+    const directory = await pastRun();
+    const first = await startMonitor({ source: new MonitorHub() });
+    await announceMonitor(directory, first.url);
+    await first.close();
+    const other = await startMonitor({ source: new MonitorHub(), port: first.port });
+    cleanups.push(() => other.close());
+    const said = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    const target = await openTarget(directory);
+    cleanups.push(() => target.close());
+    expect(target).toMatchObject({ live: false, ours: true });
+    expect(target.url).not.toBe(other.url);
+    expect(String(said.mock.calls[0]?.[0])).toMatch(/^monitor\.json names .* another monitor answers there now/);
   });
 
   it("prints the address of a live run's own monitor and ends", async () => {

@@ -1,4 +1,4 @@
-/** The built-in parts run the conformance suites that weir/testing exports to users. */
+/** The built-in parts run the conformance suites that weir-rl/testing exports to users. */
 import { describe, it } from "vitest";
 import { ADVANTAGE_ACTORS } from "../../src/actors/advantage.js";
 import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
@@ -15,7 +15,7 @@ const framework = { describe, it };
 
 for (const [name, create] of Object.entries(ADVANTAGE_ACTORS)) {
   describe(`built-in ${name}`, () => {
-    describeAdvantageActor({ create, framework });
+    describeAdvantageActor({ create: () => create({ epsilon: 1e-6, rewardWeights: {} }), framework });
   });
 }
 
@@ -31,7 +31,7 @@ for (const mode of ["paper", "released"] as const) {
   });
 }
 
-describe("the scripted reward of weir/testing", () => {
+describe("the scripted reward of weir-rl/testing", () => {
   describeRewardActor({
     create: () => createScriptedReward([1, 0]),
     framework,

@@ -93,7 +93,7 @@ describe("text formats", () => {
     expect(await readTasks(await file("t.json", JSON.stringify([task])), { format: "jsonl" })).toHaveLength(1);
   });
 
-  it("reads LongBench: context, input and the first answer", async () => {
+  it("reads LongBench: context, input and every accepted answer", async () => {
     const path = await file(
       "l.jsonl",
       lines({
@@ -108,8 +108,8 @@ describe("text formats", () => {
     expect(task).toMatchObject({
       source: "hotpotqa",
       document: "Ada wrote notes.",
-      goldAnswers: ["Therefore, the answer is Ada."],
-      meta: { id: "x", index: 0, question: "Who wrote?", answer: "Ada" },
+      goldAnswers: ["Therefore, the answer is Ada.", "Therefore, the answer is Lovelace."],
+      meta: { id: "x", index: 0, question: "Who wrote?", answer: "Ada", answers: ["Ada", "Lovelace"] },
     });
     expect(task?.messages[0]?.content).toContain("<text>\nAda wrote notes.\n</text>\n\nWho wrote?");
   });
@@ -160,7 +160,7 @@ describe("errors name file, row and column", () => {
       "a lacking truth",
       [{ ...good, reward_model: {} }],
       "auto",
-      /column "reward_model\.ground_truth": expected text, got nothing/,
+      /column "reward_model\.ground_truth": expected text, a number, or a list of them, got nothing/,
     ],
     [
       "a reward model that is no struct",

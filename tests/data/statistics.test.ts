@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Task } from "../../src/contracts/task.js";
 import { measurePromptTokens } from "../../src/data/measure.js";
 import { dataStatistics, nearestRank } from "../../src/data/statistics.js";
+import { WeirError } from "../../src/errors.js";
 
 const task = (length: number, source = "musique"): Task => ({
   id: `t${length}`,
@@ -16,7 +17,10 @@ const task = (length: number, source = "musique"): Task => ({
 /** One token per character and one for the generation prompt. */
 const tokenizer = {
   applyChatTemplate: (messages: Task["messages"], options: { addGenerationPrompt: boolean }) => ({
-    ids: [...messages.flatMap(({ content }) => [...content].map(() => 1)), ...(options.addGenerationPrompt ? [2] : [])],
+    ids: [
+      ...messages.flatMap(({ content }) => [...(content ?? "")].map(() => 1)),
+      ...(options.addGenerationPrompt ? [2] : []),
+    ],
   }),
 };
 
@@ -46,5 +50,16 @@ describe("data statistics", () => {
       buckets: [],
     });
     expect(nearestRank([5], 0.5)).toBe(5);
+  });
+
+  it("names the task whose messages a template refuses", () => {
+    const refusing = {
+      applyChatTemplate: () => {
+        throw new WeirError("WEIR_E_CHAT_TEMPLATE", "roles must alternate", {});
+      },
+    };
+    expect(() => measurePromptTokens([task(7)], refusing)).toThrow(
+      /^WEIR_E_CHAT_TEMPLATE: task "t7": roles must alternate$/,
+    );
   });
 });

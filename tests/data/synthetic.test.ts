@@ -13,7 +13,7 @@ import { bucketSuffix } from "../../src/data/synthetic/options.js";
 
 /** One token per word: enough where only order and growth of lengths matter. */
 const words = (messages: readonly ChatMessage[]): number =>
-  messages.reduce((sum, message) => sum + message.content.split(/\s+/).length, 0);
+  messages.reduce((sum, message) => sum + (message.content ?? "").split(/\s+/).length, 0);
 
 const make = (options: Partial<SyntheticOptions> = {}): Task[] =>
   generateTasks({ seed: 1, count: 20, split: "train", length: { facts: [12, 20] }, countTokens: words, ...options });

@@ -1,5 +1,7 @@
-import { Tokenizer } from "@huggingface/tokenizers";
-import { describe, expect, it } from "vitest";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
 import { bookNames } from "../../src/data/synthetic/book-names.js";
 import { loadFactBook } from "../../src/data/synthetic/fact-book.js";
 import {
@@ -13,6 +15,7 @@ import {
   type WarmstartRound,
   warmstartRate,
 } from "../../src/data/synthetic/index.js";
+import { loadTokenizer } from "../../src/model/io/tokenizer.js";
 
 const OPTIONS: CorpusOptions = {
   seed: 5,
@@ -24,7 +27,10 @@ const OPTIONS: CorpusOptions = {
 };
 
 const definition = demoTokenizer();
-const tokenizer = new Tokenizer(definition as never, {});
+const folder = await mkdtemp(join(tmpdir(), "weir-test-"));
+afterAll(() => rm(folder, { recursive: true, force: true }));
+await writeFile(join(folder, "tokenizer.json"), JSON.stringify(definition));
+const tokenizer = await loadTokenizer(folder);
 const realNames = [...bookNames(loadFactBook("train", true)), ...bookNames(loadFactBook("heldout", true))];
 
 describe("demo tokenizer", () => {
@@ -33,7 +39,7 @@ describe("demo tokenizer", () => {
   });
 
   it("spells each name of both parts as one token", () => {
-    expect(realNames.filter((name) => tokenizer.encode(` ${name}`).ids.length !== 1)).toEqual([]);
+    expect(realNames.filter((name) => tokenizer.encode(` ${name}`).length !== 1)).toEqual([]);
   });
 
   it("gives back any text that it has encoded", () => {
@@ -49,19 +55,14 @@ describe("demo tokenizer", () => {
       "São Tomé — 12,5 %\n\n\n\tx",
       "<think>\n</think>\n\nnaïve 🙂",
     ]) {
-      expect(
-        tokenizer.decode(tokenizer.encode(text).ids, {
-          skip_special_tokens: false,
-          clean_up_tokenization_spaces: false,
-        }),
-      ).toBe(text);
+      expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
     }
   });
 
   it("spells each fixed word of a prompt as one token", () => {
     const text = "What is the capital of the largest neighbour of the smallest neighbour of the language?";
-    expect(tokenizer.encode(text).ids.length).toBe(16);
-    expect(tokenizer.encode("<|im_start|>user\n<think>\n</think>\n\nTherefore, the answer is").ids.length).toBe(12);
+    expect(tokenizer.encode(text).length).toBe(16);
+    expect(tokenizer.encode("<|im_start|>user\n<think>\n</think>\n\nTherefore, the answer is").length).toBe(12);
   });
 });
 

@@ -81,7 +81,7 @@ describe("parquet written here", () => {
         split: "train",
         family,
         length: { facts: [4, 8] },
-        countTokens: (messages) => messages[0]?.content.length ?? 0,
+        countTokens: (messages) => messages[0]?.content?.length ?? 0,
       }),
     );
     const directory = await folder();

@@ -1,4 +1,5 @@
 import { mkdtemp, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -7,6 +8,7 @@ import { exitCodeOf } from "../../src/cli/output.js";
 import { loadConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import { WeirError } from "../../src/errors.js";
+import { startEngine } from "../../src/model/engine/host.js";
 import { OWN_FIXTURES } from "../helpers/fixtures.js";
 import { endStates, parityReward, tinyConfig } from "./tiny-run.js";
 
@@ -86,6 +88,61 @@ describe("bad input", () => {
     expect(error.code).toMatch(code);
     expect(error.message).toMatch(message);
     expect(exitCodeOf(error)).toBeGreaterThan(0);
+  });
+
+  it("is told before a model is loaded or anything is made: settings of the monitor, paths, a run folder that cannot be", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as AddressInfo;
+    const folder = await mkdtemp(join(tmpdir(), "weir-nothing-"));
+    const given = await readdir(folder);
+    const cases: [Partial<ConfigInput>, string, RegExp][] = [
+      [{ monitor: { enabled: true, port } }, "WEIR_E_MONITOR_ADDRESS", /monitor\.port.*EADDRINUSE/],
+      [{ monitor: { enabled: true, host: "::" } }, "WEIR_E_MONITOR_UNSAFE", /token/],
+      [{ monitor: { enabled: true, tokenEnv: "WEIR_TEST_NONE" } }, "WEIR_E_CONFIG", /WEIR_TEST_NONE/],
+      [{ model: { path: join(folder, "none") } }, "WEIR_E_FILE_MISSING", /model\.path.*not fetched/],
+      [{ data: { train: [join(folder, "none.jsonl")] } }, "WEIR_E_FILE_MISSING", /data\.train.*none\.jsonl/],
+      [{ warmup: { data: [folder] } }, "WEIR_E_FILE_MISSING", /warmup\.data.*it is no file/],
+      [{ run: { directory: join(model, "config.json", "runs") } }, "WEIR_E_DISK", /is a file, not a folder/],
+    ];
+    for (const [over, code, message] of cases) {
+      const engines: unknown[] = [];
+      const run = { directory: join(folder, "runs"), id: "r", seed: 1 };
+      const engine = () => {
+        engines.push(null);
+        return Promise.reject(new Error("an engine was started"));
+      };
+      const error = await startError({ run, ...over }, { engine });
+      expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
+      expect(engines).toEqual([]);
+      expect(await readdir(folder)).toEqual(given);
+    }
+    await new Promise((resolve) => taken.close(resolve));
+  });
+
+  it("leaves no folder of a run that could not begin", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-nothing-"));
+    const data = { train: [join(folder, "bad.jsonl")] };
+    await writeFile(join(folder, "bad.jsonl"), "{");
+    await startError({ run: { directory: join(folder, "runs") }, data });
+    // The port is free when it is tried, and taken when the monitor begins to listen.
+    const rival = createServer();
+    await new Promise<void>((resolve) => rival.listen(0, "127.0.0.1", resolve));
+    const { port } = rival.address() as AddressInfo;
+    await new Promise((resolve) => rival.close(resolve));
+    const error = await startError(
+      { run: { directory: join(folder, "runs") }, monitor: { enabled: true, port } },
+      {
+        engine: async (modelDir, options) => {
+          const started = await startEngine({ modelDir, options });
+          await new Promise<void>((resolve) => rival.listen(port, "127.0.0.1", resolve));
+          return started;
+        },
+      },
+    );
+    expect(error.code).toBe("WEIR_E_MONITOR_ADDRESS");
+    expect(await readdir(folder)).toEqual(["bad.jsonl"]);
+    await new Promise((resolve) => rival.close(resolve));
   });
 
   it("is told: a row without its column", async () => {

@@ -1,12 +1,18 @@
 /** The built page in a headless browser, against a scripted hub: what a person sees and can do. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
+import { openTarget } from "../../src/cli/monitor-target.js";
+import type { FactType } from "../../src/contracts/fact.js";
+import type { Json } from "../../src/contracts/task.js";
+import { RunFolder, writeRollouts } from "../../src/store/index.js";
+import { METRICS } from "../../src/streams/metrics.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { alert, trace } from "../monitor/support.js";
 
@@ -38,9 +44,9 @@ afterEach(async () => {
 function scriptedRun(): { hub: MonitorHub; step: (n: number) => void } {
   const hub = new MonitorHub();
   let seq = 0;
-  const fact = (type: string, step: number, data: Record<string, never>) =>
+  const fact = (type: FactType, step: number, data: Record<string, never>) =>
     hub.publishFact({ schema_version: 1, seq: ++seq, type, step, time: 1_767_225_600_000 + step * 1_000, data });
-  const tell = (type: string, step: number, data: object) => fact(type, step, data as Record<string, never>);
+  const tell = (type: FactType, step: number, data: object) => fact(type, step, data as Record<string, never>);
   tell("run.started", 0, { id: "scripted", seed: 1 });
   tell("lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } });
   const step = (n: number) => {
@@ -79,6 +85,15 @@ async function open(hub: MonitorHub): Promise<{ page: Page; monitor: RunningMoni
   await page.goto(monitor.url);
   await page.locator(".connection.live").waitFor();
   return { page, monitor, complaints };
+}
+
+/** What axe-core finds wrong with the page as it is now, each with the first element it concerns. */
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const { violations: found } = (await page.evaluate("axe.run()")) as {
+    violations: { id: string; nodes: { html: string }[] }[];
+  };
+  return found.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
 }
 
 /** Number of pixels of a chart's canvas that fit; 0 when there is no canvas. Runs in the page. */
@@ -214,5 +229,217 @@ describe.skipIf(!hasBrowser)("the page", () => {
     await page.locator(".help[open]").waitFor();
     await page.keyboard.press("Escape");
     await page.locator(".help[open]").waitFor({ state: "detached" });
+  });
+
+  it("says why a run failed, with the code, at the top of the page; of a past run too", async () => {
+    const { hub } = scriptedRun();
+    const { page } = await open(hub);
+    expect(await page.getByTestId("ending").count()).toBe(0);
+    const error = "WEIR_E_JUDGE: expected a verdict, the judge answered 500 to every question; look at its log";
+    hub.publishFact({
+      schema_version: 1,
+      seq: 99,
+      type: "run.finished",
+      step: 12,
+      time: 1,
+      data: { status: "failed", error },
+    });
+    const ending = page.getByRole("alert");
+    await ending.waitFor();
+    expect(await ending.textContent()).toBe(
+      "The run failedWEIR_E_JUDGEexpected a verdict, the judge answered 500 to every question; look at its log",
+    );
+    expect((await ending.boundingBox())?.y).toBeLessThan(120);
+    hub.publishRun({ live: false });
+    await page.getByTestId("status").getByText("failed · past run").waitFor();
+    expect(await ending.isVisible()).toBe(true);
+  });
+
+  it("does not call a run running that it no longer hears of", async () => {
+    const { hub } = scriptedRun();
+    const { page, monitor } = await open(hub);
+    expect(await page.getByTestId("status").textContent()).toBe("running");
+    await monitor.close();
+    await page.locator(".connection.lost").waitFor();
+    expect(await page.getByTestId("status").textContent()).toBe("unknown · last seen running");
+  });
+
+  it("calls a run that is over by its end when its monitor goes", async () => {
+    const { hub } = scriptedRun();
+    const { page, monitor } = await open(hub);
+    hub.publishRun({ status: "completed", endedAt: 1_767_225_700_000 });
+    await monitor.close();
+    await page.getByText("monitor closed with the run").waitFor();
+    expect(await page.getByTestId("status").textContent()).toBe("completed");
+  });
+
+  it("shows an alert's value and limit in the unit of each", async () => {
+    const { hub } = scriptedRun();
+    hub.publishAlert({ ...alert(11), z: 8.14, threshold: 6, value: 0.0312 });
+    hub.publishAlert({ ...alert(12), rule: "kl_limit", z: 40, threshold: 0.5, value: 0.7 });
+    hub.publishAlert({ ...alert(12), rule: "equal_rewards", metric: "reward/std", z: null, threshold: 0, value: 0 });
+    const { page } = await open(hub);
+    const numbers = page.locator(".alerts .numbers");
+    expect(await numbers.allTextContents()).toEqual([
+      "reward/std 0",
+      "kl/old_k3 0.7 nats · limit 0.5 nats",
+      "kl/old_k3 0.0312 nats · z 8.14 (limit 6)",
+      "kl/old_k3 0.7 nats · z 12 (limit 0.5)",
+    ]);
+  });
+
+  it("preflight's warnings are alerts, once, also when the run is resumed", async () => {
+    const { hub } = scriptedRun();
+    const warnings = ["half of the responses were cut"];
+    const raised = { ...alert(0, warnings[0]), rule: "preflight", level: "warn" };
+    for (const seq of [100, 101])
+      hub.publishFact({
+        schema_version: 1,
+        seq,
+        type: "alert.raised",
+        step: 0,
+        time: seq,
+        data: { alert: { ...raised, id: `preflight-${seq}` } as unknown as Json },
+      });
+    const { page } = await open(hub);
+    expect(await page.locator(".alerts li.warn .text").allTextContents()).toEqual(warnings);
+  });
+
+  it("opens the rollout behind an alert of long ago out of the run folder, and by its link", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-page-run-"));
+    cleanups.push(() => rm(folder, { recursive: true, force: true }));
+    await mkdir(join(folder, "rollouts"));
+    await writeRollouts(join(folder, "rollouts"), 9, [
+      trace("other", { step: 9 }),
+      trace("rollout-1-of-old", { step: 9, taskId: "task-of-old" }),
+    ]);
+    const { hub } = scriptedRun();
+    hub.useFolder(folder);
+    const culprits = [{ rolloutId: "rollout-1-of-old", contribution: 0.4, tokenIndex: 3 }];
+    hub.publishAlert({ ...alert(9, "look here"), id: "old", culprits });
+    const { page, monitor } = await open(hub);
+    await page.getByRole("button", { name: "rollout-1-of-old" }).click();
+    await page.getByTestId("trace-detail").getByText("task-of-old").waitFor();
+    const link = page.url();
+    expect(link).toContain("#trace=rollout-1-of-old&step=9");
+    await page.goto("about:blank");
+    await page.goto(link);
+    await page.getByTestId("trace-detail").getByText("task-of-old").waitFor();
+    await page.goto("about:blank");
+    await page.goto(`${monitor.url}#trace=no-such-rollout`);
+    await page.getByText("neither in memory nor in the run's rollouts").waitFor();
+  });
+
+  it("plots what the run's own parts publish, and cuts no legend or title off", async () => {
+    const { hub } = scriptedRun();
+    const own = "custom/citations_per_document_and_language_of_the_answer";
+    const buckets = Object.fromEntries(Array.from({ length: 8 }, (_, k) => [`accuracy/bucket_${k + 1}`, k / 8]));
+    for (let step = 13; step <= 16; step++)
+      hub.publishMetric({ step, phase: 2, time: step, values: { ...buckets, [own]: step } });
+    const { page, complaints } = await open(hub);
+    const chart = page.locator(`[data-chart="own-${own}"]`);
+    await chart.locator("canvas").waitFor();
+    expect(await chart.locator(".readout").textContent()).toContain("value 16");
+    const cut = await page.locator(".chart").evaluateAll((cards) =>
+      cards.flatMap((card) =>
+        [...card.querySelectorAll("h3, .readout li")].flatMap((text) => {
+          const [inner, outer] = [text.getBoundingClientRect(), card.getBoundingClientRect()];
+          const clipped =
+            inner.right > outer.right || inner.bottom > outer.bottom || text.scrollWidth > text.clientWidth + 1;
+          return clipped ? [text.textContent] : [];
+        }),
+      ),
+    );
+    expect(cut).toEqual([]);
+    expect(await page.locator('[data-chart="accuracy"] .readout li').count()).toBe(8);
+    expect(complaints).toEqual([]);
+  });
+
+  it("on a phone the alerts stand before the curves and nothing is wider than the screen", async () => {
+    const { page } = await open(scriptedRun().hub);
+    await page.setViewportSize({ width: 390, height: 844 });
+    const top = async (selector: string) => (await page.locator(selector).first().boundingBox())?.y ?? 0;
+    expect(await top(".alarm")).toBeLessThan(500);
+    expect(await top(".alarm")).toBeLessThan(await top(".chart"));
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  });
+
+  it.each(["light", "dark"] as const)("has no fault that axe-core knows of (%s)", async (colorScheme) => {
+    const { hub } = scriptedRun();
+    const { page } = await open(hub);
+    await page.emulateMedia({ colorScheme });
+    await page.locator(`[data-theme="${colorScheme}"]`).waitFor();
+    expect(await violations(page)).toEqual([]);
+    await page.locator(".list tbody tr").first().click();
+    await page.getByTestId("trace-detail").waitFor();
+    await page.locator('[data-chart="reward"] .table-toggle').click();
+    hub.publishRun({ status: "failed", note: "WEIR_E_JUDGE: no verdict" });
+    await page.getByRole("alert").waitFor();
+    expect(await violations(page)).toEqual([]);
+    await page.keyboard.press("?");
+    await page.locator(".help[open]").waitFor();
+    expect(await violations(page)).toEqual([]);
+  });
+
+  it("has none either before there is a run, to a viewer, and when the line is lost", async () => {
+    const empty = await open(new MonitorHub());
+    expect(await violations(empty.page)).toEqual([]);
+    const { hub } = scriptedRun();
+    hub.publishRun({ live: false, status: "stopped", note: "the process of the run ended without saying so" });
+    const past = await open(hub);
+    await past.page.getByTestId("ending").waitFor();
+    expect(await violations(past.page)).toEqual([]);
+    await empty.monitor.close();
+    await empty.page.locator(".connection.lost").waitFor();
+    expect(await violations(empty.page)).toEqual([]);
+  });
+
+  it("can be used with the keyboard alone: every control is reached, and a trace is opened and closed", async () => {
+    const { page } = await open(scriptedRun().hub);
+    const names: string[] = [];
+    for (let i = 0; i < 60; i++) {
+      await page.keyboard.press("Tab");
+      names.push(
+        await page.evaluate(() => {
+          const at = document.activeElement;
+          return (
+            at?.closest("[data-command]")?.getAttribute("data-command") ??
+            at?.getAttribute("aria-label") ??
+            at?.textContent ??
+            ""
+          );
+        }),
+      );
+      if (names.at(-1)?.includes("open trace rollout-12")) break;
+    }
+    expect(names).toEqual(expect.arrayContaining(["pause", "checkpoint", "stop", "Alerts, newest first", "rollout-1"]));
+    await page.keyboard.press("Enter");
+    await page.getByTestId("trace-detail").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByTestId("trace-detail").waitFor({ state: "detached" });
+  });
+
+  it("draws a past run of 10,000 steps within seconds", async () => {
+    const root = await mkdtemp(join(tmpdir(), "weir-page-long-"));
+    cleanups.push(() => rm(root, { recursive: true, force: true }));
+    const folder = await RunFolder.create({ root, id: "long", seed: 1, config: {}, dataset: {} });
+    folder.append("run.started", 0, { id: "long" });
+    const names = METRICS.map((metric) => metric.name.replace("<k>", "1"));
+    for (let step = 1; step <= 10_000; step++) {
+      const values = Object.fromEntries(names.map((name, i) => [name, Math.sin(step / 500 + i)]));
+      folder.append("metrics.recorded", step, { phase: 1, values });
+      folder.append("checkpoint.written", step, { step, path: `checkpoints/step-${step}` });
+    }
+    await folder.close();
+    const from = performance.now();
+    const target = await openTarget(folder.directory, { webRoot }, true);
+    cleanups.push(() => target.close());
+    const page = await browser.newPage({ viewport: { width: 1440, height: 1400 } });
+    cleanups.push(() => page.close());
+    await page.goto(target.url);
+    await page.locator('[data-chart="memory"] canvas').waitFor();
+    expect(await page.locator(".steps").textContent()).toContain("step 10000");
+    // Two idle cores need 1.5 s for all of it, reading the folder and starting the page included.
+    expect(performance.now() - from).toBeLessThan(20_000);
   });
 });

@@ -17,7 +17,7 @@ function batch(microBatchTokens: number): PolicyBatch {
     [33, [12, 5]],
     [1, [4]],
   ]);
-  const loss = { ...TEST_LOSS, klCoefficient: 0.1, entropyCoefficient: 0.02, temperature: 0.9 };
+  const loss = { ...TEST_LOSS, klCoefficient: 0.1, klClamp: 10, entropyCoefficient: 0.02, temperature: 0.9 };
   return { groups, loss, denominators: { tokens: 61, sequences: 6 }, microBatchTokens };
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gguf } from "@huggingface/gguf";
 import { describe, expect, it } from "vitest";
@@ -224,9 +224,9 @@ describe("the head of a GGUF file", () => {
 
 describe("importing a GGUF file", () => {
   it.each([
-    ["tiny-llama", "llama", true],
-    ["tiny-qwen2", "qwen2", false],
-  ] as const)("gives back the weights and shape of %s", async (name, family, permute) => {
+    ["tiny-llama", "llama", true, "qwen2"],
+    ["tiny-qwen2", "qwen2", false, "gpt-2"],
+  ] as const)("gives back the weights and shape of %s", async (name, family, permute, pre) => {
     const folder = join(OWN_FIXTURES, "models", name);
     const config = await readModelConfig(folder);
     const source = await readTensors(folder);
@@ -240,7 +240,7 @@ describe("importing a GGUF file", () => {
       vocab: config.vocabSize,
     };
     const { file, out } = await written(
-      { ...architecture(family, sizes), ...TOKENIZER },
+      { ...architecture(family, sizes), ...TOKENIZER, "tokenizer.ggml.pre": { text: pre } },
       storedTensors(source, sizes, permute),
     );
     const report = await importGguf(file, out, { dtype: "float32" });
@@ -254,6 +254,8 @@ describe("importing a GGUF file", () => {
     expect(await readModelConfig(out)).toEqual({ ...shape, eosIds: [2], padId: 0, bosId: 0 });
     const imported = await readTensors(out);
     expect(imported.names()).toEqual(source.names());
+    // AutoTokenizer would put Qwen2's splitting in place of GPT-2's.
+    expect((await readdir(out)).includes("tokenizer_json.py")).toBe(family === "qwen2");
     expect(source.names().filter((tensor) => !same(imported.read(tensor), source.read(tensor)))).toEqual([]);
   });
 
@@ -361,6 +363,65 @@ describe("importing a GGUF file", () => {
     const second = await written(metadata, huge);
     await failure(() => importGguf(second.file, second.out, { dtype: "float16" }), "WEIR_E_NON_FINITE");
     expect(await readdir(join(second.file, ".."))).toEqual(["model.gguf"]);
+  });
+});
+
+describe("a GGUF model in several files", () => {
+  /** smallModel in three parts, as llama.cpp's gguf-split lays them out: all metadata in the first, tensors in order. */
+  async function split(change: Readonly<Record<string, GgufEntry>> = {}): Promise<{ folder: string; parts: string[] }> {
+    const folder = await temporaryFolder();
+    const { metadata, tensors } = smallModel();
+    const names = Object.keys(tensors);
+    const parts: string[] = [];
+    for (const no of [0, 1, 2]) {
+      const chosen = names.filter((_, index) => index % 3 === no);
+      const own: Record<string, GgufEntry> = {
+        ...(no === 0 ? metadata : {}),
+        "split.no": { u32: no },
+        "split.count": { u32: 3 },
+        "split.tensors.count": { i32: names.length },
+        ...(no === 1 ? change : {}),
+      };
+      const path = join(folder, `small-0000${no + 1}-of-00003.gguf`);
+      await writeGguf(path, own, Object.fromEntries(chosen.map((name) => [name, tensors[name]!])));
+      parts.push(path);
+    }
+    return { folder, parts };
+  }
+
+  it.each([0, 1, 2])("is imported whole from its part %i", async (index) => {
+    const { folder, parts } = await split();
+    const out = join(folder, "model");
+    await importGguf(parts[index]!, out, { dtype: "float32" });
+    const { metadata, tensors } = smallModel();
+    const whole = await written(metadata, tensors);
+    await importGguf(whole.file, whole.out, { dtype: "float32" });
+    for (const name of ["model.safetensors", "config.json", "tokenizer.json"])
+      expect((await readFile(join(out, name))).equals(await readFile(join(whole.out, name))), name).toBe(true);
+  });
+
+  it("is refused where a part is missing, another one, renamed, or short of tensors", async () => {
+    const attempt = async (file: string) =>
+      (await failure(() => importGguf(file, `${file}-out`, { dtype: "float32" }), "WEIR_E_GGUF")).message;
+    const { folder, parts } = await split();
+    await rm(parts[2]!);
+    const missing = await attempt(parts[0]!);
+    expect(missing).toContain("is part 1 of 3 of a split model (split.count)");
+    expect(missing).toContain("small-00003-of-00003.gguf is missing beside it");
+    const renamed = join(folder, "renamed.gguf");
+    await writeFile(renamed, await readFile(parts[1]!));
+    expect(await attempt(renamed)).toContain("is part 2 of 3");
+    await writeFile(parts[2]!, await readFile(parts[1]!));
+    expect(await attempt(parts[0]!)).toContain("is not part 3 of 3, as its name says");
+    const short = await split({ "split.count": { u32: 4 } });
+    expect(await attempt(short.parts[0]!)).toContain("is not part 2 of 3");
+  });
+
+  it("is refused where a file is a Git LFS pointer", async () => {
+    const { parts } = await split();
+    await writeFile(parts[1]!, "version https://git-lfs.github.com/spec/v1\noid sha256:0a1b\nsize 5\n");
+    const error = await failure(() => importGguf(parts[0]!, `${parts[0]}-out`, { dtype: "float32" }), "WEIR_E_GGUF");
+    expect(error.message).toContain("small-00002-of-00003.gguf is a Git LFS pointer");
   });
 });
 

@@ -52,6 +52,8 @@ describe("writing a model folder", () => {
       "model.safetensors",
       "tokenizer.json",
       "tokenizer_config.json",
+      // Their splitting is not Qwen2's, which AutoTokenizer would put in its place.
+      ...(name === "tiny-llama" ? [] : ["tokenizer_json.py"]),
     ]);
   });
 

@@ -97,7 +97,8 @@ describe("safetensors files", () => {
     ["a header longer than the file", async () => truncatedHeader(), undefined],
     ["a header that is not JSON", () => fileWith(null, 0, "{nope"), undefined],
     ["a header that is a list", () => fileWith([], 0), undefined],
-    ["a type that is not read", () => fileWith({ w: { ...F32_PAIR, dtype: "I64", data_offsets: [0, 16] } }, 16), "w"],
+    ["no type", () => fileWith({ w: { ...F32_PAIR, dtype: 7 } }, 8), "w"],
+    ["whole numbers in too few bytes", () => fileWith({ w: { ...F32_PAIR, dtype: "I64" } }, 8), "w"],
     ["a shape with a fraction", () => fileWith({ w: { ...F32_PAIR, shape: [0.5] } }, 8), "w"],
     ["no offsets", () => fileWith({ w: { dtype: "F32", shape: [2] } }, 8), "w"],
     ["fewer bytes than the shape needs", () => fileWith({ w: { ...F32_PAIR, shape: [3] } }, 8), "w"],
@@ -110,6 +111,25 @@ describe("safetensors files", () => {
     const error = await failure(() => readSafetensors(path), "WEIR_E_MODEL_FILES");
     expect(error.details.tensor).toBe(tensor);
     if (tensor !== undefined) expect(error.message).toContain(`tensor ${tensor}`);
+  });
+});
+
+describe("tensors of other types", () => {
+  it("are listed with their type and cannot be read as weights", async () => {
+    const path = await fileWith({ w: { ...F32_PAIR, dtype: "I64", data_offsets: [0, 16] } }, 16);
+    const file = await readSafetensors(path);
+    expect(file.dtype("w")).toBe("I64");
+    const error = await failure(() => file.read("w"), "WEIR_E_MODEL_FILES");
+    expect(error.details).toMatchObject({ tensor: "w", dtype: "I64" });
+  });
+
+  it("are rounded to float32 where they are float64", async () => {
+    const path = await fileWith({ w: { dtype: "F64", shape: [2], data_offsets: [0, 16] } }, 16);
+    const bytes = await readFile(path);
+    // 0.1 and 1 + 2^-30, which float32 cannot tell from 1.
+    Buffer.from(Float64Array.of(0.1, 1 + 2 ** -30).buffer).copy(bytes, bytes.length - 16);
+    await writeFile(path, bytes);
+    expect([...(await readSafetensors(path)).read("w")]).toEqual([Math.fround(0.1), 1]);
   });
 });
 

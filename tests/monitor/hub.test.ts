@@ -14,7 +14,7 @@ import {
 } from "../../monitor/server/index.js";
 import { curriculumMachine } from "../../src/actors/curriculum-machine.js";
 import { lifecycleMachine } from "../../src/actors/lifecycle.js";
-import type { Fact } from "../../src/contracts/fact.js";
+import type { Fact, FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { alert, metric, trace } from "./support.js";
@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 /** A short run as its journal tells it: type, step, data. */
-const STORY: readonly (readonly [string, number, Record<string, Json>])[] = [
+const STORY: readonly (readonly [FactType, number, Record<string, Json>])[] = [
   ["run.started", 0, { id: "r1", seed: 7 }],
   ["lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } }],
   ["metrics.recorded", 1, { phase: 0, values: { "loss/sft": 2.5 } }],
@@ -117,7 +117,7 @@ describe("facts in the monitor", () => {
       "evaluation.finished",
       "run.finished",
     ])
-      hub.publishFact(fact(1, [type, 0, {}]));
+      hub.publishFact(fact(1, [type as FactType, 0, {}]));
     hub.publishAlert({ ...alert(1), value: 1n as unknown as number });
     expect(hub.refusedPublications).toBe(1);
   });
@@ -271,6 +271,22 @@ describe("the hub over HTTP", () => {
     expect(await status()).toBe(200);
     hub.publishLifecycle({ machine: "lifecycle", value: "completed" });
     expect(await status()).toBe(503);
+  });
+
+  it("gives the metrics of a user's parts to Prometheus under one family each, the name as a label", async () => {
+    const hub = new MonitorHub();
+    tell(hub);
+    hub.publishMetric(metric(4, { "reward/parts/cited": 0.5, "custom/answer/characters": 17, "custom/tools": 2 }));
+    const lines = (await (await fetch(new URL("/metrics", (await serve(hub)).url))).text()).split("\n");
+    expect(lines).toEqual(
+      expect.arrayContaining([
+        "# TYPE weir_reward_parts gauge",
+        'weir_reward_parts{name="cited"} 0.5',
+        "# TYPE weir_custom gauge",
+        'weir_custom{name="answer/characters"} 17',
+        'weir_custom{name="tools"} 2',
+      ]),
+    );
   });
 
   it("speaks Prometheus: base names, buckets and queues as labels, counters ending in _total", async () => {

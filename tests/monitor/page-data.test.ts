@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { TraceSummary } from "../../monitor/client/index.js";
 import { summarise } from "../../monitor/server/trace-store.js";
-import { chartSpecs } from "../../monitor/web/charts.js";
+import { alertNumbers } from "../../monitor/web/alert-numbers.js";
+import { chartSpecs, ownChartSpecs } from "../../monitor/web/charts.js";
 import { formatBytes, formatDuration, formatNumber } from "../../monitor/web/format.js";
 import { MetricTable, positionOfStep, smooth } from "../../monitor/web/metric-table.js";
 import { EMPTY_QUERY, selectTraces } from "../../monitor/web/trace-filter.js";
@@ -20,6 +21,30 @@ describe("what the page draws", () => {
     expect(names.filter((name) => !isMetricName(name))).toEqual([]);
     expect(names).toContain("heldout/bucket_2");
     expect(new Set(specs.map((spec) => spec.id)).size).toBe(specs.length);
+  });
+
+  it("and a chart of its own for each metric that the registry does not spell out", () => {
+    const names = ["reward/mean", "accuracy/bucket_3", "custom/b", "custom/a_1", "reward/parts/judge"];
+    const specs = ownChartSpecs(names);
+    expect(specs.map((spec) => spec.title)).toEqual(["custom/a_1", "custom/b", "reward/parts/judge"]);
+    expect(specs.map((spec) => spec.series.map((series) => series.metric))).toEqual([
+      ["custom/a_1"],
+      ["custom/b"],
+      ["reward/parts/judge"],
+    ]);
+    expect(ownChartSpecs(Array.from({ length: 500 }, (_, i) => `custom/${i}`)).length).toBe(40);
+  });
+
+  it.each([
+    ["kl_spike", "kl/old_k3", 0.0312, 6, 8.14, "0.0312 nats", "z 8.14 (limit 6)"],
+    ["entropy_spike", "entropy/mean", 2, 6, -9, "2 nats", "z −9 (limit 6)"],
+    ["kl_limit", "kl/old_k3", 0.7, 0.5, 12, "0.7 nats", "limit 0.5 nats"],
+    ["mismatch", "mismatch_abs", 0.25, 0.1, null, "0.25 nats", "limit 0.1 nats"],
+    ["truncation", "response/truncated_share", 0.5, 0.25, null, "0.5", "limit 0.25"],
+    ["memory", "engine/rss_bytes", 3 << 29, 1 << 30, null, "1.5 GiB", "limit 1 GiB"],
+    ["non_finite", "custom/x", Number.POSITIVE_INFINITY, 0, null, "Infinity", ""],
+  ])("%s of %s: value and limit, each in its unit", (rule, metric, value, threshold, z, shown, limit) => {
+    expect(alertNumbers({ rule, metric, value, threshold, z })).toEqual({ value: shown, limit });
   });
 
   it("smooths without the bias of the start: a constant stays itself, by hand for three points", () => {

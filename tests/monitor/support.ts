@@ -170,10 +170,15 @@ export class Witness {
     });
   }
 
-  static async open(monitor: RunningMonitor, channel: string): Promise<Witness> {
+  static async open(
+    monitor: RunningMonitor,
+    channel: string,
+    from: "snapshot" | "latest" = "snapshot",
+  ): Promise<Witness> {
     const client = await RawClient.open(monitor);
-    client.subscribe(channel);
-    await client.next("snapshot", (message) => message.last);
+    client.subscribe(channel, from);
+    if (from === "latest") await client.next("subscribed");
+    else await client.next("snapshot", (message) => message.last);
     client.socket.removeAllListeners("message");
     return new Witness(client.socket, channel);
   }

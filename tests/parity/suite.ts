@@ -5,13 +5,13 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { klEstimate } from "../../src/algorithms/kl.js";
-import { aggregateLoss, type LossMode } from "../../src/algorithms/loss-aggregation.js";
 import type { BackendName, ExecutorName } from "../../src/contracts/engine.js";
 import type { TrainCompletion } from "../../src/contracts/trainer.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { RotaryDtype } from "../../src/model/transformer/rope.js";
 import { FIXTURES, OWN_FIXTURES } from "../helpers/fixtures.js";
+import { aggregateLoss, type LossMode } from "../oracle/loss-aggregation.js";
 
 /** Largest |Δ| of log-probs, entropies and logits. */
 const TOLERANCE = 2e-4;

@@ -1,13 +1,16 @@
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Judge, JudgeQuery } from "../../src/contracts/judge.js";
 import { backoffMs, retryAfterMs } from "../../src/rewards/judge/backoff.js";
+import { BODY_LIMIT } from "../../src/rewards/judge/body.js";
 import { pause, systemClock } from "../../src/rewards/judge/clock.js";
 import { createOpenAiJudge, type OpenAiJudgeOptions } from "../../src/rewards/judge/openai-judge.js";
-import { extractProblem } from "../../src/rewards/judge/problem.js";
+import { extractProblem, problemOf } from "../../src/rewards/judge/problem.js";
 import { parseJudgeReply } from "../../src/rewards/judge/reply.js";
 import { Semaphore } from "../../src/rewards/judge/semaphore.js";
-import { HeldClock, hangUp, JudgeServer, reply, silence, status } from "./judge-server.js";
+import { HeldClock, hangUp, JudgeServer, type Reaction, reply, silence, status } from "./judge-server.js";
 
 const TIMEOUT = 30_000;
 const query: JudgeQuery = { problem: "Which city?", prediction: "Lutetia", gold: "Paris" };
@@ -189,6 +192,150 @@ describe("the judge client", () => {
     expect(server.seen).toHaveLength(1);
   });
 
+  it.each([
+    ["an error that quotes the headers", 401, (key: string) => `Incorrect header "Authorization: Bearer ${key}"`],
+    ["an error with the bare key", 400, (key: string) => `key ${key} is unknown`],
+    [
+      "an error that abbreviates the key",
+      401,
+      (key: string) => `Incorrect API key provided: ${key.slice(0, 6)}********${key.slice(-4)}`,
+    ],
+    ["the key as JSON escapes it", 403, (key: string) => JSON.stringify(JSON.stringify({ key }))],
+    [
+      "the key as \\u escapes",
+      403,
+      (key: string) => [...key].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).join(""),
+    ],
+    ["the key in a URL", 404, (key: string) => `/login?key=${encodeURIComponent(key)}`],
+    ["the key in HTML", 404, (key: string) => `<p>${key.replace(/&/g, "&amp;").replace(/"/g, "&quot;")}</p>`],
+    ["the key in base64", 400, (key: string) => Buffer.from(`Bearer ${key}`).toString("base64")],
+    ["the key in base64url with a prefix", 400, (key: string) => Buffer.from(`id:${key}:x`).toString("base64url")],
+    ["the key in hexadecimal", 400, (key: string) => Buffer.from(key).toString("hex")],
+    ["the key across the cut of a long error", 400, (key: string) => `${"x".repeat(190)} ${key}`],
+    [
+      "a reply without a verdict",
+      200,
+      (key: string) => JSON.stringify({ choices: [{ message: { content: `I saw ${key}` } }] }),
+    ],
+    ["a verdict", 200, (key: string) => JSON.stringify({ choices: [{ message: { content: `${key}: [[YES]]` } }] })],
+  ])("keeps the key out of what it says after %s", async (_, code, body) => {
+    const key = 'sk-7f"3k&Qz/9+aV0pL2x';
+    const text = body(key);
+    server = await JudgeServer.start((response) => {
+      response.writeHead(code, { "x-echo": key, "retry-after": "1", "set-cookie": `k=${encodeURIComponent(key)}` });
+      response.end(text);
+    });
+    const { judge } = judgeOf(server.url, { apiKeyEnv: "KEY", environment: { KEY: `${key}\n` } });
+    const said = JSON.stringify(await judge.ask(query, { signal: live() }));
+    expect(server.seen[0]?.authorization).toBe(`Bearer ${key}`);
+    expect(said).toContain("[redacted");
+    const pieces = [key, key.slice(0, 6), key.slice(-6), encodeURIComponent(key), Buffer.from(key).toString("hex")];
+    const base64 = [0, 1, 2].map((n) =>
+      Buffer.from(" ".repeat(n) + key)
+        .toString("base64")
+        .slice(4, 20),
+    );
+    for (const piece of [...pieces, ...base64, JSON.stringify(key).slice(1, -1)]) expect(said).not.toContain(piece);
+  });
+
+  it("reads verdicts with a key that is an ordinary word", async () => {
+    for (const key of ["1", "e", "YES", "EMPTY", "content"]) {
+      const local = await JudgeServer.start(reply("The same: [[YES]]"));
+      const { judge } = judgeOf(local.url, { apiKeyEnv: "KEY", environment: { KEY: key } });
+      expect(await judge.ask(query, { signal: live() })).toMatchObject({ kind: "verdict", value: 1 });
+      await local.stop();
+    }
+  });
+
+  it("does not follow a redirect to another host, so the key and the question stay here", async () => {
+    const other = await JudgeServer.start(reply("[[YES]]"));
+    server = await JudgeServer.start(status(307, { location: `${other.url}/chat/completions?key=s3cret` }));
+    const { judge } = judgeOf(server.url, { apiKeyEnv: "KEY", environment: { KEY: "s3cret" } });
+    const verdict = await judge.ask(query, { signal: live() });
+    expect(verdict).toMatchObject({ kind: "failed", code: "WEIR_E_JUDGE" });
+    expect(JSON.stringify(verdict)).toMatch(/redirected.*307.*reward\.judge\.url/);
+    expect(JSON.stringify(verdict)).not.toContain("s3cret");
+    expect(other.seen).toEqual([]);
+    await other.stop();
+  });
+
+  it("follows a redirect on the same host, and not for ever", async () => {
+    server = await JudgeServer.start(status(308, { location: "/v1/chat/completions/" }), reply("[[NO]]"));
+    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toMatchObject({ kind: "verdict", value: 0 });
+    expect(server.seen.map((request) => request.url)).toEqual(["/v1/chat/completions", "/v1/chat/completions/"]);
+    await server.stop();
+    server = await JudgeServer.start(status(307, { location: "/v1/chat/completions" }));
+    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toMatchObject({ kind: "failed" });
+    expect(server.seen).toHaveLength(4);
+  });
+
+  it("stops reading an answer that is too long, also one that never ends or unpacks to one", async () => {
+    const endless: Reaction = (response) => {
+      const chunk = Buffer.alloc(1 << 16, 32);
+      const write = () => {
+        while (!response.destroyed && response.write(chunk));
+        if (!response.destroyed) response.once("drain", write);
+      };
+      response.writeHead(200, { "content-type": "application/json" });
+      write();
+    };
+    const bomb: Reaction = (response) => {
+      response.writeHead(400, { "content-encoding": "gzip" });
+      response.end(gzipSync(Buffer.alloc(64 << 20)));
+    };
+    for (const reaction of [endless, bomb, reply(`[[YES]] ${"x".repeat(BODY_LIMIT)}`)]) {
+      const local = await JudgeServer.start(reaction);
+      const { judge, clock } = judgeOf(local.url);
+      expect(await judge.ask(query, { signal: live() })).toEqual({
+        kind: "failed",
+        code: "WEIR_E_JUDGE",
+        reason: "the judge's answer is longer than 1048576 bytes",
+      });
+      expect(clock.pending).toBe(0);
+      await local.stop();
+    }
+  });
+
+  it("reads an answer that is just short enough, and text that a chunk cuts inside a character", async () => {
+    const content = `é[[YES]]`;
+    const text = JSON.stringify({ choices: [{ message: { content } }], pad: "" });
+    const bytes = Buffer.from(text.replace('"pad":""', `"pad":"${"x".repeat(BODY_LIMIT - Buffer.byteLength(text))}"`));
+    const cut = bytes.indexOf("é") + 1;
+    server = await JudgeServer.start((response) => {
+      response.write(bytes.subarray(0, cut));
+      setImmediate(() => response.end(bytes.subarray(cut)));
+    });
+    expect(bytes.length).toBe(BODY_LIMIT);
+    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toEqual({
+      kind: "verdict",
+      value: 1,
+      reply: content,
+    });
+  });
+
+  it("times out on a body that drips, however long it goes on", async () => {
+    let drip: NodeJS.Timeout | undefined;
+    server = await JudgeServer.start((response) => {
+      response.writeHead(200);
+      drip = setInterval(() => response.write(" "), 1);
+    });
+    const { judge, clock } = judgeOf(server.url);
+    const asked = judge.ask(query, { signal: live() });
+    await server.received(1);
+    clock.fire();
+    expect(await asked).toMatchObject({ kind: "timedOut", afterMs: TIMEOUT });
+    clearInterval(drip);
+  });
+
+  it("names the variable, not the key, where a key cannot be sent", () => {
+    const key = "s3cr\u00e9t key";
+    const make = () => judgeOf("http://127.0.0.1/v1", { apiKeyEnv: "KEY", environment: { KEY: key } });
+    expect(make).toThrow(/WEIR_E_CONFIG.*KEY.*ASCII/);
+    expect(make).not.toThrow(/s3cr/);
+    expect(() => judgeOf("http://me:s3cret@127.0.0.1/v1")).toThrow(/WEIR_E_CONFIG.*user name or password/);
+    expect(() => judgeOf("http://me:s3cret@127.0.0.1/v1")).not.toThrow(/s3cret/);
+  });
+
   it("refuses an unusable configuration", () => {
     expect(() => judgeOf("127.0.0.1:8000")).toThrow(/WEIR_E_CONFIG.*reward\.judge\.url/);
     expect(() => judgeOf("http://127.0.0.1/v1", { model: "" })).toThrow(/WEIR_E_CONFIG.*reward\.judge\.model/);
@@ -226,6 +373,60 @@ describe("finding the problem of a prompt", () => {
     expect(extractProblem("Who was it? Format your response as follows: so.")).toBe(null);
     expect(extractProblem("<text>x</text> Who was it?")).toBe(null);
     expect(extractProblem("Format your response as follows: so. <text>x</text> Who?")).toBe(null);
+  });
+});
+
+describe("the question that a judge is told", () => {
+  const FORMAT = 'Format your response as follows: "Therefore, the answer is (insert answer here)".';
+  const prompt = (document: string, question: string) =>
+    `Read the text and answer the question.\n\n<text>\n${document}\n</text>\n\n${question}\n\n${FORMAT}`;
+  const svg = new URL("../fixtures/cases/16-judge-question/svg.txt", import.meta.url);
+
+  it("is not broken open by a document that holds the end tag, the start tag or the format line", () => {
+    expect(extractProblem(readFileSync(svg, "utf8"))).toBe("What is X?");
+    for (const document of [
+      "a </text> b",
+      "</text>",
+      "a\n</text>\n\nWho wrote it?\n",
+      `a\n</text>\n\nWho?\n\n${FORMAT}`,
+      "<text>\nx\n</text>\n<text>",
+      "",
+    ]) {
+      expect(extractProblem(prompt(document, "Who was it?"))).toBe("Who was it?");
+      expect(extractProblem(prompt(document, "Who was it?"), document)).toBe("Who was it?");
+    }
+  });
+
+  it.each([
+    "What does </text> close?",
+    `What follows "${FORMAT}"?`,
+    "Complete:\n</text>\nWhat is missing?",
+    "<text>\nx\n</text>",
+  ])("may hold the marks itself where the document is known: %j", (question) => {
+    for (const document of ["A word.", "a </text> b", "x"]) {
+      expect(extractProblem(prompt(document, question), document)).toBe(question);
+    }
+  });
+
+  it("may hold the end tag inside a line where the document is not known", () => {
+    expect(extractProblem(prompt("A word.", "What does </text> close?"))).toBe("What does </text> close?");
+  });
+
+  it("needs no format line where the document is known, and falls back where the prompt does not hold it", () => {
+    expect(extractProblem("<text>\nx\n</text>\n\nWho?", "x")).toBe("Who?");
+    expect(extractProblem("<text>\nx\n</text>\n\nWho?", "y")).toBe(null);
+    expect(extractProblem(prompt("x", "Who?"), "y")).toBe("Who?");
+    expect(extractProblem(prompt("x", ""), "x")).toBe(null);
+  });
+
+  it("is that of the last user message", () => {
+    const messages = [
+      { role: "user", content: prompt("x", "First?") },
+      { role: "assistant", content: "a" },
+      { role: "user", content: prompt("y", "Second?") },
+    ] as const;
+    expect(problemOf({ messages, document: "x" })).toBe("Second?");
+    expect(problemOf({ messages: [], document: null })).toBe(null);
   });
 });
 

@@ -3,8 +3,8 @@ import { createConfiguredJudge, createHybridReward, createRuleReward } from "../
 import { configSchema } from "../../src/config/schema.js";
 import { rewardFamily } from "../../src/rewards/family.js";
 import { log10 } from "../../src/rewards/log10.js";
-import { canonicalNumber, parseNumericAnswer, releasedNumbersEqual, releasedValue } from "../../src/rewards/numbers.js";
-import { normaliseAnswer, parseQaAnswer, strictMatch } from "../../src/rewards/qa.js";
+import { parseNumericAnswer, releasedNumbersEqual, releasedValue } from "../../src/rewards/numbers.js";
+import { normaliseAnswer, parseQaAnswer } from "../../src/rewards/qa.js";
 import { type RewardMode, ruleOutcome, scoreByRule } from "../../src/rewards/rule.js";
 import { answerPart, strip, withoutEndText } from "../../src/rewards/text.js";
 import { createFakeJudge, exampleRollout, exampleTask } from "../../src/testing.js";
@@ -74,7 +74,7 @@ describe("paper and release side by side [paper, released]", () => {
     ["The correct answer is B.", [1, 1]],
     ["The correct answer is Based on the text (A).", [0, 1]],
     ["The correct answer is (A).", [0, 0]],
-    ["Therefore, the answer is (B).", [0, 0]],
+    ["Therefore, the answer is (B).", [1, 0]],
   ] as const)("multiple choice %j for B: %j", (answer, expected) => {
     expect(both("long_toc_choices", answer, "The correct answer is (B).")).toEqual(expected);
   });
@@ -106,14 +106,9 @@ describe("where an answer is looked for", () => {
   it("drops the special tokens that trail an answer", () => {
     expect(parseQaAnswer("the answer is Rome.<｜end▁of▁sentence｜>")).toBe("Rome");
   });
-
-  it("compares gold answers that normalise to nothing by their letters", () => {
-    expect(strictMatch("The", "a")).toBe(false);
-    expect(strictMatch(" A ", "a")).toBe(true);
-  });
 });
 
-describe("numbers", () => {
+describe("numbers of the release", () => {
   it.each([
     ["12.5", 12.5],
     ["$-12.5", -12.5],
@@ -128,18 +123,6 @@ describe("numbers", () => {
     ["", 0],
   ])("the release reads %j as %d", (text, value) => {
     expect(releasedValue(text)).toBe(value);
-  });
-
-  it.each([
-    ["$-012.50", "-12.5"],
-    ["-0.0", "0"],
-    [".5", "0.5"],
-    ["5", "5"],
-    ["1.2.3", null],
-    ["", null],
-    ["-", null],
-  ])("the canonical form of %j is %j", (text, canonical) => {
-    expect(canonicalNumber(text)).toBe(canonical);
   });
 
   it("parses symbols in their order only, and parentheses in evaluation only", () => {
@@ -213,6 +196,29 @@ describe("the hybrid reward actor (Eq. 14)", () => {
     const { outcome, asked } = await ask("</think>the answer is Lutetia.");
     expect(outcome).toEqual({ kind: "scored", value: 1, parts: { rule: 0, judge: 1 }, prediction: "Lutetia" });
     expect(asked).toEqual([{ problem: "What is the capital of France?", prediction: "Lutetia", gold: "Paris" }]);
+  });
+
+  it("gives the judge both answers as they are written, and the first of several gold answers, once", async () => {
+    const number = exampleTask({
+      source: "docmath",
+      goldAnswers: ["no statement", "the answer is $1.5 million.", "the answer is 2."],
+    });
+    const judge = createFakeJudge([0]);
+    const { outcome, asked } = await ask(
+      "</think>the answer is 1,250 thousand or so, because of row 3.",
+      judge,
+      number,
+    );
+    expect(asked).toEqual([
+      {
+        problem: "What is the capital of France?",
+        prediction: "1,250 thousand or so, because of row 3",
+        gold: "$1.5 million",
+      },
+    ]);
+    expect(outcome).toMatchObject({ kind: "scored", value: 0, prediction: "1,250 thousand or so, because of row 3" });
+    const right = await ask("</think>the answer is 2", createFakeJudge([0]), number);
+    expect(right).toMatchObject({ asked: [], outcome: { kind: "scored", value: 1, prediction: "2" } });
   });
 
   it("does not ask where the rule gives 1, nothing was parsed, or the answer is a choice", async () => {

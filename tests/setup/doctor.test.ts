@@ -29,6 +29,8 @@ const found = {
 };
 const missing = { found: false, path: null, reason: "none is set up", tensorflowVersion: null, variant: null };
 
+const GIB = 1024 ** 3;
+
 function sources(
   changes: Partial<DoctorSources> & { readonly probes?: Partial<Record<string, BackendProbe>> },
 ): DoctorSources {
@@ -39,6 +41,7 @@ function sources(
     locate: () => found,
     probe: async (backend) => probes[backend] ?? { ok: false, reason: "not scripted" },
     gpuDevice: () => null,
+    memory: () => ({ machineBytes: 8 * GIB, limit: null, totalBytes: 8 * GIB, freeBytes: 5 * GIB }),
     ...changes,
   };
 }
@@ -62,6 +65,7 @@ describe("the doctor", () => {
       "libtensorflow",
       "device",
       "kernels",
+      "memory",
       "threads",
       "precision",
     ]);
@@ -93,7 +97,7 @@ describe("the doctor", () => {
     );
     expect(report.backend).toBe("wasm");
     expect(report.problems).toEqual([
-      "the native engine in /engine fails: its probe process ended by SIGSEGV; run `npx weir setup --force`",
+      "the native engine in /engine fails: its probe process ended by SIGSEGV; run `npm run weir -- setup --force`",
     ]);
     expect(doctorExitCode(report)).toBe(4);
   });
@@ -109,10 +113,26 @@ describe("the doctor", () => {
   it("points at a GPU that lies idle and at a Node that is too old", async () => {
     const report = await runDoctor(sources({ gpuDevice: () => "NVIDIA H100, 550.54", nodeVersion: "v18.0.0" }));
     expect(report.problems).toEqual([
-      "Node >=20.19 <23 is expected, this is v18.0.0",
-      "a GPU is present but not used: the CPU build of TensorFlow is set up; run `npx weir setup --gpu`",
+      "Node ^20.19.0 || >=22.12.0 is expected, this is v18.0.0",
+      "a GPU is present but not used: the CPU build of TensorFlow is set up; run `npm run weir -- setup --gpu`",
     ]);
     expect(doctorExitCode(report)).toBe(1);
+  });
+
+  it("says which container limits the memory, and what an engine plans for", async () => {
+    const limit = { bytes: 2 * GIB, file: "/sys/fs/cgroup/memory.max" };
+    const memory = () => ({ machineBytes: 64 * GIB, limit, totalBytes: 2 * GIB, freeBytes: 1.5 * GIB });
+    const report = await runDoctor(sources({ memory }));
+    expect(report.machine).toMatchObject({ memoryBytes: 64 * GIB, memoryLimit: limit, freeBytes: 1.5 * GIB });
+    const rows = new Map(doctorRows(report));
+    expect(rows.get("memory limit")).toBe("2.0 GiB (/sys/fs/cgroup/memory.max)");
+    expect(rows.get("memory free")).toBe("1.5 GiB");
+    expect(report.choices.find(({ what }) => what === "memory")).toEqual({
+      what: "memory",
+      // 80 % of 1.5 GiB.
+      chosen: "1.2 GiB",
+      why: "80 % of the 1.5 GiB that are free (/sys/fs/cgroup/memory.max limits it to 2.0 GiB; the machine has 64.0 GiB)",
+    });
   });
 
   it("prints one row for each finding", async () => {
@@ -138,9 +158,19 @@ describe("a probe process", () => {
 });
 
 describe("versions and chatter", () => {
-  it("supports Node 20.19 up to 22", () => {
-    const judged = ["v18.20.0", "v20.18.3", "v20.19.0", "v22.11.0", "v23.0.0"].map(isNodeSupported);
-    expect(judged).toEqual([false, false, true, true, false]);
+  it("supports Node 20 from 20.19 on, and everything from 22.12 on", () => {
+    const judged = [
+      "v18.20.0",
+      "v20.18.3",
+      "v20.19.0",
+      "v21.7.3",
+      "v22.11.0",
+      "v22.12.0",
+      "v23.0.0",
+      "v24.0.0",
+      "v26.10.0",
+    ].map(isNodeSupported);
+    expect(judged).toEqual([false, false, true, false, false, true, true, true, true]);
   });
 
   it("knows TensorFlow's start-up chatter from news", () => {

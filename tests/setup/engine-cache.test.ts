@@ -121,7 +121,7 @@ describe("setting the engine up", () => {
     expect(result.status).toBe("unavailable");
     expect(result.reason).toBe(
       "native engine left out: pip was not found. Add it (Debian/Ubuntu: `sudo apt-get install python3-pip`), " +
-        "then run `npx weir setup`; until then weir runs on wasm.",
+        "then run `npm run weir -- setup`; until then weir runs on wasm.",
     );
     expect(paths.findEngines({ env: { WEIR_CACHE: cache } })).toEqual([]);
   });

@@ -69,7 +69,7 @@ describe("finding the kernels", () => {
     const missing = keys.locateKernels(engine, {});
     expect(missing).toEqual({
       path: null,
-      reason: "no kernels of this version are compiled for this processor (`npx weir setup` does that)",
+      reason: "no kernels of this version are compiled for this processor (`npm run weir -- setup` does that)",
     });
     const file = keys.kernelFile(engine);
     mkdirSync(dirname(file), { recursive: true });

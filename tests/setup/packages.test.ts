@@ -47,7 +47,7 @@ describe("the environment of an inner npm", () => {
       npm_config_omit: "dev",
       npm_config_prefix: "/p",
       npm_lifecycle_event: "test",
-      npm_package_name: "weir",
+      npm_package_name: "weir-rl",
     };
     expect(cleanNpmEnvironment(env)).toEqual({ PATH: "/bin", npm_config_registry: "r", npm_config_cafile: "c" });
   });

@@ -1,4 +1,4 @@
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -28,5 +28,27 @@ describe("rollout shards", () => {
     await expect(readRollouts(directory, 9)).rejects.toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
     await writeFile(join(directory, "step-00009.parquet"), "PAR1 nonsense");
     await expect(readRollouts(directory, 9)).rejects.toThrow(/step-00009\.parquet: expected the rollouts of step 9/);
+  });
+
+  it("are read or refused, and never end the process, whichever byte of them is damaged", async () => {
+    const directory = await folder();
+    const path = await writeRollouts(
+      directory,
+      1,
+      OUTCOMES.map((outcome, index) => sampleTrace(index, outcome)),
+    );
+    const whole = await readFile(path);
+    let refused = 0;
+    for (let at = 4; at < whole.length; at += Math.ceil(whole.length / 150)) {
+      const damaged = Buffer.from(whole);
+      damaged[at] = ~(whole[at] as number) & 0xff;
+      await writeFile(path, damaged);
+      // A promise that the library drops would fail this test as an unhandled rejection.
+      await readRollouts(directory, 1).catch((error) => {
+        expect(error).toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
+        refused++;
+      });
+    }
+    expect(refused).toBeGreaterThan(20);
   });
 });

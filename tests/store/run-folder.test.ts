@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import type { RunStore } from "../../src/actors/run-store.js";
 import type { LedgerState } from "../../src/contracts/ledger.js";
-import { RunFolder, readRunRecord, runId } from "../../src/store/run-folder.js";
+import { RunFolder, runId } from "../../src/store/run-folder.js";
+import { readRunRecord } from "../../src/store/run-record.js";
 import { summariseFacts, summariseRun } from "../../src/store/run-summary.js";
 import { OUTCOMES, sampleTrace } from "./trace-sample.js";
 
@@ -67,6 +68,8 @@ describe("the run folder", () => {
       id: "run",
       config: { run: { seed: 7 } },
       dataset: { fingerprint: "f" },
+      model: null,
+      changes: [],
       created: TIME,
     });
   });

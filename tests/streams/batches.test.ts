@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 import type { Group, SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyMetrics } from "../../src/contracts/trainer.js";
@@ -44,51 +44,56 @@ const centred = actor(({ rewards }) =>
   rewards.map((reward) => reward - rewards.reduce((a, b) => a + b, 0) / rewards.length),
 );
 
+const { signal } = new AbortController();
+const samplesOf = async (one: Group, part: AdvantageActor) =>
+  ((await withAdvantages([one], part, signal))[0] as SampleGroup).samples;
+
 describe("samples of a group", () => {
-  it("I1: leave out members without a score, in the baseline too", () => {
-    const { samples } = withAdvantages(group([1, null, 0], [2, 4, 1]), centred);
+  it("I1: leave out members without a score, in the baseline too", async () => {
+    const samples = await samplesOf(group([1, null, 0], [2, 4, 1]), centred);
     expect(samples.map((sample) => [sample.rollout.id, sample.advantages])).toEqual([
       ["g-0", [0.5, 0.5]],
       ["g-2", [-0.5]],
     ]);
   });
 
-  it("take per-token advantages as they are", () => {
+  it("take per-token advantages as they are", async () => {
     const perToken = actor(({ lengths }) => lengths.map((length) => Array.from({ length }, (_, t) => t)));
-    expect(withAdvantages(group([1, 0], [3, 2]), perToken).samples.map((sample) => sample.advantages)).toEqual([
+    const samples = await samplesOf(group([1, 0], [3, 2]), perToken);
+    expect(samples.map((sample) => sample.advantages)).toEqual([
       [0, 1, 2],
       [0, 1],
     ]);
   });
 
-  it("refuse an advantage actor that returns another shape or a value that is not finite", () => {
-    expect(() =>
-      withAdvantages(
+  it("refuse an advantage actor that returns another shape or a value that is not finite", async () => {
+    await expect(
+      samplesOf(
         group([1, 0], [1, 1]),
         actor(() => [1]),
       ),
-    ).toThrow(/WEIR_E_SHAPE.*expected 2 members/);
-    expect(() =>
-      withAdvantages(
+    ).rejects.toThrow(/WEIR_E_SHAPE.*expected 2 members/);
+    await expect(
+      samplesOf(
         group([1, 0], [2, 1]),
         actor(() => [[1], [1]]),
       ),
-    ).toThrow(/WEIR_E_SHAPE.*expected 2 tokens/);
-    expect(() =>
-      withAdvantages(
+    ).rejects.toThrow(/WEIR_E_SHAPE.*expected 2 tokens/);
+    await expect(
+      samplesOf(
         group([1, 0], [1, 1]),
         actor(() => [Number.NaN, 0]),
       ),
-    ).toThrow(/WEIR_E_NON_FINITE/);
+    ).rejects.toThrow(/WEIR_E_NON_FINITE/);
   });
 });
 
 describe("a mini-batch", () => {
-  const groups: SampleGroup[] = [
-    group([1, 0], [2, 3], "a"),
-    group([0, 1], [1, 1], "b"),
-    group([1, 0], [4, 1], "c"),
-  ].map((one) => withAdvantages(one, centred));
+  const groups: SampleGroup[] = [];
+  beforeAll(async () => {
+    const plain = [group([1, 0], [2, 3], "a"), group([0, 1], [1, 1], "b"), group([1, 0], [4, 1], "c")];
+    groups.push(...(await withAdvantages(plain, centred, signal)));
+  });
 
   it("is a consecutive slice; null takes everything", () => {
     expect(miniBatches(groups, 2).map((batch) => batch.map((one) => one.group.id))).toEqual([["a", "b"], ["c"]]);
@@ -132,15 +137,15 @@ describe("metrics of a step", () => {
     { k: 2, minTokens: 10, maxTokens: 20 },
   ];
 
-  it("are registered names with the expected numbers", () => {
+  it("are registered names with the expected numbers", async () => {
     const first = group([1, 0], [2, 4], "a", 5);
     const second = group([1, 1, null], [1, 1, 1], "b", 15);
     const values = stepMetrics({
       groups: [first, second],
-      kept: [withAdvantages(first, centred)],
-      dropped: [{ reason: "zero_variance" }],
+      kept: await withAdvantages([first], centred, signal),
       rounds: 2,
       phases,
+      correctAt: 1,
       updates: [{ metrics, gradNorm: 2, applied: true }],
       mismatch: { k3: 1e-6, abs: 1e-3 },
       withReference: true,
@@ -169,12 +174,58 @@ describe("metrics of a step", () => {
     });
   });
 
+  /** A step without an update over these groups. */
+  const withoutUpdate = (groups: readonly ReturnType<typeof group>[], correctAt: number) =>
+    stepMetrics({
+      groups,
+      kept: [],
+      rounds: 1,
+      phases,
+      correctAt,
+      updates: [],
+      mismatch: mismatchOf([], []),
+      withReference: true,
+      learningRate: 1e-3,
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5 },
+      engine: { tensors: 10, rssBytes: 1000 },
+      controlRssBytes: 2000,
+    });
+
+  it("I1: have no reward and no accuracy in a step without a scored rollout, and no KL without an update", () => {
+    const values = withoutUpdate([group([null, null], [2, 3], "a", 5)], 1);
+    expect(values["reward/scored_share"]).toBe(0);
+    expect(values["response/length_mean"]).toBe(2.5);
+    const absent = ["reward/mean", "reward/unshaped_mean", "reward/std", "accuracy/mean", "accuracy/bucket_1"];
+    for (const name of [...absent, "kl/old_k3", "kl/ref", "mismatch_kl", "mismatch_abs", "group/carried_share"])
+      expect(values).not.toHaveProperty(name);
+  });
+
+  it("count rewards of any scale as right from the threshold on, rounding errors forgiven", () => {
+    expect(withoutUpdate([group([10, 4, -1, 7], [1, 1, 1, 1], "a", 5)], 7)).toMatchObject({
+      "reward/mean": 5,
+      "reward/unshaped_mean": 5,
+      "accuracy/mean": 0.5,
+      "accuracy/bucket_1": 0.5,
+    });
+    expect(withoutUpdate([group([0.7 + 0.1 + 0.1 + 0.1, 0.9], [1, 1], "a", 5)], 1)["accuracy/mean"]).toBe(0.5);
+  });
+
+  it("count groups of equal rewards whether they were dropped or kept", () => {
+    const groups = [
+      group([0.3, 0.3, null], [1, 1, 1], "a", 5),
+      group([0, 1], [1, 1], "b", 5),
+      group([null], [1], "c", 5),
+      group([-2, -2], [1, 1], "d", 5),
+    ];
+    expect(withoutUpdate(groups, 1)["group/zero_variance_share"]).toBe(0.5);
+  });
+
   it("compare sampler and trainer by k3 and by the absolute difference (I8)", () => {
     // d = 0.5: e^0.5 − 1.5 = 0.1487212707; mean over two tokens.
     const { k3, abs } = mismatchOf([[-1, -2]], [[-0.5, -2]]);
-    expect(k3).toBeCloseTo(0.1487212707 / 2, 9);
+    expect(k3 as number).toBeCloseTo(0.1487212707 / 2, 9);
     expect(abs).toBe(0.25);
-    expect(mismatchOf([], [])).toEqual({ k3: 0, abs: 0 });
+    expect(mismatchOf([], [])).toEqual({ k3: null, abs: null });
   });
 
   it("refuse unknown names and values that are not finite", () => {

@@ -1,11 +1,13 @@
-/** `weir data`: makes synthetic data sets and describes data files. */
+/** `weir data`: makes synthetic data sets, describes and shows data files. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
+import type { TaskFile } from "../../actors/gold-check.js";
+import { vocabularyCheck } from "../../actors/prepare.js";
 import { counterKey } from "../../algorithms/random.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
 import { countPromptTokens, measurePromptTokens } from "../../data/measure.js";
-import { type FormatName, readTasks } from "../../data/read-tasks.js";
+import { FORMAT_NAMES, type FormatName, readTasks } from "../../data/read-tasks.js";
 import { type DataStatistics, dataStatistics } from "../../data/statistics.js";
 import {
   demonstration,
@@ -19,9 +21,12 @@ import {
 } from "../../data/synthetic/index.js";
 import { writeJsonl, writeVerlParquet } from "../../data/write-parquet.js";
 import { WeirError } from "../../errors.js";
+import { readJsonIfPresent } from "../../model/io/json.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import type { RewardMode } from "../../rewards/rule.js";
 import { growingNumbers, range, share, wholeNumber } from "../arguments.js";
 import { type ExitCode, note, print, printJson, progress, table } from "../output.js";
+import { GoldRemarks, type ShowOptions, showCommand } from "./data-show.js";
 
 export interface MakeOptions {
   readonly model?: string;
@@ -51,7 +56,7 @@ async function tokenCounter(model: string | undefined): Promise<(messages: reado
   }
   note("no --model given: lengths are estimated as one token per four characters");
   return (messages) =>
-    Math.ceil(messages.reduce((sum, message) => sum + message.content.length, 0) / CHARACTERS_PER_TOKEN);
+    Math.ceil(messages.reduce((sum, message) => sum + (message.content ?? "").length, 0) / CHARACTERS_PER_TOKEN);
 }
 
 /** One dial per bucket: `--facts 8-12,12-20` or `--tokens 200-400,400-800`. */
@@ -142,23 +147,39 @@ export interface StatsOptions {
   readonly model?: string;
   readonly buckets?: string;
   readonly format: string;
+  readonly mode: string;
   readonly json?: boolean;
+}
+
+/** Errors: WEIR_E_TOKENIZER naming the first prompt with a token that the model (its config.json) does not have. */
+async function measured(files: readonly TaskFile[], model: string): Promise<Task[]> {
+  const tokenizer = await loadTokenizer(model);
+  const config = await readJsonIfPresent(join(model, "config.json"), "WEIR_E_MODEL_FILES");
+  const vocabSize = typeof config?.vocab_size === "number" ? config.vocab_size : Number.POSITIVE_INFINITY;
+  return measurePromptTokens(
+    files.flatMap(({ tasks }) => tasks),
+    tokenizer,
+    vocabularyCheck(files, tokenizer, vocabSize),
+  );
 }
 
 export async function statsCommand(files: readonly string[], options: StatsOptions): Promise<ExitCode> {
   const bounds = options.buckets === undefined ? [] : growingNumbers("buckets", options.buckets);
-  const tasks: Task[] = [];
-  for (const file of files) tasks.push(...(await readTasks(file, { format: options.format as FormatName })));
-  const tokenizer = options.model === undefined ? null : await loadTokenizer(options.model);
-  if (tokenizer === null && bounds.length > 0)
+  if (options.model === undefined && bounds.length > 0)
     throw new WeirError(
       "WEIR_E_USAGE",
       "--buckets are in tokens: give the model folder whose tokenizer counts them with --model",
       {},
     );
-  const statistics = dataStatistics(tokenizer === null ? tasks : measurePromptTokens(tasks, tokenizer), bounds);
-  if (options.json) printJson(statistics);
+  const read: TaskFile[] = [];
+  for (const file of files) read.push({ file, tasks: await readTasks(file, { format: options.format as FormatName }) });
+  const remarks = new GoldRemarks(options.mode as RewardMode);
+  for (const { file, tasks } of read) for (const [row, task] of tasks.entries()) remarks.see(file, row, task);
+  const tasks = options.model === undefined ? read.flatMap((one) => one.tasks) : await measured(read, options.model);
+  const statistics = dataStatistics(tasks, bounds);
+  if (options.json) printJson({ ...statistics, unscorable: remarks.counts() });
   else printStatistics(statistics);
+  for (const remark of remarks.text()) note(remark);
   return 0;
 }
 
@@ -184,7 +205,7 @@ function printStatistics(statistics: DataStatistics): void {
 }
 
 export function register(program: Command): void {
-  const data = program.command("data").description("make synthetic data sets, describe data files");
+  const data = program.command("data").description("make synthetic data sets, describe and show data files");
   data
     .command("make")
     .description("generate long-document questions over real facts: train, held-out and demonstrations")
@@ -211,17 +232,36 @@ export function register(program: Command): void {
   data
     .command("stats")
     .description("count tasks, sources and prompt lengths of data files")
-    .argument("<files...>", "parquet or jsonl files")
+    .argument("<files...>", "parquet or jsonl files, also gzip-compressed jsonl")
     .option("--model <dir>", "model folder whose tokenizer and chat template measure the prompts")
     .option("--buckets <bounds>", "upper bounds of length buckets in tokens, such as 20000,60000")
-    .addOption(
-      new Option("--format <name>", "file format")
-        .choices(["auto", "verl", "jsonl", "longbench", "docmath", "frames"])
-        .default("auto"),
-    )
+    .addOption(formatOption())
+    .addOption(modeOption())
     .option("--json", "print JSON")
     .addHelpText("after", "\nExit codes: 0 described, 2 wrong usage or missing file, 3 unreadable data.")
     .action(async (files: string[], options: StatsOptions) => {
       process.exitCode = await statsCommand(files, options);
     });
+  data
+    .command("show")
+    .description("print tasks as weir reads them: id, source, the judge's question, messages, gold answers")
+    .argument("<files...>", "parquet or jsonl files, also gzip-compressed jsonl")
+    .addOption(formatOption())
+    .addOption(modeOption())
+    .option("--limit <n>", "only the first tasks")
+    .option("--json", "print one JSON object per line: id, source, question, messages, goldAnswers, meta")
+    .addHelpText(
+      "after",
+      "\nRows that no rule can score are shown, and named on standard error." +
+        "\nExit codes: 0 shown, 2 wrong usage or missing file, 3 unreadable data.",
+    )
+    .action(async (files: string[], options: ShowOptions) => {
+      process.exitCode = await showCommand(files, options);
+    });
 }
+
+const formatOption = () => new Option("--format <name>", "file format").choices(FORMAT_NAMES).default("auto");
+const modeOption = () =>
+  new Option("--mode <mode>", "whose rules are to read the gold answers")
+    .choices(["paper", "released"])
+    .default("paper");

@@ -1,14 +1,18 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
+import { assertMonitorPossible } from "../../actors/start-check.js";
 import { createTrainingSystem, type RunResult } from "../../actors/training-system.js";
+import { parseConfig } from "../../config/load.js";
 import { countPromptTokens } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
 import { locateNative } from "../../model/engine/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { assertRoomForRun } from "../../store/index.js";
 import { wholeNumber } from "../arguments.js";
 import { makeDemoData } from "../demo/data.js";
 import { type DemoRecipe, demoConfig } from "../demo/recipe.js";
 import { RECIPES, recipeOf } from "../demo/recipes.js";
+import { leaveSoon } from "../leave.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 import { watchToEnd } from "./train.js";
@@ -51,21 +55,19 @@ export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode
   const name = recipe === RECIPES[0] ? "demo" : `demo-${recipe.name}`;
   const id = `${name}-seed${seed}-${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}`;
   const here = optionsHere(recipe);
+  const run = { directory, id, seed, sftOnly: options.sftOnly === true, settings: options.set };
+  // Overrides, monitor and folder are checked before a model is made ready and data are written.
+  const unmade = { train: "train", heldout: "heldout", sft: "sft" };
+  const trial = parseConfig(demoConfig(recipe, here, { ...run, model: "model", data: unmade }));
+  await assertMonitorPossible(trial.monitor);
+  await assertRoomForRun(trial.run.directory, trial.run.id);
   const model = options.model === undefined ? await recipe.model(note) : resolve(options.model);
   const tokenizer = await loadTokenizer(model);
   note("making long-document questions over permuted facts");
   const data = await makeDemoData(join(directory, `${id}-data`), seed, recipe, (messages) =>
     countPromptTokens(messages, tokenizer),
   );
-  const config = demoConfig(recipe, here, {
-    directory,
-    id,
-    seed,
-    model,
-    data,
-    sftOnly: options.sftOnly === true,
-    settings: options.set,
-  });
+  const config = demoConfig(recipe, here, { ...run, model, data });
   const system = createTrainingSystem(config, { keepMonitor: options.exit !== true });
   await system.start();
   note(`${data.counts.train} training tasks, ${data.counts.heldout} held-out tasks, ${data.counts.sft} demonstrations`);
@@ -123,6 +125,10 @@ export function register(program: Command): void {
     .option("--json", "print the result as JSON")
     .addHelpText("after", `\nRecipes:\n${RECIPES.map(({ name, about }) => `  ${name.padEnd(9)}${about}`).join("\n")}`)
     .action(async (options: DemoCommandOptions) => {
-      process.exitCode = await demoCommand(options);
+      try {
+        process.exitCode = await demoCommand(options);
+      } finally {
+        leaveSoon();
+      }
     });
 }

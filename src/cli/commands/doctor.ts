@@ -20,6 +20,13 @@ export function doctorRows(report: DoctorReport): (readonly [string, string])[] 
     ["weir", report.weir],
     ["Node", `${report.node.version} (${report.node.required} expected)`],
     ["machine", `${report.machine.platform}, ${report.machine.cores} cores, ${gib(report.machine.memoryBytes)} GiB`],
+    [
+      "memory limit",
+      report.machine.memoryLimit === null
+        ? "none"
+        : `${gib(report.machine.memoryLimit.bytes)} GiB (${report.machine.memoryLimit.file})`,
+    ],
+    ["memory free", `${gib(report.machine.freeBytes)} GiB`],
     ["CPU", report.machine.cpu],
     ["backend", report.backend ?? "none"],
     ["libtensorflow", report.tensorflow.version ?? "none"],

@@ -1,12 +1,26 @@
 import type { Command } from "commander";
-import { evaluateHeldout } from "../../actors/evaluate.js";
-import { prepareTasks } from "../../actors/prepare.js";
-import { createRuleReward } from "../../actors/reward.js";
+import { createRegistry } from "../../actors/built-ins.js";
+import { accuracyOf, type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluate.js";
+import {
+  assertReadable,
+  type CheckedGolds,
+  checkGolds,
+  noRuleError,
+  sourceCounts,
+  type TaskFile,
+} from "../../actors/gold-check.js";
+import { loadParts } from "../../actors/parts-file.js";
+import { prepareTasks, vocabularyCheck } from "../../actors/prepare.js";
 import { phasesFrom } from "../../algorithms/phases.js";
-import { configSchema } from "../../config/schema.js";
+import { parseConfig } from "../../config/load.js";
+import type { Phase } from "../../contracts/phase.js";
+import type { Task } from "../../contracts/task.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
+import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import type { RewardMode } from "../../rewards/rule.js";
+import { bucketLabel, holds } from "../../streams/buckets.js";
 import { numberAtLeast } from "../arguments.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
 import { heldoutTable } from "../report-table.js";
@@ -27,6 +41,9 @@ export interface EvalCommandOptions {
   readonly rows: string;
   readonly seed: string;
   readonly backend?: string;
+  readonly reward: string;
+  readonly judge: string;
+  readonly parts: readonly string[];
   readonly json?: boolean;
 }
 
@@ -40,26 +57,32 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
   const maxTokens = numberAtLeast("max-tokens", options.maxTokens, 1);
   const temperature = numberAtLeast("temperature", options.temperature, 0);
   const seed = numberAtLeast("seed", options.seed, 0);
+  const { reward, concurrency, timeoutMs, correctAt } = await rewardOf(options, mode);
   const tokenizer = await loadTokenizer(options.model);
-  const tasks = (await Promise.all(options.data.map((file) => readTasks(file, { format: "auto" })))).flat();
+  const files: TaskFile[] = [];
+  for (const file of options.data) files.push({ file, tasks: await readTasks(file, { format: "auto" }) });
+  const checked = scorable(files, mode);
   const report = await withEngine(options.model, options.backend, async (engine, signal) => {
     const limit = engine.model.maxPositions - maxTokens;
     const bounds = options.buckets?.split(",").map((bound) => numberAtLeast("buckets", bound, 1)) ?? [limit];
     const phases = phasesFrom(bounds.map((bound) => ({ maxTokens: bound, steps: 1 })));
-    const prepared = prepareTasks(tasks, tokenizer, phases, limit, "truncate");
+    const vocabulary = vocabularyCheck(files, tokenizer, engine.model.vocabSize);
+    const prepare = (tasks: readonly Task[]) => prepareTasks(tasks, tokenizer, phases, limit, "truncate", vocabulary);
+    const prepared = prepare(checked.tasks);
     if (prepared.tasks.length === 0) {
       throw new WeirError(
         "WEIR_E_EMPTY_PHASE",
-        `none of the ${tasks.length} tasks lies within the buckets ${bounds.join(", ")}; give larger bounds`,
+        `none of the ${checked.tasks.length} tasks lies within the buckets ${bounds.join(", ")}; give larger bounds`,
         { bounds },
       );
     }
     if (prepared.beyondPhases > 0)
       note(`${prepared.beyondPhases} tasks are longer than the last bucket and were left out`);
-    const defaults = configSchema.shape.reward.parse({});
-    const buckets = await evaluateHeldout(
+    if (prepared.truncated > 0)
+      note(`${prepared.truncated} tasks are longer than the model's positions allow and were cut in the middle`);
+    const evaluated = await evaluateHeldout(
       engine,
-      createRuleReward({ mode, requireThink: options.think }),
+      reward,
       prepared.tasks,
       {
         seed,
@@ -71,19 +94,87 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
           topP: numberAtLeast("top-p", options.topP, 0),
           topK: 0,
           maxTokens,
-          stopIds: engine.model.stopIds,
+          stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
         },
-        rewardConcurrency: defaults.concurrency,
-        rewardTimeoutMs: defaults.timeoutMs,
+        rewardConcurrency: concurrency,
+        rewardTimeoutMs: timeoutMs,
+        correctAt,
         decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
       },
       signal,
     );
-    return { heldout: { [mode]: buckets }, seed, temperature, engine: engine.info.backend };
+    const buckets = withoutRuleCounted(evaluated, phases, prepare(checked.withoutRule).tasks);
+    return {
+      heldout: { [mode]: buckets },
+      withoutRule: countBySource(checked.withoutRule),
+      seed,
+      temperature,
+      engine: engine.info.backend,
+    };
   });
   if (options.json) printJson(report);
   else print(heldoutTable(report) ?? "nothing was evaluated");
   return 0;
+}
+
+/**
+ * What the rules can score; says on standard error what was left out. Errors: WEIR_E_DATA for a gold answer that no rule can
+ * read; WEIR_E_REWARD_SOURCE where no task has a rule.
+ */
+function scorable(files: readonly TaskFile[], mode: RewardMode): CheckedGolds {
+  const checked = checkGolds(files, mode);
+  const total = files.reduce((sum, { tasks }) => sum + tasks.length, 0);
+  assertReadable(checked);
+  if (checked.tasks.length === 0) throw noRuleError(checked, total, "tasks");
+  if (checked.goldsLeftOut > 0)
+    note(`warning: ${checked.goldsLeftOut} gold answers hold no answer; their tasks have others, which count`);
+  if (checked.withoutRule.length > 0)
+    note(
+      `warning: ${checked.withoutRule.length} of ${total} tasks are not scored: there is no reward rule for ${sourceCounts(checked.withoutRule)}`,
+    );
+  return checked;
+}
+
+/** The buckets with the tasks that no rule scores: in `n` and `unscored`, and in no accuracy. They are not sampled. */
+function withoutRuleCounted(
+  evaluated: Readonly<Record<string, BucketResult>>,
+  phases: readonly Phase[],
+  unscored: readonly EvaluationTask[],
+): Record<string, BucketResult & { readonly scored: number; readonly accuracy: number | null }> {
+  const rows = phases.flatMap((phase) => {
+    const extra = unscored.filter(({ task }) => holds(phase, task.promptTokens)).length;
+    const result = evaluated[bucketLabel(phase)] ?? { n: 0, correct: 0, unscored: 0, meanReward: null };
+    const counted = { ...result, n: result.n + extra, unscored: result.unscored + extra };
+    const scored = counted.n - counted.unscored;
+    return counted.n === 0
+      ? []
+      : [[bucketLabel(phase), { ...counted, scored, accuracy: accuracyOf(counted) }] as const];
+  });
+  return Object.fromEntries(rows);
+}
+
+function countBySource(tasks: readonly Task[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { source } of tasks) counts[source] = (counts[source] ?? 0) + 1;
+  return counts;
+}
+
+/** The reward that is named, of weir or of a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
+async function rewardOf(options: EvalCommandOptions, mode: "paper" | "released") {
+  const config = parseConfig({
+    model: { path: options.model },
+    data: { train: [...options.data] },
+    reward: { actor: options.reward, mode, requireThink: options.think, judge: { actor: options.judge } },
+  });
+  const registry = createRegistry(config, {
+    publish: () => undefined,
+    report: (error) => note(error.message),
+  });
+  for (const path of options.parts)
+    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
+  const { concurrency, timeoutMs, correctAt } = config.reward;
+  const reward = registry.build("reward", { reward: options.reward, judge: options.judge });
+  return { reward, concurrency, timeoutMs, correctAt };
 }
 
 export function register(program: Command): void {
@@ -94,6 +185,18 @@ export function register(program: Command): void {
     .requiredOption("--data <files...>", "task files (verl-style parquet, jsonl, LongBench, DocMath, Frames)")
     .option("--buckets <bounds>", "upper bounds of the length buckets in tokens, such as 20000,60000")
     .option("--mode <mode>", "rules of the paper (exact match) or released (substring)", "paper")
+    .option(
+      "--reward <name>",
+      "reward part that scores: rule, hybrid (with a judge of --parts), or one of --parts",
+      "rule",
+    )
+    .option("--judge <name>", "judge part that such a reward asks", "openai")
+    .option(
+      "--parts <file>",
+      "load parts of your own from this ES module (docs/parts.md; repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [] as string[],
+    )
     .option("--no-think", "read the whole response where </think> is missing")
     .option("--max-tokens <n>", "longest response", "1024")
     .option("--temperature <t>", "0 is greedy", "0")
@@ -102,7 +205,10 @@ export function register(program: Command): void {
     .option("--rows <n>", "prompts per sampler call", "32")
     .option("--seed <n>", "seed of the sampling", "1")
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
-    .option("--json", "print JSON: heldout.<mode>.<bucket> = {n, correct, unscored}")
+    .option(
+      "--json",
+      "print JSON: heldout.<mode>.<bucket> = {n, scored, unscored, correct, accuracy and meanReward over the scored}",
+    )
     .action(async (options: EvalCommandOptions) => {
       process.exitCode = await evalCommand(options);
     });

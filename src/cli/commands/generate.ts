@@ -2,10 +2,12 @@ import type { Command } from "commander";
 import { counterKey } from "../../algorithms/random.js";
 import type { Engine } from "../../contracts/engine.js";
 import type { ChatMessage } from "../../contracts/task.js";
+import { assertInVocabulary } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
+import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { numberAtLeast, wholeNumber } from "../arguments.js";
-import { type ExitCode, print, printJson } from "../output.js";
+import { type ExitCode, printExact, printJson } from "../output.js";
 import { checkSequences, readSequences, withEngine } from "../with-engine.js";
 
 /** `weir generate`: continues token sequences, or answers a chat prompt. */
@@ -35,6 +37,8 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
       ? [tokenizer?.applyChatTemplate(messages, { addGenerationPrompt: true }).ids ?? []]
       : await readSequences(options.in);
   const generate = async (engine: Engine, signal: AbortSignal) => {
+    if (options.prompt !== undefined && tokenizer)
+      for (const ids of sequences) assertInVocabulary(ids, "the prompt", tokenizer, engine.model.vocabSize);
     checkSequences(sequences, engine, options.maxTokens);
     const { temperature, topP, topK, maxTokens } = options;
     const reply = await engine.sample(
@@ -43,7 +47,13 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
           promptIds,
           seeds: [counterKey(options.seed, "generate", index)],
         })),
-        params: { temperature, topP, topK, maxTokens, stopIds: engine.model.stopIds },
+        params: {
+          temperature,
+          topP,
+          topK,
+          maxTokens,
+          stopIds: withEndOfTurn(engine.model.stopIds, tokenizer?.endOfTurn ?? null),
+        },
       },
       { signal },
     );
@@ -51,7 +61,7 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
   };
   const completions = await withEngine(options.model, options.backend, generate, options.rotaryDtype);
   if (options.json) printJson({ completions });
-  else for (const ids of completions) print(tokenizer?.decode(ids, { skipSpecialTokens: true }) ?? "");
+  else for (const ids of completions) printExact(tokenizer?.decode(ids, { skipSpecialTokens: true }) ?? "");
   return 0;
 }
 
@@ -74,6 +84,10 @@ export function register(program: Command): void {
     .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
     .option("--rotary-dtype <type>", "float32, or bfloat16 for models that were cast as a whole, buffers included")
     .option("--json", 'print {"completions": [[id, …], …]}; a stop id ends a completion and is part of it')
+    .addHelpText(
+      "after",
+      "\nIn a pipe or a file the answer is written as it is; on a terminal its control characters are shown as \\uXXXX.",
+    )
     .action(async (options: GenerateCommandOptions) => {
       process.exitCode = await generateCommand(options);
     });

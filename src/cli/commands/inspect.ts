@@ -6,7 +6,7 @@ import type { Trace } from "../../contracts/trace.js";
 import { WeirError } from "../../errors.js";
 import { type RunSummary, readRollouts, rolloutSteps, summariseRun } from "../../store/index.js";
 import { wholeNumber } from "../arguments.js";
-import { type ExitCode, print, printJson, table } from "../output.js";
+import { type ExitCode, note, print, printJson, table } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 
 export interface InspectOptions {
@@ -34,26 +34,38 @@ export async function inspectCommand(run: string, options: InspectOptions): Prom
   } else {
     printSummary(summary);
   }
-  return summary.checkpoints.some((checkpoint) => checkpoint.damaged !== null) ? 3 : 0;
+  const damaged = summary.checkpoints.some((checkpoint) => checkpoint.damaged !== null);
+  return damaged || summary.remarks.length > 0 ? 3 : 0;
 }
 
 async function findRollout(run: string, id: string, step: string | undefined): Promise<Trace> {
   const folder = join(run, ROLLOUTS);
   const steps = step === undefined ? (await rolloutSteps(folder)).reverse() : [wholeNumber("step", step)];
+  let passedOver = "";
   for (const candidate of steps) {
-    const trace = (await readRollouts(folder, candidate)).find((rollout) => rollout.id === id);
+    // One damaged shard does not hide the rollouts of the others; it is told where it was asked for by its step.
+    const traces = await readRollouts(folder, candidate).catch((error: Error) => {
+      if (step !== undefined) throw error;
+      note(`passed over: ${error.message}`);
+      passedOver = "; damaged steps were passed over";
+      return [];
+    });
+    const trace = traces.find((rollout) => rollout.id === id);
     if (trace) return trace;
   }
   throw new WeirError(
     "WEIR_E_USAGE",
-    `no rollout "${id}" in ${step === undefined ? `${steps.length} steps` : `step ${step}`} of ${run}; weir inspect ${run} --step N lists ids`,
+    `no rollout "${id}" in ${step === undefined ? `${steps.length} steps` : `step ${step}`} of ${run}${passedOver}; weir inspect ${run} --step N lists ids`,
     { id },
   );
 }
 
 function stateOf(summary: RunSummary): string {
   if (summary.writer !== null) return `${lifecycleOf(summary)} (process ${summary.writer} is running it)`;
-  if (summary.finished) return String(summary.finished.status ?? "finished");
+  if (summary.finished) {
+    const { status, error } = summary.finished;
+    return typeof error === "string" ? `${status}: ${error}` : String(status ?? "finished");
+  }
   return `${lifecycleOf(summary)} when its process ended; continue with weir train --resume ${summary.directory}`;
 }
 
@@ -82,6 +94,7 @@ function printSummary(summary: RunSummary): void {
       "checkpoint",
       damaged === null ? name : `${name}: ${damaged}`,
     ]),
+    ...summary.remarks.map((remark): [string, string] => ["damaged", remark]),
     ...alerts.map(({ level, step, text }): [string, string] => ["alert", `${level}, step ${step}: ${text}`]),
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
@@ -148,11 +161,11 @@ export function register(program: Command): void {
     .argument("<run>", "run folder")
     .option("--step <n>", "list the rollouts of an RL step")
     .option("--rollout <id>", "show one rollout with its reward")
-    .option("--verify", "check every checkpoint against its manifest")
+    .option("--verify", "check every checkpoint against its manifest, and open every file of rollouts")
     .option("--json", "print JSON")
     .addHelpText(
       "after",
-      "\nExit codes: 0 shown, 2 no such run, step or rollout, 3 damaged folder or (with --verify) checkpoint.",
+      "\nExit codes: 0 shown, 2 no such run, step or rollout, 3 something in it is damaged (the rest is shown).",
     )
     .action(async (run: string, options: InspectOptions) => {
       process.exitCode = await inspectCommand(run, options);

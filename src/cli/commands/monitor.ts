@@ -23,6 +23,8 @@ interface WatchOptions {
 
 const CHANNELS: readonly StreamChannel[] = ["run", "metrics", "alerts", "lifecycle", "logs", "traces", "pipeline"];
 const DEFAULT_TAIL = "metrics,alerts,lifecycle,logs";
+/** Time to read one step's rollouts back, ms (I5). */
+const STORED_MS = 30_000;
 const ENDED: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
 
 /** Serves the page until interrupted; where the run has a monitor of its own, prints that one's address and ends. */
@@ -102,13 +104,14 @@ export async function snapshotCommand(
     const { around, window } = options;
     const near = (record: { readonly step: number; readonly phase: number }) =>
       Math.abs(record.step - around) <= window && record.phase > 0;
+    const steps = [...new Set(metrics.filter(near).map((record) => record.step))];
     const found = {
       run: runs.at(-1) ?? null,
       around,
       window,
       metrics: metrics.filter(near),
       alerts: alerts.filter(near),
-      traces: traces.filter(near),
+      traces: await withStored(traces.filter(near), steps, target.url, token),
     };
     if (options.json) printJson(found);
     else printSnapshot(found);
@@ -117,6 +120,33 @@ export async function snapshotCommand(
     await target.close();
   }
   return 0;
+}
+
+/** Most rollouts of a step that are asked for; as many as the server gives. */
+const ROLLOUTS_PER_STEP = 500;
+
+/** The traces, and for steps that have none in the monitor's list those of the run folder; in the order of the steps. */
+async function withStored(
+  held: readonly TraceSummary[],
+  steps: readonly number[],
+  url: string,
+  token: string | undefined,
+): Promise<readonly TraceSummary[]> {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const found: TraceSummary[] = [];
+  for (const step of steps) {
+    const known = held.filter((trace) => trace.step === step);
+    if (known.length > 0) {
+      found.push(...known);
+      continue;
+    }
+    const address = new URL(`/v1/traces?step=${step}&limit=${ROLLOUTS_PER_STEP}`, url.replace(/^ws/, "http"));
+    const answer = await fetch(address, { headers, signal: AbortSignal.timeout(STORED_MS) }).catch(() => null);
+    if (!answer?.ok) continue;
+    const { traces } = (await answer.json()) as { traces: readonly TraceSummary[] };
+    found.push(...traces.toReversed());
+  }
+  return [...found, ...held.filter((trace) => !steps.includes(trace.step))];
 }
 
 function printEvent<C extends StreamChannel>(channel: C, event: ChannelEvent<C>, json: boolean): void {
@@ -166,7 +196,7 @@ function printSnapshot(found: {
     names.map((name) => [
       name,
       ...found.metrics.map((record) => {
-        const value = record.values[name];
+        const value = (record.values as Readonly<Record<string, number>>)[name];
         return value === undefined ? "–" : Number(value.toPrecision(4));
       }),
     ]),

@@ -1,9 +1,13 @@
 import type { Command } from "commander";
+import { accuracyOf, type BucketResult } from "../../actors/evaluate.js";
+import { loadParts } from "../../actors/parts-file.js";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
-import { applySettings, loadConfig, parseConfig } from "../../config/load.js";
+import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
+import { applySettings } from "../../config/settings.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
+import { leaveSoon } from "../leave.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 
@@ -12,6 +16,8 @@ import { heldoutTable } from "../report-table.js";
 export interface TrainCommandOptions {
   readonly set: readonly string[];
   readonly resume?: string;
+  /** Files with parts of the user's own. */
+  readonly parts?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -19,6 +25,24 @@ export interface TrainCommandOptions {
 export async function configOfRun(runDirectory: string, settings: readonly string[]): Promise<Config> {
   const { config } = await readRunRecord(runDirectory);
   return parseConfig(applySettings(config as Record<string, unknown>, settings));
+}
+
+/** An RL step in one line; what it did not measure is a dash, not 0. */
+export function stepLine(step: number, phase: number, values: Readonly<Record<string, number>>): string {
+  const show = (name: string, form: (value: number) => string) => {
+    const value = values[name];
+    return value === undefined ? "–" : form(value);
+  };
+  return [
+    `step ${step} (phase ${phase})`,
+    `reward ${show("reward/mean", (value) => value.toFixed(3))}`,
+    `accuracy ${show("accuracy/mean", (value) => `${(value * 100).toFixed(0)} %`)}`,
+    `entropy ${show("entropy/mean", (value) => value.toFixed(3))}`,
+    `kl ${show("kl/old_k3", (value) => value.toExponential(1))}`,
+    `length ${show("response/length_mean", (value) => value.toFixed(0))}`,
+    ...(values["update/applied"] === 0 ? ["no update"] : []),
+    show("time/step_seconds", (value) => `${value.toFixed(1)} s`),
+  ].join(" · ");
 }
 
 /** Shows a system's progress until it ends; SIGINT and SIGTERM drain it, a second one aborts. */
@@ -30,17 +54,7 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
         line.update(`warm-up step ${step}: loss ${values["loss/sft"].toFixed(3)}`);
         return;
       }
-      if (values["reward/mean"] === undefined) return;
-      const shown = [
-        `step ${step} (phase ${phase})`,
-        `reward ${values["reward/mean"].toFixed(3)}`,
-        `accuracy ${((values["accuracy/mean"] ?? 0) * 100).toFixed(0)} %`,
-        `entropy ${(values["entropy/mean"] ?? 0).toFixed(3)}`,
-        `kl ${(values["kl/old_k3"] ?? 0).toExponential(1)}`,
-        `length ${(values["response/length_mean"] ?? 0).toFixed(0)}`,
-        `${(values["time/step_seconds"] ?? 0).toFixed(1)} s`,
-      ];
-      line.update(shown.join(" · "));
+      if (values["group/kept"] !== undefined) line.update(stepLine(step, phase, values));
     }),
     system.facts$.subscribe((fact) => {
       if (fact.type === "phase.entered")
@@ -49,10 +63,15 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
         );
       if (fact.type === "evaluation.finished")
         note(
-          `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, { n: number; correct: number }>)}`,
+          `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, BucketResult>)}`,
         );
       if (fact.type === "preflight.finished") note(`memory      ${fact.data.memory}`);
-      if (fact.type === "run.resumed") note(`restored step ${fact.data.step}: ${fact.data.reason}`);
+      if (fact.type === "run.resumed") {
+        note(`restored step ${fact.data.step}: ${fact.data.reason}`);
+        for (const remark of (fact.data.remarks ?? []) as readonly string[]) note(`mended: ${remark}`);
+      }
+      if (fact.type === "config.changed")
+        note(`option ${fact.data.path}: ${JSON.stringify(fact.data.old)} is now ${JSON.stringify(fact.data.new)}`);
     }),
     system.alerts$.subscribe((alert) => note(`${alert.level}: ${alert.text}`)),
   ];
@@ -72,21 +91,36 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
   }
 }
 
-function bucketsLine(buckets: Record<string, { n: number; correct: number }>): string {
+/** Accuracy over the scored responses by bucket; the mean reward where rewards are no 0 or 1, and how many were not scored. */
+export function bucketsLine(buckets: Readonly<Record<string, BucketResult>>): string {
   return Object.entries(buckets)
-    .map(([label, { n, correct }]) => `${label} tokens ${((100 * correct) / Math.max(1, n)).toFixed(1)} %`)
+    .map(([label, result]) => {
+      const accuracy = accuracyOf(result);
+      const shown = accuracy === null ? "–" : `${(100 * accuracy).toFixed(1)} %`;
+      const remarks = [];
+      if (result.meanReward !== null && Math.abs(result.meanReward - (accuracy ?? 0)) > 1e-9)
+        remarks.push(`mean reward ${result.meanReward.toFixed(3)}`);
+      if (result.unscored > 0) remarks.push(`${result.unscored} of ${result.n} not scored`);
+      return `${label} tokens ${shown}${remarks.length > 0 ? ` (${remarks.join(", ")})` : ""}`;
+    })
     .join(" · ");
 }
 
 export async function trainCommand(file: string | undefined, options: TrainCommandOptions): Promise<ExitCode> {
-  if ((file === undefined) === (options.resume === undefined)) {
-    throw new WeirError("WEIR_E_USAGE", "weir train takes CONFIG, or --resume RUN, and not both", {});
+  const { resume, set } = options;
+  if (file === undefined && resume === undefined) {
+    throw new WeirError("WEIR_E_USAGE", "weir train takes CONFIG, or --resume RUN, got neither", {});
   }
-  const config =
-    options.resume === undefined
-      ? await loadConfig(file as string, options.set)
-      : await configOfRun(options.resume, options.set);
-  const system = createTrainingSystem(config, options.resume === undefined ? {} : { resume: options.resume });
+  // A file beside --resume gives the options that the run goes on with; without one they are those it has.
+  const config = file !== undefined ? await loadConfig(file, set) : await configOfRun(resume as string, set);
+  const partsFiles = [];
+  for (const path of options.parts ?? []) partsFiles.push(await loadParts(path));
+  const system = createTrainingSystem(config, {
+    onRemark: (error) => note(`warn: ${error.message}`),
+    partsFiles: partsFiles.map(({ file, sha256 }) => ({ file, sha256 })),
+    ...(options.resume === undefined ? {} : { resume: options.resume }),
+  });
+  for (const { kind, name, factory } of partsFiles.flatMap(({ parts }) => parts)) system.register(kind, name, factory);
   await system.start();
   note(`run folder: ${system.runDirectory}`);
   if (system.monitorUrl) note(`monitor: ${system.monitorUrl}`);
@@ -111,13 +145,26 @@ export function register(program: Command): void {
       (value: string, all: string[]) => [...all, value],
       [] as string[],
     )
-    .option("--resume <run>", "continue the run in this folder from its latest checkpoint")
+    .option(
+      "--resume <run>",
+      "continue the run in this folder from its latest checkpoint; CONFIG and --set change options that lie ahead of it",
+    )
+    .option(
+      "--parts <file>",
+      "load parts of your own from this ES module (docs/parts.md); a resumed run needs the same file (repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [] as string[],
+    )
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
-      "\nExit codes: 0 the run completed or was stopped, 1 it failed, 2 wrong options, 3 damaged data or model, 4 engine.",
+      "\nExit codes: 0 the run completed or was stopped, 1 it failed, 2 wrong options, 3 damaged data or model, 4 engine, 5 nothing was trained.",
     )
     .action(async (file: string | undefined, options: TrainCommandOptions) => {
-      process.exitCode = await trainCommand(file, options);
+      try {
+        process.exitCode = await trainCommand(file, options);
+      } finally {
+        leaveSoon();
+      }
     });
 }

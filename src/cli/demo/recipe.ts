@@ -1,5 +1,5 @@
-import { applySettings } from "../../config/load.js";
 import type { ConfigInput } from "../../config/schema.js";
+import { applySettings } from "../../config/settings.js";
 import type { DemonstrationForm, LengthDial, Range } from "../../data/synthetic/index.js";
 
 /**

@@ -42,11 +42,12 @@ export const SMALL_RECIPE: DemoRecipe = {
   heldoutPerBucket: HELDOUT_PER_BUCKET,
   demonstrations: { count: 960, length: PHASES[0].length, directShare: 0.7, form: "think" },
   options: OPTIONS,
-  // WebAssembly is some thirty times slower: the same run with few steps, to see it work.
+  // WebAssembly is some thirty times slower: the same run with few steps, to see it work. Half the rows per step of the warm-up
+  // give twice the updates at the same cost: after one epoch in steps of 32 rows no answer may be right yet, and RL learns nothing.
   wasm: {
     ...OPTIONS,
     phases: PHASES.map(({ maxTokens }) => ({ maxTokens, steps: 3 })),
-    warmup: { ...OPTIONS.warmup, epochs: 1 },
+    warmup: { ...OPTIONS.warmup, epochs: 1, batchRows: 16 },
     rollout: { ...OPTIONS.rollout, promptsPerStep: 8 },
     evaluation: { tasksPerBucket: 16 },
     checkpoint: { everySteps: 0, keep: 2 },

@@ -10,7 +10,7 @@ import { Draws } from "./draws.js";
 import { type FactBook, loadFactBook } from "./fact-book.js";
 import { FAMILY_KINDS, type FamilyQuestion } from "./families.js";
 import { bucketSuffix, type ResolvedOptions, resolveOptions, type SyntheticOptions } from "./options.js";
-import { factSentence } from "./relations.js";
+import { factSentence, RELATIONS, type RelationName } from "./relations.js";
 import { answerSentence, promptMessages } from "./template.js";
 import { permutedWorld, realWorld, type World } from "./world.js";
 
@@ -18,14 +18,27 @@ import { permutedWorld, realWorld, type World } from "./world.js";
 const WORLD_TRIES = 50;
 /** Documents tried for a length in tokens; each corrects the number of facts by what the last one missed. */
 const LENGTH_TRIES = 12;
+/** As many as a multiple-choice question has options. */
+const FEWEST_VALUES = 4;
 /** First guess of a fact's length in tokens. */
 const TOKENS_PER_FACT = 12;
 
 /** All tasks of the options, in order. Throws WEIR_E_CONFIG on bad dials and WEIR_E_DATA on dials that cannot be met. */
 export function generateTasks(options: SyntheticOptions): Task[] {
-  const resolved = resolveOptions(options);
-  const book = loadFactBook(resolved.split, resolved.plainNames);
+  const given = resolveOptions(options);
+  const book = loadFactBook(given.split, given.plainNames);
+  const relations = options.relations ?? given.relations.filter((relation) => hasValues(book, relation));
+  const resolved = { ...given, relations };
   return Array.from({ length: resolved.count }, (_, index) => generateTask(resolved, book, index));
+}
+
+/**
+ * Whether a part of the facts has values enough to hand out: among plain names there is one currency, and a relation that
+ * has one value for all tells nothing.
+ */
+function hasValues(book: FactBook, relation: RelationName): boolean {
+  const kind = RELATIONS[relation].valueKind;
+  return kind === "country" || (book.values.get(kind)?.length ?? 0) >= FEWEST_VALUES;
 }
 
 function generateTask(options: ResolvedOptions, book: FactBook, index: number): Task {

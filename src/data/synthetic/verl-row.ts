@@ -8,13 +8,14 @@ export interface VerlRow {
   readonly data_source: string;
   readonly prompt: readonly ChatMessage[];
   readonly ability: string;
-  readonly reward_model: { readonly style: "rule"; readonly ground_truth: string };
+  readonly reward_model: { readonly style: "rule"; readonly ground_truth: string | readonly string[] };
   readonly extra_info: Readonly<Record<string, Json>>;
 }
 
-/** The row of a generated task. Throws WEIR_E_DATA if the task lacks its ability. */
+/** The row of a generated task; several gold answers stand as a list. Throws WEIR_E_DATA if the task lacks its ability. */
 export function verlRow(task: Task): VerlRow {
   const { ability, index, question, hops, ...others } = task.meta;
+  const [gold = "", ...more] = task.goldAnswers;
   if (typeof ability !== "string") {
     throw new WeirError("WEIR_E_DATA", `expected a generated task with an ability, task ${task.id} has none`, {
       task: task.id,
@@ -24,7 +25,7 @@ export function verlRow(task: Task): VerlRow {
     data_source: task.source,
     prompt: task.messages,
     ability,
-    reward_model: { style: "rule", ground_truth: task.goldAnswers[0] as string },
+    reward_model: { style: "rule", ground_truth: more.length === 0 ? gold : task.goldAnswers },
     extra_info: {
       index: index ?? 0,
       input_question: question ?? "",

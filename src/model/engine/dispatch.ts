@@ -2,6 +2,7 @@
 
 import type { EvaluateLoss } from "../../contracts/trainer.js";
 import { ERROR_CODES, WeirError } from "../../errors.js";
+import { asDiskError } from "../../system/disk-error.js";
 import type { EngineCore } from "./core.js";
 import type { EngineCalls, EngineMethod, ErrorMessage } from "./protocol.js";
 
@@ -47,7 +48,9 @@ export async function dispatch<M extends EngineMethod>(
   return HANDLERS[method](core, input, signal, evaluate);
 }
 
-export function errorToMessage(error: unknown): ErrorMessage {
+/** A full disk is told by its own code, also where the engine writes a checkpoint. */
+export function errorToMessage(thrown: unknown): ErrorMessage {
+  const error = asDiskError(thrown);
   if (WeirError.isInstance(error)) {
     const plain = error.message.startsWith(`${error.code}: `)
       ? error.message.slice(error.code.length + 2)

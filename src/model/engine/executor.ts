@@ -18,7 +18,7 @@ import type { RopeTables } from "../transformer/rope.js";
 import { EAGER } from "../transformer/runner.js";
 import type { OpenedBackend } from "./backend.js";
 import { type CompileCosts, Compiler } from "./graph/compile.js";
-import { loadKernels } from "./native/index.js";
+import { loadKernels, weirCommand } from "./native/index.js";
 import { native } from "./tf.js";
 
 /** What the engine's core needs of the options; what is left out takes its default. */
@@ -116,7 +116,7 @@ export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, optio
   if (executor === "compiled") {
     throw new WeirError(
       "WEIR_E_NATIVE_ENGINE",
-      `engine.executor = compiled cannot be had: ${why}; set it to auto or eager, or run \`npx weir setup\``,
+      `engine.executor = compiled cannot be had: ${why}; set it to auto or eager, or run \`${weirCommand("setup")}\``,
     );
   }
   return eager(wanted, why);

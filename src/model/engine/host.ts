@@ -13,8 +13,9 @@ import type { LossSequence } from "../../contracts/loss.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { EvaluateLoss } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
-import type { RotaryDtype } from "../transformer/rope.js";
+import type { RotaryDtype } from "../io/rope-config.js";
 import { errorToMessage, messageToError } from "./dispatch.js";
+import { type ExitCause, ExitWatch } from "./exit-cause.js";
 import { type Call, engineFacade } from "./facade.js";
 import { isTensorflowNoise } from "./native/noise.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
@@ -120,23 +121,25 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
     killedFor ??= reason;
     child.kill("SIGKILL");
   };
-  const exited = new Promise<{ expected: boolean; reason: string }>((resolve) => {
-    const finish = (how: string) => {
-      const said = stderr();
-      const reason = killedFor ?? (closing ? "closed" : `${how}${said === "" ? "" : `; it said: ${said}`}`);
-      resolve({ expected: closing, reason });
+  const exitWatch = new ExitWatch(child.pid);
+  const exited = new Promise<{ expected: boolean; reason: string } & ExitCause>((resolve) => {
+    const finish = (found: ExitCause) => {
+      const reason = killedFor ?? (closing ? "closed" : found.reason);
+      resolve({ ...found, cause: killedFor === null && !closing ? found.cause : null, expected: closing, reason });
     };
-    child.once("error", (error) => finish(`could not be started: ${error.message}`));
-    child.once("close", (code, signal) => finish(signal === null ? `exit code ${code}` : `signal ${signal}`));
+    child.once("error", (error) =>
+      finish({ cause: null, reason: `could not be started: ${error.message}`, remedy: "look at its cause" }),
+    );
+    child.once("close", (code, signal) => finish(exitWatch.explain(code, signal, stderr())));
   });
-  void exited.then(({ reason }) => {
+  void exited.then(({ reason, cause, remedy }) => {
     for (const entry of [...pending.values()]) {
       entry.release();
       entry.reject(
         new WeirError(
           "WEIR_E_ENGINE_CRASHED",
-          `the engine process (pid ${child.pid}) ended during ${entry.method}: ${reason}; start another and restore the last checkpoint`,
-          { method: entry.method, reason, pid: child.pid },
+          `the engine process (pid ${child.pid}) ended during ${entry.method}: ${reason}; ${remedy}`,
+          { method: entry.method, reason, cause, pid: child.pid },
         ),
       );
     }
@@ -161,16 +164,21 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
       kill(reason);
       reject(new WeirError("WEIR_E_ENGINE_TIMEOUT", reason, { limitMs: options.startTimeoutMs }));
     }, options.startTimeoutMs);
-    void exited.then(({ reason }) => {
+    void exited.then(({ reason, cause, remedy }) => {
       clearTimeout(timer);
+      const what = cause === "oom" ? `; ${remedy}` : "";
       reject(
-        new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process ended while it started: ${reason}`, { reason }),
+        new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process ended while it started: ${reason}${what}`, {
+          reason,
+          cause,
+        }),
       );
     });
     child.on("message", (message: FromEngine) => {
       missed = 0;
       switch (message.kind) {
         case "ready":
+          exitWatch.sample();
           clearTimeout(timer);
           version = message.version;
           resolve(message);
@@ -202,11 +210,13 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
       }
     });
   });
+  exitWatch.sample();
   post({ kind: "start", modelDir: input.modelDir, options, rotaryDtype: input.rotaryDtype ?? null });
   const ready = await started;
 
   // Counted in ticks of this process's own clock, so that a pause of the control plane does not look like one of the engine.
   const watch = setInterval(() => {
+    exitWatch.sample();
     // While a request is at work its own deadline counts: arithmetic may hold the process's event loop.
     missed = pending.size > 0 ? 0 : missed + 1;
     if (missed <= MISSED_HEARTBEATS) return;
@@ -276,7 +286,7 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
     model: ready.model,
     version: () => version,
     call,
-    exited,
+    exited: exited.then(({ expected, reason }) => ({ expected, reason })),
     close: async () => {
       if (gone !== null) return;
       closing = true;

@@ -1,70 +1,58 @@
 /**
- * Finds and renders a model's chat template, with the names that transformers gives templates: messages, tools,
- * documents, add_generation_prompt, the special tokens, raise_exception, strftime_now and the tojson filter.
+ * A model folder's chat template: which of its templates a conversation takes, the variables it sees, and the words of
+ * its errors. Rendering is that of template/ (Jinja2 as transformers sets it up).
  */
-import { join } from "node:path";
-import { Template } from "@huggingface/jinja";
 import { WeirError } from "../../errors.js";
-import { isRecord, type JsonRecord, readJsonIfPresent, readTextIfPresent } from "./json.js";
+import { type ChatTurn, normalizeMessages } from "./chat-messages.js";
+import { findTemplates, type TemplateSource } from "./chat-template-files.js";
+import type { JsonRecord } from "./json.js";
+import { specialTokens } from "./special-tokens.js";
+import { type CompiledTemplate, compileTemplate, TemplateFault } from "./template/template.js";
 
-/** One turn. Further fields (`name`, `tool_calls`, `reasoning_content` …) reach the template unchanged. */
-export interface ChatTurn {
-  readonly role: string;
-  readonly content: string;
-  readonly [field: string]: unknown;
+export type { ChatTurn } from "./chat-messages.js";
+
+export interface ChatTemplateOptions {
+  /** Ends with the beginning of an assistant's turn. */
+  readonly addGenerationPrompt?: boolean;
+  /** JSON schemas of functions; a template named `tool_use` is taken where there is one. */
+  readonly tools?: readonly Readonly<Record<string, unknown>>[];
+  readonly documents?: readonly Readonly<Record<string, unknown>>[];
+  /** Further variables (`enable_thinking`, `date_string` …); they replace special tokens of the same name. */
+  readonly variables?: Readonly<Record<string, unknown>>;
 }
 
 export interface ChatTemplate {
-  /** The template's source. */
+  /** The source of the template that conversations without tools take. */
   readonly source: string;
-  /** Throws WEIR_E_CHAT_TEMPLATE when the template raises or cannot be rendered. */
-  render(messages: readonly ChatTurn[], options: { readonly addGenerationPrompt: boolean }): string;
+  /** Throws WEIR_E_CHAT_TEMPLATE when the template raises, is broken or cannot be rendered. */
+  render(messages: readonly ChatTurn[], options: ChatTemplateOptions): string;
 }
 
-/** Template text as the folder gives it: chat_template.jinja, then chat_template.json, then tokenizer_config.json. */
-async function findSource(directory: string, tokenizerConfig: JsonRecord): Promise<string | null> {
-  const file = await readTextIfPresent(join(directory, "chat_template.jinja"));
-  if (file !== null) return file;
-  const wrapped = await readJsonIfPresent(join(directory, "chat_template.json"), "WEIR_E_CHAT_TEMPLATE");
-  if (typeof wrapped?.chat_template === "string") return wrapped.chat_template;
-  const inline = tokenizerConfig.chat_template;
-  if (typeof inline === "string") return inline;
-  if (!Array.isArray(inline)) return null;
-  const named = inline.filter(isRecord);
-  const chosen = named.find((entry) => entry.name === "default") ?? (named.length === 1 ? named[0] : undefined);
-  if (typeof chosen?.template === "string") return chosen.template;
-  throw new WeirError(
-    "WEIR_E_CHAT_TEMPLATE",
-    `${join(directory, "tokenizer_config.json")}: chat_template lists ${named.map((entry) => JSON.stringify(entry.name)).join(", ") || "nothing"}, ` +
-      'expected one named "default". Add chat_template.jinja to the folder.',
-    { directory },
-  );
-}
-
-/** Special tokens under the names that templates use; a token may be a string or an object with `content`. */
-function specialTokens(...configs: readonly (JsonRecord | null)[]): Record<string, string> {
-  const tokens: Record<string, string> = {};
-  for (const config of configs) {
-    for (const [key, value] of Object.entries(config ?? {})) {
-      if (!/^[a-z]+_token$/.test(key)) continue;
-      const content = isRecord(value) ? value.content : value;
-      if (typeof content === "string") tokens[key] = content;
-    }
+/** What went wrong, where, and what helps. */
+function explain(fault: TemplateFault, path: string, roles: readonly string[]): string {
+  const place = `${path}, line ${fault.line}`;
+  const messages = `messages (${roles.join(", ")})`;
+  switch (fault.kind) {
+    case "raised":
+      return `The chat template refuses the ${messages}: ${fault.message} (${place}). These are the template's own words; change the conversation accordingly.`;
+    case "lacking":
+      return (
+        `The chat template needs something that weir's template engine does not compute: ${fault.message} (${place}). ` +
+        "Write that part in another way in a chat_template.jinja; docs/models.md says what is computed."
+      );
+    case "syntax":
+      return `The chat template is broken: ${fault.message} (${place}). Jinja2 refuses it too: fetch the file again, or repair that line.`;
+    case "failed":
+      return (
+        `The chat template cannot be rendered with the ${messages}: ${fault.message} (${place}). ` +
+        "Jinja2 fails there too: give the messages the fields that this line reads, or repair the template."
+      );
   }
-  return tokens;
 }
 
-function compile(source: string): Template {
-  try {
-    return new Template(source);
-  } catch (error) {
-    throw new WeirError(
-      "WEIR_E_CHAT_TEMPLATE",
-      `The chat template cannot be parsed: ${error instanceof Error ? error.message : String(error)}. Repair chat_template.jinja.`,
-      {},
-      { cause: error },
-    );
-  }
+function chooseSource(sources: readonly TemplateSource[], withTools: boolean): TemplateSource | undefined {
+  const named = (name: string) => sources.find((source) => source.name === name);
+  return (withTools ? named("tool_use") : undefined) ?? named("default");
 }
 
 /**
@@ -72,29 +60,33 @@ function compile(source: string): Template {
  * broken template does not hinder work that needs none.
  */
 export async function loadChatTemplate(directory: string, tokenizerConfig: JsonRecord): Promise<ChatTemplate | null> {
-  const source = await findSource(directory, tokenizerConfig);
-  if (source === null) return null;
-  const map = await readJsonIfPresent(join(directory, "special_tokens_map.json"), "WEIR_E_TOKENIZER");
-  const tokens = specialTokens(map, tokenizerConfig);
-  let template: Template | null = null;
+  const sources = await findTemplates(directory, tokenizerConfig);
+  const plain = chooseSource(sources, false);
+  if (plain === undefined) return null;
+  const tokens = await specialTokens(directory, tokenizerConfig);
+  const compiled = new Map<TemplateSource, CompiledTemplate>();
   return {
-    source,
-    render: (messages, { addGenerationPrompt }) => {
-      template ??= compile(source);
+    source: plain.text,
+    render: (messages, options) => {
+      const source = chooseSource(sources, options.tools !== undefined) ?? plain;
       try {
+        const template = compiled.get(source) ?? compileTemplate(source.text);
+        compiled.set(source, template);
         return template.render({
           ...tokens,
-          messages: messages.map((message) => ({ ...message })),
-          tools: null,
-          documents: null,
-          add_generation_prompt: addGenerationPrompt,
+          ...options.variables,
+          messages: normalizeMessages(messages),
+          tools: options.tools ?? null,
+          documents: options.documents ?? null,
+          add_generation_prompt: options.addGenerationPrompt ?? false,
         });
       } catch (error) {
+        if (!(error instanceof TemplateFault)) throw error;
+        const roles = messages.map((message) => message.role);
         throw new WeirError(
           "WEIR_E_CHAT_TEMPLATE",
-          `The chat template refused the messages (${messages.map((message) => message.role).join(", ")}): ` +
-            `${error instanceof Error ? error.message : String(error)}. Give turns in the order that the template expects.`,
-          { roles: messages.map((message) => message.role) },
+          explain(error, source.path, roles),
+          { kind: error.kind, line: error.line, path: source.path, roles },
           { cause: error },
         );
       }

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { WeirError } from "../../errors.js";
+import { checkModelFolder } from "./folder-kind.js";
 import { isRecord, type JsonRecord, readJson, readJsonIfPresent } from "./json.js";
 import { type RopeConfig, readRope } from "./rope-config.js";
 
@@ -39,11 +40,23 @@ export interface ModelConfig {
   readonly bosId: number | null;
 }
 
+/** Class names; the second three are base models saved without a head, which transformers loads as language models too. */
 const ARCHITECTURES: Readonly<Record<string, ModelFamily>> = {
   Qwen2ForCausalLM: "qwen2",
   Qwen3ForCausalLM: "qwen3",
   LlamaForCausalLM: "llama",
+  Qwen2Model: "qwen2",
+  Qwen3Model: "qwen3",
+  LlamaModel: "llama",
 };
+const SUPPORTED_FAMILIES =
+  "Qwen2ForCausalLM (Qwen2, Qwen2.5), Qwen3ForCausalLM, LlamaForCausalLM (Llama, SmolLM2 and kin)";
+
+/** transformers' names of the activation that is computed. */
+const SILU = ["silu", "swish"];
+
+/** Number of key/value heads where a Qwen configuration is silent (Qwen2Config, Qwen3Config). */
+const QWEN_KV_HEADS = 32;
 
 /** Fields of related architectures that change the arithmetic, with the values under which they change nothing. */
 const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
@@ -53,7 +66,7 @@ const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   clip_qkv: [],
   embedding_multiplier: [1],
   final_logit_softcapping: [],
-  hidden_activation: ["silu"],
+  hidden_activation: SILU,
   is_causal: [true],
   logit_scale: [1],
   logits_scaling: [1],
@@ -73,12 +86,35 @@ const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   use_mrope: [false],
 };
 
+const OTHER_FAMILY = "Use a model of one of these families.";
+const MIXTURE = "Mixtures of experts are not computed: use a dense model.";
+
+/** What helps where a field cannot be honoured; other fields have no remedy but another model. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  architectures: OTHER_FAMILY,
+  model_type: OTHER_FAMILY,
+  mlp_only_layers: MIXTURE,
+  moe_intermediate_size: MIXTURE,
+  n_routed_experts: MIXTURE,
+  num_experts: MIXTURE,
+  num_local_experts: MIXTURE,
+  quantization_config:
+    "Quantised weights are not read: use the model they were made from (for many, the repository without GPTQ, AWQ, bnb or FP8 in its name).",
+  text_config: "Models that also see images or hear are not computed: use a plain text model.",
+};
+
+/** The value as it stands in the file; a long one is cut. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 120 ? `${text.slice(0, 117)}…` : text;
+}
+
 /** Raised for a field whose value the model cannot honour. */
 function unsupported(field: string, value: unknown, supported: string): WeirError {
+  const remedy = REMEDIES[field] ?? "Use a model that does without it.";
   return new WeirError(
     "WEIR_E_MODEL_UNSUPPORTED",
-    `config.json: ${field} = ${JSON.stringify(value)} is not supported; supported: ${supported}. ` +
-      "Use another model, or one converted to a supported form.",
+    `config.json: ${field} = ${shown(value)} is not supported; supported: ${supported}. ${remedy}`,
     { field, value },
   );
 }
@@ -86,7 +122,7 @@ function unsupported(field: string, value: unknown, supported: string): WeirErro
 function wrongValue(field: string, value: unknown, expected: string): WeirError {
   return new WeirError(
     "WEIR_E_MODEL_FILES",
-    `config.json: ${field} must be ${expected}, got ${value === undefined ? "nothing" : JSON.stringify(value)}. Repair the model folder.`,
+    `config.json: ${field} must be ${expected}, got ${shown(value)}. Fetch config.json again, or correct this field.`,
     { field, value },
   );
 }
@@ -127,7 +163,7 @@ function readFamily(config: JsonRecord): ModelFamily {
   if (architectures !== undefined && architectures !== null) {
     const name = Array.isArray(architectures) && architectures.length === 1 ? architectures[0] : undefined;
     const family = typeof name === "string" ? ARCHITECTURES[name] : undefined;
-    if (family === undefined) throw unsupported("architectures", architectures, Object.keys(ARCHITECTURES).join(", "));
+    if (family === undefined) throw unsupported("architectures", architectures, SUPPORTED_FAMILIES);
     if (modelType !== undefined && modelType !== family)
       throw unsupported("model_type", modelType, `"${family}", as the architecture ${String(name)} says`);
     return family;
@@ -140,7 +176,7 @@ function readFamily(config: JsonRecord): ModelFamily {
 /** Refuses what the dense, full-attention, SwiGLU model does not compute. */
 function refuseUnsupported(config: JsonRecord, family: ModelFamily, layers: number): void {
   const activation = config.hidden_act ?? "silu";
-  if (activation !== "silu") throw unsupported("hidden_act", activation, "silu");
+  if (!SILU.includes(String(activation))) throw unsupported("hidden_act", activation, SILU.join(", "));
   for (const [field, neutral] of Object.entries(NEUTRAL_VALUES)) {
     const value = config[field];
     if (value === undefined || value === null || neutral.includes(value)) continue;
@@ -183,7 +219,9 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
   refuseUnsupported(config, family, layers);
   const hiddenSize = positiveInteger(config, "hidden_size");
   const heads = positiveInteger(config, "num_attention_heads");
-  const kvHeads = positiveInteger(config, "num_key_value_heads", family === "llama" ? heads : undefined);
+  // An explicit null means as many as heads, in all families.
+  const silentKvHeads = family === "llama" || config.num_key_value_heads === null ? heads : QWEN_KV_HEADS;
+  const kvHeads = positiveInteger(config, "num_key_value_heads", silentKvHeads);
   if (heads % kvHeads !== 0)
     throw wrongValue("num_key_value_heads", kvHeads, `a divisor of num_attention_heads ${heads}`);
   // Qwen3's own default is 128 whatever the hidden size.
@@ -195,6 +233,7 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
   // LlamaConfig supplies bos 1 and eos 2 where the file is silent; an explicit null means none.
   const eos = config.eos_token_id === undefined && family === "llama" ? 2 : config.eos_token_id;
   const bos = config.bos_token_id === undefined && family === "llama" ? 1 : config.bos_token_id;
+  const padding = config.pad_token_id ?? generation?.pad_token_id;
   const eosIds = [
     ...tokenIds(eos, "eos_token_id"),
     ...tokenIds(generation?.eos_token_id, "eos_token_id (generation_config.json)"),
@@ -216,7 +255,8 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
     maxPositions,
     rope: readRope(config, maxPositions, { unsupported, wrongValue }),
     eosIds: [...new Set(eosIds)],
-    padId: tokenIds(config.pad_token_id ?? generation?.pad_token_id, "pad_token_id")[0] ?? null,
+    // Early Llama folders say -1 for none.
+    padId: config.pad_token_id === -1 ? null : (tokenIds(padding, "pad_token_id")[0] ?? null),
     bosId: tokenIds(bos ?? generation?.bos_token_id, "bos_token_id")[0] ?? null,
   };
 }
@@ -227,6 +267,7 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
  * WEIR_E_MODEL_UNSUPPORTED (a field asks for what the model does not compute; `details.field`, `details.value`).
  */
 export async function readModelConfig(directory: string): Promise<ModelConfig> {
+  await checkModelFolder(directory);
   const config = await readJson(join(directory, "config.json"), "WEIR_E_MODEL_FILES");
   const generation = await readJsonIfPresent(join(directory, "generation_config.json"), "WEIR_E_MODEL_FILES");
   const textConfig = config.text_config;

@@ -1,16 +1,19 @@
 /**
- * Conversions between float32 and the 16-bit storage formats. Little-endian throughout (as safetensors and GGUF are).
- * Widening is exact; narrowing rounds to nearest, ties to even.
+ * Conversions between float32 and the storage formats. Little-endian throughout (as safetensors and GGUF are).
+ * Widening is exact; narrowing (also of float64, which is only read) rounds to nearest, ties to even.
  */
 import { WeirError } from "../../errors.js";
 
-/** Element types of weights that can be read and written, under their safetensors names. */
+/** Element types of weights that are written, under their safetensors names. */
 export type StoredDtype = "F32" | "F16" | "BF16";
+
+/** Element types of weights that are read. */
+export type ReadableDtype = StoredDtype | "F64";
 
 /** Names used in configurations and on the command line. */
 export type WeightDtype = "float32" | "float16" | "bfloat16";
 
-export const BYTES_PER_ELEMENT: Readonly<Record<StoredDtype, number>> = { F32: 4, F16: 2, BF16: 2 };
+export const BYTES_PER_ELEMENT: Readonly<Record<ReadableDtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2 };
 
 export const STORED_DTYPE: Readonly<Record<WeightDtype, StoredDtype>> = {
   float32: "F32",
@@ -73,8 +76,27 @@ function words16(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(aligned.buffer, aligned.byteOffset, bytes.byteLength >> 1);
 }
 
-/** Little-endian stored elements widened to float32. `bytes.length` is a multiple of the element size. */
-export function widen(bytes: Uint8Array, dtype: StoredDtype): Float32Array {
+/** Float64 elements rounded to float32. Throws WEIR_E_NON_FINITE when a finite value does not fit. */
+function fromDoubles(bytes: Uint8Array, name: string): Float32Array {
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  const doubles = new Float64Array(aligned.buffer, aligned.byteOffset, bytes.byteLength >> 3);
+  const values = Float32Array.from(doubles);
+  const lost = values.findIndex((value, index) => !Number.isFinite(value) && Number.isFinite(doubles[index]!));
+  if (lost >= 0)
+    throw new WeirError(
+      "WEIR_E_NON_FINITE",
+      `Tensor ${name} is stored in float64 and holds ${doubles[lost]}, which float32 cannot. Use the model's float32 weights.`,
+      { tensor: name, value: doubles[lost] },
+    );
+  return values;
+}
+
+/**
+ * Little-endian stored elements as float32. `bytes.length` is a multiple of the element size; `name` is for messages only.
+ * Throws WEIR_E_NON_FINITE when a finite float64 does not fit.
+ */
+export function widen(bytes: Uint8Array, dtype: ReadableDtype, name = "of the file"): Float32Array {
+  if (dtype === "F64") return fromDoubles(bytes, name);
   if (dtype === "F32") {
     const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
     return new Float32Array(aligned.buffer, aligned.byteOffset, bytes.byteLength >> 2);

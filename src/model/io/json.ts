@@ -1,6 +1,7 @@
 /** Reads JSON objects from files with coded errors. Owns nothing else. */
 import { readFile } from "node:fs/promises";
 import { type ErrorCode, WeirError } from "../../errors.js";
+import { refuseUnfetched } from "./unfetched.js";
 
 export type JsonRecord = Readonly<Record<string, unknown>>;
 
@@ -15,19 +16,25 @@ export function isMissing(error: unknown): boolean {
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-/** The UTF-8 text of a file, or null when it does not exist. */
-export async function readTextIfPresent(path: string): Promise<string | null> {
+/** The UTF-8 text of a file, or null when it does not exist; throws `damaged` for a Git LFS pointer or a web page. */
+export async function readTextIfPresent(
+  path: string,
+  damaged: ErrorCode = "WEIR_E_MODEL_FILES",
+): Promise<string | null> {
+  let text: string;
   try {
-    return await readFile(path, "utf8");
+    text = await readFile(path, "utf8");
   } catch (error) {
     if (isMissing(error)) return null;
     throw error;
   }
+  refuseUnfetched(path, text, damaged);
+  return text;
 }
 
 /** The JSON object in a file, or null when the file does not exist; throws `damaged` when it is not a JSON object. */
 export async function readJsonIfPresent(path: string, damaged: ErrorCode): Promise<JsonRecord | null> {
-  const text = await readTextIfPresent(path);
+  const text = await readTextIfPresent(path, damaged);
   if (text === null) return null;
   let value: unknown;
   try {

@@ -1,9 +1,11 @@
 /**
  * Writes a Hugging Face model folder: weights from a `TensorSource`, everything else copied from the folder the model
- * came from. Invariants: a tied head is stored once; the dtype in config.json is that of the weights.
+ * came from. Invariants: a tied head is stored once; the dtype in config.json is that of the weights; AutoTokenizer of
+ * transformers comes to the ids that weir comes to.
  */
 import { copyFile, cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { alignAutoTokenizer } from "./auto-tokenizer.js";
 import { readModelConfig } from "./config.js";
 import { STORED_DTYPE, type WeightDtype } from "./dtype.js";
 import { isMissing, readJson } from "./json.js";
@@ -66,6 +68,7 @@ export async function writeModelFolder(directory: string, options: ModelFolderOp
   await mkdir(directory, { recursive: true });
   await copyCompanions(sourceDir, directory);
   await writeFile(join(directory, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  await alignAutoTokenizer(directory);
   const selected: TensorSource = {
     names: () => [...expected.keys()].sort(),
     shape: (name) => expected.get(name) ?? [],

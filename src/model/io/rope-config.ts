@@ -11,6 +11,9 @@ export type RopeConfig = RopeKind & {
   readonly inverseFrequencyDtype?: "float32" | "bfloat16";
 };
 
+/** Storage type of the inverse frequencies. `bfloat16` reproduces models that were cast as a whole, buffers included. */
+export type RotaryDtype = "float32" | "bfloat16";
+
 type RopeKind =
   | { readonly type: "default"; readonly theta: number }
   | { readonly type: "linear"; readonly theta: number; readonly factor: number }

@@ -6,17 +6,35 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { WeirError } from "../../errors.js";
-import { BYTES_PER_ELEMENT, narrow, type StoredDtype, widen } from "./dtype.js";
+import { BYTES_PER_ELEMENT, narrow, type ReadableDtype, type StoredDtype, widen } from "./dtype.js";
 import { isMissing, isRecord } from "./json.js";
 import { elementCount, type TensorSource, unknownTensor } from "./tensor-source.js";
+import { refuseUnfetched, UNFETCHED_HEAD_BYTES } from "./unfetched.js";
 
 /** Limit of the format's reference implementation; a larger header means a damaged file. */
 const MAX_HEADER_BYTES = 100_000_000;
 /** Data starts on a multiple of this, as the reference implementation writes it. */
 const HEADER_ALIGNMENT = 8;
 
+/** Bytes per element of types that are not read as weights; a file may hold buffers of them. */
+const OTHER_BYTES: Readonly<Record<string, number>> = {
+  BOOL: 1,
+  I8: 1,
+  U8: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  I16: 2,
+  U16: 2,
+  I32: 4,
+  U32: 4,
+  I64: 8,
+  U64: 8,
+  C64: 8,
+};
+
 interface Entry {
-  readonly dtype: StoredDtype;
+  /** A `ReadableDtype`, or another type, whose tensor cannot be read. */
+  readonly dtype: string;
   readonly shape: readonly number[];
   /** Byte range in the file. */
   readonly start: number;
@@ -25,7 +43,10 @@ interface Entry {
 
 export interface SafetensorsFile extends TensorSource {
   readonly metadata: Readonly<Record<string, string>>;
-  dtype(name: string): StoredDtype;
+  /** The stored type. `read` throws WEIR_E_MODEL_FILES where it is no float32, float16, bfloat16 or float64. */
+  dtype(name: string): string;
+  /** Throws WEIR_E_MODEL_FILES where the tensor's type is none that weights are read in. */
+  assertReadable(name: string): void;
 }
 
 function damaged(path: string, what: string, tensor?: string, cause?: unknown): WeirError {
@@ -38,23 +59,21 @@ function damaged(path: string, what: string, tensor?: string, cause?: unknown): 
   );
 }
 
+const isReadable = (dtype: string): dtype is ReadableDtype => Object.hasOwn(BYTES_PER_ELEMENT, dtype);
+
 /** Checks one header entry; `dataBytes` is the length of the data section. */
 function parseEntry(path: string, name: string, value: unknown, dataStart: number, dataBytes: number): Entry {
   if (!isRecord(value)) throw damaged(path, "has no description in the header", name);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16")
-    throw new WeirError(
-      "WEIR_E_MODEL_FILES",
-      `${path}: tensor ${name} is stored as ${JSON.stringify(dtype)}; readable are F32, F16 and BF16. Use an unquantised copy.`,
-      { path, tensor: name, dtype },
-    );
+  if (typeof dtype !== "string") throw damaged(path, "has no dtype", name);
   if (!Array.isArray(shape) || shape.some((size) => !Number.isInteger(size) || size < 0))
     throw damaged(path, `has the shape ${JSON.stringify(shape)}, expected a list of whole numbers`, name);
   if (!Array.isArray(offsets) || offsets.length !== 2 || offsets.some((offset) => !Number.isInteger(offset)))
     throw damaged(path, "has no data_offsets", name);
   const [start, end] = offsets as [number, number];
-  const bytes = elementCount(shape as number[]) * BYTES_PER_ELEMENT[dtype];
-  if (start < 0 || end - start !== bytes)
+  const width = isReadable(dtype) ? BYTES_PER_ELEMENT[dtype] : OTHER_BYTES[dtype];
+  const bytes = width === undefined ? end - start : elementCount(shape as number[]) * width;
+  if (start < 0 || end < start || end - start !== bytes)
     throw damaged(path, `takes ${end - start} bytes, expected ${bytes} for shape [${shape.join(", ")}]`, name);
   if (end > dataBytes) throw damaged(path, `ends at byte ${end} of ${dataBytes}: the file is truncated`, name);
   return { dtype, shape: shape as number[], start: dataStart + start, end: dataStart + end };
@@ -80,6 +99,9 @@ async function readHeader(path: string): Promise<{ entries: Map<string, Entry>; 
   try {
     const { size } = await file.stat();
     const prefix = new Uint8Array(8);
+    const head = Buffer.alloc(Math.min(size, UNFETCHED_HEAD_BYTES));
+    await file.read(head, 0, head.length, 0);
+    refuseUnfetched(path, head.toString("latin1"), "WEIR_E_MODEL_FILES");
     const { bytesRead } = await file.read(prefix, 0, 8, 0);
     if (bytesRead < 8) throw damaged(path, `is ${size} bytes long, too short for a header`);
     const headerBytes = Number(new DataView(prefix.buffer).getBigUint64(0, true));
@@ -144,14 +166,28 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
     if (found === undefined) throw unknownTensor(name, path);
     return found;
   };
+  const readableType = (name: string): ReadableDtype => {
+    const { dtype } = entry(name);
+    if (isReadable(dtype)) return dtype;
+    throw new WeirError(
+      "WEIR_E_MODEL_FILES",
+      `${path}: tensor ${name} is stored as ${dtype}, and weights are read in F32, F16, BF16 and F64. ` +
+        "Such a copy is usually quantised: use the model's plain weights.",
+      { path, tensor: name, dtype },
+    );
+  };
   return {
     metadata,
     names: () => [...entries.keys()].sort(),
     shape: (name) => entry(name).shape,
     dtype: (name) => entry(name).dtype,
+    assertReadable: (name) => {
+      readableType(name);
+    },
     read: (name) => {
-      const { start, end, dtype } = entry(name);
-      return widen(readRange(path, start, end), dtype);
+      const { start, end } = entry(name);
+      const dtype = readableType(name);
+      return widen(readRange(path, start, end), dtype, name);
     },
   };
 }

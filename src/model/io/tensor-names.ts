@@ -1,8 +1,11 @@
 /** The names and shapes of the tensors that a model of a given configuration has, in Hugging Face terms. */
 import type { ModelConfig } from "./config.js";
 
-/** Buffers that old checkpoints store and every reader recomputes. */
-const RECOMPUTED = /^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/;
+/** Buffers that some checkpoints store and every reader recomputes: rotary tables, positions, masks. */
+const RECOMPUTED =
+  /(?:^|\.)(?:rotary_emb\.(?:inv_freq|original_inv_freq|cos_cached|sin_cached)|position_ids|masked_bias)$/;
+/** Types of which no parameter is. */
+const BUFFER_TYPES = new Set(["BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"]);
 
 /** Expected tensors: name → shape, matrices as [out, in]. The head is absent when it is tied to the embedding. */
 export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
@@ -36,7 +39,7 @@ export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readon
   return shapes;
 }
 
-/** True for stored tensors that carry no information of their own. */
-export function isRecomputed(name: string): boolean {
-  return RECOMPUTED.test(name);
+/** True for stored tensors beyond the expected ones that carry no information: known buffers, and whole numbers. */
+export function isBuffer(name: string, dtype: string): boolean {
+  return RECOMPUTED.test(name) || BUFFER_TYPES.has(dtype);
 }

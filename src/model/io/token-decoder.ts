@@ -1,10 +1,11 @@
 /**
  * Turns token ids into text, byte for byte as the Rust tokenizers library does.
- * Owns the two decoder kinds of the supported families: ByteLevel (GPT-2 style) and the SentencePiece chain
- * (Replace, ByteFallback, Fuse, Strip). Both work on bytes, so a character split over tokens comes out whole.
+ * Owns ByteLevel (GPT-2 style), the SentencePiece chain (Replace, ByteFallback, Fuse, Strip), Metaspace and BPEDecoder.
+ * Byte-level and byte-fallback tokens are joined as bytes, so a character split over tokens comes out whole.
  */
-import { WeirError } from "../../errors.js";
 import { isRecord, type JsonRecord } from "./json.js";
+import { unsupportedSetting } from "./tokenizer/fault.js";
+import { readPattern, replaceMatches } from "./tokenizer/split.js";
 
 /** Text of tokens in order. */
 export type TokenDecoder = (tokens: readonly string[]) => string;
@@ -94,12 +95,11 @@ function strip(content: string, start: number, stop: number): Step {
     });
 }
 
-function unsupported(what: unknown): WeirError {
-  return new WeirError(
-    "WEIR_E_TOKENIZER",
-    `tokenizer.json: decoder ${JSON.stringify(what)} is not supported; supported: ByteLevel, Replace (a string), ByteFallback, ` +
-      "Fuse, Strip, and Sequences of them. Use a tokenizer of the Qwen, Llama or GPT-2 kind.",
-    { field: "decoder", value: what },
+function unsupported(what: unknown): Error {
+  return unsupportedSetting(
+    "decoder",
+    what,
+    "ByteLevel, Metaspace, BPEDecoder, Replace, ByteFallback, Fuse, Strip, and Sequences of them",
   );
 }
 
@@ -112,10 +112,14 @@ function step(config: JsonRecord): Step {
     case "Fuse":
       return (tokens) => [tokens.join("")];
     case "Replace": {
-      const pattern = isRecord(config.pattern) ? config.pattern.String : undefined;
-      const content = config.content;
-      if (typeof pattern !== "string" || typeof content !== "string") throw unsupported(config);
-      return (tokens) => tokens.map((token) => token.replaceAll(pattern, () => content));
+      const { content } = config;
+      if (typeof content !== "string") throw unsupported(config);
+      const finder = readPattern("decoder Replace", config.pattern);
+      return (tokens) => tokens.map((token) => replaceMatches(token, finder, content));
+    }
+    case "BPEDecoder": {
+      const suffix = typeof config.suffix === "string" ? config.suffix : "</w>";
+      return (tokens) => tokens.map((token, i) => token.replaceAll(suffix, () => (i === tokens.length - 1 ? "" : " ")));
     }
     case "Strip": {
       const { content, start, stop } = config;
@@ -125,12 +129,9 @@ function step(config: JsonRecord): Step {
     }
     case "Metaspace": {
       const replacement = typeof config.replacement === "string" ? config.replacement : "\u2581";
+      // The Rust library drops every mark of the first token, not only a leading one.
       const dropsFirst = config.prepend_scheme !== "never";
-      return (tokens) =>
-        tokens.map((token, i) => {
-          const text = token.replaceAll(replacement, " ");
-          return i === 0 && dropsFirst && text.startsWith(" ") ? text.slice(1) : text;
-        });
+      return (tokens) => tokens.map((token, i) => token.replaceAll(replacement, i === 0 && dropsFirst ? "" : " "));
     }
     case "Sequence": {
       if (!Array.isArray(config.decoders)) throw unsupported(config);

@@ -1,15 +1,19 @@
 /**
  * The tokenizer of a model folder: text → ids, ids → text, chat → text and ids.
- * Encoding is done by @huggingface/tokenizers on a tokenizer.json in which the pre-tokenizers it reads differently from
- * the Rust library are replaced by equal regular expressions; decoding is our own (token-decoder.ts).
+ * Each stage of tokenizer.json is computed as the Rust tokenizers library does (folder `tokenizer/`, token-decoder.ts) or
+ * refused when the folder is opened; tokens that only the files beside it name get the ids that transformers gives them.
  */
 import { join } from "node:path";
-import { Tokenizer as JsTokenizer } from "@huggingface/tokenizers";
 import { WeirError } from "../../errors.js";
-import { type ChatTemplate, type ChatTurn, loadChatTemplate } from "./chat-template.js";
+import { type ChatTemplate, type ChatTemplateOptions, type ChatTurn, loadChatTemplate } from "./chat-template.js";
+import { checkModelFolder } from "./folder-kind.js";
 import { isRecord, type JsonRecord, readJsonIfPresent } from "./json.js";
-import { alignPreTokenizer } from "./pre-tokenizer.js";
 import { byteLevelBytes, createTokenDecoder, type TokenDecoder } from "./token-decoder.js";
+import { createEncoder, type Encoder } from "./tokenizer/encoder.js";
+import { type EndOfTurn, findEndOfTurn } from "./tokenizer/end-of-turn.js";
+import { loadOniguruma } from "./tokenizer/oniguruma.js";
+
+export type { EndOfTurn } from "./tokenizer/end-of-turn.js";
 
 export interface RenderedChat {
   readonly text: string;
@@ -21,56 +25,21 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** Ids that `skipSpecialTokens` leaves out. */
   readonly specialIds: ReadonlySet<number>;
+  /** How an assistant's turn ends by the chat template, else by `eos_token`; null where neither says. */
+  readonly endOfTurn: EndOfTurn | null;
   /** The chat template's source, or null. */
   readonly chatTemplate: string | null;
   /** `addSpecialTokens` (default true) adds what the tokenizer's post-processor adds, such as a leading bos. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /** Ids outside the vocabulary stand for nothing. Broken UTF-8 comes out as U+FFFD. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
-  /** Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages. */
-  applyChatTemplate(messages: readonly ChatTurn[], options?: { readonly addGenerationPrompt?: boolean }): RenderedChat;
+  /**
+   * Throws WEIR_E_CHAT_TEMPLATE when the model has no template or the template refuses the messages, WEIR_E_TOKENIZER
+   * when a token lies beyond the vocabulary of the model in the same folder.
+   */
+  applyChatTemplate(messages: readonly ChatTurn[], options?: ChatTemplateOptions): RenderedChat;
   /** One token for display: its text, `<0xE4>`-style bytes where it is a part of a character, or `<id>` when unknown. */
   tokenText(id: number): string;
-}
-
-function fault(path: string, message: string, cause?: unknown): WeirError {
-  return new WeirError("WEIR_E_TOKENIZER", `${path}: ${message}`, { path }, { cause });
-}
-
-/** Checks what the library takes for granted. */
-function checkDefinition(path: string, definition: JsonRecord): void {
-  const model = definition.model;
-  if (!isRecord(model)) throw fault(path, "expected a model section, got none. Fetch the file again.");
-  if (model.type !== "BPE")
-    throw fault(
-      path,
-      `model type ${JSON.stringify(model.type)} is not supported; supported: BPE. Use a Qwen or Llama tokenizer.`,
-    );
-  if (!isRecord(model.vocab) || !Array.isArray(model.merges))
-    throw fault(path, "expected model.vocab and model.merges. Fetch the file again.");
-  if (typeof model.dropout === "number" && model.dropout > 0)
-    throw fault(path, `model.dropout = ${model.dropout} makes encoding random, expected null.`);
-  if (!Array.isArray(definition.added_tokens))
-    throw fault(path, "expected added_tokens, a list. Fetch the file again.");
-  for (const token of definition.added_tokens) {
-    if (!isRecord(token) || typeof token.content !== "string" || typeof token.id !== "number")
-      throw fault(path, `added token ${JSON.stringify(token)} lacks an id or content. Fetch the file again.`);
-    if (token.single_word === true)
-      throw fault(path, `added token ${JSON.stringify(token.content)} asks for single_word, which is not supported.`);
-  }
-}
-
-/** A special token's text splits no BPE word, so equal texts appear once; ids index this list of token strings. */
-function tokenStrings(definition: JsonRecord): { tokens: (string | undefined)[]; special: Set<number> } {
-  const tokens: (string | undefined)[] = [];
-  const special = new Set<number>();
-  for (const [token, id] of Object.entries((definition.model as JsonRecord).vocab as JsonRecord))
-    tokens[id as number] = token;
-  for (const added of definition.added_tokens as readonly JsonRecord[]) {
-    tokens[added.id as number] = added.content as string;
-    if (added.special === true) special.add(added.id as number);
-  }
-  return { tokens, special };
 }
 
 function displayBytes(bytes: Uint8Array): string {
@@ -85,21 +54,21 @@ function usesByteLevel(decoder: unknown): boolean {
 class FolderTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly specialIds: ReadonlySet<number>;
+  #endOfTurn: EndOfTurn | null | undefined;
   readonly #tokens: readonly (string | undefined)[];
   readonly #byteLevel: boolean;
 
   constructor(
     readonly directory: string,
     definition: JsonRecord,
-    private readonly encoder: JsTokenizer,
+    private readonly encoder: Encoder,
     private readonly decoder: TokenDecoder,
     private readonly template: ChatTemplate | null,
   ) {
-    const { tokens, special } = tokenStrings(definition);
-    this.#tokens = tokens;
+    this.#tokens = encoder.tokens;
     this.#byteLevel = usesByteLevel(definition.decoder);
-    this.vocabSize = tokens.length;
-    this.specialIds = special;
+    this.vocabSize = encoder.tokens.length;
+    this.specialIds = encoder.specialIds;
   }
 
   get chatTemplate(): string | null {
@@ -109,7 +78,7 @@ class FolderTokenizer implements Tokenizer {
   encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
     // Lone surrogates have no UTF-8; they become U+FFFD as in any encoder.
     const wellFormed = /\p{Surrogate}/u.test(text) ? Buffer.from(text, "utf8").toString("utf8") : text;
-    return this.encoder.encode(wellFormed, { add_special_tokens: options.addSpecialTokens ?? true }).ids;
+    return this.encoder.encode(wellFormed, options.addSpecialTokens ?? true);
   }
 
   decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
@@ -122,18 +91,31 @@ class FolderTokenizer implements Tokenizer {
     return this.decoder(tokens);
   }
 
-  applyChatTemplate(
-    messages: readonly ChatTurn[],
-    options: { readonly addGenerationPrompt?: boolean } = {},
-  ): RenderedChat {
+  applyChatTemplate(messages: readonly ChatTurn[], options: ChatTemplateOptions = {}): RenderedChat {
     if (this.template === null)
       throw new WeirError(
         "WEIR_E_CHAT_TEMPLATE",
-        `${this.directory} has no chat template. Add chat_template.jinja, or give prompts as plain text.`,
+        `${this.directory} has no chat template, which a prompt of messages needs: it is a base model, or the file is missing. ` +
+          "Put a chat_template.jinja there, for example that of the model's chat version.",
         { directory: this.directory },
       );
-    const text = this.template.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? false });
-    return { text, ids: this.encode(text, { addSpecialTokens: false }) };
+    const text = this.template.render(messages, options);
+    const ids = this.encode(text, { addSpecialTokens: false });
+    return { text, ids };
+  }
+
+  get endOfTurn(): EndOfTurn | null {
+    if (this.#endOfTurn === undefined) {
+      const { addedTokens, specialIds, namedTokens } = this.encoder;
+      this.#endOfTurn = findEndOfTurn({
+        addedTokens,
+        specialIds,
+        endToken: namedTokens.get("eos_token") ?? null,
+        idOf: (token) => this.encoder.idOf(token) ?? null,
+        render: (messages) => this.template?.render(messages, { addGenerationPrompt: false }) ?? null,
+      });
+    }
+    return this.#endOfTurn;
   }
 
   tokenText(id: number): string {
@@ -152,30 +134,37 @@ class FolderTokenizer implements Tokenizer {
  * Throws WEIR_E_FILE_MISSING (no tokenizer.json), WEIR_E_TOKENIZER (damaged, or a kind that is not supported).
  */
 export async function loadTokenizer(directory: string): Promise<Tokenizer> {
+  await checkModelFolder(directory);
   const path = join(directory, "tokenizer.json");
   const definition = await readJsonIfPresent(path, "WEIR_E_TOKENIZER");
   if (definition === null)
-    throw new WeirError("WEIR_E_FILE_MISSING", `${path} does not exist. Fetch the model's fast tokenizer file.`, {
-      path,
-    });
-  const config = (await readJsonIfPresent(join(directory, "tokenizer_config.json"), "WEIR_E_TOKENIZER")) ?? {};
-  checkDefinition(path, definition);
-  const decoder = createTokenDecoder(definition.decoder);
-  const template = await loadChatTemplate(directory, config);
-  let encoder: JsTokenizer;
-  try {
-    encoder = new JsTokenizer(
+    throw new WeirError(
+      "WEIR_E_FILE_MISSING",
+      `${path} does not exist. Fetch it with the rest of the model folder; where a model has only tokenizer.model or vocab.json, transformers makes it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).`,
       {
-        ...definition,
-        normalizer: definition.normalizer ?? null,
-        post_processor: definition.post_processor ?? null,
-        pre_tokenizer: alignPreTokenizer(definition.pre_tokenizer ?? null),
-      } as unknown as ConstructorParameters<typeof JsTokenizer>[0],
-      {},
+        path,
+      },
     );
+  const config = (await readJsonIfPresent(join(directory, "tokenizer_config.json"), "WEIR_E_TOKENIZER")) ?? {};
+  const [specialTokensMap, addedTokens] = await Promise.all(
+    ["special_tokens_map.json", "added_tokens.json"].map((name) =>
+      readJsonIfPresent(join(directory, name), "WEIR_E_TOKENIZER"),
+    ),
+  );
+  await loadOniguruma();
+  const template = await loadChatTemplate(directory, config);
+  try {
+    const decoder = createTokenDecoder(definition.decoder);
+    const files = {
+      definition,
+      config,
+      specialTokensMap: specialTokensMap ?? null,
+      addedTokens: addedTokens ?? null,
+    };
+    return new FolderTokenizer(directory, definition, createEncoder(files), decoder, template);
   } catch (error) {
-    if (WeirError.isInstance(error)) throw error;
-    throw fault(path, `cannot be used: ${error instanceof Error ? error.message : String(error)}.`, error);
+    if (!WeirError.isInstance(error)) throw error;
+    const message = error.message.slice(`${error.code}: `.length);
+    throw new WeirError(error.code, `${directory}: ${message}`, { ...error.details, path }, { cause: error });
   }
-  return new FolderTokenizer(directory, definition, encoder, decoder, template);
 }

@@ -1,10 +1,11 @@
 /**
  * The memory of a pass, planned before it runs: what is there all the time, what each layer keeps for its backward pass, what
  * the widest moment needs on top. Layers keep their activations from the first one on for as long as the budget allows; the
- * others keep their input and are run again. Pure arithmetic.
+ * others keep their input and are run again. Pure arithmetic, but for the budget of an engine that was given none.
  */
-import { freemem } from "node:os";
+
 import type { EnginePrecision, LoraOptions, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import { usableMemory } from "../../system/memory.js";
 
 export type { PassSize } from "../../contracts/engine.js";
 
@@ -31,9 +32,9 @@ export interface StorageForm {
   readonly lora: LoraOptions | null;
 }
 
-/** What the engine may plan for, bytes. */
-export function memoryBudget(memoryGiB: number | null): number {
-  return memoryGiB === null ? freemem() * FREE_SHARE : memoryGiB * 1024 ** 3;
+/** What the engine may plan for, bytes: what was asked for, else a share of what is free here and within the container's limits. */
+export function memoryBudget(memoryGiB: number | null, free = () => usableMemory().freeBytes): number {
+  return memoryGiB === null ? free() * FREE_SHARE : memoryGiB * 1024 ** 3;
 }
 
 const narrowBytes = ({ precision }: StorageForm): number => (precision === "bfloat16" ? 2 : FLOAT);

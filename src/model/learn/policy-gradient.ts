@@ -4,7 +4,8 @@
  * sequences, or is the caller's own, is evaluated on the host between the forward and the backward pass.
  * Aggregation is a weight per token from global denominators, so splitting a batch changes nothing (I6).
  */
-import { klEstimate } from "../../algorithms/kl.js";
+
+import { K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
 import type { LossEvaluation, LossName, LossSequence, LossSetting } from "../../contracts/loss.js";
 import type {
   CheckedCompletion,
@@ -142,15 +143,17 @@ export function policyTokenLoss(
   const withKl = targets.reference !== null && loss.klCoefficient !== 0;
   const { advantages, old, weights, reference } = targets;
   const formula = coefficients === null ? POLICY_LOSSES[loss.name as LossName] : null;
+  const clamp = loss.klClamp ?? null;
   const set = SETTINGS.filter((name) => formula !== null && loss.settings[name] !== null);
   return {
     key: [
       `policy ${formula?.name ?? "host"} ${set.join(",")} old=${old !== null}`,
-      `kl=${withKl ? loss.klEstimator : "none"} entropy=${loss.entropyCoefficient !== 0}`,
+      `kl=${withKl ? loss.klEstimator : "none"} clamp=${clamp !== null} entropy=${loss.entropyCoefficient !== 0}`,
     ].join(" "),
     scalars: {
       ...Object.fromEntries(set.map((name) => [name, loss.settings[name] as number])),
       klCoefficient: loss.klCoefficient,
+      klClamp: clamp ?? 0,
       entropySlope: -loss.entropyCoefficient,
     },
     perToken: {
@@ -162,15 +165,12 @@ export function policyTokenLoss(
     gradient(scalars, perToken, logprobs) {
       const of = (name: string) => perToken[name] as Tensor;
       const policy = formula === null ? of("coefficients") : tracedSlope(formula, scalars, perToken, logprobs);
-      const slope = withKl
-        ? tf.add(
-            policy,
-            tf.mul(
-              tf.mul(klSlope(tf.sub(logprobs, of("reference")), loss), scalars.klCoefficient as Tensor),
-              of("weights"),
-            ),
-          )
-        : policy;
+      let slope = policy;
+      if (withKl) {
+        const bound = clamp === null ? null : (scalars.klClamp as Tensor);
+        const kl = klSlope(tf.sub(logprobs, of("reference")), loss, bound);
+        slope = tf.add(policy, tf.mul(tf.mul(kl, scalars.klCoefficient as Tensor), of("weights")));
+      }
       return {
         dLogprobs: slope,
         dEntropies: loss.entropyCoefficient === 0 ? null : tf.mul(of("weights"), scalars.entropySlope as Tensor),
@@ -206,15 +206,23 @@ export function supervisedTokenLoss(weights: Float32Array): TokenLoss {
   };
 }
 
-/** Derivative of the estimator: 1, d, 1 − e^(−d) (bounded where d < −20, so that it stays finite). */
-function klSlope(d: Tensor, loss: PolicyLossConfig): Tensor {
+/**
+ * Derivative of the estimator: 1, d, 1 − e^(−d), and 0 where k3's clamp holds (algorithms/kl.ts). The exponent is bounded before
+ * exp, so that the product with 0 stays finite (I7).
+ */
+function klSlope(d: Tensor, loss: PolicyLossConfig, clamp: Tensor | null): Tensor {
   switch (loss.klEstimator) {
     case "k1":
       return tf.onesLike(d);
     case "k2":
       return d;
-    case "k3":
-      return tf.sub(1, tf.exp(tf.minimum(tf.neg(d), LOG_RATIO_CLAMP)));
+    case "k3": {
+      const power = tf.exp(tf.minimum(tf.neg(d), K3_EXPONENT_CLAMP));
+      const slope = tf.sub(1, power);
+      if (clamp === null) return slope;
+      const estimate = tf.sub(tf.add(power, d), 1);
+      return tf.mul(slope, tf.cast(tf.greaterEqual(clamp, estimate), "float32"));
+    }
   }
 }
 
@@ -260,7 +268,7 @@ export class PolicyMetricSums {
       if (Number.isNaN(ratio)) this.ratioMax = Number.NaN;
       this.tokens += 1;
       if (targets.reference !== null) {
-        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, false);
+        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, this.loss.klClamp ?? null);
         this.klRef += kl;
         this.klLoss += weight * kl;
         this.withReference += 1;

@@ -5,6 +5,7 @@
  */
 import { scope, type Tensor, tf } from "../engine/tf.js";
 import type { RopeConfig } from "../io/config.js";
+import type { RotaryDtype } from "../io/rope-config.js";
 import { add, gatherRows, matmul, mul, reshape, slice } from "./kernels.js";
 
 const f32 = Math.fround;
@@ -44,8 +45,7 @@ function llama3Frequencies(rope: RopeConfig & { type: "llama3" }, headDim: numbe
   });
 }
 
-/** Storage type of the inverse frequencies. `bfloat16` reproduces models that were cast as a whole, buffers included. */
-export type RotaryDtype = "float32" | "bfloat16";
+export type { RotaryDtype };
 
 /** Rounds to the nearest bfloat16, ties to even. */
 function toBfloat16(value: number): number {

@@ -10,5 +10,6 @@ export {
   type NativeTf,
   nativeBinding,
   packageRoot,
+  weirCommand,
 } from "./native.js";
 export { isTensorflowNoise } from "./noise.js";

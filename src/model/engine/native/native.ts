@@ -7,13 +7,13 @@
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import util from "node:util";
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
+import { usableMemory } from "../../../system/memory.js";
 
 /** What `locateNative` found; `reason` says in one sentence why there is an engine or why not. */
 export interface NativeLocation {
@@ -102,6 +102,8 @@ export function packageRoot(): string {
 const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "scripts", "native", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
+/** The command line that runs `weir` with the arguments given, as it is run where this copy stands. */
+export const { weirCommand } = (await shared("command.mjs")) as { weirCommand(args: string, root?: string): string };
 
 /** Looks for a finished engine; cheap (a few stats), never throws for its absence. */
 export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocation {
@@ -127,7 +129,7 @@ export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocati
   }
   const [best] = paths.findEngines({ env });
   if (best === undefined) {
-    return missing(`no native engine is set up in ${paths.nativeRoot(env)} (\`npx weir setup\` does that)`);
+    return missing(`no native engine is set up in ${paths.nativeRoot(env)} (\`${weirCommand("setup")}\` does that)`);
   }
   return {
     found: true,
@@ -165,7 +167,7 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
   } catch (cause) {
     throw new WeirError(
       "WEIR_E_NATIVE_ENGINE",
-      `the native engine in ${location.path} could not be loaded (${(cause as Error).message}); run \`npx weir setup --force\``,
+      `the native engine in ${location.path} could not be loaded (${(cause as Error).message}); run \`${weirCommand("setup --force")}\``,
       { path: location.path },
       { cause },
     );
@@ -223,7 +225,7 @@ function prepareEnvironment(directory: string, variant: string | null, threads: 
   if (variant === "cpu") {
     // Memory of tensors is taken again instead of given back to the system: its pages need not be cleared at every use.
     set("TF_CPU_ALLOCATOR_USE_BFC", "true");
-    set("TF_CPU_BFC_MEM_LIMIT_IN_MB", String(Math.floor(totalmem() / 1024 ** 2)));
+    set("TF_CPU_BFC_MEM_LIMIT_IN_MB", String(Math.floor(usableMemory().totalBytes / 1024 ** 2)));
   }
   if (threads > 0) {
     set("TF_NUM_INTRAOP_THREADS", String(threads));

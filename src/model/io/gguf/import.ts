@@ -1,6 +1,8 @@
 /** Imports a GGUF file into a Hugging Face model folder: configuration, tokenizer, chat template, dequantised weights. */
+
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { alignAutoTokenizer } from "../auto-tokenizer.js";
 import { parseModelConfig } from "../config.js";
 import { STORED_DTYPE, type WeightDtype } from "../dtype.js";
 import { publishFolder } from "../publish-folder.js";
@@ -9,7 +11,7 @@ import type { TensorSource } from "../tensor-source.js";
 import { WEIGHTS_FILE } from "../tensors.js";
 import { Metadata } from "./metadata.js";
 import { configFromGguf, specialIds } from "./model-config.js";
-import { readGgufHead } from "./reader.js";
+import { readGgufModel } from "./split.js";
 import { tensorsFromGguf } from "./tensors.js";
 import { tokenizerFromGguf } from "./tokenizer.js";
 
@@ -54,7 +56,7 @@ function counted(source: TensorSource, onProgress: ImportOptions["onProgress"]):
  * WEIR_E_MODEL_UNSUPPORTED, WEIR_E_NON_FINITE (a value that float16 cannot hold), WEIR_E_USAGE (folder in use).
  */
 export async function importGguf(file: string, directory: string, options: ImportOptions): Promise<ImportReport> {
-  const head = readGgufHead(file);
+  const head = readGgufModel(file);
   const metadata = new Metadata(head);
   const config = configFromGguf(head, options.dtype);
   const ids = specialIds(metadata);
@@ -74,6 +76,7 @@ export async function importGguf(file: string, directory: string, options: Impor
     await writeJson("generation_config.json", generation);
     await writeJson("tokenizer.json", tokenizer);
     await writeJson("tokenizer_config.json", tokenizerConfig);
+    await alignAutoTokenizer(folder);
     if (chatTemplate !== null) await writeFile(join(folder, "chat_template.jinja"), chatTemplate);
     const path = join(folder, WEIGHTS_FILE);
     await writeSafetensors(path, counted(tensors, options.onProgress), { format: "pt" }, STORED_DTYPE[options.dtype]);

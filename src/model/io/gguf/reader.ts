@@ -6,11 +6,14 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { WeirError } from "../../../errors.js";
 import { isMissing } from "../json.js";
+import { refuseUnfetched, UNFETCHED_HEAD_BYTES } from "../unfetched.js";
 import { type GgmlType, ggmlType, storedBytes } from "./ggml-types.js";
 
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 
 export interface GgufTensor {
+  /** File that holds its values. */
+  readonly path: string;
   readonly name: string;
   /** Outermost dimension first (the file stores them innermost first). */
   readonly shape: readonly number[];
@@ -50,6 +53,10 @@ class Cursor {
     private readonly file: number,
     readonly size: number,
   ) {}
+
+  rewind(): void {
+    this.#position = 0;
+  }
 
   get position(): number {
     return this.#position;
@@ -149,7 +156,7 @@ function readTensors(path: string, cursor: Cursor, count: number, alignment: () 
     const end = start + storedBytes(type, shape, `${path}: tensor ${name}`);
     if (end > cursor.size)
       throw damaged(path, `tensor ${name} ends at byte ${end} of ${cursor.size}: the file is truncated`);
-    tensors.set(name, { name, shape, type, start, end });
+    tensors.set(name, { path, name, shape, type, start, end });
   }
   return tensors;
 }
@@ -168,7 +175,23 @@ export function readGgufHead(path: string): GgufHead {
     throw error;
   }
   try {
-    const cursor = new Cursor(path, file, fstatSync(file).size);
+    const status = fstatSync(file);
+    if (status.isDirectory())
+      throw new WeirError(
+        "WEIR_E_GGUF",
+        `${path} is a folder, and a .gguf file is expected. A Hugging Face model folder needs no import; else name a file inside.`,
+        { path },
+      );
+    const cursor = new Cursor(path, file, status.size);
+    const head = cursor.take(Math.min(cursor.size, UNFETCHED_HEAD_BYTES)).toString("latin1");
+    refuseUnfetched(path, head, "WEIR_E_GGUF");
+    cursor.rewind();
+    if (/\.(?:safetensors|bin|pth?)$/.test(path) && !head.startsWith(MAGIC))
+      throw new WeirError(
+        "WEIR_E_GGUF",
+        `${path} is no GGUF file. Weights in safetensors need no import: give the folder as --model; PyTorch's files must be converted with transformers.`,
+        { path },
+      );
     if (cursor.size < 24 || cursor.take(4).toString("latin1") !== MAGIC)
       throw damaged(path, "does not start with the letters GGUF");
     const version = cursor.u32();

@@ -84,7 +84,7 @@ export function tensorsFromGguf(head: GgufHead, config: ModelConfig): TensorSour
     read: (name) => {
       const tensor = found.get(name);
       if (tensor === undefined) throw fault(name, "is not part of the model");
-      const values = dequantise(readRange(head.path, tensor.start, tensor.end), tensor.type);
+      const values = dequantise(readRange(tensor.path, tensor.start, tensor.end), tensor.type);
       if (values.length !== elementCount(tensor.shape)) throw fault(name, "has another size than its shape says");
       if (config.family === "llama" && /\.self_attn\.q_proj\./.test(name))
         return halveRotaryRows(values, config.heads, config.headDim);

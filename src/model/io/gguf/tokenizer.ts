@@ -3,6 +3,7 @@
  * that `tokenizer.ggml.pre` names, and SentencePiece BPE with byte fallback (`llama`).
  */
 import { WeirError } from "../../../errors.js";
+import { QWEN2_PATTERN } from "../tokenizer/pre-tokenizer.js";
 import { Metadata } from "./metadata.js";
 import { specialIds } from "./model-config.js";
 import type { GgufHead } from "./reader.js";
@@ -14,8 +15,6 @@ const UNUSED = 5;
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const TAIL = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-/** Published with Qwen2: one digit at a time. */
-const QWEN2_PATTERN = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${TAIL}`;
 /** Published with Llama 3: up to three digits. */
 const LLAMA3_PATTERN = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|${TAIL}`;
 

@@ -1,0 +1,31 @@
+// The conformance suites, run over one's own parts with Node's test runner: node --test parts.test.js
+import { describe, it } from "node:test";
+import { describeAdvantageActor, describeRewardActor, exampleRollout, exampleTask } from "weir-rl/testing";
+import { parts } from "./parts.js";
+
+const framework = { describe, it };
+const task = exampleTask();
+const answer = (text: string) => ({ task, rollout: exampleRollout(task, `Therefore, the answer is ${text}`) });
+
+describeRewardActor({
+  create: () => {
+    const factory = parts.reward?.cited;
+    if (typeof factory !== "function") throw new Error("parts.ts holds a factory of the reward");
+    const need = () => {
+      throw new Error("this reward needs no other part");
+    };
+    return factory(need, { publish: () => undefined });
+  },
+  right: answer("Paris"),
+  wrong: answer("Lille"),
+  framework,
+});
+
+describeAdvantageActor({
+  create: () => {
+    const part = parts.advantage?.median;
+    if (part === undefined || typeof part === "function") throw new Error("parts.ts holds the advantage by value");
+    return part;
+  },
+  framework,
+});

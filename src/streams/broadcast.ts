@@ -1,0 +1,98 @@
+/**
+ * Owns how a run's records reach its subscribers: a stream that can only be listened to. One that throws, rejects or completes
+ * harms neither the run, nor another subscriber, nor the process.
+ * Invariants: nobody outside can emit, complete or fail a stream; whatever a subscriber throws is handed to `onFault`, at most once
+ * per subscription, and never becomes an uncaught exception; a subscriber that threw keeps its subscription (an operator that
+ * threw has ended its own chain, as RxJS has it); after the end a late subscriber completes at once.
+ */
+import { Observable, type Observer, type Operator, Subject, Subscriber, type Subscription } from "rxjs";
+
+type OnFault = (error: unknown) => void;
+
+/** What `subscribe` takes, before it is known which form it is. */
+type Listener<T> = Partial<Observer<T>> | ((value: T) => unknown) | null | undefined;
+
+/** An observable whose final subscribers cannot harm anybody, at the end of a `pipe` too. */
+class GuardedObservable<T> extends Observable<T> {
+  constructor(
+    private readonly onFault: OnFault,
+    subscribe?: (subscriber: Subscriber<T>) => Subscription,
+  ) {
+    super(subscribe);
+  }
+
+  /** RxJS makes the observable of every operator here, so that a chain stays guarded to its end. */
+  override lift<R>(operator?: Operator<T, R>): Observable<R> {
+    const lifted = new GuardedObservable<R>(this.onFault);
+    Object.assign(lifted, { source: this, operator });
+    return lifted;
+  }
+
+  override subscribe(
+    listener?: Listener<T>,
+    error?: ((error: unknown) => void) | null,
+    complete?: (() => void) | null,
+  ): Subscription {
+    // Operators and firstValueFrom subscribe by RxJS's own subscriber, which passes errors on to whoever listens to them.
+    if (isSubscriber<T>(listener)) return super.subscribe(listener);
+    const given: Partial<Observer<T>> =
+      typeof listener === "function"
+        ? { next: listener, ...(error ? { error } : {}), ...(complete ? { complete } : {}) }
+        : (listener ?? { ...(error ? { error } : {}), ...(complete ? { complete } : {}) });
+    return super.subscribe(guarded(given, this.onFault));
+  }
+}
+
+/** A subscriber of RxJS itself, of whichever copy of it a program holds: an observer that is a subscription too. */
+function isSubscriber<T>(listener: Listener<T>): listener is Subscriber<T> {
+  if (listener instanceof Subscriber) return true;
+  const methods = ["next", "error", "complete", "add", "remove", "unsubscribe"];
+  const record = listener as Record<string, unknown> | null | undefined;
+  return typeof record === "object" && methods.every((name) => typeof record?.[name] === "function");
+}
+
+/** The listener with every throw and rejection caught. */
+function guarded<T>(listener: Partial<Observer<T>>, onFault: OnFault): Observer<T> {
+  let told = false;
+  const fault = (error: unknown) => {
+    if (told) return;
+    told = true;
+    onFault(error);
+  };
+  const attempt = (act: () => unknown) => {
+    try {
+      const result = act();
+      // An async listener rejects instead of throwing.
+      if (isThenable(result)) result.then(undefined, fault);
+    } catch (error) {
+      fault(error);
+    }
+  };
+  return {
+    next: (value) => attempt(() => listener.next?.(value)),
+    error: (error) => (listener.error ? attempt(() => listener.error?.(error)) : fault(error)),
+    complete: () => attempt(() => listener.complete?.()),
+  };
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
+}
+
+/** One stream of a run: `next` and `complete` for its owner, `observable` for everybody else. */
+export class Broadcast<T> {
+  private readonly subject = new Subject<T>();
+  readonly observable: Observable<T>;
+
+  constructor(onFault: OnFault) {
+    this.observable = new GuardedObservable<T>(onFault, (subscriber) => this.subject.subscribe(subscriber));
+  }
+
+  next(value: T): void {
+    this.subject.next(value);
+  }
+
+  complete(): void {
+    this.subject.complete();
+  }
+}

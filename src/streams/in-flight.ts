@@ -1,0 +1,35 @@
+/** Owns what a run has begun and not yet ended: pieces of work and rewards, so that its end can wait for them, within bounds. */
+import { realTimers, type Timers } from "./deadline.js";
+
+export class InFlight {
+  private readonly open = new Set<Promise<unknown>>();
+
+  constructor(private readonly timers: Timers = realTimers) {}
+
+  get size(): number {
+    return this.open.size;
+  }
+
+  /** Holds `work` until it settles; gives it back. */
+  track<T>(work: Promise<T>): Promise<T> {
+    this.open.add(work);
+    const end = () => void this.open.delete(work);
+    work.then(end, end);
+    return work;
+  }
+
+  /** Resolves once nothing is open, or after `ms` with the number that still is. Never rejects. */
+  async settled(ms: number): Promise<number> {
+    if (this.open.size === 0) return 0;
+    let timer: unknown;
+    const late = new Promise<void>((resolve) => {
+      timer = this.timers.set(resolve, ms);
+    });
+    const idle = async () => {
+      while (this.open.size > 0) await Promise.allSettled([...this.open]);
+    };
+    await Promise.race([idle(), late]);
+    this.timers.clear(timer);
+    return this.open.size;
+  }
+}

@@ -1,0 +1,42 @@
+import { describe, expect, it } from "vitest";
+import { effectiveShare, importanceWeights, keptTokens } from "../../src/losses/rollout-correction.js";
+
+const old = [-1, -2, -3];
+const sampler = [-1, -1, -4];
+
+describe("importance weights of another sampler's tokens", () => {
+  it("are ratios per token, cut at the upper bound (TIS)", () => {
+    const weights = importanceWeights(old, sampler, { level: "token", lower: null, upper: 2 });
+    expect(weights).toEqual([1, Math.exp(-1), 2]);
+  });
+
+  it("are 0 outside both bounds (IcePop)", () => {
+    expect(importanceWeights(old, sampler, { level: "token", lower: 0.5, upper: 2 })).toEqual([1, 0, 0]);
+  });
+
+  it("are the product of the ratios for each token of a sequence", () => {
+    expect(importanceWeights(old, [-1, -1, -3], { level: "sequence", lower: null, upper: 2 })).toEqual(
+      new Array(3).fill(Math.exp(-1)),
+    );
+  });
+
+  it("stay finite for a token that the sampler all but excluded", () => {
+    const [weight] = importanceWeights([-1], [-1e9], { level: "token", lower: null, upper: 1e12 }) as [number];
+    expect(weight).toBe(Math.exp(20));
+  });
+
+  it("refuse log-probs of another length", () => {
+    expect(() => importanceWeights(old, [-1], { level: "token", lower: null, upper: 2 })).toThrow(/WEIR_E_SHAPE/);
+    expect(() => keptTokens(old, [-1], { level: "token", estimator: "k1", lower: 0.5, upper: 2 })).toThrow(
+      /WEIR_E_SHAPE/,
+    );
+  });
+});
+
+describe("the effective share of weights", () => {
+  it("is 1 where they are equal, 1/n where one counts alone, and 0 where none does", () => {
+    expect(effectiveShare([2, 2, 2])).toBeCloseTo(1, 12);
+    expect(effectiveShare([0, 3, 0, 0])).toBeCloseTo(0.25, 12);
+    expect(effectiveShare([0, 0])).toBe(0);
+  });
+});
