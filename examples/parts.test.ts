@@ -1,6 +1,12 @@
 // The conformance suites, run over one's own parts with Node's test runner: node --test parts.test.js
 import { describe, it } from "node:test";
-import { describeAdvantageActor, describeRewardActor, exampleRollout, exampleTask } from "weir-rl/testing";
+import {
+  describeAdvantageActor,
+  describeLossPart,
+  describeRewardActor,
+  exampleRollout,
+  exampleTask,
+} from "weir-rl/testing";
 import { parts } from "./parts.js";
 
 const framework = { describe, it };
@@ -21,11 +27,13 @@ describeRewardActor({
   framework,
 });
 
-describeAdvantageActor({
-  create: () => {
-    const part = parts.advantage?.median;
-    if (part === undefined || typeof part === "function") throw new Error("parts.ts holds the advantage by value");
-    return part;
-  },
-  framework,
-});
+/** A part that parts.ts holds by value. */
+function held<T extends object>(part: T | ((...given: never[]) => T) | undefined): T {
+  if (part === undefined || typeof part === "function") throw new Error("parts.ts holds this part by value");
+  return part as T;
+}
+
+for (const name of ["median", "entropy"])
+  describeAdvantageActor({ create: () => held(parts.advantage?.[name]), framework });
+
+describeLossPart({ create: () => held(parts.loss?.cut), framework });

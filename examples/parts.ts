@@ -1,6 +1,14 @@
-// Parts of one's own for `weir train CONFIG --parts parts.js --set reward.actor=cited`: a reward, a judge and an advantage.
+// Parts of one's own for `weir train CONFIG --parts parts.js --set reward.actor=cited`: a reward, a judge, two advantages and a loss.
 // A factory gets other parts by `need`, and publishes metrics of its own, which are plotted as custom/NAME.
-import type { AdvantageActor, Judge, PartDefinitions, PartTools, RewardActor } from "weir-rl";
+import type {
+  AdvantageActor,
+  BatchAdvantageActor,
+  Judge,
+  LossPart,
+  PartDefinitions,
+  PartTools,
+  RewardActor,
+} from "weir-rl";
 
 /** 1 for an answer that is in the document word for word, less the longer it is. */
 function createCitedReward({ publish }: PartTools): RewardActor {
@@ -39,8 +47,50 @@ const medianAdvantage: AdvantageActor = {
   },
 };
 
+/**
+ * Reward minus the group's mean, larger where the policy was unsure: each token is weighted by its entropy over the mean entropy
+ * of the batch. Version 2 of the contract sees the whole batch.
+ */
+const entropyAdvantage: BatchAdvantageActor = {
+  kind: "entropy",
+  specificationVersion: 2,
+  handle(groups) {
+    const all = groups.flatMap(({ members }) => members.flatMap(({ entropies }) => entropies ?? []));
+    const mean = all.reduce((sum, entropy) => sum + entropy, 0) / Math.max(1, all.length);
+    return groups.map(({ members }) => {
+      const baseline = members.reduce((sum, { reward }) => sum + reward, 0) / members.length;
+      return members.map(({ reward, tokenIds, entropies }) =>
+        tokenIds.map((_, t) => (reward - baseline) * (mean > 0 && entropies ? (entropies[t] as number) / mean : 1)),
+      );
+    });
+  },
+};
+
+/** REINFORCE with the ratio π/π_old as a weight that is 0 where the ratio is above 2: ℓ = −ratio·A·log π, the ratio held fixed. */
+const cutLoss: LossPart = {
+  kind: "cut",
+  specificationVersion: 1,
+  aggregation: "token-mean",
+  evaluate(sequences) {
+    let value = 0;
+    let clipped = 0;
+    const coefficients = sequences.map(({ logprobs, old, advantages, weights }) =>
+      Array.from(weights, (weight, t) => {
+        if (weight === 0) return 0;
+        const ratio = Math.exp((logprobs[t] as number) - (old[t] as number));
+        if (ratio > 2) clipped += 1;
+        const coefficient = ratio > 2 ? 0 : -weight * ratio * (advantages[t] as number);
+        value += coefficient * (logprobs[t] as number);
+        return coefficient;
+      }),
+    );
+    return { value, coefficients, clipped, clippedLower: 0 };
+  },
+};
+
 export const parts: PartDefinitions = {
   reward: { cited: (_need, tools) => createCitedReward(tools) },
   judge: { lenient: lenientJudge },
-  advantage: { median: medianAdvantage },
+  advantage: { median: medianAdvantage, entropy: entropyAdvantage },
+  loss: { cut: cutLoss },
 };

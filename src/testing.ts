@@ -11,4 +11,5 @@ export {
 } from "./testing/fake-engine.js";
 export { createFakeJudge, createScriptedReward, scored } from "./testing/fakes.js";
 export type { SkippedTests, SuiteOptions, TestFramework } from "./testing/framework.js";
+export { describeLossPart, type LossSuiteOptions } from "./testing/loss-suite.js";
 export { describeRewardActor, type RewardSuiteOptions } from "./testing/reward-suite.js";

@@ -5,10 +5,12 @@
 import type { AdvantagePart } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { Judge } from "../contracts/judge.js";
+import type { LossPart } from "../contracts/loss.js";
 import type { RewardActor } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 import { checkedAdvantage } from "./checked-advantage.js";
 import { checkedCurriculum } from "./checked-curriculum.js";
+import { checkedLoss } from "./checked-loss.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
 import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
 import type { PartKind, Parts } from "./registry.js";
@@ -18,6 +20,7 @@ const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
   reward: ["handle"],
   curriculum: ["setup", "next", "observe", "decide", "snapshot", "restore"],
   judge: ["ask"],
+  loss: ["evaluate"],
 };
 
 /** Versions of each contract that are taken; an advantage of version 2 sees its batch. */
@@ -26,6 +29,7 @@ const VERSIONS: Readonly<Record<PartKind, readonly number[]>> = {
   reward: [1],
   curriculum: [1],
   judge: [1],
+  loss: [1],
 };
 
 /** The kinds of parts that can be replaced. */
@@ -68,6 +72,7 @@ export function checkedPart<K extends PartKind>(
     reward: (given: RewardActor) => checkedReward(given, label, report),
     curriculum: (given: CurriculumActor) => checkedCurriculum(given, label),
     judge: (given: Judge) => checkedJudge(given, label),
+    loss: (given: LossPart) => checkedLoss(given, label),
   };
   const checked = checks[label.part](part);
   const { dispose } = part as { dispose?: () => Promise<void> | void };

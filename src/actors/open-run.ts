@@ -7,6 +7,7 @@ import type { AdvantagePart } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { ModelInfo } from "../contracts/engine.js";
 import type { Fact, FactType } from "../contracts/fact.js";
+import type { LossPart } from "../contracts/loss.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Json } from "../contracts/task.js";
 import { fingerprintRecords, fingerprintTasks } from "../data/fingerprint.js";
@@ -45,6 +46,7 @@ export interface OpenRunOptions {
     readonly advantage: AdvantagePart;
     readonly reward: RewardActor;
     readonly curriculum: CurriculumActor;
+    readonly loss: LossPart;
   };
   /** Which parts these are, for the journal. */
   readonly origins: PartsRecord;

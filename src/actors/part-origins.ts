@@ -19,10 +19,11 @@ export interface PartsRecord {
   readonly advantage: PartOrigin;
   readonly reward: PartOrigin;
   readonly curriculum: PartOrigin;
+  readonly loss: PartOrigin;
   readonly files: readonly PartsFile[];
 }
 
-const RECORDED = ["advantage", "reward", "curriculum"] as const;
+const RECORDED = ["advantage", "reward", "curriculum", "loss"] as const;
 
 export function partsRecord(
   registry: PartRegistry,
@@ -30,7 +31,13 @@ export function partsRecord(
   files: readonly PartsFile[],
 ): PartsRecord {
   const origin = (kind: PartKind) => registry.origin(kind, names[kind]);
-  return { advantage: origin("advantage"), reward: origin("reward"), curriculum: origin("curriculum"), files };
+  return {
+    advantage: origin("advantage"),
+    reward: origin("reward"),
+    curriculum: origin("curriculum"),
+    loss: origin("loss"),
+    files,
+  };
 }
 
 /**
@@ -76,6 +83,7 @@ const OPTIONS: Readonly<Record<PartKind, string>> = {
   reward: "reward.actor",
   curriculum: "curriculum.actor",
   judge: "reward.judge.actor",
+  loss: "loss.algorithm",
 };
 
 /** What is worth a remark of parts that the user brought and the configuration does not use: it may have been forgotten. */

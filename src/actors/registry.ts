@@ -2,6 +2,7 @@ import { nearest } from "../config/load.js";
 import type { AdvantagePart } from "../contracts/advantage.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { Judge } from "../contracts/judge.js";
+import type { LossPart } from "../contracts/loss.js";
 import type { RewardActor } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
@@ -17,6 +18,7 @@ export interface Parts {
   readonly reward: RewardActor;
   readonly curriculum: CurriculumActor;
   readonly judge: Judge;
+  readonly loss: LossPart;
 }
 
 export type PartKind = keyof Parts;

@@ -2,9 +2,10 @@ import { overlongPenalty } from "../algorithms/overlong.js";
 import { learningRateMultiplier } from "../algorithms/schedules.js";
 import type { Config } from "../config/schema.js";
 import type { Group, SampleGroup } from "../contracts/group.js";
+import type { LossPart } from "../contracts/loss.js";
 import type { SamplingParams } from "../contracts/sampler.js";
-import type { OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js";
-import { POLICY_LOSSES } from "../losses/index.js";
+import type { EvaluateLoss, OptimiserConfig, PolicyLossConfig } from "../contracts/trainer.js";
+import { builtInLoss } from "../losses/built-in.js";
 import { lossSettings } from "../losses/settings.js";
 import { withEndOfTurn } from "../model/io/tokenizer/end-of-turn.js";
 import { withAdvantages } from "../streams/batches.js";
@@ -35,19 +36,26 @@ export function rolloutSampling(config: Config, stopIds: readonly number[]): Sam
   return { temperature, topP, topK, maxTokens, stopIds };
 }
 
-export function policyLoss(config: Config): PolicyLossConfig {
+/** The loss of a configuration, and how it is evaluated where it is one of the user's own. */
+export function policyLoss(
+  config: Config,
+  part: LossPart,
+): { readonly loss: PolicyLossConfig; readonly evaluate?: EvaluateLoss } {
   const { loss, rollout } = config;
-  const { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative } = loss;
+  const builtIn = builtInLoss(part);
   return {
-    name: loss.algorithm,
-    settings: lossSettings(loss.algorithm, { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative }),
-    aggregation: loss.aggregation ?? POLICY_LOSSES[loss.algorithm].aggregation,
-    lossScale: loss.scaleTokens ?? rollout.maxTokens,
-    klCoefficient: loss.klCoefficient,
-    klEstimator: loss.klEstimator,
-    klClamp: loss.klClamp,
-    entropyCoefficient: loss.entropyCoefficient,
-    temperature: rollout.temperature,
+    loss: {
+      name: builtIn?.name ?? null,
+      settings: builtIn?.settings ?? lossSettings(null),
+      aggregation: loss.aggregation ?? part.aggregation,
+      lossScale: loss.scaleTokens ?? rollout.maxTokens,
+      klCoefficient: loss.klCoefficient,
+      klEstimator: loss.klEstimator,
+      klClamp: loss.klClamp,
+      entropyCoefficient: loss.entropyCoefficient,
+      temperature: rollout.temperature,
+    },
+    ...(builtIn === null ? { evaluate: (sequences) => part.evaluate(sequences) } : {}),
   };
 }
 
@@ -198,7 +206,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     const update = await updatePolicy(
       supervisor.engine(),
       kept,
-      { ...config.update, loss: policyLoss(config), optimiser, withReference: needsReference(config) },
+      { ...config.update, ...policyLoss(config, context.loss), optimiser, withReference: needsReference(config) },
       signal,
     );
     const trainSeconds = (context.clock() - trainStarted) / 1000;

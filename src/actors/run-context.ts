@@ -5,6 +5,7 @@ import type { AdvantagePart } from "../contracts/advantage.js";
 import type { Alert } from "../contracts/alert.js";
 import type { CurriculumActor } from "../contracts/curriculum.js";
 import type { Fact, FactType } from "../contracts/fact.js";
+import type { LossPart } from "../contracts/loss.js";
 import type { MetricRecord } from "../contracts/metrics.js";
 import type { Phase } from "../contracts/phase.js";
 import type { RewardActor } from "../contracts/reward.js";
@@ -58,6 +59,7 @@ export interface RunContext {
   readonly supervisor: EngineSupervisor;
   readonly store: RunStore;
   readonly advantage: AdvantagePart;
+  readonly loss: LossPart;
   readonly reward: RewardActor;
   readonly curriculum: CurriculumActor;
   /** The phases' statechart; replaced on recovery. */

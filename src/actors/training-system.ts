@@ -146,11 +146,12 @@ class System implements TrainingSystem {
       report: (error) => this.remark(error),
     });
     assertPartNames(options.actors ?? {});
-    const { advantage, reward, curriculum, judge } = options.actors ?? {};
+    const { advantage, reward, curriculum, judge, loss } = options.actors ?? {};
     if (advantage) this.registry.use("advantage", advantage);
     if (reward) this.registry.use("reward", reward);
     if (curriculum) this.registry.use("curriculum", curriculum);
     if (judge) this.registry.use("judge", judge);
+    if (loss) this.registry.use("loss", loss);
     let settle: System["settle"] = { resolve: () => undefined, reject: () => undefined };
     this.done = new Promise((resolve, reject) => {
       settle = { resolve, reject };
@@ -188,11 +189,13 @@ class System implements TrainingSystem {
         reward: this.config.reward.actor,
         curriculum: this.config.curriculum.actor,
         judge: this.config.reward.judge.actor,
+        loss: this.config.loss.algorithm,
       };
       const parts = {
         advantage: this.registry.build("advantage", names),
         reward: trackedReward(this.registry.build("reward", names), this.inFlight),
         curriculum: this.registry.build("curriculum", names),
+        loss: this.registry.build("loss", names),
       };
       assertCanTrain(this.config, parts.advantage);
       const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);

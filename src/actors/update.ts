@@ -1,6 +1,6 @@
 import { klEstimate } from "../algorithms/kl.js";
 import type { SampleGroup } from "../contracts/group.js";
-import type { OptimiserConfig, PolicyLossConfig, PolicyMetrics, Trainer } from "../contracts/trainer.js";
+import type { EvaluateLoss, OptimiserConfig, PolicyLossConfig, PolicyMetrics, Trainer } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../streams/batches.js";
 import {
@@ -21,6 +21,8 @@ import { type Mismatch, mismatchOf, type UpdateFacts } from "../streams/step-met
 
 export interface UpdateOptions {
   readonly loss: PolicyLossConfig;
+  /** The loss where `loss.name` is null. */
+  readonly evaluate?: EvaluateLoss;
   readonly optimiser: OptimiserConfig;
   readonly miniBatchPrompts: number | null;
   readonly epochs: number;
@@ -157,7 +159,7 @@ async function optimise(
         denominators: denominatorsOf(batch),
         microBatchTokens: options.microBatchTokens,
       },
-      { signal },
+      options.evaluate === undefined ? { signal } : { signal, evaluate: options.evaluate },
     );
   } catch (error) {
     if (WeirError.isInstance(error) && error.code === "WEIR_E_NON_FINITE") return null;

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LORA_TARGETS } from "../contracts/engine.js";
-import { LOSS_AGGREGATIONS, LOSS_NAMES } from "../contracts/loss.js";
+import { LOSS_AGGREGATIONS } from "../contracts/loss.js";
 import type { PresetName } from "./presets.js";
 
 /**
@@ -244,10 +244,11 @@ const rewardSchema = z.strictObject({
 
 const lossSchema = z.strictObject({
   algorithm: z
-    .enum(LOSS_NAMES)
+    .string()
+    .min(1)
     .default("dapo")
     .describe(
-      "The policy loss; docs/algorithms.md has each one's formula. `dapo` is Eq. 6 (token mean), `grpo` Eq. 4 (mean over sequences of token means).",
+      "Name of the loss part: `grpo`, `dapo`, `dr_grpo`, `gspo`, `cispo`, `sapo`, `gmpo`, `dppo_tv`, `reinforce`, or your own; docs/algorithms.md has each one's formula. `dapo` is Eq. 6 (token mean), `grpo` Eq. 4 (mean over sequences of token means).",
     ),
   aggregation: z.enum(LOSS_AGGREGATIONS).nullable().default(null).describe("Overrides the loss's own aggregation."),
   scaleTokens: positiveInt

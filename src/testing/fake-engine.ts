@@ -7,9 +7,10 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { uint32 } from "../algorithms/random.js";
 import type { Engine } from "../contracts/engine.js";
+import type { LossSequence } from "../contracts/loss.js";
 import type { PolicyVersion } from "../contracts/policy-version.js";
 import type { SampledSequence, Sampler } from "../contracts/sampler.js";
-import type { Trainer } from "../contracts/trainer.js";
+import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 
 const LOGPROB = -1;
 const ENTROPY = 0.5;
@@ -50,7 +51,18 @@ export function createFakeSampler(options: FakeOptions = {}, version = () => fak
   };
 }
 
-/** Accepts every batch; the version rises by one with each optimiser step. */
+/** The completions of groups as a loss of the caller's own is given them. */
+function sequencesOf(groups: readonly TrainGroup[], weight: number): LossSequence[] {
+  return groups.flatMap(({ completions }) =>
+    completions.map(({ tokenIds, advantages, oldLogprobs, refLogprobs }) => {
+      const logprobs = tokenIds.map(() => LOGPROB);
+      const weights = tokenIds.map(() => weight);
+      return { logprobs, old: oldLogprobs ?? logprobs, reference: refLogprobs, advantages, weights };
+    }),
+  );
+}
+
+/** Accepts every batch, and asks a loss of the caller's own; the version rises by one with each optimiser step. */
 export function createFakeTrainer(weights: { n: number } = { n: 0 }): Trainer {
   const fill = (groups: readonly (readonly (readonly number[])[])[], value: number) =>
     groups.map((group) => group.map((tokenIds) => tokenIds.map(() => value)));
@@ -58,7 +70,8 @@ export function createFakeTrainer(weights: { n: number } = { n: 0 }): Trainer {
   return {
     kind: "fake",
     specificationVersion: 1,
-    async forwardBackward({ groups, denominators }) {
+    async forwardBackward({ groups, denominators, loss }, { evaluate }) {
+      if (loss.name === null) await evaluate?.(sequencesOf(groups, 1 / denominators.tokens));
       const logprobs = fill(
         groups.map((group) => group.completions.map(({ tokenIds }) => tokenIds)),
         LOGPROB,

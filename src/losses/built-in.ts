@@ -1,0 +1,28 @@
+/** Owns built-in losses in the form of a part, and how the update knows one again: the engine traces those itself. */
+import type { LossName, LossPart, LossSettings } from "../contracts/loss.js";
+import { evaluateLoss } from "./evaluate.js";
+import { POLICY_LOSSES } from "./index.js";
+
+interface BuiltIn {
+  readonly name: LossName;
+  readonly settings: LossSettings;
+}
+
+const BUILT_INS = new WeakMap<LossPart, BuiltIn>();
+
+export function createBuiltInLoss(name: LossName, settings: LossSettings): LossPart {
+  const loss = POLICY_LOSSES[name];
+  const part: LossPart = {
+    kind: name,
+    specificationVersion: 1,
+    aggregation: loss.aggregation,
+    evaluate: (sequences) => evaluateLoss(loss, sequences, settings),
+  };
+  BUILT_INS.set(part, { name, settings });
+  return part;
+}
+
+/** Name and settings of a loss that `createBuiltInLoss` made; null for one of the user's own, whatever its kind is. */
+export function builtInLoss(part: LossPart): BuiltIn | null {
+  return BUILT_INS.get(part) ?? null;
+}
