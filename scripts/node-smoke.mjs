@@ -53,7 +53,7 @@ async function nodeBinary(version) {
   return { binary, found: answer.output.trim() };
 }
 
-/** A run of one RL step over eight tasks. */
+/** The arguments of a run of two RL steps over eight tasks. */
 function writeConfiguration(folder) {
   const tasks = Array.from({ length: 8 }, (_, index) => ({
     data_source: "musique",
@@ -69,12 +69,20 @@ function writeConfiguration(folder) {
     model: { path: model },
     data: { train: [join(folder, "tasks.jsonl")] },
     phases: [{ maxTokens: 512, steps: 2 }],
+    reward: { actor: "even" },
     rollout: { groupSize: 2, promptsPerStep: 2, maxTokens: 8 },
-    // A random model earns nothing: groups without variance are kept so that steps happen.
-    dynamicSampling: { enabled: false },
   };
   writeFileSync(file, JSON.stringify(configuration));
-  return file;
+  // A random model earns nothing by the rule; this reward differs from response to response, so that steps train.
+  const parts = join(folder, "parts.mjs");
+  writeFileSync(
+    parts,
+    `export const parts = { reward: { even: { kind: "even", specificationVersion: 1, async handle({ rollout }) {
+       const even = rollout.tokenIds.filter((id) => id % 2 === 0).length;
+       return { kind: "scored", value: even / rollout.tokenIds.length, parts: {}, prediction: null };
+     } } } };`,
+  );
+  return [file, "--parts", parts];
 }
 
 /** The checks of one Node, in order; each has a name, arguments, exit codes that are right, and text that must be printed. */
@@ -84,7 +92,7 @@ function checksOf(folder) {
     // 1: something to look at, such as a GPU that lies idle.
     { name: "doctor", args: [main, "doctor", "--json"], codes: [0, 1], expected: /"supported":\s*true/ },
     { name: "generate", args: [main, "generate", "--model", model, "--prompt", "hi", "--max-tokens", "4"] },
-    { name: "train", args: [main, "train", writeConfiguration(folder)], expected: /completed: / },
+    { name: "train", args: [main, "train", ...writeConfiguration(folder)], expected: /completed: / },
     { name: "test files", args: [vitest, "run", "--maxWorkers=2", ...TEST_FILES], expected: /Tests .*passed/ },
   ];
 }

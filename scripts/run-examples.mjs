@@ -82,13 +82,15 @@ function writeConfiguration(steps) {
     model: { path: model },
     data: { train: [join(project, "tasks.jsonl")] },
     phases: [{ maxTokens: 512, steps }],
-    rollout: { groupSize: 4, promptsPerStep: 2, maxTokens: 16 },
-    // A random model earns nothing: groups without variance are kept so that steps happen.
-    dynamicSampling: { enabled: false },
+    // Long enough that some of a random model's responses end by themselves: the examples' rewards look at the length.
+    rollout: { groupSize: 8, promptsPerStep: 2, maxTokens: 256 },
   };
   writeFileSync(file, JSON.stringify(config, null, 2));
   return file;
 }
+
+/** A random model earns nothing by the rule; the parts of examples/parts.ts give it something to learn. */
+const OWN_PARTS = ["--parts", "out/parts.js", "--set", "reward.actor=cited", "--set", "advantage.actor=median"];
 
 /** Starts `weir train`, waits for the monitor's address, and watches the run with the example until it ends. */
 async function watchExample() {
@@ -99,7 +101,7 @@ async function watchExample() {
   const training = example(
     "weir train",
     "npx",
-    ["--no", "--", "weir", "train", writeConfiguration(30)],
+    ["--no", "--", "weir", "train", writeConfiguration(30), ...OWN_PARTS],
     /completed: /,
     {
       onLine: (line) => {
@@ -142,8 +144,7 @@ try {
     ["--test", "--test-reporter=tap", "out/parts.test.js"],
     /# pass 15\b[\s\S]*# fail 0\b/,
   );
-  const own = ["--parts", "out/parts.js", "--set", "reward.actor=cited", "--set", "advantage.actor=median"];
-  await example("parts.ts", "npx", ["--no", "--", "weir", "train", configuration, ...own], /completed: /);
+  await example("parts.ts", "npx", ["--no", "--", "weir", "train", configuration, ...OWN_PARTS], /completed: /);
   await watchExample();
 } catch (error) {
   console.error(error.message);
