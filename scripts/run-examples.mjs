@@ -142,9 +142,13 @@ try {
     "parts.test.ts",
     node,
     ["--test", "--test-reporter=tap", "out/parts.test.js"],
-    /# pass 15\b[\s\S]*# fail 0\b/,
+    /# pass 31\b[\s\S]*# fail 0\b/,
   );
-  await example("parts.ts", "npx", ["--no", "--", "weir", "train", configuration, ...OWN_PARTS], /completed: /);
+  const others = ["--set", "advantage.actor=entropy", "--set", "loss.algorithm=cut"];
+  for (const further of [[], others]) {
+    const args = ["--no", "--", "weir", "train", configuration, ...OWN_PARTS, ...further];
+    await example(["parts.ts", ...further].join(" "), "npx", args, /completed: /);
+  }
   await watchExample();
 } catch (error) {
   console.error(error.message);

@@ -16,7 +16,11 @@ function surroundings(): PartSurroundings & { readonly reports: WeirError[] } {
 }
 
 /** Builds a part from JavaScript's point of view: nothing about it is known to be right. */
-function build(kind: "advantage" | "reward" | "curriculum" | "judge", part: unknown, around = surroundings()): never {
+function build(
+  kind: "advantage" | "reward" | "curriculum" | "judge" | "loss",
+  part: unknown,
+  around = surroundings(),
+): never {
   return new PartRegistry(around).register(kind, "mine", () => part as never).build(kind, { [kind]: "mine" }) as never;
 }
 
@@ -31,6 +35,44 @@ async function errorOf(work: () => unknown): Promise<WeirError> {
   }
   throw new Error("nothing was thrown");
 }
+
+describe("a loss that gives something else", () => {
+  const sequence = { logprobs: [-1, -2], old: [-1, -2], reference: null, advantages: [1, 1], weights: [1, 1] };
+  const found = { value: 0, coefficients: [[0, 0]], clipped: 0, clippedLower: 0 };
+  const loss = (over: object) =>
+    build("loss", part({ aggregation: "token-mean", evaluate: () => found, ...over })) as {
+      evaluate(sequences: readonly object[]): Promise<unknown>;
+    };
+
+  it.each<[string, () => unknown, RegExp]>([
+    ["nothing", () => undefined, /gave undefined/],
+    ["no value", () => ({ ...found, value: "0" }), /gave value = "0"/],
+    ["no coefficients", () => ({ ...found, coefficients: 1 }), /gave coefficients = 1/],
+    ["too few sequences", () => ({ ...found, coefficients: [] }), /coefficients of 0 sequences for 1/],
+    ["a sequence without an array", () => ({ ...found, coefficients: [0] }), /gave 0 as coefficients of sequence 0/],
+    ["too few tokens", () => ({ ...found, coefficients: [[0]] }), /1 coefficients for sequence 0 of 2 tokens/],
+    ["a text", () => ({ ...found, coefficients: [[0, "1"]] }), /gave "1" as the coefficient of token 1/],
+    [
+      "an exception",
+      () => {
+        throw new Error("gone");
+      },
+      /threw in evaluate\(\): Error: gone/,
+    ],
+  ])("(%s) is WEIR_E_PART", async (_, evaluate, fault) => {
+    const error = await errorOf(() => loss({ evaluate }).evaluate([sequence]));
+    expect(error.code).toBe("WEIR_E_PART");
+    expect(error.message).toMatch(/the loss part "mine"/);
+    expect(error.message).toMatch(fault);
+  });
+
+  it("takes arrays and typed arrays, and refuses an unknown aggregation", async () => {
+    expect(await loss({}).evaluate([sequence])).toEqual(found);
+    const typed = { ...found, coefficients: [new Float32Array(2)] };
+    expect(await loss({ evaluate: async () => typed }).evaluate([sequence])).toEqual(typed);
+    expect((await errorOf(() => loss({ aggregation: "mean" }))).message).toMatch(/has the aggregation "mean"/);
+  });
+});
 
 describe("a reward that answers with something else", () => {
   const give = (outcome: unknown) => {
@@ -276,7 +318,7 @@ describe("something that is no part", () => {
     ["a number", 7, /is 7/],
     ["a promise of a part", Promise.resolve(part({ handle: () => [] })), /is a Promise.*await what it needs before/],
     ["an object without the method", part({}), /lacks handle\(\)/],
-    ["a part of version 2", part({ specificationVersion: 2, handle: () => [] }), /has specificationVersion 2/],
+    ["a part of version 3", part({ specificationVersion: 3, handle: () => [] }), /has specificationVersion 3/],
     ["a part without a version", { kind: "x", handle: () => [] }, /has specificationVersion undefined/],
     ["a part without a kind", { specificationVersion: 1, handle: () => [] }, /has the kind undefined/],
     ["a part with a kind of no letters", part({ kind: "", handle: () => [] }), /has the kind ""/],

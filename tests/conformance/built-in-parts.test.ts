@@ -3,11 +3,15 @@ import { describe, it } from "vitest";
 import { ADVANTAGE_ACTORS } from "../../src/actors/advantage.js";
 import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
 import { createHybridReward, createRuleReward } from "../../src/actors/reward.js";
+import { LOSS_NAMES } from "../../src/contracts/loss.js";
+import { createBuiltInLoss } from "../../src/losses/built-in.js";
+import { lossSettings } from "../../src/losses/settings.js";
 import {
   createFakeJudge,
   createScriptedReward,
   describeAdvantageActor,
   describeCurriculumActor,
+  describeLossPart,
   describeRewardActor,
 } from "../../src/testing.js";
 
@@ -16,6 +20,12 @@ const framework = { describe, it };
 for (const [name, create] of Object.entries(ADVANTAGE_ACTORS)) {
   describe(`built-in ${name}`, () => {
     describeAdvantageActor({ create: () => create({ epsilon: 1e-6, rewardWeights: {} }), framework });
+  });
+}
+
+for (const name of LOSS_NAMES) {
+  describe(`built-in loss ${name}`, () => {
+    describeLossPart({ create: () => createBuiltInLoss(name, lossSettings(name)), framework });
   });
 }
 

@@ -8,12 +8,16 @@ import { createGrpoAdvantage } from "../../src/actors/advantage.js";
 import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 import type { CurriculumActor } from "../../src/contracts/curriculum.js";
+import type { LossPart } from "../../src/contracts/loss.js";
 import type { RewardActor } from "../../src/contracts/reward.js";
+import { createBuiltInLoss } from "../../src/losses/built-in.js";
+import { lossSettings } from "../../src/losses/settings.js";
 import {
   createFakeEngine,
   createScriptedReward,
   describeAdvantageActor,
   describeCurriculumActor,
+  describeLossPart,
   describeRewardActor,
   type TestFramework,
 } from "../../src/testing.js";
@@ -71,6 +75,65 @@ describe("the advantage suite", () => {
     );
     const wrongVersion = { ...createGrpoAdvantage(), specificationVersion: 3 } as unknown as AdvantageActor;
     expect(await run(wrongVersion)).toEqual(["declares a kind and specification version 1 or 2"]);
+  });
+});
+
+describe("the loss suite", () => {
+  const right = createBuiltInLoss("reinforce", lossSettings("reinforce"));
+  const run = (evaluate: LossPart["evaluate"], over: Partial<LossPart> = {}) =>
+    failures((framework) =>
+      describeLossPart({
+        create: () => ({ kind: "mine", specificationVersion: 1, aggregation: "token-mean", evaluate, ...over }),
+        framework,
+      }),
+    );
+
+  it("passes a right loss", async () => {
+    expect(await run(right.evaluate)).toEqual([]);
+  });
+
+  it("finds a missing coefficient, a reversed sign, a normaliser of its own, an overflow, ignored weights and kept state", async () => {
+    const changed = (change: (row: ArrayLike<number>, i: number) => number[], value = (all: number) => all) =>
+      run(async (sequences) => {
+        const found = await right.evaluate(sequences);
+        return { ...found, value: value(found.value), coefficients: found.coefficients.map(change) };
+      });
+    expect(await changed((row) => Array.from(row).slice(1))).toContain(
+      "gives one coefficient per token, and finite numbers only",
+    );
+    expect(await changed((row) => Array.from(row, (entry) => -entry))).toEqual([
+      "raises the log-probs of a response with a positive advantage and lowers those of one with a negative",
+    ]);
+    expect(
+      await run(async (sequences) => {
+        const found = await right.evaluate(sequences);
+        return { ...found, value: found.value / sequences.length };
+      }),
+    ).toEqual(["gives parts of a batch what add up to the whole"]);
+    expect(
+      await run((sequences) => {
+        const coefficients = sequences.map(({ logprobs, old, advantages, weights }) =>
+          Array.from(
+            logprobs,
+            (value, t) =>
+              -(weights[t] as number) * (advantages[t] as number) * Math.exp(1e3 * (value - (old[t] as number))),
+          ),
+        );
+        return { value: 0, coefficients, clipped: 0, clippedLower: 0 };
+      }),
+    ).toContain("stays finite for a token that the old policy all but excluded");
+    expect(
+      await run((sequences) =>
+        right.evaluate(sequences.map((one) => ({ ...one, weights: Array.from(one.weights, () => 1) }))),
+      ),
+    ).toEqual(["gives a token of weight 0 no gradient, whatever its log-probs are", "is linear in the weights"]);
+    let calls = 0;
+    expect(await run(async (sequences) => ({ ...(await right.evaluate(sequences)), value: calls++ }))).toContain(
+      "keeps no state between calls and does not change its input",
+    );
+    expect(await run(right.evaluate, { aggregation: "mean" as never })).toEqual([
+      "declares a kind, specification version 1 and an aggregation",
+    ]);
   });
 });
 
