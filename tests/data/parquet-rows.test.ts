@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { observedFile } from "../../src/system/observed-file.js";
 import { dateText, shortestFloat16, shortestFloat32, timestampText, timeText } from "../../src/data/parquet-values.js";
 import { readTasks } from "../../src/data/read-tasks.js";
 import { readRecords } from "../../src/data/records.js";
 import { WeirError } from "../../src/errors.js";
+import { observedFile } from "../../src/system/observed-file.js";
 import { failure } from "../helpers/errors.js";
 import { temporaryFolder } from "../helpers/fixtures.js";
 
