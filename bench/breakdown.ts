@@ -10,12 +10,12 @@ import { fileURLToPath } from "node:url";
 import { BENCH_MODEL, writeRandomModel } from "../src/cli/bench/model.js";
 import { randomIds } from "../src/cli/bench/random-ids.js";
 import { EngineCore } from "../src/model/engine/core.js";
-import { type Compiler, Compiler as Graphs } from "../src/model/engine/graph/compile.js";
-import type { GraphOperation } from "../src/model/engine/graph/graph.js";
-import { openTrace } from "../src/model/engine/graph/tracer.js";
-import type { GraphValue } from "../src/model/engine/graph/values.js";
-import { type Tensor, tf } from "../src/model/engine/tf.js";
-import { narrow } from "../src/model/transformer/kernels.js";
+import { type Compiler, Compiler as Graphs } from "../src/model/tensor/graph/compile.js";
+import type { GraphOperation } from "../src/model/tensor/graph/graph.js";
+import { openTrace } from "../src/model/tensor/graph/tracer.js";
+import type { GraphValue } from "../src/model/tensor/graph/values.js";
+import { type Tensor, tf } from "../src/model/tensor/tf.js";
+import { narrow } from "../src/model/tensor/kernels.js";
 
 const [dtype = "bf16", batch = "8", length = "256"] = process.argv.slice(2);
 const REPEATS = 7;

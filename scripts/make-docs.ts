@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { configSchema } from "../src/config/schema.js";
 import { ERROR_CODES } from "../src/errors.js";
-import { METRICS } from "../src/streams/metrics.js";
+import { METRICS } from "../src/streams/telemetry/metrics.js";
 
 /**
  * Writes docs/config.md, docs/errors.md and docs/metrics.md from the schema, the catalogue and the registry.

@@ -1,7 +1,7 @@
 /** The public door of weir: start, steer and extend training systems. */
-export type { EngineFactory } from "./actors/engine-supervisor.js";
-export type { PartsFile } from "./actors/part-origins.js";
-export { type LoadedParts, loadParts, type PartDefinitions } from "./actors/parts-file.js";
+export type { EngineFactory } from "./actors/run/engine-supervisor.js";
+export type { PartsFile } from "./actors/parts/part-origins.js";
+export { type LoadedParts, loadParts, type PartDefinitions } from "./actors/parts/parts-file.js";
 export {
   type Need,
   type PartFactory,
@@ -9,7 +9,7 @@ export {
   PartRegistry,
   type Parts,
   type PartTools,
-} from "./actors/registry.js";
+} from "./actors/parts/registry.js";
 export {
   createTrainingSystem,
   type LifecycleState,
@@ -17,7 +17,7 @@ export {
   type TrainingActors,
   type TrainingSystem,
   type TrainingSystemOptions,
-} from "./actors/training-system.js";
+} from "./actors/run/training-system.js";
 export { loadConfig, parseConfig } from "./config/load.js";
 export type { PresetName } from "./config/presets.js";
 export type { Config, ConfigInput } from "./config/schema.js";

@@ -1,4 +1,4 @@
-import { METRICS } from "../../src/streams/metrics.js";
+import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import type { MonitorHub } from "./hub.js";
 
 /**

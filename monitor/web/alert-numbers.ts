@@ -1,5 +1,5 @@
 import type { Alert } from "../../src/contracts/alert.js";
-import { METRICS } from "../../src/streams/metrics.js";
+import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { formatUnit } from "./format.js";
 
 /** An alert's value and limit as the page writes them: never two units side by side as if they were one. */

@@ -1,4 +1,4 @@
-import { METRICS, type MetricName } from "../../src/streams/metrics.js";
+import { METRICS, type MetricName } from "../../src/streams/telemetry/metrics.js";
 
 /** The board: which metrics are drawn where, in which order. The only place of the page that names metrics. */
 

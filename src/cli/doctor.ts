@@ -8,8 +8,8 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import type { BackendName } from "../contracts/index.js";
-import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/engine/native/index.js";
-import { memoryBudget } from "../model/learn/memory-plan.js";
+import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/tensor/native/index.js";
+import { memoryBudget } from "../model/transformer/memory-plan.js";
 import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
 /** What one backend's probe process said. */

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
-import { packageRoot } from "../model/engine/native/index.js";
+import { packageRoot } from "../model/tensor/native/index.js";
 import { printable } from "../printable.js";
 import { register as registerBench } from "./commands/bench.js";
 import { register as registerData } from "./commands/data.js";

@@ -8,8 +8,8 @@ import {
   openReplay,
   startMonitor,
 } from "../../monitor/server/index.js";
-import { curriculumMachine } from "../actors/curriculum-machine.js";
-import { lifecycleMachine } from "../actors/lifecycle.js";
+import { curriculumMachine } from "../actors/curriculum/machine.js";
+import { lifecycleMachine } from "../actors/run/lifecycle.js";
 import { WeirError } from "../errors.js";
 import { lockHolder } from "../store/index.js";
 import { note } from "./output.js";

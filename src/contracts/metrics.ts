@@ -1,4 +1,4 @@
-import type { MetricName, MetricValues } from "../streams/metrics.js";
+import type { MetricName, MetricValues } from "../streams/telemetry/metrics.js";
 
 export type { MetricName, MetricValues };
 

@@ -1,6 +1,6 @@
 /** Parts that break their contract: each fault is a coded error that names part, fault and contract, and never a number. */
 import { describe, expect, it } from "vitest";
-import { PartRegistry, type PartSurroundings } from "../../src/actors/registry.js";
+import { PartRegistry, type PartSurroundings } from "../../src/actors/parts/registry.js";
 import type { CurriculumActor } from "../../src/contracts/curriculum.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import { WeirError } from "../../src/errors.js";

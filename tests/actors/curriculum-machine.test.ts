@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createActor } from "xstate";
-import { curriculumMachine } from "../../src/actors/curriculum-machine.js";
+import { curriculumMachine } from "../../src/actors/curriculum/machine.js";
 import type { CurriculumDecision } from "../../src/contracts/curriculum.js";
 
 const decision = (

@@ -1,6 +1,6 @@
 /** The end of a turn reaches sampling: a policy that learnt it in the warm-up stops at it. */
 import { expect, it } from "vitest";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import type { SamplingParams } from "../../src/contracts/sampler.js";
 import { createFakeEngine } from "../../src/testing/fake-engine.js";
 import { parityReward, tinyConfig } from "../e2e/tiny-run.js";

@@ -1,8 +1,8 @@
 /** Held-out evaluation: what counts as right, what is not scored, and the numbers of buckets. */
 import { describe, expect, it } from "vitest";
-import { bucketResult, evaluateHeldout, heldoutMetrics } from "../../src/actors/evaluate.js";
+import { bucketResult, evaluateHeldout, heldoutMetrics } from "../../src/actors/evaluation/evaluate.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
-import { assertMetrics } from "../../src/streams/metrics.js";
+import { assertMetrics } from "../../src/streams/telemetry/metrics.js";
 import { createFakeSampler, createScriptedReward, exampleTask } from "../../src/testing.js";
 
 const BUCKETS = [

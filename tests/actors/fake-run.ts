@@ -5,7 +5,7 @@ import {
   createTrainingSystem,
   type TrainingSystem,
   type TrainingSystemOptions,
-} from "../../src/actors/training-system.js";
+} from "../../src/actors/run/training-system.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Engine } from "../../src/contracts/engine.js";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { assertReadable, checkGolds, goldProblem, noRuleError } from "../../src/actors/gold-check.js";
+import { assertReadable, checkGolds, goldProblem, noRuleError } from "../../src/actors/run/gold-check.js";
 import type { Task } from "../../src/contracts/task.js";
 import { failure } from "../helpers/errors.js";
 

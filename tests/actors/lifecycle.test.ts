@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createActor, fromPromise, waitFor } from "xstate";
-import { lifecycleMachine, type Plan } from "../../src/actors/lifecycle.js";
+import { lifecycleMachine, type Plan } from "../../src/actors/run/lifecycle.js";
 import { WeirError } from "../../src/errors.js";
 
 /** Drives the machine by hand: every piece of work waits in `pending` until the test settles it. */

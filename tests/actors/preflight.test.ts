@@ -3,7 +3,7 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { perSourceFirst } from "../../src/actors/preflight.js";
+import { perSourceFirst } from "../../src/actors/run/preflight.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import { failure } from "../helpers/errors.js";
 import { demonstrations, fakeRun, rewardOf } from "./fake-run.js";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { freshProgress, type Progress, planOf } from "../../src/actors/progress.js";
-import { warmupPadding, warmupRows, warmupSteps } from "../../src/actors/warmup.js";
+import { freshProgress, type Progress, planOf } from "../../src/actors/run/progress.js";
+import { warmupPadding, warmupRows, warmupSteps } from "../../src/actors/run/warmup.js";
 
 const workload = { warmupSteps: 2, trainingSteps: 7, heldoutTasks: 5, evaluation: { initial: true } };
 const buckets = { "1-9": { n: 5, correct: 1, unscored: 0, meanReward: 0.2 } };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { PartRegistry } from "../../src/actors/registry.js";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { PartRegistry } from "../../src/actors/parts/registry.js";
+import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 
 const advantage = (kind: string): AdvantageActor => ({

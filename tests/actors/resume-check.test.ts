@@ -5,7 +5,7 @@ import {
   configChanges,
   type ResumePoint,
   type RunSources,
-} from "../../src/actors/resume-check.js";
+} from "../../src/actors/run/resume-check.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 

@@ -1,6 +1,6 @@
 /** Rewards that are no 0 or 1, through the whole system: metrics, evidence of the curriculum, evaluation. */
 import { describe, expect, it } from "vitest";
-import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
+import { createPhasedCurriculum } from "../../src/actors/curriculum/curriculum.js";
 import type { CurriculumActor, CurriculumStepEvidence } from "../../src/contracts/curriculum.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import { fakeRun, rewardOf } from "./fake-run.js";

@@ -1,6 +1,6 @@
 /** The learning rate of each RL step. */
 import { describe, expect, it } from "vitest";
-import { rlOptimiser } from "../../src/actors/rl-step.js";
+import { rlOptimiser } from "../../src/actors/run/rl-step.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import { fakeVersion } from "../../src/testing.js";

@@ -1,7 +1,7 @@
 /** Subscribers that misbehave, and what is in flight when a run ends. */
 import type { Observable } from "rxjs";
 import { describe, expect, it } from "vitest";
-import type { TrainingSystem } from "../../src/actors/training-system.js";
+import type { TrainingSystem } from "../../src/actors/run/training-system.js";
 import { endStates, parityReward } from "../e2e/tiny-run.js";
 import { fakeRun, rewardOf } from "./fake-run.js";
 

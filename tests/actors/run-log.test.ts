@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { openRunLog } from "../../src/actors/run-log.js";
+import { openRunLog } from "../../src/actors/run/run-log.js";
 
 /** Lets the event loop go round until something holds. */
 async function until(test: () => boolean | Promise<boolean>): Promise<void> {

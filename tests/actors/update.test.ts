@@ -1,10 +1,10 @@
 /** Old log-probs of an update: what is asked of the trainer, and what is compared with the sampler. */
 import { describe, expect, it } from "vitest";
-import { type UpdateOptions, updatePolicy } from "../../src/actors/update.js";
+import { type UpdateOptions, updatePolicy } from "../../src/actors/update/update.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { WeirError } from "../../src/errors.js";
-import { KL_METRIC, REFERENCE_METRIC } from "../../src/streams/spike-detector.js";
+import { KL_METRIC, REFERENCE_METRIC } from "../../src/streams/telemetry/spike-detector.js";
 import { createFakeTrainer, exampleRollout, exampleTask } from "../../src/testing.js";
 import { TEST_LOSS, TEST_OPTIMISER } from "../helpers/engines.js";
 

@@ -1,8 +1,8 @@
 /** The built-in parts run the conformance suites that weir-rl/testing exports to users. */
 import { describe, it } from "vitest";
-import { ADVANTAGE_ACTORS } from "../../src/actors/advantage.js";
-import { createPhasedCurriculum } from "../../src/actors/curriculum.js";
-import { createHybridReward, createRuleReward } from "../../src/actors/reward.js";
+import { ADVANTAGE_ACTORS } from "../../src/actors/advantage/advantage.js";
+import { createPhasedCurriculum } from "../../src/actors/curriculum/curriculum.js";
+import { createHybridReward, createRuleReward } from "../../src/actors/reward/reward.js";
 import { LOSS_NAMES } from "../../src/contracts/loss.js";
 import { createBuiltInLoss } from "../../src/losses/built-in.js";
 import { lossSettings } from "../../src/losses/settings.js";

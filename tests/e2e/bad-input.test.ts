@@ -3,7 +3,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { createTrainingSystem, type TrainingActors } from "../../src/actors/training-system.js";
+import { createTrainingSystem, type TrainingActors } from "../../src/actors/run/training-system.js";
 import { exitCodeOf } from "../../src/cli/output.js";
 import { loadConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";

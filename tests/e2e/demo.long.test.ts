@@ -3,7 +3,7 @@ import { mkdtemp, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { locateNative } from "../../src/model/engine/native/index.js";
+import { locateNative } from "../../src/model/tensor/native/index.js";
 import { endStates } from "./tiny-run.js";
 
 interface Report {

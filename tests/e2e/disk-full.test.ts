@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { createTrainingSystem, type RunResult } from "../../src/actors/training-system.js";
+import { createTrainingSystem, type RunResult } from "../../src/actors/run/training-system.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { lockHolder } from "../../src/store/index.js";
 import { canMount, mountSmallDisk, type SmallDisk } from "../helpers/small-disk.js";

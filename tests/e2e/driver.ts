@@ -1,4 +1,4 @@
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import { configOfRun } from "../../src/cli/commands/train.js";
 import { parityReward, tinyConfig } from "./tiny-run.js";
 

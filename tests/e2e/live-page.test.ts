@@ -5,7 +5,7 @@ import type { Browser } from "playwright-core";
 import { filter, firstValueFrom } from "rxjs";
 import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { parityReward, tinyConfig } from "./tiny-run.js";
 

@@ -1,6 +1,6 @@
 /** A loss of the user's own in a whole run: it trains as the built-in of the same formula does, and its faults end the run. */
 import { expect, it } from "vitest";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import type { BatchAdvantageActor } from "../../src/contracts/advantage.js";
 import type { LossPart } from "../../src/contracts/loss.js";
 import { createBuiltInLoss } from "../../src/losses/built-in.js";

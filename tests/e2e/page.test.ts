@@ -12,7 +12,7 @@ import { openTarget } from "../../src/cli/monitor-target.js";
 import type { FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
-import { METRICS } from "../../src/streams/metrics.js";
+import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { alert, trace } from "../monitor/support.js";
 

@@ -2,7 +2,7 @@ import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../src/actors/training-system.js";
+import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../src/actors/run/training-system.js";
 import { configOfRun } from "../../src/cli/commands/train.js";
 import type { Config, ConfigInput } from "../../src/config/schema.js";
 import type { Engine } from "../../src/contracts/engine.js";

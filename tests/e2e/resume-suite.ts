@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createTrainingSystem, type RunResult } from "../../src/actors/training-system.js";
+import { createTrainingSystem, type RunResult } from "../../src/actors/run/training-system.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Engine } from "../../src/contracts/engine.js";
 import { startEngine } from "../../src/model/engine/host.js";

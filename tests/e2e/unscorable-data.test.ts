@@ -1,9 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { tasksOf } from "../../src/actors/gold-check.js";
-import { prepareSft, prepareTasks, vocabularyCheck } from "../../src/actors/prepare.js";
-import { createTrainingSystem } from "../../src/actors/training-system.js";
+import { tasksOf } from "../../src/actors/run/gold-check.js";
+import { prepareSft, prepareTasks, vocabularyCheck } from "../../src/actors/run/prepare.js";
+import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import { phasesFrom } from "../../src/algorithms/phases.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Alert } from "../../src/contracts/alert.js";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { EngineCore } from "../../src/model/engine/core.js";
-import { tf } from "../../src/model/engine/tf.js";
+import { tf } from "../../src/model/tensor/tf.js";
 import { FAST_BACKEND, writeRandomModel } from "../helpers/engines.js";
 import { randomGroups } from "../helpers/random-groups.js";
 import { describeEqualities } from "./equalities-suite.js";

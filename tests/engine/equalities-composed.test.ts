@@ -1,6 +1,6 @@
 /** The equalities on compiled graphs of TensorFlow's own operations: what runs where weir's kernels cannot be compiled. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { loadKernels } from "../../src/model/engine/native/index.js";
+import { loadKernels } from "../../src/model/tensor/native/index.js";
 import { FAST_BACKEND } from "../helpers/engines.js";
 import { describeEqualities } from "./equalities-suite.js";
 

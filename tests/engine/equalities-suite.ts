@@ -11,7 +11,7 @@ import { POLICY_LOSSES } from "../../src/losses/index.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
-import { tf } from "../../src/model/engine/tf.js";
+import { tf } from "../../src/model/tensor/tf.js";
 import { Transformer } from "../../src/model/transformer/model.js";
 import { TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
 import { type GroupSizes, randomGroups } from "../helpers/random-groups.js";

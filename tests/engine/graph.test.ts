@@ -1,10 +1,10 @@
 /** Graphs traced from tfjs functions: the values of the functions themselves, gradients included, on TensorFlow. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openBackend } from "../../src/model/engine/backend.js";
-import { Compiler } from "../../src/model/engine/graph/compile.js";
-import { condition, whileLoop } from "../../src/model/engine/graph/loop.js";
-import { type Tensor, tf } from "../../src/model/engine/tf.js";
-import { narrow, widen } from "../../src/model/transformer/kernels.js";
+import { Compiler } from "../../src/model/tensor/graph/compile.js";
+import { condition, whileLoop } from "../../src/model/tensor/graph/loop.js";
+import { type Tensor, tf } from "../../src/model/tensor/tf.js";
+import { narrow, widen } from "../../src/model/tensor/kernels.js";
 import { FAST_BACKEND } from "../helpers/engines.js";
 
 const values = (tensor: Tensor): number[] => Array.from(tensor.dataSync());

@@ -10,8 +10,8 @@ import type { PolicyBatch, TrainGroup } from "../../src/contracts/trainer.js";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
-import { loadKernels, locateNative } from "../../src/model/engine/native/index.js";
-import { rawOp, tf } from "../../src/model/engine/tf.js";
+import { loadKernels, locateNative } from "../../src/model/tensor/native/index.js";
+import { rawOp, tf } from "../../src/model/tensor/tf.js";
 import { Transformer } from "../../src/model/transformer/model.js";
 import { MODEL_KINDS, TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
 

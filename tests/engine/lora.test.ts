@@ -9,7 +9,7 @@ import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { readSafetensors } from "../../src/model/io/safetensors.js";
-import { planMemory } from "../../src/model/learn/memory-plan.js";
+import { planMemory } from "../../src/model/transformer/memory-plan.js";
 import type { GradientStore } from "../../src/model/transformer/gradients.js";
 import {
   ENGINE_OPTIONS,

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../src/model/io/config.js";
-import { planMemory, prefixBytes, stateBytes } from "../../src/model/learn/memory-plan.js";
+import { planMemory, prefixBytes, stateBytes } from "../../src/model/transformer/memory-plan.js";
 
 const CONFIG: ModelConfig = {
   family: "qwen2",

@@ -1,7 +1,7 @@
 /** Planning of micro-batches: every token once, budgets kept, shapes few. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { COARSE, FINE, PACKED, packPrefixes, planGroups, planRows } from "../../src/model/learn/pack.js";
+import { COARSE, FINE, PACKED, packPrefixes, planGroups, planRows } from "../../src/model/transformer/packing.js";
 
 const item = fc.record({
   promptIds: fc.array(fc.nat(50), { minLength: 1, maxLength: 40 }),

@@ -2,14 +2,14 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mapEntry, WireMessage } from "../../src/model/engine/graph/wire.js";
+import { mapEntry, WireMessage } from "../../src/model/tensor/graph/wire.js";
 import {
   loadKernels,
   loadNativeTf,
   locateNative,
   type NativeBinding,
   nativeBinding,
-} from "../../src/model/engine/native/index.js";
+} from "../../src/model/tensor/native/index.js";
 
 export type KernelType = "float32" | "bfloat16";
 

@@ -17,7 +17,7 @@ import { JournalTail } from "../../monitor/server/journal-tail.js";
 import { openTarget } from "../../src/cli/monitor-target.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
-import { METRICS } from "../../src/streams/metrics.js";
+import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { RawClient, trace } from "./support.js";
 
 let root: string;

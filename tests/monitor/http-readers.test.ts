@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../monitor/protocol/limits.js";
 import { MonitorHub, type MonitorOptions, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
 import { jsonChunks } from "../../monitor/server/json-chunks.js";
-import { METRICS } from "../../src/streams/metrics.js";
+import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { metric, RawClient, trace, Witness } from "./support.js";
 
 const cleanups: (() => unknown)[] = [];

@@ -12,8 +12,8 @@ import {
   startMonitor,
   stateName,
 } from "../../monitor/server/index.js";
-import { curriculumMachine } from "../../src/actors/curriculum-machine.js";
-import { lifecycleMachine } from "../../src/actors/lifecycle.js";
+import { curriculumMachine } from "../../src/actors/curriculum/machine.js";
+import { lifecycleMachine } from "../../src/actors/run/lifecycle.js";
 import type { Fact, FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";

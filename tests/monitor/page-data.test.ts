@@ -6,7 +6,7 @@ import { chartSpecs, ownChartSpecs } from "../../monitor/web/charts.js";
 import { formatBytes, formatDuration, formatNumber } from "../../monitor/web/format.js";
 import { MetricTable, positionOfStep, smooth } from "../../monitor/web/metric-table.js";
 import { EMPTY_QUERY, selectTraces } from "../../monitor/web/trace-filter.js";
-import { isMetricName } from "../../src/streams/metrics.js";
+import { isMetricName } from "../../src/streams/telemetry/metrics.js";
 import { metric, trace } from "./support.js";
 
 describe("what the page draws", () => {

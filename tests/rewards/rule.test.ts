@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createConfiguredJudge, createHybridReward, createRuleReward } from "../../src/actors/reward.js";
+import { createConfiguredJudge, createHybridReward, createRuleReward } from "../../src/actors/reward/reward.js";
 import { configSchema } from "../../src/config/schema.js";
 import { rewardFamily } from "../../src/rewards/family.js";
 import { log10 } from "../../src/rewards/log10.js";

@@ -8,7 +8,7 @@ import {
   probeInProcess,
   runDoctor,
 } from "../../src/cli/doctor.js";
-import { isTensorflowNoise } from "../../src/model/engine/native/index.js";
+import { isTensorflowNoise } from "../../src/model/tensor/native/index.js";
 
 const healthy: BackendProbe = {
   ok: true,

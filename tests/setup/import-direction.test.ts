@@ -68,7 +68,7 @@ describe("the direction", () => {
   });
 
   it("makes an exception for the metric registry in the page, and for nothing beside it", () => {
-    expect(check("monitor/web/charts.ts", 'import { METRICS } from "../../src/streams/metrics.js";')).toEqual([]);
+    expect(check("monitor/web/charts.ts", 'import { METRICS } from "../../src/streams/telemetry/metrics.js";')).toEqual([]);
     expect(check("monitor/web/charts.ts", 'import { lanes } from "../../src/streams/lanes.js";')).toHaveLength(1);
   });
 

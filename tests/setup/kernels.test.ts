@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadKernels } from "../../src/model/engine/native/index.js";
+import { loadKernels } from "../../src/model/tensor/native/index.js";
 import { loadScript } from "./scripts.js";
 
 interface Source {

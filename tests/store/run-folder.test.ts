@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, truncate, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, expectTypeOf, it } from "vitest";
-import type { RunStore } from "../../src/actors/run-store.js";
+import type { RunStore } from "../../src/actors/run/run-store.js";
 import type { LedgerState } from "../../src/contracts/ledger.js";
 import { RunFolder, runId } from "../../src/store/run-folder.js";
 import { readRunRecord } from "../../src/store/run-record.js";

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Alert } from "../../src/contracts/alert.js";
-import { createAlertGate } from "../../src/streams/alert-gate.js";
+import { createAlertGate } from "../../src/streams/telemetry/alert-gate.js";
 
 const alert = (step: number, rule = "entropy_collapse", metric = "entropy/mean"): Alert => ({
   id: `${step}-${rule}-${metric}`,

@@ -4,8 +4,8 @@ import type { Group, SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyMetrics } from "../../src/contracts/trainer.js";
 import { denominatorsOf, miniBatches, trainGroups, withAdvantages } from "../../src/streams/batches.js";
 import { bucketLabel, bucketOf } from "../../src/streams/buckets.js";
-import { assertMetrics, isMetricName } from "../../src/streams/metrics.js";
-import { mismatchOf, quantile, stepMetrics } from "../../src/streams/step-metrics.js";
+import { assertMetrics, isMetricName } from "../../src/streams/telemetry/metrics.js";
+import { mismatchOf, quantile, stepMetrics } from "../../src/streams/telemetry/step-metrics.js";
 import { exampleRollout, exampleTask } from "../../src/testing.js";
 
 function group(rewards: readonly (number | null)[], lengths: readonly number[], id = "g", promptTokens = 5): Group {

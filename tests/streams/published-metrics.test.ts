@@ -4,8 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { Group } from "../../src/contracts/group.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import type { WeirError } from "../../src/errors.js";
-import { assertMetrics, isMetricName } from "../../src/streams/metrics.js";
-import { PublishedMetrics } from "../../src/streams/published-metrics.js";
+import { assertMetrics, isMetricName } from "../../src/streams/telemetry/metrics.js";
+import { PublishedMetrics } from "../../src/streams/telemetry/published-metrics.js";
 import { exampleRollout, exampleTask } from "../../src/testing.js";
 
 function collect() {

@@ -4,7 +4,7 @@ import {
   createSpikeDetector,
   type SpikeDetector,
   type SpikeObservation,
-} from "../../src/streams/spike-detector.js";
+} from "../../src/streams/telemetry/spike-detector.js";
 
 const options = { window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 };
 

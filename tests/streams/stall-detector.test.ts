@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import type { Group } from "../../src/contracts/group.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
-import { createDetector } from "../../src/streams/detector.js";
-import { createSpikeDetector } from "../../src/streams/spike-detector.js";
-import { createStallDetector, idleCauseOf, type StallObservation } from "../../src/streams/stall-detector.js";
+import { createDetector } from "../../src/streams/telemetry/detector.js";
+import { createSpikeDetector } from "../../src/streams/telemetry/spike-detector.js";
+import { createStallDetector, idleCauseOf, type StallObservation } from "../../src/streams/telemetry/stall-detector.js";
 import { exampleRollout, exampleTask, scored } from "../../src/testing.js";
 
 const OPTIONS = { noUpdateSteps: 3, equalRewardSteps: 2, unscoredShare: 0.5 };

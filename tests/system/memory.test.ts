@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ExitWatch } from "../../src/model/engine/exit-cause.js";
-import { memoryBudget } from "../../src/model/learn/memory-plan.js";
+import { memoryBudget } from "../../src/model/transformer/memory-plan.js";
 import { type MemorySources, memoryKills, residentBytes, usableMemory } from "../../src/system/memory.js";
 
 const GIB = 1024 ** 3;

@@ -3,7 +3,7 @@
  * an error that is no longer one fails there. The functions below are never called.
  */
 import { describe, expectTypeOf, it } from "vitest";
-import type { RunTaps } from "../../src/actors/run-context.js";
+import type { RunTaps } from "../../src/actors/run/run-context.js";
 import {
   type AdvantageActor,
   type Config,
@@ -22,7 +22,7 @@ import {
   type RunResult,
   type TrainingSystem,
 } from "../../src/index.js";
-import type { MetricDraft } from "../../src/streams/metrics.js";
+import type { MetricDraft } from "../../src/streams/telemetry/metrics.js";
 
 const needed = { model: { path: "m" }, data: { train: ["t"] } };
 

@@ -3,7 +3,7 @@
  * own (scripts/native/probe.mjs), while no engine computes.
  */
 import type { BackendName, EngineOptions } from "../../contracts/engine.js";
-import { locateNative } from "../../model/engine/native/index.js";
+import { locateNative } from "../../model/tensor/native/index.js";
 import { type BackendProbe, probeInProcess } from "../doctor.js";
 import type { Dtype } from "./options.js";
 

@@ -4,7 +4,7 @@ import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { z } from "zod";
-import { locateNative, packageRoot } from "../../model/engine/native/index.js";
+import { locateNative, packageRoot } from "../../model/tensor/native/index.js";
 import { gigabytes, rounded } from "./statistics.js";
 
 export const machineSchema = z.object({

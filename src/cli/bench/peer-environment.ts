@@ -8,7 +8,7 @@ import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { WeirError } from "../../errors.js";
-import { packageRoot } from "../../model/engine/native/index.js";
+import { packageRoot } from "../../model/tensor/native/index.js";
 import { runForJson, runProcess } from "./child-process.js";
 
 const PACKAGES = ["torch", "transformers", "trl", "datasets", "accelerate"] as const;

@@ -3,7 +3,7 @@
  * from a quieter spell of the machine. The results are saved after each piece of work.
  */
 import { basename, join } from "node:path";
-import { packageRoot } from "../../model/engine/native/index.js";
+import { packageRoot } from "../../model/tensor/native/index.js";
 import { note, progress } from "../output.js";
 import { type JsonObject, jsonObject, runForJson, weirCommand } from "./child-process.js";
 import { busyShare, describeMachine, ownVersions } from "./machine.js";

@@ -1,5 +1,5 @@
 /** `weir data show`: tasks as weir reads them, one after the other. A debugging command: what no rule can score is shown too. */
-import { checkGolds, goldProblem, sourceCounts } from "../../actors/gold-check.js";
+import { checkGolds, goldProblem, sourceCounts } from "../../actors/run/gold-check.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
 import { type FormatName, streamTasks } from "../../data/read-tasks.js";
 import { problemOf } from "../../rewards/judge/problem.js";

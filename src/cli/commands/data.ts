@@ -2,8 +2,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
-import type { TaskFile } from "../../actors/gold-check.js";
-import { vocabularyCheck } from "../../actors/prepare.js";
+import type { TaskFile } from "../../actors/run/gold-check.js";
+import { vocabularyCheck } from "../../actors/run/prepare.js";
 import { counterKey } from "../../algorithms/random.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
 import { countPromptTokens, measurePromptTokens } from "../../data/measure.js";

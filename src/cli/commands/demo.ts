@@ -1,11 +1,11 @@
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import { assertMonitorPossible } from "../../actors/start-check.js";
-import { createTrainingSystem, type RunResult } from "../../actors/training-system.js";
+import { assertMonitorPossible } from "../../actors/run/start-check.js";
+import { createTrainingSystem, type RunResult } from "../../actors/run/training-system.js";
 import { parseConfig } from "../../config/load.js";
 import { countPromptTokens } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
-import { locateNative } from "../../model/engine/native/index.js";
+import { locateNative } from "../../model/tensor/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { assertRoomForRun } from "../../store/index.js";
 import { wholeNumber } from "../arguments.js";

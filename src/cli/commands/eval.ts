@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { createRegistry } from "../../actors/built-ins.js";
-import { accuracyOf, type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluate.js";
+import { createRegistry } from "../../actors/parts/built-ins.js";
+import { accuracyOf, type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluation/evaluate.js";
 import {
   assertReadable,
   type CheckedGolds,
@@ -8,9 +8,9 @@ import {
   noRuleError,
   sourceCounts,
   type TaskFile,
-} from "../../actors/gold-check.js";
-import { loadParts } from "../../actors/parts-file.js";
-import { prepareTasks, vocabularyCheck } from "../../actors/prepare.js";
+} from "../../actors/run/gold-check.js";
+import { loadParts } from "../../actors/parts/parts-file.js";
+import { prepareTasks, vocabularyCheck } from "../../actors/run/prepare.js";
 import { phasesFrom } from "../../algorithms/phases.js";
 import { parseConfig } from "../../config/load.js";
 import type { Phase } from "../../contracts/phase.js";

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Command, Option } from "commander";
-import { packageRoot } from "../../model/engine/native/index.js";
+import { packageRoot } from "../../model/tensor/native/index.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 
 export interface SetupOptions {

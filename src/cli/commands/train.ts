@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { accuracyOf, type BucketResult } from "../../actors/evaluate.js";
-import { loadParts } from "../../actors/parts-file.js";
-import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/training-system.js";
+import { accuracyOf, type BucketResult } from "../../actors/evaluation/evaluate.js";
+import { loadParts } from "../../actors/parts/parts-file.js";
+import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/run/training-system.js";
 import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { applySettings } from "../../config/settings.js";

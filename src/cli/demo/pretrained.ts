@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { WeirError } from "../../errors.js";
-import { packageRoot } from "../../model/engine/native/index.js";
+import { packageRoot } from "../../model/tensor/native/index.js";
 import { importFromWheel } from "../../model/io/wheel.js";
 
 /**

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { packageRoot } from "../../model/engine/native/index.js";
+import { packageRoot } from "../../model/tensor/native/index.js";
 import type { DemoRecipe } from "./recipe.js";
 
 /**

@@ -6,8 +6,8 @@ import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import type { BackendName, EngineOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
-import { loadNativeTf, locateNative, nativeBinding } from "./native/index.js";
-import { setTf, type Tf, tf } from "./tf.js";
+import { loadNativeTf, locateNative, nativeBinding } from "../tensor/native/index.js";
+import { setTf, type Tf, tf } from "../tensor/tf.js";
 
 export interface OpenedBackend {
   readonly backend: BackendName;

@@ -17,7 +17,7 @@ import type { RotaryDtype } from "../io/rope-config.js";
 import { errorToMessage, messageToError } from "./dispatch.js";
 import { type ExitCause, ExitWatch } from "./exit-cause.js";
 import { type Call, engineFacade } from "./facade.js";
-import { isTensorflowNoise } from "./native/noise.js";
+import { isTensorflowNoise } from "../tensor/native/noise.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
 
 /** The part of a logger that the host uses; pino fits. */

@@ -3,18 +3,18 @@
  * In bfloat16 the matrices are fed as copies that are made once per set of weights.
  */
 import type { LoraOptions } from "../../contracts/engine.js";
-import { type Compiler, tensorsOf } from "../engine/graph/compile.js";
-import { type Tensor, tf } from "../engine/tf.js";
+import { type Compiler, tensorsOf } from "../tensor/graph/compile.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import type { ModelConfig } from "../io/config.js";
-import type { StorageForm } from "../learn/memory-plan.js";
-import { COARSE, PACKED, type Rounding } from "../learn/pack.js";
+import type { StorageForm } from "./memory-plan.js";
+import { COARSE, PACKED, type Rounding } from "./packing.js";
 import type { AdapterPair } from "./adapter-gradients.js";
 import { adapterNames } from "./adapter-names.js";
 import type { PrefixLayer } from "./attention.js";
 import { joinedWeights, QKV } from "./fused-layer.js";
 import { type GradientStore, gradientSink } from "./gradients.js";
 import type { HeadChunk, TokenScores } from "./head.js";
-import { add, widen } from "./kernels.js";
+import { add, widen } from "../tensor/kernels.js";
 import type { LayerContext } from "./layer.js";
 import { FUSED, type LayerForms } from "./layer-forms.js";
 import type { NarrowWeights } from "./narrow-weights.js";

@@ -2,7 +2,7 @@
  * A layer's activations of tokens as decoding computes them, in float32: what its backward pass needs and cannot make again
  * from the others by norms and rotations alone. Decoding keeps them side by side, in the order of DECODED_PARTS.
  */
-import type { Tensor } from "../engine/tf.js";
+import type { Tensor } from "../tensor/tf.js";
 import type { ModelConfig } from "../io/config.js";
 
 export interface DecodedRows {

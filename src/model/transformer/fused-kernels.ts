@@ -1,10 +1,10 @@
 /** weir's own fused operations as functions on traced tensors; see engine/graph/fused-operations.ts. */
 
-import { openTrace } from "../engine/graph/tracer.js";
-import { type Attributes, floatOf, intOf, typeOf } from "../engine/graph/values.js";
-import { type Tensor, tf } from "../engine/tf.js";
+import { openTrace } from "../tensor/graph/tracer.js";
+import { type Attributes, floatOf, intOf, typeOf } from "../tensor/graph/values.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import type { AttentionShape } from "./attention.js";
-import { widen } from "./kernels.js";
+import { widen } from "../tensor/kernels.js";
 import type { RopeSlice } from "./rope.js";
 
 function emit(name: string, inputs: readonly Tensor[], attributes: Attributes): Tensor[] {

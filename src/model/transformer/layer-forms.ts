@@ -2,7 +2,7 @@
  * The two ways a compiled layer is written down: TensorFlow's operations alone, or weir's fused ones where they are loaded.
  * Same formulas, same results up to rounding. Traced only.
  */
-import type { Tensor } from "../engine/tf.js";
+import type { Tensor } from "../tensor/tf.js";
 import type { PrefixLayer } from "./attention.js";
 import type { DecodedRows } from "./decoded-rows.js";
 import { fusedHeadChunk } from "./fused-head.js";

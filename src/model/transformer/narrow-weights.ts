@@ -3,9 +3,9 @@
  * of several weights. They are made when first used and again when a source has changed.
  * Invariant: what is handed out belongs to exactly the tensors it was made of.
  */
-import type { Compiler } from "../engine/graph/compile.js";
-import { type Tensor, tf } from "../engine/tf.js";
-import { narrow } from "./kernels.js";
+import type { Compiler } from "../tensor/graph/compile.js";
+import { type Tensor, tf } from "../tensor/tf.js";
+import { narrow } from "../tensor/kernels.js";
 
 export class NarrowWeights {
   private readonly copies = new Map<string, { readonly source: number; readonly copy: Tensor }>();

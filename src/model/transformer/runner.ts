@@ -2,9 +2,9 @@
  * How a model runs its layers: operation by operation, or as compiled graphs. Both give the same values up to rounding.
  * `keep` is what a forward pass hands to its backward pass: `all` (activations), `input` (the layer is run again), or null.
  */
-import { scope, type Tensor, tf } from "../engine/tf.js";
-import type { StorageForm } from "../learn/memory-plan.js";
-import { FINE, type Rounding } from "../learn/pack.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
+import type { StorageForm } from "./memory-plan.js";
+import { FINE, type Rounding } from "./packing.js";
 import type { PrefixLayer } from "./attention.js";
 import type { DecodedRows } from "./decoded-rows.js";
 import type { GradientStore } from "./gradients.js";

@@ -5,7 +5,7 @@
  * of a prompt share, computed once per prompt by a segment of its own (G = 1). The last token of a prompt belongs to the
  * rows, not to the prefix, so every output that is wanted lies in the rows, and the prefix runs for its keys and values only.
  */
-import { type Tensor, tf } from "../engine/tf.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import type { RopeSlice, RopeTables } from "./rope.js";
 
 export interface Segment {

@@ -1,8 +1,8 @@
 /** Many short loops on the kernels' pool, as fast as calls come: ends with "ok" unless a worker went astray. */
 import { openBackend } from "../../../src/model/engine/backend.js";
-import { Compiler } from "../../../src/model/engine/graph/compile.js";
-import { loadKernels } from "../../../src/model/engine/native/index.js";
-import { type Tensor, tf } from "../../../src/model/engine/tf.js";
+import { Compiler } from "../../../src/model/tensor/graph/compile.js";
+import { loadKernels } from "../../../src/model/tensor/native/index.js";
+import { type Tensor, tf } from "../../../src/model/tensor/tf.js";
 import { columnSums, swiGlu } from "../../../src/model/transformer/fused-kernels.js";
 
 await openBackend("tensorflow", 0);

@@ -1,0 +1,159 @@
+import { lastValueFrom, toArray } from "rxjs";
+import { isCorrect } from "../../algorithms/accuracy.js";
+import { counterKey } from "../../algorithms/random.js";
+import { mean } from "../../algorithms/statistics.js";
+import type { RewardActor } from "../../contracts/reward.js";
+import type { Sampler, SamplingParams } from "../../contracts/sampler.js";
+import type { Task } from "../../contracts/task.js";
+import { BoundedQueue } from "../../streams/bounded-queue.js";
+import { bucketLabel, holds, type LengthBound } from "../../streams/buckets.js";
+import { outcomeWithin } from "../../streams/deadline.js";
+import { pullLanes } from "../../streams/lanes.js";
+import type { MetricDraft, MetricValues } from "../../streams/telemetry/metrics.js";
+
+/** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
+
+export interface EvaluationTask {
+  readonly task: Task;
+  readonly promptIds: readonly number[]; // [P]
+}
+
+export interface EvaluationOptions {
+  readonly seed: number;
+  readonly buckets: readonly LengthBound[];
+  readonly tasksPerBucket: number;
+  /** Prompts per sampler call. */
+  readonly promptsPerCall: number;
+  readonly sampling: SamplingParams;
+  /** Unshaped reward from which a response counts as right. */
+  readonly correctAt: number;
+  readonly rewardConcurrency: number;
+  readonly rewardTimeoutMs: number;
+  readonly decode: (ids: readonly number[]) => string;
+}
+
+/**
+ * What one bucket gave. `n` counts the responses, `unscored` those of them whose reward failed, timed out or abstained: they
+ * are no evidence (I1), so that accuracy is `accuracyOf(result)`, correct / (n − unscored).
+ */
+export interface BucketResult {
+  readonly n: number;
+  readonly correct: number;
+  readonly unscored: number;
+  /** Mean unshaped reward of the scored responses; null where none was scored. */
+  readonly meanReward: number | null;
+}
+
+/** Share of right answers among the scored responses; null where none was scored. */
+export function accuracyOf({ n, correct, unscored }: Omit<BucketResult, "meanReward">): number | null {
+  return n > unscored ? correct / (n - unscored) : null;
+}
+
+/** The first `tasksPerBucket` tasks of each bucket, in file order. */
+export function chooseTasks(
+  tasks: readonly EvaluationTask[],
+  options: Pick<EvaluationOptions, "buckets" | "tasksPerBucket">,
+): Map<LengthBound, EvaluationTask[]> {
+  return new Map(
+    options.buckets.map((bucket) => {
+      const within = tasks.filter(({ task }) => holds(bucket, task.promptTokens));
+      return [bucket, within.slice(0, options.tasksPerBucket)];
+    }),
+  );
+}
+
+/** Evaluates the sampler's present policy; results keyed by bucket label in growing order. Buckets without tasks are left out. */
+export async function evaluateHeldout(
+  sampler: Sampler,
+  reward: RewardActor,
+  tasks: readonly EvaluationTask[],
+  options: EvaluationOptions,
+  signal: AbortSignal,
+): Promise<Record<string, BucketResult>> {
+  const results: Record<string, BucketResult> = {};
+  for (const [bucket, chosen] of chooseTasks(tasks, options)) {
+    if (chosen.length === 0) continue;
+    const calls = new BoundedQueue<EvaluationTask[]>("evaluation", Math.ceil(chosen.length / options.promptsPerCall));
+    for (let start = 0; start < chosen.length; start += options.promptsPerCall)
+      await calls.push(chosen.slice(start, start + options.promptsPerCall));
+    calls.close();
+    const scores = await lastValueFrom(
+      pullLanes(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()),
+    );
+    results[bucketLabel(bucket)] = bucketResult(scores.flat(), options.correctAt);
+  }
+  return results;
+}
+
+/** Counts of unshaped rewards; null stands for a response that was not scored. */
+export function bucketResult(scores: readonly (number | null)[], correctAt: number): BucketResult {
+  const scored = scores.filter((score) => score !== null);
+  return {
+    n: scores.length,
+    correct: scored.filter((score) => isCorrect(score, correctAt)).length,
+    unscored: scores.length - scored.length,
+    meanReward: scored.length === 0 ? null : mean(scored),
+  };
+}
+
+/** `heldout/…` metrics, numbered by bucket whatever buckets are empty; a bucket without a scored response has no accuracy. */
+export function heldoutMetrics(
+  results: Readonly<Record<string, BucketResult>>,
+  buckets: readonly LengthBound[],
+): MetricValues {
+  const values: MetricDraft = {};
+  for (const bucket of buckets) {
+    const result = results[bucketLabel(bucket)];
+    if (!result) continue;
+    const accuracy = accuracyOf(result);
+    if (accuracy !== null) values[`heldout/bucket_${bucket.k}`] = accuracy;
+    if (result.meanReward !== null) values[`heldout/reward_bucket_${bucket.k}`] = result.meanReward;
+    values[`heldout/unscored_bucket_${bucket.k}`] = result.unscored / result.n;
+  }
+  return values;
+}
+
+async function evaluateCall(
+  sampler: Sampler,
+  reward: RewardActor,
+  call: readonly EvaluationTask[],
+  options: EvaluationOptions,
+  signal: AbortSignal,
+): Promise<(number | null)[]> {
+  const prompts = call.map(({ task, promptIds }) => ({
+    promptIds,
+    seeds: [counterKey(options.seed, "evaluation", task.id)],
+  }));
+  const reply = await sampler.sample({ prompts, params: options.sampling }, { signal });
+  const jobs = new BoundedQueue<number>("evaluation rewards", Math.max(1, call.length));
+  for (const index of call.keys()) await jobs.push(index);
+  jobs.close();
+  const scores = new Array<number | null>(call.length).fill(null);
+  const score = async (index: number) => {
+    const { task, promptIds } = call[index] as EvaluationTask;
+    const sequence = reply.sequences[index]?.[0];
+    if (!sequence) return;
+    const rollout = {
+      id: `evaluation-${task.id}`,
+      taskId: task.id,
+      groupId: `evaluation-${task.id}`,
+      sampleIndex: 0,
+      promptIds,
+      tokenIds: sequence.tokenIds,
+      samplerLogprobs: sequence.logprobs,
+      entropies: sequence.entropies,
+      finish: sequence.finish,
+      policy: [{ version: reply.version.n, sha256: reply.version.sha256, start: 0, end: sequence.tokenIds.length }],
+      seed: prompts[index]?.seeds[0] ?? 0,
+      text: options.decode(sequence.tokenIds),
+    };
+    const outcome = await outcomeWithin(
+      (inner) => reward.handle({ task, rollout }, { signal: inner }),
+      options.rewardTimeoutMs,
+      signal,
+    );
+    scores[index] = outcome.kind === "scored" ? outcome.value : null;
+  };
+  await lastValueFrom(pullLanes(jobs, options.rewardConcurrency, score), { defaultValue: undefined });
+  return scores;
+}

@@ -1,0 +1,30 @@
+import type { Config } from "../../config/schema.js";
+import { LOSS_NAMES } from "../../contracts/loss.js";
+import { createBuiltInLoss } from "../../losses/built-in.js";
+import { lossSettings } from "../../losses/settings.js";
+import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
+import { createPhasedCurriculum } from "../curriculum/curriculum.js";
+import { PartRegistry, type PartSurroundings } from "./registry.js";
+import { createConfiguredJudge, createHybridReward, createRuleReward } from "../reward/reward.js";
+
+/** The parts that weir brings, registered by the names that a configuration uses. */
+export function createRegistry(
+  config: Pick<Config, "advantage" | "loss" | "reward" | "curriculum" | "run">,
+  surroundings?: PartSurroundings,
+): PartRegistry {
+  const registry = new PartRegistry(surroundings);
+  for (const [name, create] of Object.entries(ADVANTAGE_ACTORS))
+    registry.register("advantage", name, () => create(config.advantage));
+  const { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative } = config.loss;
+  const asked = { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative };
+  for (const name of LOSS_NAMES)
+    registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, asked)));
+  const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
+  registry.register("reward", "rule", () => createRuleReward(rules));
+  registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
+  registry.register("judge", "openai", () => createConfiguredJudge(config.reward, config.run.seed));
+  registry.register("curriculum", "phased", () =>
+    createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
+  );
+  return registry.markBuiltIns();
+}

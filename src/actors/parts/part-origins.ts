@@ -1,0 +1,120 @@
+/**
+ * Owns the record of which parts a run uses: in the journal's first fact, and compared when the run is resumed. A run that
+ * was started with a part of the user's own never goes on with another one in its place.
+ */
+import { nearest } from "../../config/load.js";
+import type { Fact } from "../../contracts/fact.js";
+import { WeirError } from "../../errors.js";
+import { PART_KINDS } from "./checked-parts.js";
+import type { PartKind, PartOrigin, PartRegistry } from "./registry.js";
+
+/** A file that parts were loaded from. */
+export interface PartsFile {
+  readonly file: string;
+  readonly sha256: string;
+}
+
+/** The parts of a run by kind, without a judge that nothing asks, and the files they came from. */
+export interface PartsRecord {
+  readonly advantage: PartOrigin;
+  readonly reward: PartOrigin;
+  readonly curriculum: PartOrigin;
+  readonly loss: PartOrigin;
+  readonly files: readonly PartsFile[];
+}
+
+const RECORDED = ["advantage", "reward", "curriculum", "loss"] as const;
+
+export function partsRecord(
+  registry: PartRegistry,
+  names: Readonly<Record<PartKind, string>>,
+  files: readonly PartsFile[],
+): PartsRecord {
+  const origin = (kind: PartKind) => registry.origin(kind, names[kind]);
+  return {
+    advantage: origin("advantage"),
+    reward: origin("reward"),
+    curriculum: origin("curriculum"),
+    loss: origin("loss"),
+    files,
+  };
+}
+
+/**
+ * Compares the parts of a resumed run with those that it was started with; gives what is worth a remark.
+ * Errors: WEIR_E_ACTOR_MISSING for a part of the user's own that is not there.
+ */
+function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirError[] {
+  if (then === undefined) return [];
+  for (const kind of RECORDED) {
+    const [before, present] = [then[kind], now[kind]];
+    if (before?.source !== "own" || (present.source === "own" && present.kind === before.kind)) continue;
+    throw new WeirError(
+      "WEIR_E_ACTOR_MISSING",
+      `the run was started with the ${kind} part "${before.kind}" of your own, and would go on with "${present.kind}"; give the same part: ` +
+        "the file that it came from with --parts, or in a program actors or register()",
+      { kind, expected: before, given: present },
+    );
+  }
+  return now.files.flatMap(({ file, sha256 }) => {
+    const earlier = then.files.find((known) => known.file === file);
+    if (earlier === undefined || earlier.sha256 === sha256) return [];
+    return [
+      new WeirError(
+        "WEIR_E_PARTS_FILE",
+        `${file} has changed since the run was started; the run goes on with the parts that it holds now`,
+        { file, expected: earlier.sha256, given: sha256 },
+      ),
+    ];
+  });
+}
+
+/** The same for the journal of the run. Errors: as `assertOrigins`. */
+export function compareOrigins(facts: Iterable<Fact>, now: PartsRecord): WeirError[] {
+  for (const fact of facts) {
+    if (fact.type === "run.started") return assertOrigins(fact.data.parts as PartsRecord | undefined, now);
+  }
+  return [];
+}
+
+/** Options that choose a part by name. */
+const OPTIONS: Readonly<Record<PartKind, string>> = {
+  advantage: "advantage.actor",
+  reward: "reward.actor",
+  curriculum: "curriculum.actor",
+  judge: "reward.judge.actor",
+  loss: "loss.algorithm",
+};
+
+/** What is worth a remark of parts that the user brought and the configuration does not use: it may have been forgotten. */
+export function unusedParts(registry: PartRegistry, names: Readonly<Record<PartKind, string>>): WeirError[] {
+  return registry.unused().map(({ kind, names: own }) => {
+    const listed = own.map((name) => `"${name}"`).join(", ");
+    const why =
+      kind === "judge"
+        ? `the reward "${registry.origin("reward", names.reward).kind}" asks no judge of that name; set reward.actor and ${OPTIONS.judge}`
+        : `the configuration names "${names[kind]}"; set ${OPTIONS[kind]}`;
+    return new WeirError(
+      "WEIR_E_ACTOR_MISSING",
+      `a part of your own (${kind} ${listed}) is there and not in use: ${why} to use one`,
+      {
+        kind,
+        names: own,
+      },
+    );
+  });
+}
+
+/** Errors: WEIR_E_ACTOR_UNKNOWN for a name in `actors` that stands for no part. */
+export function assertPartNames(actors: Readonly<Record<string, unknown>> | object): void {
+  const known = [...PART_KINDS, "engine"];
+  for (const name of Object.keys(actors)) {
+    if (known.includes(name)) continue;
+    const close = nearest(name, known);
+    throw new WeirError(
+      "WEIR_E_ACTOR_UNKNOWN",
+      `actors.${name}: there is no such part${close ? `; did you mean "${close}"?` : ""} (parts: ${known.join(", ")})`,
+      { name },
+    );
+  }
+}

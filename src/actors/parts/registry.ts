@@ -1,0 +1,194 @@
+import { nearest } from "../../config/load.js";
+import type { AdvantagePart } from "../../contracts/advantage.js";
+import type { CurriculumActor } from "../../contracts/curriculum.js";
+import type { Judge } from "../../contracts/judge.js";
+import type { LossPart } from "../../contracts/loss.js";
+import type { RewardActor } from "../../contracts/reward.js";
+import { WeirError } from "../../errors.js";
+import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
+
+/**
+ * The replaceable parts, by name and by value. Four different errors: unknown name, duplicate, missing dependency,
+ * late registration.
+ */
+
+/** What a part is built from. */
+export interface Parts {
+  readonly advantage: AdvantagePart;
+  readonly reward: RewardActor;
+  readonly curriculum: CurriculumActor;
+  readonly judge: Judge;
+  readonly loss: LossPart;
+}
+
+export type PartKind = keyof Parts;
+
+/** Gives another part that this one is built on; missing ones are WEIR_E_ACTOR_MISSING. */
+export type Need = <K extends PartKind>(kind: K) => Parts[K];
+
+/** What a factory is handed besides other parts. */
+export interface PartTools {
+  /**
+   * Adds a value to the metric `custom/<name>`, whose value of a step is the mean of what was published during it.
+   * Errors: WEIR_E_PART for a malformed name or a number that is not finite.
+   */
+  publish(name: string, value: number): void;
+}
+
+export type PartFactory<K extends PartKind> = (need: Need, tools: PartTools) => Parts[K];
+
+/** Which part is in use: its own kind, and whether weir brought it. */
+export interface PartOrigin {
+  readonly kind: string;
+  readonly source: "built-in" | "own";
+}
+
+interface Entry {
+  readonly kind: PartKind;
+  readonly name: string;
+  readonly factory: PartFactory<PartKind>;
+}
+
+/** What the registry gives to parts; the defaults keep nothing. */
+export interface PartSurroundings extends PartTools {
+  /** Hears of faults that end nothing, such as a `dispose` that threw. */
+  report(error: WeirError): void;
+}
+
+const ALONE: PartSurroundings = { publish: () => undefined, report: () => undefined };
+
+export class PartRegistry {
+  private readonly entries: Entry[] = [];
+  private readonly values = new Map<PartKind, Parts[PartKind]>();
+  private readonly built = new Set<PartKind | Entry>();
+  private builtIns = 0;
+  private sealed = false;
+
+  constructor(private readonly surroundings: PartSurroundings = ALONE) {}
+
+  /** Everything registered so far is weir's own. */
+  markBuiltIns(): this {
+    this.builtIns = this.entries.length;
+    return this;
+  }
+
+  /** Registers a factory under a name that the configuration can use. */
+  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): this {
+    assertKind(kind);
+    if (this.sealed) {
+      throw new WeirError(
+        "WEIR_E_ACTOR_LATE",
+        `the ${kind} part "${name}" was registered after the training system had started; register it before start()`,
+        { kind, name },
+      );
+    }
+    if (this.find(kind, name)) {
+      throw new WeirError(
+        "WEIR_E_ACTOR_DUPLICATE",
+        `a ${kind} part "${name}" is registered already; choose another name`,
+        { kind, name },
+      );
+    }
+    this.entries.push({ kind, name, factory: factory as PartFactory<PartKind> });
+    return this;
+  }
+
+  /** Uses `value` for this kind whatever name the configuration gives. */
+  use<K extends PartKind>(kind: K, value: Parts[K]): this {
+    if (this.sealed)
+      throw new WeirError(
+        "WEIR_E_ACTOR_LATE",
+        `the ${kind} part was given after the training system had started; give it before start()`,
+        { kind },
+      );
+    if (this.values.has(kind))
+      throw new WeirError("WEIR_E_ACTOR_DUPLICATE", `two ${kind} parts were given by value; give one`, { kind });
+    assertKind(kind);
+    assertPart(givenLabel(kind, value), value);
+    this.values.set(kind, value);
+    return this;
+  }
+
+  /** No registrations from here on. */
+  seal(): void {
+    this.sealed = true;
+  }
+
+  names(kind: PartKind): string[] {
+    return this.entries.filter((entry) => entry.kind === kind).map((entry) => entry.name);
+  }
+
+  /**
+   * Builds the part of a kind: the one given by value, else the one registered under `name`.
+   * Errors: WEIR_E_ACTOR_UNKNOWN for a name nobody registered, WEIR_E_ACTOR_MISSING for a dependency without a name.
+   */
+  build<K extends PartKind>(kind: K, names: Partial<Record<PartKind, string>>): Parts[K] {
+    const given = this.values.get(kind) as Parts[K] | undefined;
+    if (given) this.built.add(kind);
+    if (given) return checkedPart(givenLabel(kind, given), given, this.surroundings.report);
+    const name = names[kind];
+    if (name === undefined) {
+      throw new WeirError(
+        "WEIR_E_ACTOR_MISSING",
+        `a ${kind} part is needed and none was given; pass it in actors.${kind} or configure it`,
+        { kind },
+      );
+    }
+    const entry = this.find(kind, name);
+    if (!entry) {
+      const known = this.names(kind);
+      const close = nearest(name, known);
+      throw new WeirError(
+        "WEIR_E_ACTOR_UNKNOWN",
+        `no ${kind} part is called "${name}"${close ? `; did you mean "${close}"?` : ""} (known: ${known.join(", ") || "none"}); a part of your own is registered before start(), or comes from a file given with --parts`,
+        { kind, name, known },
+      );
+    }
+    const label = { part: kind, name };
+    const { publish, report } = this.surroundings;
+    const part = makePart(label, () => entry.factory((other) => this.build(other, names), { publish }));
+    assertPart(label, part);
+    this.built.add(entry);
+    return checkedPart(label, part as Parts[K], report);
+  }
+
+  /** Kinds of which parts of the user's own are there and none was built, with the names of those parts. */
+  unused(): { readonly kind: PartKind; readonly names: readonly string[] }[] {
+    return PART_KINDS.flatMap((kind) => {
+      const own = this.entries.slice(this.builtIns).filter((entry) => entry.kind === kind);
+      const given = this.values.get(kind);
+      const used = this.built.has(kind) || own.some((entry) => this.built.has(entry));
+      const names = [...(given ? [given.kind] : []), ...own.map(({ name }) => name)];
+      return used || names.length === 0 ? [] : [{ kind, names }];
+    });
+  }
+
+  /** Where the part of a kind comes from, under the same names as `build`. */
+  origin(kind: PartKind, name: string): PartOrigin {
+    const given = this.values.get(kind);
+    if (given) return { kind: given.kind, source: "own" };
+    const index = this.entries.findIndex((entry) => entry.kind === kind && entry.name === name);
+    return { kind: name, source: index < this.builtIns ? "built-in" : "own" };
+  }
+
+  private find(kind: PartKind, name: string): Entry | undefined {
+    return this.entries.find((entry) => entry.kind === kind && entry.name === name);
+  }
+}
+
+/** A kind may come from JavaScript or from a file. Errors: WEIR_E_ACTOR_UNKNOWN naming the nearest kind. */
+export function assertKind(kind: string): asserts kind is PartKind {
+  if ((PART_KINDS as readonly string[]).includes(kind)) return;
+  const close = nearest(kind, PART_KINDS);
+  throw new WeirError(
+    "WEIR_E_ACTOR_UNKNOWN",
+    `there is no kind of part called "${kind}"${close ? `; did you mean "${close}"?` : ""} (kinds: ${PART_KINDS.join(", ")})`,
+    { kind },
+  );
+}
+
+/** How a part given by value is called: by its own kind, where it has one. */
+function givenLabel<K extends PartKind>(part: K, value: unknown): { readonly part: K; readonly name: string } {
+  const kind = (value as { readonly kind?: unknown } | null | undefined)?.kind;
+  return { part, name: typeof kind === "string" && kind !== "" ? kind : `given by value in actors.${part}` };
+}

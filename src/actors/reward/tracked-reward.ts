@@ -1,0 +1,12 @@
+import type { RewardActor } from "../../contracts/reward.js";
+import type { InFlight } from "../../streams/in-flight.js";
+
+/** The same reward, its calls known to `inFlight` until they settle, also after the pipeline has given them up. */
+export function trackedReward(reward: RewardActor, inFlight: InFlight): RewardActor {
+  return {
+    kind: reward.kind,
+    specificationVersion: reward.specificationVersion,
+    handle: (input, options) => inFlight.track(Promise.resolve(reward.handle(input, options))),
+    dispose: () => reward.dispose?.(),
+  };
+}

@@ -1,0 +1,230 @@
+import { assign, fromPromise, setup } from "xstate";
+import { WeirError } from "../../errors.js";
+
+/**
+ * The lifecycle of a training run as a statechart:
+ *
+ *   operating ( deciding ⇄ preflight | evaluating | warmup | training | checkpointing | finishing ) ▸ completed
+ *   with paused, draining, recovering, stopped and failed beside it; a history state brings a paused run back.
+ *
+ * Invariants: samples never pass through the machine, only what to do next; requests (pause, stop, checkpoint) take
+ * effect at safe points, that is in `deciding`, between two pieces of work; every piece of work is an invoked actor that
+ * resolves to the next plan, so that leaving a state cancels it.
+ */
+
+/** A piece of work of the run. */
+export type Work = "preflight" | "evaluate" | "warmup" | "step" | "finish";
+
+/** What to do next, as decided by the piece of work that has just ended. */
+export interface Plan {
+  readonly next: Work | "complete";
+  /** Write a checkpoint before going on. */
+  readonly checkpoint: boolean;
+  /** Steps of warm-up and RL done; falls back with a restored checkpoint. */
+  readonly done?: number;
+}
+
+export interface LifecycleContext {
+  readonly plan: Plan;
+  readonly pauseRequested: boolean;
+  readonly stopRequested: boolean;
+  readonly checkpointRequested: boolean;
+  /** Engine losses since the run last came further than ever before. */
+  readonly recoveries: number;
+  /** Most steps that were ever done. */
+  readonly furthest: number;
+  readonly maxRecoveries: number;
+  readonly error: unknown;
+}
+
+export type LifecycleEvent =
+  | { readonly type: "PAUSE" }
+  | { readonly type: "RESUME" }
+  | { readonly type: "CHECKPOINT" }
+  /** Drain: finish the piece of work at hand, write a checkpoint, end. */
+  | { readonly type: "STOP" }
+  /** End at once; what is in work is dropped. */
+  | { readonly type: "ABORT" };
+
+export interface LifecycleInput {
+  readonly plan: Plan;
+  readonly maxRecoveries: number;
+}
+
+/** Errors after which the engine can be restarted and the run restored. */
+export function isRecoverable(error: unknown): boolean {
+  return (
+    WeirError.isInstance(error) && (error.code === "WEIR_E_ENGINE_CRASHED" || error.code === "WEIR_E_ENGINE_TIMEOUT")
+  );
+}
+
+const unprovided = (name: string) =>
+  fromPromise<Plan>(() =>
+    Promise.reject(
+      new WeirError("WEIR_E_ACTOR_MISSING", `lifecycle: no implementation was given for the work "${name}"`, { name }),
+    ),
+  );
+
+const lifecycleSetup = setup({
+  types: {} as { context: LifecycleContext; events: LifecycleEvent; input: LifecycleInput },
+  actors: {
+    preflight: unprovided("preflight"),
+    evaluate: unprovided("evaluate"),
+    warmup: unprovided("warmup"),
+    step: unprovided("step"),
+    checkpoint: unprovided("checkpoint"),
+    finish: unprovided("finish"),
+    recover: unprovided("recover"),
+    drain: unprovided("drain"),
+  },
+  actions: {
+    // Steps that are only done again after a loss are no progress: an engine that fails at the same step each time, such as
+    // for want of memory, must not be restarted for ever.
+    takePlan: assign(({ context }, params: { plan: Plan; progressed: boolean }) => {
+      const { plan, progressed } = params;
+      const done = plan.done ?? context.furthest + 1;
+      if (!progressed || done <= context.furthest) return { plan };
+      return { plan, recoveries: 0, furthest: done };
+    }),
+    takeError: assign((_, params: { error: unknown }) => ({ error: params.error })),
+    countRecovery: assign(({ context }) => ({ recoveries: context.recoveries + 1 })),
+    checkpointDone: assign(({ context }) => ({
+      checkpointRequested: false,
+      plan: { ...context.plan, checkpoint: false },
+    })),
+    requestPause: assign({ pauseRequested: true }),
+    clearPause: assign({ pauseRequested: false }),
+    requestCheckpoint: assign({ checkpointRequested: true }),
+    requestStop: assign({ stopRequested: true }),
+  },
+  guards: {
+    recoverable: ({ context }, params: { error: unknown }) =>
+      isRecoverable(params.error) && context.recoveries < context.maxRecoveries,
+    recoveriesLeft: ({ context }) => context.recoveries < context.maxRecoveries,
+    stopRequested: ({ context }) => context.stopRequested,
+    pauseRequested: ({ context }) => context.pauseRequested,
+    checkpointDue: ({ context }) => context.checkpointRequested || context.plan.checkpoint,
+    nextIs: ({ context }, params: { work: Work }) => context.plan.next === params.work,
+  },
+});
+
+interface Failed {
+  readonly event: { readonly error: unknown };
+}
+
+const errorOf = ({ event }: Failed) => ({ error: event.error });
+const noteError = { type: "takeError", params: errorOf } as const;
+const fail = { target: "#lifecycle.failed", actions: noteError } as const;
+
+const failOrRecover = [
+  {
+    guard: { type: "recoverable", params: errorOf },
+    target: "#lifecycle.recovering",
+    actions: ["countRecovery", noteError],
+  },
+  fail,
+] as const;
+
+/** Work that ends in a plan; losing the engine leads to `recovering`, anything else to `failed`. */
+function work<const Source extends Work>(src: Source) {
+  return {
+    invoke: {
+      src,
+      onDone: {
+        target: "deciding",
+        actions: {
+          type: "takePlan",
+          params: ({ event }: { readonly event: { readonly output: Plan } }) => ({
+            plan: event.output,
+            progressed: src === "step" || src === "warmup",
+          }),
+        },
+      },
+      onError: failOrRecover,
+    },
+  } as const;
+}
+
+const requests = {
+  PAUSE: { actions: "requestPause" },
+  RESUME: { actions: "clearPause" },
+  CHECKPOINT: { actions: "requestCheckpoint" },
+  STOP: { actions: "requestStop" },
+} as const;
+
+const when = <const W extends Work>(workName: W) => ({ type: "nextIs", params: { work: workName } }) as const;
+
+export const lifecycleMachine = lifecycleSetup.createMachine({
+  id: "lifecycle",
+  context: ({ input }) => ({
+    plan: input.plan,
+    pauseRequested: false,
+    stopRequested: false,
+    checkpointRequested: false,
+    recoveries: 0,
+    furthest: input.plan.done ?? 0,
+    maxRecoveries: input.maxRecoveries,
+    error: null,
+  }),
+  initial: "operating",
+  on: { ABORT: ".stopped" },
+  states: {
+    operating: {
+      initial: "deciding",
+      on: requests,
+      states: {
+        deciding: {
+          always: [
+            { guard: "stopRequested", target: "#lifecycle.draining" },
+            { guard: "checkpointDue", target: "checkpointing" },
+            { guard: "pauseRequested", target: "#lifecycle.paused" },
+            { guard: when("preflight"), target: "preflight" },
+            { guard: when("evaluate"), target: "evaluating" },
+            { guard: when("warmup"), target: "warmup" },
+            { guard: when("step"), target: "training" },
+            { guard: when("finish"), target: "finishing" },
+            { target: "#lifecycle.completed" },
+          ],
+        },
+        preflight: work("preflight"),
+        evaluating: work("evaluate"),
+        warmup: work("warmup"),
+        training: work("step"),
+        finishing: work("finish"),
+        checkpointing: {
+          invoke: {
+            src: "checkpoint",
+            onDone: { target: "deciding", actions: "checkpointDone" },
+            onError: failOrRecover,
+          },
+        },
+        hist: { type: "history" },
+      },
+    },
+    paused: {
+      on: {
+        RESUME: { target: "operating.hist", actions: "clearPause" },
+        CHECKPOINT: { target: "operating.checkpointing", actions: "requestPause" },
+        STOP: "draining",
+      },
+    },
+    recovering: {
+      on: requests,
+      invoke: {
+        src: "recover",
+        onDone: {
+          target: "operating",
+          actions: { type: "takePlan", params: ({ event }) => ({ plan: event.output, progressed: false }) },
+        },
+        onError: [
+          { guard: "recoveriesLeft", target: "recovering", reenter: true, actions: ["countRecovery", noteError] },
+          fail,
+        ],
+      },
+    },
+    draining: { invoke: { src: "drain", onDone: "stopped", onError: fail } },
+    completed: { type: "final" },
+    stopped: { type: "final" },
+    failed: { type: "final" },
+  },
+});

@@ -1,0 +1,262 @@
+import type { Logger } from "pino";
+import { auditTime } from "rxjs";
+import { createActor } from "xstate";
+import { phasesFrom } from "../../algorithms/phases.js";
+import type { Config } from "../../config/schema.js";
+import type { AdvantagePart } from "../../contracts/advantage.js";
+import type { CurriculumActor } from "../../contracts/curriculum.js";
+import type { ModelInfo } from "../../contracts/engine.js";
+import type { Fact, FactType } from "../../contracts/fact.js";
+import type { LossPart } from "../../contracts/loss.js";
+import type { RewardActor } from "../../contracts/reward.js";
+import type { Json } from "../../contracts/task.js";
+import { fingerprintRecords, fingerprintTasks } from "../../data/fingerprint.js";
+import { readTasks } from "../../data/read-tasks.js";
+import { type DataRecord, readRecords } from "../../data/records.js";
+import { WeirError } from "../../errors.js";
+import { startEngine } from "../../model/engine/host.js";
+import { loadTokenizer } from "../../model/io/tokenizer.js";
+import type { QueueGauge } from "../../streams/bounded-queue.js";
+import { createDetector } from "../../streams/telemetry/detector.js";
+import { GaugeBoard } from "../../streams/gauges.js";
+import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
+import { usableMemory } from "../../system/memory.js";
+import { curriculumMachine } from "../curriculum/machine.js";
+import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
+import { createFileStore, holdFileStore } from "./file-store.js";
+import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
+import { compareOrigins, type PartsRecord } from "../parts/part-origins.js";
+import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
+import { freshProgress } from "./progress.js";
+import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
+import { openRunLog } from "./run-log.js";
+import { runSources } from "./run-sources.js";
+import { restoreRun, setUpCurriculum } from "./run-work.js";
+import { assertStartable } from "./start-check.js";
+import { warmupSteps } from "./warmup.js";
+
+/**
+ * Opens a run: tokenizer, data, engine, run folder, machines. Everything that can be wrong with the input is found here,
+ * before anything is trained; settings and paths before the model is loaded, the rest before a run folder is made. Nothing
+ * stays open, and no folder of a run that did not begin stays behind, when it fails.
+ */
+
+export interface OpenRunOptions {
+  readonly parts: {
+    readonly advantage: AdvantagePart;
+    readonly reward: RewardActor;
+    readonly curriculum: CurriculumActor;
+    readonly loss: LossPart;
+  };
+  /** Which parts these are, for the journal. */
+  readonly origins: PartsRecord;
+  readonly published: PublishedMetrics;
+  readonly engine?: EngineFactory;
+  /** Run folder to continue. */
+  readonly resume?: string;
+  readonly logger?: Logger;
+  readonly taps: RunTaps;
+  readonly onGauges: (gauges: readonly QueueGauge[]) => void;
+}
+
+export interface OpenedRun {
+  readonly context: RunContext;
+  /** Facts of the run before it was resumed; empty for a new one. */
+  pastFacts(): Iterable<Fact>;
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  /** What is worth a remark of the parts of a resumed run. */
+  readonly partRemarks: readonly WeirError[];
+  /** Journals the start, or restores the latest checkpoint of a resumed run. */
+  begin(): Promise<void>;
+  /** Releases everything; removes the folder of a new run that has not begun. Errors: the first of what could not be closed. */
+  close(): Promise<void>;
+}
+
+/** Display rate of the gauges, ms: fast enough for the eye, slow enough to cost nothing. */
+const GAUGE_INTERVAL_MS = 100;
+const BYTES_PER_GIB = 1024 ** 3;
+
+/**
+ * Errors: WEIR_E_FILE_MISSING, WEIR_E_DATA, WEIR_E_MODEL_*, WEIR_E_PROMPT_TOO_LONG, WEIR_E_EMPTY_PHASE, WEIR_E_ENGINE_*,
+ * WEIR_E_RUN_LOCKED, WEIR_E_CHECKPOINT_DAMAGED, WEIR_E_CONFIG, WEIR_E_MONITOR_*, WEIR_E_DISK.
+ */
+export async function openRun(config: Config, options: OpenRunOptions): Promise<OpenedRun> {
+  await assertStartable(config, options.resume);
+  const tokenizer: RunTokenizer = await loadTokenizer(config.model.path);
+  const phases = phasesFrom(config.phases);
+  const supervisor = new EngineSupervisor(
+    options.engine ?? ((modelDir, engine) => startEngine({ modelDir, options: engine })),
+    config.model.path,
+    { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
+  );
+  const closers: (() => Promise<unknown> | unknown)[] = [];
+  const closeAll = async () => {
+    const failures: unknown[] = [];
+    for (const close of closers.splice(0).reverse())
+      await Promise.resolve()
+        .then(close)
+        .catch((error) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
+  };
+  let begun = options.resume !== undefined;
+  try {
+    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
+    if (held) closers.push(() => held.close());
+    // Before anything of the folder is changed: a run that may not go on is left as it was.
+    const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins) : [];
+    closers.push(
+      () => supervisor.close(),
+      () => options.parts.reward.dispose?.(),
+    );
+    const engine = await supervisor.start();
+    const data = await loadData(config, tokenizer, phases, engine.model, options.parts.reward);
+    const rows = data.sftRows.length;
+    const { batchRows, epochs } = config.warmup;
+    const stepsOfWarmup = warmupSteps({ rows, batchRows, epochs, seed: config.run.seed });
+    const sources = await runSources(config, data.digests, engine.version().sha256);
+    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources);
+    if (!held) closers.push(() => (begun ? store.close() : store.abandon()));
+    const { log, close: closeLog } = options.logger
+      ? { log: options.logger, close: () => undefined }
+      : openRunLog(config.log, store.directory);
+    closers.push(closeLog);
+    for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
+      log.warn({ actor: "preflight" }, remark);
+    const gauges = new GaugeBoard();
+    const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
+    closers.push(() => watching.unsubscribe());
+    const machine = createActor(curriculumMachine, { input: { phases: phases.length } });
+    machine.start();
+    const context: RunContext = {
+      config,
+      phases,
+      tasks: new Map(data.train.map((item) => [item.task.id, item])),
+      heldout: data.heldout,
+      sftRows: data.sftRows,
+      leftOut: data.leftOut,
+      workload: {
+        warmupSteps: stepsOfWarmup,
+        trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+        heldoutTasks: data.heldout.length,
+        tasks: data.counts,
+        evaluation: config.evaluation,
+      },
+      tokenizer,
+      supervisor,
+      store,
+      ...options.parts,
+      curriculumMachine: machine,
+      detector: createDetector(config),
+      gauges,
+      published: options.published,
+      taps: options.taps,
+      log,
+      clock: () => Date.now(),
+      progress: freshProgress,
+      skipPhase: false,
+    };
+    setUpCurriculum(context);
+    const begin = async () => {
+      if (options.resume !== undefined) {
+        await restoreRun(context, "resumed by hand", new AbortController().signal);
+        return;
+      }
+      options.taps.fact("run.started", 0, {
+        seed: config.run.seed,
+        model: config.model.path,
+        engine: `${engine.info.backend} ${engine.info.backendVersion}, ${engine.info.executor}`,
+        plannedSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+        tasks: data.train.length,
+        heldoutTasks: data.heldout.length,
+        sftRows: rows,
+        parts: options.origins as unknown as Json,
+      });
+      begun = true;
+    };
+    return {
+      context,
+      pastFacts: () => store.pastFacts(),
+      partRemarks,
+      append: (type, step, facts) => store.append(type, step, facts),
+      begin,
+      close: closeAll,
+    };
+  } catch (error) {
+    // What went wrong first is what to tell.
+    await closeAll().catch(() => undefined);
+    throw error;
+  }
+}
+
+/** A built-in reward refuses training rows that it cannot score, and leaves such held-out rows out; a custom one may score anything. */
+async function loadData(
+  config: Config,
+  tokenizer: RunTokenizer,
+  phases: RunContext["phases"],
+  model: Pick<ModelInfo, "maxPositions" | "stopIds" | "vocabSize">,
+  reward: RewardActor,
+) {
+  const { data, rollout, warmup } = config;
+  const limit = model.maxPositions - rollout.maxTokens;
+  if (limit < 1) {
+    throw new WeirError(
+      "WEIR_E_PROMPT_TOO_LONG",
+      `rollout.maxTokens is ${rollout.maxTokens}, but the model has only ${model.maxPositions} positions; lower it`,
+      { limit },
+    );
+  }
+  const read = async (files: readonly string[]): Promise<TaskFile[]> =>
+    Promise.all(files.map(async (file) => ({ file, tasks: await readTasks(file, { format: data.format }) })));
+  const [trainFiles, heldoutFiles] = [await read(data.train), await read(data.heldout)];
+  const [train, heldout] = [tasksOf(trainFiles), tasksOf(heldoutFiles)];
+  const scorable = scorableTasks(trainFiles, heldoutFiles, config.reward.mode, reward);
+  const check = vocabularyCheck([...trainFiles, ...heldoutFiles], tokenizer, model.vocabSize);
+  const prepared = prepareTasks(uniqueIds(scorable.train), tokenizer, phases, limit, data.overlong, check);
+  const held = prepareTasks(uniqueIds(scorable.heldout), tokenizer, phases, limit, data.overlong, check);
+  assertPhasesFilled(prepared.tasks, phases);
+  const sftRecords: (readonly DataRecord[])[] = [];
+  for (const file of warmup.data) sftRecords.push(await readRecords(file));
+  const sftRows = sftRecords.flatMap((records, index) =>
+    prepareSft(records, warmup.data[index] as string, tokenizer, model.stopIds, model.maxPositions, model.vocabSize),
+  );
+  const digests = {
+    fingerprint: fingerprintTasks([...train, ...heldout]),
+    train: fingerprintTasks(train),
+    heldout: fingerprintTasks(heldout),
+    warmup: fingerprintRecords(sftRecords.flat()),
+  };
+  const remarks: string[] = [];
+  const say = (count: number, what: string) => {
+    if (count > 0) remarks.push(`${count} training tasks ${what}`);
+  };
+  say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
+  say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
+  say(prepared.beyondPhases, "lie outside every phase and are never issued");
+  const counts = { read: train.length, dropped: prepared.dropped, outsidePhases: prepared.beyondPhases };
+  const { leftOut } = scorable;
+  return { train: prepared.tasks, heldout: held.tasks, sftRows, digests, remarks, counts, leftOut };
+}
+
+/** Errors: WEIR_E_DATA when two tasks share an id: the ledger could not tell them apart. */
+function uniqueIds<T extends { readonly id: string }>(tasks: readonly T[]): readonly T[] {
+  const seen = new Set<string>();
+  for (const task of tasks) {
+    if (seen.has(task.id))
+      throw new WeirError(
+        "WEIR_E_DATA",
+        `two tasks have the id "${task.id}"; ids must be unique over all files of a split`,
+        { id: task.id },
+      );
+    seen.add(task.id);
+  }
+  return tasks;
+}
+
+/** A budget that the machine or its container cannot keep ends in a kill for want of memory. */
+function memoryRemarks(memoryGiB: number | null): string[] {
+  const { totalBytes, limit } = usableMemory();
+  if (memoryGiB === null || memoryGiB * BYTES_PER_GIB <= totalBytes) return [];
+  const room = `${(totalBytes / BYTES_PER_GIB).toFixed(2)} GiB`;
+  const bound = limit === null ? `the machine has ${room}` : `${limit.file} allows ${room}`;
+  return [`engine.memoryGiB is ${memoryGiB}, but ${bound}: the system may kill the engine; lower it`];
+}

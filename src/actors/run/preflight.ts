@@ -1,0 +1,228 @@
+import { counterKey, shuffled } from "../../algorithms/random.js";
+import type { Alert } from "../../contracts/alert.js";
+import type { MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { Group } from "../../contracts/group.js";
+import type { RewardOutcome } from "../../contracts/reward.js";
+import type { Json } from "../../contracts/task.js";
+import { ERROR_CODES, type ErrorCode, WeirError } from "../../errors.js";
+import { holds } from "../../streams/buckets.js";
+import { countBy, unshapedRewards } from "../../streams/collector.js";
+import { GaugeBoard } from "../../streams/gauges.js";
+import { runRound } from "../../streams/pipeline.js";
+import { listOf } from "../../streams/telemetry/stall-detector.js";
+import type { EvaluationTask } from "../evaluation/evaluate.js";
+import type { Workload } from "./progress.js";
+import { pipelineOptions } from "./rl-step.js";
+import type { RunContext } from "./run-context.js";
+
+/**
+ * Preflight on one real batch of the first phase: what would go wrong later is said now. Refuses when no reward can be
+ * had at all; warns of truncation and of groups without variance. Trains nothing and leaves no trace in the ledger.
+ */
+
+/** Prompts of the trial batch: enough to see a broken reward, few enough to be over at once. */
+const PREFLIGHT_PROMPTS = 4;
+/** With more data sources than that each gets one prompt, up to this many: a reward often fails for one source alone. */
+const MOST_PROMPTS = 12;
+/** Share of truncated trial responses, or of tasks, from which it is the rule and not the exception. */
+const MOST = 0.5;
+
+/** One thing that was found; raised as an alert with the rule `preflight`. */
+export type PreflightWarning = Pick<Alert, "level" | "metric" | "value" | "threshold" | "text">;
+
+export interface PreflightReport {
+  readonly rollouts: number;
+  readonly truncatedShare: number;
+  readonly zeroVarianceShare: number;
+  /** How often each unshaped reward came up. */
+  readonly rewardHistogram: Readonly<Record<string, number>>;
+  /** How often each outcome came up. */
+  readonly outcomes: Readonly<Record<string, number>>;
+  readonly tasksPerPhase: readonly number[];
+  /** Share of the training tasks that no phase can issue. */
+  readonly neverIssuedShare: number;
+  /** What the largest forward/backward pass will take, in one line. */
+  readonly memory: string;
+  readonly warnings: readonly PreflightWarning[];
+}
+
+/**
+ * Errors: that of the reward (WEIR_E_REWARD where it gave none) when not one rollout could be scored.
+ */
+export async function preflight(context: RunContext, signal: AbortSignal): Promise<PreflightReport> {
+  const { workload } = context;
+  const groups = await trialGroups(context, signal);
+  const members = groups.flatMap((group) => group.members);
+  const outcomes = countBy(members.map((member) => member.outcome.kind));
+  const [firstMember] = members;
+  if (firstMember !== undefined && (outcomes.scored ?? 0) === 0) refuse(context, firstMember.outcome);
+  const memory = await context.supervisor.engine().planMemory(largestPass(context), { signal });
+  const truncatedShare = share(members, (member) => member.rollout.finish === "length");
+  const zeroVarianceShare = share(groups, (group) => new Set(unshapedRewards(group)).size < 2);
+  const { read, dropped, outsidePhases } = workload.tasks;
+  const neverIssuedShare = read === 0 ? 0 : (dropped + outsidePhases) / read;
+  const findings = [
+    truncation(truncatedShare, context.config.rollout.maxTokens),
+    workload.trainingSteps > 0 && workload.warmupSteps === 0 ? equalRewards(groups, zeroVarianceShare) : null,
+    lackOfMemory(memory),
+    unscored(groups, [...context.tasks.values()]),
+    neverIssued(workload.tasks, neverIssuedShare, context.phases.at(-1)?.maxTokens ?? 0),
+  ];
+  return {
+    rollouts: members.length,
+    truncatedShare,
+    zeroVarianceShare,
+    rewardHistogram: countBy(groups.flatMap(unshapedRewards).map(String)),
+    outcomes,
+    tasksPerPhase: context.phases.map(
+      (phase) => [...context.tasks.values()].filter(({ task }) => holds(phase, task.promptTokens)).length,
+    ),
+    neverIssuedShare,
+    memory: memory.text,
+    warnings: findings.filter((finding) => finding !== null),
+  };
+}
+
+/** Rollouts of the trial batch: tasks of the first phase that holds any, in an order of the seed, each data source once before any twice. */
+async function trialGroups(context: RunContext, signal: AbortSignal): Promise<readonly Group[]> {
+  const tasks = [...context.tasks.values()];
+  const first = context.phases.find((phase) => tasks.some(({ task }) => holds(phase, task.promptTokens)));
+  const candidates = tasks.filter(({ task }) => first !== undefined && holds(first, task.promptTokens));
+  const order = shuffled(candidates, counterKey(context.config.run.seed, "preflight"));
+  const issued = perSourceFirst(order).map(({ task, promptIds }, sequence) => ({
+    task,
+    promptIds,
+    phase: first?.k ?? 1,
+    step: 0,
+    visit: 0,
+    carried: false,
+    sequence,
+  }));
+  const parts = {
+    sampler: context.supervisor.engine(),
+    reward: context.reward,
+    gauges: new GaugeBoard(),
+    listener: { generated: () => undefined, scored: () => undefined },
+  };
+  return (await runRound(issued, parts, pipelineOptions(context), signal)).groups;
+}
+
+/** The first task of each data source, then others, PREFLIGHT_PROMPTS of them or one per source. */
+export function perSourceFirst<T extends { readonly task: { readonly source: string } }>(order: readonly T[]): T[] {
+  const seen = new Set<string>();
+  const firsts = order.filter(({ task }) => !seen.has(task.source) && seen.add(task.source));
+  const others = order.filter((item) => !firsts.includes(item));
+  const count = Math.min(Math.max(PREFLIGHT_PROMPTS, firsts.length), MOST_PROMPTS);
+  return firsts.length < 2 ? order.slice(0, PREFLIGHT_PROMPTS) : [...firsts, ...others].slice(0, count);
+}
+
+function truncation(value: number, maxTokens: number): PreflightWarning | null {
+  if (value <= MOST) return null;
+  const text = `${percent(value)} of the trial responses were cut at rollout.maxTokens = ${maxTokens}; raise it or warm the policy up`;
+  return { level: "warn", metric: "response/truncated_share", value, threshold: MOST, text };
+}
+
+function equalRewards(groups: readonly Group[], zeroVarianceShare: number): PreflightWarning | null {
+  const rewards = groups.flatMap(unshapedRewards);
+  if (zeroVarianceShare < 1 || rewards.length === 0) return null;
+  const finding = { level: "warn", metric: "group/zero_variance_share", value: 1, threshold: 1 } as const;
+  const values = [...new Set(rewards)];
+  const what =
+    values.length === 1
+      ? `all ${rewards.length} trial responses got the reward ${values[0]}`
+      : "the responses to each trial prompt got equal rewards";
+  return {
+    ...finding,
+    text: `${what}, so that nothing would be learnt from them; use easier (or harder) tasks, a warm-up (warmup.data), or a larger rollout.groupSize`,
+  };
+}
+
+function lackOfMemory(memory: MemoryPlan): PreflightWarning | null {
+  if (memory.peakBytes <= memory.budgetBytes) return null;
+  return {
+    level: "warn",
+    metric: "engine/rss_bytes",
+    value: memory.peakBytes,
+    threshold: memory.budgetBytes,
+    text: `${memory.text}; lower update.microBatchTokens, the phases' lengths or engine.precision, or raise engine.memoryGiB`,
+  };
+}
+
+/** Names the data sources that could not be scored, and the share of all tasks that they are. */
+function unscored(groups: readonly Group[], tasks: readonly EvaluationTask[]): PreflightWarning | null {
+  const trials = groups.flatMap((group) =>
+    group.members.map(({ outcome }) => ({ source: group.task.source, outcome })),
+  );
+  const without = trials.filter(({ outcome }) => outcome.kind !== "scored");
+  if (without.length === 0) return null;
+  const kinds = countBy(without.map(({ outcome }) => (outcome.kind === "failed" ? outcome.code : outcome.kind)));
+  const parts = Object.entries(countBy(without.map(({ source }) => source))).map(([source, count]) => {
+    const of = trials.filter((trial) => trial.source === source).length;
+    return `${source} ${count} of ${of} (${percent(share(tasks, ({ task }) => task.source === source))} of the tasks)`;
+  });
+  return {
+    level: "warn",
+    metric: "reward/scored_share",
+    value: 1 - without.length / trials.length,
+    threshold: 1,
+    text:
+      `${without.length} of ${trials.length} trial responses (${percent(without.length / trials.length)}) could not be scored: ` +
+      `${listOf(kinds)}; data sources: ${parts.slice(0, 5).join(", ")}; repair the reward or judge, or leave these tasks out`,
+  };
+}
+
+function neverIssued(tasks: Workload["tasks"], value: number, longest: number): PreflightWarning | null {
+  if (value === 0) return null;
+  const reasons = [
+    ...(tasks.outsidePhases > 0
+      ? [`${tasks.outsidePhases} are longer than the last phase (${longest} tokens): raise phases[].maxTokens`]
+      : []),
+    ...(tasks.dropped > 0
+      ? [
+          `${tasks.dropped} leave no room for a response in the model's positions: lower rollout.maxTokens, or cut prompts (data.overlong: truncate)`,
+        ]
+      : []),
+  ];
+  return {
+    level: value >= MOST ? "warn" : "info",
+    metric: "data/never_issued_share",
+    value,
+    threshold: 0,
+    text: `${percent(value)} of the ${tasks.read} training tasks will never be issued: ${reasons.join("; ")}`,
+  };
+}
+
+/** The largest pass that a step of the longest phase can need: full micro-batches, or one prompt with its group. */
+function largestPass({ config, phases }: RunContext): PassSize {
+  const longest = Math.max(...phases.map(({ maxTokens }) => maxTokens));
+  const rowTokens = config.rollout.groupSize * config.rollout.maxTokens;
+  const prefixTokens = Math.max(longest, config.update.microBatchTokens - rowTokens);
+  return { prefixTokens, rowTokens, targets: rowTokens };
+}
+
+/** The report as a fact's data. */
+export function preflightFact(report: PreflightReport): Record<string, Json> {
+  return {
+    ...report,
+    rewardHistogram: { ...report.rewardHistogram },
+    outcomes: { ...report.outcomes },
+    warnings: report.warnings.map(({ text }) => text),
+  };
+}
+
+function refuse(context: RunContext, outcome: RewardOutcome): never {
+  const given = outcome.kind === "failed" ? outcome.code : "";
+  const code = Object.hasOwn(ERROR_CODES, given) ? (given as ErrorCode) : "WEIR_E_REWARD";
+  const reason = outcome.kind === "scored" ? "" : outcome.reason;
+  throw new WeirError(
+    code,
+    `preflight: not one of the trial responses could be scored by the reward "${context.reward.kind}" (${outcome.kind}: ${reason || "no reason given"}); repair the reward before training`,
+    { outcome },
+  );
+}
+
+const percent = (value: number) => `${Math.round(100 * value)} %`;
+
+function share<T>(items: readonly T[], test: (item: T) => boolean): number {
+  return items.length === 0 ? 0 : items.filter(test).length / items.length;
+}

@@ -1,0 +1,109 @@
+import type { Config } from "../../config/schema.js";
+import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
+import type { BucketResult } from "../evaluation/evaluate.js";
+import type { Plan } from "./lifecycle.js";
+
+/** How far a run has come, as plain data that a checkpoint holds, and what follows from it. Pure. */
+
+/** Evaluation stages with fixed names; those during training are called `step-N`. */
+export const STAGES = { before: "before", sft: "sft", rl: "rl" } as const;
+
+export interface Progress {
+  readonly preflightDone: boolean;
+  /** Optimiser steps of the warm-up done so far. */
+  readonly warmupStep: number;
+  /** Optimiser steps of the warm-up that changed weights. */
+  readonly warmupUpdates: number;
+  /** RL steps committed. */
+  readonly step: number;
+  /** Optimiser steps of RL that changed weights. */
+  readonly updates: number;
+  /** RL steps in a row, up to the last one, that changed no weight. */
+  readonly idleSteps: number;
+  /** Why the last RL step changed no weight; null where it did. */
+  readonly idleCause: IdleCause | null;
+  /** Groups issued. */
+  readonly sequence: number;
+  readonly trainingDone: boolean;
+  readonly finished: boolean;
+  /** An evaluation that is due during training. */
+  readonly dueEvaluation: string | null;
+  /** Held-out results by stage and bucket label. */
+  readonly heldout: Readonly<Record<string, Readonly<Record<string, BucketResult>>>>;
+  /** Wall seconds by activity. */
+  readonly seconds: Readonly<Record<string, number>>;
+  /** A checkpoint is due before anything else. */
+  readonly checkpointDue: boolean;
+  /** The last RL step ended a phase. */
+  readonly phaseEnded: boolean;
+}
+
+export const freshProgress: Progress = {
+  preflightDone: false,
+  warmupStep: 0,
+  warmupUpdates: 0,
+  step: 0,
+  updates: 0,
+  idleSteps: 0,
+  idleCause: null,
+  sequence: 0,
+  trainingDone: false,
+  finished: false,
+  dueEvaluation: null,
+  heldout: {},
+  seconds: {},
+  checkpointDue: false,
+  phaseEnded: false,
+};
+
+/**
+ * Progress from a checkpoint. One that was written before updates were counted gives what it shows of them: rollouts that were
+ * trained on, and steps of the warm-up.
+ */
+export function restoredProgress(saved: Partial<Progress>, trainedRollouts: number): Progress {
+  return {
+    ...freshProgress,
+    warmupUpdates: saved.warmupStep ?? 0,
+    updates: trainedRollouts,
+    ...saved,
+  };
+}
+
+/** What the plan depends on besides progress. */
+export interface Workload {
+  readonly warmupSteps: number;
+  /** RL steps of all phases; 0 leaves the RL stage out. */
+  readonly trainingSteps: number;
+  readonly heldoutTasks: number;
+  /** Training tasks read, and how many of them no phase can issue. */
+  readonly tasks: { readonly read: number; readonly dropped: number; readonly outsidePhases: number };
+  readonly evaluation: Pick<Config["evaluation"], "initial">;
+}
+
+/** The evaluation that is due now, if any. */
+export function evaluationDue(progress: Progress, workload: Omit<Workload, "tasks">): string | null {
+  if (workload.heldoutTasks === 0) return null;
+  const missing = (stage: string) => progress.heldout[stage] === undefined;
+  const warmupDone = progress.warmupStep >= workload.warmupSteps;
+  if (workload.evaluation.initial && progress.warmupStep === 0 && progress.step === 0 && missing(STAGES.before))
+    return STAGES.before;
+  if (warmupDone && workload.warmupSteps > 0 && progress.step === 0 && missing(STAGES.sft)) return STAGES.sft;
+  if (progress.dueEvaluation !== null) return progress.dueEvaluation;
+  if (progress.trainingDone && missing(STAGES.rl)) return STAGES.rl;
+  return null;
+}
+
+/** What to do next: preflight ▸ evaluate ▸ warm-up ▸ evaluate ▸ steps (with evaluations) ▸ evaluate ▸ finish. */
+export function planOf(progress: Progress, workload: Omit<Workload, "tasks">): Plan {
+  const plan = (next: Plan["next"]): Plan => ({ next, checkpoint: progress.checkpointDue });
+  if (!progress.preflightDone) return plan("preflight");
+  if (evaluationDue(progress, workload) !== null) return plan("evaluate");
+  if (progress.warmupStep < workload.warmupSteps) return plan("warmup");
+  if (!progress.trainingDone && workload.trainingSteps > 0) return plan("step");
+  return plan(progress.finished ? "complete" : "finish");
+}
+
+/** Adds seconds to an activity. */
+export function addSeconds(progress: Progress, activity: string, seconds: number): Progress {
+  return { ...progress, seconds: { ...progress.seconds, [activity]: (progress.seconds[activity] ?? 0) + seconds } };
+}

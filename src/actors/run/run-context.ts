@@ -1,0 +1,82 @@
+import type { Logger } from "pino";
+import type { Actor } from "xstate";
+import type { Config } from "../../config/schema.js";
+import type { AdvantagePart } from "../../contracts/advantage.js";
+import type { Alert } from "../../contracts/alert.js";
+import type { CurriculumActor } from "../../contracts/curriculum.js";
+import type { Fact, FactType } from "../../contracts/fact.js";
+import type { LossPart } from "../../contracts/loss.js";
+import type { MetricRecord } from "../../contracts/metrics.js";
+import type { Phase } from "../../contracts/phase.js";
+import type { RewardActor } from "../../contracts/reward.js";
+import type { Json, Task } from "../../contracts/task.js";
+import type { Trace } from "../../contracts/trace.js";
+import type { SftRow } from "../../contracts/trainer.js";
+import type { Detector } from "../../streams/telemetry/detector.js";
+import type { GaugeBoard } from "../../streams/gauges.js";
+import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
+import type { curriculumMachine } from "../curriculum/machine.js";
+import type { EngineSupervisor } from "./engine-supervisor.js";
+import type { EvaluationTask } from "../evaluation/evaluate.js";
+import type { LeftOut } from "./gold-check.js";
+import type { Progress, Workload } from "./progress.js";
+import type { RunStore } from "./run-store.js";
+
+/** What a run needs of its tokenizer. */
+export interface RunTokenizer {
+  /** How an assistant's turn ends; null where template and tokenizer say nothing. */
+  readonly endOfTurn: { readonly text: string; readonly id: number } | null;
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  applyChatTemplate(
+    messages: Task["messages"],
+    options: { readonly addGenerationPrompt: boolean },
+  ): { readonly text: string; readonly ids: readonly number[] };
+  tokenText(id: number): string;
+}
+
+/** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
+export interface RunTaps {
+  fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  metrics(record: MetricRecord): void;
+  alert(alert: Alert): void;
+  trace(trace: Trace): void;
+  /** Phases or progress changed. */
+  changed(): void;
+}
+
+/** Everything the pieces of work share. One per run; `progress` is the only field that changes, besides the actors' own state. */
+export interface RunContext {
+  readonly config: Config;
+  readonly phases: readonly Phase[];
+  readonly tasks: ReadonlyMap<string, EvaluationTask>;
+  readonly heldout: readonly EvaluationTask[];
+  readonly sftRows: readonly SftRow[];
+  /** What of the data the run goes on without; preflight raises it. */
+  readonly leftOut: readonly LeftOut[];
+  readonly workload: Workload;
+  readonly tokenizer: RunTokenizer;
+  readonly supervisor: EngineSupervisor;
+  readonly store: RunStore;
+  readonly advantage: AdvantagePart;
+  readonly loss: LossPart;
+  readonly reward: RewardActor;
+  readonly curriculum: CurriculumActor;
+  /** The phases' statechart; replaced on recovery. */
+  curriculumMachine: Actor<typeof curriculumMachine>;
+  readonly detector: Detector;
+  readonly gauges: GaugeBoard;
+  /** Metrics that parts add to a step. */
+  readonly published: PublishedMetrics;
+  readonly taps: RunTaps;
+  readonly log: Logger;
+  readonly clock: () => number;
+  progress: Progress;
+  /** An operator asked to end the present phase; cleared when it is done. */
+  skipPhase: boolean;
+}
+
+/** True when the run keeps a frozen reference policy. */
+export function needsReference(config: Config): boolean {
+  return config.loss.klCoefficient > 0 || config.loss.monitorKl;
+}

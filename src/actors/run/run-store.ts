@@ -1,0 +1,40 @@
+import type { Fact, FactType } from "../../contracts/fact.js";
+import type { LedgerEntry } from "../../contracts/ledger.js";
+import type { Json } from "../../contracts/task.js";
+import type { Trace } from "../../contracts/trace.js";
+import type { ConfigChange } from "../../store/index.js";
+
+/** What a run needs of its folder (DESIGN: run folder). Implemented over src/store. */
+export interface RunStore {
+  readonly directory: string;
+  /** Appends a fact with the next sequence number. */
+  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  ledger(entry: Omit<LedgerEntry, "schema_version">): void;
+  /** Rollouts per ledger state. */
+  ledgerCounts(): Readonly<Record<string, number>>;
+  /** Writes a checkpoint: `writeInto` fills a temporary folder, which is then published at once; phase ends are kept. Resolves to its path. */
+  checkpoint(
+    step: number,
+    writeInto: (directory: string) => Promise<void>,
+    state: Json,
+    tags?: readonly ("phase-end" | "best")[],
+  ): Promise<string>;
+  /** The newest checkpoint that is whole; null when there is none. Remarks tell which damaged ones were passed over. */
+  latest(): Promise<{ readonly directory: string; readonly step: number; readonly state: Json } | null>;
+  /** Rolls journal and ledger back to a checkpoint's state, or to the beginning. */
+  rollBack(state: Json | null): Promise<void>;
+  /** What was found out of order and mended since the last call. */
+  takeRemarks(): readonly string[];
+  /** Changes of options that a journal rolled back to this state does not know. */
+  changesAfter(state: Json | null): readonly ConfigChange[];
+  /** Freezes the reference policy: `writeInto` fills a temporary folder, which is then published at once. */
+  reference(writeInto: (directory: string) => Promise<void>): Promise<void>;
+  /** The folder of the frozen reference policy, checked against its manifest. */
+  referenceDirectory(): Promise<string>;
+  rollouts(step: number, traces: readonly Trace[]): Promise<void>;
+  scalars(step: number, values: Readonly<Record<string, number>>): void;
+  /** Saves what a refused batch was made of, for replay; resolves to its path. */
+  saveBatch(step: number, content: Json): Promise<string>;
+  writeReport(report: Json): Promise<string>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,441 @@
+import { join } from "node:path";
+import { createActor } from "xstate";
+import { learningRateMultiplier } from "../../algorithms/schedules.js";
+import type { CurriculumDecision } from "../../contracts/curriculum.js";
+import type { Json } from "../../contracts/task.js";
+import type { WeirError } from "../../errors.js";
+import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
+import { curriculumMachine } from "../curriculum/machine.js";
+import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
+import { writeExport } from "./export-model.js";
+import { leftOutAlerts } from "./gold-check.js";
+import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
+import { preflight, preflightFact } from "./preflight.js";
+import { addSeconds, evaluationDue, freshProgress, type Progress, restoredProgress, STAGES } from "./progress.js";
+import { runReport } from "./report.js";
+import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
+import { needsReference, type RunContext } from "./run-context.js";
+import { tracesOf, tracesToShow } from "./traces.js";
+import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
+
+/**
+ * The pieces of work that the lifecycle machine invokes. Each advances `context.progress` only after everything it
+ * stands for has been done, so that a checkpoint between two pieces is a consistent whole (I3).
+ */
+
+/** Folder name inside a checkpoint and a run. */
+export const MODEL_FOLDER = "model";
+
+/** Data that the run goes on without, as alerts. */
+function raiseLeftOut({ leftOut, supervisor, taps, clock }: RunContext): void {
+  for (const alert of leftOutAlerts(leftOut, supervisor.engine().version().n, clock())) taps.alert(alert);
+}
+
+export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
+  const report = await preflight(context, signal);
+  context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
+  context.log.info({ actor: "preflight" }, report.memory);
+  if (report.neverIssuedShare > 0)
+    context.taps.metrics({
+      step: 0,
+      phase: 0,
+      time: context.clock(),
+      values: { "data/never_issued_share": report.neverIssuedShare },
+    });
+  const { step } = context.progress;
+  const policyVersion = context.supervisor.engine().version().n;
+  for (const [i, warning] of report.warnings.entries())
+    context.taps.alert({
+      id: `${step}-preflight-${i + 1}`,
+      rule: "preflight",
+      ...warning,
+      z: null,
+      step,
+      phase: 1,
+      policyVersion,
+      culprits: [],
+      time: context.clock(),
+    });
+  raiseLeftOut(context);
+  context.progress = { ...context.progress, preflightDone: true };
+}
+
+export async function doEvaluate(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { config, progress, supervisor } = context;
+  const stage = evaluationDue(progress, context.workload) ?? STAGES.rl;
+  const started = context.clock();
+  const model = supervisor.engine().model;
+  const buckets = await evaluateHeldout(
+    supervisor.engine(),
+    context.reward,
+    context.heldout,
+    {
+      seed: config.run.seed,
+      buckets: context.phases,
+      tasksPerBucket: config.evaluation.tasksPerBucket,
+      promptsPerCall: config.rollout.promptsPerCall * config.rollout.groupSize,
+      sampling: {
+        ...rolloutSampling(config, withEndOfTurn(model.stopIds, context.tokenizer.endOfTurn)),
+        temperature: config.evaluation.temperature,
+        ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
+      },
+      rewardConcurrency: config.reward.concurrency,
+      rewardTimeoutMs: config.reward.timeoutMs,
+      correctAt: config.reward.correctAt,
+      decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
+    },
+    signal,
+  );
+  const next = addSeconds(
+    { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
+    `evaluation/${stage}`,
+    (context.clock() - started) / 1000,
+  );
+  context.taps.metrics({
+    step: progress.step,
+    phase: context.curriculumMachine.getSnapshot().context.phase,
+    time: context.clock(),
+    values: heldoutMetrics(buckets, context.phases),
+  });
+  context.taps.fact("evaluation.finished", progress.step, { stage, buckets: buckets as unknown as Json });
+  context.progress = next;
+}
+
+/** One optimiser step of the warm-up. */
+export async function doWarmup(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { config, progress } = context;
+  const { warmup } = config;
+  const started = context.clock();
+  const plan = {
+    rows: context.sftRows.length,
+    batchRows: warmup.batchRows,
+    epochs: warmup.epochs,
+    seed: config.run.seed,
+  };
+  const total = warmupSteps(plan);
+  const rows = warmupRows(plan, progress.warmupStep).map(
+    (index) => context.sftRows[index] as (typeof context.sftRows)[number],
+  );
+  const rising = Math.floor(warmup.warmupShare * total);
+  const multiplier = learningRateMultiplier(progress.warmupStep + (rising > 0 ? 1 : 0), {
+    kind: warmup.schedule,
+    warmupSteps: rising,
+    totalSteps: total + 1,
+  });
+  const metrics = await warmupStep(
+    context.supervisor.engine(),
+    rows,
+    {
+      aggregation: warmup.aggregation,
+      microBatchTokens: config.update.microBatchTokens,
+      optimiser: {
+        learningRate: warmup.learningRate * multiplier,
+        betas: [config.optimiser.beta1, warmup.beta2],
+        epsilon: config.optimiser.epsilon,
+        weightDecay: warmup.weightDecay,
+        decayScope: config.optimiser.decayScope,
+        maxGradNorm: config.optimiser.maxGradNorm,
+      },
+    },
+    signal,
+  );
+  const done = progress.warmupStep + 1;
+  const last = done >= total;
+  const seconds = (context.clock() - started) / 1000;
+  context.taps.metrics({
+    step: done,
+    phase: 0,
+    time: context.clock(),
+    values: {
+      "loss/sft": metrics.loss,
+      ...(Number.isFinite(metrics.gradNorm) ? { "gradient/norm": metrics.gradNorm } : {}),
+      "gradient/applied": metrics.applied ? 1 : 0,
+      "padding/share": warmupPadding(rows, metrics.paddedTokens),
+      "time/step_seconds": seconds,
+    },
+  });
+  context.log.info({ actor: "warmup", step: done, of: total, loss: metrics.loss }, "warm-up step");
+  if (last) context.taps.fact("warmup.finished", progress.step, { steps: total, loss: metrics.loss });
+  const warmupUpdates = progress.warmupUpdates + changesOf([metrics], warmup.learningRate * multiplier);
+  const every = config.checkpoint.warmupEverySteps;
+  const checkpointDue = last || (every > 0 && done % every === 0);
+  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
+  if (last && warmupUpdates === 0)
+    context.taps.alert({
+      id: "warmup-no_update-update/applied",
+      level: "error",
+      rule: "no_update",
+      metric: "update/applied",
+      value: 0,
+      threshold: 0,
+      z: null,
+      step: progress.step,
+      phase: 1,
+      policyVersion: context.supervisor.engine().version().n,
+      text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
+      culprits: [],
+      time: context.clock(),
+    });
+  // RL starts with fresh moments: the warm-up's belong to another loss.
+  if (last) await context.supervisor.engine().resetOptimiser({ signal });
+}
+
+/** One RL step with all that follows from it. */
+export async function doStep(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { config, curriculumMachine: machine } = context;
+  if (context.progress.step === 0) await beginTraining(context, signal);
+  const before = machine.getSnapshot().context.phase;
+  const result = await runRlStep(context, signal);
+  await reportStep(context, result);
+  const decided = context.curriculum.decide({
+    step: result.step,
+    phase: result.phase,
+    meanReward: result.values["reward/unshaped_mean"] ?? null,
+    accuracy: result.values["accuracy/mean"] ?? null,
+    kl: result.values["kl/old_k3"] ?? null,
+    entropy: result.values["entropy/mean"] ?? null,
+  });
+  const decision = skipOr(context, decided);
+  machine.send({ type: "DECIDED", step: result.step, decision });
+  const snapshot = machine.getSnapshot();
+  const finished = snapshot.status === "done";
+  const moved = !finished && snapshot.context.phase !== before;
+  if (moved || finished) {
+    context.taps.fact("phase.decided", result.step, { ...decision, evidence: { ...decision.evidence } });
+    if (moved) enterPhase(context, snapshot.context.phase, result.step + 1);
+    if (moved && config.optimiser.resetAtPhase) await context.supervisor.engine().resetOptimiser({ signal });
+  }
+  const every = config.evaluation.everySteps;
+  const evaluationDueNow = (every > 0 && result.step % every === 0) || (moved && config.evaluation.atPhaseEnd);
+  const checkpointDue =
+    moved || finished || (config.checkpoint.everySteps > 0 && result.step % config.checkpoint.everySteps === 0);
+  context.progress = addSeconds(
+    {
+      ...context.progress,
+      step: result.step,
+      sequence: result.sequence,
+      updates: context.progress.updates + result.applied,
+      idleSteps: result.idleSteps,
+      idleCause: result.idleCause,
+      trainingDone: finished,
+      dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
+      checkpointDue,
+      phaseEnded: moved || finished,
+    },
+    "training",
+    result.seconds,
+  );
+  context.taps.changed();
+}
+
+/** An operator's wish to end the phase wins over `hold`. */
+function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDecision {
+  if (!context.skipPhase) return decided;
+  context.skipPhase = false;
+  if (decided.action !== "hold" || decided.phase >= context.phases.length) return decided;
+  return { ...decided, action: "advance", nextPhase: decided.phase + 1, reason: "an operator ended the phase" };
+}
+
+async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
+  if (needsReference(context.config)) {
+    const engine = context.supervisor.engine();
+    await context.store.reference(async (folder) => {
+      await engine.save(folder, { signal, optimiser: false });
+    });
+    await engine.freezeReference({ signal });
+  }
+  context.curriculumMachine.send({ type: "BEGIN", step: 1 });
+  enterPhase(context, context.curriculumMachine.getSnapshot().context.phase, 1);
+}
+
+function enterPhase(context: RunContext, k: number, fromStep: number): void {
+  const phase = context.phases[k - 1];
+  context.taps.fact("phase.entered", fromStep, {
+    k,
+    minTokens: phase?.minTokens ?? 0,
+    maxTokens: phase?.maxTokens ?? 0,
+    fromStep,
+  });
+  context.taps.changed();
+}
+
+/** Metrics, alerts, traces and files of a step. */
+async function reportStep(context: RunContext, result: StepResult): Promise<void> {
+  const { config, store, taps } = context;
+  const time = context.clock();
+  taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
+  store.scalars(result.step, result.values);
+  const version = context.supervisor.engine().version();
+  const alerts = context.detector.observe({
+    step: result.step,
+    phase: result.phase,
+    policyVersion: version.n,
+    time,
+    values: result.values,
+    contributions: result.update.contributions,
+    groups: result.groups,
+    idleSteps: result.idleSteps,
+    idleCause: result.idleCause,
+    correctAt: config.reward.correctAt,
+  });
+  for (const alert of alerts) taps.alert(alert);
+  for (const batch of result.update.refused) {
+    const path = await store.saveBatch(result.step, batch as unknown as Json);
+    context.log.error(
+      { actor: "update", step: result.step, path },
+      "a loss or gradient was not finite: the mini-batch changed nothing and was saved",
+    );
+  }
+  const traces = tracesOf(context, result);
+  await store.rollouts(result.step, traces);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  taps.fact("step.committed", result.step, {
+    phase: result.phase,
+    policyVersion: version.n,
+    sha256: version.sha256,
+    groups: result.groups.length,
+    kept: result.kept.length,
+    exhausted: result.exhausted,
+  });
+  const { log } = context;
+  log.info(
+    {
+      actor: "update",
+      step: result.step,
+      policyVersion: version.n,
+      phase: result.phase,
+      reward: result.values["reward/mean"],
+      accuracy: result.values["accuracy/mean"],
+      kl: result.values["kl/old_k3"],
+      seconds: result.seconds,
+    },
+    "step committed",
+  );
+  if (result.exhausted)
+    log.warn(
+      { actor: "rollout", step: result.step, kept: result.kept.length },
+      "dynamic sampling met its bound of rounds",
+    );
+}
+
+/** The JSON state of a checkpoint. */
+export function runState(context: RunContext): Json {
+  return {
+    schema_version: 1,
+    progress: { ...context.progress, checkpointDue: false } as unknown as Json,
+    curriculum: context.curriculum.snapshot(),
+    curriculumMachine: context.curriculumMachine.getPersistedSnapshot() as unknown as Json,
+    detector: context.detector.snapshot(),
+    policy: { ...context.supervisor.engine().version() },
+  };
+}
+
+export async function doCheckpoint(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { progress, store, supervisor, taps } = context;
+  const started = context.clock();
+  context.progress = { ...progress, checkpointDue: false };
+  const directory = await store.checkpoint(
+    progress.step,
+    async (folder) => {
+      await supervisor.engine().save(join(folder, MODEL_FOLDER), { signal, optimiser: true });
+    },
+    runState(context),
+    progress.phaseEnded ? ["phase-end"] : [],
+  );
+  context.progress = addSeconds(context.progress, "checkpoint", (context.clock() - started) / 1000);
+  taps.fact("checkpoint.written", progress.step, { step: progress.step, path: directory });
+  context.log.info({ actor: "checkpoint", step: progress.step, directory }, "checkpoint written");
+}
+
+/**
+ * Exports the final policy and writes the report. A run that trained nothing (I14) gets its report with the reason, and no
+ * `model/`: a copy of what it started from would look like a result.
+ * Errors: WEIR_E_NOTHING_TRAINED.
+ */
+export async function doFinish(context: RunContext, signal: AbortSignal): Promise<void> {
+  const failure = nothingTrained(context.progress, context.workload);
+  if (failure !== null) {
+    await finishReport(context, failure);
+    throw failure;
+  }
+  const model = join(context.store.directory, MODEL_FOLDER);
+  await writeExport(context, model, signal);
+  context.progress = { ...context.progress, finished: true };
+  await finishReport(context);
+}
+
+/** `report.json`: what was reached, in which time, on what. */
+export async function finishReport(context: RunContext, failure: WeirError | null = null): Promise<Json> {
+  const report = await runReport(context, failure);
+  await context.store.writeReport(report);
+  return report;
+}
+
+/**
+ * Brings a context back to its latest whole checkpoint, or to the beginning: journal, ledger, weights, optimiser,
+ * curriculum, detector, progress. The engine must have just been started from the configured model.
+ */
+export async function restoreRun(context: RunContext, reason: string, signal: AbortSignal): Promise<void> {
+  const latest = await context.store.latest();
+  const state = latest?.state as
+    | {
+        progress: Partial<Progress> & Pick<Progress, "step">;
+        curriculum: Json;
+        curriculumMachine: unknown;
+        detector: Json;
+      }
+    | undefined;
+  await context.store.rollBack(latest?.state ?? null);
+  const engine = context.supervisor.engine();
+  context.curriculumMachine.stop();
+  setUpCurriculum(context);
+  if (latest && state) {
+    if (needsReference(context.config) && state.progress.step > 0) {
+      await engine.restore(await context.store.referenceDirectory(), { signal });
+      await engine.freezeReference({ signal });
+    }
+    await engine.restore(join(latest.directory, MODEL_FOLDER), { signal });
+    context.curriculum.restore(state.curriculum);
+    context.detector.restore(state.detector);
+    context.curriculumMachine = createActor(curriculumMachine, {
+      input: { phases: context.phases.length },
+      // Later phases may have been added or left out since.
+      snapshot: withPhases(state.curriculumMachine, context.phases.length) as never,
+    });
+    context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
+  } else {
+    context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
+    context.progress = freshProgress;
+  }
+  context.curriculumMachine.start();
+  const step = context.progress.step;
+  // The fact of a checkpoint stands behind the checkpoint's own mark, so rolling back has cut it off.
+  if (latest) context.taps.fact("checkpoint.written", latest.step, { step: latest.step, path: latest.directory });
+  const remarks = context.store.takeRemarks();
+  for (const remark of remarks) context.log.warn({ actor: "store", step }, remark);
+  context.taps.fact("run.resumed", step, {
+    reason,
+    checkpoint: latest?.directory ?? null,
+    step,
+    remarks,
+  });
+  // Rolling back has cut off the facts of changes that came after the checkpoint, too.
+  for (const change of context.store.changesAfter(latest?.state ?? null))
+    context.taps.fact("config.changed", step, { ...change });
+  context.taps.changed();
+}
+
+/** A persisted snapshot of the curriculum's statechart with another number of phases. */
+function withPhases(snapshot: unknown, phases: number): unknown {
+  const { context, ...rest } = snapshot as { readonly context: object };
+  return { ...rest, context: { ...context, phases } };
+}
+
+/** Tells the curriculum its tasks; it forgets whatever it knew. */
+export function setUpCurriculum(context: RunContext): void {
+  context.curriculum.setup({
+    tasks: [...context.tasks.values()].map(({ task }) => ({ id: task.id, promptTokens: task.promptTokens })),
+    phases: context.phases,
+    seed: context.config.run.seed,
+  });
+}

@@ -1,0 +1,60 @@
+import type { Trace } from "../../contracts/trace.js";
+import type { StepResult } from "./rl-step.js";
+import type { RunContext } from "./run-context.js";
+
+/** Turns the groups of a step into traces: what the rollouts parquet and the monitor's trace list hold. */
+export function tracesOf(context: RunContext, result: StepResult): Trace[] {
+  const advantages = new Map(
+    result.kept.flatMap((group) =>
+      group.samples.map((sample) => [sample.rollout.id, mean(sample.advantages)] as const),
+    ),
+  );
+  const prompts = new Map<string, string>();
+  const time = context.clock();
+  return result.groups.flatMap((group) =>
+    group.members.map(({ rollout, outcome, reward }): Trace => {
+      let prompt = prompts.get(group.id);
+      if (prompt === undefined) {
+        prompt = context.tokenizer.applyChatTemplate(group.task.messages, { addGenerationPrompt: true }).text;
+        prompts.set(group.id, prompt);
+      }
+      return {
+        id: rollout.id,
+        groupId: group.id,
+        taskId: group.task.id,
+        source: group.task.source,
+        step: result.step,
+        phase: group.phase,
+        sampleIndex: rollout.sampleIndex,
+        carried: group.carried,
+        policyVersion: rollout.policy[0]?.version ?? 0,
+        prompt,
+        completion: rollout.text,
+        goldAnswer: group.task.goldAnswers.join(" | "),
+        outcome,
+        reward,
+        advantage: advantages.get(rollout.id) ?? null,
+        promptTokens: rollout.promptIds.length,
+        tokens: rollout.tokenIds.map((id, t) => ({
+          id,
+          text: context.tokenizer.tokenText(id),
+          logprob: rollout.samplerLogprobs[t] ?? 0,
+          entropy: rollout.entropies[t] ?? 0,
+        })),
+        finish: rollout.finish,
+        time,
+      };
+    }),
+  );
+}
+
+/** The traces shown live: whole groups, the trained ones first, up to `limit` rollouts. */
+export function tracesToShow(traces: readonly Trace[], limit: number): Trace[] {
+  const trained = traces.filter((trace) => trace.advantage !== null);
+  const others = traces.filter((trace) => trace.advantage === null);
+  return [...trained, ...others].slice(0, limit);
+}
+
+function mean(values: readonly number[]): number {
+  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+}

@@ -1,0 +1,457 @@
+import type { Logger } from "pino";
+import type { Observable } from "rxjs";
+import { type Actor, createActor, fromPromise } from "xstate";
+import { parseConfig } from "../../config/load.js";
+import type { Config, ConfigInput } from "../../config/schema.js";
+import type { Alert } from "../../contracts/alert.js";
+import type { Fact, FactType } from "../../contracts/fact.js";
+import type { MetricRecord } from "../../contracts/metrics.js";
+import type { Json } from "../../contracts/task.js";
+import type { Trace } from "../../contracts/trace.js";
+import { WeirError } from "../../errors.js";
+import type { QueueGauge } from "../../streams/bounded-queue.js";
+import { InFlight } from "../../streams/in-flight.js";
+import { assertMetrics } from "../../streams/telemetry/metrics.js";
+import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
+import { createRegistry } from "../parts/built-ins.js";
+import { assertCanTrain } from "./can-train.js";
+import type { EngineFactory } from "./engine-supervisor.js";
+import { lifecycleMachine, type Plan } from "./lifecycle.js";
+import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
+import { type OpenedRun, openRun } from "./open-run.js";
+import { assertPartNames, type PartsFile, partsRecord, unusedParts } from "../parts/part-origins.js";
+import { planOf } from "./progress.js";
+import type { PartFactory, PartKind, Parts } from "../parts/registry.js";
+import type { RunContext } from "./run-context.js";
+import {
+  doCheckpoint,
+  doEvaluate,
+  doFinish,
+  doPreflight,
+  doStep,
+  doWarmup,
+  finishReport,
+  restoreRun,
+} from "./run-work.js";
+import { createStreams, type LifecycleState } from "./streams.js";
+import { trackedReward } from "../reward/tracked-reward.js";
+
+/**
+ * The training system: one run from start to end behind a small handle. It owns the lifecycle machine, the fan-out of
+ * facts, metrics, alerts and traces, and the orderly end; the work itself is in run-work.ts.
+ */
+
+export type { LifecycleState };
+
+/** Parts passed by value; each replaces the one that the configuration names. */
+export interface TrainingActors extends Partial<Parts> {
+  /** Starts the engine; tests and remote engines give their own. */
+  readonly engine?: EngineFactory;
+}
+
+export interface TrainingSystemOptions {
+  readonly actors?: TrainingActors;
+  /** Run folder to continue; the configuration must be the one it was started with. */
+  readonly resume?: string;
+  readonly logger?: Logger;
+  /** Files that parts were loaded from (`loadParts`); the journal names them, and a changed one is remarked on resume. */
+  readonly partsFiles?: readonly PartsFile[];
+  /** Hears of faults of parts that end nothing, such as a reward of NaN; Node's process warnings where it is left out. */
+  readonly onRemark?: (error: WeirError) => void;
+  /** Keep serving the monitor after the run has ended, until `close()`. */
+  readonly keepMonitor?: boolean;
+}
+
+export interface RunResult {
+  readonly status: "completed" | "stopped";
+  readonly runDirectory: string;
+  /** What `report.json` holds. */
+  readonly report: Json;
+}
+
+export interface TrainingSystem {
+  /** Registers a part under a name that the configuration may use. Errors: WEIR_E_ACTOR_DUPLICATE, WEIR_E_ACTOR_LATE. */
+  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): TrainingSystem;
+  /** Prepares the run and lets it go; resolves once it is under way. */
+  start(): Promise<void>;
+  /** Takes effect at the next safe point: between two steps. */
+  pause(): void;
+  resume(): void;
+  checkpoint(): void;
+  /** Ends the run: by default after the step at hand and a last checkpoint; with `abort` at once. */
+  stop(options?: { readonly abort?: boolean }): Promise<RunResult>;
+  /** Ends the present phase after the step at hand; false in the last phase or outside training. */
+  skipPhase(): boolean;
+  /** Stops serving a monitor that was kept; the run itself must have ended. */
+  close(): Promise<void>;
+  /** Resolves at the end of the run; rejects with the error that ended it. */
+  readonly done: Promise<RunResult>;
+  readonly state: LifecycleState;
+  readonly runDirectory: string | null;
+  /** URL of the live monitor, once started; null where it is switched off. */
+  readonly monitorUrl: string | null;
+  readonly state$: Observable<LifecycleState>;
+  readonly metrics$: Observable<MetricRecord>;
+  readonly alerts$: Observable<Alert>;
+  readonly traces$: Observable<Trace>;
+  readonly facts$: Observable<Fact>;
+  readonly gauges$: Observable<readonly QueueGauge[]>;
+}
+
+/**
+ * Checks the configuration and makes a system that has not started yet.
+ * Errors: WEIR_E_CONFIG, WEIR_E_ACTOR_*.
+ */
+export function createTrainingSystem(
+  config: ConfigInput | Config,
+  options: TrainingSystemOptions = {},
+): TrainingSystem {
+  return new System(parseConfig(config), options);
+}
+
+/**
+ * How long the end of a run waits for what was cancelled: longer than an HTTP request needs to be torn down, shorter than a person
+ * waits for a prompt. A reward that ignores its signal is left behind after that.
+ */
+const GRACE_MS = 2_000;
+
+class System implements TrainingSystem {
+  readonly done: Promise<RunResult>;
+
+  private readonly out = createStreams((error) => this.subscriberFault(error));
+  readonly state$ = this.out.state.observable;
+  readonly metrics$ = this.out.metrics.observable;
+  readonly alerts$ = this.out.alerts.observable;
+  readonly traces$ = this.out.traces.observable;
+  readonly facts$ = this.out.facts.observable;
+  readonly gauges$ = this.out.gauges.observable;
+
+  private readonly inFlight = new InFlight();
+  private readonly registry;
+  private readonly published = new PublishedMetrics((error) => this.remark(error));
+  private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
+  private started = false;
+  private run: OpenedRun | null = null;
+  private machine: Actor<typeof lifecycleMachine> | null = null;
+  private monitor: AttachedMonitor | null = null;
+  private lifecycle = "created";
+  private concluded = false;
+
+  constructor(
+    private readonly config: Config,
+    private readonly options: TrainingSystemOptions,
+  ) {
+    this.registry = createRegistry(config, {
+      publish: (name, value) => this.published.publish(name, value),
+      report: (error) => this.remark(error),
+    });
+    assertPartNames(options.actors ?? {});
+    const { advantage, reward, curriculum, judge, loss } = options.actors ?? {};
+    if (advantage) this.registry.use("advantage", advantage);
+    if (reward) this.registry.use("reward", reward);
+    if (curriculum) this.registry.use("curriculum", curriculum);
+    if (judge) this.registry.use("judge", judge);
+    if (loss) this.registry.use("loss", loss);
+    let settle: System["settle"] = { resolve: () => undefined, reject: () => undefined };
+    this.done = new Promise((resolve, reject) => {
+      settle = { resolve, reject };
+    });
+    // A caller that only listens to observables must not be killed by an unhandled rejection.
+    this.done.catch(() => undefined);
+    this.settle = settle;
+  }
+
+  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): TrainingSystem {
+    this.registry.register(kind, name, factory);
+    return this;
+  }
+
+  get state(): LifecycleState {
+    return { lifecycle: this.lifecycle, phase: this.run?.context.curriculumMachine.getSnapshot().context.phase ?? 1 };
+  }
+
+  get runDirectory(): string | null {
+    return this.run?.context.store.directory ?? null;
+  }
+
+  get monitorUrl(): string | null {
+    return this.monitor?.url ?? null;
+  }
+
+  async start(): Promise<void> {
+    if (this.started)
+      throw new WeirError("WEIR_E_STATE", "start() was called twice; make another system for another run", {});
+    this.started = true;
+    this.registry.seal();
+    try {
+      const names = {
+        advantage: this.config.advantage.actor,
+        reward: this.config.reward.actor,
+        curriculum: this.config.curriculum.actor,
+        judge: this.config.reward.judge.actor,
+        loss: this.config.loss.algorithm,
+      };
+      const parts = {
+        advantage: this.registry.build("advantage", names),
+        reward: trackedReward(this.registry.build("reward", names), this.inFlight),
+        curriculum: this.registry.build("curriculum", names),
+        loss: this.registry.build("loss", names),
+      };
+      assertCanTrain(this.config, parts.advantage);
+      const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);
+      this.run = await openRun(this.config, {
+        parts,
+        origins,
+        published: this.published,
+        ...(this.options.actors?.engine ? { engine: this.options.actors.engine } : {}),
+        ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
+        ...(this.options.logger ? { logger: this.options.logger } : {}),
+        taps: {
+          fact: (type, step, data) => this.fact(type, step, data),
+          metrics: (record) => this.metrics(record),
+          alert: (alert) => this.alert(alert),
+          trace: (trace) => {
+            this.out.traces.next(trace);
+            this.monitor?.trace(trace);
+          },
+          changed: () => this.changed(),
+        },
+        onGauges: (gauges) => {
+          this.out.gauges.next(gauges);
+          this.monitor?.gauges(gauges);
+        },
+      });
+      const { context } = this.run;
+      const unused = unusedParts(this.registry, names);
+      for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
+      if (this.config.monitor.enabled) {
+        this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
+      }
+      await this.run.begin();
+      this.runMachine(context);
+    } catch (error) {
+      this.concluded = true;
+      this.lifecycle = "failed";
+      await this.end(() => this.settle.reject(error));
+      throw error;
+    }
+  }
+
+  pause(): void {
+    this.require().send({ type: "PAUSE" });
+  }
+
+  resume(): void {
+    this.require().send({ type: "RESUME" });
+  }
+
+  checkpoint(): void {
+    this.require().send({ type: "CHECKPOINT" });
+  }
+
+  stop(options: { readonly abort?: boolean } = {}): Promise<RunResult> {
+    this.require().send({ type: options.abort ? "ABORT" : "STOP" });
+    return this.done;
+  }
+
+  skipPhase(): boolean {
+    const context = this.run?.context;
+    if (!context || this.lifecycle !== "training" || this.state.phase >= context.phases.length) return false;
+    context.skipPhase = true;
+    return true;
+  }
+
+  async close(): Promise<void> {
+    await this.monitor?.close();
+    this.monitor = null;
+  }
+
+  private controls(): MonitorControls {
+    return {
+      pause: () => this.pause(),
+      resume: () => this.resume(),
+      checkpoint: () => this.checkpoint(),
+      stop: (abort) => void this.stop({ abort }).catch(() => undefined),
+      skipPhase: () => this.skipPhase(),
+      reached: (test) =>
+        new Promise((resolve) => {
+          if (test(this.lifecycle)) {
+            resolve(this.lifecycle);
+            return;
+          }
+          const subscription = this.state$.subscribe({
+            next: ({ lifecycle }) => {
+              if (!test(lifecycle)) return;
+              subscription.unsubscribe();
+              resolve(lifecycle);
+            },
+            complete: () => resolve(this.lifecycle),
+          });
+        }),
+    };
+  }
+
+  private require(): Actor<typeof lifecycleMachine> {
+    if (!this.machine)
+      throw new WeirError("WEIR_E_STATE", "the training system has not started; call start() first", {});
+    return this.machine;
+  }
+
+  private runMachine(context: RunContext): void {
+    const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>) =>
+      fromPromise<Plan>(async ({ signal }) => {
+        await this.inFlight.track(work(context, signal));
+        return { ...planOf(context.progress, context.workload), done: stepsDone(context) };
+      });
+    const recover = async (_: RunContext, signal: AbortSignal) => {
+      const recoveries = this.machine?.getSnapshot().context.recoveries ?? 1;
+      const reason = String((this.machine?.getSnapshot().context.error as Error | null)?.message ?? "engine lost");
+      context.log.warn(
+        { actor: "lifecycle", reason },
+        "the engine was lost; restarting it and restoring the last checkpoint",
+      );
+      await context.supervisor.restart(this.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1), signal);
+      await restoreRun(context, reason, signal);
+    };
+    const machine = lifecycleMachine.provide({
+      actors: {
+        preflight: piece(doPreflight),
+        evaluate: piece(doEvaluate),
+        warmup: piece(doWarmup),
+        step: piece(doStep),
+        checkpoint: piece(doCheckpoint),
+        finish: piece(doFinish),
+        recover: piece(recover),
+        drain: piece(doCheckpoint),
+      },
+    });
+    const actor = createActor(machine, {
+      input: {
+        plan: { ...planOf(context.progress, context.workload), done: stepsDone(context) },
+        maxRecoveries: this.config.engine.maxRestarts,
+      },
+    });
+    this.machine = actor;
+    actor.subscribe({
+      next: (snapshot) => {
+        const name = typeof snapshot.value === "string" ? snapshot.value : String(Object.values(snapshot.value)[0]);
+        if (name === "deciding" || name === this.lifecycle) return;
+        this.lifecycle = name;
+        try {
+          const value = snapshot.value as Json;
+          this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
+          this.changed();
+        } catch (error) {
+          // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
+          actor.stop();
+          void this.conclude("failed", error);
+          return;
+        }
+        if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
+      },
+      error: (error) => void this.conclude("failed", error),
+    });
+    actor.start();
+  }
+
+  /** Brings the run to its end, once. Never rejects. */
+  private async conclude(state: string, error: unknown): Promise<void> {
+    if (this.concluded) return;
+    this.concluded = true;
+    const context = this.run?.context as RunContext;
+    const left = await this.inFlight.settled(GRACE_MS);
+    if (left > 0)
+      context.log.warn(
+        { actor: "lifecycle", left },
+        `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
+      );
+    if (state === "failed") {
+      context.log.error({ actor: "lifecycle", err: error }, "the run failed");
+      // Stops what is in work where the machine itself has not ended.
+      this.machine?.stop();
+      if (this.lifecycle !== "failed") {
+        this.lifecycle = "failed";
+        this.changed();
+      }
+      this.lastFact(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
+      await this.end(() => this.settle.reject(error));
+      return;
+    }
+    const status = state === "completed" ? "completed" : "stopped";
+    let report: Json = null;
+    try {
+      report = await finishReport(context);
+    } catch (cause) {
+      context.log.error({ actor: "lifecycle", err: cause }, "the report could not be written");
+    }
+    this.lastFact(context, { status });
+    await this.end(() => this.settle.resolve({ status, runDirectory: context.store.directory, report }));
+  }
+
+  /** A fault that ends nothing: to the log, and to whoever started the run. */
+  private remark(error: WeirError): void {
+    this.run?.context.log.warn({ actor: "parts", code: error.code }, error.message);
+    if (this.options.onRemark) this.options.onRemark(error);
+    else process.emitWarning(error.message, { code: error.code });
+  }
+
+  /** The fact of the end, where it can still be written; the run ends either way. */
+  private lastFact(context: RunContext, data: Readonly<Record<string, Json>>): void {
+    try {
+      this.fact("run.finished", context.progress.step, data);
+    } catch (cause) {
+      context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
+    }
+  }
+
+  /** Releases everything, then settles `done`; what could not be closed is logged, and told where nothing else went wrong. */
+  private async end(settle: () => void): Promise<void> {
+    const failures: unknown[] = [];
+    const keep = (error: unknown) => failures.push(error);
+    if (!this.options.keepMonitor) await this.close().catch(keep);
+    await this.run?.close().catch(keep);
+    for (const stream of Object.values(this.out)) stream.complete();
+    if (failures.length > 0 && this.lifecycle !== "failed") this.settle.reject(failures[0]);
+    // A promise that is settled already stays as it is.
+    settle();
+  }
+
+  private fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
+    const fact = (this.run as OpenedRun).append(type, step, data);
+    this.out.facts.next(fact);
+    this.monitor?.fact(fact);
+    return fact;
+  }
+
+  /** A subscriber's fault is told, in the log where there is one, and changes nothing for anybody else. */
+  private subscriberFault(error: unknown): void {
+    const text = error instanceof Error ? error.message : String(error);
+    const fault = new WeirError(
+      "WEIR_E_SUBSCRIBER",
+      `a subscriber of the training system's streams threw: ${text}; the run goes on and the subscriber is told further records, mend it`,
+      {},
+      { cause: error },
+    );
+    if (this.run) this.run.context.log.warn({ actor: "streams", err: fault }, fault.message);
+    else process.emitWarning(fault.message, { code: fault.code });
+  }
+
+  private metrics(record: MetricRecord): void {
+    assertMetrics(record.values);
+    this.fact("metrics.recorded", record.step, { phase: record.phase, values: { ...record.values } });
+    this.out.metrics.next({ ...record, values: Object.freeze({ ...record.values }) });
+  }
+
+  private alert(alert: Alert): void {
+    this.fact("alert.raised", alert.step, { alert: alert as unknown as Json });
+    this.out.alerts.next(Object.freeze({ ...alert }));
+    this.run?.context.log.warn({ actor: "guard", step: alert.step, rule: alert.rule }, alert.text);
+  }
+
+  private changed(): void {
+    if (!this.run) return;
+    this.out.state.next(this.state);
+  }
+}
+
+const stepsDone = ({ progress }: RunContext): number => progress.warmupStep + progress.step;

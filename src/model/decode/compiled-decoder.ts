@@ -1,0 +1,95 @@
+/**
+ * Sampling by compiled decoding: keeps the weights in decoding's form for as long as the policy stays the same, and sizes
+ * the slot table to the memory that keys, values and prefill may take.
+ */
+import type { SamplingParams } from "../../contracts/sampler.js";
+import type { Compiler } from "../tensor/graph/compile.js";
+import { tf } from "../tensor/tf.js";
+import { COARSE } from "../transformer/packing.js";
+import type { HeldPrefixes } from "../activations/prefix-cache.js";
+import { packMatrix } from "../transformer/fused-kernels.js";
+import type { Transformer } from "../transformer/model.js";
+import { composedRound } from "./decode-graph.js";
+import { type DecodeWeights, makeDecodeWeights, transposedForm } from "./decode-weights.js";
+import { fusedRound } from "./fused-decode.js";
+import { selectOptions } from "./select.js";
+import { type Entrant, SlotTable, type TablePlan } from "./slot-table.js";
+
+/** Memory for keys and values of one table. */
+const CACHE_BYTES = 3 * 1024 ** 3;
+/** Memory of the widest intermediates of one prefill. */
+const PREFILL_BYTES = 512 * 1024 ** 2;
+/** Rows decoded together at most. */
+const MAX_ROWS = 512;
+
+export class CompiledDecoder {
+  private made: { readonly model: Transformer; readonly revision: number; readonly weights: DecodeWeights } | null =
+    null;
+
+  constructor(
+    private readonly compiler: Compiler,
+    /** Names of a layer's tensors. */
+    private readonly parts: readonly string[],
+    /** Whether weir's fused operations are loaded. */
+    private readonly fused: boolean,
+  ) {}
+
+  /** Draws all rows of the entrants. `held`: where they and their prompts are kept; null where they are not wanted again. */
+  async run(
+    model: Transformer,
+    params: SamplingParams,
+    entrants: readonly Entrant[],
+    uniformOf: (seed: number, t: number) => number,
+    held: HeldPrefixes | null,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const wanted = entrants
+      .filter(({ rows }) => rows.length > 0)
+      .sort((a, b) => b.promptIds.length - a.promptIds.length);
+    if (wanted.length === 0) return;
+    const parts = {
+      compiler: this.compiler,
+      model,
+      weights: this.weightsOf(model),
+      params,
+      select: selectOptions(params),
+      uniformOf,
+      held,
+      keepsRows: held !== null && this.fused,
+      round: this.fused ? fusedRound : composedRound,
+    };
+    await new SlotTable(parts, planTable(model, wanted, params.maxTokens), wanted).run(signal);
+  }
+
+  /** Forgets the weights; they are made again when they are next needed. */
+  dispose(): void {
+    const weights = this.made?.weights;
+    this.made = null;
+    if (weights === undefined) return;
+    tf.dispose(weights.head);
+    for (const layer of weights.layers) tf.dispose(Object.values(layer));
+  }
+
+  private weightsOf(model: Transformer): DecodeWeights {
+    const { revision } = model.parameters;
+    if (this.made?.model === model && this.made.revision === revision) return this.made.weights;
+    this.dispose();
+    const weights = makeDecodeWeights(this.compiler, model, this.parts, this.fused ? packMatrix : transposedForm);
+    tf.keep(weights.head);
+    for (const layer of weights.layers) for (const tensor of Object.values(layer)) if (tensor !== null) tf.keep(tensor);
+    this.made = { model, revision, weights };
+    return weights;
+  }
+}
+
+/** As many slots as memory and MAX_ROWS allow; `entrants` come longest prompt first. */
+function planTable(model: Transformer, entrants: readonly Entrant[], maxTokens: number): TablePlan {
+  const { layers, kvHeads, headDim, intermediateSize, hiddenSize } = model.config;
+  const perToken = 2 * 4 * layers * kvHeads * headDim;
+  const perPrefill = 4 * (4 * intermediateSize + 6 * hiddenSize);
+  const prefix = COARSE.length((entrants[0] as Entrant).promptIds.length);
+  const group = Math.max(...entrants.map(({ rows }) => rows.length));
+  const byMemory = Math.floor(CACHE_BYTES / ((prefix + group * maxTokens) * perToken));
+  const slots = Math.max(1, Math.min(entrants.length, Math.floor(MAX_ROWS / group), byMemory));
+  return { slots, prefill: Math.max(1, Math.floor(PREFILL_BYTES / (prefix * perPrefill))) };
+}

@@ -1,0 +1,83 @@
+/** One decoding round on weir's fused operations: eight operations a layer, weights streamed once. Traced only. */
+import { type Tensor, tf } from "../tensor/tf.js";
+import type { ModelConfig } from "../io/config.js";
+import { DECODED_PARTS, type DecodedRows } from "../transformer/decoded-rows.js";
+import {
+  addRmsNorm,
+  decodeAttention,
+  keepRows,
+  packedGatedProduct,
+  packedProduct,
+  rmsNormFloat,
+  selectToken,
+} from "../transformer/fused-kernels.js";
+import { after, concat, gatherRows, mul, reshape, slice, widen } from "../tensor/kernels.js";
+import type { KeyValue } from "../transformer/segment.js";
+import { BLOCK, type DecodeRound } from "./decode-graph.js";
+import type { DecodeLayer } from "./decode-weights.js";
+
+/** Normalises the heads of queries and keys (Qwen3): qkv [R, (heads + 2·kv)·dh]. */
+function normHeads(qkv: Tensor, { qNorm, kNorm }: DecodeLayer, config: ModelConfig): Tensor {
+  if (qNorm === null || kNorm === null) return qkv;
+  const { heads, kvHeads, headDim, rmsNormEps } = config;
+  const rows = qkv.shape[0] as number;
+  const part = (from: number, count: number) => slice(qkv, [0, from * headDim], [rows, count * headDim]);
+  const normed = (from: number, count: number, weight: Tensor) =>
+    reshape(rmsNormFloat(reshape(part(from, count), [-1, headDim]), weight, rmsNormEps), [rows, count * headDim]);
+  return concat([normed(0, heads, qNorm), normed(heads, kvHeads, kNorm), part(heads + kvHeads, kvHeads)], 1);
+}
+
+export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks, kept }) => {
+  const { config, prompts, group } = shape;
+  const { heads, kvHeads, headDim, hiddenSize, intermediateSize, rmsNormEps, vocabSize } = config;
+  const { weights } = inputs;
+  const positions = tf.add(inputs.positions, round); // [P]
+  const table = { cos: gatherRows(inputs.cos, positions), sin: gatherRows(inputs.sin, positions) }; // [P, dh]
+  let x = widen(gatherRows(weights.embedding, ids)); // [R, d]
+  let n = rmsNormFloat(x, (weights.layers[0] as DecodeLayer).norm1, rmsNormEps);
+  const rowsKept: Tensor[] = [];
+  /** Keeps parts, and gives `next` once that is done: were both to go on from here, one would wait for the other's cores. */
+  const keepBefore = (next: Tensor, parts: readonly Tensor[]): Tensor => {
+    const block = keepRows(kept[rowsKept.length] as Tensor, BLOCK, round, parts);
+    rowsKept.push(block);
+    return after(next, block);
+  };
+  const next = weights.layers.map((layer, index): KeyValue => {
+    const qkv = packedProduct(n, layer.qkv, layer.qkvBias, (heads + 2 * kvHeads) * headDim);
+    const attended = decodeAttention(
+      normHeads(qkv, layer, config),
+      {
+        ...table,
+        lengths: inputs.prefixLengths,
+        prefix: inputs.prefix?.[index] ?? null,
+        own: inputs.own[index] as KeyValue,
+        first: inputs.first,
+        used: inputs.used,
+        block: blocks[index] as KeyValue,
+        round,
+      },
+      { prompts, group, kvHeads, share: heads / kvHeads },
+    );
+    const mixed = packedProduct(attended.o, layer.o, layer.oBias, hiddenSize);
+    const mid = addRmsNorm(x, mixed, null, layer.norm2, rmsNormEps);
+    const gate = packedProduct(mid.n, layer.gate, layer.gateBias, intermediateSize);
+    let { act, up } = packedGatedProduct(mid.n, layer.up, layer.upBias, gate, shape.keep);
+    if (up !== null) {
+      const rows: DecodedRows = { x, qkv, o: attended.o, lse: attended.lse, mid: mid.sum, gate, up };
+      const parts = DECODED_PARTS.map((part) => rows[part]);
+      act = keepBefore(act, parts);
+    }
+    const down = packedProduct(act, layer.down, layer.downBias, hiddenSize);
+    const following = weights.layers[index + 1]?.norm1 ?? weights.norm;
+    const end = addRmsNorm(mid.sum, down, null, following, rmsNormEps);
+    x = end.sum;
+    n = end.n;
+    return attended.block;
+  });
+  if (shape.keep) n = keepBefore(n, [x]);
+  const logits = packedProduct(mul(n, inputs.inverseTemperature), weights.head, null, vocabSize); // [R, V]
+  const uniforms = reshape(gatherRows(inputs.uniforms, reshape(round, [1])), [-1]);
+  const drawn = selectToken(logits, uniforms, inputs.topP, shape.select);
+  const report = tf.stack([tf.cast(drawn.ids, "float32"), drawn.logprobs, drawn.entropies]);
+  return { ids: drawn.ids, report, blocks: next, kept: rowsKept };
+};

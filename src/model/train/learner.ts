@@ -1,0 +1,326 @@
+/**
+ * The learner: sums gradients over calls and micro-batches, then commits them.
+ * Invariants: a call that fails, is aborted or gives a non-finite loss leaves the sums as they were (I7);
+ * between micro-batches the event loop runs, so aborts arrive.
+ */
+import type { LossEvaluation } from "../../contracts/loss.js";
+import type {
+  CheckedCompletion,
+  EvaluateLoss,
+  OptimiserConfig,
+  PolicyBatch,
+  PolicyMetrics,
+  ScoredSequences,
+  SftBatch,
+  SftMetrics,
+  Trainer,
+} from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { breathe } from "../tensor/breathe.js";
+import { scope, tf } from "../tensor/tf.js";
+import type { Adapters } from "../transformer/adapters.js";
+import { GradientStore } from "../transformer/gradients.js";
+import { headLogits } from "../transformer/head.js";
+import type { Transformer } from "../transformer/model.js";
+import type { ParameterStore } from "../transformer/parameters.js";
+import { plainSegment } from "../transformer/segment.js";
+import { assertIds } from "../transformer/token-ids.js";
+import { AdamW, type OptimiserOutcome } from "./adamw.js";
+import type { FusedStep } from "./fused-step.js";
+import { type PackedGroups, type PackItem, planGroups, planRows } from "../transformer/packing.js";
+import { runGroups, runRows } from "./passes.js";
+import {
+  hostEvaluation,
+  isTraced,
+  lossSequences,
+  PolicyMetricSums,
+  passTargets,
+  policyTokenLoss,
+  supervisedTokenLoss,
+} from "./policy-gradient.js";
+import { BatchPrefixes, type HeldPrefixes } from "../activations/prefix-cache.js";
+import { assertPolicyBatch, assertSftBatch } from "./validate.js";
+
+type Logprobs = readonly (readonly (readonly number[])[])[];
+
+export class Learner {
+  readonly optimiser: AdamW;
+  private readonly model: Transformer;
+  private readonly gradients: GradientStore;
+
+  /**
+   * `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. `adapters`: what is trained instead of
+   * the model's own parameters. `held`: prompts that were kept when they were sampled from.
+   */
+  constructor(
+    model: Transformer,
+    fused: FusedStep | null,
+    private readonly adapters: Adapters | null = null,
+    private readonly held: HeldPrefixes | null = null,
+  ) {
+    this.model = model;
+    this.gradients = this.emptyStore();
+    this.optimiser = new AdamW(fused);
+  }
+
+  /** `evaluate`: the loss, where the batch names none. */
+  async forwardBackward(
+    batch: PolicyBatch,
+    signal: AbortSignal,
+    evaluate: EvaluateLoss | null = null,
+  ): Promise<PolicyMetrics> {
+    assertPolicyBatch(batch, this.model.config);
+    const onHost = hostEvaluation(batch.loss, evaluate);
+    const inGraph = isTraced(batch.loss);
+    const items = batch.groups.map(({ promptIds, completions }) => ({
+      promptIds,
+      completions: completions.map(({ tokenIds }) => tokenIds),
+    }));
+    const sums = new PolicyMetricSums(batch.loss);
+    const logprobs = emptyLike(items);
+    const checked = await this.check(items, batch, signal);
+    const metrics = await this.accumulate(async (gradients) => {
+      const passes = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
+      const prefixes = new BatchPrefixes(this.model, passes, this.held, gradients);
+      try {
+        for (const pass of passes) {
+          await breathe(signal);
+          const targets = passTargets(batch, pass);
+          let evaluation: LossEvaluation | null = null;
+          const lossOf = async ({ logprobs }: { readonly logprobs: Float32Array }) => {
+            evaluation = await onHost(lossSequences(pass, targets, logprobs));
+            return policyTokenLoss(batch.loss, targets, joined(evaluation.coefficients, logprobs.length));
+          };
+          const scores = await runGroups(
+            this.model,
+            pass,
+            prefixes,
+            { temperature: batch.loss.temperature, entropies: true },
+            inGraph ? { gradients, loss: policyTokenLoss(batch.loss, targets, null) } : { gradients, lossOf },
+          );
+          evaluation ??= await onHost(lossSequences(pass, targets, scores.logprobs));
+          sums.add(pass, targets, scores, evaluation);
+          scatter(logprobs, pass, scores.logprobs);
+        }
+      } finally {
+        prefixes.dispose();
+      }
+      const reply = sums.finish(logprobs, checked);
+      const { logprobs: _, checked: __, ...numbers } = reply;
+      assertFinite(numbers);
+      return reply;
+    });
+    return metrics;
+  }
+
+  /**
+   * Runs one completion forward, of those whose activations sampling kept: the others have no forward pass that would show
+   * where sampler and trainer differ. Which one follows from the tokens. Null where there are none.
+   */
+  private async check(
+    items: readonly PackItem[],
+    { loss: { temperature }, microBatchTokens }: PolicyBatch,
+    signal: AbortSignal,
+  ): Promise<CheckedCompletion | null> {
+    const { held } = this;
+    held?.refresh();
+    const kept = items.flatMap(({ promptIds, completions }, group) =>
+      completions.flatMap((tokenIds, completion) =>
+        held?.rows.has(promptIds, tokenIds) ? [{ group, completion, promptIds, tokenIds }] : [],
+      ),
+    );
+    const sum = kept.reduce((total, { tokenIds }) => tokenIds.reduce((a, b) => a + b, total), 0);
+    const chosen = kept[sum % kept.length];
+    if (chosen === undefined) return null;
+    const { group, completion, promptIds, tokenIds } = chosen;
+    const options = { temperature, microBatchTokens, held, signal };
+    const scores = await scoreGroups(this.model, [{ promptIds, completions: [tokenIds] }], options);
+    return { group, completion, logprobs: scores.logprobs[0]?.[0] ?? [] };
+  }
+
+  async sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {
+    assertSftBatch(batch, this.model.config);
+    const weights = sftWeights(batch);
+    const passes = planRows(
+      batch.rows.map((row) => row.tokenIds),
+      (row, token) => weights[row]![token] !== 0,
+      batch.microBatchTokens,
+      this.model.runner.rounding,
+    );
+    return this.accumulate(async (gradients) => {
+      let loss = 0;
+      let tokens = 0;
+      let paddedTokens = 0;
+      for (const pass of passes) {
+        await breathe(signal);
+        const own = Float32Array.from(pass.origin, ({ row, token }) => weights[row]![token]!);
+        scope(() => {
+          const { logprobs } = runRows(
+            this.model,
+            pass,
+            { temperature: 1, entropies: false },
+            { gradients, loss: supervisedTokenLoss(own) },
+          );
+          for (let i = 0; i < own.length; i += 1) loss -= own[i]! * logprobs[i]!;
+        });
+        tokens += own.length;
+        paddedTokens += pass.paddedTokens;
+      }
+      assertFinite({ loss });
+      return { loss, tokens, paddedTokens, microBatches: passes.length };
+    });
+  }
+
+  /** Commits the summed gradients. */
+  optimStep(config: OptimiserConfig, reportTensors: boolean): OptimiserOutcome {
+    const outcome = this.optimiser.apply(this.trained, this.gradients, config, reportTensors);
+    if (outcome.applied) this.adapters?.merge(this.model.parameters);
+    return outcome;
+  }
+
+  /** The parameters that the optimiser moves. */
+  get trained(): ParameterStore {
+    return this.adapters?.parameters ?? this.model.parameters;
+  }
+
+  /** Drops gradients that were summed and not committed. */
+  clear(): void {
+    this.gradients.clear();
+  }
+
+  dispose(): void {
+    this.clear();
+    this.optimiser.reset();
+  }
+
+  private emptyStore(): GradientStore {
+    const { adapters } = this;
+    return new GradientStore(adapters && ((weight) => adapters.pairOf(weight)));
+  }
+
+  /** Runs `body` on sums of its own, and merges them only when it succeeds. */
+  private async accumulate<T>(body: (gradients: GradientStore) => Promise<T>): Promise<T> {
+    const own = this.emptyStore();
+    try {
+      const result = await body(own);
+      own.moveInto(this.gradients);
+      return result;
+    } finally {
+      own.clear();
+    }
+  }
+}
+
+/** Log-probs and entropies of completions given their prompts. */
+export async function scoreGroups(
+  model: Transformer,
+  items: readonly PackItem[],
+  options: {
+    readonly temperature: number;
+    readonly microBatchTokens: number;
+    /** Prompts of this model that were kept; null where there are none. */
+    readonly held: HeldPrefixes | null;
+    readonly signal: AbortSignal;
+  },
+): Promise<Awaited<ReturnType<Trainer["logprobs"]>>> {
+  for (const item of items) assertIds(model.config, item.promptIds, item.completions);
+  const logprobs = emptyLike(items);
+  const entropies = emptyLike(items);
+  const passes = planGroups(items, options.microBatchTokens, model.runner.rounding);
+  const prefixes = new BatchPrefixes(model, passes, options.held, null);
+  try {
+    for (const pass of passes) {
+      await breathe(options.signal);
+      const wanted = { temperature: options.temperature, entropies: true };
+      const scores = await runGroups(model, pass, prefixes, wanted, null);
+      scatter(logprobs, pass, scores.logprobs);
+      scatter(entropies, pass, scores.entropies);
+    }
+  } finally {
+    prefixes.dispose();
+  }
+  return { logprobs, entropies };
+}
+
+/** Padded tokens of one pass when plain sequences are scored. */
+const SCORE_TOKENS = 8192;
+
+/** Log-probs and entropies of whole sequences at temperature 1: token i given the tokens before it. */
+export async function scoreSequences(
+  model: Transformer,
+  sequences: readonly (readonly number[])[],
+  signal: AbortSignal,
+): Promise<ScoredSequences> {
+  for (const ids of sequences) assertIds(model.config, ids, [[]]);
+  const logprobs = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
+  const entropy = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
+  for (const pass of planRows(sequences, () => true, SCORE_TOKENS, model.runner.rounding)) {
+    await breathe(signal);
+    const scores = runRows(model, pass, { temperature: 1, entropies: true }, null);
+    pass.origin.forEach(({ row, token }, index) => {
+      logprobs[row]![token - 1] = scores.logprobs[index]!;
+      entropy[row]![token - 1] = scores.entropies[index]!;
+    });
+  }
+  return { logprobs, entropy };
+}
+
+/** Logits [V] after the last token of a sequence. */
+export function lastLogits(model: Transformer, ids: readonly number[]): Float32Array {
+  assertIds(model.config, ids, [[]]);
+  const logits = scope(() => {
+    const segment = plainSegment([ids], model.runner.rounding.length(ids.length), model.tables);
+    const { x } = model.forwardRows(segment, null, { keeping: null });
+    return headLogits(model, tf.slice(x, [ids.length - 1, 0], [1, model.config.hiddenSize]), 1);
+  });
+  const values = logits.dataSync<"float32">().slice();
+  logits.dispose();
+  return values;
+}
+
+/** Rows of numbers as one array of `length`. */
+function joined(rows: readonly ArrayLike<number>[], length: number): Float32Array {
+  const all = new Float32Array(length);
+  let at = 0;
+  for (const row of rows) {
+    all.set(row, at);
+    at += row.length;
+  }
+  return all;
+}
+
+function emptyLike(items: readonly PackItem[]): number[][][] {
+  return items.map(({ completions }) => completions.map(() => []));
+}
+
+/** Puts a pass's values back in their places. */
+function scatter(into: Logprobs, pass: PackedGroups, values: Float32Array): void {
+  let at = 0;
+  for (const { group, completion, length } of pass.origin) {
+    (into[group] as number[][])[completion] = Array.from(values.subarray(at, at + length));
+    at += length;
+  }
+}
+
+/** Eq. 11 (`seq-mean`): mask / (rows · Σ mask of the row); `token-mean`: mask / Σ mask. Token 0 has no prediction. */
+function sftWeights(batch: SftBatch): number[][] {
+  const masks = batch.rows.map(({ lossMask }) => lossMask.map((value, token) => (token === 0 ? 0 : value)));
+  const totals = masks.map((mask) => mask.reduce((sum, value) => sum + value, 0));
+  const rows = totals.filter((total) => total > 0).length;
+  const all = totals.reduce((sum, total) => sum + total, 0);
+  return masks.map((mask, row) => {
+    const denominator = batch.aggregation === "seq-mean" ? rows * totals[row]! : all;
+    return mask.map((value) => (value === 0 ? 0 : value / denominator));
+  });
+}
+
+function assertFinite(numbers: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (Number.isFinite(value)) continue;
+    throw new WeirError(
+      "WEIR_E_NON_FINITE",
+      `${name} of the batch is ${value}; its gradient was dropped and the weights were not touched. Inspect the batch, lower the learning rate`,
+      { metric: name, value: String(value) },
+    );
+  }
+}

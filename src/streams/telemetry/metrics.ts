@@ -1,0 +1,219 @@
+import { WeirError } from "../../errors.js";
+
+/**
+ * The registry of metric names. Names are API: they are stable, unknown ones are refused, docs/metrics.md is generated from here.
+ * A name that ends in `<k>` stands for one metric per phase (length bucket) k = 1, 2, …, one that ends in `<name>` for one
+ * per name that a user's part chose.
+ */
+
+/** One registered metric name. */
+export interface MetricDefinition {
+  readonly name: string;
+  readonly unit: string;
+  readonly meaning: string;
+}
+
+export const METRICS = [
+  {
+    name: "reward/mean",
+    unit: "1",
+    meaning:
+      "Mean reward after length shaping (Eq. 7) over the scored rollouts of the step; absent where none was scored (I1), as are the other means of rewards.",
+  },
+  {
+    name: "reward/unshaped_mean",
+    unit: "1",
+    meaning: "The same before length shaping; what the curriculum sees as its mean reward.",
+  },
+  {
+    name: "reward/std",
+    unit: "1",
+    meaning: "Sample standard deviation of that reward over the scored rollouts of the step.",
+  },
+  { name: "reward/scored_share", unit: "1", meaning: "Share of finished rollouts whose reward outcome is `scored`." },
+  {
+    name: "accuracy/mean",
+    unit: "1",
+    meaning: "Share of scored rollouts whose unshaped reward reaches `reward.correctAt`, before filtering.",
+  },
+  { name: "accuracy/bucket_<k>", unit: "1", meaning: "The same for rollouts whose task lies in length bucket k." },
+  {
+    name: "heldout/bucket_<k>",
+    unit: "1",
+    meaning:
+      "Accuracy over the scored responses to held-out tasks of length bucket k at the latest evaluation; absent where none was scored.",
+  },
+  {
+    name: "heldout/reward_bucket_<k>",
+    unit: "1",
+    meaning: "Mean unshaped reward over the same responses.",
+  },
+  {
+    name: "heldout/unscored_bucket_<k>",
+    unit: "1",
+    meaning: "Share of the responses of length bucket k that could not be scored at the latest evaluation.",
+  },
+  {
+    name: "group/zero_variance_share",
+    unit: "1",
+    meaning: "Share of finished groups whose scored unshaped rewards are all equal, dropped or not.",
+  },
+  { name: "group/kept", unit: "groups", meaning: "Groups that the step trained on." },
+  { name: "group/rounds", unit: "rounds", meaning: "Generation rounds that dynamic sampling needed for the step." },
+  {
+    name: "group/carried_share",
+    unit: "1",
+    meaning: "Share of trained groups brought from an earlier phase by retrospective sampling.",
+  },
+  { name: "kl/old_k1", unit: "nats", meaning: "Token mean of log π_old − log π at the update (verl's ppo_kl)." },
+  {
+    name: "kl/old_k3",
+    unit: "nats",
+    meaning: "Token mean of the k3 estimator of KL(π ‖ π_old) at the update, not clamped.",
+  },
+  {
+    name: "kl/ref",
+    unit: "nats",
+    meaning:
+      "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
+  },
+  {
+    name: "mismatch_kl",
+    unit: "nats",
+    meaning:
+      "Token mean of k3, not clamped, between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8).",
+  },
+  {
+    name: "mismatch_abs",
+    unit: "nats",
+    meaning:
+      "Token mean of |sampler log-prob − trainer log-prob| at the same policy version, over the same rollouts (I8).",
+  },
+  {
+    name: "entropy/mean",
+    unit: "nats",
+    meaning: "Token mean entropy of the temperature-scaled policy on the sampled tokens.",
+  },
+  { name: "loss/total", unit: "1", meaning: "Policy loss with KL and entropy terms." },
+  { name: "loss/policy", unit: "1", meaning: "Clipped policy-gradient loss alone (Eq. 4 or Eq. 6)." },
+  { name: "loss/sft", unit: "nats", meaning: "Negative log-likelihood of the warm-up (Eq. 11)." },
+  { name: "clip/fraction", unit: "1", meaning: "Share of tokens whose clipped loss exceeds the unclipped one." },
+  { name: "clip/fraction_lower", unit: "1", meaning: "Share of tokens held by the dual clip." },
+  { name: "ratio/max", unit: "1", meaning: "Largest importance ratio π / π_old in the step." },
+  {
+    name: "gradient/norm",
+    unit: "1",
+    meaning: "Global L2 norm of the gradient before clipping, mean over the step's optimiser steps.",
+  },
+  {
+    name: "gradient/applied",
+    unit: "1",
+    meaning: "Share of the step's optimiser steps that were committed; below 1 where a gradient was not finite.",
+  },
+  {
+    name: "update/applied",
+    unit: "1",
+    meaning:
+      "Optimiser steps of the RL step that changed weights: committed, with a gradient and a learning rate above 0.",
+  },
+  { name: "update/idle_steps", unit: "steps", meaning: "RL steps in a row, up to this one, that changed no weight." },
+  { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
+  { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
+  { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
+  { name: "response/truncated_share", unit: "1", meaning: "Share of rollouts that ended by length." },
+  {
+    name: "data/never_issued_share",
+    unit: "1",
+    meaning:
+      "Share of the training tasks that are never issued: too long for every phase, or dropped by data.overlong; told once, by preflight.",
+  },
+  { name: "prompt/length_mean", unit: "tokens", meaning: "Mean templated prompt length of the step's tasks." },
+  {
+    name: "padding/share",
+    unit: "1",
+    meaning: "Share of the computed token positions of an update or a warm-up step that were padding.",
+  },
+  { name: "time/step_seconds", unit: "s", meaning: "Wall time of the step." },
+  { name: "time/sample_seconds", unit: "s", meaning: "Wall time of the step spent in the sampler." },
+  { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards (they run side by side)." },
+  { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
+  { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
+  {
+    name: "throughput/trained_tokens_per_second",
+    unit: "tokens/s",
+    meaning: "Prompt and response tokens of the update over training time.",
+  },
+  { name: "engine/tensors", unit: "1", meaning: "Live tensors in the engine after the step; flat in a healthy run." },
+  { name: "engine/rss_bytes", unit: "bytes", meaning: "Resident memory of the engine process." },
+  { name: "control/rss_bytes", unit: "bytes", meaning: "Resident memory of the control process." },
+  {
+    name: "reward/parts/<name>",
+    unit: "1",
+    meaning:
+      "Mean of a reward's part of that name (rule, judge, one of your own) over the scored rollouts that have it.",
+  },
+  {
+    name: "custom/<name>",
+    unit: "the part's own",
+    meaning: "Mean of what your parts published under that name during the step (docs/parts.md).",
+  },
+] as const satisfies readonly MetricDefinition[];
+
+type Registered = (typeof METRICS)[number]["name"];
+
+/** A name as it is written: `<k>` is replaced by the phase number, `<name>` by a part's own word. */
+type Written<N extends string> = N extends `${infer Head}<k>`
+  ? `${Head}${number}`
+  : N extends `${infer Head}<name>`
+    ? `${Head}${string}`
+    : N;
+
+type Plain = Exclude<Registered, `${string}>`>;
+type Patterned = Written<Exclude<Registered, Plain>>;
+
+/** A registered metric name. */
+export type MetricName = Plain | Patterned;
+
+/** Scalars by registered name; none needs to be there. */
+export type MetricValues = { readonly [N in Plain]?: number } & { readonly [N in Patterned]: number };
+
+/** The same while it is put together. */
+export type MetricDraft = { -readonly [N in keyof MetricValues]: MetricValues[N] };
+
+const EXACT: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
+const NAMED = METRICS.flatMap(({ name }) => (name.endsWith("<name>") ? [name.slice(0, -"<name>".length)] : []));
+const OWN_NAME = /^[A-Za-z0-9_.-]{1,64}(\/[A-Za-z0-9_.-]{1,64}){0,3}$/;
+
+/** True for what may stand in the place of `<name>`: words of letters, digits, `_`, `.`, `-`, up to four with `/` between. */
+export function isOwnName(name: unknown): name is string {
+  return typeof name === "string" && OWN_NAME.test(name);
+}
+
+/** True for names of the registry, phase-numbered ones and those of a user's parts included. */
+export function isMetricName(name: string): name is MetricName {
+  if (EXACT.has(name)) return !name.endsWith(">");
+  if (EXACT.has(name.replace(/_\d+$/, "_<k>"))) return true;
+  return NAMED.some((prefix) => name.startsWith(prefix) && isOwnName(name.slice(prefix.length)));
+}
+
+/**
+ * Checks a record of metrics: every name is registered and every value finite.
+ * Errors: WEIR_E_CONFIG for an unknown name; WEIR_E_NON_FINITE for a value that must not go on.
+ */
+export function assertMetrics(values: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(values)) {
+    if (!isMetricName(name)) {
+      throw new WeirError(
+        "WEIR_E_CONFIG",
+        `expected a registered metric name, got "${name}"; add it to src/streams/metrics.ts`,
+        { name },
+      );
+    }
+    if (!Number.isFinite(value)) {
+      throw new WeirError("WEIR_E_NON_FINITE", `expected a finite value for metric "${name}", got ${value}`, {
+        name,
+        value,
+      });
+    }
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * Owns the findings about a run that learns nothing: no_update, equal_rewards and unscored. Each text names the cause and what
+ * to do. Pure but for the rows it counts; whether a finding is raised again is the gate's business (alert-gate.ts).
+ */
+import { isCorrect } from "../../algorithms/accuracy.js";
+import type { Alert } from "../../contracts/alert.js";
+import type { Group } from "../../contracts/group.js";
+import { countBy, type DropReason, unshapedRewards } from "../collector.js";
+
+export interface StallOptions {
+  /** RL steps in a row without an update after which no_update is found. */
+  readonly noUpdateSteps: number;
+  /** RL steps in a row with one and the same reward everywhere after which equal_rewards is found. */
+  readonly equalRewardSteps: number;
+  /** Share of unscored rollouts in a step from which unscored is found. */
+  readonly unscoredShare: number;
+}
+
+export interface StallObservation {
+  readonly step: number;
+  readonly phase: number;
+  readonly policyVersion: number;
+  readonly time: number;
+  readonly groups: readonly Group[];
+  /** RL steps in a row, this one included, whose optimiser moved no weight. */
+  readonly idleSteps: number;
+  /** Why this step's optimiser moved no weight; null where it did. */
+  readonly idleCause: IdleCause | null;
+  /** Unshaped reward from which a rollout counts as right. */
+  readonly correctAt: number;
+}
+
+/** Why an RL step left the weights as they were. */
+export type IdleCause = "equal_rewards" | "unscored" | "non_finite" | "zero_rate" | "no_gradient";
+
+export interface StallState {
+  readonly equalSteps: number;
+  /** The reward that every response of those steps got. */
+  readonly equalReward: number | null;
+}
+
+const FRESH: StallState = { equalSteps: 0, equalReward: null };
+
+/** Cause and remedy, as no_update and the end of a run without any update say them. */
+export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
+  equal_rewards:
+    "the responses to each prompt got equal rewards, which gives no advantage; use easier or harder tasks, warm the policy up (warmup.data), or raise rollout.groupSize or rollout.temperature",
+  unscored:
+    "too few responses of a prompt could be scored (dynamicSampling.minScored); repair the reward or judge, or leave out the tasks that it cannot score",
+  non_finite:
+    "the loss or gradient was not finite each time; lower optimiser.learningRate, and look at the refused mini-batches that the log names",
+  zero_rate: "the learning rate was 0; raise optimiser.learningRate",
+  no_gradient:
+    "the gradient was exactly 0; check that the advantage part returns other numbers than 0 and that responses are not empty",
+};
+
+/** The cause of a step without an update, from what became of its groups and of its optimiser steps. */
+export function idleCauseOf(step: {
+  readonly dropped: readonly DropReason[];
+  readonly kept: readonly { readonly group: Group }[];
+  readonly refused: number;
+  readonly learningRate: number;
+}): IdleCause {
+  if (step.refused > 0) return "non_finite";
+  if (step.kept.length > 0) {
+    if (step.learningRate === 0) return "zero_rate";
+    const varied = step.kept.some(({ group }) => new Set(unshapedRewards(group)).size > 1);
+    return varied ? "no_gradient" : "equal_rewards";
+  }
+  const { group_too_small: small = 0, zero_variance: equal = 0 } = countBy(step.dropped);
+  return small > equal ? "unscored" : "equal_rewards";
+}
+
+export interface StallDetector {
+  observe(observation: StallObservation): Alert[];
+  snapshot(): StallState;
+  restore(state: StallState): void;
+}
+
+export function createStallDetector(options: StallOptions): StallDetector {
+  let state = FRESH;
+  return {
+    observe(observation) {
+      state = countEqual(state, observation.groups);
+      return [
+        noUpdate(observation, options),
+        equalRewards(observation, state, options),
+        unscored(observation, options),
+      ].flatMap((finding) => (finding === null ? [] : [alertOf(finding, observation)]));
+    },
+    snapshot: () => state,
+    restore(restored) {
+      state = restored;
+    },
+  };
+}
+
+/** A step without a scored rollout neither lengthens the row nor ends it. */
+function countEqual(before: StallState, groups: readonly Group[]): StallState {
+  const rewards = groups.flatMap(unshapedRewards);
+  const [first] = rewards;
+  if (first === undefined) return before;
+  if (rewards.some((reward) => reward !== first)) return FRESH;
+  return { equalSteps: before.equalReward === first ? before.equalSteps + 1 : 1, equalReward: first };
+}
+
+type Finding = Pick<Alert, "level" | "rule" | "metric" | "value" | "threshold" | "text">;
+
+function noUpdate({ idleSteps, idleCause }: StallObservation, options: StallOptions): Finding | null {
+  if (idleCause === null || idleSteps < options.noUpdateSteps) return null;
+  return {
+    level: "error",
+    rule: "no_update",
+    metric: "update/idle_steps",
+    value: idleSteps,
+    threshold: options.noUpdateSteps,
+    text: `no update for ${idleSteps} RL steps in a row: ${IDLE_TEXT[idleCause]}`,
+  };
+}
+
+function equalRewards(
+  { correctAt }: StallObservation,
+  { equalSteps, equalReward }: StallState,
+  options: StallOptions,
+): Finding | null {
+  if (equalReward === null || equalSteps < options.equalRewardSteps) return null;
+  const what = isCorrect(equalReward, correctAt)
+    ? "all are right, so that nothing is left to learn from these tasks; give harder ones or end the phase"
+    : "none stands out, so that nothing can be learnt from them; check with `weir inspect` that right responses get more, give easier tasks, or warm the policy up";
+  return {
+    level: "warn",
+    rule: "equal_rewards",
+    metric: "reward/std",
+    value: 0,
+    threshold: 0,
+    text: `every scored response of the last ${equalSteps} RL steps got the reward ${equalReward}: ${what}`,
+  };
+}
+
+function unscored({ groups }: StallObservation, options: StallOptions): Finding | null {
+  const members = groups.flatMap((group) =>
+    group.members.map(({ outcome }) => ({ outcome, source: group.task.source })),
+  );
+  const without = members.filter(({ outcome }) => outcome.kind !== "scored");
+  const share = members.length === 0 ? 0 : without.length / members.length;
+  if (without.length === 0 || share < options.unscoredShare) return null;
+  const kinds = countBy(
+    without.map(({ outcome }) => (outcome.kind === "failed" ? `failed with ${outcome.code}` : outcome.kind)),
+  );
+  const sources = countBy(without.map(({ source }) => source));
+  return {
+    level: "warn",
+    rule: "unscored",
+    metric: "reward/scored_share",
+    value: 1 - share,
+    threshold: 1 - options.unscoredShare,
+    text:
+      `${without.length} of ${members.length} responses (${Math.round(100 * share)} %) could not be scored: ` +
+      `${listOf(kinds)}; data sources: ${listOf(sources)}; repair the reward or judge, or leave these tasks out`,
+  };
+}
+
+/** `a 3, b 1`, the most frequent first, at most five. */
+export function listOf(counts: Readonly<Record<string, number>>): string {
+  const ranked = Object.entries(counts).sort(([, a], [, b]) => b - a);
+  const shown = ranked.slice(0, 5).map(([name, count]) => `${name} ${count}`);
+  return ranked.length > shown.length
+    ? `${shown.join(", ")} and ${ranked.length - shown.length} more`
+    : shown.join(", ");
+}
+
+function alertOf(finding: Finding, { step, phase, policyVersion, time }: StallObservation): Alert {
+  const id = `${step}-${finding.rule}-${finding.metric}`;
+  return { id, ...finding, z: null, step, phase, policyVersion, culprits: [], time };
+}
