@@ -14,8 +14,8 @@ import { type Compiler, Compiler as Graphs } from "../src/model/tensor/graph/com
 import type { GraphOperation } from "../src/model/tensor/graph/graph.js";
 import { openTrace } from "../src/model/tensor/graph/tracer.js";
 import type { GraphValue } from "../src/model/tensor/graph/values.js";
-import { type Tensor, tf } from "../src/model/tensor/tf.js";
 import { narrow } from "../src/model/tensor/kernels.js";
+import { type Tensor, tf } from "../src/model/tensor/tf.js";
 
 const [dtype = "bf16", batch = "8", length = "256"] = process.argv.slice(2);
 const REPEATS = 7;

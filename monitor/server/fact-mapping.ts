@@ -1,15 +1,28 @@
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact, FactType } from "../../src/contracts/fact.js";
+import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
-import type { Evaluation, RunInfo } from "../protocol/records.js";
-import type { MonitorHub } from "./hub.js";
+import type { Evaluation, LogLine, RunInfo } from "../protocol/records.js";
+import type { MachineReading } from "./source.js";
 
 /**
  * What each fact of the journal means to the monitor. The one mapping for live runs and for past ones, so both look alike.
  * Facts of unknown type are ignored; facts of a known type but with missing fields show what they have.
  */
 
-type Mapping = (hub: MonitorHub, fact: Fact, run: RunInfo) => void;
+/** Where facts are shown. */
+export interface FactTarget {
+  readonly run: RunInfo | null;
+  publishRun(patch: Partial<RunInfo>): void;
+  publishMetric(record: MetricRecord): void;
+  publishAlert(alert: Alert): void;
+  publishLifecycle(reading: MachineReading): void;
+  publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
+  /** Whether an alert with this text has been shown. */
+  showsAlert(text: string): boolean;
+}
+
+type Mapping = (hub: FactTarget, fact: Fact, run: RunInfo) => void;
 
 const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
   "run.started": (hub, { data, time }) =>
@@ -103,7 +116,7 @@ const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
   "alert.raised": (hub, { data }) => {
     if (typeof data.alert !== "object" || data.alert === null) return;
     const alert = data.alert as unknown as Alert;
-    if (alert.rule === "preflight" && isKnown(hub, alert.text)) return;
+    if (alert.rule === "preflight" && hub.showsAlert(alert.text)) return;
     hub.publishAlert(alert);
   },
 
@@ -138,20 +151,11 @@ const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
 };
 
 /** Shows a fact. Never throws. */
-export function applyFact(hub: MonitorHub, fact: Fact): void {
+export function applyFact(hub: FactTarget, fact: Fact): void {
   const mapping = MAPPINGS[fact.type];
   if (!mapping) return;
   if (!hub.run) hub.publishRun({ startedAt: fact.time });
   if (hub.run) mapping(hub, fact, hub.run);
-}
-
-/** Whether an alert with this text has been shown: a resumed run makes its preflight again. */
-function isKnown(hub: MonitorHub, message: string): boolean {
-  const shown = hub.secrets.text(message);
-  return hub
-    .channel("alerts")
-    .entries()
-    .some((entry) => (entry.data as Alert).text === shown);
 }
 
 /** Why a run ended, with the error's code in front where the text does not name it. */

@@ -153,6 +153,14 @@ export class MonitorHub implements MonitorSource {
     this.append("traces", summarise(trace), null, trace.time);
   }
 
+  /** Whether an alert with this text has been shown: a resumed run makes its preflight again. */
+  showsAlert(text: string): boolean {
+    const shown = this.secrets.text(text);
+    return this.channel("alerts")
+      .entries()
+      .some((entry) => (entry.data as Alert).text === shown);
+  }
+
   publishLifecycle(reading: MachineReading): void {
     const before = this.machines.get(reading.machine);
     const same = before !== undefined && JSON.stringify(before.value) === JSON.stringify(reading.value);

@@ -1,8 +1,8 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MonitorClient, TracePart } from "../client/index.js";
 import { formatNumber } from "./format.js";
+import { Reward, signed } from "./reward.js";
 import type { Store } from "./store.js";
-import { Reward, signed } from "./traces.js";
 import type { ViewState } from "./view.js";
 
 /**

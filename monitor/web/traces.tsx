@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MonitorClient, TraceSummary } from "../client/index.js";
 import { formatNumber } from "./format.js";
+import { Reward, signed } from "./reward.js";
 import { type Store, useTopics } from "./store.js";
 import { TraceDetail } from "./trace-detail.js";
 import { EMPTY_QUERY, selectTraces, type TraceQuery } from "./trace-filter.js";
@@ -208,14 +209,6 @@ function Row(props: {
     </tr>
   );
 }
-
-export function Reward({ trace }: { readonly trace: Pick<TraceSummary, "outcome" | "reward"> }) {
-  if (trace.reward === null) return <span class="reward unscored">{trace.outcome}</span>;
-  const level = trace.reward >= 1 ? "full" : trace.reward > 0 ? "partial" : "zero";
-  return <span class={`reward ${level}`}>{formatNumber(trace.reward)}</span>;
-}
-
-export const signed = (value: number): string => (value > 0 ? `+${formatNumber(value)}` : formatNumber(value));
 
 const rowId = (id: string): string => `trace-${id}`;
 /** Without the phrase that every answer of the template begins with. */

@@ -1,6 +1,10 @@
 /** Configurations that are certain to train nothing (I14). */
 import { describe, expect, it } from "vitest";
-import { createDrGrpoAdvantage, createGrpoAdvantage, createRlooAdvantage } from "../../src/actors/advantage/advantage.js";
+import {
+  createDrGrpoAdvantage,
+  createGrpoAdvantage,
+  createRlooAdvantage,
+} from "../../src/actors/advantage/advantage.js";
 import { assertCanTrain } from "../../src/actors/run/can-train.js";
 import { exitCodeOf } from "../../src/cli/output.js";
 import { parseConfig } from "../../src/config/load.js";

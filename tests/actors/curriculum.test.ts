@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createPhasedCurriculum, type PhasedCurriculumOptions } from "../../src/actors/curriculum/curriculum.js";
 import { decideAdvance, FRESH_PHASE } from "../../src/actors/curriculum/advance.js";
 import { carriedPool, carriedQuota, chooseCarried } from "../../src/actors/curriculum/carry.js";
+import { createPhasedCurriculum, type PhasedCurriculumOptions } from "../../src/actors/curriculum/curriculum.js";
 import type { CurriculumActor, CurriculumSetup } from "../../src/contracts/curriculum.js";
 
 const steps = { by: "steps", rewardThreshold: 0.7, klLimit: 0.1, calmSteps: 3, fallbackThreshold: 0 } as const;

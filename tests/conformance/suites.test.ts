@@ -232,7 +232,7 @@ describe("the frame of a suite", () => {
         file,
         `import { describe, it } from "node:test";
          const { describeAdvantageActor } = await import(${JSON.stringify(join(root, "src/testing.ts"))});
-         const { createRlooAdvantage } = await import(${JSON.stringify(join(root, "src/actors/advantage.ts"))});
+         const { createRlooAdvantage } = await import(${JSON.stringify(join(root, "src/actors/advantage/advantage.ts"))});
          describeAdvantageActor({ create: createRlooAdvantage, framework: { describe, it } });`,
       );
       const environment = { ...process.env };

@@ -5,6 +5,7 @@ import { normal, uniform } from "../../src/algorithms/random.js";
 import type { EnginePrecision } from "../../src/contracts/engine.js";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { Compiler } from "../../src/model/tensor/graph/compile.js";
+import { narrow, widen } from "../../src/model/tensor/kernels.js";
 import { loadKernels, locateNative } from "../../src/model/tensor/native/index.js";
 import { type Tensor, tf } from "../../src/model/tensor/tf.js";
 import { tensorDigest } from "../../src/model/transformer/content-hash.js";
@@ -18,7 +19,6 @@ import {
   packMatrix,
   selectToken,
 } from "../../src/model/transformer/fused-kernels.js";
-import { narrow, widen } from "../../src/model/tensor/kernels.js";
 
 const usable = locateNative().found && (await openBackend("auto", 0)).backend === "tensorflow" && loadKernels().loaded;
 if (!usable) process.stdout.write(`decode kernels: left out, ${loadKernels().reason}\n`);

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { Compiler } from "../../src/model/tensor/graph/compile.js";
 import { condition, whileLoop } from "../../src/model/tensor/graph/loop.js";
-import { type Tensor, tf } from "../../src/model/tensor/tf.js";
 import { narrow, widen } from "../../src/model/tensor/kernels.js";
+import { type Tensor, tf } from "../../src/model/tensor/tf.js";
 import { FAST_BACKEND } from "../helpers/engines.js";
 
 const values = (tensor: Tensor): number[] => Array.from(tensor.dataSync());

@@ -4,8 +4,8 @@ import { klEstimate } from "../../src/algorithms/kl.js";
 import type { PolicyLossConfig } from "../../src/contracts/trainer.js";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { tf } from "../../src/model/tensor/tf.js";
-import type { PackedGroups } from "../../src/model/transformer/packing.js";
 import { PolicyMetricSums, policyTokenLoss } from "../../src/model/train/policy-gradient.js";
+import type { PackedGroups } from "../../src/model/transformer/packing.js";
 import { TEST_LOSS } from "../helpers/engines.js";
 
 const LOSS: PolicyLossConfig = {

@@ -9,8 +9,8 @@ import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { readSafetensors } from "../../src/model/io/safetensors.js";
-import { planMemory } from "../../src/model/transformer/memory-plan.js";
 import type { GradientStore } from "../../src/model/transformer/gradients.js";
+import { planMemory } from "../../src/model/transformer/memory-plan.js";
 import {
   ENGINE_OPTIONS,
   FAST_BACKEND,

@@ -6,11 +6,11 @@ import { normal } from "../../src/algorithms/random.js";
 import type { BackendName, EngineOptions } from "../../src/contracts/engine.js";
 import type { OptimiserConfig, PolicyLossConfig } from "../../src/contracts/trainer.js";
 import { lossSettings } from "../../src/losses/settings.js";
-import { locateNative } from "../../src/model/tensor/native/index.js";
 import { readModelConfig } from "../../src/model/io/config.js";
 import { writeSafetensors } from "../../src/model/io/safetensors.js";
 import { expectedTensors } from "../../src/model/io/tensor-names.js";
 import { elementCount, tensorsInMemory } from "../../src/model/io/tensor-source.js";
+import { locateNative } from "../../src/model/tensor/native/index.js";
 
 /** The fastest backend there is here. */
 export const FAST_BACKEND: BackendName = locateNative().found ? "tensorflow" : "wasm";

@@ -4,8 +4,8 @@ import { createBuiltInLoss } from "../../losses/built-in.js";
 import { lossSettings } from "../../losses/settings.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
 import { createPhasedCurriculum } from "../curriculum/curriculum.js";
-import { PartRegistry, type PartSurroundings } from "./registry.js";
 import { createConfiguredJudge, createHybridReward, createRuleReward } from "../reward/reward.js";
+import { PartRegistry, type PartSurroundings } from "./registry.js";
 
 /** The parts that weir brings, registered by the names that a configuration uses. */
 export function createRegistry(

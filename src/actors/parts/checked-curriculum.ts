@@ -2,7 +2,12 @@
  * Owns the check of what curricula give: tasks that exist, decisions that can be followed, snapshots that survive JSON.
  * A coded error of the curriculum itself, such as WEIR_E_EMPTY_PHASE, goes through.
  */
-import type { CurriculumActor, CurriculumDecision, CurriculumPick, CurriculumSetup } from "../../contracts/curriculum.js";
+import type {
+  CurriculumActor,
+  CurriculumDecision,
+  CurriculumPick,
+  CurriculumSetup,
+} from "../../contracts/curriculum.js";
 import { callPart, faced, isFiniteNumber, isRecord, type PartLabel, partError, shown } from "./part-errors.js";
 
 const PICK = "next(phase) returns { taskId: the id of a task given to setup(), carried: boolean, visit: 0, 1, 2 … }";

@@ -13,7 +13,7 @@ import { checkedCurriculum } from "./checked-curriculum.js";
 import { checkedLoss } from "./checked-loss.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
 import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
-import type { PartKind, Parts } from "./registry.js";
+import type { PartKind, Parts } from "./part-kinds.js";
 
 const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
   advantage: ["handle"],

@@ -6,7 +6,8 @@ import { nearest } from "../../config/load.js";
 import type { Fact } from "../../contracts/fact.js";
 import { WeirError } from "../../errors.js";
 import { PART_KINDS } from "./checked-parts.js";
-import type { PartKind, PartOrigin, PartRegistry } from "./registry.js";
+import type { PartKind } from "./part-kinds.js";
+import type { PartOrigin, PartRegistry } from "./registry.js";
 
 /** A file that parts were loaded from. */
 export interface PartsFile {

@@ -9,8 +9,9 @@ import { basename, extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { WeirError } from "../../errors.js";
 import { isRecord, shown, thrown } from "./part-errors.js";
+import type { PartKind, Parts } from "./part-kinds.js";
 import type { PartsFile } from "./part-origins.js";
-import { assertKind, type PartFactory, type PartKind, type Parts } from "./registry.js";
+import { assertKind, type PartFactory } from "./registry.js";
 
 /** What a parts file exports: parts, or factories of parts, by kind and name. */
 export type PartDefinitions = {

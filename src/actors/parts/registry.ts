@@ -1,27 +1,12 @@
 import { nearest } from "../../config/load.js";
-import type { AdvantagePart } from "../../contracts/advantage.js";
-import type { CurriculumActor } from "../../contracts/curriculum.js";
-import type { Judge } from "../../contracts/judge.js";
-import type { LossPart } from "../../contracts/loss.js";
-import type { RewardActor } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
 import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
+import type { PartKind, Parts } from "./part-kinds.js";
 
 /**
  * The replaceable parts, by name and by value. Four different errors: unknown name, duplicate, missing dependency,
  * late registration.
  */
-
-/** What a part is built from. */
-export interface Parts {
-  readonly advantage: AdvantagePart;
-  readonly reward: RewardActor;
-  readonly curriculum: CurriculumActor;
-  readonly judge: Judge;
-  readonly loss: LossPart;
-}
-
-export type PartKind = keyof Parts;
 
 /** Gives another part that this one is built on; missing ones are WEIR_E_ACTOR_MISSING. */
 export type Need = <K extends PartKind>(kind: K) => Parts[K];

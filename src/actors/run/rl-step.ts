@@ -10,7 +10,6 @@ import { lossSettings } from "../../losses/settings.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { withAdvantages } from "../../streams/batches.js";
 import { collectGroups, type DropReason, unshapedRewards } from "../../streams/collector.js";
-import type { MetricValues } from "../../streams/telemetry/metrics.js";
 import {
   groupIdOf,
   type IssuedTask,
@@ -19,10 +18,11 @@ import {
   rolloutIdOf,
   runRound,
 } from "../../streams/pipeline.js";
+import type { MetricValues } from "../../streams/telemetry/metrics.js";
 import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detector.js";
 import { stepMetrics } from "../../streams/telemetry/step-metrics.js";
-import { needsReference, type RunContext } from "./run-context.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
+import { needsReference, type RunContext } from "./run-context.js";
 
 /**
  * One RL step: issue ▸ rollouts ▸ rewards ▸ groups ▸ dynamic sampling ▸ advantages ▸ update ▸ ledger.

@@ -14,14 +14,16 @@ import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { createRegistry } from "../parts/built-ins.js";
+import type { PartKind, Parts } from "../parts/part-kinds.js";
+import { assertPartNames, type PartsFile, partsRecord, unusedParts } from "../parts/part-origins.js";
+import type { PartFactory } from "../parts/registry.js";
+import { trackedReward } from "../reward/tracked-reward.js";
 import { assertCanTrain } from "./can-train.js";
 import type { EngineFactory } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
-import { assertPartNames, type PartsFile, partsRecord, unusedParts } from "../parts/part-origins.js";
 import { planOf } from "./progress.js";
-import type { PartFactory, PartKind, Parts } from "../parts/registry.js";
 import type { RunContext } from "./run-context.js";
 import {
   doCheckpoint,
@@ -34,7 +36,6 @@ import {
   restoreRun,
 } from "./run-work.js";
 import { createStreams, type LifecycleState } from "./streams.js";
-import { trackedReward } from "../reward/tracked-reward.js";
 
 /**
  * The training system: one run from start to end behind a small handle. It owns the lifecycle machine, the fan-out of

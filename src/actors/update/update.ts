@@ -1,6 +1,12 @@
 import { klEstimate } from "../../algorithms/kl.js";
 import type { SampleGroup } from "../../contracts/group.js";
-import type { EvaluateLoss, OptimiserConfig, PolicyLossConfig, PolicyMetrics, Trainer } from "../../contracts/trainer.js";
+import type {
+  EvaluateLoss,
+  OptimiserConfig,
+  PolicyLossConfig,
+  PolicyMetrics,
+  Trainer,
+} from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../../streams/batches.js";
 import {

@@ -5,8 +5,8 @@ import { createTrainingSystem, type RunResult } from "../../actors/run/training-
 import { parseConfig } from "../../config/load.js";
 import { countPromptTokens } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
-import { locateNative } from "../../model/tensor/native/index.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
+import { locateNative } from "../../model/tensor/native/index.js";
 import { assertRoomForRun } from "../../store/index.js";
 import { wholeNumber } from "../arguments.js";
 import { makeDemoData } from "../demo/data.js";

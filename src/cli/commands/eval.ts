@@ -1,6 +1,12 @@
 import type { Command } from "commander";
+import {
+  accuracyOf,
+  type BucketResult,
+  type EvaluationTask,
+  evaluateHeldout,
+} from "../../actors/evaluation/evaluate.js";
 import { createRegistry } from "../../actors/parts/built-ins.js";
-import { accuracyOf, type BucketResult, type EvaluationTask, evaluateHeldout } from "../../actors/evaluation/evaluate.js";
+import { loadParts } from "../../actors/parts/parts-file.js";
 import {
   assertReadable,
   type CheckedGolds,
@@ -9,7 +15,6 @@ import {
   sourceCounts,
   type TaskFile,
 } from "../../actors/run/gold-check.js";
-import { loadParts } from "../../actors/parts/parts-file.js";
 import { prepareTasks, vocabularyCheck } from "../../actors/run/prepare.js";
 import { phasesFrom } from "../../algorithms/phases.js";
 import { parseConfig } from "../../config/load.js";

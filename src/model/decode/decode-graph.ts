@@ -3,9 +3,9 @@
  * G rows; a row attends to its prompt's prefix, to what earlier calls drew (`own`), and to what this call has drawn (`block`).
  * The loop ends early when every row has met a stop id.
  */
-import { whileLoop } from "../tensor/graph/loop.js";
-import { type Tensor, tf } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
+import { whileLoop } from "../tensor/graph/loop.js";
 import {
   add,
   concat,
@@ -23,6 +23,7 @@ import {
   transpose,
   widen,
 } from "../tensor/kernels.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import { rmsNorm } from "../transformer/norm.js";
 import { type KeyValue, MASKED } from "../transformer/segment.js";
 import type { DecodeLayer, DecodeWeights } from "./decode-weights.js";

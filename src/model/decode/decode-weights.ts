@@ -3,11 +3,12 @@
  * slow case of the product kernels), projections of the same input joined, the score scale folded into the queries.
  * Made once per set of weights, by a compiled graph per layer shape.
  */
-import type { Compiler } from "../tensor/graph/compile.js";
-import { scope, type Tensor, tf } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
-import { QKV } from "../transformer/fused-layer.js";
+import type { Compiler } from "../tensor/graph/compile.js";
 import { concat, constant, mul, narrow, transpose } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
+import { QKV } from "../transformer/fused-layer.js";
 import type { Transformer } from "../transformer/model.js";
 
 export interface DecodeLayer {

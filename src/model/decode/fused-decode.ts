@@ -1,6 +1,8 @@
 /** One decoding round on weir's fused operations: eight operations a layer, weights streamed once. Traced only. */
-import { type Tensor, tf } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
+import { after, concat, gatherRows, mul, reshape, slice, widen } from "../tensor/kernels.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import { DECODED_PARTS, type DecodedRows } from "../transformer/decoded-rows.js";
 import {
   addRmsNorm,
@@ -11,7 +13,6 @@ import {
   rmsNormFloat,
   selectToken,
 } from "../transformer/fused-kernels.js";
-import { after, concat, gatherRows, mul, reshape, slice, widen } from "../tensor/kernels.js";
 import type { KeyValue } from "../transformer/segment.js";
 import { BLOCK, type DecodeRound } from "./decode-graph.js";
 import type { DecodeLayer } from "./decode-weights.js";

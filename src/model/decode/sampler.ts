@@ -6,13 +6,13 @@
 import { uint32 } from "../../algorithms/random.js";
 import type { SampledSequence, SamplePrompt, SampleRequest, SamplingParams } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
-import { breathe } from "../tensor/breathe.js";
-import { scope, type Tensor, tf } from "../tensor/tf.js";
-import { FINE } from "../transformer/packing.js";
 import { type HeldPrefixes, runPiece } from "../activations/prefix-cache.js";
-import { headLogits } from "../transformer/head.js";
+import { breathe } from "../tensor/breathe.js";
 import { gatherRows } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
+import { headLogits } from "../transformer/head.js";
 import type { Transformer } from "../transformer/model.js";
+import { FINE } from "../transformer/packing.js";
 import { positionsFrom, prefixMask, type Segment } from "../transformer/segment.js";
 import { assertIds } from "../transformer/token-ids.js";
 import { LayerCache } from "./cache.js";

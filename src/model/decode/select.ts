@@ -6,9 +6,9 @@
  */
 import type { SamplingParams } from "../../contracts/sampler.js";
 import { condition } from "../tensor/graph/loop.js";
+import { cumulativeSum, maxLast, mul, reshape, select, slice, sub, sumLast } from "../tensor/kernels.js";
 import { recording, scope, type Tensor, tf } from "../tensor/tf.js";
 import { type Distribution, distributionOf, entropyOf, logprobsAt } from "../transformer/head.js";
-import { cumulativeSum, maxLast, mul, reshape, select, slice, sub, sumLast } from "../tensor/kernels.js";
 
 /** What decides which operations run; numbers that only scale are tensors. */
 export interface SelectOptions {

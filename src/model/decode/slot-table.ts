@@ -5,15 +5,22 @@
  */
 import type { FinishReason } from "../../contracts/rollout.js";
 import type { SamplingParams } from "../../contracts/sampler.js";
+import type { RowSpan } from "../activations/completion-rows.js";
+import {
+  freePiece,
+  type HeldPrefixes,
+  keepAll,
+  keyEntries,
+  type PrefixPiece,
+  runPiece,
+} from "../activations/prefix-cache.js";
 import { breathe } from "../tensor/breathe.js";
 import type { Compiler } from "../tensor/graph/compile.js";
-import { scope, type Tensor, tf } from "../tensor/tf.js";
-import type { RowSpan } from "../activations/completion-rows.js";
-import { COARSE, roundCount } from "../transformer/packing.js";
-import { freePiece, type HeldPrefixes, keepAll, keyEntries, type PrefixPiece, runPiece } from "../activations/prefix-cache.js";
-import { tokenColumns } from "../transformer/decoded-rows.js";
 import { gatherAlong, narrow } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
+import { tokenColumns } from "../transformer/decoded-rows.js";
 import type { Transformer } from "../transformer/model.js";
+import { COARSE, roundCount } from "../transformer/packing.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
 import { BLOCK, type DecodeInputs, type DecodeOutputs, type DecodeRound, decodeBlock } from "./decode-graph.js";
 import type { DecodeWeights } from "./decode-weights.js";

@@ -19,23 +19,23 @@ import type {
   SftMetrics,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { HeldPrefixes } from "../activations/prefix-cache.js";
+import { sampleSequences } from "../decode/sampler.js";
 import { readAdapter, writeAdapter } from "../io/adapter-folder.js";
 import { type ModelConfig, readModelConfig } from "../io/config.js";
 import { writeModelFolder } from "../io/model-folder.js";
 import { readSafetensors, writeSafetensors } from "../io/safetensors.js";
 import { readTensors } from "../io/tensors.js";
+import { tf } from "../tensor/tf.js";
 import { Learner, lastLogits, scoreGroups, scoreSequences } from "../train/learner.js";
-import { planMemory } from "../transformer/memory-plan.js";
-import { HeldPrefixes } from "../activations/prefix-cache.js";
-import { sampleSequences } from "../decode/sampler.js";
 import { Adapters } from "../transformer/adapters.js";
 import { contentHash, tensorDigest } from "../transformer/content-hash.js";
+import { planMemory } from "../transformer/memory-plan.js";
 import type { Transformer } from "../transformer/model.js";
 import { ParameterStore } from "../transformer/parameters.js";
 import { RopeTables, type RotaryDtype } from "../transformer/rope.js";
 import { type OpenedBackend, openBackend } from "./backend.js";
 import { type ChosenExecutor, type CoreOptions, chooseExecutor } from "./executor.js";
-import { tf } from "../tensor/tf.js";
 
 const OPTIMISER_FILE = "optimizer.safetensors";
 const STATE_FILE = "engine-state.json";

@@ -4,22 +4,22 @@
  */
 import type { EngineOptions, EnginePrecision, ExecutorName, LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
+import { CompiledDecoder } from "../decode/compiled-decoder.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
+import { type CompileCosts, Compiler } from "../tensor/graph/compile.js";
+import { loadKernels, weirCommand } from "../tensor/native/index.js";
+import { native } from "../tensor/tf.js";
 import { FusedStep } from "../train/fused-step.js";
-import { memoryBudget } from "../transformer/memory-plan.js";
-import { CompiledDecoder } from "../decode/compiled-decoder.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
 import { COMPOSED, FUSED } from "../transformer/layer-forms.js";
+import { memoryBudget } from "../transformer/memory-plan.js";
 import { Transformer } from "../transformer/model.js";
 import { NarrowWeights } from "../transformer/narrow-weights.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 import type { RopeTables } from "../transformer/rope.js";
 import { EAGER } from "../transformer/runner.js";
 import type { OpenedBackend } from "./backend.js";
-import { type CompileCosts, Compiler } from "../tensor/graph/compile.js";
-import { loadKernels, weirCommand } from "../tensor/native/index.js";
-import { native } from "../tensor/tf.js";
 
 /** What the engine's core needs of the options; what is left out takes its default. */
 export type CoreOptions = Pick<EngineOptions, "backend" | "threads"> &

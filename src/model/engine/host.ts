@@ -14,10 +14,10 @@ import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { EvaluateLoss } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import type { RotaryDtype } from "../io/rope-config.js";
+import { isTensorflowNoise } from "../tensor/native/noise.js";
 import { errorToMessage, messageToError } from "./dispatch.js";
 import { type ExitCause, ExitWatch } from "./exit-cause.js";
 import { type Call, engineFacade } from "./facade.js";
-import { isTensorflowNoise } from "../tensor/native/noise.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
 
 /** The part of a logger that the host uses; pino fits. */

@@ -4,10 +4,10 @@
  */
 import type { OptimiserConfig } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
-import { scope, type Tensor, tf } from "../tensor/tf.js";
 import { elementCount, type TensorSource } from "../io/tensor-source.js";
-import type { GradientStore } from "../transformer/gradients.js";
 import { add, divide, mul, squaredSum, sub } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
+import type { GradientStore } from "../transformer/gradients.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 import type { FusedStep } from "./fused-step.js";
 import type { Moments, StepNumbers } from "./moments.js";

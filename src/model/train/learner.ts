@@ -16,18 +16,19 @@ import type {
   Trainer,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { BatchPrefixes, type HeldPrefixes } from "../activations/prefix-cache.js";
 import { breathe } from "../tensor/breathe.js";
 import { scope, tf } from "../tensor/tf.js";
 import type { Adapters } from "../transformer/adapters.js";
 import { GradientStore } from "../transformer/gradients.js";
 import { headLogits } from "../transformer/head.js";
 import type { Transformer } from "../transformer/model.js";
+import { type PackedGroups, type PackItem, planGroups, planRows } from "../transformer/packing.js";
 import type { ParameterStore } from "../transformer/parameters.js";
 import { plainSegment } from "../transformer/segment.js";
 import { assertIds } from "../transformer/token-ids.js";
 import { AdamW, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
-import { type PackedGroups, type PackItem, planGroups, planRows } from "../transformer/packing.js";
 import { runGroups, runRows } from "./passes.js";
 import {
   hostEvaluation,
@@ -38,7 +39,6 @@ import {
   policyTokenLoss,
   supervisedTokenLoss,
 } from "./policy-gradient.js";
-import { BatchPrefixes, type HeldPrefixes } from "../activations/prefix-cache.js";
 import { assertPolicyBatch, assertSftBatch } from "./validate.js";
 
 type Logprobs = readonly (readonly (readonly number[])[])[];

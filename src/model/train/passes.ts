@@ -2,15 +2,16 @@
  * Runs packed micro-batches through the model, forward for scores or forward and backward for gradients.
  * Each call is one synchronous tensor scope: everything but the gradient sums is freed when it returns.
  */
+
+import type { BatchPrefixes } from "../activations/prefix-cache.js";
+import { concat, gatherRows, scatterAddRows } from "../tensor/kernels.js";
 import { asyncScope, scope, type Tensor, tf } from "../tensor/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import { chunkLengths, type TokenLoss } from "../transformer/head.js";
-import { concat, gatherRows, scatterAddRows } from "../tensor/kernels.js";
-import type { Transformer } from "../transformer/model.js";
-import { groupedSegment, type KeyValue, plainSegment } from "../transformer/segment.js";
 import { type PassSize, planMemory } from "../transformer/memory-plan.js";
+import type { Transformer } from "../transformer/model.js";
 import type { PackedGroups, PackedRows } from "../transformer/packing.js";
-import type { BatchPrefixes } from "../activations/prefix-cache.js";
+import { groupedSegment, type KeyValue, plainSegment } from "../transformer/segment.js";
 
 /** Scores of a pass's targets, on the host. */
 export interface PassScores {

@@ -1,7 +1,8 @@
 /** Gradients of a low-rank pair, without the gradient of the matrix it adapts. */
+
+import { constant, gradientProduct, matmul, mul } from "../tensor/kernels.js";
 import type { Tensor } from "../tensor/tf.js";
 import { adapterNames } from "./adapter-names.js";
-import { constant, gradientProduct, matmul, mul } from "../tensor/kernels.js";
 
 /** A weight's low-rank pair: W = W₀ + scale·b·a (adapters.ts). */
 export interface AdapterPair {

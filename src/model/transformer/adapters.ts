@@ -6,9 +6,9 @@
  */
 import { counterKey, uniform } from "../../algorithms/random.js";
 import type { LoraOptions } from "../../contracts/engine.js";
-import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { BaseModel, SavedAdapter } from "../io/adapter-folder.js";
 import { elementCount, type TensorSource, tensorsInMemory } from "../io/tensor-source.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { AdapterPair } from "./adapter-gradients.js";
 import { adapterNames, adapterShapes, isAdapted } from "./adapter-names.js";
 import { ParameterStore } from "./parameters.js";

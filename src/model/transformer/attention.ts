@@ -7,7 +7,7 @@
  * T×T at once. Scores are exponentiated, never normalised: 1/Z is applied to the narrow outputs instead.
  * Exponentials are kept for the backward pass up to KEEP_BUDGET, else computed again.
  */
-import { recording, scope, type Tensor, tf } from "../tensor/tf.js";
+
 import {
   add,
   after,
@@ -23,6 +23,7 @@ import {
   sub,
   sumLast,
 } from "../tensor/kernels.js";
+import { recording, scope, type Tensor, tf } from "../tensor/tf.js";
 import { type KeyValue, MASKED } from "./segment.js";
 
 /** Queries per block: large enough for fast matmuls, small enough to skip most of the upper triangle. */

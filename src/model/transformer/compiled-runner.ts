@@ -3,21 +3,21 @@
  * In bfloat16 the matrices are fed as copies that are made once per set of weights.
  */
 import type { LoraOptions } from "../../contracts/engine.js";
-import { type Compiler, tensorsOf } from "../tensor/graph/compile.js";
-import { type Tensor, tf } from "../tensor/tf.js";
 import type { ModelConfig } from "../io/config.js";
-import type { StorageForm } from "./memory-plan.js";
-import { COARSE, PACKED, type Rounding } from "./packing.js";
+import { type Compiler, tensorsOf } from "../tensor/graph/compile.js";
+import { add, widen } from "../tensor/kernels.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import type { AdapterPair } from "./adapter-gradients.js";
 import { adapterNames } from "./adapter-names.js";
 import type { PrefixLayer } from "./attention.js";
 import { joinedWeights, QKV } from "./fused-layer.js";
 import { type GradientStore, gradientSink } from "./gradients.js";
 import type { HeadChunk, TokenScores } from "./head.js";
-import { add, widen } from "../tensor/kernels.js";
 import type { LayerContext } from "./layer.js";
 import { FUSED, type LayerForms } from "./layer-forms.js";
+import type { StorageForm } from "./memory-plan.js";
 import type { NarrowWeights } from "./narrow-weights.js";
+import { COARSE, PACKED, type Rounding } from "./packing.js";
 import { pickGradients, pickKeys, resizeKeys } from "./pick-keys.js";
 import { type HeadRequest, type Keep, type Kept, keptOf, type ModelRunner } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";

@@ -2,8 +2,9 @@
  * A layer's activations of tokens as decoding computes them, in float32: what its backward pass needs and cannot make again
  * from the others by norms and rotations alone. Decoding keeps them side by side, in the order of DECODED_PARTS.
  */
-import type { Tensor } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
+import type { Tensor } from "../tensor/tf.js";
 
 export interface DecodedRows {
   /** The layer's input. */

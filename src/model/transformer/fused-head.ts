@@ -1,8 +1,9 @@
 /** The output head on weir's fused operations: two passes over the logits, forward and backward together. Traced only. */
+
+import { gradientProduct, matmul, mul, narrow } from "../tensor/kernels.js";
 import type { Tensor } from "../tensor/tf.js";
 import { logitGradient, logitStats, rmsNormRows, rmsNormRowsBackward } from "./fused-kernels.js";
 import type { ChunkResult, HeadChunk, HeadOptions } from "./head.js";
-import { gradientProduct, matmul, mul, narrow } from "../tensor/kernels.js";
 
 /** See `headChunk` in head.ts. */
 export function fusedHeadChunk(chunk: HeadChunk, options: HeadOptions): ChunkResult {

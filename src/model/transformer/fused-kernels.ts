@@ -2,9 +2,9 @@
 
 import { openTrace } from "../tensor/graph/tracer.js";
 import { type Attributes, floatOf, intOf, typeOf } from "../tensor/graph/values.js";
+import { widen } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { AttentionShape } from "./attention.js";
-import { widen } from "../tensor/kernels.js";
 import type { RopeSlice } from "./rope.js";
 
 function emit(name: string, inputs: readonly Tensor[], attributes: Attributes): Tensor[] {

@@ -2,6 +2,8 @@
  * A decoder layer on weir's own fused operations, forward and backward: the same formulas as layer.ts with every chain of
  * element-wise steps in one pass over memory, and attention that never holds a score matrix. Traced only.
  */
+
+import { add, addProduct, concat, matmul, narrow, reshape, slice, widen } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { AttentionShape } from "./attention.js";
 import type { DecodedRows } from "./decoded-rows.js";
@@ -23,7 +25,6 @@ import {
   toTokens,
 } from "./fused-kernels.js";
 import type { GradientSink } from "./gradients.js";
-import { add, addProduct, concat, matmul, narrow, reshape, slice, widen } from "../tensor/kernels.js";
 import { attentionShape, type LayerContext, nameOf } from "./layer.js";
 import type { KeyValue, Segment } from "./segment.js";
 

@@ -3,9 +3,10 @@
  * adapters, is the sink's choice; layers hand over what either needs.
  * Invariant: the store owns its tensors; they survive `tf.tidy` and are freed by `clear`.
  */
+
+import { add, gradientProduct, slice } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import { adapterGradients, type FindPair } from "./adapter-gradients.js";
-import { add, gradientProduct, slice } from "../tensor/kernels.js";
 
 /** One of several weights that read the same rows, by what lies side by side in the gradient of their products. */
 export interface ProductPart {

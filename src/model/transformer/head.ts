@@ -3,7 +3,7 @@
  * distribution, and their gradients. Rows are taken in chunks, so [rows, V] never exists at once for a large vocabulary.
  * The one-hot part of the gradient is a gather and a scatter over rows of the output matrix, never a [rows, V] tensor.
  */
-import { scope, type Tensor, tf } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
 import {
   add,
@@ -21,6 +21,7 @@ import {
   sub,
   sumLast,
 } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 

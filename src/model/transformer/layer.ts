@@ -4,11 +4,12 @@
  * The backward pass is written out, not taped: activations are freed as soon as they were used, and no constant is made
  * in JavaScript.
  */
-import { scope, type Tensor } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
+import { add, constant, matmul, mul, narrow, reshape, sigmoid, sub, sumRows, transpose } from "../tensor/kernels.js";
+import { scope, type Tensor } from "../tensor/tf.js";
 import { type AttentionSaved, type AttentionShape, attend, attendBackward, type PrefixLayer } from "./attention.js";
 import type { GradientSink } from "./gradients.js";
-import { add, constant, matmul, mul, narrow, reshape, sigmoid, sub, sumRows, transpose } from "../tensor/kernels.js";
 import { rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 import { rotate, rotateBackward } from "./rope.js";

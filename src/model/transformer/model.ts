@@ -3,11 +3,12 @@
  * Owns the frame of a policy on the device: configuration, parameters, rotary tables. Pure tensors in and out, no reads.
  * Invariant: what `forward` keeps for `backward` is freed layer by layer as the backward pass uses it.
  */
-import { scope, type Tensor, tf } from "../tensor/tf.js";
+
 import type { ModelConfig } from "../io/config.js";
+import { gatherRows, scatterAddRows } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
-import { gatherRows, scatterAddRows } from "../tensor/kernels.js";
 import type { Attend, LayerContext } from "./layer.js";
 import type { ParameterStore } from "./parameters.js";
 import { RopeTables } from "./rope.js";

@@ -4,8 +4,8 @@
  * Invariant: what is handed out belongs to exactly the tensors it was made of.
  */
 import type { Compiler } from "../tensor/graph/compile.js";
-import { type Tensor, tf } from "../tensor/tf.js";
 import { narrow } from "../tensor/kernels.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 
 export class NarrowWeights {
   private readonly copies = new Map<string, { readonly source: number; readonly copy: Tensor }>();

@@ -1,6 +1,7 @@
 /** RMSNorm with an analytic gradient. Rows [N, d]; y = x · r · w with r = (mean(x²) + ε)^(−½). */
-import { scope, type Tensor, tf } from "../tensor/tf.js";
+
 import { add, constant, matmul, meanSquare, mul, reshape, sub, sumRows } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
 
 export interface Normed {
   readonly y: Tensor; // [N, d]

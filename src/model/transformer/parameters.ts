@@ -4,10 +4,10 @@
  * the policy moves on; names stay, and so do shapes.
  */
 import { WeirError } from "../../errors.js";
-import { type Tensor, tf } from "../tensor/tf.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { elementCount, type TensorSource } from "../io/tensor-source.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import { contentHash, tensorDigest } from "./content-hash.js";
 
 export class ParameterStore {

@@ -1,6 +1,7 @@
 /** Keys and values of prompts rearranged: laid out at other lengths, joined, picked by entry. */
-import { type Tensor, tf } from "../tensor/tf.js";
+
 import { add, concat, gatherAlong, narrow, slice, widen } from "../tensor/kernels.js";
+import { type Tensor, tf } from "../tensor/tf.js";
 import type { KeyValue } from "./segment.js";
 
 const eachPart = (layers: readonly KeyValue[], change: (x: Tensor, layer: number, part: "k" | "v") => Tensor) =>

@@ -3,10 +3,11 @@
  * Angles are computed in float32 steps, as transformers computes them, so that far positions agree too.
  * The rotation pairs dimension i with i + dh/2 (rotate-half layout).
  */
-import { scope, type Tensor, tf } from "../tensor/tf.js";
+
 import type { RopeConfig } from "../io/config.js";
 import type { RotaryDtype } from "../io/rope-config.js";
 import { add, gatherRows, matmul, mul, reshape, slice } from "../tensor/kernels.js";
+import { scope, type Tensor, tf } from "../tensor/tf.js";
 
 const f32 = Math.fround;
 

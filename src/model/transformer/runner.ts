@@ -3,13 +3,13 @@
  * `keep` is what a forward pass hands to its backward pass: `all` (activations), `input` (the layer is run again), or null.
  */
 import { scope, type Tensor, tf } from "../tensor/tf.js";
-import type { StorageForm } from "./memory-plan.js";
-import { FINE, type Rounding } from "./packing.js";
 import type { PrefixLayer } from "./attention.js";
 import type { DecodedRows } from "./decoded-rows.js";
 import type { GradientStore } from "./gradients.js";
 import { type ChunkResult, type HeadChunk, type HeadOptions, headChunk, type TokenScores } from "./head.js";
 import { type Attend, type LayerContext, type LayerSaved, layerBackward, layerForward, layerKeys } from "./layer.js";
+import type { StorageForm } from "./memory-plan.js";
+import { FINE, type Rounding } from "./packing.js";
 import { pickGradients, pickKeys, resizeKeys } from "./pick-keys.js";
 import type { KeyValue, Segment } from "./segment.js";
 

@@ -205,7 +205,7 @@ export function assertMetrics(values: Readonly<Record<string, number>>): void {
     if (!isMetricName(name)) {
       throw new WeirError(
         "WEIR_E_CONFIG",
-        `expected a registered metric name, got "${name}"; add it to src/streams/metrics.ts`,
+        `expected a registered metric name, got "${name}"; add it to src/streams/telemetry/metrics.ts`,
         { name },
       );
     }

@@ -4,7 +4,7 @@
  */
 import { bind } from "./arguments.js";
 import { failed, lacking } from "./fault.js";
-import { elementAt, equal, numberOf } from "./operators.js";
+import { elementAt, equal } from "./operators.js";
 import { textRepr } from "./text.js";
 import { textMethod } from "./text-methods.js";
 import {
@@ -15,6 +15,7 @@ import {
   isList,
   Lazy,
   Namespace,
+  numberOf,
   orElse,
   Range,
   Safe,

@@ -1,7 +1,8 @@
 /** Runs a parsed template: statements write text, expressions give values, names live in scopes. */
 import { attribute, item } from "./attributes.js";
 import { failed, TemplateFault } from "./fault.js";
-import { type FilterContext, filterFor } from "./filters.js";
+import type { FilterContext } from "./filter.js";
+import { filterFor } from "./filters.js";
 import { setMember } from "./globals.js";
 import { Loop } from "./loop.js";
 import { binary, compare, signed, slice } from "./operators.js";

@@ -1,17 +1,17 @@
 /** The filters of Jinja2 3.1, with transformers' `tojson` in place of Jinja2's. */
+
 import { bind, textOf } from "./arguments.js";
 import { pythonAttribute } from "./attributes.js";
 import { failed, lacking } from "./fault.js";
+import type { Filter } from "./filter.js";
 import { formatPercent } from "./format.js";
 import { toJson } from "./json-text.js";
 import { SPACE_CLASS } from "./lexer.js";
 import { round, toFloat, toInt } from "./numbers.js";
-import { numberOf } from "./operators.js";
 import { SEQUENCE_FILTERS } from "./sequence-filters.js";
 import { show } from "./text.js";
 import { capitalize, centerLeft, replace, splitLines, strip } from "./text-methods.js";
 import {
-  type CallInput,
   codePoints,
   Dict,
   exact,
@@ -20,6 +20,7 @@ import {
   isList,
   isTrue,
   lengthOf,
+  numberOf,
   orElse,
   Safe,
   Tuple,
@@ -28,14 +29,6 @@ import {
   undefinedFault,
   type Value,
 } from "./values.js";
-
-/** What filters that call other filters and tests need. */
-export interface FilterContext {
-  applyFilter(name: string, value: Value, input: CallInput): Value;
-  applyTest(name: string, value: Value, input: CallInput): boolean;
-}
-
-export type Filter = (value: Value, input: CallInput, context: FilterContext) => Value;
 
 /** Filters of Jinja2 that chat templates have no use for. */
 const NOT_COMPUTED = new Set(["filesizeformat", "pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"]);

@@ -1,6 +1,5 @@
 /** Python's two ways to format text: `"%05.1f" % value` and `"{:>8}".format(value)`. */
 import { failed, lacking } from "./fault.js";
-import { numberOf } from "./operators.js";
 import { floatText, represent, show } from "./text.js";
 import {
   type CallInput,
@@ -8,6 +7,7 @@ import {
   Dict,
   Float,
   isList,
+  numberOf,
   Safe,
   Tuple,
   typeName,

@@ -1,9 +1,8 @@
 /** Python's `int()`, `float()` and `round()` of text and numbers. */
 import { failed, lacking } from "./fault.js";
 import { fixed } from "./format.js";
-import { numberOf } from "./operators.js";
 import { strip } from "./text-methods.js";
-import { exact, Float, Safe, typeName, Undefined, undefinedFault, type Value } from "./values.js";
+import { exact, Float, numberOf, Safe, typeName, Undefined, undefinedFault, type Value } from "./values.js";
 
 const REAL = /^[+-]?(?:(?:\d(?:_?\d)*)?\.\d(?:_?\d)*|\d(?:_?\d)*\.?)(?:e[+-]?\d(?:_?\d)*)?$/i;
 const INFINITE = /^([+-]?)inf(?:inity)?$/i;

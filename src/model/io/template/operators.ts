@@ -11,6 +11,7 @@ import {
   iterate,
   Lazy,
   lengthOf,
+  numberOf,
   Range,
   Safe,
   Tuple,
@@ -20,13 +21,6 @@ import {
   type Value,
   View,
 } from "./values.js";
-
-/** The number in a bool, int or float; undefined for anything else. */
-export function numberOf(value: Value): number | undefined {
-  if (typeof value === "number") return value;
-  if (typeof value === "boolean") return value ? 1 : 0;
-  return value instanceof Float ? value.value : undefined;
-}
 
 /** The whole number in an int or bool. Throws `failed` for anything else. */
 export function wholeOf(value: Value, what: string): number {

@@ -2,7 +2,7 @@
 import { bind } from "./arguments.js";
 import { item } from "./attributes.js";
 import { failed, lacking } from "./fault.js";
-import type { Filter, FilterContext } from "./filters.js";
+import type { Filter, FilterContext } from "./filter.js";
 import { binary, equal, order } from "./operators.js";
 import { show } from "./text.js";
 import {

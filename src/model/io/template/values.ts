@@ -263,3 +263,10 @@ export function toValue(input: unknown, path: string): Value {
   }
   throw failed(`${path} is a ${typeof input}; expected text, numbers, lists and objects`);
 }
+
+/** The number in a bool, int or float; undefined for anything else. */
+export function numberOf(value: Value): number | undefined {
+  if (typeof value === "number") return value;
+  if (typeof value === "boolean") return value ? 1 : 0;
+  return value instanceof Float ? value.value : undefined;
+}
