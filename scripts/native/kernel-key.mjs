@@ -10,8 +10,9 @@ import { weirCommand } from "./command.mjs";
 import { NAPI_VERSION } from "./paths.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-/** Folders of sources; one may be missing. */
-const SOURCE_FOLDERS = ["kernels", "attention"];
+/** The C++ sources, and the folders of them that make the library; tests and benchmarks stand beside those. */
+const SOURCES = join(dirname(dirname(HERE)), "native");
+const SOURCE_FOLDERS = ["core", "simd", "gemm", "attention", "ops", "tensorflow"];
 
 export const KERNELS_NAME = "weir_kernels.node";
 
@@ -29,22 +30,22 @@ export const COMPILE_FLAGS = [
   "-DIS_SLIM_BUILD",
 ];
 /** Flags of single files. */
-export const FILE_FLAGS = { "kernels/optimiser.cc": ["-ffp-contract=off"] };
+export const FILE_FLAGS = { "ops/optimiser.cc": ["-ffp-contract=off"] };
 
 /** Folders for the compiler to look for the sources' own headers in. */
-export const INCLUDE_FOLDERS = [...SOURCE_FOLDERS, join("kernels", "include")].map((folder) => join(HERE, folder));
+export const INCLUDE_FOLDERS = [SOURCES, join(SOURCES, "tensorflow", "include")];
 
 /**
- * All source files, by their path below scripts/native.
+ * All source files, by their path below native/.
  * @returns {{ name: string, path: string }[]}
  */
 export function kernelSources() {
   const found = [];
   for (const folder of SOURCE_FOLDERS) {
-    if (!existsSync(join(HERE, folder))) continue;
-    for (const entry of readdirSync(join(HERE, folder), { recursive: true })) {
+    if (!existsSync(join(SOURCES, folder))) continue;
+    for (const entry of readdirSync(join(SOURCES, folder), { recursive: true })) {
       const name = `${folder}/${entry}`;
-      if (/\.(cc|h)$/.test(name)) found.push({ name, path: join(HERE, name) });
+      if (/\.(cc|h|inc)$/.test(name)) found.push({ name, path: join(SOURCES, name) });
     }
   }
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));

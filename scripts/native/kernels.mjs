@@ -1,5 +1,5 @@
 /**
- * Compiles weir's kernels (scripts/native/kernels) for an engine that is set up, tries them in a process of their own and
+ * Compiles weir's kernels (native/) for an engine that is set up, tries them in a process of their own and
  * puts them into the engine's folder. Nothing depends on it: without kernels TensorFlow's own operations do the work.
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";

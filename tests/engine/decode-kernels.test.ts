@@ -96,20 +96,20 @@ describe.skipIf(!usable)("kernels of decoding", () => {
 
   it.each([
     // Prefixes of few keys, of steps and chunks and a bit, and of very unlike scores; prompts of one call differ.
-    ["float32", { share: 1, group: 1, dh: 8, prefixes: [0, 1] }],
-    ["float32", { share: 4, group: 8, dh: 64, prefixes: [5, 72, 1000] }],
-    ["float32", { share: 7, group: 1, dh: 24, prefixes: [73, 149] }],
-    ["float32", { share: 3, group: 5, dh: 128, prefixes: [6, 71] }],
-    ["bfloat16", { share: 4, group: 8, dh: 64, prefixes: [3, 77, 500] }],
-    ["bfloat16", { share: 2, group: 3, dh: 16, prefixes: [145, 0] }],
+    ["float32", { headsPerKv: 1, group: 1, dh: 8, prefixes: [0, 1] }],
+    ["float32", { headsPerKv: 4, group: 8, dh: 64, prefixes: [5, 72, 1000] }],
+    ["float32", { headsPerKv: 7, group: 1, dh: 24, prefixes: [73, 149] }],
+    ["float32", { headsPerKv: 3, group: 5, dh: 128, prefixes: [6, 71] }],
+    ["bfloat16", { headsPerKv: 4, group: 8, dh: 64, prefixes: [3, 77, 500] }],
+    ["bfloat16", { headsPerKv: 2, group: 3, dh: 16, prefixes: [145, 0] }],
   ] as const)("attends to the prefix, to the rows' own columns and to the new one (%s, %o)", (precision, shape) => {
-    const { share, group, dh, prefixes } = shape;
+    const { headsPerKv, group, dh, prefixes } = shape;
     const [prompts, kvHeads, columns, used, blockColumns, round] = [prefixes.length, 2, 6, 5, 4, 2];
     const [first, longest] = [prefixes.map((_, p) => p % 3), Math.max(...prefixes)];
     const [items, cacheRows, width] = [
       prompts * kvHeads,
       prompts * kvHeads * group,
-      (kvHeads * share + 2 * kvHeads) * dh,
+      (kvHeads * headsPerKv + 2 * kvHeads) * dh,
     ];
     // Numbers that bfloat16 holds, so that its caches are exact.
     const exactly = (key: number, count: number, scale: number) =>
@@ -136,7 +136,7 @@ describe.skipIf(!usable)("kernels of decoding", () => {
           own: pair(own.ownK, own.ownV),
           block: pair(own.blockK, own.blockV),
         };
-        const { o, block } = decodeAttention(own.qkv, inputs, { prompts, group, kvHeads, share });
+        const { o, block } = decodeAttention(own.qkv, inputs, { prompts, group, kvHeads, headsPerKv });
         return { o, k: widen(block.k), v: widen(block.v) };
       },
       {
@@ -144,7 +144,7 @@ describe.skipIf(!usable)("kernels of decoding", () => {
         lengths: tf.tensor1d([...prefixes], "int32"),
         first: tf.tensor1d(first, "int32"),
         used: tf.scalar(used, "int32"),
-        round: tf.scalar(round, "int32"),
+        step: tf.scalar(round, "int32"),
         qkv: tf.tensor2d(data.qkv, [prompts * group, width]),
         prefixK: tf.tensor3d(data.prefixK, [items, longest, dh]),
         prefixV: tf.tensor3d(data.prefixV, [items, longest, dh]),
@@ -167,19 +167,19 @@ describe.skipIf(!usable)("kernels of decoding", () => {
       for (let g = 0; g < group; g += 1) {
         const token = (p * group + g) * perToken;
         const row = item * group + g;
-        const [k, v] = [0, 1].map((kind) => vectors.qkv[token + kvHeads * (share + kind) + head] as number[]);
+        const [k, v] = [0, 1].map((kind) => vectors.qkv[token + kvHeads * (headsPerKv + kind) + head] as number[]);
         const own = (cached: number[][], block: number[][], added: number[]) => [
           ...cached.slice(row * columns + (first[p] as number), row * columns + used),
           ...block.slice(row * blockColumns, row * blockColumns + round),
           added,
         ];
-        const queries = vectors.qkv.slice(token + head * share, token + (head + 1) * share);
+        const queries = vectors.qkv.slice(token + head * headsPerKv, token + (head + 1) * headsPerKv);
         const exact = attended(
           queries,
           [...prefix(vectors.prefixK), ...own(vectors.ownK, vectors.blockK, k as number[])],
           [...prefix(vectors.prefixV), ...own(vectors.ownV, vectors.blockV, v as number[])],
         );
-        const found = o?.slice((p * group + g) * kvHeads * share + head * share).slice(0, share);
+        const found = o?.slice((p * group + g) * kvHeads * headsPerKv + head * headsPerKv).slice(0, headsPerKv);
         exact.forEach((values, i) => {
           values.forEach((value, d) => {
             expect(Math.abs((found?.[i]?.[d] as number) - value)).toBeLessThanOrEqual(tolerance);

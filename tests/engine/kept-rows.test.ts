@@ -11,7 +11,8 @@ import { openBackend } from "../../src/model/engine/backend.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { loadKernels, locateNative } from "../../src/model/tensor/native/index.js";
-import { rawOp, tf } from "../../src/model/tensor/tf.js";
+import { tf } from "../../src/model/tensor/tf.js";
+import { loadActivations } from "../../src/model/transformer/fused-kernels.js";
 import { Transformer } from "../../src/model/transformer/model.js";
 import { MODEL_KINDS, TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
 
@@ -243,15 +244,8 @@ describe.skipIf(!usable)("completions that were kept", () => {
         [rounds, rows, 5],
       );
     const take = (index: readonly number[], from: number, width: number) => {
-      const attributes = [
-        { name: "K", kind: "int", value: 2 } as const,
-        { name: "from", kind: "int", value: from } as const,
-        { name: "width", kind: "int", value: width } as const,
-      ];
       const blocks = [block(2, 3, 0), block(4, 1, 100)];
-      return [
-        ...rawOp("WeirTakeRows", attributes, [tf.tensor1d([...index], "int32"), ...blocks]).dataSync<"float32">(),
-      ];
+      return [...loadActivations(tf.tensor1d([...index], "int32"), blocks, from, width).dataSync<"float32">()];
     };
     expect(take([5, 6, 0, 9], 1, 2)).toEqual([26, 27, 101, 102, 1, 2, 116, 117]);
     expect(() => take([10], 0, 5)).toThrow(/row 10 of 10/);

@@ -214,16 +214,16 @@ describe.skipIf(opened === null)("the gated activation", () => {
 
 describe.skipIf(opened === null)("rotary heads", () => {
   const LAYOUTS = [
-    { prompts: 1, group: 1, kv: 1, share: 1, length: 1, dh: 8 },
-    { prompts: 2, group: 3, kv: 2, share: 2, length: 5, dh: 24 },
-    { prompts: 3, group: 1, kv: 1, share: 3, length: 4, dh: 64 },
+    { prompts: 1, group: 1, kv: 1, heads_per_kv: 1, length: 1, dh: 8 },
+    { prompts: 2, group: 3, kv: 2, heads_per_kv: 2, length: 5, dh: 24 },
+    { prompts: 3, group: 1, kv: 1, heads_per_kv: 3, length: 4, dh: 64 },
   ];
   for (const type of TYPES) {
     for (const { dh, ...layout } of LAYOUTS) {
-      const { prompts, group, kv, share, length } = layout;
-      const heads = kv * share;
+      const { prompts, group, kv, heads_per_kv, length } = layout;
+      const heads = kv * heads_per_kv;
       const byToken = [prompts * group * length, heads * dh];
-      const byHead = [prompts * kv * group * share, length, dh];
+      const byHead = [prompts * kv * group * heads_per_kv, length, dh];
       const full = { ...layout, tokens: prompts * group * length };
       const table = (key: number, blocks: number) => noise(key, [blocks, 1, length * dh]);
       const turns = [NONE, table(5, 1), table(6, prompts)].map((cos) =>
@@ -284,14 +284,14 @@ describe.skipIf(opened === null)("rotary heads", () => {
           expectClose(dx!, gathered(reference.ropeHeadsGrad(dy.values, plain, layout, dh)), type);
         }
         // The joined projection is three of them side by side.
-        const { kv: own, share: each } = layout;
+        const { kv: own, heads_per_kv: each } = layout;
         const row = (heads + 2 * own) * dh;
         const joint = noise(8, [tokens, row], type);
         const columns = (from: number, count: number) =>
           Float32Array.from({ length: tokens * count }, (_, i) => {
             return joint.values[Math.floor(i / count) * row + from + (i % count)] as number;
           });
-        const keys = { ...layout, share: 1 };
+        const keys = { ...layout, heads_per_kv: 1 };
         const parts = [
           { values: columns(0, heads * dh), layout, from: 0 },
           { values: columns(heads * dh, own * dh), layout: keys, from: heads * dh },
@@ -301,7 +301,7 @@ describe.skipIf(opened === null)("rotary heads", () => {
           const attributes = { ...layout, tokens, T: type };
           const outputs = run("WeirQkvHeads", attributes, [joint, NONE, cos, sin, cos, sin, offsets], 3);
           parts.forEach((part, index) => {
-            const per = own * part.layout.share * dh;
+            const per = own * part.layout.heads_per_kv * dh;
             const turned = index === 2 ? null : plain;
             const wanted = reference.ropeHeads(spread(part.values, per), null, turned, part.layout, dh);
             expectClose(outputs[index]!, wanted, type);
@@ -312,7 +312,7 @@ describe.skipIf(opened === null)("rotary heads", () => {
           const wanted = new Array<number>(tokens * row).fill(0);
           [dq, dk, dv].forEach((given, index) => {
             const part = parts[index]!;
-            const per = own * part.layout.share * dh;
+            const per = own * part.layout.heads_per_kv * dh;
             const back = reference.ropeHeadsGrad(given.values, index === 2 ? null : plain, part.layout, dh);
             rows.forEach((count, at) => {
               for (let t = 0; t < count; t += 1) {
@@ -334,7 +334,7 @@ describe.skipIf(opened === null)("rotary heads", () => {
   }
 
   it("are refused where shapes do not fit", () => {
-    const attributes = { prompts: 1, group: 1, kv: 2, share: 1, length: 3, tokens: 3, T: "float32" } as const;
+    const attributes = { prompts: 1, group: 1, kv: 2, heads_per_kv: 1, length: 3, tokens: 3, T: "float32" } as const;
     const x = noise(1, [3, 10]);
     expect(() => run("WeirRopeHeads", attributes, [x, NONE, noise(2, [15]), noise(2, [15]), NO_OFFSETS], 1)).toThrow(
       "heads of odd width cannot be rotated: 5",
@@ -519,7 +519,7 @@ describe.skipIf(opened === null)("what is not finite", () => {
         for (const output of run("WeirSwiGluGrad", { T: type }, [fine, spoilt(3, value, type), fine], 3))
           expect(perRow(output)).toEqual(onlyRow1);
 
-        const layout = { prompts: 1, group: 1, kv: 1, share: 1, length: rows, tokens: rows };
+        const layout = { prompts: 1, group: 1, kv: 1, heads_per_kv: 1, length: rows, tokens: rows };
         const ones = { shape: [rows * d], values: new Float32Array(rows * d).fill(1) };
         expect(perRow(run("WeirRopeHeads", { ...layout, T: type }, [up, NONE, ones, ones, NO_OFFSETS], 1)[0]!)).toEqual(
           onlyRow1,

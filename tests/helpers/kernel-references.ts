@@ -48,13 +48,13 @@ export interface HeadLayout {
   readonly prompts: number;
   readonly group: number;
   readonly kv: number;
-  readonly share: number;
+  readonly heads_per_kv: number;
   readonly length: number;
 }
 
 /** Calls `visit` with the first place of every head in token order and in head order, and in the rotary tables. */
 function eachHead(
-  { prompts, group, kv, share, length }: HeadLayout,
+  { prompts, group, kv, heads_per_kv, length }: HeadLayout,
   dh: number,
   visit: (token: number, head: number, table: number, first: number) => void,
 ) {
@@ -62,10 +62,10 @@ function eachHead(
     for (let g = 0; g < group; g += 1)
       for (let t = 0; t < length; t += 1)
         for (let k = 0; k < kv; k += 1)
-          for (let s = 0; s < share; s += 1) {
-            const head = k * share + s;
-            const token = ((p * group + g) * length + t) * kv * share + head;
-            const row = (((p * kv + k) * group + g) * share + s) * length + t;
+          for (let s = 0; s < heads_per_kv; s += 1) {
+            const head = k * heads_per_kv + s;
+            const token = ((p * group + g) * length + t) * kv * heads_per_kv + head;
+            const row = (((p * kv + k) * group + g) * heads_per_kv + s) * length + t;
             visit(token * dh, row * dh, (p * length + t) * dh, head * dh);
           }
 }

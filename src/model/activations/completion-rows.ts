@@ -4,8 +4,10 @@
  * Invariants: what is held belongs to the weights that it was drawn with (whoever changes these clears it); a block lives as
  * long as a completion in it, and no longer.
  */
-import { intAttribute, rawOp, type Tensor, tf } from "../tensor/tf.js";
+
+import { type Tensor, tf } from "../tensor/tf.js";
 import { DECODED_PARTS, type DecodedPart, type DecodedRows, decodedWidths } from "../transformer/decoded-rows.js";
+import { loadActivations } from "../transformer/fused-kernels.js";
 import type { ForwardState, Transformer } from "../transformer/model.js";
 import type { PackedGroups } from "../transformer/packing.js";
 
@@ -177,8 +179,7 @@ export class PassRows {
 
   private columns(at: number, from: number, width: number): Tensor {
     const blocks = this.blocks.map(({ tensors }) => tensors[at] as Tensor);
-    const attributes = [intAttribute("K", blocks.length), intAttribute("from", from), intAttribute("width", width)];
-    return rawOp("WeirTakeRows", attributes, [this.index, ...blocks]);
+    return loadActivations(this.index, blocks, from, width);
   }
 
   /** Frees a layer's part of the blocks that no other pass needs. */

@@ -15,7 +15,7 @@ export interface CacheShape {
   readonly prompts: number; // P
   readonly kvHeads: number; // kv
   readonly group: number; // G
-  readonly share: number; // query heads per key/value head
+  readonly headsPerKv: number; // query heads per key/value head
   readonly headDim: number; // dh
 }
 
@@ -29,23 +29,23 @@ export class LayerCache {
     this.prefix = prefix === null ? null : { k: tf.keep(prefix.k), v: tf.keep(prefix.v) };
   }
 
-  /** Joins the new token's key and value and attends: q [P*kv*G*share, 1, dh] → o of the same shape. */
+  /** Joins the new token's key and value and attends: q [P*kv*G*headsPerKv, 1, dh] → o of the same shape. */
   attend(q: Tensor, k: Tensor, v: Tensor, shape: CacheShape, mask: Tensor | null): Tensor {
     this.append(k, v);
-    const { prompts, kvHeads, group, share, headDim } = shape;
-    const rows = prompts * kvHeads * group * share;
+    const { prompts, kvHeads, group, headsPerKv, headDim } = shape;
+    const rows = prompts * kvHeads * group * headsPerKv;
     return scope(() => {
       const parts: { scores: Tensor; v: Tensor; lead: readonly number[] }[] = [];
       if (this.prefix !== null) {
-        const lead = [prompts * kvHeads, group * share];
+        const lead = [prompts * kvHeads, group * headsPerKv];
         const length = this.prefix.k.shape[1] as number;
         let scores = matmul(reshape(q, [...lead, headDim]), this.prefix.k, false, true);
-        if (mask !== null) scores = add(reshape(scores, [prompts, kvHeads * group * share, length]), mask);
+        if (mask !== null) scores = add(reshape(scores, [prompts, kvHeads * group * headsPerKv, length]), mask);
         parts.push({ scores: reshape(scores, [rows, length]), v: this.prefix.v, lead });
       }
       for (const piece of [this.long, this.tail]) {
         if (piece === null) continue;
-        const lead = [prompts * kvHeads * group, share];
+        const lead = [prompts * kvHeads * group, headsPerKv];
         const scores = matmul(reshape(q, [...lead, headDim]), piece.k, false, true);
         parts.push({ scores: reshape(scores, [rows, piece.k.shape[1] as number]), v: piece.v, lead });
       }

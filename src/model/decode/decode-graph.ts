@@ -223,7 +223,7 @@ function decodeLayer(
   const { prompts, group, config } = shape;
   const { heads, kvHeads, headDim, rmsNormEps } = config;
   const rows = prompts * group;
-  const share = heads / kvHeads;
+  const headsPerKv = heads / kvHeads;
   const { y: n1 } = rmsNorm(x, layer.norm1, rmsNormEps);
   const qkv = withBias(matmul(n1, layer.qkv), layer.qkvBias); // [R, (heads + 2·kv)·dh]
   const part = (from: number, count: number) => slice(qkv, [0, from * headDim], [rows, count * headDim]);
@@ -240,13 +240,13 @@ function decodeLayer(
     const taken = slice(from, [0, begin * headDim], [rows, count * headDim]);
     return transpose(reshape(taken, [prompts, group, kvHeads, inner * headDim]), [0, 2, 1, 3]); // [P, kv, G, inner·dh]
   };
-  const q = narrow(reshape(byHead(rotated, 0, heads, share), [prompts * kvHeads, group * share, headDim]));
+  const q = narrow(reshape(byHead(rotated, 0, heads, headsPerKv), [prompts * kvHeads, group * headsPerKv, headDim]));
   const k = reshape(byHead(rotated, heads, kvHeads, 1), [rows * kvHeads, 1, headDim]);
   const v = reshape(byHead(widen(qkv), heads + kvHeads, kvHeads, 1), [rows * kvHeads, 1, headDim]);
   const put = (block: Tensor, value: Tensor) => narrow(select(now, value, widen(block)));
   const block = { k: put(caches.block.k, k), v: put(caches.block.v, v) };
-  const o = attend(q, { ...caches, block }, shape, masks); // [P·kv, G·share, dh]
-  const back = transpose(reshape(o, [prompts, kvHeads, group, share * headDim]), [0, 2, 1, 3]);
+  const o = attend(q, { ...caches, block }, shape, masks); // [P·kv, G·headsPerKv, dh]
+  const back = transpose(reshape(o, [prompts, kvHeads, group, headsPerKv * headDim]), [0, 2, 1, 3]);
   const mid = add(x, withBias(matmul(reshape(back, [rows, heads * headDim]), layer.o), layer.oBias));
   const { y: n2 } = rmsNorm(mid, layer.norm2, rmsNormEps);
   const gate = widen(withBias(matmul(n2, layer.gate), layer.gateBias));
@@ -263,26 +263,27 @@ function plainProduct(a: Tensor, b: Tensor): Tensor {
 function attend(q: Tensor, caches: LayerCaches, shape: DecodeShape, masks: Masks): Tensor {
   const { prompts, group, config } = shape;
   const { heads, kvHeads, headDim } = config;
-  const share = heads / kvHeads;
-  const perPrompt = kvHeads * group * share;
+  const headsPerKv = heads / kvHeads;
+  const perPrompt = kvHeads * group * headsPerKv;
   const pieces: { readonly kv: KeyValue; readonly mask: Tensor | null; readonly shared: boolean }[] = [];
   if (caches.prefix !== null) pieces.push({ kv: caches.prefix, mask: masks.prefix, shared: true });
   pieces.push({ kv: caches.own, mask: masks.own, shared: false });
   pieces.push({ kv: caches.block, mask: masks.block, shared: false });
-  const lead = (shared: boolean) => (shared ? [prompts * kvHeads, group * share] : [prompts * kvHeads * group, share]);
+  const lead = (shared: boolean) =>
+    shared ? [prompts * kvHeads, group * headsPerKv] : [prompts * kvHeads * group, headsPerKv];
   const scores = pieces.map(({ kv, mask, shared }) => {
     const raw = matmul(reshape(q, [...lead(shared), headDim]), kv.k, false, true);
     const flat = reshape(widen(raw), [prompts, perPrompt, kv.k.shape[1] as number]);
     return mask === null ? flat : add(flat, mask);
   });
-  const weights = softmaxLast(concat(scores, 2)); // [P, kv·G·share, Tp + Tc + BLOCK]
+  const weights = softmaxLast(concat(scores, 2)); // [P, kv·G·headsPerKv, Tp + Tc + BLOCK]
   let at = 0;
   const outputs = pieces.map(({ kv, shared }) => {
     const length = kv.k.shape[1] as number;
     const own = pieces.length === 1 ? weights : slice(weights, [0, 0, at], [prompts, perPrompt, length]);
     at += length;
     const o = matmul(reshape(own, [...lead(shared), length]), kv.v);
-    return reshape(o, [prompts * kvHeads, group * share, headDim]);
+    return reshape(o, [prompts * kvHeads, group * headsPerKv, headDim]);
   });
   return outputs.reduce((a, b) => add(a, b));
 }

@@ -7,11 +7,11 @@ import { DECODED_PARTS, type DecodedRows } from "../transformer/decoded-rows.js"
 import {
   addRmsNorm,
   decodeAttention,
-  keepRows,
   packedGatedProduct,
   packedProduct,
   rmsNormFloat,
   selectToken,
+  storeActivations,
 } from "../transformer/fused-kernels.js";
 import type { KeyValue } from "../transformer/segment.js";
 import { BLOCK, type DecodeRound } from "./decode-graph.js";
@@ -39,7 +39,7 @@ export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks, kep
   const rowsKept: Tensor[] = [];
   /** Keeps parts, and gives `next` once that is done: were both to go on from here, one would wait for the other's cores. */
   const keepBefore = (next: Tensor, parts: readonly Tensor[]): Tensor => {
-    const block = keepRows(kept[rowsKept.length] as Tensor, BLOCK, round, parts);
+    const block = storeActivations(kept[rowsKept.length] as Tensor, BLOCK, round, parts);
     rowsKept.push(block);
     return after(next, block);
   };
@@ -55,9 +55,9 @@ export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks, kep
         first: inputs.first,
         used: inputs.used,
         block: blocks[index] as KeyValue,
-        round,
+        step: round,
       },
-      { prompts, group, kvHeads, share: heads / kvHeads },
+      { prompts, group, kvHeads, headsPerKv: heads / kvHeads },
     );
     const mixed = packedProduct(attended.o, layer.o, layer.oBias, hiddenSize);
     const mid = addRmsNorm(x, mixed, null, layer.norm2, rmsNormEps);

@@ -191,7 +191,7 @@ class Decoder {
       prompts,
       kvHeads: config.kvHeads,
       group: this.group,
-      share: config.heads / config.kvHeads,
+      headsPerKv: config.heads / config.kvHeads,
       headDim: config.headDim,
     };
     const slots = this.slots.flat();

@@ -35,7 +35,7 @@ export interface AttentionShape {
   readonly prompts: number; // P
   readonly kvHeads: number; // kv
   readonly group: number; // G
-  readonly share: number; // query heads per key/value head
+  readonly headsPerKv: number; // query heads per key/value head
   readonly length: number; // T
   /** Rows of the flat tokens, and where each row's begin in them; see `Segment`. */
   readonly tokens: number; // N
@@ -50,16 +50,16 @@ export type PrefixLayer = (KeyValue & { readonly mask: Tensor | null; readonly l
 
 /** exp(score − row maximum) of one query block over prefix keys (or null) and own keys, and the row sums. */
 interface BlockWeights {
-  readonly prefix: Tensor | null; // [P*kv, G*share*Tq, Tp]
-  readonly own: Tensor; // [P*kv*G, share*Tq, end]
-  readonly sums: Tensor; // [P*kv*G*share, Tq, 1]
+  readonly prefix: Tensor | null; // [P*kv, G*headsPerKv*Tq, Tp]
+  readonly own: Tensor; // [P*kv*G, headsPerKv*Tq, end]
+  readonly sums: Tensor; // [P*kv*G*headsPerKv, Tq, 1]
 }
 
 export interface AttentionSaved {
-  readonly q: Tensor; // [P*kv*G*share, T, dh], rotated and scaled
+  readonly q: Tensor; // [P*kv*G*headsPerKv, T, dh], rotated and scaled
   readonly k: Tensor; // [P*kv*G, T, dh]
   readonly v: Tensor; // [P*kv*G, T, dh]
-  readonly o: Tensor; // [P*kv*G*share, T, dh]
+  readonly o: Tensor; // [P*kv*G*headsPerKv, T, dh]
   readonly weights: readonly BlockWeights[] | null;
 }
 
@@ -111,37 +111,37 @@ function along(x: Tensor, start: number, end: number): Tensor {
 }
 
 function blockWeights(
-  q: Tensor, // [P*kv*G*share, Tq, dh]
+  q: Tensor, // [P*kv*G*headsPerKv, Tq, dh]
   k: Tensor, // [P*kv*G, end, dh]
   start: number,
   shape: AttentionShape,
   prefix: PrefixLayer,
 ): BlockWeights {
   return scope(() => {
-    const { prompts, kvHeads, group, share, headDim } = shape;
+    const { prompts, kvHeads, group, headsPerKv, headDim } = shape;
     const queries = q.shape[1] as number;
     const keys = k.shape[1] as number;
     const ownRows = prompts * kvHeads * group;
-    let own = matmul(reshape(q, [ownRows, share * queries, headDim]), k, false, true);
-    own = reshape(own, [ownRows * share, queries, keys]);
+    let own = matmul(reshape(q, [ownRows, headsPerKv * queries, headDim]), k, false, true);
+    own = reshape(own, [ownRows * headsPerKv, queries, keys]);
     if (queries > 1) own = add(own, causalMask(start, queries));
-    let top = maxLast(own); // [P*kv*G*share, Tq, 1]
+    let top = maxLast(own); // [P*kv*G*headsPerKv, Tq, 1]
     if (prefix === null) {
       const e = exp(sub(own, top));
-      return { prefix: null, own: reshape(e, [ownRows, share * queries, keys]), sums: sumLast(e, true) };
+      return { prefix: null, own: reshape(e, [ownRows, headsPerKv * queries, keys]), sums: sumLast(e, true) };
     }
     const length = prefix.k.shape[1] as number;
-    const perPrompt = group * share * queries;
+    const perPrompt = group * headsPerKv * queries;
     let scores = matmul(reshape(q, [prompts * kvHeads, perPrompt, headDim]), prefix.k, false, true);
     scores = reshape(scores, [prompts, kvHeads * perPrompt, length]);
     if (prefix.mask !== null) scores = add(scores, prefix.mask);
-    const flat = [ownRows * share, queries, 1];
+    const flat = [ownRows * headsPerKv, queries, 1];
     top = tf.maximum(top, reshape(maxLast(scores), flat));
     const eOwn = exp(sub(own, top));
     const ePrefix = exp(sub(scores, reshape(top, [prompts, kvHeads * perPrompt, 1])));
     return {
       prefix: reshape(ePrefix, [prompts * kvHeads, perPrompt, length]),
-      own: reshape(eOwn, [ownRows, share * queries, keys]),
+      own: reshape(eOwn, [ownRows, headsPerKv * queries, keys]),
       sums: add(sumLast(eOwn, true), reshape(sumLast(ePrefix, true), flat)),
     };
   });
@@ -156,7 +156,7 @@ export function attend(
   prefix: PrefixLayer,
   save: boolean,
 ): { readonly o: Tensor; readonly weights: readonly BlockWeights[] | null } {
-  const queryRows = shape.prompts * shape.kvHeads * shape.group * shape.share;
+  const queryRows = shape.prompts * shape.kvHeads * shape.group * shape.headsPerKv;
   const elements = queryRows * shape.length * (shape.length + (prefix?.k.shape[1] ?? 0));
   const keep = save && elements * shape.layers <= KEEP_BUDGET;
   let done: Tensor | null = null;
@@ -197,7 +197,7 @@ interface KeySums {
 
 /** Gradients of `attend`: dS = e∘(dO·vᵀ − rowsum(dO∘O))/Z, block by block. */
 export function attendBackward(
-  dO: Tensor, // [P*kv*G*share, T, dh]
+  dO: Tensor, // [P*kv*G*headsPerKv, T, dh]
   saved: AttentionSaved,
   shape: AttentionShape,
   prefix: PrefixLayer,
@@ -229,7 +229,7 @@ function addSums(a: KeySums, b: KeySums): KeySums {
 }
 
 function blockBackward(
-  dO: Tensor, // [P*kv*G*share, Tq, dh], of this block
+  dO: Tensor, // [P*kv*G*headsPerKv, Tq, dh], of this block
   saved: AttentionSaved,
   shape: AttentionShape,
   prefix: PrefixLayer,
@@ -238,21 +238,21 @@ function blockBackward(
   end: number,
   previous: Tensor | null,
 ): { readonly dq: Tensor; readonly sums: KeySums } {
-  const { prompts, kvHeads, group, share, length, headDim } = shape;
+  const { prompts, kvHeads, group, headsPerKv, length, headDim } = shape;
   const queries = end - start;
   const ownRows = prompts * kvHeads * group;
   const q = after(along(saved.q, start, end), previous);
   const k = along(saved.k, 0, end);
   const e = saved.weights?.[index] ?? blockWeights(q, k, start, shape, prefix);
   const dOut = divide(dO, e.sums); // dO / Z
-  const delta = sumLast(mul(dOut, along(saved.o, start, end)), true); // [P*kv*G*share, Tq, 1]
+  const delta = sumLast(mul(dOut, along(saved.o, start, end)), true); // [P*kv*G*headsPerKv, Tq, 1]
 
-  const own = [ownRows, share * queries, headDim];
+  const own = [ownRows, headsPerKv * queries, headDim];
   const qOwn = reshape(q, own);
   const dOwn = reshape(dOut, own);
   const dP = matmul(dOwn, along(saved.v, 0, end), false, true);
-  const dS = mul(e.own, sub(dP, reshape(delta, [ownRows, share * queries, 1])));
-  let dq = reshape(matmul(dS, k), [ownRows * share, queries, headDim]);
+  const dS = mul(e.own, sub(dP, reshape(delta, [ownRows, headsPerKv * queries, 1])));
+  let dq = reshape(matmul(dS, k), [ownRows * headsPerKv, queries, headDim]);
   const late: [number, number][] = [
     [0, 0],
     [0, length - end],
@@ -263,11 +263,11 @@ function blockBackward(
   const dv = widen(matmul(e.own, dOwn, true));
   if (prefix === null || e.prefix === null) return { dq, sums: { dk, dv, prefix: null } };
 
-  const perPrompt = [prompts * kvHeads, group * share * queries, headDim];
+  const perPrompt = [prompts * kvHeads, group * headsPerKv * queries, headDim];
   const qPrompt = reshape(q, perPrompt);
   const dPrompt = reshape(dOut, perPrompt);
   const dPp = matmul(dPrompt, prefix.v, false, true);
-  const dSp = mul(e.prefix, sub(dPp, reshape(delta, [prompts * kvHeads, group * share * queries, 1])));
-  dq = add(dq, reshape(matmul(dSp, prefix.k), [ownRows * share, queries, headDim]));
+  const dSp = mul(e.prefix, sub(dPp, reshape(delta, [prompts * kvHeads, group * headsPerKv * queries, 1])));
+  dq = add(dq, reshape(matmul(dSp, prefix.k), [ownRows * headsPerKv, queries, headDim]));
   return { dq, sums: { dk, dv, prefix: { k: matmul(dSp, qPrompt, true), v: matmul(e.prefix, dPrompt, true) } } };
 }

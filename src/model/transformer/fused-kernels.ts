@@ -1,30 +1,38 @@
-/** weir's own fused operations as functions on traced tensors; see engine/graph/fused-operations.ts. */
+/** weir's own operations as the layers use them; see native/operations.json. */
 
 import { openTrace } from "../tensor/graph/tracer.js";
-import { type Attributes, floatOf, intOf, typeOf } from "../tensor/graph/values.js";
 import { widen } from "../tensor/kernels.js";
+import {
+  weirAdamW,
+  weirAddRmsNorm,
+  weirAttention,
+  weirAttentionGrad,
+  weirColumnSums,
+  weirDecodeAttention,
+  weirDigest,
+  weirLoadActivations,
+  weirLogitGrad,
+  weirLogitStats,
+  weirPackedProduct,
+  weirPackMatrix,
+  weirQkvHeads,
+  weirQkvHeadsGrad,
+  weirRmsNorm,
+  weirRmsNormGrad,
+  weirRopeHeads,
+  weirRopeHeadsGrad,
+  weirSelectToken,
+  weirSquaredSums,
+  weirStoreActivations,
+  weirSwiGlu,
+  weirSwiGluGrad,
+} from "../tensor/own/operations.generated.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { AttentionShape } from "./attention.js";
 import type { RopeSlice } from "./rope.js";
 
-function emit(name: string, inputs: readonly Tensor[], attributes: Attributes): Tensor[] {
-  const trace = openTrace();
-  return trace
-    .addRaw(
-      name,
-      inputs.map((input) => trace.valueOf(input)),
-      attributes,
-    )
-    .map((value) => trace.tensor(value));
-}
-
 /** Element type of the products of this trace. */
-const products = () => typeOf(openTrace().products);
-
-/** Stands for an input that is not there. */
-const none = (): Tensor => openTrace().constant([], [0], "float32");
-const noOffsets = (): Tensor => tf.zeros([0], "int32");
-const noneNarrow = (): Tensor => openTrace().cast(none(), openTrace().products);
+const products = () => openTrace().products;
 
 export interface NormedRows {
   readonly n: Tensor; // [N, d], narrow
@@ -32,15 +40,12 @@ export interface NormedRows {
 }
 
 export function rmsNormRows(x: Tensor, weight: Tensor, epsilon: number): NormedRows {
-  const [n, r] = emit("WeirRmsNorm", [x, weight], { epsilon: floatOf(epsilon), T: products() }) as [Tensor, Tensor];
-  return { n, r };
+  return weirRmsNorm({ x, w: weight }, { epsilon, T: products() });
 }
 
 /** sum = x + y + bias and its norm. */
 export function addRmsNorm(x: Tensor, y: Tensor, bias: Tensor | null, weight: Tensor, epsilon: number) {
-  const inputs = [x, y, bias ?? none(), weight];
-  const [sum, n, r] = emit("WeirAddRmsNorm", inputs, { epsilon: floatOf(epsilon) }) as [Tensor, Tensor, Tensor];
-  return { sum, n, r };
+  return weirAddRmsNorm({ x, y, bias, w: weight }, { epsilon });
 }
 
 /** dx = residual + gradient of the norm for Σ dns. */
@@ -51,35 +56,25 @@ export function rmsNormRowsBackward(
   residual: Tensor | null,
   dns: readonly Tensor[],
 ): { readonly dx: Tensor; readonly dw: Tensor } {
-  const inputs = [x, r, weight, residual ?? none(), ...dns];
-  const [dx, dw] = emit("WeirRmsNormGrad", inputs, { K: intOf(dns.length) }) as [Tensor, Tensor];
-  return { dx, dw };
+  return weirRmsNormGrad({ x, r, w: weight, residual, dns });
 }
 
 export function swiGlu(gate: Tensor, up: Tensor): Tensor {
-  return emit("WeirSwiGlu", [gate, up], {})[0] as Tensor;
+  return weirSwiGlu({ gate, up }).act;
 }
 
 export function swiGluBackward(dAct: Tensor, gate: Tensor, up: Tensor) {
-  const [dGate, dUp, act] = emit("WeirSwiGluGrad", [dAct, gate, up], {}) as [Tensor, Tensor, Tensor];
-  return { dGate, dUp, act };
+  return weirSwiGluGrad({ dAct, gate, up });
 }
 
-function headAttributes({ prompts, group, kvHeads, length }: AttentionShape, share: number): Attributes {
-  return {
-    prompts: intOf(prompts),
-    group: intOf(group),
-    kv: intOf(kvHeads),
-    share: intOf(share),
-    length: intOf(length),
-  };
+function headAttributes({ prompts, group, kvHeads, length }: AttentionShape, headsPerKv: number) {
+  return { prompts, group, kv: kvHeads, headsPerKv, length };
 }
 
-/** Attributes and the last input of what goes between tokens and heads. */
-function tokenAttributes(shape: AttentionShape, share: number): Attributes {
-  return { ...headAttributes(shape, share), tokens: intOf(shape.tokens) };
+/** Attributes of what goes between tokens and heads. */
+function tokenAttributes(shape: AttentionShape, headsPerKv: number) {
+  return { ...headAttributes(shape, headsPerKv), tokens: shape.tokens };
 }
-const offsetsOf = (shape: AttentionShape): Tensor => shape.offsets ?? noOffsets();
 
 /** Which of the rotary tables a projection is turned by. */
 type Turn = { readonly cos: Tensor; readonly sin: Tensor } | null;
@@ -87,51 +82,50 @@ type Turn = { readonly cos: Tensor; readonly sin: Tensor } | null;
 export const queryTurn = (rope: RopeSlice): Turn => ({ cos: rope.cosQ, sin: rope.sinQ });
 export const keyTurn = (rope: RopeSlice): Turn => ({ cos: rope.cosK, sin: rope.sinK });
 
-/** [N, heads·dh] by token → [P·kv·G·share, T, dh] by head, with bias and rotation; zeros where a row has no token. */
-export function toHeads(x: Tensor, bias: Tensor | null, turn: Turn, shape: AttentionShape, share: number): Tensor {
-  const inputs = [x, bias ?? none(), turn?.cos ?? none(), turn?.sin ?? none(), offsetsOf(shape)];
-  return emit("WeirRopeHeads", inputs, tokenAttributes(shape, share))[0] as Tensor;
+/** [N, heads·dh] by token → [P·kv·G·headsPerKv, T, dh] by head, with bias and rotation; zeros where a row has no token. */
+export function toHeads(x: Tensor, bias: Tensor | null, turn: Turn, shape: AttentionShape, headsPerKv: number): Tensor {
+  const { cos, sin } = turn ?? { cos: null, sin: null };
+  return weirRopeHeads({ x, bias, cos, sin, offsets: shape.offsets }, tokenAttributes(shape, headsPerKv)).y;
 }
 
 /** The transpose of `toHeads` without bias. */
-export function toTokens(x: Tensor, turn: Turn, shape: AttentionShape, share: number): Tensor {
-  const inputs = [x, turn?.cos ?? none(), turn?.sin ?? none(), offsetsOf(shape)];
-  return emit("WeirRopeHeadsGrad", inputs, { ...tokenAttributes(shape, share), T: products() })[0] as Tensor;
+export function toTokens(x: Tensor, turn: Turn, shape: AttentionShape, headsPerKv: number): Tensor {
+  const { cos, sin } = turn ?? { cos: null, sin: null };
+  const attributes = { ...tokenAttributes(shape, headsPerKv), T: products() };
+  return weirRopeHeadsGrad({ dy: x, cos, sin, offsets: shape.offsets }, attributes).dx;
 }
 
-const tablesOf = (rope: RopeSlice) => [rope.cosQ, rope.sinQ, rope.cosK, rope.sinK];
+const tablesOf = ({ cosQ, sinQ, cosK, sinK }: RopeSlice) => ({ cosQ, sinQ, cosK, sinK });
 
 /** One joined projection [N, (heads + 2·kv)·dh] → queries, keys and values by head, with bias and rotation. */
 export function qkvToHeads(qkv: Tensor, bias: Tensor | null, rope: RopeSlice, shape: AttentionShape) {
-  const inputs = [qkv, bias ?? none(), ...tablesOf(rope), offsetsOf(shape)];
-  const [q, k, v] = emit("WeirQkvHeads", inputs, tokenAttributes(shape, shape.share)) as [Tensor, Tensor, Tensor];
-  return { q, k, v };
+  return weirQkvHeads(
+    { qkv, bias, ...tablesOf(rope), offsets: shape.offsets },
+    tokenAttributes(shape, shape.headsPerKv),
+  );
 }
 
 /** The transpose of `qkvToHeads` without bias. */
 export function qkvToTokens(dq: Tensor, dk: Tensor, dv: Tensor, rope: RopeSlice, shape: AttentionShape): Tensor {
-  const inputs = [dq, widen(dk), widen(dv), ...tablesOf(rope), offsetsOf(shape)];
-  return emit("WeirQkvHeadsGrad", inputs, tokenAttributes(shape, shape.share))[0] as Tensor;
+  const inputs = { dq, dk: widen(dk), dv: widen(dv), ...tablesOf(rope), offsets: shape.offsets };
+  return weirQkvHeadsGrad(inputs, tokenAttributes(shape, shape.headsPerKv)).dqkv;
 }
 
 /** Σ over rows: [N, c] → [c]. */
 export function columnSums(x: Tensor): Tensor {
-  return emit("WeirColumnSums", [x], {})[0] as Tensor;
+  return weirColumnSums({ x }).sums;
 }
 
 /** Keys, values and true lengths of a shared prefix, or null. */
 export type PrefixKeys = { readonly k: Tensor; readonly v: Tensor; readonly lengths: Tensor } | null;
 
-function prefixInputs(prefix: PrefixKeys): Tensor[] {
-  if (prefix !== null) return [prefix.k, prefix.v, prefix.lengths];
-  return [noneNarrow(), noneNarrow(), tf.zeros([1], "int32")];
+function prefixInputs(prefix: PrefixKeys) {
+  return { kp: prefix?.k ?? null, vp: prefix?.v ?? null, lengths: prefix?.lengths ?? tf.zeros([1], "int32") };
 }
 
-/** Attention over a prefix and the rows themselves; `lse` [P·kv·G·share, T] is the logarithm of each row's sum. */
+/** Attention over a prefix and the rows themselves; `lse` [P·kv·G·headsPerKv, T] is the logarithm of each row's sum. */
 export function fusedAttention(q: Tensor, k: Tensor, v: Tensor, prefix: PrefixKeys, shape: AttentionShape) {
-  const inputs = [q, k, v, ...prefixInputs(prefix)];
-  const [o, lse] = emit("WeirAttention", inputs, headAttributes(shape, shape.share)) as [Tensor, Tensor];
-  return { o, lse };
+  return weirAttention({ q, k, v, ...prefixInputs(prefix) }, headAttributes(shape, shape.headsPerKv));
 }
 
 export function fusedAttentionBackward(
@@ -140,22 +134,15 @@ export function fusedAttentionBackward(
   prefix: PrefixKeys,
   shape: AttentionShape,
 ) {
-  const { q, k, v, o, lse } = saved;
-  const [kp, vp, lengths] = prefixInputs(prefix) as [Tensor, Tensor, Tensor];
-  const inputs = [q, k, v, kp, vp, lengths, o, lse, dO];
-  const [dq, dk, dv, dkp, dvp] = emit("WeirAttentionGrad", inputs, headAttributes(shape, shape.share)) as Tensor[];
-  return {
-    dq: dq as Tensor,
-    dk: dk as Tensor,
-    dv: dv as Tensor,
-    dPrefix: prefix === null ? null : { k: dkp as Tensor, v: dvp as Tensor },
-  };
+  const inputs = { ...saved, ...prefixInputs(prefix), dO };
+  const { dq, dk, dv, dkp, dvp } = weirAttentionGrad(inputs, headAttributes(shape, shape.headsPerKv));
+  return { dq, dk, dv, dPrefix: prefix === null ? null : { k: dkp, v: dvp } };
 }
 
 /** Log-prob of each row's target, entropy and log Z. */
 export function logitStats(logits: Tensor, targets: Tensor) {
-  const [logprobs, entropies, logZ] = emit("WeirLogitStats", [logits, targets], {}) as [Tensor, Tensor, Tensor];
-  return { logprobs, entropies, logZ };
+  const { logprob, entropy, logz } = weirLogitStats({ logits, targets });
+  return { logprobs: logprob, entropies: entropy, logZ: logz };
 }
 
 export function logitGradient(
@@ -165,19 +152,18 @@ export function logitGradient(
   dLogprobs: Tensor,
   dEntropies: Tensor | null,
 ): Tensor {
-  const inputs = [logits, targets, stats.logZ, stats.entropies, dLogprobs, dEntropies ?? none()];
-  return emit("WeirLogitGrad", inputs, {})[0] as Tensor;
+  const { logZ: logz, entropies: entropy } = stats;
+  return weirLogitGrad({ logits, targets, logz, entropy, dlogprob: dLogprobs, dentropy: dEntropies }).dlogits;
 }
 
 /** A matrix [out, in] in the form that `packedProduct` takes. */
 export function packMatrix(w: Tensor): Tensor {
-  return emit("WeirPackMatrix", [w], { T: products() })[0] as Tensor;
+  return weirPackMatrix({ w }, { T: products() }).packed;
 }
 
 /** x·wᵀ + bias for few rows: x [M, in] → float32 [M, out]. */
 export function packedProduct(x: Tensor, packed: Tensor, bias: Tensor | null, out: number): Tensor {
-  const attributes = { out: intOf(out), keep_plain: intOf(0) };
-  return emit("WeirPackedProduct", [x, packed, bias ?? none(), none()], attributes)[0] as Tensor;
+  return weirPackedProduct({ x, packed, bias, gate: null }, { out, keepPlain: 0 }).y;
 }
 
 /** up = x·wᵀ + bias as `packedProduct` gives it, null where it is not wanted, and act = up·silu(gate), gate [M, out]. */
@@ -188,23 +174,27 @@ export function packedGatedProduct(
   gate: Tensor,
   wantUp: boolean,
 ): { readonly act: Tensor; readonly up: Tensor | null } {
-  const attributes = { out: intOf(gate.shape[1] as number), keep_plain: intOf(wantUp ? 1 : 0) };
-  const [act, up] = emit("WeirPackedProduct", [x, packed, bias ?? none(), gate], attributes) as [Tensor, Tensor];
-  return { act, up: wantUp ? up : null };
+  const attributes = { out: gate.shape[1] as number, keepPlain: wantUp ? 1 : 0 };
+  const { y, plain } = weirPackedProduct({ x, packed, bias, gate }, attributes);
+  return { act: y, up: wantUp ? plain : null };
 }
 
 /**
- * A block [rounds, R, W] with parts [R, width], which fill its rows beside each other, in the place of a round. What it has for
- * later rounds may be anything; the first round takes any empty tensor for a block.
+ * A block [steps, R, W] of cached activations with parts [R, width], which fill its rows side by side, in the place of a decode
+ * step. What it has for later steps may be anything; the first step takes any empty tensor for a block.
  */
-export function keepRows(block: Tensor, rounds: number, round: Tensor, parts: readonly Tensor[]): Tensor {
-  const attributes = { K: intOf(parts.length), rounds: intOf(rounds) };
-  return emit("WeirKeepRows", [block, round, ...parts], attributes)[0] as Tensor;
+export function storeActivations(block: Tensor, steps: number, step: Tensor, parts: readonly Tensor[]): Tensor {
+  return weirStoreActivations({ block, step, parts }, { steps }).next;
+}
+
+/** Columns [from, from + width) of rows of cached activations. */
+export function loadActivations(index: Tensor, blocks: readonly Tensor[], from: number, width: number): Tensor {
+  return weirLoadActivations({ index, blocks }, { from, width }).rows;
 }
 
 /** Rows of a norm in float32, whatever the products take. */
 export function rmsNormFloat(x: Tensor, weight: Tensor, epsilon: number): Tensor {
-  return emit("WeirRmsNorm", [x, weight], { epsilon: floatOf(epsilon), T: typeOf("float32") })[0] as Tensor;
+  return weirRmsNorm({ x, w: weight }, { epsilon, T: "float32" }).n;
 }
 
 /** Everything that one decoding step's attention reads besides queries, keys and values of the new tokens. */
@@ -217,7 +207,7 @@ export interface DecodeAttentionInputs {
   readonly first: Tensor; // [P] int32
   readonly used: Tensor; // [] int32
   readonly block: { readonly k: Tensor; readonly v: Tensor }; // [P·kv·G, BLOCK, dh]
-  readonly round: Tensor; // [] int32
+  readonly step: Tensor; // [] int32
 }
 
 /**
@@ -227,34 +217,28 @@ export interface DecodeAttentionInputs {
 export function decodeAttention(
   qkv: Tensor,
   inputs: DecodeAttentionInputs,
-  heads: { readonly prompts: number; readonly group: number; readonly kvHeads: number; readonly share: number },
+  heads: { readonly prompts: number; readonly group: number; readonly kvHeads: number; readonly headsPerKv: number },
 ) {
-  const { prefix, own, block } = inputs;
-  const [o, k, v, lse] = emit(
-    "WeirDecodeAttention",
-    [
-      qkv,
-      inputs.cos,
-      inputs.sin,
-      inputs.lengths,
-      prefix?.k ?? noneNarrow(),
-      prefix?.v ?? noneNarrow(),
-      own.k,
-      own.v,
-      inputs.first,
-      inputs.used,
-      block.k,
-      block.v,
-      inputs.round,
-    ],
+  const { cos, sin, lengths, prefix, own, first, used, block, step } = inputs;
+  const { o, nextK, nextV, lse } = weirDecodeAttention(
     {
-      prompts: intOf(heads.prompts),
-      group: intOf(heads.group),
-      kv: intOf(heads.kvHeads),
-      share: intOf(heads.share),
+      qkv,
+      cos,
+      sin,
+      lengths,
+      prefixK: prefix?.k ?? null,
+      prefixV: prefix?.v ?? null,
+      ownK: own.k,
+      ownV: own.v,
+      first,
+      used,
+      blockK: block.k,
+      blockV: block.v,
+      step,
     },
-  ) as [Tensor, Tensor, Tensor, Tensor];
-  return { o, lse, block: { k, v } };
+    { prompts: heads.prompts, group: heads.group, kv: heads.kvHeads, headsPerKv: heads.headsPerKv },
+  );
+  return { o, lse, block: { k: nextK, v: nextV } };
 }
 
 /** Draws a token per row; see select_token.h. */
@@ -264,22 +248,20 @@ export function selectToken(
   topP: Tensor, // []
   options: { readonly greedy: boolean; readonly topK: number; readonly nucleus: boolean },
 ) {
-  const [ids, logprobs, entropies] = emit("WeirSelectToken", [logits, uniforms, topP], {
-    greedy: intOf(options.greedy ? 1 : 0),
-    top_k: intOf(options.topK),
-    nucleus: intOf(options.nucleus ? 1 : 0),
-  }) as [Tensor, Tensor, Tensor];
-  return { ids, logprobs, entropies };
+  return weirSelectToken(
+    { logits, uniforms, topP },
+    { greedy: options.greedy ? 1 : 0, topK: options.topK, nucleus: options.nucleus ? 1 : 0 },
+  );
 }
 
 /** Σx² of each tensor: [K]. */
 export function squaredSums(xs: readonly Tensor[]): Tensor {
-  return emit("WeirSquaredSums", xs, { K: intOf(xs.length) })[0] as Tensor;
+  return weirSquaredSums({ xs }).sums;
 }
 
 /** SHA-256 digest of each tensor's bytes: [K, 8] int32. */
 export function digestsOf(xs: readonly Tensor[]): Tensor {
-  return emit("WeirDigest", xs, { K: intOf(xs.length) })[0] as Tensor;
+  return weirDigest({ xs }).digests;
 }
 
 /** One AdamW step of several tensors; `numbers` [8] in the order of optimiser.cc, `decays` [K] int32. */
@@ -291,7 +273,6 @@ export function adamWStep(
   numbers: Tensor,
   decays: Tensor,
 ) {
-  const count = weights.length;
-  const all = emit("WeirAdamW", [...weights, ...ms, ...vs, ...gradients, numbers, decays], { K: intOf(count) });
-  return { weights: all.slice(0, count), ms: all.slice(count, 2 * count), vs: all.slice(2 * count) };
+  const { nw, nm, nv } = weirAdamW({ ws: weights, ms, vs, gs: gradients, scalars: numbers, decays });
+  return { weights: nw, ms: nm, vs: nv };
 }

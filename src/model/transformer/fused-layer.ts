@@ -43,9 +43,9 @@ export interface FusedSaved {
   readonly k: Tensor; // [P·kv·G, T, dh]
   readonly v: Tensor; // [P·kv·G, T, dh]
   readonly rest: {
-    readonly q: Tensor; // [P·kv·G·share, T, dh]
+    readonly q: Tensor; // [P·kv·G·headsPerKv, T, dh]
     readonly o: Tensor; // like q
-    readonly lse: Tensor; // [P·kv·G·share, T]
+    readonly lse: Tensor; // [P·kv·G·headsPerKv, T]
     readonly mid: Tensor; // [N, d]
     readonly n2: Tensor; // [N, d]
     readonly r2: Tensor; // [N, 1]
@@ -88,8 +88,8 @@ function parameterGradients(context: LayerContext, part: string, dy: Tensor, x: 
 }
 
 /** How heads of one kind are turned, and how many of them belong to a key head. */
-function turnAndShare(kind: "q" | "k", { rope }: Segment, { share }: AttentionShape) {
-  return kind === "q" ? ([queryTurn(rope), share] as const) : ([keyTurn(rope), 1] as const);
+function rotationAndHeads(kind: "q" | "k", { rope }: Segment, { headsPerKv }: AttentionShape) {
+  return kind === "q" ? ([queryTurn(rope), headsPerKv] as const) : ([keyTurn(rope), 1] as const);
 }
 
 /** Queries or keys [N, heads·dh] to heads: head norm and rotation. */
@@ -97,8 +97,8 @@ function normedHeads(context: LayerContext, kind: "q" | "k", x: Tensor, segment:
   const { headDim, rmsNormEps } = context.config;
   const rows = widen(reshape(x, [-1, headDim]));
   const { n, r } = rmsNormRows(rows, weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
-  const [turn, share] = turnAndShare(kind, segment, shape);
-  return { y: toHeads(reshape(n, x.shape), null, turn, shape, share), r };
+  const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
+  return { y: toHeads(reshape(n, x.shape), null, turn, shape, headsPerKv), r };
 }
 
 /** Projection of one kind to heads: bias, head norm and rotation on the way. */
@@ -106,8 +106,8 @@ function project(context: LayerContext, kind: "q" | "k", n1: Tensor, segment: Se
   const part = `self_attn.${kind}_proj`;
   const raw = product(context, part, n1);
   if (!context.config.qkNorm) {
-    const [turn, share] = turnAndShare(kind, segment, shape);
-    return { y: toHeads(raw, biasOf(context, part), turn, shape, share), raw: null, r: null };
+    const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
+    return { y: toHeads(raw, biasOf(context, part), turn, shape, headsPerKv), raw: null, r: null };
   }
   const bias = biasOf(context, part);
   const full = bias === null ? raw : narrow(add(raw, bias));
@@ -123,8 +123,8 @@ function projectBackward(
   shape: AttentionShape,
   gradients: GradientSink,
 ): Tensor {
-  const [turn, share] = turnAndShare(kind, segment, shape);
-  let dRaw = toTokens(dHeads, turn, shape, share);
+  const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
+  let dRaw = toTokens(dHeads, turn, shape, headsPerKv);
   const raw = kind === "q" ? saved.heads?.q : saved.heads?.k;
   const r = kind === "q" ? saved.heads?.qr : saved.heads?.kr;
   if (raw && r) {
@@ -236,7 +236,7 @@ export function fusedForward(
   const shape = attentionShape(config, segment);
   const { kv, saved, query } = queriesAndKeys(context, x, segment, shape);
   const { o, lse } = fusedAttention(query.y, kv.k, kv.v, prefix, shape);
-  const tokens = toTokens(o, null, shape, shape.share);
+  const tokens = toTokens(o, null, shape, shape.headsPerKv);
   const attended = product(context, "self_attn.o_proj", tokens);
   const second = weightOf(context, "post_attention_layernorm");
   const bias = biasOf(context, "self_attn.o_proj");
@@ -258,8 +258,8 @@ export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment
   const { q, k, v, heads } = decodedHeads(context, rows.qkv, segment, shape);
   const rest = {
     q,
-    o: narrow(toHeads(rows.o, null, null, shape, shape.share)),
-    lse: reshape(toHeads(rows.lse, null, null, shape, shape.share), [q.shape[0] as number, shape.length]),
+    o: narrow(toHeads(rows.o, null, null, shape, shape.headsPerKv)),
+    lse: reshape(toHeads(rows.lse, null, null, shape, shape.headsPerKv), [q.shape[0] as number, shape.length]),
     mid,
     n2,
     r2,
@@ -321,9 +321,9 @@ export function fusedBackward(
     const mid = rmsNormRowsBackward(rest.mid, rest.r2, weightOf(context, second), dOut, dn2);
     gradients.add(nameOf(context, `${second}.weight`), mid.dw);
     dMid = mid.dx;
-    const flat = toTokens(rest.o, null, shape, shape.share);
+    const flat = toTokens(rest.o, null, shape, shape.headsPerKv);
     const dFlat = productBackward(context, "self_attn.o_proj", narrow(dMid), flat, gradients);
-    const dO = toHeads(dFlat, null, null, shape, shape.share);
+    const dO = toHeads(dFlat, null, null, shape, shape.headsPerKv);
     const own = { q: rest.q, k: saved.k, v: saved.v, o: rest.o, lse: rest.lse };
     const back = fusedAttentionBackward(own, dO, prefix, shape);
     dk = dk === null ? back.dk : add(dk, back.dk);

@@ -79,7 +79,7 @@ export function attentionShape(config: ModelConfig, segment: Segment): Attention
     prompts: segment.prompts,
     kvHeads: config.kvHeads,
     group: segment.group,
-    share: config.heads / config.kvHeads,
+    headsPerKv: config.heads / config.kvHeads,
     length: segment.length,
     tokens: segment.tokens,
     offsets: segment.offsets,
@@ -88,38 +88,38 @@ export function attentionShape(config: ModelConfig, segment: Segment): Attention
   };
 }
 
-/** [N, heads*dh] by token → [P*kv*G*share, T, dh] by head (share = 1 for keys and values). */
-function byHead(x: Tensor, shape: AttentionShape, share: number): Tensor {
+/** [N, heads*dh] by token → [P*kv*G*headsPerKv, T, dh] by head (headsPerKv = 1 for keys and values). */
+function byHead(x: Tensor, shape: AttentionShape, headsPerKv: number): Tensor {
   const { prompts, kvHeads, group, length, headDim } = shape;
-  const rows = prompts * kvHeads * group * share;
+  const rows = prompts * kvHeads * group * headsPerKv;
   if (group === 1) {
-    const heads = kvHeads * share;
+    const heads = kvHeads * headsPerKv;
     if (length === 1) return reshape(x, [rows, 1, headDim]);
     return reshape(transpose(reshape(x, [prompts, length, heads, headDim]), [0, 2, 1, 3]), [rows, length, headDim]);
   }
   if (length === 1) {
-    const split = reshape(x, [prompts, group, kvHeads, share * headDim]);
+    const split = reshape(x, [prompts, group, kvHeads, headsPerKv * headDim]);
     return reshape(transpose(split, [0, 2, 1, 3]), [rows, 1, headDim]);
   }
-  const split = reshape(x, [prompts, group, length, kvHeads, share, headDim]);
+  const split = reshape(x, [prompts, group, length, kvHeads, headsPerKv, headDim]);
   return reshape(transpose(split, [0, 3, 1, 4, 2, 5]), [rows, length, headDim]);
 }
 
 /** The inverse of `byHead`. */
-function byToken(x: Tensor, shape: AttentionShape, share: number): Tensor {
+function byToken(x: Tensor, shape: AttentionShape, headsPerKv: number): Tensor {
   const { prompts, kvHeads, group, length, headDim } = shape;
   const tokens = prompts * group * length;
-  const width = kvHeads * share * headDim;
+  const width = kvHeads * headsPerKv * headDim;
   if (group === 1) {
     if (length === 1) return reshape(x, [tokens, width]);
-    const split = reshape(x, [prompts, kvHeads * share, length, headDim]);
+    const split = reshape(x, [prompts, kvHeads * headsPerKv, length, headDim]);
     return reshape(transpose(split, [0, 2, 1, 3]), [tokens, width]);
   }
   if (length === 1) {
-    const split = reshape(x, [prompts, kvHeads, group, share * headDim]);
+    const split = reshape(x, [prompts, kvHeads, group, headsPerKv * headDim]);
     return reshape(transpose(split, [0, 2, 1, 3]), [tokens, width]);
   }
-  const split = reshape(x, [prompts, kvHeads, group, share, length, headDim]);
+  const split = reshape(x, [prompts, kvHeads, group, headsPerKv, length, headDim]);
   return reshape(transpose(split, [0, 2, 4, 1, 3, 5]), [tokens, width]);
 }
 
@@ -166,7 +166,7 @@ function project(context: LayerContext, n1: Tensor, segment: Segment, shape: Att
   const qRaw = linear(context, "self_attn.q_proj", n1);
   const qNormed = qkNorm ? normHeads(context, "self_attn.q_norm", qRaw) : null;
   const q = narrow(
-    perPrompt(byHead(qNormed?.y ?? qRaw, shape, shape.share), shape, (x) =>
+    perPrompt(byHead(qNormed?.y ?? qRaw, shape, shape.headsPerKv), shape, (x) =>
       rotate(x, rope.cosQ, rope.sinQ, context.rotation),
     ),
   );
@@ -210,7 +210,7 @@ export function layerForward(
     const attended = options.decode
       ? { o: options.decode(queries, k, v), weights: null }
       : attend(queries, k, v, shape, prefix, options.save);
-    const flat = byToken(attended.o, shape, shape.share);
+    const flat = byToken(attended.o, shape, shape.headsPerKv);
     const mid = add(x, linear(context, "self_attn.o_proj", flat));
     const second = context.parameters.get(nameOf(context, "post_attention_layernorm.weight"));
     const { y: n2, r: r2 } = rmsNorm(mid, second, config.rmsNormEps);
@@ -254,14 +254,14 @@ export function layerBackward(
       dMid = mlpBackward(context, rest, dOut, gradients);
       const attended = scope(() => {
         const dFlat = linearBackward(context, "self_attn.o_proj", dMid as Tensor, rest.flat, gradients);
-        return attendBackward(byHead(dFlat, shape, shape.share), rest.attention, shape, prefix);
+        return attendBackward(byHead(dFlat, shape, shape.headsPerKv), rest.attention, shape, prefix);
       });
       dPrefix = attended.dPrefix;
       dk = dk === null ? attended.dk : add(dk, attended.dk);
       dv = dv === null ? attended.dv : add(dv, attended.dv);
       dN1 = scope(() => {
         const dq = perPrompt(attended.dq, shape, (x) => rotateBackward(x, rope.cosQ, rope.sinQ, context.rotation));
-        let dqRaw = byToken(dq, shape, shape.share);
+        let dqRaw = byToken(dq, shape, shape.headsPerKv);
         if (saved.headNorm?.q && saved.headNorm.qr) {
           const { q, qr } = saved.headNorm;
           dqRaw = normHeadsBackward(context, "self_attn.q_norm", dqRaw, q, qr, gradients);
@@ -359,7 +359,7 @@ export function savedOf(context: LayerContext, slim: SlimSaved, segment: Segment
   const silu = mul(gate, gateSigmoid);
   const rest = {
     attention: { q, k: slim.k, v: slim.v, o, weights: null },
-    flat: byToken(o, shape, shape.share),
+    flat: byToken(o, shape, shape.headsPerKv),
     mid,
     r2,
     n2,

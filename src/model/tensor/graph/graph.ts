@@ -3,8 +3,9 @@
  * Invariants: every node's shape and type are known; constants are small (weights and tables are always fed).
  */
 import { WeirError } from "../../../errors.js";
-import { FUSED_OPERATIONS } from "./fused-operations.js";
-import { OPERATIONS } from "./operations.js";
+import { inferOwn } from "../own/infer.js";
+import { isOwn, operationOf } from "../own/table.js";
+import { OPERATIONS, type Operation } from "./operations.js";
 import {
   type Attributes,
   type AttributeValue,
@@ -34,6 +35,12 @@ export interface GraphOperation {
   readonly op: string;
   readonly inputs: readonly GraphValue[];
   readonly attributes: Attributes;
+}
+
+/** One of weir's own operations as the table's others are. */
+function ownOperation(op: string): Operation | undefined {
+  if (!isOwn(op)) return undefined;
+  return { types: operationOf(op).types, infer: (inputs, attributes) => inferOwn(op, inputs, attributes) };
 }
 
 export class Graph {
@@ -96,7 +103,7 @@ export class Graph {
 
   /** Adds an operation; type attributes follow its inputs. Throws WEIR_E_SHAPE for one that is unknown or ill-shaped. */
   add(op: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
-    const operation = OPERATIONS[op] ?? FUSED_OPERATIONS[op];
+    const operation = OPERATIONS[op] ?? ownOperation(op);
     if (operation === undefined) {
       throw new WeirError("WEIR_E_SHAPE", `the graph tracer does not know the TensorFlow operation ${op}`);
     }
