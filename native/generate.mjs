@@ -42,7 +42,11 @@ function tfAttribute([name, type]) {
 function registration() {
   const lines = operations.map((operation) => {
     const list = (items) => `{${items.join(", ")}}`;
-    const parts = [operation.inputs.map(tfArgument), operation.outputs.map(tfArgument), Object.entries(operation.attributes).map(tfAttribute)];
+    const parts = [
+      operation.inputs.map(tfArgument),
+      operation.outputs.map(tfArgument),
+      Object.entries(operation.attributes).map(tfAttribute),
+    ];
     return `registerOperation("${operation.name}", ${parts.map(list).join(",\n                  ")});`;
   });
   return `// ${NOTE}\n${lines.join("\n")}\n`;
@@ -161,7 +165,8 @@ const read = (path) => {
 };
 const different = outputs.filter(([path, text]) => read(path) !== text);
 if (process.argv.includes("--check")) {
-  for (const [path] of different) process.stderr.write(`${path} is not what native/operations.json says; run node native/generate.mjs\n`);
+  for (const [path] of different)
+    process.stderr.write(`${path} is not what native/operations.json says; run node native/generate.mjs\n`);
   process.exitCode = different.length > 0 ? 1 : 0;
 } else {
   for (const [path, text] of different) writeFileSync(path, text);

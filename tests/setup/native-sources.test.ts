@@ -1,0 +1,54 @@
+/** The C++ sources: what they may include, what is generated, and that both builds of them use the same flags. */
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+
+const root = join(import.meta.dirname, "..", "..");
+const native = join(root, "native");
+const ARITHMETIC = ["core", "simd", "gemm", "attention", "ops", "tests", "bench"];
+
+const sourcesOf = (folder: string) =>
+  readdirSync(join(native, folder), { recursive: true })
+    .map(String)
+    .filter((name) => /\.(cc|h)$/.test(name))
+    .map((name) => ({ name: `${folder}/${name}`, text: readFileSync(join(native, folder, name), "utf8") }));
+
+describe("native sources", () => {
+  it.each(ARITHMETIC)("%s includes no header of TensorFlow or Node", (folder) => {
+    const found = sourcesOf(folder).filter(({ text }) => /#include\s+["<](tensorflow|tsl|node_api)/.test(text));
+    expect(found.map(({ name }) => name)).toEqual([]);
+    expect(sourcesOf(folder).length).toBeGreaterThan(0);
+  });
+
+  it("are registered, wrapped and documented as native/operations.json declares", () => {
+    const { status, stderr } = spawnSync(process.execPath, [join(native, "generate.mjs"), "--check"], {
+      encoding: "utf8",
+    });
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+  });
+
+  it("add a kernel for every operation that is declared, and no other", () => {
+    const { operations } = JSON.parse(readFileSync(join(native, "operations.json"), "utf8")) as {
+      operations: { name: string }[];
+    };
+    const added = sourcesOf("ops").flatMap(({ text }) =>
+      [...text.matchAll(/add(?:BothTypes|Kernel)<.*>\("(\w+)"/g)].map((match) => match[1]),
+    );
+    expect([...new Set(added)].sort()).toEqual(operations.map(({ name }) => name).sort());
+  });
+
+  it("are compiled with the same flags by make and by the set-up", async () => {
+    const { COMPILE_FLAGS, FILE_FLAGS } = (await import("../../scripts/native/kernel-key.mjs")) as {
+      COMPILE_FLAGS: string[];
+      FILE_FLAGS: Record<string, string[]>;
+    };
+    const makefile = readFileSync(join(native, "Makefile"), "utf8");
+    const flags = /^FLAGS = (.*)$/m.exec(makefile)?.[1]?.replace("$(ARCH)", "native").split(" ");
+    expect(COMPILE_FLAGS.filter((flag) => !flag.startsWith("-D"))).toEqual(flags);
+    for (const [file, own] of Object.entries(FILE_FLAGS)) {
+      expect(makefile).toContain(`$(BUILD)/${file.replace(".cc", ".o")}: FLAGS += ${own.join(" ")}`);
+    }
+  });
+});
