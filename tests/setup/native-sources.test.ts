@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { loadScript } from "./scripts.js";
 
 const root = join(import.meta.dirname, "..", "..");
 const native = join(root, "native");
@@ -40,10 +41,10 @@ describe("native sources", () => {
   });
 
   it("are compiled with the same flags by make and by the set-up", async () => {
-    const { COMPILE_FLAGS, FILE_FLAGS } = (await import("../../scripts/native/kernel-key.mjs")) as {
+    const { COMPILE_FLAGS, FILE_FLAGS } = await loadScript<{
       COMPILE_FLAGS: string[];
       FILE_FLAGS: Record<string, string[]>;
-    };
+    }>("native/kernel-key.mjs");
     const makefile = readFileSync(join(native, "Makefile"), "utf8");
     const flags = /^FLAGS = (.*)$/m.exec(makefile)?.[1]?.replace("$(ARCH)", "native").split(" ");
     expect(COMPILE_FLAGS.filter((flag) => !flag.startsWith("-D"))).toEqual(flags);
