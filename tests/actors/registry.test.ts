@@ -43,8 +43,8 @@ describe("replaceable parts", () => {
     expect(() => new PartRegistry().use("advantage", { kind: "x", specificationVersion: 1 } as never)).toThrow(
       /lacks handle/,
     );
-    expect(() => new PartRegistry().use("advantage", { ...advantage("x"), specificationVersion: 2 } as never)).toThrow(
-      /specificationVersion 2/,
+    expect(() => new PartRegistry().use("advantage", { ...advantage("x"), specificationVersion: 3 } as never)).toThrow(
+      /specificationVersion 3/,
     );
   });
 

@@ -38,7 +38,7 @@ describe("a configuration", () => {
     ],
     ["an unknown section", { ...minimal, optimizer: {} }, /unknown option "optimizer"; did you mean "optimiser"/],
     ["a wrong type", { ...minimal, run: { seed: "one" } }, /option "run\.seed": .*got "one"/],
-    ["a wrong choice", { ...minimal, loss: { algorithm: "dapoo" } }, /option "loss\.algorithm".*did you mean "dapo"/],
+    ["a wrong choice", { ...minimal, loss: { klEstimator: "k33" } }, /option "loss\.klEstimator".*did you mean "k3"/],
     ["a value out of bounds", { ...minimal, loss: { clipLow: 1.5 } }, /option "loss\.clipLow".*got 1\.5/],
     ["a missing option", { data: { train: ["a"] } }, /option "model".*got nothing/],
     [
