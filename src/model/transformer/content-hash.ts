@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 
-/** Bytes of one piece. As kPieceBytes in scripts/native/kernels/digest.cc. */
+/** Bytes of one piece. As kPieceBytes in native/ops/digest.cc. */
 const DIGEST_PIECE_BYTES = 1024 * 1024;
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash("sha256").update(bytes).digest();
