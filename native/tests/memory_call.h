@@ -24,7 +24,7 @@ struct Values {
 template <class T>
 Values valuesOf(const std::vector<T>& from, Shape shape) {
   Values values{elementOf<T>(), std::move(shape), std::vector<char>(from.size() * sizeof(T))};
-  std::memcpy(values.bytes.data(), from.data(), values.bytes.size());
+  if (!from.empty()) std::memcpy(values.bytes.data(), from.data(), values.bytes.size());
   return values;
 }
 
