@@ -52,9 +52,9 @@ describe("the kernels' key", () => {
 
   it("is made of the package's own sources", () => {
     const names = keys.kernelSources().map(({ name }) => name);
-    expect(names).toContain("kernels/parallel.cc");
-    expect(names).toContain("kernels/registry.h");
-    expect(names.every((name) => /\.(cc|h)$/.test(name))).toBe(true);
+    expect(names).toContain("core/parallel.cc");
+    expect(names).toContain("tensorflow/registry.h");
+    expect(names.every((name) => /\.(cc|h|inc)$/.test(name))).toBe(true);
   });
 
   it.runIf(process.platform === "linux")("knows the processor whatever order Linux lists its abilities in", () => {
