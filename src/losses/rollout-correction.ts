@@ -5,10 +5,9 @@
  * Sources: TIS (arXiv 2512.05591's survey of the practice; verl rollout_corr_helper.py), IcePop (ringtech 2025), geometric
  * rejection (seq_mean). Sums run over the tokens given, which are those that count.
  */
+import { klEstimate } from "../algorithms/kl.js";
 import { WeirError } from "../errors.js";
-
-/** Log ratios are clamped to ±20 before exp. */
-const CLAMP = 20;
+import { LOG_RATIO_CLAMP } from "./policy-loss.js";
 
 export interface ImportanceOptions {
   /** `token`: one weight per token. `sequence`: their product, for each token of the sequence. */
@@ -27,7 +26,8 @@ export interface RejectionOptions {
   readonly upper: number;
 }
 
-const clamped = (value: number) => Math.min(Math.max(value, -CLAMP), CLAMP);
+/** Log ratios are clamped before exp. */
+const clamped = (value: number) => Math.min(Math.max(value, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP);
 
 function logRatios(old: ArrayLike<number>, sampler: ArrayLike<number>): number[] {
   if (old.length !== sampler.length)
@@ -53,19 +53,13 @@ export function importanceWeights(
   });
 }
 
-function estimate(ratio: number, estimator: RejectionOptions["estimator"]): number {
-  const safe = clamped(ratio);
-  if (estimator === "k1") return -safe;
-  return estimator === "k2" ? 0.5 * safe * safe : Math.exp(safe) - 1 - safe;
-}
-
 /** True for each token of a sequence that stays. [T]. Throws WEIR_E_SHAPE where lengths differ. */
 export function keptTokens(
   old: ArrayLike<number>, // [T] nats
   sampler: ArrayLike<number>, // [T] nats
   options: RejectionOptions,
 ): boolean[] {
-  const values = logRatios(old, sampler).map((ratio) => estimate(ratio, options.estimator));
+  const values = logRatios(old, sampler).map((ratio) => klEstimate(-clamped(ratio), 0, options.estimator, null));
   const k1 = options.estimator === "k1";
   const within = (value: number) =>
     k1 ? value >= Math.log(options.lower) && value <= Math.log(options.upper) : value <= options.upper;

@@ -1,5 +1,5 @@
 /** Owns a loss's settings: its own defaults under what is asked for. */
-import type { LossName, LossSettings } from "../contracts/loss.js";
+import type { LossName, LossSetting, LossSettings } from "../contracts/loss.js";
 import { POLICY_LOSSES } from "./index.js";
 
 /** What losses that read a setting have no default of their own for. */
@@ -12,12 +12,17 @@ const NEUTRAL: LossSettings = {
   tauNegative: 1.05,
 };
 
-/** Settings of a loss; null and undefined values take the loss's own. */
+/** The names of all settings. */
+export const LOSS_SETTINGS = Object.keys(NEUTRAL) as readonly LossSetting[];
+
+/** Settings of a loss, read from `asked`, which may hold more; null and undefined values take the loss's own. */
 export function lossSettings(
   name: LossName | null,
   asked: { readonly [K in keyof LossSettings]?: LossSettings[K] | null | undefined } = {},
 ): LossSettings {
   const own = name === null ? {} : POLICY_LOSSES[name].defaults;
-  const set = Object.entries(asked).filter(([, value]) => value !== null && value !== undefined);
+  const set = LOSS_SETTINGS.map((setting) => [setting, asked[setting]] as const).filter(
+    ([, value]) => value !== null && value !== undefined,
+  );
   return { ...NEUTRAL, ...own, ...(Object.fromEntries(set) as Partial<LossSettings>) };
 }

@@ -15,10 +15,8 @@ export function createRegistry(
   const registry = new PartRegistry(surroundings);
   for (const [name, create] of Object.entries(ADVANTAGE_ACTORS))
     registry.register("advantage", name, () => create(config.advantage));
-  const { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative } = config.loss;
-  const asked = { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative };
   for (const name of LOSS_NAMES)
-    registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, asked)));
+    registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, config.loss)));
   const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
   registry.register("reward", "rule", () => createRuleReward(rules));
   registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));

@@ -1,7 +1,6 @@
 /** Owns the check of what advantage actors give: one finite number, or finite numbers per token, for each member. */
-import type { AdvantageActor, AdvantagePart, BatchAdvantageActor, GroupAdvantages } from "../../contracts/advantage.js";
-import { WeirError } from "../../errors.js";
-import { callPart, faced, isFiniteNumber, type PartLabel, partError, shown, thrown } from "./part-errors.js";
+import type { AdvantageActor, AdvantagePart, BatchAdvantageActor } from "../../contracts/advantage.js";
+import { awaitPart, callPart, faced, isFiniteNumber, type PartLabel, partError, shown } from "./part-errors.js";
 
 const CONTRACT =
   "handle({ rewards, lengths }) returns, at once, an array with one entry per member: a finite number, or an array of as many finite numbers as the member has tokens";
@@ -41,13 +40,8 @@ function checkedOfGroup(actor: AdvantageActor, label: PartLabel): AdvantageActor
 function checkedOfBatch(actor: BatchAdvantageActor, label: PartLabel): BatchAdvantageActor {
   return faced(actor, {
     async handle(groups, options) {
-      let given: readonly GroupAdvantages[];
-      try {
-        given = await actor.handle(groups, options);
-      } catch (error) {
-        if (WeirError.isInstance(error) || options.signal.aborted) throw error;
-        throw partError(label, `threw in handle(): ${thrown(error)}`, BATCH_CONTRACT, error);
-      }
+      const call = () => actor.handle(groups, options);
+      const given = await awaitPart(label, "handle()", BATCH_CONTRACT, call, options.signal);
       if (!Array.isArray(given) || given.length !== groups.length)
         throw partError(label, `gave ${shown(given)} for ${groups.length} groups`, BATCH_CONTRACT);
       for (const [p, { members, taskId }] of groups.entries()) {

@@ -2,11 +2,9 @@
  * Owns the check of what losses of the user's own give: one coefficient per token. Whether the numbers are finite is checked by
  * the engine, which refuses the mini-batch where one is not (I7).
  */
-import type { LossEvaluation, LossPart, LossSequence } from "../../contracts/loss.js";
-import { LOSS_AGGREGATIONS } from "../../contracts/loss.js";
-import { WeirError } from "../../errors.js";
+import { LOSS_AGGREGATIONS, type LossEvaluation, type LossPart, type LossSequence } from "../../contracts/loss.js";
 import { builtInLoss } from "../../losses/built-in.js";
-import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
+import { awaitPart, faced, type PartLabel, partError, shown } from "./part-errors.js";
 
 const CONTRACT =
   "evaluate(sequences) returns, at once or by a promise, { value, coefficients, clipped, clippedLower }: three numbers, and per sequence one number for each token";
@@ -43,13 +41,7 @@ export function checkedLoss(loss: LossPart, label: PartLabel): LossPart {
     );
   return faced(loss, {
     async evaluate(sequences) {
-      let given: LossEvaluation;
-      try {
-        given = await loss.evaluate(sequences);
-      } catch (error) {
-        if (WeirError.isInstance(error)) throw error;
-        throw partError(label, `threw in evaluate(): ${thrown(error)}`, CONTRACT, error);
-      }
+      const given = await awaitPart(label, "evaluate()", CONTRACT, () => loss.evaluate(sequences));
       const wrong = fault(given, sequences);
       if (wrong !== null) throw partError(label, wrong, CONTRACT);
       return given;

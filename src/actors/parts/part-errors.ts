@@ -63,6 +63,22 @@ export function callPart<T>(label: PartLabel, call: string, contract: string, wo
   return answer;
 }
 
+/** The same for a part that may answer by a promise. Errors of an aborted call pass as they are. */
+export async function awaitPart<T>(
+  label: PartLabel,
+  call: string,
+  contract: string,
+  work: () => T | Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (WeirError.isInstance(error) || signal?.aborted) throw error;
+    throw partError(label, `threw in ${call}: ${thrown(error)}`, contract, error);
+  }
+}
+
 export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 

@@ -6,7 +6,7 @@
  */
 
 import { K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
-import type { LossEvaluation, LossName, LossSequence, LossSetting } from "../../contracts/loss.js";
+import type { LossEvaluation, LossName, LossSequence } from "../../contracts/loss.js";
 import type {
   CheckedCompletion,
   EvaluateLoss,
@@ -19,6 +19,7 @@ import { tokenWeight } from "../../losses/aggregation.js";
 import { evaluateLoss } from "../../losses/evaluate.js";
 import { POLICY_LOSSES } from "../../losses/index.js";
 import { LOG_RATIO_CLAMP, type PolicyLoss, type SettingOperands } from "../../losses/policy-loss.js";
+import { LOSS_SETTINGS } from "../../losses/settings.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { TokenLoss } from "../transformer/head.js";
 import type { PackedGroups } from "../transformer/packing.js";
@@ -122,15 +123,6 @@ export function isTraced(loss: PolicyLossConfig): boolean {
   return loss.name !== null && POLICY_LOSSES[loss.name].scope === "token";
 }
 
-const SETTINGS: readonly LossSetting[] = [
-  "clipLow",
-  "clipHigh",
-  "dualClip",
-  "largestRatio",
-  "tauPositive",
-  "tauNegative",
-];
-
 /**
  * The policy loss of a pass's targets, by its gradient with respect to log-probs and entropies. `coefficients`: the policy
  * term's, where it was evaluated on the host; null traces the formula.
@@ -144,7 +136,7 @@ export function policyTokenLoss(
   const { advantages, old, weights, reference } = targets;
   const formula = coefficients === null ? POLICY_LOSSES[loss.name as LossName] : null;
   const clamp = loss.klClamp ?? null;
-  const set = SETTINGS.filter((name) => formula !== null && loss.settings[name] !== null);
+  const set = LOSS_SETTINGS.filter((name) => formula !== null && loss.settings[name] !== null);
   return {
     key: [
       `policy ${formula?.name ?? "host"} ${set.join(",")} old=${old !== null}`,
@@ -188,7 +180,9 @@ function tracedSlope(
 ): Tensor {
   if (formula.scope !== "token")
     throw new TypeError(`the loss ${formula.name} needs whole sequences and cannot be traced`);
-  const settings = Object.fromEntries(SETTINGS.map((name) => [name, scalars[name] ?? null])) as SettingOperands<Tensor>;
+  const settings = Object.fromEntries(
+    LOSS_SETTINGS.map((name) => [name, scalars[name] ?? null]),
+  ) as SettingOperands<Tensor>;
   const advantages = perToken.advantages as Tensor;
   const weights = perToken.weights as Tensor;
   const { slope } = formula.terms(traced, { logprobs, old: perToken.old ?? logprobs, advantages }, settings);
