@@ -15,8 +15,10 @@ export function createRegistry(
   const registry = new PartRegistry(surroundings);
   for (const [name, create] of Object.entries(ADVANTAGE_ACTORS))
     registry.register("advantage", name, () => create(config.advantage));
+  const { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative } = config.loss;
+  const asked = { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative };
   for (const name of LOSS_NAMES)
-    registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, config.loss)));
+    registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, asked)));
   const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
   registry.register("reward", "rule", () => createRuleReward(rules));
   registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
