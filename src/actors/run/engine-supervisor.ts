@@ -1,5 +1,4 @@
 import type { Engine, EngineInfo, EngineOptions, EngineStats, MemoryPlan, PassSize } from "../../contracts/engine.js";
-import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyStore } from "../../contracts/policy-store.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
