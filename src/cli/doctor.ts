@@ -249,14 +249,14 @@ export function isNodeSupported(version: string): boolean {
   return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 }
 
-/** Runs scripts/native/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */
+/** Runs setup/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */
 export function probeInProcess(
   backend: BackendName,
   directory: string | null,
   env: NodeJS.ProcessEnv,
   measures: readonly string[] = ["--measure"],
 ): Promise<BackendProbe> {
-  const script = join(packageRoot(), "scripts", "native", "probe.mjs");
+  const script = join(packageRoot(), "setup", "probe.mjs");
   const args = [script, backend, ...(directory === null ? [] : [directory]), ...measures];
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "ignore"] });

@@ -44,7 +44,7 @@ describe("native sources", () => {
     const { COMPILE_FLAGS, FILE_FLAGS } = await loadScript<{
       COMPILE_FLAGS: string[];
       FILE_FLAGS: Record<string, string[]>;
-    }>("native/kernel-key.mjs");
+    }>("setup/kernel-key.mjs");
     const makefile = readFileSync(join(native, "Makefile"), "utf8");
     const flags = /^FLAGS = (.*)$/m.exec(makefile)?.[1]?.replace("$(ARCH)", "native").split(" ");
     expect(COMPILE_FLAGS.filter((flag) => !flag.startsWith("-D"))).toEqual(flags);

@@ -199,7 +199,7 @@ async function stage(staging, name, work) {
 /** The JS package from its lockfile with install scripts off: those would fetch another, older libtensorflow. */
 async function installPackage(staging, env, say) {
   say(`installing @tensorflow/tfjs-node-gpu ${TFJS_VERSION}`);
-  for (const file of ["package.json", "package-lock.json"]) cpSync(join(HERE, file), join(staging, file));
+  for (const file of ["package.json", "package-lock.json"]) cpSync(join(HERE, "tensorflow", file), join(staging, file));
   const result = await run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], {
     cwd: staging,
     env: cleanNpmEnvironment(env),
