@@ -40,6 +40,18 @@ describe("native sources", () => {
     expect([...new Set(added)].sort()).toEqual(operations.map(({ name }) => name).sort());
   });
 
+  it("are emitted by their generated wrappers only", () => {
+    const outside = readdirSync(join(root, "src"), { recursive: true })
+      .map(String)
+      .filter((name) => /\.ts$/.test(name) && !/\.generated\.ts$/.test(name))
+      .map((name) => ({ name, text: readFileSync(join(root, "src", name), "utf8") }));
+    const naming = (pattern: RegExp) => outside.filter(({ text }) => pattern.test(text)).map(({ name }) => name);
+    expect(naming(/["'`]Weir(?!Error)[A-Z]/)).toEqual([]);
+    expect(naming(/\.addOwn\(/)).toEqual(["model/tensor/own/run.ts"]);
+    expect(naming(/\brunOp\b/).sort()).toEqual(["model/tensor/own/run.ts", "model/tensor/tf.ts"]);
+    expect(naming(/own\/run\.js"|from "\.\/run\.js"/).filter((name) => /^model.tensor/.test(name))).toEqual([]);
+  });
+
   it("are compiled with the same flags by make and by the set-up", async () => {
     const { COMPILE_FLAGS, FILE_FLAGS } = await loadScript<{
       COMPILE_FLAGS: string[];
