@@ -3,10 +3,12 @@
  * Invariants: every backend is tried in a process of its own, so a crash of native code is a finding and not the end;
  * nothing is installed, downloaded or changed.
  */
+
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
+import { BACKENDS } from "../contracts/engine.js";
 import type { BackendName } from "../contracts/index.js";
 import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/tensor/native/index.js";
 import { memoryBudget } from "../model/transformer/memory-plan.js";
@@ -181,7 +183,8 @@ async function chooseBackend(sources: DoctorSources, location: NativeLocation, p
   } else {
     refused.push(location.reason);
   }
-  for (const backend of ["wasm", "cpu"] as const) {
+  for (const backend of BACKENDS) {
+    if (backend === "tensorflow") continue;
     const probe = await sources.probe(backend, null, sources.env);
     if (probe.ok) return { backend, probe, why: refused.join("; ") };
     problems.push(`the ${backend} backend fails: ${probe.reason}`);

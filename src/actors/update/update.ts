@@ -2,6 +2,7 @@ import { klEstimate } from "../../algorithms/kl.js";
 import type { SampleGroup } from "../../contracts/group.js";
 import type {
   EvaluateLoss,
+  OldLogprobSource,
   OptimiserConfig,
   PolicyLossConfig,
   PolicyMetrics,
@@ -33,7 +34,7 @@ export interface UpdateOptions {
   readonly miniBatchPrompts: number | null;
   readonly epochs: number;
   readonly microBatchTokens: number;
-  readonly oldLogprobs: "recompute" | "sampler";
+  readonly oldLogprobs: OldLogprobSource;
   /** Compute log-probs of the reference policy (for the KL term or its metric). */
   readonly withReference: boolean;
 }

@@ -40,7 +40,7 @@ export interface Recorder {
   readonly products: EnginePrecision;
   operation(name: OperationName, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
   constant(values: readonly number[], shape: readonly number[], dtype: "float32" | "int32"): Tensor;
-  cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor;
+  cast(x: Tensor, dtype: EnginePrecision): Tensor;
   /** `x`, computed after `previous`: keeps a graph from holding the work of many blocks at once. */
   after(x: Tensor, previous: Tensor): Tensor;
 }

@@ -135,7 +135,7 @@ export class Tracer implements Recorder {
   }
 
   /** The value under another float type; a value that was just widened or narrowed is taken from before. */
-  private castValue(value: GraphValue, dtype: "float32" | "bfloat16"): GraphValue {
+  private castValue(value: GraphValue, dtype: EnginePrecision): GraphValue {
     if (value.dtype === dtype) return value;
     const casts = this.frame?.casts ?? this.casts;
     const key = reference(value);
@@ -173,7 +173,7 @@ export class Tracer implements Recorder {
     return this.tensor(this.graph.constant(values, shape, dtype));
   }
 
-  cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor {
+  cast(x: Tensor, dtype: EnginePrecision): Tensor {
     const value = this.valueOf(x);
     return value.dtype === dtype ? x : this.tensor(this.castValue(value, dtype));
   }
