@@ -115,8 +115,9 @@ TEST("attention is causal, reads no padding of a prefix and sums to one") {
 TEST("the gradients of attention are the slopes of its outputs") {
   const int64_t prompts = 2, kv = 1, group = 2, per = 2, length = 70, dh = 8, prefix = 9;
   const int64_t queries = prompts * kv * group * per, keys = prompts * kv * group;
-  const std::vector<std::pair<std::string, double>> attributes = {
-      {"prompts", prompts}, {"group", group}, {"kv", kv}, {"heads_per_kv", per}, {"length", length}};
+  const std::map<std::string, double> attributes = {
+      {"prompts", double(prompts)}, {"group", double(group)}, {"kv", double(kv)}, {"heads_per_kv", double(per)},
+      {"length", double(length)}};
   Numbers numbers(6);
   const std::vector<Shape> shapes = {{queries, length, dh}, {keys, length, dh}, {keys, length, dh},
                                      {prompts * kv, prefix, dh}, {prompts * kv, prefix, dh}};
@@ -160,7 +161,7 @@ TEST("the gradients of attention are the slopes of its outputs") {
 TEST("attention refuses keys that do not fit its heads") {
   Numbers numbers(7);
   const auto q = numbers.take(2 * 3 * 4), k = numbers.take(3 * 4), few = numbers.take(2 * 4);
-  const std::vector<std::pair<std::string, double>> attributes = {
+  const std::map<std::string, double> attributes = {
       {"prompts", 1}, {"group", 1}, {"kv", 1}, {"heads_per_kv", 2}, {"length", 3}};
   const auto none = valuesOf(std::vector<float>{}, {0});
   try {
