@@ -1,5 +1,5 @@
 /**
- * Owns how much memory sampling may take: shares of what the engine's budget leaves beside the program and the model's state, up
+ * Owns how much memory sampling may take: shares of what the engine's budget leaves after the program and the model's state, up
  * to bounds above which larger batches are no faster. Less memory means fewer prompts at a time, never other samples.
  */
 
