@@ -61,7 +61,7 @@ function time(compiler: Compiler, { op, inputs, attributes }: GraphOperation): n
             ({ constant, shape, dtype: type }): GraphValue =>
               constant === null ? trace.valueOf(own[next++] as Tensor) : trace.graph.constant(constant, shape, type),
           );
-          return trace.addRaw(op, sources, attributes).map((value) => trace.tensor(value));
+          return trace.graph.add(op, sources, attributes).map((value) => trace.tensor(value));
         },
         tensors,
       );

@@ -5,8 +5,8 @@
  */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ensureBuild } from "./setup/dist.mjs";
-import { ensurePackages } from "./setup/packages.mjs";
+import { ensureBuild } from "../setup/dist.mjs";
+import { ensurePackages } from "../setup/packages.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const flags = new Set(process.argv.slice(2));

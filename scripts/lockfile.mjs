@@ -69,7 +69,7 @@ function resolves(packages, path, name) {
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const root = dirname(dirname(fileURLToPath(import.meta.url)));
-  for (const file of ["package-lock.json", join("scripts", "native", "package-lock.json")]) {
+  for (const file of ["package-lock.json", join("setup", "tensorflow", "package-lock.json")]) {
     const { lock, added } = completeLock(JSON.parse(readFileSync(join(root, file), "utf8")));
     if (added.length === 0) continue;
     if (process.argv.includes("--check")) {

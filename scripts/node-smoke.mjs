@@ -8,10 +8,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cleanNpmEnvironment } from "./native/install.mjs";
-import { cacheRoot } from "./native/paths.mjs";
-import { run } from "./native/run.mjs";
-import { ensureBuild } from "./setup/dist.mjs";
+import { ensureBuild } from "../setup/dist.mjs";
+import { cleanNpmEnvironment } from "../setup/install.mjs";
+import { cacheRoot } from "../setup/paths.mjs";
+import { run } from "../setup/run.mjs";
 
 /** The ends of what package.json's `engines` and the README promise. */
 const OLDEST = "20.19.0";

@@ -8,9 +8,9 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cleanNpmEnvironment } from "./native/install.mjs";
-import { run } from "./native/run.mjs";
-import { ensureBuild } from "./setup/dist.mjs";
+import { ensureBuild } from "../setup/dist.mjs";
+import { cleanNpmEnvironment } from "../setup/install.mjs";
+import { run } from "../setup/run.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const project = mkdtempSync(join(tmpdir(), "weir-examples-"));

@@ -39,6 +39,9 @@ export const channelSchema = z
   .union([z.enum(streamNames), z.templateLiteral(["trace/", z.string().min(1).max(200)])])
   .describe("A channel with history, or `trace/<id>` for one whole trace.");
 
+/** What a session may do: watch, or send commands too. */
+const ROLES = ["viewer", "operator"] as const;
+
 const id = z.string().min(1).max(100);
 const seq = z.number().int().nonnegative();
 const count = z.number().int().nonnegative();
@@ -100,7 +103,7 @@ const welcome = z
     serverTime: z.number(),
     epoch: z.string().describe("Changes when the server's history begins anew; sequence numbers belong to an epoch."),
     run: z.object({ id: z.string(), live: z.boolean() }).nullable(),
-    role: z.enum(["viewer", "operator"]),
+    role: z.enum(ROLES),
     channels: z.array(z.string()),
     commands: z.array(z.string()).describe("Commands that this session may send."),
     limits: z.object({ messageBytes: count, inboundBytes: count, inboundPerSecond: count, tickMs: count }),
@@ -219,7 +222,7 @@ export type ClientMessage = z.output<typeof clientMessageSchema>;
 export type ClientMessageInput = z.input<typeof clientMessageSchema>;
 export type ServerMessage = z.output<typeof serverMessageSchema>;
 export type Message = z.output<typeof messageSchema>;
-export type Role = "viewer" | "operator";
+export type Role = (typeof ROLES)[number];
 
 /** Items of a snapshot or delta, checked by the channel's own schema. Throws the ZodError of the first wrong one. */
 export function checkItems(message: Extract<ServerMessage, { type: "snapshot" | "delta" }>): void {

@@ -1,4 +1,4 @@
-// The public door of the attention kernels: causal grouped-query attention over a row's own keys
+// Interface of the attention kernels: causal grouped-query attention over a row's own keys
 // and, optionally, a prefix shared by many rows. Forward and backward, for float32 and bfloat16.
 //
 // Letters in the layouts:
@@ -34,20 +34,36 @@ struct AttentionShape {
   int64_t prefixLength;  // Tp; with 0 the prefix pointers may be null
 };
 
+/** What the forward pass reads, and the backward pass again. */
+template <class T>
+struct AttentionInputs {
+  const T* q;                    // [P, kv, G, headsPerKv, T, dh], scaled by 1/sqrt(dh)
+  const T* k;                    // [P, kv, G, T, dh]
+  const T* v;                    // [P, kv, G, T, dh]
+  const T* kp;                   // [P, kv, Tp, dh]; null without a prefix
+  const T* vp;                   // [P, kv, Tp, dh]; null without a prefix
+  const int32_t* prefixLengths;  // [P], 0 <= prefixLengths[p] <= Tp; null means Tp for every prompt
+};
+
+/** Where the backward pass writes; everything is overwritten. */
+template <class T>
+struct AttentionGradients {
+  T* dq;       // [P, kv, G, headsPerKv, T, dh], for the scaled q
+  float* dk;   // [P, kv, G, T, dh]
+  float* dv;   // [P, kv, G, T, dh]
+  float* dkp;  // [P, kv, Tp, dh], zero at the padding; null without a prefix
+  float* dvp;  // [P, kv, Tp, dh], zero at the padding; null without a prefix
+};
+
 /**
  * Forward pass. T is float or bfloat16; products of bfloat16 numbers are summed in float32, and
  * the softmax is float32 in both.
  *
- *   q   [P, kv, G, headsPerKv, T, dh]  scaled by 1/sqrt(dh)
- *   k   [P, kv, G, T, dh]         v likewise
- *   kp  [P, kv, Tp, dh]           vp likewise
- *   prefixLengths [P]             0 <= prefixLengths[p] <= Tp; null means Tp for every prompt
  *   o   [P, kv, G, headsPerKv, T, dh]  overwritten
  *   lse [P, kv, G, headsPerKv, T]      overwritten; natural logarithm
  */
 template <class T>
-void attentionForward(const AttentionShape& shape, const T* q, const T* k, const T* v, const T* kp, const T* vp,
-                      const int32_t* prefixLengths, T* o, float* lse);
+void attentionForward(const AttentionShape& shape, const AttentionInputs<T>& inputs, T* o, float* lse);
 
 /**
  * Backward pass, from the forward's inputs and outputs and the gradient dO of o:
@@ -59,27 +75,18 @@ void attentionForward(const AttentionShape& shape, const T* q, const T* k, const
  * The sums of dk and dv run over the headsPerKv heads, those of dkp and dvp over the G rows as well.
  * With bfloat16, W and dS are rounded to bfloat16 before the last three products, save where the processor has no
  * products of bfloat16 numbers: there they are widened to float32.
- *
- *   dq       [P, kv, G, headsPerKv, T, dh]   gradient for the scaled q; overwritten
- *   dk, dv   [P, kv, G, T, dh]          float32; overwritten
- *   dkp, dvp [P, kv, Tp, dh]            float32; overwritten, zero at the padding
  */
 template <class T>
-void attentionBackward(const AttentionShape& shape, const T* q, const T* k, const T* v, const T* kp, const T* vp,
-                       const int32_t* prefixLengths, const T* o, const float* lse, const T* dO, T* dq, float* dk,
-                       float* dv, float* dkp, float* dvp);
+void attentionBackward(const AttentionShape& shape, const AttentionInputs<T>& inputs, const T* o, const float* lse,
+                       const T* dO, const AttentionGradients<T>& gradients);
 
-extern template void attentionForward<float>(const AttentionShape&, const float*, const float*, const float*,
-                                             const float*, const float*, const int32_t*, float*, float*);
-extern template void attentionForward<bfloat16>(const AttentionShape&, const bfloat16*, const bfloat16*,
-                                                const bfloat16*, const bfloat16*, const bfloat16*, const int32_t*,
-                                                bfloat16*, float*);
-extern template void attentionBackward<float>(const AttentionShape&, const float*, const float*, const float*,
-                                              const float*, const float*, const int32_t*, const float*, const float*,
-                                              const float*, float*, float*, float*, float*, float*);
-extern template void attentionBackward<bfloat16>(const AttentionShape&, const bfloat16*, const bfloat16*,
-                                                 const bfloat16*, const bfloat16*, const bfloat16*, const int32_t*,
-                                                 const bfloat16*, const float*, const bfloat16*, bfloat16*, float*,
-                                                 float*, float*, float*);
+extern template void attentionForward<float>(const AttentionShape&, const AttentionInputs<float>&, float*, float*);
+extern template void attentionForward<bfloat16>(const AttentionShape&, const AttentionInputs<bfloat16>&, bfloat16*,
+                                                float*);
+extern template void attentionBackward<float>(const AttentionShape&, const AttentionInputs<float>&, const float*,
+                                              const float*, const float*, const AttentionGradients<float>&);
+extern template void attentionBackward<bfloat16>(const AttentionShape&, const AttentionInputs<bfloat16>&,
+                                                 const bfloat16*, const float*, const bfloat16*,
+                                                 const AttentionGradients<bfloat16>&);
 
 }  // namespace weir

@@ -112,7 +112,7 @@ WEIR_INLINE void differentiateRows(const Scratch<uint32_t>& at, int64_t row, int
   }
 }
 
-/** Adds the headsPerKv of one set of keys to dq (which it begins if fresh), and that of the queries to dk and dv. */
+/** Adds what one set of keys contributes to dq (which it begins if fresh), and what the queries contribute to dk and dv. */
 template <class T>
 void differentiate(const Queries<Factor<T>>& rows, int64_t depth, const PackedKeys<FactorWord<T>>& keys, bool causal,
                    int64_t time, bool fresh, const Scratch<FactorWord<T>>& at, float* dk, float* dv) {
@@ -276,102 +276,133 @@ int64_t firstBlock(const RowBlocks& blocks, int64_t prefixCount, int64_t chunk, 
   return i;
 }
 
+/** How the queries of every pair are cut into chunks, and where the sums of all chunks but the first lie. */
+template <class T>
+class Chunks {
+ public:
+  Chunks(const AttentionShape& shape, const RowBlocks& blocks, const KeySets<T>& sets, Buffer& memory)
+      : shape_(shape), blocks_(blocks), sets_(sets), count_(chunksOf(shape, blocks)),
+        own_(shape.length * shape.headDim), prefix_(shape.prefixLength * shape.headDim),
+        sums_(memory.take<float>(sets.pairs() * (count_ - 1) * sumsPerChunk())) {}
+
+  int64_t count() const { return count_; }
+  /** First block of a chunk; of chunk count(), the number of blocks. */
+  int64_t begin(int64_t pair, int64_t chunk) const {
+    return firstBlock(blocks_, sets_.prefixCount(pair / shape_.kvHeads), chunk, count_);
+  }
+  /** Row of the first query of a block. */
+  int64_t rowOf(int64_t block) const { return blocks_.inOrder(block).first / (shape_.headsPerKv * shape_.length); }
+
+  /** Where a chunk adds to; the sums that it alone begins are set to zero. */
+  Targets targets(int64_t pair, int64_t chunk, const AttentionGradients<T>& out) const {
+    const int64_t first = pair * shape_.group * own_;
+    Targets to{out.dkp, out.dvp, out.dk + first, out.dv + first, -1, nullptr, nullptr};
+    if (chunk > 0) {
+      to.dkp = sumsOf(pair, chunk);
+      to.dvp = to.dkp + prefix_;
+      to.sharedDk = to.dvp + prefix_;
+      to.sharedDv = to.sharedDk + own_;
+      to.sharedRow = sharedRow(begin(pair, chunk));
+      std::fill_n(to.sharedDk, 2 * own_, 0.0f);
+    } else if (prefix_ > 0) {
+      to.dkp += pair * prefix_;
+      to.dvp += pair * prefix_;
+    }
+    if (prefix_ > 0) {
+      std::fill_n(to.dkp, prefix_, 0.0f);
+      std::fill_n(to.dvp, prefix_, 0.0f);
+    }
+    return to;
+  }
+
+  /** Adds the sums of later chunks to the gradients, each number in order of chunks. */
+  void addTo(const AttentionGradients<T>& out) const {
+    constexpr int64_t kPieces = 16;
+    parallelFor(count_ > 1 ? sets_.pairs() * kPieces : 0, 1, [&](int64_t from, int64_t until) {
+      for (int64_t i = from; i < until; ++i) addPiece(i / kPieces, i % kPieces, kPieces, out);
+    });
+  }
+
+ private:
+  // dkp, dvp, then dk and dv of one row.
+  int64_t sumsPerChunk() const { return 2 * (prefix_ + own_); }
+  float* sumsOf(int64_t pair, int64_t chunk) const { return sums_ + (pair * (count_ - 1) + chunk - 1) * sumsPerChunk(); }
+
+  // The row whose own keys an earlier chunk began, or -1.
+  int64_t sharedRow(int64_t block) const {
+    if (block == 0 || block >= blocks_.count()) return -1;
+    return blocks_.inOrder(block).first % (shape_.headsPerKv * shape_.length) != 0 ? rowOf(block) : -1;
+  }
+
+  void addPiece(int64_t pair, int64_t piece, int64_t pieces, const AttentionGradients<T>& out) const {
+    const auto add = [&](const float* from, int64_t count, float* to) {
+      const int64_t until = count * (piece + 1) / pieces;
+      for (int64_t j = count * piece / pieces; j < until; ++j) to[j] += from[j];
+    };
+    for (int64_t chunk = 1; chunk < count_; ++chunk) {
+      const float* from = sumsOf(pair, chunk);
+      if (prefix_ > 0) {
+        add(from, prefix_, out.dkp + pair * prefix_);
+        add(from + prefix_, prefix_, out.dvp + pair * prefix_);
+      }
+      const int64_t g = sharedRow(begin(pair, chunk));
+      if (g < 0) continue;
+      const int64_t row = (pair * shape_.group + g) * own_;
+      add(from + 2 * prefix_, own_, out.dk + row);
+      add(from + 2 * prefix_ + own_, own_, out.dv + row);
+    }
+  }
+
+  const AttentionShape& shape_;
+  const RowBlocks& blocks_;
+  const KeySets<T>& sets_;
+  const int64_t count_, own_, prefix_;
+  float* const sums_;
+};
+
 }  // namespace
 }  // namespace attention
 
 template <class T>
-void attentionBackward(const AttentionShape& shape, const T* q, const T* k, const T* v, const T* kp, const T* vp,
-                       const int32_t* prefixLengths, const T* o, const float* lse, const T* dO, T* dq, float* dk,
-                       float* dv, float* dkp, float* dvp) {
+void attentionBackward(const AttentionShape& shape, const AttentionInputs<T>& inputs, const T* o, const float* lse,
+                       const T* dO, const AttentionGradients<T>& gradients) {
   using namespace attention;
   thread_local Buffer memory, sums;
-  KeySets<T> sets(shape, Pass::kBackward, k, v, kp, vp, prefixLengths);
+  KeySets<T> sets(shape, Pass::kBackward, inputs);
   const RowBlocks blocks(shape);
-  const int64_t depth = shape.headDim, rows = shape.group * shape.headsPerKv * shape.length;
-  const int64_t chunks = chunksOf(shape, blocks), segmentRows = shape.headsPerKv * shape.length;
-  const int64_t own = shape.length * depth, prefix = shape.prefixLength * depth, ownAll = shape.group * own;
-  // A later chunk's sums: dkp, dvp, then dk and dv of one row.
-  const int64_t chunkSums = 2 * (prefix + own);
-  float* const sumsAt = sums.take<float>(sets.pairs() * (chunks - 1) * chunkSums);
-  const auto sumsOf = [&](int64_t pair, int64_t chunk) {
-    return sumsAt + (pair * (chunks - 1) + chunk - 1) * chunkSums;
-  };
-  const auto starts = [&](int64_t pair, int64_t chunk) {
-    return firstBlock(blocks, sets.prefixCount(pair / shape.kvHeads), chunk, chunks);
-  };
-  const auto rowOf = [&](int64_t block) { return blocks.inOrder(block).first / segmentRows; };
-  // The row whose own keys an earlier chunk began, or -1.
-  const auto sharedRow = [&](int64_t begin) {
-    return begin > 0 && begin < blocks.count() && blocks.inOrder(begin).first % segmentRows != 0 ? rowOf(begin) : -1;
-  };
+  const Chunks<T> chunks(shape, blocks, sets, sums);
+  const int64_t depth = shape.headDim, own = shape.length * depth;
+  const int64_t segmentRows = shape.headsPerKv * shape.length, rows = shape.group * segmentRows;
 
   for (int64_t first = 0, last; first < sets.pairs(); first = last) {
-    last = std::min(sets.pairs(), first + sets.pairsPerRound());
+    last = std::min(sets.pairs(), first + sets.pairsPerBatch());
     sets.pack(first, last, memory);
-    forEachTask((last - first) * chunks, [&](int64_t i) {
-      const int64_t pair = first + i / chunks, chunk = i % chunks;
-      const int64_t begin = starts(pair, chunk), end = starts(pair, chunk + 1);
-      Targets to{nullptr, nullptr, dk + pair * ownAll, dv + pair * ownAll, -1, nullptr, nullptr};
-      if (chunk == 0) {
-        to.dkp = dkp + pair * prefix;
-        to.dvp = dvp + pair * prefix;
-      } else {
-        to.dkp = sumsOf(pair, chunk);
-        to.dvp = to.dkp + prefix;
-        to.sharedDk = to.dvp + prefix;
-        to.sharedDv = to.sharedDk + own;
-        to.sharedRow = sharedRow(begin);
-        std::fill(to.sharedDk, to.sharedDk + 2 * own, 0.0f);
-      }
-      if (prefix > 0) {
-        std::fill(to.dkp, to.dkp + prefix, 0.0f);
-        std::fill(to.dvp, to.dvp + prefix, 0.0f);
-      }
+    forEachTask((last - first) * chunks.count(), [&](int64_t i) {
+      const int64_t pair = first + i / chunks.count(), chunk = i % chunks.count();
+      const int64_t begin = chunks.begin(pair, chunk), end = chunks.begin(pair, chunk + 1);
+      const Targets to = chunks.targets(pair, chunk, gradients);
       if (begin >= end) return;
       // Rows that this chunk is the first to touch.
       const RowBlock final = blocks.inOrder(end - 1);
-      const int64_t from = rowOf(begin) + (to.sharedRow >= 0), until = (final.first + final.rows - 1) / segmentRows + 1;
+      const int64_t from = chunks.rowOf(begin) + (to.sharedRow >= 0);
+      const int64_t until = (final.first + final.rows - 1) / segmentRows + 1;
       if (from < until) {
         std::fill(to.dk + from * own, to.dk + until * own, 0.0f);
         std::fill(to.dv + from * own, to.dv + until * own, 0.0f);
       }
-      const int64_t row = pair * rows;
-      const PairRows<T> at{q + row * depth, o + row * depth, dO + row * depth, lse + row, dq + row * depth};
-      for (int64_t b = begin; b < end; ++b) backwardBlock<T>(shape, sets, pair, blocks.inOrder(b), at, to);
+      const int64_t row = pair * rows, at = row * depth;
+      const PairRows<T> pairRows{inputs.q + at, o + at, dO + at, lse + row, gradients.dq + at};
+      for (int64_t b = begin; b < end; ++b) backwardBlock<T>(shape, sets, pair, blocks.inOrder(b), pairRows, to);
     });
   }
   memory.trim(kPackedBytes);
-
-  // Each number gets its chunks' sums in order of chunks.
-  constexpr int64_t kPieces = 16;
-  parallelFor(chunks > 1 ? sets.pairs() * kPieces : 0, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t pair = i / kPieces, piece = i % kPieces;
-      const auto addPiece = [&](const float* from, int64_t count, float* to) {
-        const int64_t until = count * (piece + 1) / kPieces;
-        for (int64_t j = count * piece / kPieces; j < until; ++j) to[j] += from[j];
-      };
-      for (int64_t chunk = 1; chunk < chunks; ++chunk) {
-        const float* from = sumsOf(pair, chunk);
-        if (prefix > 0) {
-          addPiece(from, prefix, dkp + pair * prefix);
-          addPiece(from + prefix, prefix, dvp + pair * prefix);
-        }
-        const int64_t g = sharedRow(starts(pair, chunk));
-        if (g < 0) continue;
-        addPiece(from + 2 * prefix, own, dk + pair * ownAll + g * own);
-        addPiece(from + 2 * prefix + own, own, dv + pair * ownAll + g * own);
-      }
-    }
-  });
+  chunks.addTo(gradients);
   sums.trim(kPackedBytes);
 }
 
-template void attentionBackward<float>(const AttentionShape&, const float*, const float*, const float*, const float*,
-                                       const float*, const int32_t*, const float*, const float*, const float*, float*,
-                                       float*, float*, float*, float*);
-template void attentionBackward<bfloat16>(const AttentionShape&, const bfloat16*, const bfloat16*, const bfloat16*,
-                                          const bfloat16*, const bfloat16*, const int32_t*, const bfloat16*,
-                                          const float*, const bfloat16*, bfloat16*, float*, float*, float*, float*);
+template void attentionBackward<float>(const AttentionShape&, const AttentionInputs<float>&, const float*,
+                                       const float*, const float*, const AttentionGradients<float>&);
+template void attentionBackward<bfloat16>(const AttentionShape&, const AttentionInputs<bfloat16>&, const bfloat16*,
+                                          const float*, const bfloat16*, const AttentionGradients<bfloat16>&);
 
 }  // namespace weir

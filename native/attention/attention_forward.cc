@@ -135,29 +135,26 @@ void forwardBlock(const AttentionShape& shape, const KeySets<T>& sets, int64_t p
 }  // namespace attention
 
 template <class T>
-void attentionForward(const AttentionShape& shape, const T* q, const T* k, const T* v, const T* kp, const T* vp,
-                      const int32_t* prefixLengths, T* o, float* lse) {
+void attentionForward(const AttentionShape& shape, const AttentionInputs<T>& inputs, T* o, float* lse) {
   using namespace attention;
   thread_local Buffer memory;
-  KeySets<T> sets(shape, Pass::kForward, k, v, kp, vp, prefixLengths);
+  KeySets<T> sets(shape, Pass::kForward, inputs);
   const RowBlocks blocks(shape);
   const int64_t rows = shape.group * shape.headsPerKv * shape.length;
   for (int64_t first = 0, last; first < sets.pairs(); first = last) {
-    last = std::min(sets.pairs(), first + sets.pairsPerRound());
+    last = std::min(sets.pairs(), first + sets.pairsPerBatch());
     sets.pack(first, last, memory);
     forEachTask((last - first) * blocks.count(), [&](int64_t i) {
       const int64_t pair = first + i / blocks.count();
       const RowBlock block = blocks.longestFirst(i % blocks.count());
       const int64_t row = pair * rows + block.first;
-      forwardBlock<T>(shape, sets, pair, block, q + row * shape.headDim, o + row * shape.headDim, lse + row);
+      forwardBlock<T>(shape, sets, pair, block, inputs.q + row * shape.headDim, o + row * shape.headDim, lse + row);
     });
   }
   memory.trim(kPackedBytes);
 }
 
-template void attentionForward<float>(const AttentionShape&, const float*, const float*, const float*, const float*,
-                                      const float*, const int32_t*, float*, float*);
-template void attentionForward<bfloat16>(const AttentionShape&, const bfloat16*, const bfloat16*, const bfloat16*,
-                                         const bfloat16*, const bfloat16*, const int32_t*, bfloat16*, float*);
+template void attentionForward<float>(const AttentionShape&, const AttentionInputs<float>&, float*, float*);
+template void attentionForward<bfloat16>(const AttentionShape&, const AttentionInputs<bfloat16>&, bfloat16*, float*);
 
 }  // namespace weir

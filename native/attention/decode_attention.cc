@@ -210,7 +210,7 @@ class Head {
     const T* prefixV = c.prefixV + item() * s.prefixLength * s.headDim;
     const int64_t first = std::min<int64_t>(c.first[p], c.used);
     const int64_t before = c.used - first;
-    const int64_t columns = before + c.round + 1;
+    const int64_t columns = before + c.step + 1;
     scoreOwn(first, before, columns);
     begin(columns);
     takePrefix(prefixK, prefixV, prefix);
@@ -235,7 +235,7 @@ class Head {
       }
       rotate(from + (heads + h) * dh, cos, sin, dh, k.data());
       const float* v = from + (heads + s.kvHeads + h) * dh;
-      const int64_t at = (cacheRow(g) * s.blockColumns + c.round) * dh;
+      const int64_t at = (cacheRow(g) * s.blockColumns + c.step) * dh;
       for (int64_t d = 0; d < dh; ++d) {
         c.blockK[at + d] = fromFloat<T>(k[d]);
         c.blockV[at + d] = fromFloat<T>(v[d]);
@@ -271,7 +271,7 @@ class Head {
     }
   }
 
-  // Queries with the rows across the lanes, zeros behind them.
+  // Queries with the rows across the lanes, then zeros.
   void layAcross() {
     const int64_t dh = s.headDim;
 #if defined(__AVX512BF16__)
@@ -318,7 +318,7 @@ class Head {
     }
   }
 
-  // Scores of a chunk become exponentials. Where a larger score turns up, what was summed and mixed before shrinks.
+  // Scores of a chunk become exponentials. A new largest score scales the earlier sums and mixtures down.
   void weigh(int64_t count) {
     for (int64_t v = 0; v < stride; v += kFloats) {
       float* const at = w.scores.data() + v;
@@ -354,7 +354,7 @@ class Head {
     }
   }
 
-  // The own columns of sequence g in two runs: [first, used) of the cache, then the block's [0, round].
+  // The own columns of sequence g in two runs: [first, used) of the cache, then the block's [0, step].
   // body(run, column of its first key).
   template <class F>
   void eachOwn(int64_t g, int64_t first, int64_t before, int64_t columns, F&& body) {
@@ -389,7 +389,7 @@ class Head {
       float* row = w.own.data() + r * columns;
       Floats sum = {};
       eachVector(columns, [&](int64_t i, auto lanes) {
-        const Floats e = lanes.kept(smallExponential(lanes.get(row + i) - splat(w.top[r])));
+        const Floats e = lanes.masked(smallExponential(lanes.get(row + i) - splat(w.top[r])));
         lanes.put(row + i, e);
         sum += e;
       });

@@ -24,9 +24,9 @@ struct DecodeCaches {
   const T* ownV;                  // [P·kv·G, Tc, dh]
   const int32_t* first;           // [P], first column of the own cache that is the prompt's
   int32_t used;                   // columns of the own cache in use
-  int32_t round;                  // place of the new token in the block
-  T* blockK;                      // [P·kv·G, block, dh], written at `round`
-  T* blockV;                      // [P·kv·G, block, dh], written at `round`
+  int32_t step;                   // place of the new token in the block
+  T* blockK;                      // [P·kv·G, block, dh], written at `step`
+  T* blockV;                      // [P·kv·G, block, dh], written at `step`
 };
 
 // qkv [P·G, (kv·headsPerKv + 2·kv)·dh], queries scaled; cos, sin [P, dh]; o [P·G, kv·headsPerKv·dh]; lse [P·G, kv·headsPerKv], the logarithm

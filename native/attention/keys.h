@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "attention/attention.h"
 #include "core/parallel.h"
 #include "gemm/packing.h"
 
@@ -13,7 +14,7 @@ namespace attention {
 
 using namespace gemm;
 
-/** Packed memory above this is split into rounds of pairs: 64 MiB, a small part of the inputs that need it. */
+/** Packed memory above this is split into batches of pairs: 64 MiB, a small part of the inputs that need it. */
 constexpr int64_t kPackedBytes = int64_t(64) << 20;
 
 /** Which layouts a pass needs: the forward K^T and V, the backward K^T, V^T and K. */
@@ -34,9 +35,8 @@ class KeySets {
  public:
   using W = FactorWord<T>;
 
-  KeySets(const AttentionShape& shape, Pass pass, const T* k, const T* v, const T* kp, const T* vp,
-          const int32_t* prefixLengths)
-      : shape_(shape), pass_(pass), k_(k), v_(v), kp_(kp), vp_(vp), prefixLengths_(prefixLengths) {
+  KeySets(const AttentionShape& shape, Pass pass, const AttentionInputs<T>& inputs)
+      : shape_(shape), pass_(pass), in_(inputs) {
     for (int64_t p = 0; p < shape.prompts; ++p) longest_ = std::max(longest_, prefixCount(p));
     pairWords_ = setWords(longest_) + shape.group * setWords(shape.length);
   }
@@ -44,11 +44,11 @@ class KeySets {
   int64_t pairs() const { return shape_.prompts * shape_.kvHeads; }
   int64_t prefixCount(int64_t prompt) const {
     if (shape_.prefixLength == 0) return 0;
-    return prefixLengths_ == nullptr ? shape_.prefixLength : prefixLengths_[prompt];
+    return in_.prefixLengths == nullptr ? shape_.prefixLength : in_.prefixLengths[prompt];
   }
 
-  /** Pairs to hold at once; all of them if they fit. */
-  int64_t pairsPerRound() const {
+  /** Pairs that are packed at once; all of them if they fit. */
+  int64_t pairsPerBatch() const {
     return std::min(pairs(), std::max<int64_t>(1, kPackedBytes / (pairWords_ * int64_t(sizeof(W)))));
   }
 
@@ -66,11 +66,11 @@ class KeySets {
         const int64_t depth = shape_.headDim, length = shape_.length;
         if (piece < prefixPieces) {
           const int64_t offset = pair * shape_.prefixLength * depth;
-          packPiece(prefix(pair), kp_ + offset, vp_ + offset, piece * kPiece, kPiece);
+          packPiece(prefix(pair), in_.kp + offset, in_.vp + offset, piece * kPiece, kPiece);
         } else {
           const int64_t g = (piece - prefixPieces) / ownPieces, part = (piece - prefixPieces) % ownPieces;
           const int64_t offset = (pair * shape_.group + g) * length * depth;
-          packPiece(own(pair, g), k_ + offset, v_ + offset, part * kPiece, kPiece);
+          packPiece(own(pair, g), in_.k + offset, in_.v + offset, part * kPiece, kPiece);
         }
       }
     });
@@ -126,11 +126,10 @@ class KeySets {
 
   const AttentionShape shape_;
   const Pass pass_;
-  const T *k_, *v_, *kp_, *vp_;
-  const int32_t* prefixLengths_;
+  const AttentionInputs<T> in_;
   int64_t longest_ = 0;    // longest prefix
   int64_t pairWords_ = 0;  // words of a pair's sets
-  int64_t first_ = 0;      // first pair held
+  int64_t first_ = 0;      // first packed pair
   W* words_ = nullptr;
 };
 

@@ -42,11 +42,10 @@ void benchAttention(int64_t length, int64_t prefix) {
   const int64_t queries = 2 * 8 * 4 * length * 64, keys = 2 * 8 * length * 64, prefixes = 2 * prefix * 64;
   const std::vector<float> q(size_t(queries), 0.01f), k(size_t(keys), 0.02f), v(size_t(keys), 0.03f);
   const std::vector<float> kp(size_t(prefixes), 0.02f), vp(size_t(prefixes), 0.03f);
-  std::vector<float> o(size_t(queries)), lse(size_t(queries / 64));
+  std::vector<float> o(q.size()), lse(q.size() / 64);
   const int32_t lengths[] = {int32_t(prefix)};
-  const double seconds = median([&] {
-    weir::attentionForward<float>(shape, q.data(), k.data(), v.data(), kp.data(), vp.data(), lengths, o.data(), lse.data());
-  });
+  const weir::AttentionInputs<float> inputs{q.data(), k.data(), v.data(), kp.data(), vp.data(), lengths};
+  const double seconds = median([&] { weir::attentionForward<float>(shape, inputs, o.data(), lse.data()); });
   std::printf("attention %5ld tokens after %5ld  %8.3f ms\n", long(length), long(prefix), 1e3 * seconds);
 }
 

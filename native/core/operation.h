@@ -1,5 +1,5 @@
 // Owns how operations are written: a kernel is made from a node's attributes and run on a call's tensors, both given by whoever
-// runs it: TensorFlow (tensorflow/registry.cc) or a test (tests/memory_call.h). Nothing here knows which.
+// runs it: TensorFlow (tensorflow/registry.cc) or a test (tests/memory_call.h). This file does not depend on either.
 // Invariant: a failure is an exception, which ends the call and not the process; never inside of parallelFor.
 #pragma once
 
@@ -99,7 +99,7 @@ class Call {
     return static_cast<T*>(takeOutput(place, elementOf<T>(), shape, -1));
   }
 
-  // An output in the memory of an input that nobody else reads, else in new memory. The input stays readable where it
+  // An output in the memory of an input that no other operation reads, else in new memory. The input stays readable where it
   // is, so a kernel may write an element only after it has read everything that the element's place still holds.
   template <class T>
   T* outputOver(int place, const Shape& shape, int input) {

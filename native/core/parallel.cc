@@ -21,13 +21,13 @@ namespace {
 // About what waking a sleeping thread costs; longer would take the core from TensorFlow's own threads.
 constexpr std::chrono::microseconds kSpin{30};
 // From one graph call to the next. A worker that sleeps then may wake on the core of the thread that woke it, and stay
-// there for milliseconds; one that yields lets everybody else run meanwhile.
+// there for milliseconds; one that yields lets other threads run meanwhile.
 constexpr std::chrono::microseconds kReady{2000};
-// Clock reads are dear beside a pause.
+// Reading the clock takes much longer than a pause.
 constexpr int kPausesPerLook = 32;
-// Pieces that a thread's part of what is left would make: they grow smaller towards the end, so that threads which began
-// late or run slowly are waited for the less.
-constexpr int64_t kPiecesOfShare = 2;
+// Pieces into which each thread's part of the remaining work is split: pieces grow smaller towards the end, so that late or slow
+// threads are waited for less.
+constexpr int64_t kPiecesPerThread = 2;
 
 inline void pauseCpu() {
 #if defined(__SSE2__)
@@ -109,9 +109,9 @@ class Pool {
     }
   }
 
-  // Indices of the next piece; less than a grain is not left over.
+  // Indices of the next piece; a remainder of less than a grain goes with it.
   int64_t pieceOf(int64_t left, int64_t grain) const {
-    const int64_t piece = std::max(grain, left / (threads_ * kPiecesOfShare));
+    const int64_t piece = std::max(grain, left / (threads_ * kPiecesPerThread));
     return left - piece < grain ? left : piece;
   }
 

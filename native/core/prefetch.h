@@ -7,7 +7,7 @@ namespace weir {
 
 constexpr int64_t kLineBytes = 64;
 
-// What the lines are for: to be read soon, to be read after much else (kept in the second-level cache), to be written.
+// What the lines are for: to be read soon, to be read after much else (stays in the second-level cache), to be written.
 enum class Use { kRead, kReadLater, kWrite };
 
 // Asks for the lines of `count` numbers; they need not exist.

@@ -13,7 +13,7 @@
 namespace weir {
 namespace gemm {
 
-/** Rows of C in one task at most: their part of A stays in the second-level cache beside a panel of B. */
+/** Rows of C in one task at most: their part of A stays in the second-level cache together with a panel of B. */
 constexpr int64_t kTaskRows = 96;
 /** Words of the inner dimension that are summed at once: such a part of a panel is half a megabyte. */
 constexpr int64_t kInnerWords = 2048;
@@ -110,25 +110,24 @@ void rowsOfPanel(const LeftSide<W>& a, int64_t rows, const W* panel, int64_t wid
 
 /**
  * Some dozen rows [0, rows) of A, row by row, against one whole panel of many that lie one after another, in stripes of
- * like height. The first stripe reads the panel for the first time; the others fetch the next panel meanwhile, each its
- * headsPerKv.
+ * about equal height. The first stripe reads the panel from memory; each of the others also fetches its part of the next panel.
  */
 template <class W, class Step>
 void fewRowsOfPanel(const W* a, int64_t rows, int64_t words, const W* panel, int64_t columns, const Step& step) {
   constexpr int64_t kRowBytes = kPanel * int64_t(sizeof(W));
   const int64_t stripes = (rows + kStripe - 1) / kStripe, others = stripes - 1;
-  const int64_t headsPerKv = others == 0 ? 0 : words * kRowBytes / others;
+  const int64_t part = others == 0 ? 0 : words * kRowBytes / others;
   const char* next = reinterpret_cast<const char*>(panel + words * kPanel);
   for (int64_t i = 0, row = 0, high; i < stripes; ++i, row += high) {
     high = (rows - row) / (stripes - i);
     const W* const left = a + row * words;
-    // A stripe fetches one line for each row of the panel: few stripes do not get through a wide one.
+    // A stripe fetches one line for each row of the panel: few stripes cannot fetch all of a wide one.
     if (row == 0 || others * kLineBytes < kRowBytes) {
       blockOfStripe<W, Side::kByRows>(high, left, words, panel, kPanel, columns, words, FetchOwn(), step, row);
     } else {
-      const FetchNext fetch{next, headsPerKv / words};
+      const FetchNext fetch{next, part / words};
       blockOfStripe<W, Side::kByRows>(high, left, words, panel, kPanel, columns, words, fetch, step, row);
-      next += headsPerKv;
+      next += part;
     }
   }
 }
@@ -160,15 +159,15 @@ struct Tile {
 inline std::vector<Tile> tilesOf(int64_t rows, int64_t columns, int64_t leastColumns) {
   const int64_t panels = (columns + kPanel - 1) / kPanel, groups = (columns + kGroupColumns - 1) / kGroupColumns;
   const int64_t chunks = (rows + kTaskRows - 1) / kTaskRows, high = roundUp((rows + chunks - 1) / chunks, kStripe);
-  const int64_t least = std::max<int64_t>(1, leastColumns / kPanel), shares = 2 * threadCount();
+  const int64_t least = std::max<int64_t>(1, leastColumns / kPanel), parts = 2 * threadCount();
   int64_t left = (rows + high - 1) / high * panels;
   std::vector<Tile> tiles;
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t begin = panels * group / groups, end = panels * (group + 1) / groups;
     for (int64_t row = 0; row < rows; row += high) {
       for (int64_t panel = begin, count; panel < end; panel += count, left -= count) {
-        count = std::min(std::max((left + shares - 1) / shares, least), end - panel);
-        // No sliver for the end.
+        count = std::min(std::max((left + parts - 1) / parts, least), end - panel);
+        // A last tile that would be too narrow is joined to this one.
         if (end - panel - count < least / 2) count = end - panel;
         tiles.push_back({{row, std::min(high, rows - row)}, panel, count});
       }

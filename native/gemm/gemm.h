@@ -2,7 +2,7 @@
 // A read where it lies (along rows or along columns), B packed in panels (packing.h), C float32.
 //
 // A register block is up to 6 rows by 4 vectors; the sum over k of one C entry runs in order of k in
-// one accumulator, so a result does not depend on how rows are shared out.
+// one accumulator, so a result does not depend on how rows are distributed.
 #pragma once
 
 #include <type_traits>
@@ -21,7 +21,7 @@ constexpr int kStripe = 6;
  */
 enum class Side { kByRows, kByColumns, kStriped };
 
-/** Steps of the inner dimension in one turn of the loop: a narrow block has few products to hide a turn's own work behind. */
+/** Steps of the inner dimension per loop iteration: a narrow block has few products to hide the loop's own work. */
 constexpr int kUnrolled = kMaxVectors == 1 ? 4 : 1;
 /** The same where a step finds its part of A in one place. */
 constexpr int kUnrolledStriped = kMaxVectors == 1 ? 8 : 1;
@@ -42,7 +42,7 @@ struct FetchOwn {
   }
 };
 
-/** Fetches nothing: the panel is near already. */
+/** Fetches nothing: the panel is in a near cache already. */
 struct FetchNothing {
   template <int NV, class W>
   WEIR_INLINE void row(const W*, int64_t) {}
@@ -148,7 +148,7 @@ struct Bounds {
   int64_t columns;
 };
 
-/** Rows of the next stripe of the rest: never a sliver that would leave the multipliers waiting. */
+/** Rows of the next stripe of the rest: never so few that the multipliers would wait. */
 WEIR_INLINE int64_t stripeRows(int64_t rest) {
   return rest <= kStripe ? rest : rest < 2 * kStripe ? (rest + 1) / 2 : kStripe;
 }

@@ -57,7 +57,7 @@ class Buffer {
     return static_cast<T*>(data_);
   }
 
-  /** Gives memory above the limit back, so that one long call does not hold it for ever. */
+  /** Frees memory above the limit, so that one long call does not occupy it for ever. */
   void trim(int64_t limit) {
     if (bytes_ > limit) release();
   }

@@ -10,7 +10,7 @@ namespace weir {
 namespace gemm {
 namespace {
 
-/** Memory that a thread keeps from one call for the next. */
+/** Memory that a thread reuses from one call to the next. */
 constexpr int64_t kKeptBytes = int64_t(64) << 20;
 
 /** A sum that starts from `from` (null: zero) and goes to `to`. */
@@ -103,7 +103,7 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
     const int64_t deep = std::min(kDeep, words - top);
     for (int64_t w = 0; w < deep; ++w) {
       const T* const low = from + (top + w) * kNumbers * stride + first;
-      // The processor does not see by itself that a few lines of each row are next.
+      // The hardware prefetcher does not find that a few lines of each row are next.
       for (int64_t row = 0; row < kNumbers; ++row) {
         fetchLines<Use::kRead>(low + (kDeep * kNumbers + row) * stride, count);
       }
@@ -129,7 +129,7 @@ void packStripes(const T* from, int64_t inner, int64_t stride, int64_t first, in
   }
 }
 
-/** Rows [0, count) of from[.., words] to stripes; up to two numbers behind them are overwritten. */
+/** Rows [0, count) of from[.., words] to stripes; up to two numbers after them are overwritten. */
 inline void packStripesOfRows(const float* from, int64_t words, int64_t count, float* to) {
   for (int64_t row = 0; row < count; row += kStripe) {
     const int64_t high = std::min<int64_t>(kStripe, count - row);
@@ -137,7 +137,7 @@ inline void packStripesOfRows(const float* from, int64_t words, int64_t count, f
     float* const stripe = to + row * words;
     int64_t w = 0;
 #if defined(__AVX__) && !defined(__AVX512F__)
-    // Each word is stored with two zeros behind it, which the next one's store overwrites.
+    // Each word is stored with two zeros after it, which the next one's store overwrites.
     if (high == kStripe) {
       for (; w + 8 <= words; w += 8) transpose8<kStripe>(rows + w, words, stripe + w * kStripe, kStripe);
     }
@@ -197,7 +197,7 @@ void packRight(const ProductShape& shape, const T* b, Panels<FactorWord<T>> to) 
   });
 }
 
-/** Rows of an odd number of bfloat16 with a zero behind each, so that words do not reach into the next row. */
+/** Rows of an odd number of bfloat16 with a zero after each, so that words do not reach into the next row. */
 const bfloat16* evened(const bfloat16* from, int64_t rows, int64_t inner, Buffer& memory) {
   bfloat16* const to = memory.take<bfloat16>(rows * (inner + 1));
   for (int64_t r = 0; r < rows; ++r) {
@@ -251,7 +251,7 @@ void productAtOnce(const ProductShape& shape, const T* a, const T* b, const floa
       factors(a + rows.first * words, rows.count * words, to);
     });
   } else if constexpr (kMaxVectors == 1) {
-    // A narrow block reads six rows for little work on each: they are faster from one place.
+    // A narrow block reads six rows for little work on each: they are faster when they are contiguous.
     multiplyPacked(shape.rows, target, true, [&](const Rows& rows, W* to) {
       packStripesOfRows(a + rows.first * words, words, rows.count, to);
     });

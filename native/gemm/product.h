@@ -1,4 +1,4 @@
-// The public door of the large matrix products: C = A . B for float and bfloat16, at the speed of the
+// Interface of the large matrix products: C = A . B for float and bfloat16, at the speed of the
 // machine's multipliers. Both sides may come transposed; sums are float32.
 //
 // B is packed into panels and read through the second-level cache. A is packed in stripes if it is transposed, and where

@@ -57,8 +57,8 @@ struct DecodeAttention {
     caches.ownV = call.elements<T>(7, ownK.count);
     caches.first = call.elements<int32_t>(8, prompts);
     caches.used = *call.elements<int32_t>(9, 1);
-    caches.round = *call.elements<int32_t>(12, 1);
-    expect(caches.used <= shape.columns && caches.round < shape.blockColumns, "a column beyond the caches was asked for");
+    caches.step = *call.elements<int32_t>(12, 1);
+    expect(caches.used <= shape.columns && caches.step < shape.blockColumns, "expected a column within the caches");
     const T* blockV = call.elements<T>(11, blockK.count);
     caches.blockK = moved(call, 1, blockK.data, blockK.shape, 10);
     caches.blockV = moved(call, 2, blockV, blockK.shape, 11);
@@ -67,7 +67,7 @@ struct DecodeAttention {
                        call.output<float>(3, {rows, kv * headsPerKv}));
   }
 
-  // The block's memory where nobody else reads it, else a copy.
+  // The block's own memory where no other operation reads it, else a copy.
   static T* moved(Call& call, int place, const T* from, const Shape& shape, int input) {
     T* to = call.outputOver<T>(place, shape, input);
     if (to != from) std::memcpy(to, from, static_cast<size_t>(elementsOf(shape)) * sizeof(T));

@@ -1,5 +1,5 @@
-// WeirDigest: SHA-256 of tensors' bytes, many pieces side by side. The digest of a tensor is the SHA-256 of the SHA-256s of
-// its pieces of kPieceBytes, so that one large tensor is no chain. Pieces of the same size go two by two where the processor can
+// WeirDigest: SHA-256 of tensors' bytes, many pieces in parallel. The digest of a tensor is the SHA-256 of the SHA-256s of
+// its pieces of kPieceBytes, so that a large tensor is not one sequential chain. Pieces of the same size go two by two where the processor can
 // do that; the hash function is Node's own elsewhere.
 #include <dlfcn.h>
 
@@ -44,7 +44,7 @@ struct Digest {
       }
       parts.emplace_back(static_cast<size_t>(index * kDigestBytes));
     }
-    // Equal sizes beside each other.
+    // Pieces of equal size next to each other.
     std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& x, const Piece& y) { return x.bytes > y.bytes; });
     const auto from = [&](const Piece& piece) { return data[piece.tensor] + piece.first; };
     const auto to = [&](const Piece& piece) { return parts[piece.tensor].data() + piece.index * kDigestBytes; };

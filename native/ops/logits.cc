@@ -51,14 +51,14 @@ struct LogitStats {
           Floats weights{}, products{};
           eachVector(std::min(kRun, width - at), [&](int64_t i, auto lanes) {
             const Floats s = lanes.get(x + at + i) - largest;
-            const Floats w = lanes.kept(exponential(s));
+            const Floats w = lanes.masked(exponential(s));
             weights += w;
             products += w * s;
           });
           total += sumLanes(weights);
           spread += sumLanes(products);
         }
-        // A logit of −∞ leaves the total finite; 0·spread lets it be seen all the same.
+        // A logit of −∞ leaves the total finite; 0·spread is then NaN, which shows it.
         const double log = std::log(total) + 0 * spread;
         logprob[row] = static_cast<float>(toFloat(x[targets[row]]) - largest - log);
         entropy[row] = static_cast<float>(log - spread / total);

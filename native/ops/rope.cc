@@ -1,4 +1,4 @@
-// Between rows by token [N, H·dh] and rows by head [P·kv·G·headsPerKv, T, dh], with bias and rotation on the way.
+// Between rows by token [N, H·dh] and rows by head [P·kv·G·headsPerKv, T, dh], adding the bias and applying the RoPE rotation.
 // Heads are ordered (kv, headsPerKv). The rotation pairs i with i + dh/2: y = x·cos + rot(x)·sin, rot(x) = (−x₂, x₁).
 // Sequences follow each other in the tokens: T tokens each (N = P·G·T), or those between their offsets [P·G + 1]. By head a
 // sequence that is shorter than T is filled with zeros; tokens beyond the last offset belong to none and become zeros.
@@ -43,7 +43,7 @@ struct Layout {
     return layout;
   }
 
-  // The layout of keys and values beside these queries.
+  // The layout of the keys and values that belong to these queries.
   Layout perKey() const {
     Layout keys = *this;
     keys.headsPerKv = 1;
@@ -149,7 +149,7 @@ void toHeads(const Layout& layout, const T* x, int64_t stride, const float* bias
   });
 }
 
-// Back from dy by head, turned back, into rows of `stride` elements: dx = dy·cos + rotᵀ(dy·sin).
+// From dy by head, with the rotation undone, to rows of `stride` elements: dx = dy·cos + rotᵀ(dy·sin).
 template <class S, class T>
 void toTokens(const Layout& layout, const S* dy, const Rotation& rotation, int64_t width, T* dx, int64_t stride) {
   const int64_t half = width / 2;

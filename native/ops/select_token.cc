@@ -32,7 +32,7 @@ float massFrom(const float* mass, int64_t n, float threshold) {
   for (; i + kStretch <= n; i += kStretch) {
     for (int v = 0; v < kSide; ++v) sum[v] += counted(load(mass + i + v * kFloats));
   }
-  eachVector(n - i, [&](int64_t j, auto lanes) { sum[0] += lanes.kept(counted(lanes.get(mass + i + j))); });
+  eachVector(n - i, [&](int64_t j, auto lanes) { sum[0] += lanes.masked(counted(lanes.get(mass + i + j))); });
   return sumLanes((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
@@ -49,8 +49,8 @@ float largest(const float* from, int64_t n) {
   return most;
 }
 
-// The largest mass such that all tokens of at least this mass hold the headsPerKv topP. Tokens below (1 − p)·total/V hold less
-// than 1 − p together, so that threshold surely suffices.
+// The largest mass such that all tokens of at least this mass hold the fraction topP. Tokens below (1 − p)·total/V hold less
+// than 1 − p together, so that threshold always suffices.
 float nucleusThreshold(const float* mass, int64_t n, float total, float topP) {
   const float limit = total * topP;
   float low = (total - limit) / static_cast<float>(n);
@@ -77,7 +77,7 @@ float massOf(const float* mass, int64_t begin, int64_t end) {
   return sumLanes(sum);
 }
 
-// First token whose cumulative mass exceeds u · total; never one of zero mass. Stretches are passed over whole.
+// First token whose cumulative mass exceeds u · total; never one of zero mass. Whole stretches are skipped.
 int64_t inverse(const float* mass, int64_t n, float uniform) {
   double total = 0;
   for (int64_t i = 0; i < n; i += kStretch) total += massOf(mass, i, std::min(n, i + kStretch));
@@ -101,7 +101,7 @@ int64_t inverse(const float* mass, int64_t n, float uniform) {
       if (inside > wanted) return i;
     }
   }
-  // Rounding alone leads here: the last token of any mass.
+  // Reached by rounding only: the last token of positive mass.
   for (int64_t i = std::min(n, last + kStretch); i-- > last;) {
     if (mass[i] > 0) return i;
   }
@@ -124,7 +124,7 @@ void selectTokens(const float* logits, int64_t rows, int64_t vocabulary, const f
       Floats sum = {}, weighted = {};
       eachVector(vocabulary, [&](int64_t i, auto lanes) {
         const Floats shifted = lanes.get(from + i) - top;
-        const Floats e = lanes.kept(exponential(shifted));
+        const Floats e = lanes.masked(exponential(shifted));
         lanes.put(mass + i, e);
         sum += e;
         weighted += e * shifted;
@@ -134,15 +134,15 @@ void selectTokens(const float* logits, int64_t rows, int64_t vocabulary, const f
       entropies[r] = logTotal - sumLanes(weighted) / total;
       int64_t chosen = best;
       if (!options.greedy && std::isfinite(total)) {
-        float kept = total;
+        float remaining = total;
         if (options.topK > 0 && options.topK < vocabulary) {
           row.order.assign(mass, mass + vocabulary);
           const auto kth = row.order.begin() + options.topK - 1;
           std::nth_element(row.order.begin(), kth, row.order.end(), std::greater<float>());
           keepFrom(mass, vocabulary, *kth);
-          kept = massFrom(mass, vocabulary, std::numeric_limits<float>::min());
+          remaining = massFrom(mass, vocabulary, std::numeric_limits<float>::min());
         }
-        if (options.nucleus) keepFrom(mass, vocabulary, nucleusThreshold(mass, vocabulary, kept, options.topP));
+        if (options.nucleus) keepFrom(mass, vocabulary, nucleusThreshold(mass, vocabulary, remaining, options.topP));
         chosen = inverse(mass, vocabulary, uniforms[r]);
       }
       ids[r] = static_cast<int32_t>(chosen);

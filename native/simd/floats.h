@@ -35,7 +35,7 @@ inline Floats widen(Halves h) { return (Floats)(__builtin_convertvector(h, Bits)
 
 // As roundBits does, in the lower half of each word.
 WEIR_INLINE Bits roundedBits(Floats x) {
-  // The integer rounding would turn some NaNs into zeros, so they only lose their lower half.
+  // The integer rounding would make zeros of some NaNs, so NaNs are truncated instead.
   const Bits bits = (Bits)x, nan = (Bits)(x != x);
   const Bits up = bits + 0x7fffu + ((bits >> 16) & 1u);
   return ((nan & (bits | 0x400000u)) | (~nan & up)) >> 16;
@@ -93,8 +93,8 @@ struct Whole {
   void put(T* to, Floats x) const {
     store(to, x);
   }
-  // The lanes in use as they are, zero in the others.
-  Floats kept(Floats x) const { return x; }
+  // The lanes in use unchanged, zero in the others.
+  Floats masked(Floats x) const { return x; }
 };
 struct Part {
   int64_t count;
@@ -106,7 +106,7 @@ struct Part {
   void put(T* to, Floats x) const {
     storePart(to, x, count);
   }
-  Floats kept(Floats x) const {
+  Floats masked(Floats x) const {
     float lanes[kFloats];
     store(lanes, x);
     return loadPart(lanes, count);
@@ -209,7 +209,7 @@ inline Floats smallExponential(Floats x) {
 // 1 / (1 + e^-x).
 inline Floats sigmoid(Floats x) {
 #if defined(__AVX512F__)
-  // An estimate and a step of Newton's, four times as fast as the division; e^88 keeps it finite, and is 0 turned over.
+  // An estimate and a Newton step, four times as fast as the division; e^88 is finite, and its reciprocal rounds to 0.
   const Floats d = exponential(clamped(-x, -110.0f, 88.0f)) + 1.0f;
   const Floats y = (Floats)_mm512_rcp14_ps((__m512)d);
   return y * (2.0f - d * y);

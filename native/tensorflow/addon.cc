@@ -1,4 +1,4 @@
-// The N-API door: requiring the addon registers all operations and kernels. It exports productTypes, see product.h.
+// The N-API entry point: requiring the addon registers all operations and kernels. It exports productTypes, see product.h.
 #include <node_api.h>
 
 #include <exception>

@@ -120,13 +120,13 @@ void registerOperations() {
 #include "tensorflow/operations.inc"
 }
 
-// Kernels run one at a time: each spreads over all cores itself, and two at once would push each other out of caches and cores.
+// Kernels run one at a time: each spreads over all cores itself, and two at once would compete for caches and cores.
 std::mutex& oneAtATime() {
   static std::mutex* const made = new std::mutex();
   return *made;
 }
 
-// TensorFlow takes plain functions without a word about whose they are, so each kernel has a numbered one of its own.
+// TensorFlow takes plain functions without a context argument, so each kernel has a numbered function of its own.
 constexpr size_t kSlots = 64;
 
 template <size_t slot>

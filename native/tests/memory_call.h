@@ -1,4 +1,4 @@
-// Owns running an operation on plain memory: inputs as vectors, outputs kept by the call. What TensorFlow does in a graph,
+// Owns running an operation on plain memory: inputs as vectors, outputs owned by the call. What TensorFlow does in a graph,
 // without it.
 #pragma once
 

@@ -112,6 +112,68 @@ TEST("attention is causal, reads no padding of a prefix and sums to one") {
   }
 }
 
+TEST("the gradients of attention are the slopes of its outputs") {
+  const int64_t prompts = 2, kv = 1, group = 2, per = 2, length = 70, dh = 8, prefix = 9;
+  const int64_t queries = prompts * kv * group * per, keys = prompts * kv * group;
+  const std::map<std::string, double> attributes = {
+      {"prompts", double(prompts)}, {"group", double(group)}, {"kv", double(kv)}, {"heads_per_kv", double(per)},
+      {"length", double(length)}};
+  Numbers numbers(6);
+  const std::vector<Shape> shapes = {{queries, length, dh}, {keys, length, dh}, {keys, length, dh},
+                                     {prompts * kv, prefix, dh}, {prompts * kv, prefix, dh}};
+  std::vector<std::vector<float>> at, along;
+  for (const Shape& shape : shapes) {
+    at.push_back(numbers.take(elementsOf(shape)));
+    along.push_back(numbers.take(elementsOf(shape)));
+  }
+  const std::vector<int32_t> lengths = {9, 4};
+  const auto dO = numbers.take(queries * length * dh);
+  // Inputs moved by `step` along the direction of one of them.
+  const auto inputs = [&](size_t moved, float step) {
+    std::vector<Values> all;
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      std::vector<float> x = at[i];
+      for (size_t j = 0; i == moved && j < x.size(); ++j) x[j] += step * along[i][j];
+      all.push_back(valuesOf(x, shapes[i]));
+    }
+    all.push_back(valuesOf(lengths, {prompts}));
+    return all;
+  };
+  const auto value = [&](size_t moved, float step) {
+    const MemoryCall call = runOperation("WeirAttention", kFloats32, attributes, inputs(moved, step));
+    double sum = 0;
+    for (size_t i = 0; i < dO.size(); ++i) sum += double(call.output(0).as<float>()[i]) * dO[i];
+    return sum;
+  };
+  const MemoryCall forward = runOperation("WeirAttention", kFloats32, attributes, inputs(0, 0));
+  std::vector<Values> all = inputs(0, 0);
+  all.push_back(forward.output(0));
+  all.push_back(forward.output(1));
+  all.push_back(valuesOf(dO, shapes[0]));
+  const MemoryCall backward = runOperation("WeirAttentionGrad", kFloats32, attributes, all);
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    double slope = 0;
+    for (size_t j = 0; j < along[i].size(); ++j) slope += double(backward.output(int(i)).as<float>()[j]) * along[i][j];
+    CHECK_NEAR((value(i, 0.01f) - value(i, -0.01f)) / 0.02, slope, 0.01 * (1 + std::fabs(slope)));
+  }
+}
+
+TEST("attention refuses keys that do not fit its heads") {
+  Numbers numbers(7);
+  const auto q = numbers.take(2 * 3 * 4), k = numbers.take(3 * 4), few = numbers.take(2 * 4);
+  const std::map<std::string, double> attributes = {
+      {"prompts", 1}, {"group", 1}, {"kv", 1}, {"heads_per_kv", 2}, {"length", 3}};
+  const auto none = valuesOf(std::vector<float>{}, {0});
+  try {
+    runOperation("WeirAttention", kFloats32, attributes,
+                 {valuesOf(q, {2, 3, 4}), valuesOf(few, {1, 2, 4}), valuesOf(k, {1, 3, 4}), none, none,
+                  valuesOf(std::vector<int32_t>{}, {0})});
+    CHECK(false);
+  } catch (const Failure& fault) {
+    CHECK(std::string(fault.what()).find("k or v") != std::string::npos);
+  }
+}
+
 TEST("an operation refuses what does not fit, by its number") {
   try {
     runOperation("WeirRmsNorm", kFloats32, {{"epsilon", 1e-6}},

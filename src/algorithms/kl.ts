@@ -2,6 +2,7 @@
  * Owns KL estimators per token. d = log π − log π_ref, nats. k1 is unbiased and may be negative; k2 and k3 are never negative
  * (Schulman, "Approximating KL Divergence").
  */
+import type { KlEstimator } from "../contracts/trainer.js";
 
 /**
  * k3 in the KL term of the loss, and in `kl/ref` which reports it, is clamped to ±10 as in verl, so that one token cannot dominate;
@@ -12,7 +13,7 @@ export const K3_CLAMP = 10;
 /** −d is clamped to ±20 before exp (verl upstream); without effect on the clamped k3. */
 export const K3_EXPONENT_CLAMP = 20;
 
-export type KlEstimatorName = "k1" | "abs" | "k2" | "k3";
+export type KlEstimatorName = KlEstimator | "abs";
 
 /** k1 = d; abs = |d|; k2 = d²/2; k3 = e^(−d) + d − 1, clamped to ±`clamp`; null or false leaves it as it is. */
 export function klEstimate(

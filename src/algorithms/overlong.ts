@@ -1,4 +1,5 @@
 /** Owns overlong shaping: a length penalty added to the reward before the advantage. Lengths in tokens. */
+import type { RewardMode } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 
 export interface OverlongOptions {
@@ -9,7 +10,7 @@ export interface OverlongOptions {
   /** Scale of the penalty; Eq. 7 has 1. */
   readonly factor: number;
   /** `paper`: Eq. 7, at most −factor. `released`: linear without a floor. They differ only beyond L_max. */
-  readonly mode: "paper" | "released";
+  readonly mode: RewardMode;
 }
 
 /**

@@ -1,9 +1,11 @@
 /** Owns learning-rate multipliers in [0, 1] as functions of the optimiser step (0-based). */
 import { WeirError } from "../errors.js";
 
+export const SCHEDULES = ["constant", "cosine"] as const;
+
 export interface ScheduleOptions {
   /** `constant` stays at 1 after the warm-up; `cosine` falls to `minRatio` at `totalSteps`, one beyond the last index of a run. */
-  readonly kind: "constant" | "cosine";
+  readonly kind: (typeof SCHEDULES)[number];
   /** Steps of linear rise from 0. */
   readonly warmupSteps: number;
   /** Steps of the whole schedule; read by `cosine`. */

@@ -3,10 +3,12 @@
  * Invariants: every backend is tried in a process of its own, so a crash of native code is a finding and not the end;
  * nothing is installed, downloaded or changed.
  */
+
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
+import { BACKENDS } from "../contracts/engine.js";
 import type { BackendName } from "../contracts/index.js";
 import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/tensor/native/index.js";
 import { memoryBudget } from "../model/transformer/memory-plan.js";
@@ -181,7 +183,8 @@ async function chooseBackend(sources: DoctorSources, location: NativeLocation, p
   } else {
     refused.push(location.reason);
   }
-  for (const backend of ["wasm", "cpu"] as const) {
+  for (const backend of BACKENDS) {
+    if (backend === "tensorflow") continue;
     const probe = await sources.probe(backend, null, sources.env);
     if (probe.ok) return { backend, probe, why: refused.join("; ") };
     problems.push(`the ${backend} backend fails: ${probe.reason}`);
@@ -249,14 +252,14 @@ export function isNodeSupported(version: string): boolean {
   return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 }
 
-/** Runs scripts/native/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */
+/** Runs setup/probe.mjs, by default with all it measures; a crash or a hang becomes `ok: false` with the reason. */
 export function probeInProcess(
   backend: BackendName,
   directory: string | null,
   env: NodeJS.ProcessEnv,
   measures: readonly string[] = ["--measure"],
 ): Promise<BackendProbe> {
-  const script = join(packageRoot(), "scripts", "native", "probe.mjs");
+  const script = join(packageRoot(), "setup", "probe.mjs");
   const args = [script, backend, ...(directory === null ? [] : [directory]), ...measures];
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "ignore"] });

@@ -1,21 +1,22 @@
 import { z } from "zod";
 import { configSchema } from "../config/schema.js";
-import type { Engine, EngineOptions } from "../contracts/engine.js";
+import { BACKEND_CHOICES, type Engine, type EngineOptions, PRECISIONS } from "../contracts/engine.js";
 import { WeirError } from "../errors.js";
 import { type StartEngineInput, startEngine } from "../model/engine/host.js";
+import type { RotaryDtype } from "../model/io/rope-config.js";
 import { loadJson } from "./load-json.js";
-
-const BACKENDS = ["auto", "tensorflow", "wasm", "cpu"] as const;
 
 /** The backend that `--backend` names; auto where it was not given. Errors: WEIR_E_USAGE. */
 export function backendNamed(text: string | undefined): EngineOptions["backend"] {
-  const chosen = BACKENDS.find((name) => name === (text ?? "auto"));
+  const chosen = BACKEND_CHOICES.find((name) => name === (text ?? "auto"));
   if (!chosen)
-    throw new WeirError("WEIR_E_USAGE", `--backend: expected one of ${BACKENDS.join(", ")}, got "${text}"`, {
+    throw new WeirError("WEIR_E_USAGE", `--backend: expected one of ${BACKEND_CHOICES.join(", ")}, got "${text}"`, {
       backend: text,
     });
   return chosen;
 }
+
+const isRotaryDtype = (text: string): text is RotaryDtype => PRECISIONS.some((name) => name === text);
 
 /** Every option of an engine at its default. */
 export const defaultEngineOptions = (): EngineOptions => ({ ...configSchema.shape.engine.parse({}), lora: null });
@@ -47,8 +48,8 @@ export async function withEngine<T>(
   work: (engine: Engine, signal: AbortSignal) => Promise<T>,
   rotaryDtype?: string,
 ): Promise<T> {
-  if (rotaryDtype !== undefined && rotaryDtype !== "float32" && rotaryDtype !== "bfloat16")
-    throw new WeirError("WEIR_E_USAGE", `--rotary-dtype: expected float32 or bfloat16, got "${rotaryDtype}"`, {
+  if (rotaryDtype !== undefined && !isRotaryDtype(rotaryDtype))
+    throw new WeirError("WEIR_E_USAGE", `--rotary-dtype: expected ${PRECISIONS.join(" or ")}, got "${rotaryDtype}"`, {
       rotaryDtype,
     });
   const options = { ...defaultEngineOptions(), backend: backendNamed(backend) };

@@ -1,6 +1,12 @@
 import { z } from "zod";
-import { LORA_TARGETS } from "../contracts/engine.js";
+import { SCHEDULES } from "../algorithms/schedules.js";
+import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../contracts/curriculum.js";
+import { BACKEND_CHOICES, EXECUTOR_CHOICES, LORA_TARGETS, PRECISIONS, WEIGHT_DTYPES } from "../contracts/engine.js";
+import { SHORT_STEP_RULES } from "../contracts/group.js";
 import { LOSS_AGGREGATIONS } from "../contracts/loss.js";
+import { REWARD_MODES } from "../contracts/reward.js";
+import { DATA_FORMATS } from "../contracts/task.js";
+import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../contracts/trainer.js";
 import type { PresetName } from "./presets.js";
 
 /**
@@ -39,7 +45,7 @@ const loraSchema = z.strictObject({
 const modelSchema = z.strictObject({
   path: z.string().describe("Hugging Face folder of the policy to start from."),
   saveDtype: z
-    .enum(["float32", "bfloat16", "float16"])
+    .enum(WEIGHT_DTYPES)
     .default("float32")
     .describe("Storage type of the final exported weights; checkpoints are always float32."),
   lora: loraSchema
@@ -50,16 +56,16 @@ const modelSchema = z.strictObject({
 
 const engineSchema = z.strictObject({
   backend: z
-    .enum(["auto", "tensorflow", "wasm", "cpu"])
+    .enum(BACKEND_CHOICES)
     .default("auto")
     .describe("Numerics backend; `auto` takes tensorflow where it is set up, else wasm."),
   threads: nonNegativeInt.default(0).describe("Intra-op threads; 0 leaves the choice to the backend."),
   executor: z
-    .enum(["auto", "eager", "compiled"])
+    .enum(EXECUTOR_CHOICES)
     .default("auto")
     .describe("`compiled` runs traced graphs (tensorflow only), `eager` op by op; `auto` compiles where that works."),
   precision: z
-    .enum(["float32", "bfloat16"])
+    .enum(PRECISIONS)
     .default("float32")
     .describe("Element type of the large matrix products of the compiled executor; master weights stay float32."),
   memoryGiB: z
@@ -84,10 +90,7 @@ const engineSchema = z.strictObject({
 const dataSchema = z.strictObject({
   train: z.array(z.string()).min(1).describe("Files of training tasks (verl-style parquet or jsonl)."),
   heldout: z.array(z.string()).default([]).describe("Files of held-out tasks for evaluation."),
-  format: z
-    .enum(["auto", "verl", "jsonl", "longbench", "docmath", "frames"])
-    .default("auto")
-    .describe("File format; `auto` looks at the content."),
+  format: z.enum(DATA_FORMATS).default("auto").describe("File format; `auto` looks at the content."),
   overlong: z
     .enum(["error", "drop", "truncate"])
     .default("error")
@@ -112,14 +115,14 @@ const warmupSchema = z.strictObject({
   batchRows: positiveInt.default(128).describe("Rows per optimiser step (paper: 128)."),
   learningRate: coefficient.default(5e-6).describe("Peak learning rate of the warm-up (paper: 5e-6)."),
   schedule: z
-    .enum(["constant", "cosine"])
+    .enum(SCHEDULES)
     .default("cosine")
     .describe("Learning-rate schedule of the warm-up; the paper names none, cosine is the release's SFT default."),
   warmupShare: share
     .default(0.1)
     .describe("Share of the warm-up's steps with linearly rising learning rate (release default 0.1)."),
   aggregation: z
-    .enum(["seq-mean", "token-mean"])
+    .enum(SFT_AGGREGATIONS)
     .default("seq-mean")
     .describe("`seq-mean` is Eq. 11, `token-mean` the release's."),
   weightDecay: coefficient.default(0.01).describe("Decoupled weight decay during the warm-up."),
@@ -131,7 +134,7 @@ const curriculumSchema = z.strictObject({
   retrospective: z
     .strictObject({
       mode: z
-        .enum(["none", "paper", "weighted"])
+        .enum(RETROSPECTIVE_MODES)
         .default("paper")
         .describe(
           "`paper` carries tasks of mean accuracy 0 into the next phase; `weighted` samples by smoothed difficulty 1/mean (Eq. 10); `none` carries nothing.",
@@ -142,7 +145,7 @@ const curriculumSchema = z.strictObject({
   advance: z
     .strictObject({
       by: z
-        .enum(["steps", "mastery"])
+        .enum(ADVANCE_RULES)
         .default("steps")
         .describe("Advance after the phase's steps (paper), or earlier on evidence of mastery."),
       rewardThreshold: z
@@ -188,7 +191,7 @@ const dynamicSamplingSchema = z.strictObject({
     .default(1)
     .describe("Groups generated per missing group in a round (release: 384/128 = 3); surplus groups are dropped."),
   onExhausted: z
-    .enum(["proceed", "fail"])
+    .enum(SHORT_STEP_RULES)
     .default("proceed")
     .describe("At the bound: train on the groups there are (when there is one at least), or fail; our choice."),
   minScored: positiveInt
@@ -201,7 +204,7 @@ const dynamicSamplingSchema = z.strictObject({
 const rewardSchema = z.strictObject({
   actor: actorName.default("rule").describe("Name of the reward part: `rule`, `hybrid` or your own."),
   mode: z
-    .enum(["paper", "released"])
+    .enum(REWARD_MODES)
     .default("paper")
     .describe("Rules of the paper (exact match) or of the code release (substring)."),
   correctAt: z
@@ -295,7 +298,7 @@ const lossSchema = z.strictObject({
   klCoefficient: coefficient
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),
-  klEstimator: z.enum(["k1", "k2", "k3"]).default("k3").describe("Estimator of that KL."),
+  klEstimator: z.enum(KL_ESTIMATORS).default("k3").describe("Estimator of that KL."),
   klClamp: z
     .number()
     .positive()
@@ -312,7 +315,7 @@ const lossSchema = z.strictObject({
 const optimiserSchema = z.strictObject({
   learningRate: coefficient.default(2e-6).describe("Peak learning rate (paper: 2e-6)."),
   schedule: z
-    .enum(["constant", "cosine"])
+    .enum(SCHEDULES)
     .default("constant")
     .describe("Learning-rate schedule over all RL steps (release: constant)."),
   warmupSteps: nonNegativeInt.default(0).describe("Steps of linearly rising learning rate (release: 0)."),
@@ -325,7 +328,7 @@ const optimiserSchema = z.strictObject({
   beta2: z.number().min(0).lt(1).default(0.999).describe("Second AdamW beta."),
   epsilon: z.number().positive().default(1e-8).describe("AdamW ε."),
   weightDecay: coefficient.default(0.01).describe("Decoupled weight decay (release: 0.01)."),
-  decayScope: z.enum(["all", "matrices"]).default("all").describe("Tensors that decay: every one, or matrices only."),
+  decayScope: z.enum(DECAY_SCOPES).default("all").describe("Tensors that decay: every one, or matrices only."),
   maxGradNorm: z
     .number()
     .positive()
@@ -345,7 +348,7 @@ const updateSchema = z.strictObject({
     .describe("Prompts per optimiser step (paper: 32); null takes the whole RL step at once."),
   epochs: positiveInt.default(1).describe("Passes over a step's batch (release: 1)."),
   oldLogprobs: z
-    .enum(["recompute", "sampler"])
+    .enum(OLD_LOGPROB_SOURCES)
     .default("recompute")
     .describe(
       "Who gives π_old's log-probs: the trainer (release; an extra pass but for the first mini-batch) or the sampler.",

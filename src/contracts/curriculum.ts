@@ -1,5 +1,13 @@
 import type { Json } from "./task.js";
 
+/** Which tasks of an earlier phase come back; see src/actors/curriculum/carry.ts. */
+export const RETROSPECTIVE_MODES = ["none", "paper", "weighted"] as const;
+export type RetrospectiveMode = (typeof RETROSPECTIVE_MODES)[number];
+
+/** What ends a phase: its number of steps, or evidence of mastery before that. */
+export const ADVANCE_RULES = ["steps", "mastery"] as const;
+export type AdvanceRule = (typeof ADVANCE_RULES)[number];
+
 /** What a curriculum needs to know of a task. */
 export interface CurriculumTask {
   readonly id: string;

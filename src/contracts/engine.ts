@@ -4,10 +4,23 @@ import type { PolicyVersion } from "./policy-version.js";
 import type { Sampler } from "./sampler.js";
 import type { ScoredSequences, Trainer } from "./trainer.js";
 
-export type BackendName = "tensorflow" | "wasm" | "cpu";
+/** Numerics backends, the fastest first: `auto` takes the first that works. */
+export const BACKENDS = ["tensorflow", "wasm", "cpu"] as const;
+export type BackendName = (typeof BACKENDS)[number];
+/** What a caller may ask for. */
+export const BACKEND_CHOICES = ["auto", ...BACKENDS] as const;
 
-export type ExecutorName = "eager" | "compiled";
-export type EnginePrecision = "float32" | "bfloat16";
+export const EXECUTORS = ["eager", "compiled"] as const;
+export type ExecutorName = (typeof EXECUTORS)[number];
+export const EXECUTOR_CHOICES = ["auto", ...EXECUTORS] as const;
+
+/** Element types of the large matrix products. */
+export const PRECISIONS = ["float32", "bfloat16"] as const;
+export type EnginePrecision = (typeof PRECISIONS)[number];
+
+/** Element types that weights are written in. */
+export const WEIGHT_DTYPES = ["float32", "bfloat16", "float16"] as const;
+export type WeightDtype = (typeof WEIGHT_DTYPES)[number];
 
 /** Matrices of a layer that adapters can be put on. */
 export const LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
@@ -23,11 +36,11 @@ export interface LoraOptions {
 
 export interface EngineOptions {
   /** `auto`: tensorflow where the native engine is set up, else wasm, else cpu. */
-  readonly backend: BackendName | "auto";
+  readonly backend: (typeof BACKEND_CHOICES)[number];
   /** Intra-op threads; 0 leaves the choice to the backend. */
   readonly threads: number;
   /** `auto`: compiled graphs where the backend can run them, else eager, with the reason stated. */
-  readonly executor: "auto" | ExecutorName;
+  readonly executor: (typeof EXECUTOR_CHOICES)[number];
   /** Element type of the large matrix products; weights, softmax, norms, loss and moments are float32 either way. */
   readonly precision: EnginePrecision;
   /** Memory that the engine process plans for, GiB; null takes 80 % of what is free at start, within the container's limit. */

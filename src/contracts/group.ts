@@ -10,6 +10,10 @@ export interface ScoredRollout {
   readonly reward: number | null;
 }
 
+/** What follows when the bound of tries is reached with too few groups: train on those there are, or fail. */
+export const SHORT_STEP_RULES = ["proceed", "fail"] as const;
+export type ShortStepRule = (typeof SHORT_STEP_RULES)[number];
+
 /** The G rollouts of a task: the unit of delivery, filtering, cancelling and dead-lettering. */
 export interface Group {
   readonly id: string;

@@ -1,6 +1,10 @@
 import type { Rollout } from "./rollout.js";
 import type { Task } from "./task.js";
 
+/** Whose rules: those of the paper, or of its code release. */
+export const REWARD_MODES = ["paper", "released"] as const;
+export type RewardMode = (typeof REWARD_MODES)[number];
+
 /**
  * What became of the attempt to score a rollout (I1): only `scored` carries a number that may enter a baseline.
  * `value` is the reward before length shaping; `parts` names its components (rule, judge …).

@@ -27,7 +27,9 @@ export interface TrainGroup {
   readonly completions: readonly TrainCompletion[]; // [G]
 }
 
-export type KlEstimator = "k1" | "k2" | "k3";
+/** Estimators of a KL divergence from samples; formulas in src/algorithms/kl.ts. */
+export const KL_ESTIMATORS = ["k1", "k2", "k3"] as const;
+export type KlEstimator = (typeof KL_ESTIMATORS)[number];
 
 /** The policy loss of a batch: one of src/losses, or one of the caller's own (`TrainerCallOptions.evaluate`). */
 export interface PolicyLossConfig {
@@ -91,10 +93,14 @@ export interface SftRow {
   readonly lossMask: readonly number[]; // [T]; weights are allowed (0.1 on the document, 1 on the answer)
 }
 
+/** `seq-mean` is Eq. 11; `token-mean` is the release's. */
+export const SFT_AGGREGATIONS = ["seq-mean", "token-mean"] as const;
+export type SftAggregation = (typeof SFT_AGGREGATIONS)[number];
+
 export interface SftBatch {
   readonly rows: readonly SftRow[];
-  /** `seq-mean` is Eq. 11; `token-mean` is the release's. Denominators are global over the rows given (I6). */
-  readonly aggregation: "seq-mean" | "token-mean";
+  /** Denominators are global over the rows given (I6). */
+  readonly aggregation: SftAggregation;
   readonly microBatchTokens: number;
 }
 
@@ -105,14 +111,21 @@ export interface SftMetrics {
   readonly microBatches: number;
 }
 
+/** Tensors that decay: every one, or only matrices (rank ≥ 2). */
+export const DECAY_SCOPES = ["all", "matrices"] as const;
+export type DecayScope = (typeof DECAY_SCOPES)[number];
+
+/** Who gives the log-probs of π_old: the trainer, or the sampler. */
+export const OLD_LOGPROB_SOURCES = ["recompute", "sampler"] as const;
+export type OldLogprobSource = (typeof OLD_LOGPROB_SOURCES)[number];
+
 export interface OptimiserConfig {
   readonly learningRate: number;
   readonly betas: readonly [number, number];
   readonly epsilon: number;
   /** Decoupled (AdamW). */
   readonly weightDecay: number;
-  /** Tensors that decay: every one, or only matrices (rank ≥ 2). */
-  readonly decayScope: "all" | "matrices";
+  readonly decayScope: DecayScope;
   /** Global L2 norm; null switches clipping off. */
   readonly maxGradNorm: number | null;
 }

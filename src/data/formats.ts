@@ -10,9 +10,6 @@ import { messagesOf, refuseUnreadColumns } from "./messages.js";
 import { documentOf, isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
 import { promptMessages } from "./synthetic/template.js";
 
-export const TASK_FORMATS = ["verl", "task", "longbench", "docmath", "frames"] as const;
-export type TaskFormat = (typeof TASK_FORMATS)[number];
-
 /** A task before it is named; `id` is null where the row brings none, `index` is 0 where the row has none. */
 export interface UnnamedTask extends Omit<Task, "id"> {
   readonly id: string | null;
@@ -32,13 +29,16 @@ export function detectFormat(row: Row): TaskFormat | null {
   return null;
 }
 
-export const READERS: Readonly<Record<TaskFormat, Reader>> = {
+export const READERS = {
   verl: readVerl,
   task: readTask,
   longbench: readLongBench,
   docmath: readDocMath,
   frames: readFrames,
-};
+} satisfies Readonly<Record<string, Reader>>;
+
+/** Kinds of rows. */
+export type TaskFormat = keyof typeof READERS;
 
 const cellAt = (place: RowPlace, column: string): CellPlace => ({ ...place, column });
 

@@ -1,17 +1,13 @@
 /** From a file to tasks with stable, unique ids. */
-import type { ChatMessage, Json, Task } from "../contracts/task.js";
+import type { ChatMessage, DataFormat, Json, Task } from "../contracts/task.js";
 import { contentHash } from "./canonical.js";
 import type { Row } from "./exact.js";
 import { fileFault } from "./faults.js";
 import { detectFormat, READERS, type TaskFormat, type UnnamedTask } from "./formats.js";
 import { streamRows } from "./records.js";
 
-/** `auto` looks at the columns; `jsonl` is any text file of verl rows or weir tasks. */
-export const FORMAT_NAMES = ["auto", "verl", "jsonl", "longbench", "docmath", "frames"] as const;
-export type FormatName = (typeof FORMAT_NAMES)[number];
-
 export interface ReadTasksOptions {
-  readonly format?: FormatName;
+  readonly format?: DataFormat;
 }
 
 const HASH_DIGITS = 8;
@@ -50,7 +46,7 @@ function taskOf(record: Row, format: TaskFormat, file: string, row: number, take
   }
 }
 
-function formatOf(path: string, first: Row, wanted: FormatName): TaskFormat {
+function formatOf(path: string, first: Row, wanted: DataFormat): TaskFormat {
   if (wanted !== "auto" && wanted !== "jsonl") return wanted;
   const found = detectFormat(first);
   const fits = found !== null && (wanted === "auto" || found === "task" || found === "verl");

@@ -6,6 +6,7 @@
  * rejection (seq_mean). Sums run over the tokens given, which are those that count.
  */
 import { klEstimate } from "../algorithms/kl.js";
+import type { KlEstimator } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { LOG_RATIO_CLAMP } from "./policy-loss.js";
 
@@ -20,7 +21,7 @@ export interface ImportanceOptions {
 /** What is summed up to decide a rejection: d = log π_sampler − log π_old (k1), d²/2 (k2), e^(−d) + d − 1 (k3). */
 export interface RejectionOptions {
   readonly level: "token" | "seq_sum" | "seq_mean" | "seq_max";
-  readonly estimator: "k1" | "k2" | "k3";
+  readonly estimator: KlEstimator;
   /** k1: bounds of the ratio, compared in log space. k2, k3: `lower` is not read. */
   readonly lower: number;
   readonly upper: number;

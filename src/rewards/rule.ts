@@ -5,15 +5,13 @@
  * (QA), equal as exact numbers with their sign (numeric: "1.5 million" is "1,500,000", "-5" is not "5"), equal letters
  * (multiple choice); docs/answers.md says what counts as the answer. Both need it after `</think>` unless `requireThink` is off.
  */
-import type { RewardOutcome } from "../contracts/reward.js";
+import type { RewardMode, RewardOutcome } from "../contracts/reward.js";
 import { type RewardFamily, rewardFamily } from "./family.js";
 import { parseChoice } from "./multiple-choice.js";
 import { parseNumericAnswer, releasedNumbersEqual, releasedValue } from "./numbers.js";
 import { type Answer, paperAnswer, paperGold } from "./paper-answer.js";
 import { parseQaAnswer, substringMatch } from "./qa.js";
 import { answerPart } from "./text.js";
-
-export type RewardMode = "paper" | "released";
 
 export interface RuleOptions {
   readonly mode: RewardMode;

@@ -1,5 +1,5 @@
 import { accumulateRound, emptyAccumulation, exhaustedError, hasVariance } from "../algorithms/dynamic-sampling.js";
-import type { Group } from "../contracts/group.js";
+import type { Group, ShortStepRule } from "../contracts/group.js";
 
 /**
  * Dynamic sampling over rounds: keeps groups of non-zero reward variance, asks for as many more as are missing, within
@@ -15,7 +15,7 @@ export interface CollectOptions {
   /** Scored members that a group needs to stay viable (I1). */
   readonly minScored: number;
   readonly maxRounds: number;
-  readonly onExhausted: "proceed" | "fail";
+  readonly onExhausted: ShortStepRule;
 }
 
 export interface Collected {

@@ -2,7 +2,8 @@ import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type FormatName, readTasks } from "../../src/data/read-tasks.js";
+import type { DataFormat } from "../../src/contracts/task.js";
+import { readTasks } from "../../src/data/read-tasks.js";
 
 const fixture = (name: string) => new URL(`../fixtures/data/${name}`, import.meta.url).pathname;
 
@@ -142,7 +143,7 @@ describe("text formats", () => {
 
 describe("errors name file, row and column", () => {
   const good = { data_source: "musique", prompt: "Who?", reward_model: { ground_truth: "A" } };
-  it.each<[string, unknown[], FormatName, RegExp]>([
+  it.each<[string, unknown[], DataFormat, RegExp]>([
     [
       "a prompt that is no prompt",
       [good, { ...good, prompt: [{ role: "user" }] }],

@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { Compiler } from "../../src/model/tensor/graph/compile.js";
 import { condition, whileLoop } from "../../src/model/tensor/graph/loop.js";
+import { openTrace } from "../../src/model/tensor/graph/tracer.js";
 import { narrow, widen } from "../../src/model/tensor/kernels.js";
-import { type Tensor, tf } from "../../src/model/tensor/tf.js";
+import { rawOp, type Tensor, tf } from "../../src/model/tensor/tf.js";
 import { FAST_BACKEND } from "../helpers/engines.js";
 
 const values = (tensor: Tensor): number[] => Array.from(tensor.dataSync());
@@ -114,6 +115,15 @@ describe.runIf(FAST_BACKEND === "tensorflow")("a compiled function", () => {
     const back = half.run("load", (x: Tensor) => widen(x), stored);
     expect(values(back)).toEqual([1, 3.140625, -0.30078125]);
     half.dispose();
+  });
+
+  it("holds declared operations only: others neither compile nor can be emitted", () => {
+    const emit = (body: () => unknown) => () => compiler.run("undeclared", () => body() as Tensor, tf.tensor1d([1]));
+    // @ts-expect-error weir's own operations have wrappers
+    expect(emit(() => openTrace().add("WeirMade", []))).toThrow("WeirMade");
+    // @ts-expect-error likewise as a raw operation
+    expect(emit(() => rawOp("WeirMade", [], []))).toThrow("WeirMade");
+    expect(emit(() => openTrace().addOwn("WeirMade", [], {}))).toThrow("WeirMade");
   });
 
   it("refuses what cannot be in a graph, and can be traced again afterwards", () => {

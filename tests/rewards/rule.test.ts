@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { createConfiguredJudge, createHybridReward, createRuleReward } from "../../src/actors/reward/reward.js";
 import { configSchema } from "../../src/config/schema.js";
+import type { RewardMode } from "../../src/contracts/reward.js";
 import { rewardFamily } from "../../src/rewards/family.js";
 import { log10 } from "../../src/rewards/log10.js";
 import { parseNumericAnswer, releasedNumbersEqual, releasedValue } from "../../src/rewards/numbers.js";
 import { normaliseAnswer, parseQaAnswer } from "../../src/rewards/qa.js";
-import { type RewardMode, ruleOutcome, scoreByRule } from "../../src/rewards/rule.js";
+import { ruleOutcome, scoreByRule } from "../../src/rewards/rule.js";
 import { answerPart, strip, withoutEndText } from "../../src/rewards/text.js";
 import { createFakeJudge, exampleRollout, exampleTask } from "../../src/testing.js";
 

@@ -5,17 +5,17 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { loadScript, type Manifest, type PathsModule } from "./scripts.js";
 
-const paths = await loadScript<PathsModule>("native/paths.mjs");
+const paths = await loadScript<PathsModule>("setup/paths.mjs");
 const { ensureNative } = await loadScript<{
   ensureNative(options: {
     readonly variant: string;
     readonly env: Record<string, string>;
   }): Promise<{ readonly status: string; readonly directory: string | null; readonly reason: string }>;
-}>("native/install.mjs");
+}>("setup/install.mjs");
 const lock = await loadScript<{
   withLock<T>(path: string, work: () => Promise<T>, options?: { onWait?: (owner: string) => void }): Promise<T>;
   isAbandoned(path: string, owner: { pid: number; host: string } | null): boolean;
-}>("native/lock.mjs");
+}>("setup/lock.mjs");
 
 let cache: string;
 beforeEach(() => {

@@ -19,13 +19,13 @@ const keys = await loadScript<{
     directory: string,
     env: Record<string, string>,
   ): { readonly path: string | null; readonly reason: string };
-}>("native/kernel-key.mjs");
+}>("setup/kernel-key.mjs");
 const { ensureKernels } = await loadScript<{
   ensureKernels(options: {
     readonly directory: string;
     readonly env: Record<string, string>;
   }): Promise<{ readonly status: string; readonly reason: string }>;
-}>("native/kernels.mjs");
+}>("setup/kernels.mjs");
 
 let engine: string;
 beforeEach(() => {

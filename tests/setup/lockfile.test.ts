@@ -8,7 +8,7 @@ interface Lock {
 const { completeLock, platformOf } = await loadScript<{
   completeLock(lock: Lock): { readonly lock: Lock; readonly added: string[] };
   platformOf(name: string): { readonly os?: string[]; readonly cpu?: string[]; readonly libc?: string[] };
-}>("lockfile.mjs");
+}>("scripts/lockfile.mjs");
 
 describe("a platform package's name", () => {
   it("says system, processor and C library", () => {

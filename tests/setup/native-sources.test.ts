@@ -15,6 +15,17 @@ const sourcesOf = (folder: string) =>
     .filter((name) => /\.(cc|h)$/.test(name))
     .map((name) => ({ name: `${folder}/${name}`, text: readFileSync(join(native, folder, name), "utf8") }));
 
+/** Functions at the margin of a file or of a class in it, from the line that opens their body to the one that closes it. */
+function functionsOf(text: string): { readonly head: string; readonly lines: number }[] {
+  const all = text.split("\n");
+  return all.flatMap((head, at) => {
+    const margin = /^( {0,2})\S.*\{$/.exec(head)?.[1];
+    if (margin === undefined || /^\s*(namespace|class|struct|enum|public|private)\b/.test(head)) return [];
+    const length = all.slice(at).findIndex((line) => line.startsWith(`${margin}}`));
+    return length > 0 ? [{ head: head.trim(), lines: length + 1 }] : [];
+  });
+}
+
 describe("native sources", () => {
   it.each(ARITHMETIC)("%s includes no header of TensorFlow or Node", (folder) => {
     const found = sourcesOf(folder).filter(({ text }) => /#include\s+["<](tensorflow|tsl|node_api)/.test(text));
@@ -40,11 +51,37 @@ describe("native sources", () => {
     expect([...new Set(added)].sort()).toEqual(operations.map(({ name }) => name).sort());
   });
 
+  it("are emitted by their generated wrappers only", () => {
+    const outside = readdirSync(join(root, "src"), { recursive: true })
+      .map(String)
+      .filter((name) => /\.ts$/.test(name) && !/\.generated\.ts$/.test(name))
+      .map((name) => ({ name, text: readFileSync(join(root, "src", name), "utf8") }));
+    const naming = (pattern: RegExp) => outside.filter(({ text }) => pattern.test(text)).map(({ name }) => name);
+    expect(naming(/["'`]Weir(?!Error)[A-Z]/)).toEqual([]);
+    expect(naming(/\.addOwn\(/)).toEqual(["model/tensor/own/run.ts"]);
+    expect(naming(/\brunOp\b/).sort()).toEqual(["model/tensor/own/run.ts", "model/tensor/tf.ts"]);
+    expect(naming(/own\/run\.js"|from "\.\/run\.js"/).filter((name) => /^model.tensor/.test(name))).toEqual([]);
+  });
+
+  it("hold no function above 80 lines, nor does the set-up", () => {
+    const files = [
+      ...[...ARITHMETIC, "tensorflow"].flatMap(sourcesOf),
+      ...readdirSync(join(root, "setup"))
+        .filter((name) => name.endsWith(".mjs"))
+        .map((name) => ({ name: `setup/${name}`, text: readFileSync(join(root, "setup", name), "utf8") })),
+    ];
+    const bodies = files.flatMap(({ name, text }) =>
+      functionsOf(text).map(({ head, lines }) => ({ name, head, lines })),
+    );
+    expect(bodies.length).toBeGreaterThan(200);
+    expect(bodies.filter(({ lines }) => lines > 80)).toEqual([]);
+  });
+
   it("are compiled with the same flags by make and by the set-up", async () => {
     const { COMPILE_FLAGS, FILE_FLAGS } = await loadScript<{
       COMPILE_FLAGS: string[];
       FILE_FLAGS: Record<string, string[]>;
-    }>("native/kernel-key.mjs");
+    }>("setup/kernel-key.mjs");
     const makefile = readFileSync(join(native, "Makefile"), "utf8");
     const flags = /^FLAGS = (.*)$/m.exec(makefile)?.[1]?.replace("$(ARCH)", "native").split(" ");
     expect(COMPILE_FLAGS.filter((flag) => !flag.startsWith("-D"))).toEqual(flags);

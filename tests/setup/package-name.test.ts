@@ -17,6 +17,7 @@ const READ = [
   "docs",
   "examples",
   "scripts",
+  "setup",
   "src",
   "monitor",
   "bench",
@@ -74,9 +75,7 @@ describe("the package's name", () => {
 
 describe("the command that messages name", () => {
   it("is the npm script in a clone, and npm's runner without installing elsewhere", async () => {
-    const { weirCommand } = await loadScript<{ weirCommand(args: string, root?: string): string }>(
-      "native/command.mjs",
-    );
+    const { weirCommand } = await loadScript<{ weirCommand(args: string, root?: string): string }>("setup/command.mjs");
     expect(weirCommand("setup --gpu")).toBe("npm run weir -- setup --gpu");
     expect(weirCommand("setup --gpu", "/nowhere")).toBe("npx --no -- weir setup --gpu");
   });

@@ -7,7 +7,7 @@ const { staleReason } = await loadScript<{ staleReason(lock: unknown, installed:
 );
 const { cleanNpmEnvironment } = await loadScript<{
   cleanNpmEnvironment(env: Record<string, string>): Record<string, string>;
-}>("native/install.mjs");
+}>("setup/install.mjs");
 
 const lock = {
   packages: {

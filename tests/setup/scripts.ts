@@ -1,9 +1,9 @@
-/** Typed doors to the plain modules under scripts/, for the set-up's tests. */
+/** Typed doors to the plain modules under setup/ and scripts/, for the set-up's tests. */
 import { pathToFileURL } from "node:url";
 
-/** Loads a module below scripts/ by its path there. */
+/** Loads a module by its path below the repository. */
 export async function loadScript<T>(path: string): Promise<T> {
-  return (await import(pathToFileURL(new URL(`../../scripts/${path}`, import.meta.url).pathname).href)) as T;
+  return (await import(pathToFileURL(new URL(`../../${path}`, import.meta.url).pathname).href)) as T;
 }
 
 export interface Manifest {

@@ -10,7 +10,7 @@ const { countLine, countTests, skippedLines } = await loadScript<{
   countTests(reports: readonly object[]): { passed: number; failed: number; skipped: number };
   countLine(counts: object): string;
   skippedLines(report: object, options: { root: string; read: (file: string) => string }): string[];
-}>("test-summary.mjs");
+}>("scripts/test-summary.mjs");
 
 const SOURCE = `
 describe.skipIf(!hasBrowser)("the page", () => { it("opens", () => {}); it("closes", () => {}); });

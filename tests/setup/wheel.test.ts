@@ -14,7 +14,7 @@ const zip = await loadScript<{
   crc32(bytes: Uint8Array, crc?: number): number;
   listEntries(file: string): Promise<Entry[]>;
   extractEntry(file: string, entry: Entry, target: string): Promise<void>;
-}>("native/zip.mjs");
+}>("setup/zip.mjs");
 const wheel = await loadScript<{
   wheelVersion(name: string): string | null;
   findWheel(
@@ -23,7 +23,7 @@ const wheel = await loadScript<{
   ): Promise<{ readonly file: string; readonly version: string } | null>;
   downloadAttempts(packageName: string, directory: string, pipVersion: string, arch: string): string[][];
   cudaRequirements(metadata: string): string[];
-}>("native/wheel.mjs");
+}>("setup/wheel.mjs");
 
 let directory: string;
 beforeEach(() => {

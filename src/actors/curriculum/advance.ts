@@ -2,11 +2,12 @@
  * Owns when a phase is over: after its steps (paper), or on evidence of mastery. Pure.
  * Every decision carries the numbers that it rests on.
  */
+
 import { meanInterval } from "../../algorithms/intervals.js";
-import type { CurriculumDecision, CurriculumStepEvidence } from "../../contracts/curriculum.js";
+import type { AdvanceRule, CurriculumDecision, CurriculumStepEvidence } from "../../contracts/curriculum.js";
 
 export interface AdvanceOptions {
-  readonly by: "steps" | "mastery";
+  readonly by: AdvanceRule;
   /** Mastery: lower confidence bound of the mean reward that must be reached, in the reward's own scale. */
   readonly rewardThreshold: number;
   /** Mastery: largest KL that counts as calm, nats. */

@@ -2,10 +2,10 @@
  * Owns which tasks retrospective sampling carries into a phase, and which of them an epoch uses. Pure.
  * Counts are of the phase that was left: what the policy could do with a task there.
  */
+
 import { difficultyFromCounts } from "../../algorithms/difficulty.js";
 import { counterKey, uniform } from "../../algorithms/random.js";
-
-export type RetrospectiveMode = "none" | "paper" | "weighted";
+import type { RetrospectiveMode } from "../../contracts/curriculum.js";
 
 /** Sum of successes in [0, 1] each (algorithms/accuracy.ts), and their number. */
 export interface TaskRecord {

@@ -5,6 +5,7 @@
  * Invariants: within an epoch of a phase each own task is picked exactly once and each chosen carried task exactly once;
  * `restore(snapshot())` continues identically; a task outside every phase is never picked.
  */
+
 import { successOf } from "../../algorithms/accuracy.js";
 import { counterKey, shuffled } from "../../algorithms/random.js";
 import type {
@@ -13,18 +14,12 @@ import type {
   CurriculumPick,
   CurriculumSetup,
   CurriculumStepEvidence,
+  RetrospectiveMode,
 } from "../../contracts/curriculum.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { type AdvanceOptions, type AdvanceState, decideAdvance, FRESH_PHASE } from "./advance.js";
-import {
-  type CarriedTask,
-  carriedPool,
-  carriedQuota,
-  chooseCarried,
-  type RetrospectiveMode,
-  type TaskRecord,
-} from "./carry.js";
+import { type CarriedTask, carriedPool, carriedQuota, chooseCarried, type TaskRecord } from "./carry.js";
 
 export interface PhasedCurriculumOptions {
   readonly retrospective: { readonly mode: RetrospectiveMode; readonly share: number };

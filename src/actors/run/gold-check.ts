@@ -2,13 +2,14 @@
  * Finds what no rule can score before anything is trained or measured: data sources without a rule, and gold answers in
  * which their family's rule reads no answer. Such rows would score 0, or nothing, for every response.
  */
+
 import type { Alert } from "../../contracts/alert.js";
-import type { RewardActor } from "../../contracts/reward.js";
+import type { RewardActor, RewardMode } from "../../contracts/reward.js";
 import type { Task } from "../../contracts/task.js";
 import { shown } from "../../data/faults.js";
 import { WeirError } from "../../errors.js";
 import { rewardFamily } from "../../rewards/family.js";
-import { parsedGold, type RewardMode } from "../../rewards/rule.js";
+import { parsedGold } from "../../rewards/rule.js";
 
 /** Tasks of one file in its order: task i is row i. */
 export interface TaskFile {

@@ -5,6 +5,7 @@ import type { Evidence, Guard } from "../../contracts/guard.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type {
   EvaluateLoss,
+  OldLogprobSource,
   OptimiserConfig,
   PolicyLossConfig,
   PolicyMetrics,
@@ -45,7 +46,7 @@ export interface UpdateOptions {
   readonly miniBatchPrompts: number | null;
   readonly epochs: number;
   readonly microBatchTokens: number;
-  readonly oldLogprobs: "recompute" | "sampler";
+  readonly oldLogprobs: OldLogprobSource;
   /** Compute log-probs of the reference policy (for the KL term or its metric). */
   readonly withReference: boolean;
 }

@@ -1,6 +1,6 @@
 /**
  * The speed of large matrix products on the backend alone: what a step is compared with. Measured in a process of its
- * own (scripts/native/probe.mjs), while no engine computes.
+ * own (setup/probe.mjs), while no engine computes.
  */
 import type { BackendName, EngineOptions } from "../../contracts/engine.js";
 import { locateNative } from "../../model/tensor/native/index.js";

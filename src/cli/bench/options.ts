@@ -1,12 +1,12 @@
 /** Options that all measuring forms of `weir bench` share, and the engine options they stand for. */
 import { type Command, Option } from "commander";
-import { type EngineOptions, LORA_TARGETS } from "../../contracts/engine.js";
+import { BACKEND_CHOICES, type EngineOptions, EXECUTOR_CHOICES, LORA_TARGETS } from "../../contracts/engine.js";
 import { numberAtLeast, wholeNumber } from "../arguments.js";
 import { backendNamed, defaultEngineOptions } from "../with-engine.js";
 
 /** Element type of the large matrix products. */
-export type Dtype = "f32" | "bf16";
-export const DTYPES: readonly Dtype[] = ["f32", "bf16"];
+export const DTYPES = ["f32", "bf16"] as const;
+export type Dtype = (typeof DTYPES)[number];
 
 export interface EngineChoice {
   readonly dtype: Dtype;
@@ -52,11 +52,9 @@ export function addEngineOptions(command: Command): Command {
   return command
     .addOption(new Option("--dtype <type>", "element type of the matrix products").choices(DTYPES).default("bf16"))
     .addOption(
-      new Option("--executor <name>", "how the engine runs the model")
-        .choices(["auto", "eager", "compiled"])
-        .default("auto"),
+      new Option("--executor <name>", "how the engine runs the model").choices(EXECUTOR_CHOICES).default("auto"),
     )
-    .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
+    .option("--backend <name>", BACKEND_CHOICES.join(", "), "auto")
     .option("--memory-gib <gib>", "memory that the engine plans for (default: 80 % of what is free)")
     .option("--lora <rank>", "train adapters of this rank instead of all weights");
 }

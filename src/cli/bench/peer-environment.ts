@@ -37,7 +37,7 @@ async function versionsOf(python: string): Promise<Record<string, string | null>
 }
 
 async function cacheFolder(): Promise<string> {
-  const script = pathToFileURL(join(packageRoot(), "scripts", "native", "paths.mjs")).href;
+  const script = pathToFileURL(join(packageRoot(), "setup", "paths.mjs")).href;
   const { cacheRoot } = (await import(script)) as { cacheRoot(): string };
   return join(cacheRoot(), "bench", "venv");
 }

@@ -6,8 +6,8 @@ import { basename } from "node:path";
 import type { Dtype } from "./options.js";
 import type { Better } from "./statistics.js";
 
-export type WorkGroup = "step" | "grpo" | "grpo-long" | "sample";
-export const WORK_GROUPS: readonly WorkGroup[] = ["step", "grpo", "grpo-long", "sample"];
+export const WORK_GROUPS = ["step", "grpo", "grpo-long", "sample"] as const;
+export type WorkGroup = (typeof WORK_GROUPS)[number];
 /** Groups that run where none is named; the others take a quarter of an hour a pair. */
 export const USUAL_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
 

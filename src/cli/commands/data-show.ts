@@ -1,9 +1,10 @@
 /** `weir data show`: tasks as weir reads them, one after the other. A debugging command: what no rule can score is shown too. */
+
 import { checkGolds, goldProblem, sourceCounts } from "../../actors/run/gold-check.js";
-import type { ChatMessage, Task } from "../../contracts/task.js";
-import { type FormatName, streamTasks } from "../../data/read-tasks.js";
+import type { RewardMode } from "../../contracts/reward.js";
+import type { ChatMessage, DataFormat, Task } from "../../contracts/task.js";
+import { streamTasks } from "../../data/read-tasks.js";
 import { problemOf } from "../../rewards/judge/problem.js";
-import type { RewardMode } from "../../rewards/rule.js";
 import { wholeNumber } from "../arguments.js";
 import { type ExitCode, note, print } from "../output.js";
 
@@ -23,7 +24,7 @@ export async function showCommand(files: readonly string[], options: ShowOptions
   let shown = 0;
   for (const file of files) {
     let row = 0;
-    for await (const task of streamTasks(file, { format: options.format as FormatName })) {
+    for await (const task of streamTasks(file, { format: options.format as DataFormat })) {
       if (shown >= limit) break;
       remarks.see(file, row, task);
       if (options.json) print(terminalSafe(JSON.stringify(taskView(task))));

@@ -1,13 +1,16 @@
 /** `weir data`: makes synthetic data sets, describes and shows data files. */
+
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import type { TaskFile } from "../../actors/run/gold-check.js";
 import { vocabularyCheck } from "../../actors/run/prepare.js";
 import { counterKey } from "../../algorithms/random.js";
+import { REWARD_MODES, type RewardMode } from "../../contracts/reward.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
+import { DATA_FORMATS, type DataFormat } from "../../contracts/task.js";
 import { countPromptTokens, measurePromptTokens } from "../../data/measure.js";
-import { FORMAT_NAMES, type FormatName, readTasks } from "../../data/read-tasks.js";
+import { readTasks } from "../../data/read-tasks.js";
 import { type DataStatistics, dataStatistics } from "../../data/statistics.js";
 import {
   demonstration,
@@ -23,7 +26,6 @@ import { writeJsonl, writeVerlParquet } from "../../data/write-parquet.js";
 import { WeirError } from "../../errors.js";
 import { readJsonIfPresent } from "../../model/io/json.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
-import type { RewardMode } from "../../rewards/rule.js";
 import { growingNumbers, range, share, wholeNumber } from "../arguments.js";
 import { type ExitCode, note, print, printJson, progress, table } from "../output.js";
 import { GoldRemarks, type ShowOptions, showCommand } from "./data-show.js";
@@ -172,7 +174,7 @@ export async function statsCommand(files: readonly string[], options: StatsOptio
       {},
     );
   const read: TaskFile[] = [];
-  for (const file of files) read.push({ file, tasks: await readTasks(file, { format: options.format as FormatName }) });
+  for (const file of files) read.push({ file, tasks: await readTasks(file, { format: options.format as DataFormat }) });
   const remarks = new GoldRemarks(options.mode as RewardMode);
   for (const { file, tasks } of read) for (const [row, task] of tasks.entries()) remarks.see(file, row, task);
   const tasks = options.model === undefined ? read.flatMap((one) => one.tasks) : await measured(read, options.model);
@@ -260,8 +262,6 @@ export function register(program: Command): void {
     });
 }
 
-const formatOption = () => new Option("--format <name>", "file format").choices(FORMAT_NAMES).default("auto");
+const formatOption = () => new Option("--format <name>", "file format").choices(DATA_FORMATS).default("auto");
 const modeOption = () =>
-  new Option("--mode <mode>", "whose rules are to read the gold answers")
-    .choices(["paper", "released"])
-    .default("paper");
+  new Option("--mode <mode>", "whose rules are to read the gold answers").choices(REWARD_MODES).default("paper");

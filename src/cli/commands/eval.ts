@@ -19,12 +19,12 @@ import { prepareTasks, vocabularyCheck } from "../../actors/run/prepare.js";
 import { phasesFrom } from "../../algorithms/phases.js";
 import { parseConfig } from "../../config/load.js";
 import type { Phase } from "../../contracts/phase.js";
+import type { RewardMode } from "../../contracts/reward.js";
 import type { Task } from "../../contracts/task.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
-import type { RewardMode } from "../../rewards/rule.js";
 import { bucketLabel, holds } from "../../streams/buckets.js";
 import { numberAtLeast } from "../arguments.js";
 import { type ExitCode, note, print, printJson } from "../output.js";
@@ -167,7 +167,7 @@ function countBySource(tasks: readonly Task[]): Record<string, number> {
 }
 
 /** The reward that is named, of weir or of a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
-async function rewardOf(options: EvalCommandOptions, mode: "paper" | "released") {
+async function rewardOf(options: EvalCommandOptions, mode: RewardMode) {
   const config = parseConfig({
     model: { path: options.model },
     data: { train: [...options.data] },

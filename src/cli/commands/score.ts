@@ -1,8 +1,10 @@
 /**
  * `weir score`: scores responses by rule, one JSON line in, one JSON line out. Nothing is printed unless every line is good.
  */
+
 import { type Command, Option } from "commander";
 import { z } from "zod";
+import { REWARD_MODES, type RewardMode } from "../../contracts/reward.js";
 import { openBytes } from "../../data/compression.js";
 import type { Cell, Row } from "../../data/exact.js";
 import { shown } from "../../data/faults.js";
@@ -11,7 +13,7 @@ import { openFile, type TextLine, textLines } from "../../data/lines.js";
 import { parseJson } from "../../data/parse-json.js";
 import { recordOf } from "../../data/prompt-parts.js";
 import { WeirError } from "../../errors.js";
-import { type RewardMode, ruleOutcome, scoreByRule } from "../../rewards/rule.js";
+import { ruleOutcome, scoreByRule } from "../../rewards/rule.js";
 import { withoutEndText } from "../../rewards/text.js";
 import { checkShape } from "../load-json.js";
 import { type ExitCode, print } from "../output.js";
@@ -90,7 +92,7 @@ export function register(program: Command): void {
   program
     .command("score")
     .description("score responses by the rules of the paper or of the release, one JSON line each")
-    .addOption(new Option("--mode <mode>", "whose rules").choices(["paper", "released"]).default("paper"))
+    .addOption(new Option("--mode <mode>", "whose rules").choices(REWARD_MODES).default("paper"))
     .requiredOption(
       "--in <file>",
       "JSON lines with data_source, response, ground_truth (text, number or list); - reads standard input",

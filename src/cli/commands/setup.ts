@@ -32,7 +32,7 @@ interface SetupModule {
 
 /** Runs the set-up with progress; 0 also where the native engine could not be had, since weir then runs on wasm. */
 export async function setupCommand(options: SetupOptions): Promise<ExitCode> {
-  const script = pathToFileURL(join(packageRoot(), "scripts", "setup", "main.mjs")).href;
+  const script = pathToFileURL(join(packageRoot(), "setup", "setup.mjs")).href;
   const { runSetup } = (await import(script)) as SetupModule;
   const line = progress();
   const result = await runSetup({

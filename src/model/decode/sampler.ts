@@ -17,15 +17,10 @@ import { positionsFrom, prefixMask, type Segment } from "../transformer/segment.
 import { assertIds } from "../transformer/token-ids.js";
 import { LayerCache } from "./cache.js";
 import type { CompiledDecoder } from "./compiled-decoder.js";
+import { MAX_ROWS, samplingMemory } from "./sampling-memory.js";
 import { selectOptions, selectTokens } from "./select.js";
 import type { Row } from "./slot-table.js";
 
-/** Device memory for keys and values of one batch of prompts. */
-const CACHE_BYTES = 3 * 1024 ** 3;
-/** Memory of the widest intermediate of one prefill. */
-const PREFILL_BYTES = 768 * 1024 ** 2;
-/** Rows decoded together at most. */
-const MAX_ROWS = 512;
 /** The batch is repacked when this share of its slots, or less, is still at work. */
 const REPACK_SHARE = 0.6;
 
@@ -43,9 +38,10 @@ function assertParams(params: SamplingParams): void {
   );
 }
 
-/** Splits prompts (longest first) into batches that fit the memory bounds. */
-function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTokens: number): number[][] {
+/** Splits prompts (longest first) into batches that fit the memory of sampling; places of prompts. */
+export function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTokens: number): number[][] {
   const { layers, kvHeads, headDim, intermediateSize, hiddenSize } = model.config;
+  const memory = samplingMemory(model, "eager");
   const perToken = 2 * 4 * layers * kvHeads * headDim;
   const perPrefill = 4 * (4 * intermediateSize + 6 * hiddenSize);
   const order = prompts
@@ -63,8 +59,8 @@ function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTo
     const count = current.length + 1;
     const fits =
       count * nextGroup <= MAX_ROWS &&
-      count * (nextPrefix + nextGroup * maxTokens) * perToken <= CACHE_BYTES &&
-      count * nextPrefix * perPrefill <= PREFILL_BYTES;
+      count * (nextPrefix + nextGroup * maxTokens) * perToken <= memory.cacheBytes &&
+      count * nextPrefix * perPrefill <= memory.prefillBytes;
     if (current.length > 0 && !fits) {
       batches.push(current);
       current = [];

@@ -3,15 +3,15 @@
  * Owns the rule "no silent difference": whatever the file asks for that the model does not compute is an error
  * that names the field and its value.
  */
+
 import { join } from "node:path";
+import type { ModelFamily } from "../../contracts/model-info.js";
 import { WeirError } from "../../errors.js";
 import { checkModelFolder } from "./folder-kind.js";
 import { isRecord, type JsonRecord, readJson, readJsonIfPresent } from "./json.js";
 import { type RopeConfig, readRope } from "./rope-config.js";
 
 export type { RopeConfig } from "./rope-config.js";
-
-export type ModelFamily = "qwen2" | "qwen3" | "llama";
 
 export interface ModelConfig {
   readonly family: ModelFamily;

@@ -2,6 +2,7 @@
  * Conversions between float32 and the storage formats. Little-endian throughout (as safetensors and GGUF are).
  * Widening is exact; narrowing (also of float64, which is only read) rounds to nearest, ties to even.
  */
+import type { WeightDtype } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 
 /** Element types of weights that are written, under their safetensors names. */
@@ -11,7 +12,6 @@ export type StoredDtype = "F32" | "F16" | "BF16";
 export type ReadableDtype = StoredDtype | "F64";
 
 /** Names used in configurations and on the command line. */
-export type WeightDtype = "float32" | "float16" | "bfloat16";
 
 export const BYTES_PER_ELEMENT: Readonly<Record<ReadableDtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2 };
 

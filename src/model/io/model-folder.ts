@@ -3,11 +3,13 @@
  * came from. Invariants: a tied head is stored once; the dtype in config.json is that of the weights; AutoTokenizer of
  * transformers comes to the ids that weir comes to.
  */
+
 import { copyFile, cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import type { WeightDtype } from "../../contracts/engine.js";
 import { alignAutoTokenizer } from "./auto-tokenizer.js";
 import { readModelConfig } from "./config.js";
-import { STORED_DTYPE, type WeightDtype } from "./dtype.js";
+import { STORED_DTYPE } from "./dtype.js";
 import { isMissing, readJson } from "./json.js";
 import { writeSafetensors } from "./safetensors.js";
 import { expectedTensors } from "./tensor-names.js";

@@ -2,17 +2,18 @@
  * The rotary-embedding part of a model configuration: v5 `rope_parameters`, or v4 `rope_theta` + `rope_scaling`.
  * All optional parameters are resolved to numbers here, as transformers resolves them, so the model only computes.
  */
+import type { EnginePrecision } from "../../contracts/engine.js";
 import type { WeirError } from "../../errors.js";
 import { isRecord, type JsonRecord } from "./json.js";
 
 /** Kinds of rotary embedding with their numbers. */
 export type RopeConfig = RopeKind & {
   /** How the inverse frequencies are stored (`inv_freq_dtype`, weir's own key); float32 where the file says nothing. */
-  readonly inverseFrequencyDtype?: "float32" | "bfloat16";
+  readonly inverseFrequencyDtype?: RotaryDtype;
 };
 
 /** Storage type of the inverse frequencies. `bfloat16` reproduces models that were cast as a whole, buffers included. */
-export type RotaryDtype = "float32" | "bfloat16";
+export type RotaryDtype = EnginePrecision;
 
 type RopeKind =
   | { readonly type: "default"; readonly theta: number }

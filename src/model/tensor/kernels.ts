@@ -3,6 +3,7 @@
  * and axis arguments kept on the device, nothing read back. Elsewhere they are plain tfjs.
  * Invariants: no array is filled in JavaScript per call; results do not depend on the backend beyond rounding.
  */
+import { ownProduct } from "./own/product.js";
 import {
   backendName,
   boolAttribute,
@@ -147,7 +148,7 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
 /** a·b with optional transposes of the two last axes; both [M, K]·[K, N] or both [B, M, K]·[B, K, N]. */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor {
   const trace = recording();
-  const own = trace?.product(a, b, { transposeA, transposeB, plus: null, wide: false });
+  const own = ownProduct(a, b, { transposeA, transposeB, plus: null, wide: false });
   if (own) return own;
   if (trace?.products === "bfloat16") {
     return rawProduct(trace.cast(a, "bfloat16"), trace.cast(b, "bfloat16"), transposeA, transposeB);
@@ -163,13 +164,13 @@ export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = fa
 
 /** aᵀ·b as a float32 gradient: [K, M]ᵀ·[K, N]. */
 export function gradientProduct(a: Tensor, b: Tensor): Tensor {
-  const own = recording()?.product(a, b, { transposeA: true, transposeB: false, plus: null, wide: true });
+  const own = ownProduct(a, b, { transposeA: true, transposeB: false, plus: null, wide: true });
   return own ?? widen(matmul(a, b, true));
 }
 
 /** plus + a·bᵀ in float32: [M, N] + [M, K]·[N, K]ᵀ. */
 export function addProduct(plus: Tensor, a: Tensor, b: Tensor): Tensor {
-  const own = recording()?.product(a, b, { transposeA: false, transposeB: true, plus, wide: true });
+  const own = ownProduct(a, b, { transposeA: false, transposeB: true, plus, wide: true });
   return own ?? add(plus, matmul(a, b, false, true));
 }
 

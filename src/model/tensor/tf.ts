@@ -4,6 +4,7 @@
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { BackendName, EnginePrecision } from "../../contracts/engine.js";
+import type { OperationName } from "./graph/operations.js";
 import type { NativeBinding } from "./native/native.js";
 
 export type Tf = typeof tfCore;
@@ -34,24 +35,12 @@ interface RawBackend {
 type NativeAttribute = { readonly name: string; readonly type: number; readonly value: unknown };
 
 /** Takes operations instead of running them: the tracer of graphs. */
-/** Which product of two matrices is meant. */
-export interface ProductForm {
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  /** Added in float32; the result is float32 then. */
-  readonly plus: Tensor | null;
-  /** The result is float32, whatever the products' type. */
-  readonly wide: boolean;
-}
-
 export interface Recorder {
   /** Element type of matrix products. */
   readonly products: EnginePrecision;
-  operation(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
+  operation(name: OperationName, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor;
   constant(values: readonly number[], shape: readonly number[], dtype: "float32" | "int32"): Tensor;
-  cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor;
-  /** A product of matrices in weir's own kernel; null where TensorFlow's serves better. */
-  product(a: Tensor, b: Tensor, form: ProductForm): Tensor | null;
+  cast(x: Tensor, dtype: EnginePrecision): Tensor;
   /** `x`, computed after `previous`: keeps a graph from holding the work of many blocks at once. */
   after(x: Tensor, previous: Tensor): Tensor;
 }
@@ -90,8 +79,13 @@ export function hasRawOps(): boolean {
 }
 
 /** One raw TensorFlow operation with a single output; attributes left out take their defaults or follow the inputs. */
-export function rawOp(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
+export function rawOp(name: OperationName, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
   if (recorder !== null) return recorder.operation(name, attributes, inputs);
+  return runOp(name, attributes, inputs);
+}
+
+/** Runs one operation at once. Of weir's own, only own/run.ts does. */
+export function runOp(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
   return (rawBackend as RawBackend).executeSingleOutput(name, nativeAttributes(attributes), inputs);
 }
 

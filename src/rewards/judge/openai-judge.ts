@@ -5,10 +5,11 @@
  * a slot is returned on every path (I4); the API key is read from the environment, goes to the configured origin alone and
  * appears in no message; a server's answer is bounded in size and, from connection to last byte, in time.
  */
+
 import { counterKey } from "../../algorithms/random.js";
 import type { Judge, JudgeQuery, JudgeVerdict } from "../../contracts/judge.js";
+import type { RewardMode } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
-import type { RewardMode } from "../rule.js";
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, type BackoffOptions, backoffMs, retryAfterMs } from "./backoff.js";
 import { BODY_LIMIT, boundedText } from "./body.js";
 import { type Clock, pause, systemClock } from "./clock.js";

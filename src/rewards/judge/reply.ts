@@ -1,5 +1,5 @@
 /** Owns reading a judge's reply. */
-import type { RewardMode } from "../rule.js";
+import type { RewardMode } from "../../contracts/reward.js";
 
 /**
  * `released`: 1 iff the reply contains upper-case YES anywhere. `paper`: the last of [[YES]] and [[NO]] decides.

@@ -2,9 +2,10 @@
 
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { WeightDtype } from "../../../contracts/engine.js";
 import { alignAutoTokenizer } from "../auto-tokenizer.js";
 import { parseModelConfig } from "../config.js";
-import { STORED_DTYPE, type WeightDtype } from "../dtype.js";
+import { STORED_DTYPE } from "../dtype.js";
 import { publishFolder } from "../publish-folder.js";
 import { writeSafetensors } from "../safetensors.js";
 import type { TensorSource } from "../tensor-source.js";

@@ -2,15 +2,14 @@
  * Builds a Hugging Face config.json from GGUF metadata, for the Llama, Qwen2 and Qwen3 families.
  * Whatever the metadata asks for beyond them is an error that names the key.
  */
+import { MODEL_FAMILIES, type ModelFamily } from "../../../contracts/model-info.js";
 import { WeirError } from "../../../errors.js";
 import { readRange } from "../safetensors.js";
 import { dequantise } from "./dequantise.js";
 import { Metadata } from "./metadata.js";
 import type { GgufHead, GgufTensor } from "./reader.js";
 
-export type GgufArchitecture = "llama" | "qwen2" | "qwen3";
-
-const CLASS_NAMES: Readonly<Record<GgufArchitecture, string>> = {
+const CLASS_NAMES: Readonly<Record<ModelFamily, string>> = {
   llama: "LlamaForCausalLM",
   qwen2: "Qwen2ForCausalLM",
   qwen3: "Qwen3ForCausalLM",
@@ -34,10 +33,15 @@ const NEUTRAL: Readonly<Record<string, number>> = {
 /** Llama 3.1 and later: the frequency bands are the same in all published models; the factor is 8 or 32. */
 const LLAMA3_BANDS = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 } as const;
 
-export function readArchitecture(metadata: Metadata): GgufArchitecture {
+export function readArchitecture(metadata: Metadata): ModelFamily {
   const name = metadata.text("general.architecture");
-  if (name === "llama" || name === "qwen2" || name === "qwen3") return name;
-  throw metadata.fault("general.architecture", "llama, qwen2 or qwen3", "Other architectures are not supported.");
+  const family = MODEL_FAMILIES.find((known) => known === name);
+  if (family !== undefined) return family;
+  throw metadata.fault(
+    "general.architecture",
+    `one of ${MODEL_FAMILIES.join(", ")}`,
+    "Other architectures are not supported.",
+  );
 }
 
 /** Divisors of the rotary frequencies under llama3 scaling (transformers' `_compute_llama3_parameters`), one per pair. */

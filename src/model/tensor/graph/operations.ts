@@ -83,12 +83,12 @@ function product(first: string, second: string): Operation {
     infer: (inputs, attributes) => {
       const [a, b] = [at(inputs, 0), at(inputs, 1)];
       if (a.dtype !== b.dtype) fail(`a product of ${a.dtype} and ${b.dtype}`);
-      const turn = (shape: readonly number[], by: boolean) => {
+      const oriented = (shape: readonly number[], transposed: boolean) => {
         const [rows = 0, columns = 0] = shape.slice(-2);
-        return by ? [columns, rows] : [rows, columns];
+        return transposed ? [columns, rows] : [rows, columns];
       };
-      const [rows = 0, inner = 0] = turn(a.shape, flag(attributes, first));
-      const [innerB = 0, columns = 0] = turn(b.shape, flag(attributes, second));
+      const [rows = 0, inner = 0] = oriented(a.shape, flag(attributes, first));
+      const [innerB = 0, columns = 0] = oriented(b.shape, flag(attributes, second));
       if (inner !== innerB) fail(`a product of [${a.shape}] and [${b.shape}]: ${inner} against ${innerB}`);
       return [
         { shape: [...broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), rows, columns], dtype: a.dtype },
@@ -107,7 +107,16 @@ const arg: Operation = {
   },
 };
 
-export const OPERATIONS: Readonly<Record<string, Operation>> = {
+const pad: Operation = {
+  types: { T: 0, Tpaddings: 1 },
+  infer: (inputs) => {
+    const { shape, dtype } = at(inputs, 0);
+    const pads = known(inputs, 1);
+    return [{ shape: shape.map((size, axis) => size + at(pads, 2 * axis) + at(pads, 2 * axis + 1)), dtype }];
+  },
+};
+
+const TABLE = {
   AddV2: binary({ T: 0 }),
   Sub: binary({ T: 0 }),
   Mul: binary({ T: 0 }),
@@ -231,18 +240,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       return [{ shape: [...shape.slice(0, place), inputs.length, ...shape.slice(place)], dtype }];
     },
   },
-  Pad: {
-    types: { T: 0, Tpaddings: 1 },
-    infer: (inputs) => {
-      const { shape, dtype } = at(inputs, 0);
-      const pads = known(inputs, 1);
-      return [{ shape: shape.map((size, axis) => size + at(pads, 2 * axis) + at(pads, 2 * axis + 1)), dtype }];
-    },
-  },
-  PadV2: {
-    types: { T: 0, Tpaddings: 1 },
-    infer: (inputs, attributes) => at2(OPERATIONS.Pad).infer(inputs, attributes),
-  },
+  Pad: pad,
+  PadV2: pad,
   Tile: {
     types: { T: 0, Tmultiples: 1 },
     infer: (inputs) => {
@@ -324,8 +323,9 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       ];
     },
   },
-};
+} satisfies Record<string, Operation>;
 
-function at2(operation: Operation | undefined): Operation {
-  return operation ?? fail("an operation is missing from the table");
-}
+/** TensorFlow's own operations; weir's are in native/operations.json. */
+export type OperationName = keyof typeof TABLE;
+
+export const OPERATIONS: Readonly<Record<string, Operation>> = TABLE;

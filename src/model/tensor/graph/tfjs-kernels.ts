@@ -3,6 +3,7 @@
  * One line per kernel; attribute names are those of tfjs-core's kernel_names.ts.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
+import type { OperationName } from "./operations.js";
 import { openTrace, type Tracer } from "./tracer.js";
 import { boolOf, type GraphValue, intOf } from "./values.js";
 
@@ -13,10 +14,11 @@ const one =
   (emit: (...parameters: Parameters<Emit>) => GraphValue): Emit =>
   (...parameters) => [emit(...parameters)];
 
-const unary = (name: string): Emit => one((trace, { x }) => trace.add(name, [x as GraphValue]));
-const binary = (name: string): Emit => one((trace, { a, b }) => trace.add(name, [a as GraphValue, b as GraphValue]));
+const unary = (name: OperationName): Emit => one((trace, { x }) => trace.add(name, [x as GraphValue]));
+const binary = (name: OperationName): Emit =>
+  one((trace, { a, b }) => trace.add(name, [a as GraphValue, b as GraphValue]));
 
-const reduce = (name: string): Emit =>
+const reduce = (name: OperationName): Emit =>
   one((trace, { x }, { axis, reductionIndices, keepDims }) => {
     const value = x as GraphValue;
     const given = (axis ?? reductionIndices ?? value.shape.map((_, index) => index)) as number | number[];
@@ -26,7 +28,7 @@ const reduce = (name: string): Emit =>
     return trace.add(name, [value, trace.integers(axes)], { keep_dims: boolOf(keepDims === true) });
   });
 
-const arg = (name: string): Emit =>
+const arg = (name: OperationName): Emit =>
   one((trace, { x }, { axis }) =>
     trace.add(name, [x as GraphValue, trace.scalar(axis as number, "int32")], {
       output_type: { kind: "type", value: "int32" },

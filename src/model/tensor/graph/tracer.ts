@@ -6,15 +6,13 @@
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
-import { type ProductForm, type RawAttribute, type Recorder, type Tensor, tf } from "../tf.js";
+import { type RawAttribute, type Recorder, type Tensor, tf } from "../tf.js";
 import { Graph, reference } from "./graph.js";
-import { type Attributes, type GraphDtype, type GraphValue, intOf, typeOf } from "./values.js";
+import type { OperationName } from "./operations.js";
+import type { Attributes, GraphDtype, GraphValue } from "./values.js";
 
 /** Arrays of one value above this length become a Fill. */
 const FILL_FROM = 64;
-
-/** Rows from which on a product is worth packing its right side for. */
-const LEAST_ROWS = 32;
 
 /** Operations that take bfloat16 as it is. */
 const NARROW = new Set([
@@ -57,7 +55,8 @@ export interface Frame {
 export class Tracer implements Recorder {
   readonly graph = new Graph();
   readonly products: EnginePrecision;
-  private readonly ownProducts: boolean;
+  /** Products of matrices are taken in weir's own kernel. */
+  readonly ownProducts: boolean;
   private readonly values = new WeakMap<object, GraphValue>();
   private readonly casts = new Map<string, GraphValue>();
   private inputs = 0;
@@ -104,7 +103,7 @@ export class Tracer implements Recorder {
   }
 
   /** An operation's first output. Arithmetic is float32: bfloat16 inputs are widened, but for layout and products. */
-  add(name: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue {
+  add(name: OperationName, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue {
     const keep = NARROW.has(name) && inputs.every(({ dtype }) => dtype !== "float32");
     const widened = keep
       ? inputs
@@ -112,8 +111,18 @@ export class Tracer implements Recorder {
     return this.addRaw(name, widened, attributes)[0] as GraphValue;
   }
 
-  /** An operation as it is, all its outputs; inside a loop, values from outside are brought in. */
-  addRaw(name: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
+  /** One of TensorFlow's operations as it is, all its outputs. */
+  addRaw(name: OperationName, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
+    return this.emit(name, inputs, attributes);
+  }
+
+  /** One of weir's own operations, all its outputs. Only the generated wrappers come here, through own/run.ts. */
+  addOwn(name: string, inputs: readonly GraphValue[], attributes: Attributes): GraphValue[] {
+    return this.emit(name, inputs, attributes);
+  }
+
+  /** Inside a loop, values from outside are brought in. */
+  private emit(name: string, inputs: readonly GraphValue[], attributes: Attributes): GraphValue[] {
     const { frame } = this;
     if (frame === null) return this.graph.add(name, inputs, attributes);
     const made = this.graph.add(
@@ -126,7 +135,7 @@ export class Tracer implements Recorder {
   }
 
   /** The value under another float type; a value that was just widened or narrowed is taken from before. */
-  private castValue(value: GraphValue, dtype: "float32" | "bfloat16"): GraphValue {
+  private castValue(value: GraphValue, dtype: EnginePrecision): GraphValue {
     if (value.dtype === dtype) return value;
     const casts = this.frame?.casts ?? this.casts;
     const key = reference(value);
@@ -147,7 +156,7 @@ export class Tracer implements Recorder {
     return this.graph.constant([value], [], dtype);
   }
 
-  operation(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
+  operation(name: OperationName, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
     // Element types follow the inputs here; only the binding needs to be told.
     const told = attributes.filter(({ kind }) => kind !== "type");
     const listed = Object.fromEntries(told.map(({ name: key, ...value }) => [key, value])) as Attributes;
@@ -164,22 +173,9 @@ export class Tracer implements Recorder {
     return this.tensor(this.graph.constant(values, shape, dtype));
   }
 
-  cast(x: Tensor, dtype: "float32" | "bfloat16"): Tensor {
+  cast(x: Tensor, dtype: EnginePrecision): Tensor {
     const value = this.valueOf(x);
     return value.dtype === dtype ? x : this.tensor(this.castValue(value, dtype));
-  }
-
-  product(a: Tensor, b: Tensor, { transposeA, transposeB, plus, wide }: ProductForm): Tensor | null {
-    const [rows = 0, inner = 0] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
-    if (!this.ownProducts || a.rank !== 2 || rows < LEAST_ROWS || inner === 0) return null;
-    const sides = [a, b].map((side) => this.castValue(this.valueOf(side), this.products));
-    const start = plus === null ? this.graph.constant([], [0], "float32") : this.valueOf(plus);
-    const [made] = this.addRaw("WeirProduct", [...sides, this.castValue(start, "float32")], {
-      transpose_a: intOf(transposeA ? 1 : 0),
-      transpose_b: intOf(transposeB ? 1 : 0),
-      S: typeOf(wide || plus !== null ? "float32" : this.products),
-    });
-    return this.tensor(made as GraphValue);
   }
 
   after(x: Tensor, previous: Tensor): Tensor {

@@ -1,7 +1,9 @@
 /** What a graph is made of while it is traced: typed values between nodes. */
 
+import type { EnginePrecision } from "../../../contracts/engine.js";
+
 /** Element types that weir's graphs use. */
-export type GraphDtype = "float32" | "int32" | "bool" | "bfloat16";
+export type GraphDtype = EnginePrecision | "int32" | "bool";
 
 /** TensorFlow's numbers of them (tensorflow/core/framework/types.proto). */
 export const DTYPE_NUMBER: Readonly<Record<GraphDtype, number>> = { float32: 1, int32: 3, bool: 10, bfloat16: 14 };

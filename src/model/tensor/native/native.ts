@@ -85,12 +85,12 @@ interface KernelKeyModule {
 /** The folder of weir's own package.json, from `src/` as well as from `dist/`. */
 export function packageRoot(): string {
   let directory = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(directory, "scripts", "native", "paths.mjs"))) {
+  while (!existsSync(join(directory, "setup", "paths.mjs"))) {
     const parent = dirname(directory);
     if (parent === directory) {
       throw new WeirError(
         "WEIR_E_NATIVE_ENGINE",
-        "weir's scripts/native was expected in its package; install weir again",
+        "weir's setup folder was expected in its package; install weir again",
       );
     }
     directory = parent;
@@ -99,7 +99,7 @@ export function packageRoot(): string {
 }
 
 // The set-up's plain modules are shared, so that finder and installer cannot disagree about the layout.
-const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "scripts", "native", name)).href);
+const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "setup", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
 /** The command line that runs `weir` with the arguments given, as it is run where this copy stands. */

@@ -1,7 +1,9 @@
 /** How native/operations.json declares one of weir's own TensorFlow operations. */
 
+import type { EnginePrecision } from "../../../contracts/engine.js";
+
 /** Element type of products and of what lies between them. */
-export type FloatType = "float32" | "bfloat16";
+export type FloatType = EnginePrecision;
 
 export interface OwnInput {
   readonly name: string;

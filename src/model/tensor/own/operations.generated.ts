@@ -67,7 +67,7 @@ export function weirSwiGlu(
   return run("WeirSwiGlu", inputs, {}) as never;
 }
 
-/** the gradients of both sides, and act again. */
+/** the gradients of gate and up, and act recomputed. */
 export function weirSwiGluGrad(
   inputs: {
     readonly dAct: Tensor; // T [N, c]

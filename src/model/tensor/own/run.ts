@@ -5,7 +5,7 @@
 import { WeirError } from "../../../errors.js";
 import { traceAtWork } from "../graph/tracer.js";
 import { type AttributeValue, floatOf, intOf, typeOf } from "../graph/values.js";
-import { intAttribute, rawOp, type Tensor, tf } from "../tf.js";
+import { intAttribute, runOp, type Tensor, tf } from "../tf.js";
 import type { FloatType, OwnInput, OwnOperation, OwnOutput } from "./declaration.js";
 import { operationOf } from "./table.js";
 
@@ -42,7 +42,7 @@ export function run(
     const tensors = Array.isArray(value) ? (value as readonly Tensor[]) : [(value as Tensor | null) ?? empty(input)];
     return tensors.map((tensor) => trace.valueOf(tensor));
   });
-  const made = trace.addRaw(name, values, Object.fromEntries(numbers)).map((value) => trace.tensor(value));
+  const made = trace.addOwn(name, values, Object.fromEntries(numbers)).map((value) => trace.tensor(value));
   let at = 0;
   return Object.fromEntries(
     operation.outputs.map(({ name: output, list: many }) => {
@@ -67,5 +67,5 @@ function eager(
     return intAttribute(attribute, value.value);
   });
   const tensors = operation.inputs.flatMap(({ name: input }) => (inputs[camel(input)] ?? []) as Tensor | Tensor[]);
-  return { [camel((output as OwnOutput).name)]: rawOp(name, attributes, tensors) };
+  return { [camel((output as OwnOutput).name)]: runOp(name, attributes, tensors) };
 }

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const PACKAGE_ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const PACKAGE_ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /**
  * The command line that runs `weir` with the arguments given, ready to be pasted.

@@ -3,8 +3,8 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { cleanNpmEnvironment } from "../native/install.mjs";
-import { run } from "../native/run.mjs";
+import { cleanNpmEnvironment } from "./install.mjs";
+import { run } from "./run.mjs";
 
 /**
  * Why node_modules does not fit the lockfile, or null when it does.

@@ -4,9 +4,9 @@
  * Each part is skipped in milliseconds when it is already there. Plain Node, no dependency.
  */
 import { parseArgs } from "node:util";
-import { runSetup } from "./setup/main.mjs";
+import { runSetup } from "./setup.mjs";
 
-const HELP = `Usage: node scripts/setup.mjs [options]
+const HELP = `Usage: node setup/main.mjs [options]
 
   --no-native  leave the native engine out (weir then runs on wasm)
   --cpu        take the CPU build of TensorFlow even where an NVIDIA driver answers

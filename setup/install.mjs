@@ -68,15 +68,15 @@ export async function ensureNative({ variant = "auto", force = false, env = proc
     const gpu = variant === "cpu" ? null : findGpu(env);
     const wanted = variant === "gpu" || gpu !== null ? "gpu" : "cpu";
     if (!force) {
-      const kept = await reuse(wanted, env);
-      if (kept !== null) return finish({ status: "reused", ...kept });
+      const existing = await reuse(wanted, env);
+      if (existing !== null) return finish({ status: "reused", ...existing });
     }
     return await withLock(
       join(nativeRoot(env), ".lock"),
       async () => {
         // Another set-up may have finished while this one waited.
-        const kept = force ? null : await reuse(wanted, env);
-        if (kept !== null) return finish({ status: "reused", ...kept });
+        const existing = force ? null : await reuse(wanted, env);
+        if (existing !== null) return finish({ status: "reused", ...existing });
         const built = await buildWithFallback({ wanted, force, env, say });
         return finish({ status: "ready", ...built });
       },
@@ -117,10 +117,10 @@ async function buildWithFallback({ wanted, force, env, say }) {
     } catch (error) {
       say(`GPU build left out (${String(error?.message ?? error).split("\n")[0]}); taking the CPU build`);
       // Marked, so that the next set-up does not fetch the GPU build again only to fail again; --force does.
-      const kept = force ? null : await reuse("cpu", env);
-      if (kept === null) return await build({ variant: "cpu", insteadOfGpu: true, force, env, say });
-      writeManifest(kept.directory, { ...readManifest(kept.directory), insteadOfGpu: true });
-      return kept;
+      const existing = force ? null : await reuse("cpu", env);
+      if (existing === null) return await build({ variant: "cpu", insteadOfGpu: true, force, env, say });
+      writeManifest(existing.directory, { ...readManifest(existing.directory), insteadOfGpu: true });
+      return existing;
     }
   }
   return await build({ variant: "cpu", force, env, say });
@@ -199,7 +199,7 @@ async function stage(staging, name, work) {
 /** The JS package from its lockfile with install scripts off: those would fetch another, older libtensorflow. */
 async function installPackage(staging, env, say) {
   say(`installing @tensorflow/tfjs-node-gpu ${TFJS_VERSION}`);
-  for (const file of ["package.json", "package-lock.json"]) cpSync(join(HERE, file), join(staging, file));
+  for (const file of ["package.json", "package-lock.json"]) cpSync(join(HERE, "tensorflow", file), join(staging, file));
   const result = await run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], {
     cwd: staging,
     env: cleanNpmEnvironment(env),

@@ -71,6 +71,86 @@ function loadTensorflow(directory) {
   return require(join(directory, PACKAGE_PATH));
 }
 
+/** TensorFlow's own number for bfloat16; the binding exports no name for it. */
+const BFLOAT16 = 14;
+
+/** The few operations that the probes need, on tensor ids of the binding. */
+function rawOperations(binding) {
+  const typed = (name, value) => ({ name, type: binding.TF_ATTR_TYPE, value });
+  const flag = (name) => ({ name, type: binding.TF_ATTR_BOOL, value: false });
+  const run = (name, attributes, inputs) => binding.executeOp(name, attributes, inputs, 1)[0].id;
+  return {
+    typed,
+    cast: (id, from, to) => run("Cast", [typed("SrcT", from), typed("DstT", to)], [id]),
+    product: (a, b, type) => run("MatMul", [typed("T", type), flag("transpose_a"), flag("transpose_b")], [a, b]),
+    upload: (shape, values) => binding.createTensor(shape, binding.TF_FLOAT, values),
+    /** One element of a matrix, at `begin`. */
+    corner: (id, type, begin, size) =>
+      run("Slice", [typed("T", type), typed("Index", binding.TF_INT32)], [id, begin, size]),
+    release: (...ids) => {
+      for (const id of ids) binding.deleteTensor(id);
+    },
+  };
+}
+
+function probeBfloat16(binding, { cast, product, upload, release }) {
+  const a = upload([1, 2], Float32Array.of(1.5, 2));
+  const b = upload([2, 1], Float32Array.of(4, 0.25));
+  const [a16, b16] = [cast(a, binding.TF_FLOAT, BFLOAT16), cast(b, binding.TF_FLOAT, BFLOAT16)];
+  const c16 = product(a16, b16, BFLOAT16);
+  const c = cast(c16, BFLOAT16, binding.TF_FLOAT);
+  const value = binding.tensorDataSync(c)[0];
+  release(a, b, a16, b16, c16, c);
+  if (value !== 6.5) throw new Error(`1.5·4 + 2·0.25 should be 6.5, bf16 says ${value}`);
+  return {};
+}
+
+/** Loads weir's kernels from `file`, or from where set-up puts them, and runs one. */
+function probeKernels(binding, { typed, upload, release }, directory, file) {
+  const { path, reason } = file === null ? locateKernels(directory) : { path: file, reason: "" };
+  if (path === null) throw new Error(reason);
+  createRequire(path)(path);
+  const [x, w] = [upload([1, 2], Float32Array.of(3, 4)), upload([2], Float32Array.of(1, 2))];
+  const attributes = [typed("T", binding.TF_FLOAT), { name: "epsilon", type: binding.TF_ATTR_FLOAT, value: 0 }];
+  const [n, r] = binding.executeOp("WeirRmsNorm", attributes, [x, w], 2);
+  const values = [...binding.tensorDataSync(n.id)].map((value) => value.toFixed(4));
+  release(x, w, n.id, r.id);
+  if (values.join() !== "0.8485,2.2627") throw new Error(`the norm of 3,4 by 1,2 came back as ${values.join()}`);
+  return {};
+}
+
+const noise = (length) => Float32Array.from({ length }, (_, index) => ((index * 7919) % 1000) / 1000 - 0.5);
+
+/** GFLOP/s of products m×k by k×n in float32, and in bfloat16 where that works. */
+function productSpeeds(binding, operations, shape, minimum, withBfloat16) {
+  const { cast, product, upload, corner, release } = operations;
+  const gpu = binding.isUsingGpuDevice();
+  const [m, k, n] = shape;
+  const a = upload([m, k], noise(m * k));
+  const b = upload([k, n], noise(k * n));
+  // Products are asynchronous on a GPU: reading one number of the last says that it has finished.
+  const begin = binding.createTensor([2], binding.TF_INT32, Int32Array.of(0, 0));
+  const size = binding.createTensor([2], binding.TF_INT32, Int32Array.of(1, 1));
+  const finish = (id, type) => {
+    if (gpu) {
+      const one = corner(id, type, begin, size);
+      const wide = cast(one, type, binding.TF_FLOAT);
+      binding.tensorDataSync(wide);
+      release(one, wide);
+    }
+    release(id);
+  };
+  const speed = (left, right, type) => measure(shape, minimum, () => finish(product(left, right, type), type));
+  const found = { f32: speed(a, b, binding.TF_FLOAT) };
+  if (withBfloat16) {
+    const [a16, b16] = [cast(a, binding.TF_FLOAT, BFLOAT16), cast(b, binding.TF_FLOAT, BFLOAT16)];
+    found.bf16 = speed(a16, b16, BFLOAT16);
+    release(a16, b16);
+  }
+  release(a, b, begin, size);
+  return found;
+}
+
 function probeTensorflow(directory, measured, peakShape, kernelsFile) {
   const started = performance.now();
   const tf = loadTensorflow(directory);
@@ -78,86 +158,18 @@ function probeTensorflow(directory, measured, peakShape, kernelsFile) {
   const loadSeconds = (performance.now() - started) / 1000;
   const matmul = () => tf.tidy(() => tf.matMul([[1, 2]], [[3], [4]]).dataSync()[0]);
   if (matmul() !== 11) throw new Error(`1·3 + 2·4 should be 11, the backend says ${matmul()}`);
-
-  const attribute = (name, value) => ({ name, type: binding.TF_ATTR_TYPE, value });
-  // TensorFlow's own number for bfloat16; the binding exports no name for it.
-  const BFLOAT16 = 14;
-  const cast = (id, from, to) =>
-    binding.executeOp("Cast", [attribute("SrcT", from), attribute("DstT", to)], [id], 1)[0].id;
-  const product = (a, b, type) =>
-    binding.executeOp(
-      "MatMul",
-      [
-        attribute("T", type),
-        { name: "transpose_a", type: binding.TF_ATTR_BOOL, value: false },
-        { name: "transpose_b", type: binding.TF_ATTR_BOOL, value: false },
-      ],
-      [a, b],
-      1,
-    )[0].id;
-  const upload = (shape, values) => binding.createTensor(shape, binding.TF_FLOAT, values);
-  const noise = (length) => Float32Array.from({ length }, (_, index) => ((index * 7919) % 1000) / 1000 - 0.5);
-
-  const bf16 = attempt(() => {
-    const a = upload([1, 2], Float32Array.of(1.5, 2));
-    const b = upload([2, 1], Float32Array.of(4, 0.25));
-    const [a16, b16] = [cast(a, binding.TF_FLOAT, BFLOAT16), cast(b, binding.TF_FLOAT, BFLOAT16)];
-    const c16 = product(a16, b16, BFLOAT16);
-    const c = cast(c16, BFLOAT16, binding.TF_FLOAT);
-    const value = binding.tensorDataSync(c)[0];
-    for (const id of [a, b, a16, b16, c16, c]) binding.deleteTensor(id);
-    if (value !== 6.5) throw new Error(`1.5·4 + 2·0.25 should be 6.5, bf16 says ${value}`);
-    return {};
-  });
-  const kernels = attempt(() => {
-    const { path, reason } = kernelsFile === null ? locateKernels(directory) : { path: kernelsFile, reason: "" };
-    if (path === null) throw new Error(reason);
-    createRequire(path)(path);
-    const [x, w] = [upload([1, 2], Float32Array.of(3, 4)), upload([2], Float32Array.of(1, 2))];
-    const attributes = [attribute("T", binding.TF_FLOAT), { name: "epsilon", type: binding.TF_ATTR_FLOAT, value: 0 }];
-    const [n, r] = binding.executeOp("WeirRmsNorm", attributes, [x, w], 2);
-    const values = [...binding.tensorDataSync(n.id)].map((value) => value.toFixed(4));
-    for (const id of [x, w, n.id, r.id]) binding.deleteTensor(id);
-    if (values.join() !== "0.8485,2.2627") throw new Error(`the norm of 3,4 by 1,2 came back as ${values.join()}`);
-    return {};
-  });
-  const gpu = binding.isUsingGpuDevice();
+  const operations = rawOperations(binding);
+  const bf16 = attempt(() => probeBfloat16(binding, operations));
   const result = {
     backend: "tensorflow",
     version: binding.TF_Version,
     tfjs: tf.version["tfjs-core"],
-    gpu,
+    gpu: binding.isUsingGpuDevice(),
     bf16,
-    kernels,
+    kernels: attempt(() => probeKernels(binding, operations, directory, kernelsFile)),
     loadSeconds,
   };
-  const speeds = (shape, minimum) => {
-    const [m, k, n] = shape;
-    const a = upload([m, k], noise(m * k));
-    const b = upload([k, n], noise(k * n));
-    // Products are asynchronous on a GPU: reading one number of the last says that it has finished.
-    const begin = binding.createTensor([2], binding.TF_INT32, Int32Array.of(0, 0));
-    const size = binding.createTensor([2], binding.TF_INT32, Int32Array.of(1, 1));
-    const finish = (id, type) => {
-      if (gpu) {
-        const types = [attribute("T", type), attribute("Index", binding.TF_INT32)];
-        const corner = binding.executeOp("Slice", types, [id, begin, size], 1)[0].id;
-        const wide = cast(corner, type, binding.TF_FLOAT);
-        binding.tensorDataSync(wide);
-        for (const each of [corner, wide]) binding.deleteTensor(each);
-      }
-      binding.deleteTensor(id);
-    };
-    const speed = (left, right, type) => measure(shape, minimum, () => finish(product(left, right, type), type));
-    const found = { f32: speed(a, b, binding.TF_FLOAT) };
-    if (bf16.ok) {
-      const [a16, b16] = [cast(a, binding.TF_FLOAT, BFLOAT16), cast(b, binding.TF_FLOAT, BFLOAT16)];
-      found.bf16 = speed(a16, b16, BFLOAT16);
-      for (const id of [a16, b16]) binding.deleteTensor(id);
-    }
-    for (const id of [a, b, begin, size]) binding.deleteTensor(id);
-    return found;
-  };
+  const speeds = (shape, minimum) => productSpeeds(binding, operations, shape, minimum, bf16.ok);
   if (peakShape !== null) result.peak = { shape: peakShape, ...speeds(peakShape, PEAK_SECONDS) };
   if (!measured) return result;
   const edge = GEMM_EDGE.tensorflow;

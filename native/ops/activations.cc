@@ -1,5 +1,5 @@
-// Rows of activations that decoding keeps for the pass that trains on what was drawn: WeirStoreActivations puts a round's into a
-// block, WeirLoadActivations brings those of a pass together from blocks of many calls.
+// The activation cache: what decoding computed and training reads again. WeirStoreActivations writes the activations of one decode
+// step into a block; WeirLoadActivations gathers those of a micro-batch from the blocks of many calls.
 #include <algorithm>
 #include <vector>
 
@@ -9,17 +9,17 @@
 namespace weir {
 namespace {
 
-// Row `round` of block [B, R, Σ widths] becomes K parts [R, width] beside each other; rows after it may hold anything. For the
-// first round the block may be [0].
-class KeepRows {
+// block[step] of [steps, R, Σ widths] becomes the K parts [R, width], side by side; later steps may hold anything. For step 0 the block
+// may be [0].
+class StoreActivations {
  public:
-  explicit KeepRows(const Attributes& attributes)
-      : count_(attributes.integer("K")), rounds_(attributes.integer("steps")) {}
+  explicit StoreActivations(const Attributes& attributes)
+      : count_(attributes.integer("K")), steps_(attributes.integer("steps")) {}
 
   void operator()(Call& call) const {
     const auto block = call.input<float>(0);
-    const int32_t round = *call.elements<int32_t>(1, 1);
-    expect(round >= 0 && round < rounds_, "round " + std::to_string(round) + " is outside the block");
+    const int32_t step = *call.elements<int32_t>(1, 1);
+    expect(step >= 0 && step < steps_, "step " + std::to_string(step) + " is outside the block");
     std::vector<Input<float>> parts;
     int64_t width = 0;
     for (int64_t k = 0; k < count_; ++k) {
@@ -28,10 +28,10 @@ class KeepRows {
       width += parts.back().columns();
     }
     const int64_t rows = parts.front().rows();
-    const Shape shape{rounds_, rows, width};
-    expect(block.shape == shape || (round == 0 && block.count == 0), "the parts do not fill the block's rows");
+    const Shape shape{steps_, rows, width};
+    expect(block.shape == shape || (step == 0 && block.count == 0), "the parts do not fill the block's rows");
     float* const next = call.outputOver<float>(0, shape, 0);
-    float* const to = next + round * rows * width;
+    float* const to = next + step * rows * width;
     if (next != block.data) std::copy(block.data, block.data + (to - next), next);
     parallelFor(rows, grainOfRows(width), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
@@ -45,13 +45,13 @@ class KeepRows {
   }
 
  private:
-  int64_t count_, rounds_;
+  int64_t count_, steps_;
 };
 
 // Columns [from, from + width) of the rows `index` counts through all blocks [B, R, W], one block after another.
-class TakeRows {
+class LoadActivations {
  public:
-  explicit TakeRows(const Attributes& attributes)
+  explicit LoadActivations(const Attributes& attributes)
       : count_(attributes.integer("K")), from_(attributes.integer("from")), width_(attributes.integer("width")) {}
 
   void operator()(Call& call) const {
@@ -71,9 +71,9 @@ class TakeRows {
       expect(index.data[i] >= 0 && index.data[i] < int64_t(rows.size()),
              "row " + std::to_string(index.data[i]) + " of " + std::to_string(rows.size()) + " was asked for");
     }
-    float* const taken = call.output<float>(0, {index.count, width_});
+    float* const loaded = call.output<float>(0, {index.count, width_});
     parallelFor(index.count, grainOfRows(width_), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) std::copy_n(rows[index.data[i]], width_, taken + i * width_);
+      for (int64_t i = begin; i < end; ++i) std::copy_n(rows[index.data[i]], width_, loaded + i * width_);
     });
   }
 
@@ -82,8 +82,8 @@ class TakeRows {
 };
 
 const Registration registration([] {
-  addKernel<KeepRows>("WeirStoreActivations", {});
-  addKernel<TakeRows>("WeirLoadActivations", {});
+  addKernel<StoreActivations>("WeirStoreActivations", {});
+  addKernel<LoadActivations>("WeirLoadActivations", {});
 });
 
 }  // namespace

@@ -10,8 +10,8 @@ import { weirCommand } from "./command.mjs";
 import { NAPI_VERSION } from "./paths.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-/** The C++ sources, and the folders of them that make the library; tests and benchmarks stand beside those. */
-const SOURCES = join(dirname(dirname(HERE)), "native");
+/** The C++ sources, and the folders of them that make the library; tests and benchmarks have folders of their own. */
+const SOURCES = join(dirname(HERE), "native");
 const SOURCE_FOLDERS = ["core", "simd", "gemm", "attention", "ops", "tensorflow"];
 
 export const KERNELS_NAME = "weir_kernels.node";

@@ -75,10 +75,10 @@ export function downloadAttempts(packageName, directory, pipVersion, arch = mach
  */
 export async function downloadWheel({ packageName, directory, pip, env, say }) {
   mkdirSync(directory, { recursive: true });
-  const kept = await findWheel(directory, packageName);
-  if (kept !== null) {
-    say(`using the ${packageName} ${kept.version} wheel of an earlier try`);
-    return kept;
+  const existing = await findWheel(directory, packageName);
+  if (existing !== null) {
+    say(`using the ${packageName} ${existing.version} wheel of an earlier try`);
+    return existing;
   }
   let last = "";
   for (const args of downloadAttempts(packageName, directory, pip.version)) {
@@ -184,7 +184,7 @@ export function cudaRequirements(metadata) {
 }
 
 /**
- * Fetches the CUDA libraries that `wheel` names and unpacks them beside the libraries as `deps/nvidia/…`, which is where
+ * Fetches the CUDA libraries that `wheel` names and unpacks them next to the libraries as `deps/nvidia/…`, which is where
  * libtensorflow's own run path ($ORIGIN/../nvidia/*) looks.
  */
 export async function addCuda({ wheel, deps, directory, pip, env, say }) {

@@ -4,8 +4,8 @@
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { withLock } from "../native/lock.mjs";
-import { run } from "../native/run.mjs";
+import { withLock } from "./lock.mjs";
+import { run } from "./run.mjs";
 
 const SOURCES = ["src", "monitor", "tsconfig.json", "tsconfig.build.json", "package.json", "package-lock.json"];
 

@@ -3,8 +3,8 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 
-/** How much of a program's output is kept for its error message. */
-const KEPT_CHARACTERS = 20_000;
+/** How much of a program's output is reported in its error message. */
+const REPORTED_CHARACTERS = 20_000;
 
 /**
  * @param {string} command
@@ -21,7 +21,7 @@ export function run(command, args, { cwd, env = process.env, timeoutMs = 1_800_0
     const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
     const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
     const take = (chunk) => {
-      output = (output + chunk).slice(-KEPT_CHARACTERS);
+      output = (output + chunk).slice(-REPORTED_CHARACTERS);
       pending += chunk;
       const lines = pending.split(/[\r\n]+/);
       pending = lines.pop() ?? "";

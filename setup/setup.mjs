@@ -1,16 +1,16 @@
 /**
  * The whole set-up: npm packages and dist (in a clone only), then the native engine and weir's kernels for it.
- * Called by `node scripts/setup.mjs` in a clone and by `weir setup` anywhere; plain Node, no dependency.
+ * Called by `node setup/main.mjs` in a clone and by `weir setup` anywhere; plain Node, no dependency.
  */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ensureNative } from "../native/install.mjs";
-import { ensureKernels } from "../native/kernels.mjs";
 import { ensureBuild } from "./dist.mjs";
+import { ensureNative } from "./install.mjs";
+import { ensureKernels } from "./kernels.mjs";
 import { ensurePackages } from "./packages.mjs";
 
-export const PACKAGE_ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+export const PACKAGE_ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** A clone has its sources and lockfile; an installed package has dist only. */
 export function isClone(root = PACKAGE_ROOT) {
@@ -21,8 +21,8 @@ export function isClone(root = PACKAGE_ROOT) {
  * @param {{ native?: boolean, variant?: "auto" | "cpu" | "gpu", force?: boolean, packages?: boolean,
  *   env?: NodeJS.ProcessEnv, root?: string, say?: (line: string) => void }} options
  *   packages: false leaves npm packages and dist alone (the running program is part of them)
- * @returns {Promise<{ packages: any, build: any, native: import("../native/install.mjs").NativeResult | { status: "skipped", reason: string },
- *   kernels: import("../native/kernels.mjs").KernelsResult | { status: "skipped", reason: string }, seconds: number }>}
+ * @returns {Promise<{ packages: any, build: any, native: import("./install.mjs").NativeResult | { status: "skipped", reason: string },
+ *   kernels: import("./kernels.mjs").KernelsResult | { status: "skipped", reason: string }, seconds: number }>}
  *   rejects when npm or the compiler fails; a missing native engine is a status, not an error
  */
 export async function runSetup({

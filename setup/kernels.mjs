@@ -23,7 +23,7 @@ import { findCompiler, findNodeHeaders } from "./tools.mjs";
 const HERE = dirname(fileURLToPath(import.meta.url));
 const COMPILE_TIMEOUT_MS = 300_000;
 const PROBE_TIMEOUT_MS = 120_000;
-/** Beside the kernels: which compiler made them. */
+/** The file next to the kernels that names the compiler they were made with. */
 const RECORD = "compiler.txt";
 
 /** @typedef {{ status: "ready" | "reused" | "unavailable", reason: string, seconds: number }} KernelsResult */
@@ -41,12 +41,12 @@ export async function ensureKernels({ directory, force = false, env = process.en
     const key = kernelKey();
     const target = kernelFile(directory, key);
     const isCurrent = () => !force && existsSync(target) && madeBy(dirname(target)) === compiler.version;
-    const kept = () => finish("reused", `kernels found in ${dirname(target)}`);
-    if (isCurrent()) return kept();
+    const existing = () => finish("reused", `kernels found in ${dirname(target)}`);
+    if (isCurrent()) return existing();
     return await withLock(
       join(directory, "kernels", ".lock"),
       async () => {
-        if (isCurrent()) return kept();
+        if (isCurrent()) return existing();
         say(`compiling the kernels (${compiler.version})`);
         const staging = join(directory, "kernels", `.building-${key}`);
         rmSync(staging, { recursive: true, force: true });

@@ -49,7 +49,7 @@ export function findCompiler(env = process.env) {
 }
 
 /**
- * A folder with node_api.h: the one given to npm, the one beside the running Node, node-gyp's cache, or the
+ * A folder with node_api.h: the one given to npm, the one next to the running Node, node-gyp's cache, or the
  * node-api-headers package (the addon uses the version-independent N-API only, so any of them will do).
  * @param {NodeJS.ProcessEnv} env
  */
