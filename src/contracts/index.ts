@@ -1,13 +1,16 @@
 export type * from "./advantage.js";
 export type * from "./alert.js";
+export type * from "./config-change.js";
 export type * from "./curriculum.js";
 export type * from "./engine.js";
+export type * from "./evaluation.js";
 export type * from "./fact.js";
 export type * from "./group.js";
 export type * from "./judge.js";
 export type * from "./ledger.js";
 export type * from "./loss.js";
 export type * from "./metrics.js";
+export type * from "./part-origin.js";
 export type * from "./phase.js";
 export type * from "./policy-version.js";
 export type * from "./reward.js";

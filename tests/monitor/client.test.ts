@@ -73,7 +73,7 @@ function fakeSockets() {
 
 const welcome = {
   type: "welcome",
-  protocol: 1,
+  protocol: 2,
   serverTime: 0,
   epoch: "e",
   run: null,
@@ -98,7 +98,7 @@ describe("the client on virtual time", () => {
     client.subscribe("alerts", (event) => seen.push(event.seq));
     await clock.pass(0);
     const first = sockets.made[0];
-    expect(first?.url).toBe("ws://127.0.0.1:1/v1/stream");
+    expect(first?.url).toBe("ws://127.0.0.1:1/v2/stream");
     first?.open();
     first?.hear(welcome);
     expect(first?.sent.map((message) => message.type)).toEqual(["hello", "subscribe"]);
@@ -113,7 +113,7 @@ describe("the client on virtual time", () => {
     const second = sockets.made[1];
     second?.open();
     expect(second?.sent).toEqual([
-      { type: "hello", protocol: 1, client: "weir-monitor-client/1", resume: { epoch: "e", channels: { alerts: 4 } } },
+      { type: "hello", protocol: 2, client: "weir-monitor-client/2", resume: { epoch: "e", channels: { alerts: 4 } } },
     ]);
     second?.hear(welcome);
     second?.hear({ type: "subscribed", id: null, channel: "alerts", recovered: true, seq: 4 });
@@ -147,7 +147,7 @@ describe("the client on virtual time", () => {
   });
 
   it("takes the address of the page, of the stream, or of anything there", () => {
-    expect(["http://h:1", "ws://h:1/v1/stream", "https://h:1/#x"].map((url) => baseUrl(url).href)).toEqual([
+    expect(["http://h:1", "ws://h:1/v2/stream", "https://h:1/#x"].map((url) => baseUrl(url).href)).toEqual([
       "http://h:1/",
       "http://h:1/",
       "https://h:1/",

@@ -4,12 +4,12 @@ import type { Config } from "../../config/schema.js";
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
-import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { LossPart } from "../../contracts/loss.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { Phase } from "../../contracts/phase.js";
 import type { RewardActor } from "../../contracts/reward.js";
-import type { Json, Task } from "../../contracts/task.js";
+import type { Task } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { SftRow } from "../../contracts/trainer.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
@@ -37,7 +37,7 @@ export interface RunTokenizer {
 
 /** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
 export interface RunTaps {
-  fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
   metrics(record: MetricRecord): void;
   alert(alert: Alert): void;
   trace(trace: Trace): void;

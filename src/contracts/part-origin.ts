@@ -1,0 +1,22 @@
+/** A file that parts were loaded from. */
+export interface PartsFile {
+  readonly file: string;
+  readonly sha256: string;
+}
+
+/** Which part is in use: its own kind, whether weir brought it, and the file that it was loaded from, where it was. */
+export interface PartOrigin {
+  readonly kind: string;
+  readonly source: "built-in" | "own";
+  readonly file?: PartsFile;
+}
+
+/** The parts of a run by kind, without a judge that nothing asks, and the files they came from. */
+export interface PartsRecord {
+  readonly advantage: PartOrigin;
+  readonly reward: PartOrigin;
+  readonly curriculum: PartOrigin;
+  /** Absent in runs that began before losses were parts. */
+  readonly loss?: PartOrigin;
+  readonly files: readonly PartsFile[];
+}
