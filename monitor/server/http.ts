@@ -162,14 +162,14 @@ async function data(request: IncomingMessage, url: URL, { hub }: HttpContext): P
   const run = hub.run && listedRun(hub.run);
   if (pathname === "/v2/runs") return answer("run", () => (run ? [run] : []));
   if (pathname === "/v2/alerts") return answer("alerts", () => alerts(hub, query));
-  const id = /^\/v1\/traces\/([^/]+)$/.exec(pathname)?.[1];
+  const id = /^\/v2\/traces\/([^/]+)$/.exec(pathname)?.[1];
   if (id !== undefined) {
     const step = query.get("step");
     const trace = await hub.findTrace(decode(id), step === null ? null : Number(step));
     return trace ? answer("traces", () => trace) : NOT_FOUND;
   }
   if (pathname === "/v2/traces") return answer("traces", await listing(hub, query));
-  const match = /^\/v1\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(pathname);
+  const match = /^\/v2\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(pathname);
   if (!match || !run || decode(match[1] ?? "") !== run.id) return NOT_FOUND;
   if (match[2] === "metrics") return answer("metrics", () => metrics(hub, query));
   return match[2] === "traces" ? answer("traces", await listing(hub, query)) : answer("run", () => run);

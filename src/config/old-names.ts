@@ -70,14 +70,20 @@ export function currentFact(
   names: OldNames = OLD_NAMES,
 ): { readonly type: string; readonly data: Tree } {
   const kind = Object.hasOwn(names.facts, type) ? (names.facts[type] as FactType) : type;
-  const fields: Readonly<Record<string, string>> = names.factFields[kind as FactType] ?? {};
-  const named = mapKeys(data, (key) => (Object.hasOwn(fields, key) ? (fields[key] as string) : key));
+  const fields: Readonly<Record<string, string>> | undefined = names.factFields[kind as FactType];
+  const named = fields ? mapKeys(data, (key) => (Object.hasOwn(fields, key) ? (fields[key] as string) : key)) : data;
+  if (isEmpty(names.metrics)) return { type: kind, data: named };
   const metric = (name: string) => currentMetric(name, names);
   if (kind === "metrics.recorded" && isTree(named.values))
     return { type: kind, data: { ...named, values: mapKeys(named.values, metric) } };
   if (kind === "alert.raised" && isTree(named.alert) && typeof named.alert.metric === "string")
     return { type: kind, data: { ...named, alert: { ...named.alert, metric: metric(named.alert.metric) } } };
   return { type: kind, data: named };
+}
+
+function isEmpty(table: Tree): boolean {
+  for (const _ in table) return false;
+  return true;
 }
 
 /** The tree itself where no key changes. A value under the present name wins. */

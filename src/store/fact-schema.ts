@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { currentFact, OLD_NAMES, type OldNames } from "../config/old-names.js";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
-import type { MetricName } from "../contracts/metrics.js";
+import type { MetricName, MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 
 const count = z.number().int().nonnegative();
@@ -15,6 +15,12 @@ const json = z.custom<Json>((value) => value !== undefined);
 const number = z.number();
 /** A number that was not finite is null in JSON. */
 const perhaps = z.number().nullable();
+
+/** Checked by hand: they are most of a long journal. Names that only a newer build knows stay. */
+const metrics = z.custom<MetricValues>((values) => {
+  if (typeof values !== "object" || values === null || Array.isArray(values)) return false;
+  return Object.values(values).every((value) => typeof value === "number");
+}, "expected numbers by name");
 
 const partsFile = z.object({ file: text, sha256: text });
 const partOrigin = z.object({
@@ -65,7 +71,7 @@ const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
     loss: perhaps,
   }),
   "lifecycle.changed": z.object({ machine: text, value: json }),
-  "metrics.recorded": z.object({ phase: count, values: z.record(text, number) }),
+  "metrics.recorded": z.object({ phase: count, values: metrics }),
   "part.replaced": z.object({ kind: text, from: partOrigin, to: partOrigin }),
   "phase.decided": z.object({
     action: z.enum(["hold", "advance", "fallback", "finish"]),

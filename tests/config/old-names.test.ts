@@ -63,7 +63,7 @@ describe("old names of options", () => {
     try {
       const input = { model: { path: "m" }, data: { train: ["t"] }, sampling: { heat: 1 }, loss: { bound: 3 } };
       expect(() => parseConfig(input)).toThrow(
-        /WEIR_E_CONFIG[^]*option "loss.bound" is no longer there: set loss.largestRatio[^]*option "sampling.heat" is called "rollout.temperature" now; rename it/,
+        /WEIR_E_CONFIG[\s\S]*option "loss.bound" is no longer there: set loss.largestRatio[\s\S]*option "sampling.heat" is called "rollout.temperature" now; rename it/,
       );
     } finally {
       delete options["sampling.heat"];

@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { ChannelEvent } from "../../monitor/client/events.js";
 import {
@@ -82,6 +84,30 @@ const welcome = {
   commands: [],
   limits: {},
 };
+
+describe("the client and a monitor of version 1", () => {
+  it("ends with a reason, instead of knocking for ever", async () => {
+    // What a server of version 1 answers: the stream is elsewhere, and only GET is served at addresses that it does not know.
+    const server = createServer((request, response) => response.writeHead(request.method === "GET" ? 404 : 405).end());
+    server.on("upgrade", (_, socket) => socket.end("HTTP/1.1 404 Refused\r\nconnection: close\r\n\r\n"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const state = await new Promise<ConnectionState>((resolve) => {
+        connectMonitor(`http://127.0.0.1:${port}/`, {
+          random: () => 0,
+          onState: (next) => next.kind === "closed" && resolve(next),
+        });
+      });
+      expect(state).toEqual({
+        kind: "closed",
+        reason: "the monitor does not speak version 2 of the protocol; use the client of the weir that runs it",
+      });
+    } finally {
+      server.close();
+    }
+  });
+});
 
 describe("the client on virtual time", () => {
   it("goes from live to stale to lost when nothing is heard, and resumes where it stood", async () => {

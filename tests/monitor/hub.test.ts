@@ -105,6 +105,39 @@ describe("facts in the monitor", () => {
     expect(hub.run?.status).toBe(status);
   });
 
+  it("say in the log which option changed, which part was replaced, and what the guard did not commit", () => {
+    const hub = new MonitorHub();
+    const judged = {
+      stage: "rl",
+      miniBatch: 2,
+      reason: "the gradient is not finite",
+      gradNorm: null,
+      loss: 1,
+    } as const;
+    tell(hub, [
+      ["config.changed", 1, { path: "optimiser.learningRate", old: 0.001, new: 0.002 }],
+      [
+        "part.replaced",
+        1,
+        {
+          kind: "loss",
+          from: { kind: "dapo", source: "built-in" },
+          to: { kind: "mine", source: "own", file: { file: "parts.ts", sha256: "ab" } },
+        },
+      ],
+      ["guard.judged", 2, { ...judged, verdict: "commit", reason: "finite" }],
+      ["guard.judged", 3, { ...judged, verdict: "skip" }],
+      ["guard.judged", 0, { ...judged, stage: "warmup", verdict: "rollback" }],
+    ]);
+    const lines = hub.channel("logs").entries();
+    expect(lines.map((entry) => (entry.data as { text: string }).text)).toEqual([
+      "option optimiser.learningRate: 0.001 is now 0.002",
+      'the loss part "dapo" was replaced by "mine" of parts.ts at step 1',
+      "the guard's verdict on step 3, mini-batch 2: skip (the gradient is not finite)",
+      "the guard's verdict on warm-up step 0, mini-batch 2: rollback (the gradient is not finite)",
+    ]);
+  });
+
   it("unknown facts and what cannot be sent do no harm", () => {
     const hub = new MonitorHub();
     hub.publishFact(fact(1, ["something.else" as "run.started", 0, STARTED]));

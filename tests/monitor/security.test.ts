@@ -87,6 +87,15 @@ describe("who may connect", () => {
     expect(await upgrade(monitor, {}, ["something.else"])).toBe(400);
   });
 
+  it("tells a client of another version of the protocol which one it speaks", async () => {
+    const monitor = await start();
+    expect(await upgrade(monitor, {}, ["weir.monitor.v1.json"], "/v1/stream")).toBe(410);
+    const answer = await get(monitor, "/v1/tickets", {}, "POST");
+    expect([answer.status, answer.body]).toEqual([410, expect.stringContaining("speaks version 2 of the protocol")]);
+    expect((await get(monitor, "/v1/runs")).status).toBe(410);
+    expect(await upgrade(monitor, {}, ["weir.monitor.v1.json"])).toBe(400);
+  });
+
   it("with a token: asks for it, takes it as a header or as a ticket, and each ticket once", async () => {
     const monitor = await start({ token: TOKEN });
     expect(await upgrade(monitor, {})).toBe(401);

@@ -12,9 +12,6 @@ import { readFacts } from "../../src/store/journal.js";
 import { parityReward } from "../e2e/tiny-run.js";
 import { OWN_FIXTURES, temporaryFolder } from "../helpers/fixtures.js";
 
-/** Where the runs lay when they were written. */
-const FORMER = "/srv/oldrun";
-
 /** A copy of an old run with its model and tasks. */
 async function oldRun(commit: string): Promise<{ readonly root: string; readonly run: string }> {
   const root = join(await temporaryFolder(), "copy");
