@@ -4,25 +4,13 @@
  */
 import { nearest } from "../../config/load.js";
 import type { Fact } from "../../contracts/fact.js";
+import type { PartsFile, PartsRecord } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { PART_KINDS } from "./checked-parts.js";
 import type { PartKind } from "./part-kinds.js";
-import type { PartOrigin, PartRegistry } from "./registry.js";
+import type { PartRegistry } from "./registry.js";
 
-/** A file that parts were loaded from. */
-export interface PartsFile {
-  readonly file: string;
-  readonly sha256: string;
-}
-
-/** The parts of a run by kind, without a judge that nothing asks, and the files they came from. */
-export interface PartsRecord {
-  readonly advantage: PartOrigin;
-  readonly reward: PartOrigin;
-  readonly curriculum: PartOrigin;
-  readonly loss: PartOrigin;
-  readonly files: readonly PartsFile[];
-}
+export type { PartsFile, PartsRecord };
 
 const RECORDED = ["advantage", "reward", "curriculum", "loss"] as const;
 
@@ -45,14 +33,14 @@ export function partsRecord(
  * Compares the parts of a resumed run with those that it was started with; gives what is worth a remark.
  * Errors: WEIR_E_ACTOR_MISSING for a part of the user's own that is not there.
  */
-function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirError[] {
-  if (then === undefined) return [];
+function assertOrigins(then: PartsRecord | null, now: PartsRecord): WeirError[] {
+  if (then === null) return [];
   for (const kind of RECORDED) {
     const [before, present] = [then[kind], now[kind]];
-    if (before?.source !== "own" || (present.source === "own" && present.kind === before.kind)) continue;
+    if (before?.source !== "own" || (present?.source === "own" && present.kind === before.kind)) continue;
     throw new WeirError(
       "WEIR_E_ACTOR_MISSING",
-      `the run was started with the ${kind} part "${before.kind}" of your own, and would go on with "${present.kind}"; give the same part: ` +
+      `the run was started with the ${kind} part "${before.kind}" of your own, and would go on with "${present?.kind}"; give the same part: ` +
         "the file that it came from with --parts, or in a program actors or register()",
       { kind, expected: before, given: present },
     );
@@ -73,7 +61,7 @@ function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirErr
 /** The same for the journal of the run. Errors: as `assertOrigins`. */
 export function compareOrigins(facts: Iterable<Fact>, now: PartsRecord): WeirError[] {
   for (const fact of facts) {
-    if (fact.type === "run.started") return assertOrigins(fact.data.parts as PartsRecord | undefined, now);
+    if (fact.type === "run.started") return assertOrigins(fact.data.parts, now);
   }
   return [];
 }

@@ -1,4 +1,5 @@
 import { nearest } from "../../config/load.js";
+import type { PartOrigin } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
 import type { PartKind, Parts } from "./part-kinds.js";
@@ -21,12 +22,6 @@ export interface PartTools {
 }
 
 export type PartFactory<K extends PartKind> = (need: Need, tools: PartTools) => Parts[K];
-
-/** Which part is in use: its own kind, and whether weir brought it. */
-export interface PartOrigin {
-  readonly kind: string;
-  readonly source: "built-in" | "own";
-}
 
 interface Entry {
   readonly kind: PartKind;

@@ -6,10 +6,9 @@ import type { Config } from "../../config/schema.js";
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
 import type { ModelInfo } from "../../contracts/engine.js";
-import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { LossPart } from "../../contracts/loss.js";
 import type { RewardActor } from "../../contracts/reward.js";
-import type { Json } from "../../contracts/task.js";
 import { fingerprintRecords, fingerprintTasks } from "../../data/fingerprint.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { type DataRecord, readRecords } from "../../data/records.js";
@@ -63,7 +62,7 @@ export interface OpenedRun {
   readonly context: RunContext;
   /** Facts of the run before it was resumed; empty for a new one. */
   pastFacts(): Iterable<Fact>;
-  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
   /** What is worth a remark of the parts of a resumed run. */
   readonly partRemarks: readonly WeirError[];
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
@@ -169,7 +168,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         tasks: data.train.length,
         heldoutTasks: data.heldout.length,
         sftRows: rows,
-        parts: options.origins as unknown as Json,
+        parts: options.origins,
       });
       begun = true;
     };
