@@ -16,13 +16,13 @@ import {
 } from "../monitor/protocol/index.js";
 
 /**
- * Writes what follows from monitor/protocol: docs/protocol/monitor.v1.schema.generated.json (JSON Schema),
- * docs/protocol/monitor.v1.asyncapi.generated.json (AsyncAPI 3.0) and the tables of docs/protocol.md between its markers.
+ * Writes what follows from monitor/protocol: docs/protocol/monitor.v2.schema.generated.json (JSON Schema),
+ * docs/protocol/monitor.v2.asyncapi.generated.json (AsyncAPI 3.0) and the tables of docs/protocol.md between its markers.
  * Usage: tsx scripts/make-protocol-docs.ts [--check]; with --check it writes nothing and exits with 1 where something is out of date.
  */
 
 const path = (name: string) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url));
-const SCHEMA_FILE = "monitor.v1.schema.generated.json";
+const SCHEMA_FILE = "monitor.v2.schema.generated.json";
 
 type Option = (typeof messageSchema.options)[number];
 const typeOf = (option: Option): string => option.shape.type.value;
@@ -174,7 +174,7 @@ async function page(): Promise<string> {
 export async function protocolDocs(): Promise<Record<string, string>> {
   return {
     [`protocol/${SCHEMA_FILE}`]: pretty(jsonSchema()),
-    "protocol/monitor.v1.asyncapi.generated.json": pretty(asyncApi()),
+    "protocol/monitor.v2.asyncapi.generated.json": pretty(asyncApi()),
     "protocol.md": await page(),
   };
 }

@@ -1,6 +1,13 @@
 import type { Json } from "../../src/contracts/task.js";
 import { WeirError } from "../../src/errors.js";
-import { type ChannelName, CLOSE, type CommandName, LIMITS, STREAM_PATH } from "../protocol/limits.js";
+import {
+  type ChannelName,
+  CLOSE,
+  type CommandName,
+  LIMITS,
+  PROTOCOL_VERSION,
+  STREAM_PATH,
+} from "../protocol/limits.js";
 import type { ClientMessageInput, ServerMessage } from "../protocol/messages.js";
 import type { ChannelEvent } from "./events.js";
 import { EventQueue } from "./queue.js";
@@ -219,6 +226,11 @@ class Client implements MonitorClient {
         this.finish({ kind: "unauthorised", reason });
         return;
       }
+      if (answer.kind === "otherVersion") {
+        const reason = `the monitor does not speak version ${PROTOCOL_VERSION} of the protocol; use the client of the weir that runs it`;
+        this.finish({ kind: "closed", reason });
+        return;
+      }
       if (answer.kind === "ticket") ticket = answer.ticket;
     }
     if (this.ended) return;
@@ -241,8 +253,8 @@ class Client implements MonitorClient {
     for (const cursor of this.cursors.values()) if (cursor.seq !== null) channels[cursor.channel] = cursor.seq;
     const resume =
       this.welcome && Object.keys(channels).length > 0 ? { epoch: this.welcome.epoch, channels } : undefined;
-    const client = this.options.name ?? "weir-monitor-client/1";
-    this.send({ type: "hello", protocol: 1, client, ...(resume ? { resume } : {}) });
+    const client = this.options.name ?? "weir-monitor-client/2";
+    this.send({ type: "hello", protocol: PROTOCOL_VERSION, client, ...(resume ? { resume } : {}) });
   }
 
   private receive(text: string): void {

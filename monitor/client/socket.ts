@@ -53,17 +53,23 @@ export function baseUrl(url: string): URL {
 export type TicketAnswer =
   | { readonly kind: "ticket"; readonly ticket: string }
   | { readonly kind: "refused"; readonly status: number }
+  /** The server has no such address: it speaks another version of the protocol. */
+  | { readonly kind: "otherVersion" }
   | { readonly kind: "unreachable" };
+
+/** What servers of other versions answer to a request for a ticket. */
+const NO_SUCH_ADDRESS = [404, 405, 410];
 
 /** Exchanges the token (if any) for a ticket. Never rejects. */
 export async function fetchTicket(base: URL, token: string | undefined, timeoutMs: number): Promise<TicketAnswer> {
   try {
-    const response = await fetch(new URL("/v1/tickets", base), {
+    const response = await fetch(new URL("/v2/tickets", base), {
       method: "POST",
       headers: token ? { authorization: `Bearer ${token}` } : {},
       signal: AbortSignal.timeout(timeoutMs),
     });
     if (response.status === 401 || response.status === 403) return { kind: "refused", status: response.status };
+    if (NO_SUCH_ADDRESS.includes(response.status)) return { kind: "otherVersion" };
     const body = (await response.json()) as { ticket?: unknown };
     return typeof body.ticket === "string" ? { kind: "ticket", ticket: body.ticket } : { kind: "unreachable" };
   } catch {

@@ -2,14 +2,24 @@
  * Names and numbers of the monitor's protocol, each with its reason. Free of dependencies: server, client and page share it.
  */
 
-/** Offered and chosen in `Sec-WebSocket-Protocol`; a breaking change of the messages makes a v2. */
-export const SUBPROTOCOL = "weir.monitor.v1.json";
+/** Version of the messages; a change that breaks a consumer makes a new one. A server speaks this one and refuses others. */
+export const PROTOCOL_VERSION = 2;
+
+/** Offered and chosen in `Sec-WebSocket-Protocol`. */
+export const SUBPROTOCOL = "weir.monitor.v2.json";
 
 /** A second subprotocol `weir.ticket.<ticket>` carries the single-use ticket: browsers cannot set headers on a WebSocket. */
 export const TICKET_PREFIX = "weir.ticket.";
 
 /** Path of the WebSocket upgrade. */
-export const STREAM_PATH = "/v1/stream";
+export const STREAM_PATH = "/v2/stream";
+
+/** Whether an address is one of another version of the protocol. */
+export const isOtherVersion = (path: string): boolean =>
+  /^\/v\d+\//.test(path) && !path.startsWith(`/v${PROTOCOL_VERSION}/`);
+
+/** What a client of another version is told. */
+export const OTHER_VERSION = `This monitor speaks version ${PROTOCOL_VERSION} of the protocol (${SUBPROTOCOL} at ${STREAM_PATH}); use a client of the same weir.`;
 
 export const CLOSE = {
   /** The client ended the session. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { COMMAND_NAMES, STREAM_CHANNELS, type StreamChannel } from "./limits.js";
+import { COMMAND_NAMES, PROTOCOL_VERSION, STREAM_CHANNELS, type StreamChannel } from "./limits.js";
 import {
   alertSchema,
   jsonSchema,
@@ -50,7 +50,7 @@ const resumePoint = z.object({ epoch: z.string().max(100), seq });
 const hello = z
   .object({
     type: z.literal("hello"),
-    protocol: z.literal(1),
+    protocol: z.literal(PROTOCOL_VERSION),
     client: z.string().max(200).describe("Name and version of the client, for the log."),
     resume: z
       .object({ epoch: z.string().max(100), channels: z.record(z.string().max(210), seq) })
@@ -99,7 +99,7 @@ export const clientMessageSchema = z.discriminatedUnion("type", [hello, subscrib
 const welcome = z
   .object({
     type: z.literal("welcome"),
-    protocol: z.literal(1),
+    protocol: z.literal(PROTOCOL_VERSION),
     serverTime: z.number(),
     epoch: z.string().describe("Changes when the server's history begins anew; sequence numbers belong to an epoch."),
     run: z.object({ id: z.string(), live: z.boolean() }).nullable(),

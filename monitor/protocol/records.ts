@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Alert } from "../../src/contracts/alert.js";
-import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
@@ -35,7 +35,7 @@ export const alertSchema: z.ZodType<Alert> = z
     id: z.string(),
     level: z.enum(["info", "warn", "error"]),
     rule: z.string(),
-    metric: z.string(),
+    metric: z.string() as z.ZodType<MetricName>,
     value: z.number(),
     threshold: z.number(),
     z: z.number().nullable(),
@@ -182,14 +182,14 @@ export type PhaseBand = z.output<typeof phaseBandSchema>;
 export const evaluationSchema = z.object({
   stage: z.string(),
   step,
-  /** Accuracy is correct / (n − unscored): what was not scored is no evidence. Older servers leave the last two out. */
+  /** Accuracy is correct / (n − unscored): what was not scored is no evidence. */
   buckets: z.record(
     z.string(),
     z.object({
       n: z.number().int(),
       correct: z.number(),
-      unscored: z.number().int().optional(),
-      meanReward: z.number().nullable().optional(),
+      unscored: z.number().int(),
+      meanReward: z.number().nullable(),
     }),
   ),
 });
@@ -208,7 +208,6 @@ export const runInfoSchema = z
     seed: z.number().int().nullable(),
     model: z.string().nullable(),
     engine: z.string().nullable(),
-    configDigest: z.string().nullable(),
     phases: z.array(phaseBandSchema),
     checkpoints: z.array(z.object({ step, path: z.string(), time })).describe("The newest 100."),
     checkpointCount: z.number().int().nonnegative().optional().describe("Checkpoints written so far, listed or not."),

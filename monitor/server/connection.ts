@@ -5,6 +5,7 @@ import {
   COMMAND_NAMES,
   LIMITS,
   type OverflowPolicy,
+  PROTOCOL_VERSION,
   STREAM_CHANNELS,
   type StreamChannel,
 } from "../protocol/limits.js";
@@ -238,7 +239,7 @@ export class Connection {
     hub.settle();
     this.direct({
       type: "welcome",
-      protocol: 1,
+      protocol: PROTOCOL_VERSION,
       serverTime: clock(),
       epoch: hub.epoch,
       run: hub.run && { id: hub.run.id, live: hub.run.live },

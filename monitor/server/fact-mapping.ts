@@ -1,14 +1,12 @@
 import type { Alert } from "../../src/contracts/alert.js";
-import type { Fact, FactType } from "../../src/contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../src/contracts/fact.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { PartOrigin } from "../../src/contracts/part-origin.js";
 import type { Json } from "../../src/contracts/task.js";
-import type { Evaluation, LogLine, RunInfo } from "../protocol/records.js";
+import type { LogLine, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
-/**
- * What each fact of the journal means to the monitor. The one mapping for live runs and for past ones, so both look alike.
- * Facts of unknown type are ignored; facts of a known type but with missing fields show what they have.
- */
+/** What each fact of the journal means to the monitor. The one mapping for live runs and for past ones, so both look alike. */
 
 /** Where facts are shown. */
 export interface FactTarget {
@@ -22,148 +20,131 @@ export interface FactTarget {
   showsAlert(text: string): boolean;
 }
 
-type Mapping = (hub: FactTarget, fact: Fact, run: RunInfo) => void;
+type Mapping<T extends FactType> = (hub: FactTarget, fact: Fact<T>, run: RunInfo) => void;
 
-const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
-  "run.started": (hub, { data, time }) =>
-    hub.publishRun({
-      status: "running",
-      startedAt: time,
-      ...(typeof data.id === "string" ? { id: data.id } : {}),
-      ...(typeof data.seed === "number" ? { seed: data.seed } : {}),
-      ...(typeof data.model === "string" ? { model: data.model } : {}),
-      ...(typeof data.engine === "string" ? { engine: data.engine } : {}),
-      ...(typeof data.configDigest === "string" ? { configDigest: data.configDigest } : {}),
-      ...(typeof data.plannedSteps === "number" ? { plannedSteps: data.plannedSteps } : {}),
-    }),
+/** Null for a kind of fact that shows nothing. */
+const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
+  "run.started": (hub, { data, time }) => {
+    const { seed, model, engine, plannedSteps } = data;
+    hub.publishRun({ status: "running", startedAt: time, seed, model, engine, plannedSteps });
+  },
 
   // What lay beyond the checkpoint is done again: bands and marks of it go, the page draws the curve anew from there.
-  "run.resumed": (hub, { data, step, time }, run) => {
-    const at = number(data.step) ?? step;
+  "run.resumed": (hub, { data, time }, run) => {
+    const { step, reason } = data;
     hub.publishRun({
       status: "running",
       endedAt: null,
       note: null,
-      step: at,
+      step,
       phases: run.phases
-        .filter((band) => band.fromStep <= Math.max(1, at))
-        .map((band) => (band.toStep !== null && band.toStep > at ? { ...band, toStep: null } : band)),
-      checkpoints: run.checkpoints.filter((mark) => mark.step <= at),
-      evaluations: run.evaluations.filter((evaluation) => evaluation.step <= at),
-      resumes: [...run.resumes, { step: at, time }],
+        .filter((band) => band.fromStep <= Math.max(1, step))
+        .map((band) => (band.toStep !== null && band.toStep > step ? { ...band, toStep: null } : band)),
+      checkpoints: run.checkpoints.filter((mark) => mark.step <= step),
+      evaluations: run.evaluations.filter((evaluation) => evaluation.step <= step),
+      resumes: [...run.resumes, { step, time }],
     });
-    const reason = text(data.reason);
-    hub.publishLog({ level: "warn", text: `resumed at step ${at}${reason ? `: ${reason}` : ""}`, time });
+    hub.publishLog({ level: "warn", text: `resumed at step ${step}${reason ? `: ${reason}` : ""}`, time });
   },
 
-  "run.finished": (hub, { data, time }) => {
-    const status = text(data.status);
-    hub.publishRun({
-      status: status === "failed" || status === "stopped" ? status : "completed",
-      endedAt: time,
-      note: ending(data),
-    });
-  },
+  "run.finished": (hub, { data, time }) =>
+    hub.publishRun({ status: data.status, endedAt: time, note: data.status === "failed" ? data.error : null }),
 
   "preflight.finished": (hub, { data, time }) => {
-    const warnings = Array.isArray(data.warnings) ? data.warnings : [];
-    for (const warning of warnings)
-      if (typeof warning === "string") hub.publishLog({ level: "warn", text: warning, time });
+    for (const warning of data.warnings) hub.publishLog({ level: "warn", text: warning, time });
   },
 
   "lifecycle.changed": (hub, { data, time }, run) => {
-    const machine = text(data.machine) ?? "lifecycle";
-    hub.publishLifecycle({ machine, value: data.value ?? null, since: time });
+    const { machine, value } = data;
+    hub.publishLifecycle({ machine, value, since: time });
     if (machine !== "lifecycle") return;
-    const status = statusOf(data.value ?? null);
+    const status = statusOf(value);
     if (status !== null && status !== run.status) hub.publishRun({ status });
   },
 
-  "phase.entered": (hub, { data, step, time }, run) => {
-    const k = number(data.k);
-    if (k === null) return;
-    const fromStep = number(data.fromStep) ?? step;
+  "phase.entered": (hub, { data, time }, run) => {
+    const { k, fromStep } = data;
     const closed = run.phases
       .filter((band) => band.fromStep < fromStep)
       .map((band) => (band.toStep === null ? { ...band, toStep: Math.max(band.fromStep, fromStep - 1) } : band));
-    const band = { k, minTokens: number(data.minTokens) ?? 0, maxTokens: number(data.maxTokens) ?? 0, fromStep };
-    hub.publishRun({ phase: k, phases: [...closed, { ...band, toStep: null }] });
+    hub.publishRun({ phase: k, phases: [...closed, { ...data, toStep: null }] });
     hub.publishLifecycle({ machine: "curriculum", value: "inPhase", since: time });
   },
 
   "phase.decided": (hub, { data, step, time }, run) => {
-    const action = text(data.action);
+    const { action, phase, reason } = data;
     if (action === "finish") {
       hub.publishRun({
         phases: run.phases.map((band) => (band.toStep === null ? { ...band, toStep: step } : band)),
       });
       hub.publishLifecycle({ machine: "curriculum", value: "finished", since: time });
     }
-    if (action !== "hold") {
-      const where = number(data.phase);
-      const reason = text(data.reason);
-      hub.publishLog({ level: "info", text: `phase ${where ?? "?"}: ${action ?? "decided"} (${reason ?? ""})`, time });
-    }
+    if (action !== "hold") hub.publishLog({ level: "info", text: `phase ${phase}: ${action} (${reason})`, time });
   },
 
-  "metrics.recorded": (hub, { data, step, time }) => {
-    const values = data.values;
-    if (typeof values !== "object" || values === null || Array.isArray(values)) return;
-    const numbers = Object.entries(values).filter((pair): pair is [string, number] => typeof pair[1] === "number");
-    hub.publishMetric({ step, phase: number(data.phase) ?? 0, time, values: Object.fromEntries(numbers) });
-  },
+  "metrics.recorded": (hub, { data, step, time }) =>
+    hub.publishMetric({ step, phase: data.phase, time, values: data.values }),
 
-  "alert.raised": (hub, { data }) => {
-    if (typeof data.alert !== "object" || data.alert === null) return;
-    const alert = data.alert as unknown as Alert;
+  "alert.raised": (hub, { data: { alert } }) => {
     if (alert.rule === "preflight" && hub.showsAlert(alert.text)) return;
     hub.publishAlert(alert);
   },
 
-  "checkpoint.written": (hub, { data, step, time }, run) => {
-    const at = number(data.step) ?? step;
-    const checkpoint = { step: at, path: text(data.path) ?? "", time };
+  "checkpoint.written": (hub, { data, time }, run) => {
+    const { step, path } = data;
     // Checkpoints grow: only one that is written again has to be looked for.
-    const newest = (run.checkpoints.at(-1)?.step ?? -1) < at;
-    const others = newest ? run.checkpoints : run.checkpoints.filter((mark) => mark.step !== at);
-    hub.publishRun({ checkpoints: others.concat(checkpoint) });
+    const newest = (run.checkpoints.at(-1)?.step ?? -1) < step;
+    const others = newest ? run.checkpoints : run.checkpoints.filter((mark) => mark.step !== step);
+    hub.publishRun({ checkpoints: others.concat({ step, path, time }) });
   },
 
   "evaluation.finished": (hub, { data, step, time }, run) => {
-    const stage = text(data.stage) ?? `step-${step}`;
-    const buckets: Evaluation["buckets"] = {};
-    for (const [name, value] of Object.entries((data.buckets ?? {}) as Record<string, Json>)) {
-      const { n, correct, unscored, meanReward } = (value ?? {}) as Readonly<Record<string, Json | undefined>>;
-      buckets[name] = {
-        n: number(n) ?? 0,
-        correct: number(correct) ?? 0,
-        unscored: number(unscored) ?? 0,
-        meanReward: number(meanReward) ?? null,
-      };
-    }
+    const { stage, buckets } = data;
     const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
     hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });
     hub.publishLog({ level: "info", text: `held-out evaluation "${stage}" at step ${step}`, time });
   },
 
   "warmup.finished": (hub, { data, time }) =>
-    hub.publishLog({ level: "info", text: `warm-up finished after ${number(data.steps) ?? "?"} steps`, time }),
+    hub.publishLog({ level: "info", text: `warm-up finished after ${data.steps} steps`, time }),
+
+  "config.changed": (hub, { data, time }) =>
+    hub.publishLog({
+      level: "info",
+      text: `option ${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)}`,
+      time,
+    }),
+
+  "part.replaced": (hub, { data, step, time }) =>
+    hub.publishLog({
+      level: "info",
+      text: `the ${data.kind} part ${partText(data.from)} was replaced by ${partText(data.to)} at step ${step}`,
+      time,
+    }),
+
+  "guard.judged": (hub, { data, step, time }) => {
+    if (data.verdict !== "commit") hub.publishLog({ level: "warn", text: verdictText(data, step), time });
+  },
+
+  // The step's metrics say all of it.
+  "step.committed": null,
 };
 
 /** Shows a fact. Never throws. */
-export function applyFact(hub: FactTarget, fact: Fact): void {
-  const mapping = MAPPINGS[fact.type];
+export function applyFact<T extends FactType>(hub: FactTarget, fact: Fact<T>): void {
+  const mapping: Mapping<T> | null = MAPPINGS[fact.type];
   if (!mapping) return;
   if (!hub.run) hub.publishRun({ startedAt: fact.time });
   if (hub.run) mapping(hub, fact, hub.run);
 }
 
-/** Why a run ended, with the error's code in front where the text does not name it. */
-function ending(data: Fact["data"]): string | null {
-  const reason = text(data.reason) ?? text(data.error);
-  const code = text(data.code);
-  if (reason === null || code === null) return reason ?? code;
-  return reason.includes(code) ? reason : `${code}: ${reason}`;
+function partText({ kind, source, file }: PartOrigin): string {
+  return `"${kind}"${file ? ` of ${file.file}` : source === "own" ? " of your own" : ""}`;
+}
+
+function verdictText({ stage, miniBatch, verdict, reason }: FactData["guard.judged"], step: number): string {
+  const where = `${stage === "warmup" ? "warm-up " : ""}step ${step}, mini-batch ${miniBatch}`;
+  return `the guard's verdict on ${where}: ${verdict} (${reason})`;
 }
 
 /** The run's status that a lifecycle value stands for; null leaves it as it is. */
@@ -182,12 +163,4 @@ function statusOf(value: Json): RunInfo["status"] | null {
     default:
       return null;
   }
-}
-
-function number(value: Json | undefined): number | null {
-  return typeof value === "number" ? value : null;
-}
-
-function text(value: Json | undefined): string | null {
-  return typeof value === "string" ? value : null;
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline, Readable } from "node:stream";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
-import type { StreamChannel } from "../protocol/limits.js";
+import { isOtherVersion, OTHER_VERSION, type StreamChannel } from "../protocol/limits.js";
 import type { TraceSummary } from "../protocol/records.js";
 import { listedRun, type MonitorHub } from "./hub.js";
 import { jsonChunks } from "./json-chunks.js";
@@ -51,7 +51,7 @@ const MAX_POINTS = 20_000;
 const MAX_TRACES = 500;
 
 const NO_PAGE =
-  "The page is not built; run `npm run build`. The data is at /v1/runs, /v1/alerts, /v1/traces and /metrics.\n";
+  "The page is not built; run `npm run build`. The data is at /v2/runs, /v2/alerts, /v2/traces and /metrics.\n";
 
 interface Answer {
   readonly status: number;
@@ -111,7 +111,8 @@ function route(request: IncomingMessage, context: HttpContext): Answer | Promise
   const url = parseUrl(request.url);
   if (!url) return text(400, "This is no address.\n");
   const { pathname } = url;
-  if (pathname === "/v1/tickets") return issueTicket(request, context);
+  if (isOtherVersion(pathname)) return text(410, `${OTHER_VERSION}\n`);
+  if (pathname === "/v2/tickets") return issueTicket(request, context);
   if (request.method !== "GET" && request.method !== "HEAD")
     return text(405, "Only GET is served here.\n", { allow: "GET, HEAD" });
   if (pathname === "/healthz") return text(200, "ok\n", { [INSTANCE_HEADER]: context.instance });
@@ -122,7 +123,7 @@ function route(request: IncomingMessage, context: HttpContext): Answer | Promise
     return { status: 200, body: file.body, headers: { "content-type": file.type, "cache-control": cache } };
   }
   if (pathname === "/") return text(200, NO_PAGE);
-  if (!pathname.startsWith("/v1/") && pathname !== "/metrics") return NOT_FOUND;
+  if (!pathname.startsWith("/v2/") && pathname !== "/metrics") return NOT_FOUND;
   if (!access.openRole && !access.roleOf(request.headers.authorization)) return UNAUTHORISED;
   if (pathname === "/metrics") {
     const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
@@ -159,16 +160,16 @@ async function data(request: IncomingMessage, url: URL, { hub }: HttpContext): P
   hub.settle();
   const { pathname } = url;
   const run = hub.run && listedRun(hub.run);
-  if (pathname === "/v1/runs") return answer("run", () => (run ? [run] : []));
-  if (pathname === "/v1/alerts") return answer("alerts", () => alerts(hub, query));
-  const id = /^\/v1\/traces\/([^/]+)$/.exec(pathname)?.[1];
+  if (pathname === "/v2/runs") return answer("run", () => (run ? [run] : []));
+  if (pathname === "/v2/alerts") return answer("alerts", () => alerts(hub, query));
+  const id = /^\/v2\/traces\/([^/]+)$/.exec(pathname)?.[1];
   if (id !== undefined) {
     const step = query.get("step");
     const trace = await hub.findTrace(decode(id), step === null ? null : Number(step));
     return trace ? answer("traces", () => trace) : NOT_FOUND;
   }
-  if (pathname === "/v1/traces") return answer("traces", await listing(hub, query));
-  const match = /^\/v1\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(pathname);
+  if (pathname === "/v2/traces") return answer("traces", await listing(hub, query));
+  const match = /^\/v2\/runs\/([^/]+)(?:\/(metrics|traces))?$/.exec(pathname);
   if (!match || !run || decode(match[1] ?? "") !== run.id) return NOT_FOUND;
   if (match[2] === "metrics") return answer("metrics", () => metrics(hub, query));
   return match[2] === "traces" ? answer("traces", await listing(hub, query)) : answer("run", () => run);

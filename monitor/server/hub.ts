@@ -43,7 +43,6 @@ const emptyRun = (id: string, time: number): RunInfo => ({
   seed: null,
   model: null,
   engine: null,
-  configDigest: null,
   phases: [],
   checkpoints: [],
   resumes: [],

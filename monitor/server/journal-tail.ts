@@ -1,11 +1,12 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { Fact } from "../../src/contracts/fact.js";
-import { parseFact } from "../../src/store/journal.js";
+import { readFactLine } from "../../src/store/fact-schema.js";
 
 /**
  * Reads a journal that another process writes, each byte once. A run that is taken back to a checkpoint cuts its journal
  * and goes on: that shows in the bytes before the place reached, and the journal is then read anew.
- * Invariant: facts come in file order; a line that is no fact is counted, not fatal; a line without its end waits.
+ * Invariant: facts come in file order; a line that is no fact is counted, not fatal; kinds of facts that only a
+ * newer weir knows are passed over; a line without its end waits.
  */
 
 const CHUNK_BYTES = 1 << 20;
@@ -67,10 +68,10 @@ export class JournalTail {
       if (end === 0) continue;
       this.offset += end;
       this.proof = Buffer.from(bytes.subarray(Math.max(0, end - PROOF_BYTES), end));
-      for (const line of bytes.toString("utf8", 0, end - 1).split("\n")) {
-        const fact = parseFact(line);
-        if (fact) facts.push(fact);
-        else damaged++;
+      for (const text of bytes.toString("utf8", 0, end - 1).split("\n")) {
+        const line = readFactLine(text);
+        if (!line.whole) damaged++;
+        else if (line.fact !== null) facts.push(line.fact);
       }
     }
     return { facts, damaged };

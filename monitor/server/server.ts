@@ -4,7 +4,15 @@ import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import { WeirError } from "../../src/errors.js";
-import { CLOSE, LIMITS, STREAM_PATH, SUBPROTOCOL, TICKET_PREFIX } from "../protocol/limits.js";
+import {
+  CLOSE,
+  isOtherVersion,
+  LIMITS,
+  OTHER_VERSION,
+  STREAM_PATH,
+  SUBPROTOCOL,
+  TICKET_PREFIX,
+} from "../protocol/limits.js";
 import type { Role } from "../protocol/messages.js";
 import { CommandDesk } from "./commands.js";
 import { Connection } from "./connection.js";
@@ -178,6 +186,7 @@ function refuse(
   const { headers } = request;
   if (!access.hostAllowed(headers.host)) return { status: 403, text: "This name is not the monitor's." };
   if (!access.originAllowed(headers.origin)) return { status: 403, text: "This origin may not connect." };
+  if (isOtherVersion(request.url ?? "")) return { status: 410, text: OTHER_VERSION };
   if (request.url !== STREAM_PATH) return { status: 404, text: `The stream is at ${STREAM_PATH}.` };
   const offered = (headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
   if (!offered.includes(SUBPROTOCOL)) return { status: 400, text: `Expected the subprotocol ${SUBPROTOCOL}.` };

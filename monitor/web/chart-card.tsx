@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { MetricName } from "../../src/contracts/metrics.js";
 import type { ChartSpec } from "./charts.js";
 import { formatUnit } from "./format.js";
 import { positionOfStep, smooth } from "./metric-table.js";
@@ -50,7 +51,7 @@ export function ChartCard({ spec, store, view }: Props) {
   });
 
   const row = cursor !== null && cursor < table.steps.length ? cursor : null;
-  const read = (metric: string) => (row === null ? table.latest(metric) : (table.column(metric)[row] ?? null));
+  const read = (metric: MetricName) => (row === null ? table.latest(metric) : (table.column(metric)[row] ?? null));
   const readout = shown.map((series) => ({ ...series, text: formatUnit(read(series.metric), spec.unit) }));
   const summary = useMemo(() => readout.map((one) => `${one.label} ${one.text}`).join(", "), [readout]);
 

@@ -4,7 +4,7 @@ import { METRICS, type MetricName } from "../../src/streams/telemetry/metrics.js
 
 export interface SeriesSpec {
   /** A registered name, or one that a part of the run has made its own. */
-  readonly metric: string;
+  readonly metric: MetricName;
   readonly label: string;
   /** Index into the palette. */
   readonly colour: number;
@@ -174,7 +174,7 @@ const REGISTERED: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.n
 const isSpeltOut = (name: string): boolean => REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>"));
 
 /** A chart for each metric that the registry does not spell out: what the run's own parts publish, of whatever scale. */
-export function ownChartSpecs(names: readonly string[]): readonly ChartSpec[] {
+export function ownChartSpecs(names: readonly MetricName[]): readonly ChartSpec[] {
   return names
     .filter((name) => !isSpeltOut(name))
     .sort()

@@ -7,6 +7,7 @@ import "./styles/traces.css";
 import "./styles/dialogs.css";
 import { render } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
+import type { MetricName } from "../../src/contracts/metrics.js";
 import { connectMonitor, type MonitorClient } from "../client/index.js";
 import { ChartCard } from "./chart-card.js";
 import { chartSpecs, HEADLINE_METRIC, ownChartSpecs } from "./charts.js";
@@ -39,7 +40,7 @@ function App({
   const specs = useMemo(
     () => [
       ...chartSpecs(bounds === "" ? [] : bounds.split(" ").map((label, i) => ({ k: i + 1, label }))),
-      ...ownChartSpecs(own === "" ? [] : own.split("\n")),
+      ...ownChartSpecs(own === "" ? [] : (own.split("\n") as MetricName[])),
     ],
     [bounds, own],
   );

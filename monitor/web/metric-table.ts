@@ -1,4 +1,4 @@
-import type { MetricRecord } from "../../src/contracts/metrics.js";
+import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 
 /**
  * The metrics by column. Rows are ordered by step: a record of a known last step adds to its row, a smaller step means that
@@ -8,7 +8,7 @@ export class MetricTable {
   readonly steps: number[] = [];
   readonly times: number[] = [];
   readonly phases: number[] = [];
-  private readonly columns = new Map<string, (number | null)[]>();
+  private readonly columns = new Map<MetricName, (number | null)[]>();
 
   add(record: MetricRecord): void {
     const last = this.steps.at(-1);
@@ -20,7 +20,7 @@ export class MetricTable {
       for (const column of this.columns.values()) column.push(null);
     }
     const row = this.steps.length - 1;
-    for (const [name, value] of Object.entries(record.values)) this.ensure(name)[row] = value;
+    for (const [name, value] of Object.entries(record.values) as [MetricName, number][]) this.ensure(name)[row] = value;
   }
 
   clear(): void {
@@ -30,23 +30,23 @@ export class MetricTable {
     this.columns.clear();
   }
 
-  has(name: string): boolean {
+  has(name: MetricName): boolean {
     return this.columns.get(name)?.some((value) => value !== null) ?? false;
   }
 
-  column(name: string): readonly (number | null)[] {
+  column(name: MetricName): readonly (number | null)[] {
     return this.columns.get(name) ?? [];
   }
 
-  latest(name: string): number | null {
+  latest(name: MetricName): number | null {
     return this.columns.get(name)?.findLast((value) => value !== null) ?? null;
   }
 
-  names(): readonly string[] {
+  names(): readonly MetricName[] {
     return [...this.columns.keys()];
   }
 
-  private ensure(name: string): (number | null)[] {
+  private ensure(name: MetricName): (number | null)[] {
     let column = this.columns.get(name);
     if (!column) {
       column = new Array<number | null>(this.steps.length).fill(null);

@@ -152,7 +152,8 @@ export function Alerts({ store, view }: { readonly store: Store; readonly view: 
 
 /** Value and limit, each with its unit: a rule that goes by deviations has its limit in deviations. */
 function AlertNumbers({ alert }: { readonly alert: Alert }) {
-  if (alert.metric === "") return null;
+  // An alert of an early build may name none.
+  if ((alert.metric as string) === "") return null;
   const { value, limit } = alertNumbers(alert);
   return (
     <span class="numbers">

@@ -3,6 +3,7 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { parse as parseYaml } from "yaml";
 import type { z } from "zod";
 import { WeirError } from "../errors.js";
+import { type OldOption, oldOptionsAt } from "./old-names.js";
 import { applyPreset } from "./presets.js";
 import { type Config, configSchema } from "./schema.js";
 import { keysAt } from "./schema-walk.js";
@@ -43,12 +44,20 @@ function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
   return node;
 }
 
+function oldComplaint(path: string, old: OldOption): string {
+  return typeof old === "string"
+    ? `option "${path}" is called "${old}" now; rename it`
+    : `option "${path}" is no longer there: ${old.removed}`;
+}
+
 function complaint(issue: z.core.$ZodIssue, input: unknown): string {
   const at = issue.path.map(String).join(".");
   if (issue.code === "unrecognized_keys") {
     return issue.keys
       .map((key) => {
         const path = at ? `${at}.${key}` : key;
+        const old = oldOptionsAt(path);
+        if (old.length > 0) return old.map(([name, now]) => oldComplaint(name, now)).join("; ");
         const suggestion = nearest(key, keysAt(issue.path));
         return `unknown option "${path}"${suggestion ? `; did you mean "${at ? `${at}.` : ""}${suggestion}"?` : ""}`;
       })

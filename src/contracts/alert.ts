@@ -1,10 +1,12 @@
+import type { MetricName } from "./metrics.js";
+
 /** An alarm of a detector, with the rollouts that caused it. */
 export interface Alert {
   readonly id: string;
   readonly level: "info" | "warn" | "error";
   /** kl_spike, entropy_spike, entropy_collapse, mismatch, non_finite … */
   readonly rule: string;
-  readonly metric: string;
+  readonly metric: MetricName;
   readonly value: number;
   readonly threshold: number;
   /** Robust z-score when the rule uses one. */

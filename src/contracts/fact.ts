@@ -1,36 +1,150 @@
+import type { Alert } from "./alert.js";
+import type { ConfigChange } from "./config-change.js";
+import type { CurriculumDecision } from "./curriculum.js";
+import type { BucketResult } from "./evaluation.js";
+import type { MetricValues } from "./metrics.js";
+import type { PartOrigin, PartsRecord } from "./part-origin.js";
 import type { Json } from "./task.js";
 
-/** What can happen in a run, as a dotted name. A new kind of fact is added here; a name that is not here does not compile. */
-export type FactType =
-  | "alert.raised"
-  | "checkpoint.written"
-  | "config.changed"
-  | "evaluation.finished"
-  | "guard.judged"
-  | "lifecycle.changed"
-  | "metrics.recorded"
-  | "part.replaced"
-  | "phase.decided"
-  | "phase.entered"
-  | "preflight.finished"
-  | "run.finished"
-  | "run.resumed"
-  | "run.started"
-  | "step.committed"
-  | "warmup.finished";
-
 /**
- * What machines and the journal see: an append-only record of things that happened.
- * The journal's line and the monitor's message share this envelope.
+ * What each kind of fact says. A new kind is an entry here and one in src/store/fact-schema.ts, which checks what a journal
+ * holds; a name or a field that is not here does not compile. Numbers that were not finite are null in a journal.
  */
-export interface Fact {
+export interface FactData {
+  "alert.raised": { readonly alert: Alert };
+  "checkpoint.written": {
+    readonly step: number;
+    /** Its folder. */
+    readonly path: string;
+  };
+  "config.changed": ConfigChange;
+  "evaluation.finished": {
+    /** `before`, `sft`, `rl`, or `step-N` during training. */
+    readonly stage: string;
+    /** By label of the length bucket, such as `71-300`. */
+    readonly buckets: Readonly<Record<string, BucketResult>>;
+  };
+  /** What the guard said of an update before it was applied. */
+  "guard.judged": {
+    readonly stage: "warmup" | "rl";
+    /** Which optimiser step of the RL step, from 0. */
+    readonly miniBatch: number;
+    readonly verdict: "commit" | "skip" | "rollback";
+    readonly reason: string;
+    /** Global L2 norm of the gradient before clipping; null where it was not finite, or the trainer does not tell it. */
+    readonly gradNorm: number | null;
+    /** Null where it was not finite. */
+    readonly loss: number | null;
+  };
+  "lifecycle.changed": {
+    /** Name of the statechart. */
+    readonly machine: string;
+    /** Its state as XState gives it: a name, or an object of names. */
+    readonly value: Json;
+  };
+  "metrics.recorded": {
+    /** 0 outside the phases. */
+    readonly phase: number;
+    readonly values: MetricValues;
+  };
+  /** A part was replaced while the run went on. */
+  "part.replaced": {
+    /** Kind of part, such as `loss`. */
+    readonly kind: string;
+    readonly from: PartOrigin;
+    readonly to: PartOrigin;
+  };
+  "phase.decided": Omit<CurriculumDecision, "evidence"> & {
+    readonly evidence: Readonly<Record<string, number | null>>;
+  };
+  "phase.entered": {
+    readonly k: number;
+    /** The phase holds prompts of more than this many tokens … */
+    readonly minTokens: number;
+    /** … up to this many. */
+    readonly maxTokens: number;
+    readonly fromStep: number;
+  };
+  "preflight.finished": {
+    readonly rollouts: number;
+    readonly truncatedShare: number;
+    readonly zeroVarianceShare: number;
+    /** How often each unshaped reward came up. */
+    readonly rewardHistogram: Readonly<Record<string, number>>;
+    /** How often each outcome came up. */
+    readonly outcomes: Readonly<Record<string, number>>;
+    readonly tasksPerPhase: readonly number[];
+    readonly neverIssuedShare: number;
+    /** Memory plan of the largest pass, in one line. */
+    readonly memory: string;
+    /** One sentence each. */
+    readonly warnings: readonly string[];
+  };
+  "run.finished":
+    | { readonly status: "completed" | "stopped" }
+    | {
+        readonly status: "failed";
+        /** Message of the error that ended the run. */
+        readonly error: string;
+      };
+  "run.resumed": {
+    readonly reason: string;
+    /** Folder of the checkpoint; null where the run begins anew. */
+    readonly checkpoint: string | null;
+    readonly step: number;
+    /** What was mended in the run folder. */
+    readonly remarks: readonly string[];
+  };
+  "run.started": {
+    readonly seed: number;
+    /** Folder of the model. */
+    readonly model: string;
+    readonly engine: string;
+    /** RL steps of all phases. */
+    readonly plannedSteps: number;
+    readonly tasks: number;
+    readonly heldoutTasks: number;
+    readonly sftRows: number;
+    /** Null in runs that began before parts were recorded. */
+    readonly parts: PartsRecord | null;
+  };
+  "step.committed": {
+    readonly phase: number;
+    readonly policyVersion: number;
+    /** Digest of the weights after the step. */
+    readonly sha256: string;
+    /** Groups that were finished. */
+    readonly groups: number;
+    /** Groups that were trained on. */
+    readonly kept: number;
+    /** Dynamic sampling met its bound. */
+    readonly exhausted: boolean;
+  };
+  "warmup.finished": {
+    /** Optimiser steps. */
+    readonly steps: number;
+    /** Of the last step; null where it was not finite. */
+    readonly loss: number | null;
+  };
+}
+
+/** What can happen in a run, as a dotted name. */
+export type FactType = keyof FactData;
+
+/** What every line of the journal has besides its type and data. */
+interface Envelope {
   readonly schema_version: 1;
   /** 1, 2, 3 … without gaps within a run, also over resumes. */
   readonly seq: number;
-  /** A journal that a newer weir wrote may hold other names; readers pass over what they do not know. */
-  readonly type: FactType;
   readonly step: number;
   /** Wall clock, ms since 1970; the only field (besides names ending in Seconds/PerSecond) left out of I11's comparison. */
   readonly time: number;
-  readonly data: Readonly<Record<string, Json>>;
 }
+
+/**
+ * What machines and the journal see: an append-only record of things that happened, a union over `type`. The journal's line
+ * and the monitor's message share it. `Fact<"run.started">` is one kind.
+ */
+export type Fact<T extends FactType = FactType> = {
+  readonly [K in T]: Envelope & { readonly type: K; readonly data: FactData[K] };
+}[T];

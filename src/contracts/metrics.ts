@@ -1,6 +1,6 @@
-import type { MetricName, MetricValues } from "../streams/telemetry/metrics.js";
+import type { MetricName, MetricValues, RegisteredName } from "../streams/telemetry/metrics.js";
 
-export type { MetricName, MetricValues };
+export type { MetricName, MetricValues, RegisteredName };
 
 /** Scalars of one step, by registered name. */
 export interface MetricRecord {

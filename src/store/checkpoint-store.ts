@@ -7,6 +7,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { currentState } from "../config/old-names.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import { onDiskAsync } from "../system/disk-error.js";
@@ -222,6 +223,6 @@ export async function loadCheckpoint(entry: CheckpointEntry): Promise<LoadedChec
   const difference = await differenceFrom(manifest, entry.directory);
   if (difference !== null) throw damaged(difference);
   if (manifest.files[STATE_NAME] === undefined) throw damaged(`${MANIFEST_NAME} does not name ${STATE_NAME}`);
-  const state = JSON.parse(await readFile(join(entry.directory, STATE_NAME), "utf8")) as Json;
+  const state = currentState(JSON.parse(await readFile(join(entry.directory, STATE_NAME), "utf8"))) as Json;
   return { ...entry, state, tags: manifest.tags };
 }

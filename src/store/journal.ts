@@ -1,32 +1,9 @@
-import type { Fact, FactType } from "../contracts/fact.js";
-import type { Json } from "../contracts/task.js";
+import type { Fact, FactData, FactType } from "../contracts/fact.js";
 import { WeirError } from "../errors.js";
+import { readFactLine } from "./fact-schema.js";
 import { LineFile, readLines, readWhole } from "./line-file.js";
 
 export const JOURNAL_NAME = "journal.ndjson";
-
-/** A line as a fact, null where it is none. Checked by hand: a long run has hundreds of thousands. */
-export function parseFact(text: string): Fact | null {
-  let fact: Readonly<Record<keyof Fact, unknown>> | null;
-  try {
-    fact = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  const whole =
-    typeof fact === "object" &&
-    fact?.schema_version === 1 &&
-    Number.isInteger(fact.seq) &&
-    (fact.seq as number) > 0 &&
-    typeof fact.type === "string" &&
-    fact.type !== "" &&
-    Number.isInteger(fact.step) &&
-    typeof fact.time === "number" &&
-    typeof fact.data === "object" &&
-    fact.data !== null &&
-    !Array.isArray(fact.data);
-  return whole ? (fact as unknown as Fact) : null;
-}
 
 /** A place in the journal: everything before `bytes`, whose last fact has number `seq`. */
 export interface JournalMark {
@@ -59,10 +36,10 @@ export class Journal {
     const file = await LineFile.open(
       path,
       ({ text }) => {
-        const fact = parseFact(text);
-        if (fact === null) return { reason: "it is no fact", legible: false };
-        if (fact.seq !== last + 1) return { reason: `fact ${last + 1} is expected, it is ${fact.seq}`, legible: true };
-        last = fact.seq;
+        const line = readFactLine(text);
+        if (!line.whole) return line;
+        if (line.seq !== last + 1) return { reason: `fact ${last + 1} is expected, it is ${line.seq}`, legible: true };
+        last = line.seq;
         return null;
       },
       { buffered: false, say: options.say, ...(options.floor ? { floor: options.floor } : {}) },
@@ -75,13 +52,12 @@ export class Journal {
     return this.last;
   }
 
-  /** Takes any name: which facts there are is the business of those who write them (`FactType`). */
-  append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
+  append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     const seq = this.last + 1;
-    const fact: Fact = { schema_version: 1, seq, type: type as FactType, step, time: this.options.clock(), data };
+    const fact = { schema_version: 1, seq, type, step, time: this.options.clock(), data } as Fact;
     this.file.append(JSON.stringify(fact));
     if (this.options.fsync === "always") this.file.sync();
-    this.last = fact.seq;
+    this.last = seq;
     for (const observer of this.observers) observer(fact);
     return fact;
   }
@@ -132,10 +108,11 @@ export class Journal {
   }
 
   /** The place behind the first fact when that is of the given type, else the very beginning. */
-  markAfterFirst(type: string): JournalMark {
+  markAfterFirst(type: FactType): JournalMark {
     this.file.flush();
     for (const { text, end } of readLines(this.file.path)) {
-      return parseFact(text)?.type === type ? { bytes: end, seq: 1 } : { bytes: 0, seq: 0 };
+      const line = readFactLine(text);
+      return line.whole && line.fact?.type === type ? { bytes: end, seq: 1 } : { bytes: 0, seq: 0 };
     }
     return { bytes: 0, seq: 0 };
   }
@@ -161,7 +138,15 @@ export class Journal {
   }
 }
 
-/** Facts of a journal file with seq ≥ `from`; lines that are damaged are left out. Needs no lock. */
+/**
+ * Facts of a journal file with seq ≥ `from`; lines that are damaged are left out, and so are kinds of facts that only a newer
+ * weir knows. Needs no lock.
+ */
 export function* readFacts(path: string, from = 1, options: Parameters<typeof readWhole>[2] = {}): Generator<Fact> {
-  for (const fact of readWhole(path, parseFact, options)) if (fact.seq >= from) yield fact;
+  for (const { seq, fact } of readWhole(path, wholeLine, options)) if (fact !== null && seq >= from) yield fact;
+}
+
+function wholeLine(text: string) {
+  const line = readFactLine(text);
+  return line.whole ? line : null;
 }

@@ -8,8 +8,9 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
-import type { Fact, FactType } from "../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../contracts/fact.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
+import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
@@ -209,7 +210,7 @@ export class RunFolder {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
   }
 
-  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
+  append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     return this.journal.append(type, step, data);
   }
 
@@ -288,7 +289,7 @@ export class RunFolder {
     await writeRollouts(join(this.directory, ROLLOUTS_FOLDER), step, traces);
   }
 
-  scalars(step: number, values: Readonly<Record<string, number>>): void {
+  scalars(step: number, values: MetricValues): void {
     this.tensorboard.scalars(step, values);
   }
 

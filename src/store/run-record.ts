@@ -2,6 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { currentOptions, oldOption } from "../config/old-names.js";
+import type { ConfigChange } from "../contracts/config-change.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import { asDiskError } from "../system/disk-error.js";
@@ -10,13 +12,7 @@ import { writeDurably } from "./durable.js";
 const CONFIG_NAME = "config.json";
 const SCHEMA_VERSION = 1;
 
-/** An option that a resumed run has otherwise than before. */
-export interface ConfigChange {
-  /** Such as `optimiser.learningRate`. */
-  readonly path: string;
-  readonly old: Json;
-  readonly new: Json;
-}
+export type { ConfigChange };
 
 /** What config.json holds. */
 export interface RunRecord {
@@ -45,7 +41,7 @@ const recordSchema = z.object({
 });
 
 /**
- * Reads config.json of a run.
+ * Reads config.json of a run, options of earlier builds under their present names.
  * Errors: WEIR_E_FILE_MISSING where the folder is no run; WEIR_E_RUN_FOLDER where it is damaged or of a newer version; WEIR_E_DISK.
  */
 export async function readRunRecord(directory: string): Promise<RunRecord> {
@@ -78,9 +74,19 @@ export async function readRunRecord(directory: string): Promise<RunRecord> {
     );
   }
   const result = recordSchema.safeParse(tree);
-  if (result.success) return result.data as RunRecord;
+  if (result.success) {
+    const { config, changes, ...rest } = result.data;
+    const paths = changes.map((change) => ({ ...change, path: currentPath(change.path) }));
+    return { ...rest, config: currentOptions(config), changes: paths } as RunRecord;
+  }
   const [issue] = result.error.issues;
   throw damaged(path, `"${issue?.path.join(".") || "the whole"}": ${issue?.message}`, result.error);
+}
+
+/** The present path of an option; one that was removed keeps its own. */
+function currentPath(path: string): string {
+  const now = oldOption(path);
+  return typeof now === "string" ? now : path;
 }
 
 function damaged(path: string, reason: string, cause: unknown): WeirError {

@@ -3,7 +3,8 @@ import { existsSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Alert } from "../contracts/alert.js";
-import type { Fact } from "../contracts/fact.js";
+import type { Fact, FactData } from "../contracts/fact.js";
+import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import { listCheckpoints, loadCheckpoint, STATE_NAME } from "./checkpoint-store.js";
 import { JOURNAL_NAME, readFacts } from "./journal.js";
@@ -15,13 +16,6 @@ import { readRollouts, rolloutSteps } from "./rollout-shard.js";
 import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER } from "./run-folder.js";
 import { readRunRecord } from "./run-record.js";
 
-export interface PhaseSummary {
-  readonly k: number;
-  readonly minTokens: number;
-  readonly maxTokens: number;
-  readonly fromStep: number;
-}
-
 /** Facts of a journal folded into what a person asks first. Pure. */
 export interface JournalSummary {
   readonly facts: number;
@@ -30,13 +24,13 @@ export interface JournalSummary {
   /** RL steps committed. */
   readonly steps: number;
   readonly resumed: number;
-  readonly phases: readonly PhaseSummary[];
+  readonly phases: readonly FactData["phase.entered"][];
   /** Metrics of the last RL step, null before it. */
-  readonly metrics: { readonly step: number; readonly phase: number; readonly values: Json } | null;
+  readonly metrics: { readonly step: number; readonly phase: number; readonly values: MetricValues } | null;
   /** Held-out results by stage. */
-  readonly heldout: Readonly<Record<string, Json>>;
+  readonly heldout: Readonly<Record<string, FactData["evaluation.finished"]["buckets"]>>;
   readonly alerts: readonly Alert[];
-  readonly finished: Readonly<Record<string, Json>> | null;
+  readonly finished: FactData["run.finished"] | null;
 }
 
 export interface CheckpointSummary {
@@ -71,22 +65,43 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
   let resumed = 0;
   let metrics: JournalSummary["metrics"] = null;
   let finished: JournalSummary["finished"] = null;
-  const phases = new Map<string, PhaseSummary>();
-  const heldout: Record<string, Json> = {};
+  const phases = new Map<string, FactData["phase.entered"]>();
+  const heldout: Record<string, FactData["evaluation.finished"]["buckets"]> = {};
   const alerts: Alert[] = [];
-  for (const { type, step, data } of facts) {
+  for (const fact of facts) {
     count++;
-    if (type === "lifecycle.changed") lifecycle = data.value ?? null;
-    if (type === "step.committed") steps = step;
-    if (type === "run.resumed") resumed++;
-    if (type === "run.finished") finished = data;
-    if (type === "evaluation.finished") heldout[String(data.stage)] = data.buckets ?? null;
-    if (type === "alert.raised") alerts.push(data.alert as unknown as Alert);
-    if (type === "phase.entered") phases.set(`${data.k}:${data.fromStep}`, data as unknown as PhaseSummary);
-    // Warm-up and evaluation record metrics too; only RL steps keep groups (older runs: have a mean reward).
-    const names = type === "metrics.recorded" ? ((data.values ?? {}) as object) : {};
-    if ("group/kept" in names || "reward/mean" in names)
-      metrics = { step, phase: Number(data.phase), values: data.values ?? null };
+    const { step } = fact;
+    switch (fact.type) {
+      case "lifecycle.changed":
+        lifecycle = fact.data.value;
+        break;
+      case "step.committed":
+        steps = step;
+        break;
+      case "run.resumed":
+        resumed++;
+        break;
+      case "run.finished":
+        finished = fact.data;
+        break;
+      case "evaluation.finished":
+        heldout[fact.data.stage] = fact.data.buckets;
+        break;
+      case "alert.raised":
+        alerts.push(fact.data.alert);
+        break;
+      case "phase.entered":
+        phases.set(`${fact.data.k}:${fact.data.fromStep}`, fact.data);
+        break;
+      case "metrics.recorded": {
+        const { phase, values } = fact.data;
+        // Warm-up and evaluation record metrics too; only RL steps keep groups (older runs: have a mean reward).
+        if (values["group/kept"] !== undefined || values["reward/mean"] !== undefined)
+          metrics = { step, phase, values };
+        break;
+      }
+      default:
+    }
   }
   return { facts: count, lifecycle, steps, resumed, phases: [...phases.values()], metrics, heldout, alerts, finished };
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { inspectCommand } from "../../src/cli/commands/inspect.js";
 import { RunFolder } from "../../src/store/index.js";
+import { COMMITTED, STARTED } from "../helpers/facts.js";
 import { OUTCOMES, sampleTrace } from "../store/trace-sample.js";
 
 let printed: string[];
@@ -17,11 +18,14 @@ beforeEach(async () => {
   });
   const root = await mkdtemp(join(tmpdir(), "weir-inspect-"));
   const folder = await RunFolder.create({ root, id: "run", seed: 1, config: {}, dataset: {}, clock: () => 0 });
-  folder.append("run.started", 0, {});
+  folder.append("run.started", 0, STARTED);
   folder.append("phase.entered", 1, { k: 1, minTokens: 0, maxTokens: 240, fromStep: 1 });
   folder.append("metrics.recorded", 3, { phase: 1, values: { "reward/mean": 0.123456789 } });
-  folder.append("step.committed", 3, {});
-  folder.append("evaluation.finished", 3, { stage: "rl", buckets: { "1-240": { n: 8, correct: 6 } } });
+  folder.append("step.committed", 3, COMMITTED);
+  folder.append("evaluation.finished", 3, {
+    stage: "rl",
+    buckets: { "1-240": { n: 8, correct: 6, unscored: 0, meanReward: 0.75 } },
+  });
   folder.append("run.finished", 3, { status: "completed" });
   const traces = OUTCOMES.map((outcome, index) => sampleTrace(index, outcome));
   const hostile = { ...sampleTrace(9, { kind: "abstained", reason: "no" }), completion: "\u001b[2Jgone" };

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { announceMonitor, MonitorHub, startMonitor } from "../../monitor/server/index.js";
 import { register, serveCommand, snapshotCommand, tailCommand } from "../../src/cli/commands/monitor.js";
 import { connectTarget, openTarget } from "../../src/cli/monitor-target.js";
-import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
+import { STARTED } from "../helpers/facts.js";
 import { alert, trace } from "../monitor/support.js";
 
 let root: string;
@@ -37,13 +37,13 @@ const lines = () =>
 /** A finished run of six steps with an alert at the fourth. */
 async function pastRun(): Promise<string> {
   const folder = await RunFolder.create({ root, id: "r1", seed: 1, config: {}, dataset: {} });
-  folder.append("run.started", 0, { id: "r1" });
+  folder.append("run.started", 0, STARTED);
   folder.append("phase.entered", 1, { k: 1, minTokens: 0, maxTokens: 120, fromStep: 1 });
   for (let step = 1; step <= 6; step++) {
     folder.append("metrics.recorded", step, { phase: 1, values: { "reward/mean": step / 10 } });
     await writeRollouts(join(folder.directory, "rollouts"), step, [trace(`t-${step}`, { step })]);
   }
-  folder.append("alert.raised", 4, { alert: alert(4) as unknown as Json });
+  folder.append("alert.raised", 4, { alert: alert(4) });
   folder.append("run.finished", 6, { status: "completed" });
   await folder.close();
   return folder.directory;
@@ -62,7 +62,7 @@ describe("weir monitor", () => {
 
   it("snapshot finds the rollouts of steps that the list no longer holds", async () => {
     const folder = await RunFolder.create({ root, id: "r3", seed: 1, config: {}, dataset: {} });
-    folder.append("run.started", 0, { id: "r3" });
+    folder.append("run.started", 0, STARTED);
     for (let step = 1; step <= 3; step++) {
       folder.append("metrics.recorded", step, { phase: 1, values: { "reward/mean": step / 10 } });
       // The list holds a thousand: those of step 1 are beyond it.
@@ -114,7 +114,7 @@ describe("weir monitor", () => {
   it("follows a run that is being written and has no monitor of its own", async () => {
     const folder = await RunFolder.create({ root, id: "r2", seed: 1, config: {}, dataset: {} });
     cleanups.push(() => folder.close());
-    folder.append("run.started", 0, { id: "r2" });
+    folder.append("run.started", 0, STARTED);
     folder.append("metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.1 } });
     const target = await openTarget(folder.directory);
     cleanups.push(() => target.close());
@@ -135,7 +135,7 @@ describe("weir monitor", () => {
 
   it("says of a run that it follows when its process is gone without an end", async () => {
     const folder = await RunFolder.create({ root, id: "r4", seed: 1, config: {}, dataset: {} });
-    folder.append("run.started", 0, { id: "r4" });
+    folder.append("run.started", 0, STARTED);
     const target = await openTarget(folder.directory);
     cleanups.push(() => target.close());
     const client = await connectTarget(target, undefined);

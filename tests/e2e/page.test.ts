@@ -9,11 +9,10 @@ import { build } from "vite";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
 import { openTarget } from "../../src/cli/monitor-target.js";
-import type { FactType } from "../../src/contracts/fact.js";
-import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
+import { factOf, STARTED, type Told } from "../helpers/facts.js";
 import { alert, trace } from "../monitor/support.js";
 
 sayWhenMissing("page tests");
@@ -44,10 +43,9 @@ afterEach(async () => {
 function scriptedRun(): { hub: MonitorHub; step: (n: number) => void } {
   const hub = new MonitorHub();
   let seq = 0;
-  const fact = (type: FactType, step: number, data: Record<string, never>) =>
-    hub.publishFact({ schema_version: 1, seq: ++seq, type, step, time: 1_767_225_600_000 + step * 1_000, data });
-  const tell = (type: FactType, step: number, data: object) => fact(type, step, data as Record<string, never>);
-  tell("run.started", 0, { id: "scripted", seed: 1 });
+  hub.publishRun({ id: "scripted" });
+  const tell = (...line: Told) => hub.publishFact(factOf(++seq, line, 1_767_225_600_000 + line[1] * 1_000));
+  tell("run.started", 0, { ...STARTED, seed: 1 });
   tell("lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } });
   const step = (n: number) => {
     if (n === 1) tell("phase.entered", 1, { k: 1, minTokens: 0, maxTokens: 120, fromStep: 1 });
@@ -291,7 +289,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
   it("preflight's warnings are alerts, once, also when the run is resumed", async () => {
     const { hub } = scriptedRun();
     const warnings = ["half of the responses were cut"];
-    const raised = { ...alert(0, warnings[0]), rule: "preflight", level: "warn" };
+    const raised = { ...alert(0, warnings[0]), rule: "preflight", level: "warn" as const };
     for (const seq of [100, 101])
       hub.publishFact({
         schema_version: 1,
@@ -299,7 +297,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
         type: "alert.raised",
         step: 0,
         time: seq,
-        data: { alert: { ...raised, id: `preflight-${seq}` } as unknown as Json },
+        data: { alert: { ...raised, id: `preflight-${seq}` } },
       });
     const { page } = await open(hub);
     expect(await page.locator(".alerts li.warn .text").allTextContents()).toEqual(warnings);
@@ -423,7 +421,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
     const root = await mkdtemp(join(tmpdir(), "weir-page-long-"));
     cleanups.push(() => rm(root, { recursive: true, force: true }));
     const folder = await RunFolder.create({ root, id: "long", seed: 1, config: {}, dataset: {} });
-    folder.append("run.started", 0, { id: "long" });
+    folder.append("run.started", 0, STARTED);
     const names = METRICS.map((metric) => metric.name.replace("<k>", "1"));
     for (let step = 1; step <= 10_000; step++) {
       const values = Object.fromEntries(names.map((name, i) => [name, Math.sin(step / 500 + i)]));

@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { ChannelEvent } from "../../monitor/client/events.js";
 import {
@@ -73,7 +75,7 @@ function fakeSockets() {
 
 const welcome = {
   type: "welcome",
-  protocol: 1,
+  protocol: 2,
   serverTime: 0,
   epoch: "e",
   run: null,
@@ -82,6 +84,30 @@ const welcome = {
   commands: [],
   limits: {},
 };
+
+describe("the client and a monitor of version 1", () => {
+  it("ends with a reason, instead of knocking for ever", async () => {
+    // What a server of version 1 answers: the stream is elsewhere, and only GET is served at addresses that it does not know.
+    const server = createServer((request, response) => response.writeHead(request.method === "GET" ? 404 : 405).end());
+    server.on("upgrade", (_, socket) => socket.end("HTTP/1.1 404 Refused\r\nconnection: close\r\n\r\n"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const state = await new Promise<ConnectionState>((resolve) => {
+        connectMonitor(`http://127.0.0.1:${port}/`, {
+          random: () => 0,
+          onState: (next) => next.kind === "closed" && resolve(next),
+        });
+      });
+      expect(state).toEqual({
+        kind: "closed",
+        reason: "the monitor does not speak version 2 of the protocol; use the client of the weir that runs it",
+      });
+    } finally {
+      server.close();
+    }
+  });
+});
 
 describe("the client on virtual time", () => {
   it("goes from live to stale to lost when nothing is heard, and resumes where it stood", async () => {
@@ -98,7 +124,7 @@ describe("the client on virtual time", () => {
     client.subscribe("alerts", (event) => seen.push(event.seq));
     await clock.pass(0);
     const first = sockets.made[0];
-    expect(first?.url).toBe("ws://127.0.0.1:1/v1/stream");
+    expect(first?.url).toBe("ws://127.0.0.1:1/v2/stream");
     first?.open();
     first?.hear(welcome);
     expect(first?.sent.map((message) => message.type)).toEqual(["hello", "subscribe"]);
@@ -113,7 +139,7 @@ describe("the client on virtual time", () => {
     const second = sockets.made[1];
     second?.open();
     expect(second?.sent).toEqual([
-      { type: "hello", protocol: 1, client: "weir-monitor-client/1", resume: { epoch: "e", channels: { alerts: 4 } } },
+      { type: "hello", protocol: 2, client: "weir-monitor-client/2", resume: { epoch: "e", channels: { alerts: 4 } } },
     ]);
     second?.hear(welcome);
     second?.hear({ type: "subscribed", id: null, channel: "alerts", recovered: true, seq: 4 });
@@ -147,7 +173,7 @@ describe("the client on virtual time", () => {
   });
 
   it("takes the address of the page, of the stream, or of anything there", () => {
-    expect(["http://h:1", "ws://h:1/v1/stream", "https://h:1/#x"].map((url) => baseUrl(url).href)).toEqual([
+    expect(["http://h:1", "ws://h:1/v2/stream", "https://h:1/#x"].map((url) => baseUrl(url).href)).toEqual([
       "http://h:1/",
       "http://h:1/",
       "https://h:1/",

@@ -18,6 +18,7 @@ import { openTarget } from "../../src/cli/monitor-target.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { METRICS } from "../../src/streams/telemetry/metrics.js";
+import { COMMITTED, STARTED } from "../helpers/facts.js";
 import { RawClient, trace } from "./support.js";
 
 let root: string;
@@ -32,7 +33,7 @@ afterEach(async () => {
 
 const newRun = (id = "r1") => RunFolder.create({ root, id, seed: 1, config: {}, dataset: {} });
 const line = (seq: number, time = seq, type = "step.committed") =>
-  `${JSON.stringify({ schema_version: 1, seq, type, step: seq, time, data: {} })}\n`;
+  `${JSON.stringify({ schema_version: 1, seq, type, step: seq, time, data: COMMITTED })}\n`;
 
 describe("a journal that another process writes", () => {
   const journal = () => join(root, "journal.ndjson");
@@ -66,16 +67,20 @@ describe("a journal that another process writes", () => {
 
   it("longer than a piece of reading, with letters of several bytes at every seam, comes whole", async () => {
     const text = "é🔬".repeat(200);
-    const long = (seq: number) => line(seq).replace('"data":{}', `"data":{"text":"${text}"}`);
+    const long = (seq: number) => line(seq).replace(COMMITTED.sha256, text);
     await writeFile(journal(), Array.from({ length: 3_000 }, (_, i) => long(i + 1)).join(""));
     expect((await stat(journal())).size).toBeGreaterThan(3 << 20);
     const { facts, damaged } = new JournalTail(journal()).read();
-    expect([facts.length, damaged, facts.filter((fact) => fact.data.text !== text).length]).toEqual([3_000, 0, 0]);
+    expect([
+      facts.length,
+      damaged,
+      facts.filter((fact) => fact.type !== "step.committed" || fact.data.sha256 !== text).length,
+    ]).toEqual([3_000, 0, 0]);
   });
 
   it("with a damaged line shows the rest and says so", async () => {
     const folder = await newRun();
-    folder.append("run.started", 0, { id: "r1" });
+    folder.append("run.started", 0, STARTED);
     folder.append("metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.5 } });
     folder.append("metrics.recorded", 2, { phase: 1, values: { "reward/mean": 0.75 } });
     await folder.close();
@@ -120,13 +125,13 @@ describe("rollouts of a run folder", () => {
     expect(head.items[0]?.data).toMatchObject({ part: "head", trace: { step: 2, completion: "answer 2" } });
     client.send({ type: "subscribe", id: "hinted", channel: "trace/old-1", step: 1 });
     expect((await client.next("subscribed", (one) => one.id === "hinted")).channel).toBe("trace/old-1");
-    const found = (await (await fetch(new URL("/v1/traces/old-3", monitor.url))).json()) as Trace;
+    const found = (await (await fetch(new URL("/v2/traces/old-3", monitor.url))).json()) as Trace;
     expect(found).toMatchObject({ id: "old-3", step: 3 });
     client.subscribe("trace/s9-q0-g0");
     expect(await client.next("error")).toMatchObject({ code: "not_found" });
-    const listed = (await (await fetch(new URL("/v1/traces?step=3", monitor.url))).json()) as { traces: Trace[] };
+    const listed = (await (await fetch(new URL("/v2/traces?step=3", monitor.url))).json()) as { traces: Trace[] };
     expect(listed.traces.map((one) => one.id)).toEqual(["old-3", "s3-q0-g0"]);
-    const wrong = await fetch(new URL("/v1/traces/old-4?step=2", monitor.url));
+    const wrong = await fetch(new URL("/v2/traces/old-4?step=2", monitor.url));
     expect(wrong.status).toBe(404);
   });
 
@@ -219,7 +224,7 @@ describe("monitor.json", () => {
 describe("a run of 10,000 steps with a checkpoint at each", () => {
   it("opens within seconds, sends a bounded state, and every point of every curve", async () => {
     const folder = await newRun("long");
-    folder.append("run.started", 0, { id: "long" });
+    folder.append("run.started", 0, STARTED);
     const names = METRICS.map((metric) => metric.name.replace("<k>", "1"));
     for (let step = 1; step <= 10_000; step++) {
       const values = Object.fromEntries(names.map((name, i) => [name, step + i / 8]));

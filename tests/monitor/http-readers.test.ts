@@ -65,7 +65,7 @@ describe("HTTP readers (I10)", () => {
     const monitor = await start(hub);
     const clients = await Promise.all(Array.from({ length: 99 }, () => Witness.open(monitor, "metrics", "latest")));
     const before = process.memoryUsage.rss();
-    const path = "/v1/runs/r1/metrics?points=20000";
+    const path = "/v2/runs/r1/metrics?points=20000";
     const stalled = await Promise.all(Array.from({ length: 60 }, () => raw(monitor, get(monitor, path))));
     await Promise.all(stalled.map((socket) => once(socket, "readable")));
     const times: number[] = [];
@@ -83,7 +83,7 @@ describe("HTTP readers (I10)", () => {
   it("the large answer is whole for who reads it", async () => {
     const hub = longRun();
     const monitor = await start(hub);
-    const answer = await fetch(new URL("/v1/runs/r1/metrics?points=20000", monitor.url));
+    const answer = await fetch(new URL("/v2/runs/r1/metrics?points=20000", monitor.url));
     const { total, records } = (await answer.json()) as { total: number; records: unknown[] };
     expect(total).toBe(10_000);
     expect(records).toEqual(hub.metrics.records());
@@ -91,7 +91,7 @@ describe("HTTP readers (I10)", () => {
 
   it("one that stops reading is closed when nothing has moved for a while", async () => {
     const monitor = await start(longRun(), { httpTimes: { ...SHORT, requestMs: 60_000 } });
-    const socket = await raw(monitor, get(monitor, "/v1/runs/r1/metrics?points=20000"));
+    const socket = await raw(monitor, get(monitor, "/v2/runs/r1/metrics?points=20000"));
     await once(socket, "readable");
     // Two connections that do nothing are closed one after the other: by then it has stood still for longer than either.
     for (let i = 0; i < 2; i++) await rest(await raw(monitor, ""));
@@ -103,14 +103,14 @@ describe("HTTP readers (I10)", () => {
 
   it("an answer that takes too long is cut, however busily it is read", async () => {
     const monitor = await start(longRun(), { httpTimes: { ...SHORT, requestMs: 5_000, stallMs: 5_000, answerMs: 1 } });
-    const text = await rest(await raw(monitor, get(monitor, "/v1/runs/r1/metrics?points=20000")));
+    const text = await rest(await raw(monitor, get(monitor, "/v2/runs/r1/metrics?points=20000")));
     expect(text.endsWith("0\r\n\r\n")).toBe(false);
   });
 
   it.each([
     ["nothing at all", ""],
     ["half a head", "GET / HTTP/1.1\r\nHost: 127"],
-    ["a body that never ends", "POST /v1/tickets HTTP/1.1\r\nHost: x\r\ncontent-length: 100000\r\n\r\nabc"],
+    ["a body that never ends", "POST /v2/tickets HTTP/1.1\r\nHost: x\r\ncontent-length: 100000\r\n\r\nabc"],
   ])("one that sends %s is let go", async (_, text) => {
     const monitor = await start(new MonitorHub(), { httpTimes: SHORT });
     const socket = await raw(monitor, text);
@@ -138,7 +138,7 @@ describe("HTTP readers (I10)", () => {
 
   it("HEAD has the head of GET and no body; other methods are told what is served", async () => {
     const monitor = await start();
-    const url = new URL("/v1/runs", monitor.url);
+    const url = new URL("/v2/runs", monitor.url);
     const [head, whole] = [await fetch(url, { method: "HEAD" }), await fetch(url)];
     expect(await head.text()).toBe("");
     expect(head.headers.get("etag")).toBe(whole.headers.get("etag"));
@@ -152,7 +152,7 @@ describe("HTTP readers (I10)", () => {
     const hub = new MonitorHub();
     const monitor = await start(hub);
     hub.findTrace = () => Promise.reject(new Error("broken"));
-    expect((await fetch(new URL("/v1/traces/x", monitor.url))).status).toBe(500);
+    expect((await fetch(new URL("/v2/traces/x", monitor.url))).status).toBe(500);
     expect((await fetch(new URL("/healthz", monitor.url))).status).toBe(200);
   });
 
@@ -161,7 +161,7 @@ describe("HTTP readers (I10)", () => {
     const big = trace("big", { prompt: `x${"🔬".repeat(500_000)}`, completion: '\u0000"\\\n'.repeat(40_000) });
     hub.publishTrace(big);
     const monitor = await start(hub);
-    expect(await (await fetch(new URL("/v1/traces/big", monitor.url))).json()).toEqual(big);
+    expect(await (await fetch(new URL("/v2/traces/big", monitor.url))).json()).toEqual(big);
   });
 });
 

@@ -14,9 +14,9 @@ import {
 } from "../../monitor/server/index.js";
 import { curriculumMachine } from "../../src/actors/curriculum/machine.js";
 import { lifecycleMachine } from "../../src/actors/run/lifecycle.js";
-import type { Fact, FactType } from "../../src/contracts/fact.js";
 import type { Json } from "../../src/contracts/task.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
+import { factOf, RESUMED, STARTED, type Told } from "../helpers/facts.js";
 import { alert, metric, trace } from "./support.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -25,31 +25,29 @@ afterEach(async () => {
 });
 
 /** A short run as its journal tells it: type, step, data. */
-const STORY: readonly (readonly [FactType, number, Record<string, Json>])[] = [
-  ["run.started", 0, { id: "r1", seed: 7 }],
+const STORY: readonly Told[] = [
+  ["run.started", 0, { ...STARTED, plannedSteps: 5 }],
   ["lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } }],
   ["metrics.recorded", 1, { phase: 0, values: { "loss/sft": 2.5 } }],
-  ["evaluation.finished", 0, { stage: "after_sft", buckets: { "1-120": { n: 10, correct: 5, unscored: 0 } } }],
+  [
+    "evaluation.finished",
+    0,
+    { stage: "after_sft", buckets: { "1-120": { n: 10, correct: 5, unscored: 0, meanReward: 0.5 } } },
+  ],
   ["phase.entered", 1, { k: 1, minTokens: 0, maxTokens: 120, fromStep: 1 }],
   ["metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.5 } }],
   ["metrics.recorded", 2, { phase: 1, values: { "reward/mean": 0.6 } }],
-  ["alert.raised", 2, { alert: alert(2) as unknown as Json }],
+  ["alert.raised", 2, { alert: alert(2) }],
   ["checkpoint.written", 2, { step: 2, path: "checkpoints/step-00002" }],
   ["phase.decided", 2, { action: "advance", phase: 1, nextPhase: 2, reason: "its steps are done", evidence: {} }],
   ["phase.entered", 3, { k: 2, minTokens: 120, maxTokens: 240, fromStep: 3 }],
   ["metrics.recorded", 3, { phase: 2, values: { "reward/mean": 0.4 } }],
 ];
 
-const fact = (seq: number, [type, step, data]: (typeof STORY)[number]): Fact => ({
-  schema_version: 1,
-  seq,
-  type,
-  step,
-  time: 10_000 + seq,
-  data,
-});
+const fact = factOf;
 
 function tell(hub: MonitorHub, story = STORY): void {
+  hub.publishRun({ id: "r1" });
   for (const [i, line] of story.entries()) hub.publishFact(fact(i + 1, line));
 }
 
@@ -89,7 +87,7 @@ describe("facts in the monitor", () => {
     tell(hub, [
       ...STORY,
       ["checkpoint.written", 4, { step: 4, path: "x" }],
-      ["run.resumed", 2, { step: 2, reason: "the engine ended" }],
+      ["run.resumed", 2, { ...RESUMED, step: 2, reason: "the engine ended" }],
     ]);
     expect(hub.run).toMatchObject({ step: 2, resumes: [{ step: 2 }], checkpoints: [{ step: 2 }] });
     expect(hub.run?.phases).toMatchObject([{ k: 1, toStep: 2 }]);
@@ -107,17 +105,42 @@ describe("facts in the monitor", () => {
     expect(hub.run?.status).toBe(status);
   });
 
-  it("unknown facts and broken ones do no harm", () => {
+  it("say in the log which option changed, which part was replaced, and what the guard did not commit", () => {
     const hub = new MonitorHub();
-    for (const type of [
-      "something.else",
-      "metrics.recorded",
-      "phase.entered",
-      "alert.raised",
-      "evaluation.finished",
-      "run.finished",
-    ])
-      hub.publishFact(fact(1, [type as FactType, 0, {}]));
+    const judged = {
+      stage: "rl",
+      miniBatch: 2,
+      reason: "the gradient is not finite",
+      gradNorm: null,
+      loss: 1,
+    } as const;
+    tell(hub, [
+      ["config.changed", 1, { path: "optimiser.learningRate", old: 0.001, new: 0.002 }],
+      [
+        "part.replaced",
+        1,
+        {
+          kind: "loss",
+          from: { kind: "dapo", source: "built-in" },
+          to: { kind: "mine", source: "own", file: { file: "parts.ts", sha256: "ab" } },
+        },
+      ],
+      ["guard.judged", 2, { ...judged, verdict: "commit", reason: "finite" }],
+      ["guard.judged", 3, { ...judged, verdict: "skip" }],
+      ["guard.judged", 0, { ...judged, stage: "warmup", verdict: "rollback" }],
+    ]);
+    const lines = hub.channel("logs").entries();
+    expect(lines.map((entry) => (entry.data as { text: string }).text)).toEqual([
+      "option optimiser.learningRate: 0.001 is now 0.002",
+      'the loss part "dapo" was replaced by "mine" of parts.ts at step 1',
+      "the guard's verdict on step 3, mini-batch 2: skip (the gradient is not finite)",
+      "the guard's verdict on warm-up step 0, mini-batch 2: rollback (the gradient is not finite)",
+    ]);
+  });
+
+  it("unknown facts and what cannot be sent do no harm", () => {
+    const hub = new MonitorHub();
+    hub.publishFact(fact(1, ["something.else" as "run.started", 0, STARTED]));
     hub.publishAlert({ ...alert(1), value: 1n as unknown as number });
     expect(hub.refusedPublications).toBe(1);
   });
@@ -154,7 +177,7 @@ describe("a past run", () => {
       ],
     };
     const folder = await RunFolder.create({ root, id: "r1", seed: 7, config, dataset: {} });
-    for (const [type, step, data] of STORY) folder.append(type, step, data);
+    for (const [type, step, data] of STORY) folder.append(type, step, data as never);
     await writeRollouts(join(folder.directory, "rollouts"), 1, [trace("t-1")]);
     await writeRollouts(join(folder.directory, "rollouts"), 2, [
       trace("t-2", { step: 2, reward: null, outcome: { kind: "abstained", reason: "no answer" } }),
@@ -227,17 +250,17 @@ describe("the hub over HTTP", () => {
     tell(hub);
     for (let i = 1; i <= 5; i++) hub.publishTrace(trace(`t-${i}`, { step: i }));
     const monitor = await serve(hub);
-    expect(await json(monitor, "/v1/runs")).toMatchObject([{ id: "r1" }]);
-    expect(await json(monitor, "/v1/runs/r1")).toMatchObject({ id: "r1", step: 3 });
-    expect(await json(monitor, "/v1/runs/r1/metrics?from=2&to=3")).toMatchObject({
+    expect(await json(monitor, "/v2/runs")).toMatchObject([{ id: "r1" }]);
+    expect(await json(monitor, "/v2/runs/r1")).toMatchObject({ id: "r1", step: 3 });
+    expect(await json(monitor, "/v2/runs/r1/metrics?from=2&to=3")).toMatchObject({
       total: 2,
       records: [{ step: 2 }, { step: 3 }],
     });
-    expect(await json(monitor, "/v1/alerts?since=0")).toMatchObject({ seq: 1, alerts: [{ id: "alert-2" }] });
-    expect(await json(monitor, "/v1/alerts?since=1")).toMatchObject({ alerts: [] });
-    expect(await json(monitor, "/v1/traces?limit=2")).toMatchObject({ traces: [{ id: "t-5" }, { id: "t-4" }] });
-    expect(await json(monitor, "/v1/traces/t-3")).toMatchObject({ id: "t-3", prompt: "Which city is it?" });
-    for (const path of ["/v1/runs/other", "/v1/traces/none", "/v1/secrets"])
+    expect(await json(monitor, "/v2/alerts?since=0")).toMatchObject({ seq: 1, alerts: [{ id: "alert-2" }] });
+    expect(await json(monitor, "/v2/alerts?since=1")).toMatchObject({ alerts: [] });
+    expect(await json(monitor, "/v2/traces?limit=2")).toMatchObject({ traces: [{ id: "t-5" }, { id: "t-4" }] });
+    expect(await json(monitor, "/v2/traces/t-3")).toMatchObject({ id: "t-3", prompt: "Which city is it?" });
+    for (const path of ["/v2/runs/other", "/v2/traces/none", "/v2/secrets"])
       expect((await fetch(new URL(path, monitor.url))).status).toBe(404);
   });
 
@@ -245,7 +268,7 @@ describe("the hub over HTTP", () => {
     const hub = new MonitorHub();
     hub.publishRun({ id: "r1" });
     for (let i = 1; i <= 1_000; i++) hub.publishMetric(metric(i));
-    const { total, records } = await json(await serve(hub), "/v1/runs/r1/metrics?points=50");
+    const { total, records } = await json(await serve(hub), "/v2/runs/r1/metrics?points=50");
     expect(total).toBe(1_000);
     expect((records as { step: number }[]).length).toBeLessThanOrEqual(51);
     expect((records as { step: number }[]).at(-1)?.step).toBe(1_000);
@@ -255,11 +278,11 @@ describe("the hub over HTTP", () => {
     const hub = new MonitorHub();
     hub.publishRun({ id: "r1" });
     const monitor = await serve(hub);
-    const first = await fetch(new URL("/v1/runs", monitor.url));
+    const first = await fetch(new URL("/v2/runs", monitor.url));
     const etag = first.headers.get("etag") ?? "";
-    expect((await fetch(new URL("/v1/runs", monitor.url), { headers: { "if-none-match": etag } })).status).toBe(304);
+    expect((await fetch(new URL("/v2/runs", monitor.url), { headers: { "if-none-match": etag } })).status).toBe(304);
     hub.publishRun({ step: 1 });
-    expect((await fetch(new URL("/v1/runs", monitor.url), { headers: { "if-none-match": etag } })).status).toBe(200);
+    expect((await fetch(new URL("/v2/runs", monitor.url), { headers: { "if-none-match": etag } })).status).toBe(200);
   });
 
   it("is ready while the run works, not once it is over", async () => {

@@ -6,6 +6,7 @@ import { chartSpecs, ownChartSpecs } from "../../monitor/web/charts.js";
 import { formatBytes, formatDuration, formatNumber } from "../../monitor/web/format.js";
 import { MetricTable, positionOfStep, smooth } from "../../monitor/web/metric-table.js";
 import { EMPTY_QUERY, selectTraces } from "../../monitor/web/trace-filter.js";
+import type { MetricName } from "../../src/contracts/metrics.js";
 import { isMetricName } from "../../src/streams/telemetry/metrics.js";
 import { metric, trace } from "./support.js";
 
@@ -24,7 +25,7 @@ describe("what the page draws", () => {
   });
 
   it("and a chart of its own for each metric that the registry does not spell out", () => {
-    const names = ["reward/mean", "accuracy/bucket_3", "custom/b", "custom/a_1", "reward/parts/judge"];
+    const names: MetricName[] = ["reward/mean", "accuracy/bucket_3", "custom/b", "custom/a_1", "reward/parts/judge"];
     const specs = ownChartSpecs(names);
     expect(specs.map((spec) => spec.title)).toEqual(["custom/a_1", "custom/b", "reward/parts/judge"]);
     expect(specs.map((spec) => spec.series.map((series) => series.metric))).toEqual([
@@ -32,10 +33,10 @@ describe("what the page draws", () => {
       ["custom/b"],
       ["reward/parts/judge"],
     ]);
-    expect(ownChartSpecs(Array.from({ length: 500 }, (_, i) => `custom/${i}`)).length).toBe(40);
+    expect(ownChartSpecs(Array.from({ length: 500 }, (_, i): MetricName => `custom/${i}`)).length).toBe(40);
   });
 
-  it.each([
+  it.each<[string, MetricName, number, number, number | null, string, string]>([
     ["kl_spike", "kl/old_k3", 0.0312, 6, 8.14, "0.0312 nats", "z 8.14 (limit 6)"],
     ["entropy_spike", "entropy/mean", 2, 6, -9, "2 nats", "z −9 (limit 6)"],
     ["kl_limit", "kl/old_k3", 0.7, 0.5, 12, "0.7 nats", "limit 0.5 nats"],

@@ -52,7 +52,7 @@ describe("messages of the monitor", () => {
     ["an unknown command", { type: "command", id: "1", name: "format" }],
     ["an unknown channel", { type: "subscribe", id: "1", channel: "secrets" }],
     ["a trace without an id", { type: "subscribe", id: "1", channel: "trace/" }],
-    ["another protocol version", { type: "hello", protocol: 2, client: "x" }],
+    ["another protocol version", { type: "hello", protocol: 1, client: "x" }],
     ["a negative sequence number", { type: "subscribe", id: "1", channel: "run", from: { epoch: "x", seq: -1 } }],
     ["more updates than the server sends", { type: "subscribe", id: "1", channel: "run", maxHz: 1_000 }],
     ["no object", "hello"],

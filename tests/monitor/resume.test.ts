@@ -90,12 +90,12 @@ describe("resuming", () => {
     for (let i = 1; i <= 5; i++) hub.publishMetric(metric(i));
     const monitor = await start(hub);
     const same = await RawClient.open(monitor, { hello: false });
-    same.send({ type: "hello", protocol: 1, client: "t", resume: { epoch: "first", channels: { metrics: 3 } } });
+    same.send({ type: "hello", protocol: 2, client: "t", resume: { epoch: "first", channels: { metrics: 3 } } });
     expect(await same.next("subscribed")).toMatchObject({ channel: "metrics", recovered: true, seq: 3 });
     const delta = await same.next("delta");
     expect([delta.after, delta.seq, delta.items.map((item) => item.seq)]).toEqual([3, 5, [4, 5]]);
     const other = await RawClient.open(monitor, { hello: false });
-    other.send({ type: "hello", protocol: 1, client: "t", resume: { epoch: "before", channels: { metrics: 3 } } });
+    other.send({ type: "hello", protocol: 2, client: "t", resume: { epoch: "before", channels: { metrics: 3 } } });
     expect(await other.next("subscribed")).toMatchObject({ recovered: false, seq: 5 });
     expect(await other.next("snapshot")).toMatchObject({ seq: 5, part: 0, last: true });
   });

@@ -37,7 +37,7 @@ describe("secrets of a run", () => {
     const channels = ["run", "logs", "alerts", "traces", "trace/t-1", "trace/t-2", "trace/s1-q0-g0"];
     for (const channel of channels) client.subscribe(channel);
     for (const channel of channels) await client.next("snapshot", (one) => one.channel === channel && one.last);
-    const paths = ["/v1/runs", "/v1/alerts", "/v1/traces", "/v1/traces/t-1", "/v1/traces/t-2", "/v1/traces/s1-q0-g0"];
+    const paths = ["/v2/runs", "/v2/alerts", "/v2/traces", "/v2/traces/t-1", "/v2/traces/t-2", "/v2/traces/s1-q0-g0"];
     const answers = await Promise.all(paths.map(async (path) => (await fetch(new URL(path, monitor.url))).text()));
     const everything = JSON.stringify(client.heard) + answers.join("");
     expect(everything).toContain("wrong key");
@@ -53,11 +53,11 @@ describe("secrets of a run", () => {
     const headers = { authorization: `Bearer ${token}` };
     const said: string[] = [];
     for (const [path, init] of [
-      ["/v1/runs", {}],
-      ["/v1/runs", { headers: { authorization: "Bearer wrong" } }],
+      ["/v2/runs", {}],
+      ["/v2/runs", { headers: { authorization: "Bearer wrong" } }],
       ["/healthz", {}],
       ["/metrics", { headers }],
-      ["/v1/tickets", { method: "POST", headers }],
+      ["/v2/tickets", { method: "POST", headers }],
     ] as const) {
       const answer = await fetch(new URL(path, monitor.url), init);
       said.push(JSON.stringify([...answer.headers]), await answer.text());

@@ -57,7 +57,7 @@ function get(monitor: RunningMonitor, path: string, headers: Record<string, stri
 const TOKEN = "correct horse";
 const ticketOf = async (monitor: RunningMonitor, token = TOKEN) =>
   (
-    JSON.parse((await get(monitor, "/v1/tickets", { authorization: `Bearer ${token}` }, "POST")).body) as {
+    JSON.parse((await get(monitor, "/v2/tickets", { authorization: `Bearer ${token}` }, "POST")).body) as {
       ticket: string;
     }
   ).ticket;
@@ -85,6 +85,15 @@ describe("who may connect", () => {
     const monitor = await start();
     expect(await upgrade(monitor, {}, [SUBPROTOCOL], "/")).toBe(404);
     expect(await upgrade(monitor, {}, ["something.else"])).toBe(400);
+  });
+
+  it("tells a client of another version of the protocol which one it speaks", async () => {
+    const monitor = await start();
+    expect(await upgrade(monitor, {}, ["weir.monitor.v1.json"], "/v1/stream")).toBe(410);
+    const answer = await get(monitor, "/v1/tickets", {}, "POST");
+    expect([answer.status, answer.body]).toEqual([410, expect.stringContaining("speaks version 2 of the protocol")]);
+    expect((await get(monitor, "/v1/runs")).status).toBe(410);
+    expect(await upgrade(monitor, {}, ["weir.monitor.v1.json"])).toBe(400);
   });
 
   it("with a token: asks for it, takes it as a header or as a ticket, and each ticket once", async () => {
@@ -119,7 +128,7 @@ describe("who may connect", () => {
     const unsafe = await start({ host: "0.0.0.0", allowUnsafe: true });
     const client = await RawClient.open(unsafe);
     expect((await client.next("welcome")).role).toBe("viewer");
-    expect((await get(await start({ host: "0.0.0.0", token: TOKEN }), "/v1/runs")).status).toBe(401);
+    expect((await get(await start({ host: "0.0.0.0", token: TOKEN }), "/v2/runs")).status).toBe(401);
   });
 
   it("names the address that it cannot listen on", async () => {
@@ -139,7 +148,7 @@ describe("what a client may send", () => {
     ["no JSON", "{", CLOSE.protocol],
     ["an unknown type", JSON.stringify({ type: "dance" }), CLOSE.protocol],
     ["a message before hello", JSON.stringify({ type: "ping" }), CLOSE.protocol],
-    ["more than 64 KiB", JSON.stringify({ type: "hello", protocol: 1, client: "x".repeat(70_000) }), CLOSE.tooBig],
+    ["more than 64 KiB", JSON.stringify({ type: "hello", protocol: 2, client: "x".repeat(70_000) }), CLOSE.tooBig],
     ["binary data", Buffer.from([1, 2, 3]), CLOSE.protocol],
   ])("%s closes the session", async (_, data, code) => {
     const client = await RawClient.open(await start(), { hello: false });
@@ -156,7 +165,7 @@ describe("what a client may send", () => {
 
   it("a second hello closes the session", async () => {
     const client = await RawClient.open(await start());
-    client.send({ type: "hello", protocol: 1, client: "again" });
+    client.send({ type: "hello", protocol: 2, client: "again" });
     expect(await client.closing()).toBe(CLOSE.protocol);
   });
 
@@ -206,18 +215,18 @@ describe("what is served over HTTP", () => {
       /default-src 'none'.*script-src 'self'.*frame-ancestors 'none'/,
     );
     expect(page.headers["x-content-type-options"]).toBe("nosniff");
-    expect((await get(monitor, "/v1/runs", { host: "evil.example" })).status).toBe(403);
-    expect((await get(monitor, "/v1/tickets", { origin: "https://evil.example" }, "POST")).status).toBe(403);
-    expect((await get(monitor, "/v1/runs", {}, "DELETE")).status).toBe(405);
+    expect((await get(monitor, "/v2/runs", { host: "evil.example" })).status).toBe(403);
+    expect((await get(monitor, "/v2/tickets", { origin: "https://evil.example" }, "POST")).status).toBe(403);
+    expect((await get(monitor, "/v2/runs", {}, "DELETE")).status).toBe(405);
   });
 
   it("data needs the token, health does not", async () => {
     const monitor = await start({ token: TOKEN, viewerToken: "looker" });
-    for (const path of ["/v1/runs", "/v1/alerts", "/v1/traces", "/metrics"]) {
+    for (const path of ["/v2/runs", "/v2/alerts", "/v2/traces", "/metrics"]) {
       expect((await get(monitor, path)).status).toBe(401);
       expect((await get(monitor, path, { authorization: "Bearer looker" })).status).toBe(200);
     }
     expect((await get(monitor, "/healthz")).status).toBe(200);
-    expect((await get(monitor, "/v1/tickets", {}, "POST")).status).toBe(401);
+    expect((await get(monitor, "/v2/tickets", {}, "POST")).status).toBe(401);
   });
 });

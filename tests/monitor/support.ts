@@ -87,7 +87,7 @@ export class RawClient {
     const client = new RawClient(socket);
     await once(socket, "open");
     if (options.hello ?? true) {
-      client.send({ type: "hello", protocol: 1, client: "test" });
+      client.send({ type: "hello", protocol: 2, client: "test" });
       await client.next("welcome");
     }
     return client;

@@ -11,6 +11,7 @@ import { LineFile } from "../../src/store/line-file.js";
 import { assertRoomForRun, RunFolder } from "../../src/store/run-folder.js";
 import { TensorBoardWriter } from "../../src/store/tensorboard.js";
 import { asDiskError } from "../../src/system/disk-error.js";
+import { COMMITTED, RESUMED, STARTED } from "../helpers/facts.js";
 import { canMount, mountSmallDisk, type SmallDisk } from "../helpers/small-disk.js";
 
 const errno = (code: string) => Object.assign(new Error(`${code}: injected`), { code, syscall: "write" });
@@ -118,13 +119,13 @@ describe.skipIf(!canMount)("a disk that is full for a moment", () => {
       dataset: {},
     });
     const { directory } = folder;
-    folder.append("run.started", 0, {});
+    folder.append("run.started", 0, STARTED);
     const rollout = { rolloutId: "a", groupId: "g", taskId: "t", phase: 1, step: 1, policyVersion: 0 };
     folder.ledger({ ...rollout, state: "issued" });
     await folder.checkpoint(0, (draft) => writeFile(join(draft, "weights"), "w"), {});
     small.fill();
     expect(() => {
-      for (let i = 0; i < 100; i++) folder.append("step.committed", 1, { text: "x".repeat(500) });
+      for (let i = 0; i < 100; i++) folder.append("step.committed", 1, { ...COMMITTED, sha256: "x".repeat(500) });
     }).toThrow(/WEIR_E_DISK.*ENOSPC/);
     const parquet = writeDurably(join(directory, "rollouts", "step-00001.parquet"), Buffer.alloc(50_000));
     await expect(parquet).rejects.toMatchObject({ code: "WEIR_E_DISK", details: { errno: "ENOSPC" } });
@@ -142,7 +143,7 @@ describe.skipIf(!canMount)("a disk that is full for a moment", () => {
     await resumed.rollBack(latest?.state ?? null);
     expect([...readFacts(join(directory, "journal.ndjson"))].map(({ type }) => type)).toEqual(["run.started"]);
     expect([...readLedger(join(directory, "ledger.ndjson"))]).toHaveLength(1);
-    expect(resumed.append("run.resumed", 0, {}).seq).toBe(2);
+    expect(resumed.append("run.resumed", 0, RESUMED).seq).toBe(2);
     await resumed.close();
   });
 
@@ -189,12 +190,12 @@ describe("damage in journal or ledger", () => {
     const root = await mkdtemp(join(tmpdir(), "weir-damage-"));
     const folder = await RunFolder.create({ root, id: "r", seed: 1, config: {}, dataset: {} });
     const entry = { groupId: "g", taskId: "t", phase: 1, step: 1, policyVersion: 0, state: "issued" } as const;
-    folder.append("run.started", 0, {});
-    folder.append("step.committed", 1, {});
+    folder.append("run.started", 0, STARTED);
+    folder.append("step.committed", 1, COMMITTED);
     folder.ledger({ ...entry, rolloutId: "a" });
     await folder.checkpoint(1, (draft) => writeFile(join(draft, "weights"), "w"), {});
-    folder.append("checkpoint.written", 2, {});
-    folder.append("checkpoint.written", 2, {});
+    folder.append("checkpoint.written", 2, { step: 2, path: "checkpoints" });
+    folder.append("checkpoint.written", 2, { step: 2, path: "checkpoints" });
     folder.ledger({ ...entry, rolloutId: "b" });
     folder.ledger({ ...entry, rolloutId: "c" });
     await folder.close();
@@ -288,7 +289,7 @@ describe("file modes", () => {
     try {
       const root = await mkdtemp(join(tmpdir(), "weir-modes-"));
       const folder = await RunFolder.create({ root, id: "r", seed: 1, config: {}, dataset: {} });
-      folder.append("run.started", 0, {});
+      folder.append("run.started", 0, STARTED);
       await folder.rollouts(1, []);
       const batch = await folder.saveBatch(1, {});
       const checkpoint = await folder.checkpoint(1, (draft) => writeFile(join(draft, "weights"), "w"), {});

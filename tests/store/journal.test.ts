@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Fact } from "../../src/contracts/fact.js";
 import { Journal, type JournalMark, readFacts } from "../../src/store/journal.js";
+import { COMMITTED, RESUMED, STARTED } from "../helpers/facts.js";
 
 async function fresh() {
   const folder = await mkdtemp(join(tmpdir(), "weir-journal-"));
@@ -14,22 +15,24 @@ async function fresh() {
   return { folder, path, notices, open };
 }
 
+const reasonOf = (fact: Fact) => (fact.type === "run.resumed" ? fact.data.reason : null);
+
 describe("the journal", () => {
   it("numbers facts without gaps, also over re-opening", async () => {
     const { open } = await fresh();
     const first = await open();
-    first.append("run.started", 0, { seed: 1 });
-    first.append("step.committed", 1, {});
+    first.append("run.started", 0, STARTED);
+    first.append("step.committed", 1, COMMITTED);
     first.close();
     const second = await open();
     expect(second.seq).toBe(2);
-    expect(second.append("step.committed", 2, { kept: 3 })).toEqual({
+    expect(second.append("step.committed", 2, { ...COMMITTED, kept: 3 })).toEqual({
       schema_version: 1,
       seq: 3,
       type: "step.committed",
       step: 2,
       time: 1_000,
-      data: { kept: 3 },
+      data: { ...COMMITTED, kept: 3 },
     });
     expect([...second.read()].map((fact) => fact.seq)).toEqual([1, 2, 3]);
     expect([...second.read(3)].map((fact) => fact.type)).toEqual(["step.committed"]);
@@ -39,14 +42,14 @@ describe("the journal", () => {
   it("moves a torn last line aside, says so, and goes on with the next number", async () => {
     const { open, path, folder, notices } = await fresh();
     const first = await open();
-    first.append("run.started", 0, {});
+    first.append("run.started", 0, STARTED);
     first.close();
     await appendFile(path, '{"schema_version":1,"seq":2,"type":"step.comm');
     const second = await open();
     expect(notices).toEqual([
       expect.stringMatching(/journal\.ndjson: .*not finished \(45 bytes.*journal\.torn-1\.ndjson/),
     ]);
-    expect(second.append("step.committed", 1, {}).seq).toBe(2);
+    expect(second.append("step.committed", 1, COMMITTED).seq).toBe(2);
     second.close();
     expect(await readFile(join(folder, "journal.torn-1.ndjson"), "utf8")).toContain("step.comm");
   });
@@ -54,7 +57,7 @@ describe("the journal", () => {
   it("refuses a journal that is damaged before its last line", async () => {
     const { open, path } = await fresh();
     const journal = await open();
-    for (let step = 0; step < 3; step++) journal.append("step.committed", step, {});
+    for (let step = 0; step < 3; step++) journal.append("step.committed", step, COMMITTED);
     journal.close();
     const lines = (await readFile(path, "utf8")).split("\n");
     await writeFile(path, [lines[0], "garbage", lines[2], ""].join("\n"));
@@ -68,13 +71,13 @@ describe("the journal", () => {
     const journal = await open();
     const seen: [Fact, number][] = [];
     const stop = journal.observe((fact) => seen.push([fact, [...readFacts(path)].length]));
-    journal.append("a", 0, {});
-    journal.append("b", 0, {});
+    journal.append("run.started", 0, STARTED);
+    journal.append("step.committed", 0, COMMITTED);
     stop();
-    journal.append("c", 0, {});
+    journal.append("run.resumed", 0, RESUMED);
     expect(seen.map(([fact, length]) => [fact.type, length])).toEqual([
-      ["a", 1],
-      ["b", 2],
+      ["run.started", 1],
+      ["step.committed", 2],
     ]);
     journal.close();
   });
@@ -82,14 +85,14 @@ describe("the journal", () => {
   it("tails: the past first, then what comes, without a hole or a double", async () => {
     const { open } = await fresh();
     const journal = await open();
-    journal.append("past", 0, {});
+    journal.append("run.resumed", 0, { ...RESUMED, reason: "past" });
     const seen: number[] = [];
     const done = new AbortController();
     const reading = (async () => {
       for await (const fact of journal.tail(1, done.signal)) {
         seen.push(fact.seq);
-        if (fact.seq === 1) journal.append("while reading", 0, {});
-        if (fact.seq === 2) setImmediate(() => journal.append("later", 0, {}));
+        if (fact.seq === 1) journal.append("run.resumed", 0, { ...RESUMED, reason: "while reading" });
+        if (fact.seq === 2) setImmediate(() => journal.append("run.resumed", 0, { ...RESUMED, reason: "later" }));
         if (fact.seq === 3) done.abort();
       }
     })();
@@ -108,15 +111,15 @@ describe("the journal", () => {
           const journal = await open();
           const marks: JournalMark[] = [journal.mark()];
           for (const text of texts) {
-            journal.append("note", 0, { text });
+            journal.append("run.resumed", 0, { ...RESUMED, reason: text });
             marks.push(journal.mark());
           }
           const kept = pick % marks.length;
           const aside = await journal.rollBack(marks[kept] as JournalMark);
-          expect([...journal.read()].map((fact) => fact.data.text)).toEqual(texts.slice(0, kept));
-          expect(journal.append("next", 0, {}).seq).toBe(kept + 1);
+          expect([...journal.read()].map((fact) => reasonOf(fact))).toEqual(texts.slice(0, kept));
+          expect(journal.append("run.started", 0, STARTED).seq).toBe(kept + 1);
           journal.close();
-          const cut = aside === null ? [] : [...readFacts(aside)].map((fact) => fact.data.text);
+          const cut = aside === null ? [] : [...readFacts(aside)].map((fact) => reasonOf(fact));
           expect(cut).toEqual(texts.slice(kept));
           expect((await readdir(folder)).length).toBe(aside === null ? 1 : 2);
         },
@@ -128,7 +131,7 @@ describe("the journal", () => {
   it("refuses a mark that it does not have", async () => {
     const { open } = await fresh();
     const journal = await open();
-    journal.append("a", 0, {});
+    journal.append("run.started", 0, STARTED);
     await expect(journal.rollBack({ bytes: 10, seq: 1 })).rejects.toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
     await expect(journal.rollBack({ bytes: 0, seq: 9 })).rejects.toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
     journal.close();

@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { below, counterKey } from "../../src/algorithms/random.js";
 import { listCheckpoints } from "../../src/store/checkpoint-store.js";
 import { RunFolder } from "../../src/store/run-folder.js";
+import { STARTED } from "../helpers/facts.js";
 
 const WRITER = new URL("./children/writer.ts", import.meta.url).pathname;
 const ROLLOUTS = 4;
@@ -58,7 +59,7 @@ describe("killed at any instant (I3, store side)", () => {
   it("leaves a folder that resumes with no rollout lost or doubled", async () => {
     const root = await mkdtemp(join(tmpdir(), "weir-kill-"));
     const fresh = await RunFolder.create({ root, id: "run", seed: 1, config: {}, dataset: {} });
-    fresh.append("run.started", 0, {});
+    fresh.append("run.started", 0, STARTED);
     await fresh.close();
     const { directory } = fresh;
     const key = counterKey(20_26, "kill-test");

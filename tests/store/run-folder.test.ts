@@ -7,6 +7,7 @@ import type { LedgerState } from "../../src/contracts/ledger.js";
 import { RunFolder, runId } from "../../src/store/run-folder.js";
 import { readRunRecord } from "../../src/store/run-record.js";
 import { summariseFacts, summariseRun } from "../../src/store/run-summary.js";
+import { COMMITTED, RESUMED, STARTED } from "../helpers/facts.js";
 import { OUTCOMES, sampleTrace } from "./trace-sample.js";
 
 const TIME = Date.UTC(2026, 0, 2, 3, 4, 5);
@@ -24,7 +25,7 @@ function train(folder: RunFolder, step: number): void {
   const rollout = { rolloutId: `${step}`, groupId: "g", taskId: "t", phase: 1, step, policyVersion: step };
   for (const state of ["issued", "generated", "scored", "trained"] as const satisfies LedgerState[])
     folder.ledger({ ...rollout, state });
-  folder.append("step.committed", step, {});
+  folder.append("step.committed", step, COMMITTED);
 }
 
 const save = (content: string) => (directory: string) => writeFile(join(directory, "weights"), content);
@@ -77,7 +78,7 @@ describe("the run folder", () => {
   it("rolls journal, ledger and rollouts back to a checkpoint and keeps what came later aside", async () => {
     const { make, open, notices } = await fresh();
     const folder = await make();
-    folder.append("run.started", 0, {});
+    folder.append("run.started", 0, STARTED);
     train(folder, 1);
     await folder.rollouts(1, []);
     const path = await folder.checkpoint(1, save("one"), { progress: { step: 1 } });
@@ -98,7 +99,7 @@ describe("the run folder", () => {
     ]);
     // The same rollout may be issued again: its first life is gone from the ledger.
     train(resumed, 2);
-    expect(resumed.append("run.resumed", 2, {}).seq).toBe(4);
+    expect(resumed.append("run.resumed", 2, RESUMED).seq).toBe(4);
     await resumed.close();
   });
 
@@ -130,7 +131,7 @@ describe("the run folder", () => {
   it("rolls back to the beginning, where the fact of the start stays", async () => {
     const { make } = await fresh();
     const folder = await make();
-    folder.append("run.started", 0, {});
+    folder.append("run.started", 0, STARTED);
     train(folder, 1);
     expect(await folder.latest()).toBeNull();
     await folder.rollBack(null);
@@ -173,7 +174,7 @@ describe("run summary", () => {
   it("reads a run that another process writes to", async () => {
     const { make } = await fresh();
     const folder = await make();
-    folder.append("run.started", 0, {});
+    folder.append("run.started", 0, STARTED);
     folder.append("lifecycle.changed", 0, { machine: "lifecycle", value: "training" });
     folder.append("phase.entered", 1, { k: 1, minTokens: 0, maxTokens: 100, fromStep: 1 });
     train(folder, 1);

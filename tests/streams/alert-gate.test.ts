@@ -2,9 +2,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Alert } from "../../src/contracts/alert.js";
+import type { MetricName } from "../../src/contracts/metrics.js";
 import { createAlertGate } from "../../src/streams/telemetry/alert-gate.js";
 
-const alert = (step: number, rule = "entropy_collapse", metric = "entropy/mean"): Alert => ({
+const alert = (step: number, rule = "entropy_collapse", metric: MetricName = "entropy/mean"): Alert => ({
   id: `${step}-${rule}-${metric}`,
   level: "error",
   rule,

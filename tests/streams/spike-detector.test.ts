@@ -52,9 +52,9 @@ describe("spike detection", () => {
       expect(detector.observe(observation(step, { "kl/ref": 0.9 + 0.02 * (step % 3) }))).toEqual([]);
     }
     const contributions = [
-      { rolloutId: "a", contribution: 1, tokenIndex: 3, metric: "kl/ref" },
-      { rolloutId: "b", contribution: 9, tokenIndex: 4, metric: "kl/ref" },
-      { rolloutId: "c", contribution: 99, tokenIndex: 5, metric: "entropy/mean" },
+      { rolloutId: "a", contribution: 1, tokenIndex: 3, metric: "kl/ref" as const },
+      { rolloutId: "b", contribution: 9, tokenIndex: 4, metric: "kl/ref" as const },
+      { rolloutId: "c", contribution: 99, tokenIndex: 5, metric: "entropy/mean" as const },
     ];
     const [alert] = detector.observe(observation(10, { "kl/ref": 3 }, { contributions }));
     expect(alert).toMatchObject({ rule: "kl_spike", metric: "kl/ref", level: "warn", value: 3 });
@@ -128,7 +128,7 @@ describe("spike detection", () => {
         perToken("f", [0.25]),
         perToken("none", []),
       ]),
-      { rolloutId: "other", contribution: 99, tokenIndex: 0, metric: "entropy/mean" },
+      { rolloutId: "other", contribution: 99, tokenIndex: 0, metric: "entropy/mean" as const },
     ];
     const [alert] = detector.observe(observation(0, { "kl/old_k3": 1 }, { contributions }));
     expect(alert?.culprits).toEqual([

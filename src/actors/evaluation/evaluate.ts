@@ -2,6 +2,7 @@ import { lastValueFrom, toArray } from "rxjs";
 import { isCorrect } from "../../algorithms/accuracy.js";
 import { counterKey } from "../../algorithms/random.js";
 import { mean } from "../../algorithms/statistics.js";
+import type { BucketResult } from "../../contracts/evaluation.js";
 import type { RewardActor } from "../../contracts/reward.js";
 import type { Sampler, SamplingParams } from "../../contracts/sampler.js";
 import type { Task } from "../../contracts/task.js";
@@ -36,17 +37,7 @@ export interface EvaluationOptions {
   readonly decode: (ids: readonly number[]) => string;
 }
 
-/**
- * What one bucket gave. `n` counts the responses, `unscored` those of them whose reward failed, timed out or abstained: they
- * are no evidence (I1), so that accuracy is `accuracyOf(result)`, correct / (n − unscored).
- */
-export interface BucketResult {
-  readonly n: number;
-  readonly correct: number;
-  readonly unscored: number;
-  /** Mean unshaped reward of the scored responses; null where none was scored. */
-  readonly meanReward: number | null;
-}
+export type { BucketResult };
 
 /** Share of right answers among the scored responses; null where none was scored. */
 export function accuracyOf({ n, correct, unscored }: Omit<BucketResult, "meanReward">): number | null {

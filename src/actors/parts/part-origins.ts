@@ -4,7 +4,7 @@
  */
 import { nearest } from "../../config/load.js";
 import type { Fact } from "../../contracts/fact.js";
-import type { PartOrigin, PartsFile } from "../../contracts/part-origin.js";
+import type { PartsFile, PartsRecord } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { PART_KINDS } from "./checked-parts.js";
 import type { PartKind } from "./part-kinds.js";
@@ -12,11 +12,6 @@ import type { PartRegistry } from "./registry.js";
 
 /** Kinds whose part is named in the journal; a judge that nothing asks is left out. */
 const RECORDED = ["advantage", "reward", "curriculum", "loss", "sampler", "trainer", "policyStore", "guard"] as const;
-
-/** The parts of a run by kind, and the files that parts were loaded from. */
-export type PartsRecord = Readonly<Record<(typeof RECORDED)[number], PartOrigin>> & {
-  readonly files: readonly PartsFile[];
-};
 
 export function partsRecord(
   registry: PartRegistry,
@@ -34,10 +29,10 @@ export function partsRecord(
 function assertOrigins(then: Partial<PartsRecord>, now: PartsRecord): WeirError[] {
   for (const kind of RECORDED) {
     const [before, present] = [then[kind], now[kind]];
-    if (before?.source !== "own" || (present.source === "own" && present.kind === before.kind)) continue;
+    if (before?.source !== "own" || (present?.source === "own" && present.kind === before.kind)) continue;
     throw new WeirError(
       "WEIR_E_ACTOR_MISSING",
-      `the run was started with the ${kind} part "${before.kind}" of your own, and would go on with "${present.kind}"; give the same part: ` +
+      `the run was started with the ${kind} part "${before.kind}" of your own, and would go on with "${present?.kind}"; give the same part: ` +
         `${before.file ? `the file ${before.file.file}` : "the file that it came from"} with --parts, or in a program actors or register()`,
       { kind, expected: before, given: present },
     );
@@ -62,9 +57,8 @@ function assertOrigins(then: Partial<PartsRecord>, now: PartsRecord): WeirError[
 export function compareOrigins(facts: Iterable<Fact>, now: PartsRecord): WeirError[] {
   let then: Partial<PartsRecord> | null = null;
   for (const fact of facts) {
-    if (fact.type === "run.started") then = (fact.data.parts as Partial<PartsRecord> | undefined) ?? null;
-    if (fact.type === "part.replaced" && then !== null)
-      then = { ...then, [String(fact.data.kind)]: fact.data.to as unknown as PartOrigin };
+    if (fact.type === "run.started") then = fact.data.parts;
+    if (fact.type === "part.replaced" && then !== null) then = { ...then, [fact.data.kind]: fact.data.to };
   }
   return then === null ? [] : assertOrigins(then, now);
 }

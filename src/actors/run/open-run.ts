@@ -3,10 +3,10 @@ import { auditTime } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
-import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { ModelInfo } from "../../contracts/model-info.js";
+import type { PartsRecord } from "../../contracts/part-origin.js";
 import type { RewardActor } from "../../contracts/reward.js";
-import type { Json } from "../../contracts/task.js";
 import { fingerprintRecords, fingerprintTasks } from "../../data/fingerprint.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { type DataRecord, readRecords } from "../../data/records.js";
@@ -19,7 +19,7 @@ import type { PublishedMetrics } from "../../streams/telemetry/published-metrics
 import { usableMemory } from "../../system/memory.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import type { RunParts } from "../parts/part-kinds.js";
-import { compareOrigins, type PartsRecord } from "../parts/part-origins.js";
+import { compareOrigins } from "../parts/part-origins.js";
 import { PolicyPublisher } from "../update/publisher.js";
 import { assertCapabilities } from "./capabilities.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
@@ -57,7 +57,7 @@ export interface OpenedRun {
   readonly context: RunContext;
   /** Facts of the run before it was resumed; empty for a new one. */
   pastFacts(): Iterable<Fact>;
-  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
   /** What is worth a remark of the parts of a resumed run. */
   readonly partRemarks: readonly WeirError[];
   /** Journals the start, or restores the latest checkpoint of a resumed run. */
@@ -209,7 +209,7 @@ function tellStarted({ config, engine, parts, tasks, heldout, sftRows, taps }: R
     tasks: tasks.size,
     heldoutTasks: heldout.length,
     sftRows: sftRows.length,
-    parts: origins as unknown as Json,
+    parts: origins,
   });
 }
 

@@ -1,9 +1,9 @@
 import { counterKey, shuffled } from "../../algorithms/random.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { FactData } from "../../contracts/fact.js";
 import type { Group } from "../../contracts/group.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
-import type { Json } from "../../contracts/task.js";
 import { ERROR_CODES, type ErrorCode, WeirError } from "../../errors.js";
 import { holds } from "../../streams/buckets.js";
 import { countBy, unshapedRewards } from "../../streams/collector.js";
@@ -202,13 +202,8 @@ function largestPass({ config, phases }: RunContext): PassSize {
 }
 
 /** The report as a fact's data. */
-export function preflightFact(report: PreflightReport): Record<string, Json> {
-  return {
-    ...report,
-    rewardHistogram: { ...report.rewardHistogram },
-    outcomes: { ...report.outcomes },
-    warnings: report.warnings.map(({ text }) => text),
-  };
+export function preflightFact(report: PreflightReport): FactData["preflight.finished"] {
+  return { ...report, warnings: report.warnings.map(({ text }) => text) };
 }
 
 function refuse(context: RunContext, outcome: RewardOutcome): never {

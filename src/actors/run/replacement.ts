@@ -3,7 +3,6 @@
  * goes on with the old one. Each replacement is a fact of the journal, so that a resumed run asks for the part that it ended with.
  */
 import type { PartOrigin } from "../../contracts/part-origin.js";
-import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import type { InFlight } from "../../streams/in-flight.js";
 import type { PartKind, Parts, RunParts } from "../parts/part-kinds.js";
@@ -109,7 +108,7 @@ export class PartReplacements {
   }
 
   private tell({ taps, log, progress }: RunContext, kind: PartKind, from: PartOrigin, to: PartOrigin): void {
-    taps.fact("part.replaced", progress.step, { kind, from: from as unknown as Json, to: to as unknown as Json });
+    taps.fact("part.replaced", progress.step, { kind, from, to });
     log.info({ actor: "parts", kind, from: from.kind, to: to.kind }, "a part was replaced");
   }
 }

@@ -2,10 +2,10 @@ import type { Logger } from "pino";
 import type { Actor } from "xstate";
 import type { Config } from "../../config/schema.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { Phase } from "../../contracts/phase.js";
-import type { Json, Task } from "../../contracts/task.js";
+import type { Task } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { SftRow } from "../../contracts/trainer.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
@@ -35,7 +35,7 @@ export interface RunTokenizer {
 
 /** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
 export interface RunTaps {
-  fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
   metrics(record: MetricRecord): void;
   alert(alert: Alert): void;
   trace(trace: Trace): void;

@@ -1,5 +1,6 @@
-import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { LedgerEntry } from "../../contracts/ledger.js";
+import type { MetricValues } from "../../contracts/metrics.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { ConfigChange } from "../../store/index.js";
@@ -8,7 +9,7 @@ import type { ConfigChange } from "../../store/index.js";
 export interface RunStore {
   readonly directory: string;
   /** Appends a fact with the next sequence number. */
-  append(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
+  append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
   ledger(entry: Omit<LedgerEntry, "schema_version">): void;
   /** Rollouts per ledger state. */
   ledgerCounts(): Readonly<Record<string, number>>;
@@ -32,7 +33,7 @@ export interface RunStore {
   /** The folder of the frozen reference policy, checked against its manifest. */
   referenceDirectory(): Promise<string>;
   rollouts(step: number, traces: readonly Trace[]): Promise<void>;
-  scalars(step: number, values: Readonly<Record<string, number>>): void;
+  scalars(step: number, values: MetricValues): void;
   /** Saves what a refused batch was made of, for replay; resolves to its path. */
   saveBatch(step: number, content: Json): Promise<string>;
   writeReport(report: Json): Promise<string>;

@@ -104,7 +104,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
     time: context.clock(),
     values: heldoutMetrics(buckets, context.phases),
   });
-  context.taps.fact("evaluation.finished", progress.step, { stage, buckets: buckets as unknown as Json });
+  context.taps.fact("evaluation.finished", progress.step, { stage, buckets });
   context.progress = next;
 }
 

@@ -4,7 +4,7 @@ import { type Actor, createActor, fromPromise } from "xstate";
 import { parseConfig } from "../../config/load.js";
 import type { Config, ConfigInput } from "../../config/schema.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { PartsFile } from "../../contracts/part-origin.js";
 import type { Json } from "../../contracts/task.js";
@@ -482,7 +482,7 @@ class System implements TrainingSystem {
   }
 
   /** The fact of the end, where it can still be written; the run ends either way. */
-  private lastFact(context: RunContext, data: Readonly<Record<string, Json>>): void {
+  private lastFact(context: RunContext, data: FactData["run.finished"]): void {
     try {
       this.fact("run.finished", context.progress.step, data);
     } catch (cause) {
@@ -502,7 +502,7 @@ class System implements TrainingSystem {
     settle();
   }
 
-  private fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact {
+  private fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
     this.out.facts.next(fact);
     this.monitor?.fact(fact);
@@ -529,7 +529,7 @@ class System implements TrainingSystem {
   }
 
   private alert(alert: Alert): void {
-    this.fact("alert.raised", alert.step, { alert: alert as unknown as Json });
+    this.fact("alert.raised", alert.step, { alert });
     this.out.alerts.next(Object.freeze({ ...alert }));
     this.run?.context.log.warn({ actor: "guard", step: alert.step, rule: alert.rule }, alert.text);
   }

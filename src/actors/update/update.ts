@@ -2,6 +2,7 @@ import { klEstimate } from "../../algorithms/kl.js";
 import { mean } from "../../algorithms/statistics.js";
 import type { SampleGroup } from "../../contracts/group.js";
 import type { Evidence, Guard } from "../../contracts/guard.js";
+import type { MetricName } from "../../contracts/metrics.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type {
   EvaluateLoss,
@@ -307,7 +308,7 @@ function contributionsOf(
   reference: PerToken | null,
 ): SpikeContribution[] {
   const rows = groups.flatMap((group, p) => group.samples.map((sample, g) => ({ sample, p, g })));
-  const of = (metric: string, perToken: (row: (typeof rows)[number]) => number[]) =>
+  const of = (metric: MetricName, perToken: (row: (typeof rows)[number]) => number[]) =>
     contributionsOfTokens(
       metric,
       rows.map((row) => ({ rolloutId: row.sample.rollout.id, perToken: perToken(row) })),

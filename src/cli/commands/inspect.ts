@@ -63,8 +63,8 @@ async function findRollout(run: string, id: string, step: string | undefined): P
 function stateOf(summary: RunSummary): string {
   if (summary.writer !== null) return `${lifecycleOf(summary)} (process ${summary.writer} is running it)`;
   if (summary.finished) {
-    const { status, error } = summary.finished;
-    return typeof error === "string" ? `${status}: ${error}` : String(status ?? "finished");
+    const { finished } = summary;
+    return finished.status === "failed" ? `failed: ${finished.error}` : finished.status;
   }
   return `${lifecycleOf(summary)} when its process ended; continue with weir train --resume ${summary.directory}`;
 }
@@ -101,7 +101,7 @@ function printSummary(summary: RunSummary): void {
   for (const [name, value] of lines) print(`${name.padEnd(width)}  ${value}`);
   if (metrics) {
     print(`\nmetrics of step ${metrics.step}`);
-    const values = Object.entries(metrics.values as Record<string, number>);
+    const values = Object.entries(metrics.values);
     table(
       ["metric", "value"],
       values.map(([name, value]) => [name, Number(value.toPrecision(6))]),

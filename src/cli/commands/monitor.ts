@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { type Command, InvalidArgumentError } from "commander";
 import type { ChannelEvent, ItemOf, RunInfo, StreamChannel, TraceSummary } from "../../../monitor/client/index.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { MetricRecord } from "../../contracts/metrics.js";
+import type { MetricName, MetricRecord } from "../../contracts/metrics.js";
 import { WeirError } from "../../errors.js";
 import { connectTarget, openTarget, tokenFrom } from "../monitor-target.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
@@ -140,7 +140,7 @@ async function withStored(
       found.push(...known);
       continue;
     }
-    const address = new URL(`/v1/traces?step=${step}&limit=${ROLLOUTS_PER_STEP}`, url.replace(/^ws/, "http"));
+    const address = new URL(`/v2/traces?step=${step}&limit=${ROLLOUTS_PER_STEP}`, url.replace(/^ws/, "http"));
     const answer = await fetch(address, { headers, signal: AbortSignal.timeout(STORED_MS) }).catch(() => null);
     if (!answer?.ok) continue;
     const { traces } = (await answer.json()) as { traces: readonly TraceSummary[] };
@@ -190,13 +190,13 @@ function printSnapshot(found: {
   readonly alerts: readonly Alert[];
   readonly traces: readonly TraceSummary[];
 }): void {
-  const names = [...new Set(found.metrics.flatMap((record) => Object.keys(record.values)))];
+  const names = [...new Set(found.metrics.flatMap((record) => Object.keys(record.values) as MetricName[]))];
   table(
     ["metric", ...found.metrics.map((record) => `step ${record.step}`)],
     names.map((name) => [
       name,
       ...found.metrics.map((record) => {
-        const value = (record.values as Readonly<Record<string, number>>)[name];
+        const value = record.values[name];
         return value === undefined ? "–" : Number(value.toPrecision(4));
       }),
     ]),

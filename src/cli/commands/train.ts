@@ -5,6 +5,7 @@ import { createTrainingSystem, type RunResult, type TrainingSystem } from "../..
 import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { applySettings } from "../../config/settings.js";
+import type { MetricName, MetricValues } from "../../contracts/metrics.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
 import { leaveSoon } from "../leave.js";
@@ -28,8 +29,8 @@ export async function configOfRun(runDirectory: string, settings: readonly strin
 }
 
 /** An RL step in one line; what it did not measure is a dash, not 0. */
-export function stepLine(step: number, phase: number, values: Readonly<Record<string, number>>): string {
-  const show = (name: string, form: (value: number) => string) => {
+export function stepLine(step: number, phase: number, values: MetricValues): string {
+  const show = (name: MetricName, form: (value: number) => string) => {
     const value = values[name];
     return value === undefined ? "–" : form(value);
   };
@@ -59,16 +60,13 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
     system.facts$.subscribe((fact) => {
       if (fact.type === "phase.entered")
         note(
-          `phase ${fact.data.k}: prompts of ${Number(fact.data.minTokens) + 1} to ${fact.data.maxTokens} tokens, from step ${fact.data.fromStep}`,
+          `phase ${fact.data.k}: prompts of ${fact.data.minTokens + 1} to ${fact.data.maxTokens} tokens, from step ${fact.data.fromStep}`,
         );
-      if (fact.type === "evaluation.finished")
-        note(
-          `held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets as unknown as Record<string, BucketResult>)}`,
-        );
+      if (fact.type === "evaluation.finished") note(`held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets)}`);
       if (fact.type === "preflight.finished") note(`memory      ${fact.data.memory}`);
       if (fact.type === "run.resumed") {
         note(`restored step ${fact.data.step}: ${fact.data.reason}`);
-        for (const remark of (fact.data.remarks ?? []) as readonly string[]) note(`mended: ${remark}`);
+        for (const remark of fact.data.remarks) note(`mended: ${remark}`);
       }
       if (fact.type === "config.changed")
         note(`option ${fact.data.path}: ${JSON.stringify(fact.data.old)} is now ${JSON.stringify(fact.data.new)}`);

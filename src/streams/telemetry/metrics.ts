@@ -165,7 +165,8 @@ export const METRICS = [
   },
 ] as const satisfies readonly MetricDefinition[];
 
-type Registered = (typeof METRICS)[number]["name"];
+/** A name as the registry spells it. */
+export type RegisteredName = (typeof METRICS)[number]["name"];
 
 /** A name as it is written: `<k>` is replaced by the phase number, `<name>` by a part's own word. */
 type Written<N extends string> = N extends `${infer Head}<k>`
@@ -174,8 +175,8 @@ type Written<N extends string> = N extends `${infer Head}<k>`
     ? `${Head}${string}`
     : N;
 
-type Plain = Exclude<Registered, `${string}>`>;
-type Patterned = Written<Exclude<Registered, Plain>>;
+type Plain = Exclude<RegisteredName, `${string}>`>;
+type Patterned = Written<Exclude<RegisteredName, Plain>>;
 
 /** A registered metric name. */
 export type MetricName = Plain | Patterned;

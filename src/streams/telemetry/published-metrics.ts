@@ -5,7 +5,7 @@
  */
 import type { Group } from "../../contracts/group.js";
 import { WeirError } from "../../errors.js";
-import { isOwnName, type MetricValues } from "./metrics.js";
+import { isOwnName, type MetricName, type MetricValues } from "./metrics.js";
 
 const PART_PREFIX = "reward/parts/";
 const CUSTOM_PREFIX = "custom/";
@@ -20,9 +20,9 @@ function orderlessMean(values: readonly number[]): number {
 }
 
 export class PublishedMetrics {
-  private readonly names = new Set<string>();
-  private readonly refused = new Set<string>();
-  private values = new Map<string, number[]>();
+  private readonly names = new Set<MetricName>();
+  private readonly refused = new Set<MetricName>();
+  private values = new Map<MetricName, number[]>();
 
   /** `warn` hears of each name that is left out, once. */
   constructor(private readonly warn: (error: WeirError) => void) {}
@@ -42,7 +42,7 @@ export class PublishedMetrics {
         value,
       });
     }
-    const metric = `${CUSTOM_PREFIX}${name}`;
+    const metric: MetricName = `${CUSTOM_PREFIX}${name}`;
     const values = this.values.get(metric);
     if (values) values.push(value);
     else if (this.admit(metric)) this.values.set(metric, [value]);
@@ -61,7 +61,7 @@ export class PublishedMetrics {
       for (const { outcome } of members) {
         if (outcome.kind !== "scored") continue;
         for (const [name, value] of Object.entries(outcome.parts)) {
-          const metric = `${PART_PREFIX}${name}`;
+          const metric: MetricName = `${PART_PREFIX}${name}`;
           const values = all.get(metric);
           if (values) values.push(value);
           else if (this.admit(metric, isOwnName(name))) all.set(metric, [value]);
@@ -73,7 +73,7 @@ export class PublishedMetrics {
     );
   }
 
-  private admit(metric: string, wellFormed = true): boolean {
+  private admit(metric: MetricName, wellFormed = true): boolean {
     if (this.names.has(metric)) return true;
     if (wellFormed && this.names.size < MOST_NAMES) {
       this.names.add(metric);

@@ -8,7 +8,7 @@ import { robustZ } from "../../algorithms/statistics.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
-import type { MetricValues } from "./metrics.js";
+import type { MetricName, MetricValues } from "./metrics.js";
 
 export interface SpikeOptions {
   /** Steps of history. */
@@ -28,7 +28,7 @@ export interface SpikeContribution {
   readonly contribution: number;
   readonly tokenIndex: number;
   /** Metric that this explains; every one where left out. */
-  readonly metric?: string;
+  readonly metric?: MetricName;
 }
 
 export interface SpikeObservation {
@@ -48,17 +48,17 @@ export interface SpikeDetector {
   restore(snapshot: Json): void;
 }
 
-export const KL_METRIC = "kl/old_k3";
-export const REFERENCE_METRIC = "kl/ref";
-export const ENTROPY_METRIC = "entropy/mean";
-export const MISMATCH_METRIC = "mismatch_abs";
+export const KL_METRIC = "kl/old_k3" satisfies MetricName;
+export const REFERENCE_METRIC = "kl/ref" satisfies MetricName;
+export const ENTROPY_METRIC = "entropy/mean" satisfies MetricName;
+export const MISMATCH_METRIC = "mismatch_abs" satisfies MetricName;
 
 /** Steps of history below which no z-score is taken: a median of fewer says little. */
 export const MIN_HISTORY = 8;
 /** Culprits per alert. */
 const TOP_K = 5;
 /** Smallest scale of a z-score, so that a very steady history does not make noise look like a spike. */
-const MIN_SCALE: Readonly<Record<string, number>> = {
+const MIN_SCALE: { readonly [N in MetricName]?: number } = {
   [KL_METRIC]: 1e-4,
   [REFERENCE_METRIC]: 1e-2,
   [ENTROPY_METRIC]: 1e-2,
@@ -67,7 +67,7 @@ const MIN_SCALE: Readonly<Record<string, number>> = {
 interface Finding {
   readonly level: Alert["level"];
   readonly rule: string;
-  readonly metric: string;
+  readonly metric: MetricName;
   readonly value: number;
   readonly threshold: number;
   readonly z: number | null;
@@ -80,7 +80,7 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
   let phase = 0;
   let history = new Map<string, number[]>();
 
-  const zOf = (metric: string, value: number): number | null => {
+  const zOf = (metric: MetricName, value: number): number | null => {
     const past = history.get(metric) ?? [];
     if (past.length < Math.min(options.window, MIN_HISTORY)) return null;
     return robustZ(value, past, MIN_SCALE[metric] ?? Number.MIN_VALUE);
@@ -88,7 +88,7 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
 
   const findings = (values: MetricValues): Finding[] => {
     const found: Finding[] = [];
-    for (const [metric, value] of Object.entries(values)) {
+    for (const [metric, value] of Object.entries(values) as [MetricName, number][]) {
       if (Number.isFinite(value)) continue;
       const text = `${metric} is ${value}`;
       found.push({ level: "error", rule: "non_finite", metric, value, threshold: 0, z: null, text });
@@ -143,7 +143,7 @@ export function createSpikeDetector(options: SpikeOptions): SpikeDetector {
 }
 
 function klFindings(value: number, z: number | null, options: SpikeOptions): Finding[] {
-  const base = { metric: KL_METRIC, value, z };
+  const base = { metric: KL_METRIC, value, z } as const;
   if (value >= options.klLimit) {
     const text = `KL to the previous policy is ${show(value)} nats (limit ${options.klLimit})`;
     return [{ ...base, level: "error", rule: "kl_limit", threshold: options.klLimit, text }];
@@ -161,7 +161,7 @@ function referenceFindings(value: number, z: number | null, options: SpikeOption
 }
 
 function entropyFindings(value: number, z: number | null, options: SpikeOptions): Finding[] {
-  const base = { metric: ENTROPY_METRIC, value, z };
+  const base = { metric: ENTROPY_METRIC, value, z } as const;
   if (value < options.entropyLow) {
     const text = `entropy is ${show(value)} nats, below ${options.entropyLow}: the policy has collapsed`;
     const rule = "entropy_collapse";
@@ -204,7 +204,7 @@ function show(value: number): string {
 
 /** Contributions of rollouts to a metric from its per-token parts: their sum, and where the largest sits. Empty ones are left out. */
 export function contributionsOfTokens(
-  metric: string,
+  metric: MetricName,
   rollouts: readonly { readonly rolloutId: string; readonly perToken: readonly number[] }[],
 ): SpikeContribution[] {
   return rollouts.flatMap(({ rolloutId, perToken }) => {

@@ -7,6 +7,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RunFolder } from "../../../src/store/run-folder.js";
+import { COMMITTED, RESUMED } from "../../helpers/facts.js";
 
 const [directory = "", steps = "0", hold = "0"] = process.argv.slice(2);
 const ROLLOUTS = 4;
@@ -18,7 +19,7 @@ const folder = await RunFolder.open(directory, { keep: 2 });
 const latest = await folder.latest();
 await folder.rollBack(latest?.state ?? null);
 const first = (latest?.step ?? 0) + 1;
-folder.append("run.resumed", first - 1, {});
+folder.append("run.resumed", first - 1, RESUMED);
 for (let step = first; step <= Number(steps); step++) {
   for (let i = 0; i < ROLLOUTS; i++) {
     const rollout = {
@@ -36,7 +37,7 @@ for (let step = first; step <= Number(steps); step++) {
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
-  folder.append("step.committed", step, { padding: "x".repeat(2_000) });
+  folder.append("step.committed", step, { ...COMMITTED, sha256: "x".repeat(2_000) });
   say("committed");
   if (step % CHECKPOINT_EVERY !== 0) continue;
   const trained = folder.ledgerCounts().trained;
