@@ -53,7 +53,7 @@ export interface EngineInfo {
 }
 
 export interface ModelInfo {
-  readonly family: "qwen2" | "qwen3" | "llama";
+  readonly family: string;
   readonly parameters: number;
   /** Parameters that training moves: all of them, or those of the adapters. */
   readonly trainedParameters: number;

@@ -66,7 +66,7 @@ export class CompiledDecoder {
     const weights = this.made?.weights;
     this.made = null;
     if (weights === undefined) return;
-    tf.dispose(weights.head);
+    tf.dispose([weights.head, weights.norm]);
     for (const layer of weights.layers) tf.dispose(Object.values(layer));
   }
 
@@ -76,6 +76,7 @@ export class CompiledDecoder {
     this.dispose();
     const weights = makeDecodeWeights(this.compiler, model, this.parts, this.fused ? packMatrix : transposedForm);
     tf.keep(weights.head);
+    tf.keep(weights.norm);
     for (const layer of weights.layers) for (const tensor of Object.values(layer)) if (tensor !== null) tf.keep(tensor);
     this.made = { model, revision, weights };
     return weights;

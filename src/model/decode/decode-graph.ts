@@ -17,13 +17,14 @@ import {
   range,
   reshape,
   select,
-  sigmoid,
   slice,
   softmaxLast,
   transpose,
   widen,
 } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
+import { ACTIVATIONS } from "../transformer/activation.js";
+import { embeddingScaled } from "../transformer/model.js";
 import { rmsNorm } from "../transformer/norm.js";
 import { type KeyValue, MASKED } from "../transformer/segment.js";
 import type { DecodeLayer, DecodeWeights } from "./decode-weights.js";
@@ -167,7 +168,7 @@ export const composedRound: DecodeRound = (inputs, shape, { round, ids, blocks }
   const positions = tf.add(inputs.positions, round); // [P]
   const angle = (table: Tensor) => reshape(gatherRows(table, positions), [prompts, 1, config.headDim]);
   const rope = { cos: angle(inputs.cos), sin: angle(inputs.sin), rotation: inputs.rotation };
-  let x = widen(gatherRows(inputs.weights.embedding, ids)); // [R, d]
+  let x = embeddingScaled(widen(gatherRows(inputs.weights.embedding, ids)), config); // [R, d]
   const next = inputs.weights.layers.map((layer, index) => {
     const done = decodeLayer(x, layer, shape, rope, masks, now, {
       prefix: inputs.prefix?.[index] ?? null,
@@ -250,7 +251,7 @@ function decodeLayer(
   const mid = add(x, withBias(matmul(reshape(back, [rows, heads * headDim]), layer.o), layer.oBias));
   const { y: n2 } = rmsNorm(mid, layer.norm2, rmsNormEps);
   const gate = widen(withBias(matmul(n2, layer.gate), layer.gateBias));
-  const act = mul(mul(gate, sigmoid(gate)), withBias(matmul(n2, layer.up), layer.upBias));
+  const act = mul(ACTIVATIONS[config.activation].apply(gate).y, withBias(matmul(n2, layer.up), layer.upBias));
   return { x: add(mid, withBias(matmul(act, layer.down), layer.downBias)), block };
 }
 

@@ -9,9 +9,12 @@ import type { Compiler } from "../tensor/graph/compile.js";
 import { concat, constant, mul, narrow, transpose } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import { QKV } from "../transformer/fused-layer.js";
+import { FIRST_NORM, SECOND_NORM } from "../transformer/layer.js";
 import type { Transformer } from "../transformer/model.js";
+import { normScale } from "../transformer/norm.js";
 
 export interface DecodeLayer {
+  /** What the norm multiplies by, as for all norms here. */
   readonly norm1: Tensor; // [d]
   readonly qkv: Tensor; // [d, (heads + 2·kv)·dh]
   readonly qkvBias: Tensor | null; // [(heads + 2·kv)·dh]
@@ -61,15 +64,16 @@ function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLaye
       );
   // Copies, so that these weights own every tensor they hold.
   const copy = (x: Tensor | null) => (x === null ? null : tf.clone(x));
+  const norm = (name: string) => normScale(weight(name), config);
   return {
-    norm1: tf.clone(weight("input_layernorm")),
+    norm1: tf.clone(norm(FIRST_NORM)),
     qkv: form(projections),
     qkvBias,
-    qNorm: config.qkNorm ? scale(weight("self_attn.q_norm")) : null,
-    kNorm: config.qkNorm ? tf.clone(weight("self_attn.k_norm")) : null,
+    qNorm: config.qkNorm ? scale(norm("self_attn.q_norm")) : null,
+    kNorm: config.qkNorm ? tf.clone(norm("self_attn.k_norm")) : null,
     o: form(weight("self_attn.o_proj")),
     oBias: copy(bias("self_attn.o_proj")),
-    norm2: tf.clone(weight("post_attention_layernorm")),
+    norm2: tf.clone(norm(SECOND_NORM)),
     gate: form(weight("mlp.gate_proj")),
     gateBias: copy(bias("mlp.gate_proj")),
     up: form(weight("mlp.up_proj")),
@@ -99,7 +103,7 @@ export function makeDecodeWeights(
     return {
       embedding: parameters.get("model.embed_tokens.weight"),
       layers,
-      norm: parameters.get(model.finalNormName),
+      norm: tf.clone(normScale(parameters.get(model.finalNormName), config)),
       head: turn(parameters.get(model.headName)),
     };
   });

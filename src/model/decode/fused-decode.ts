@@ -3,6 +3,7 @@
 import type { ModelConfig } from "../io/config.js";
 import { after, concat, gatherRows, mul, reshape, slice, widen } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
+import { ACTIVATIONS } from "../transformer/activation.js";
 import { DECODED_PARTS, type DecodedRows } from "../transformer/decoded-rows.js";
 import {
   addRmsNorm,
@@ -13,6 +14,7 @@ import {
   selectToken,
   storeActivations,
 } from "../transformer/fused-kernels.js";
+import { embeddingScaled } from "../transformer/model.js";
 import type { KeyValue } from "../transformer/segment.js";
 import { BLOCK, type DecodeRound } from "./decode-graph.js";
 import type { DecodeLayer } from "./decode-weights.js";
@@ -28,13 +30,20 @@ function normHeads(qkv: Tensor, { qNorm, kNorm }: DecodeLayer, config: ModelConf
   return concat([normed(0, heads, qNorm), normed(heads, kvHeads, kNorm), part(heads + kvHeads, kvHeads)], 1);
 }
 
+/** up = n·Wᵀ + bias, null where it is not wanted, and act = a(gate)·up; one operation for SiLU. */
+function gatedUp(config: ModelConfig, n: Tensor, layer: DecodeLayer, gate: Tensor, wantUp: boolean) {
+  if (config.activation === "silu") return packedGatedProduct(n, layer.up, layer.upBias, gate, wantUp);
+  const up = packedProduct(n, layer.up, layer.upBias, config.intermediateSize);
+  return { act: mul(ACTIVATIONS[config.activation].apply(gate).y, up), up: wantUp ? up : null };
+}
+
 export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks, kept }) => {
   const { config, prompts, group } = shape;
   const { heads, kvHeads, headDim, hiddenSize, intermediateSize, rmsNormEps, vocabSize } = config;
   const { weights } = inputs;
   const positions = tf.add(inputs.positions, round); // [P]
   const table = { cos: gatherRows(inputs.cos, positions), sin: gatherRows(inputs.sin, positions) }; // [P, dh]
-  let x = widen(gatherRows(weights.embedding, ids)); // [R, d]
+  let x = embeddingScaled(widen(gatherRows(weights.embedding, ids)), config); // [R, d]
   let n = rmsNormFloat(x, (weights.layers[0] as DecodeLayer).norm1, rmsNormEps);
   const rowsKept: Tensor[] = [];
   /** Keeps parts, and gives `next` once that is done: were both to go on from here, one would wait for the other's cores. */
@@ -62,7 +71,7 @@ export const fusedRound: DecodeRound = (inputs, shape, { round, ids, blocks, kep
     const mixed = packedProduct(attended.o, layer.o, layer.oBias, hiddenSize);
     const mid = addRmsNorm(x, mixed, null, layer.norm2, rmsNormEps);
     const gate = packedProduct(mid.n, layer.gate, layer.gateBias, intermediateSize);
-    let { act, up } = packedGatedProduct(mid.n, layer.up, layer.upBias, gate, shape.keep);
+    let { act, up } = gatedUp(config, mid.n, layer, gate, shape.keep);
     if (up !== null) {
       const rows: DecodedRows = { x, qkv, o: attended.o, lse: attended.lse, mid: mid.sum, gate, up };
       const parts = DECODED_PARTS.map((part) => rows[part]);

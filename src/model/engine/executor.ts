@@ -69,9 +69,10 @@ function compiled({ config, budget, lora }: Wanted, precision: EnginePrecision, 
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
   const decoder = new CompiledDecoder(compiler, parts, fused);
+  const unfused = fused && config.activation !== "silu" ? `; ${config.activation} in TensorFlow's own operations` : "";
   return {
     name: "compiled",
-    reason: `${reason}; fused kernels: ${kernels.reason}`,
+    reason: `${reason}; fused kernels: ${kernels.reason}${unfused}`,
     precision,
     costs: compiler.costs,
     compiler,

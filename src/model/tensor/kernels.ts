@@ -102,6 +102,18 @@ export function sigmoid(x: Tensor): Tensor {
   return hasRawOps() ? rawOp("Sigmoid", NONE, [x]) : tf.sigmoid(x);
 }
 
+export function tanh(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Tanh", NONE, [x]) : tf.tanh(x);
+}
+
+export function erf(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Erf", NONE, [x]) : tf.erf(x);
+}
+
+export function relu(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Relu", NONE, [x]) : tf.relu(x);
+}
+
 /** Sum over the last axis. */
 export function sumLast(x: Tensor, keep: boolean): Tensor {
   return hasRawOps() ? rawOp("Sum", keepDims(keep), [x, integer(-1)]) : tf.sum(x, -1, keep);

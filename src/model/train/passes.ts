@@ -10,6 +10,7 @@ import type { GradientStore } from "../transformer/gradients.js";
 import { chunkLengths, type TokenLoss } from "../transformer/head.js";
 import { type PassSize, planMemory } from "../transformer/memory-plan.js";
 import type { Transformer } from "../transformer/model.js";
+import { normScale } from "../transformer/norm.js";
 import type { PackedGroups, PackedRows } from "../transformer/packing.js";
 import { groupedSegment, type KeyValue, plainSegment } from "../transformer/segment.js";
 
@@ -57,6 +58,7 @@ function finish(
 ): { readonly scores: readonly ChunkScores[]; readonly dx: Tensor | null } {
   const { config, parameters } = model;
   const names = { head: model.headName, norm: model.finalNormName };
+  const norm = normScale(parameters.get(names.norm), config);
   const loss = learning?.loss ?? null;
   const scalars = Object.fromEntries(Object.entries(loss?.scalars ?? {}).map(([name, x]) => [name, tf.scalar(x)]));
   const scores: ChunkScores[] = [];
@@ -73,7 +75,7 @@ function finish(
     const chunk = {
       hidden: gatherRows(hidden, tf.tensor1d(places, "int32")),
       targets: tf.tensor1d(padded(pass.targets.subarray(start, end), new Int32Array(length)), "int32"),
-      norm: parameters.get(names.norm),
+      norm,
       head: parameters.get(names.head),
       inverseTemperature: options.temperature === 1 ? null : tf.scalar(1 / options.temperature),
       loss: loss === null ? null : { scalars, perToken: Object.fromEntries(tokens) },

@@ -5,6 +5,7 @@
 
 import { add, addProduct, concat, matmul, narrow, reshape, slice, widen } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
+import { gated, gatedBackward } from "./activation.js";
 import type { AttentionShape } from "./attention.js";
 import type { DecodedRows } from "./decoded-rows.js";
 import {
@@ -25,7 +26,8 @@ import {
   toTokens,
 } from "./fused-kernels.js";
 import type { GradientSink } from "./gradients.js";
-import { attentionShape, type LayerContext, nameOf } from "./layer.js";
+import { attentionShape, FIRST_NORM, type LayerContext, nameOf, SECOND_NORM } from "./layer.js";
+import { normScale } from "./norm.js";
 import type { KeyValue, Segment } from "./segment.js";
 
 /** What the backward pass reads. */
@@ -55,6 +57,7 @@ export interface FusedSaved {
 }
 
 const weightOf = (context: LayerContext, part: string) => context.parameters.get(nameOf(context, `${part}.weight`));
+const normOf = (context: LayerContext, part: string) => normScale(weightOf(context, part), context.config);
 const biasOf = (context: LayerContext, part: string) => context.parameters.find(nameOf(context, `${part}.bias`));
 
 /** x·Wᵀ without its bias. */
@@ -96,7 +99,7 @@ function rotationAndHeads(kind: "q" | "k", { rope }: Segment, { headsPerKv }: At
 function normedHeads(context: LayerContext, kind: "q" | "k", x: Tensor, segment: Segment, shape: AttentionShape) {
   const { headDim, rmsNormEps } = context.config;
   const rows = widen(reshape(x, [-1, headDim]));
-  const { n, r } = rmsNormRows(rows, weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
+  const { n, r } = rmsNormRows(rows, normOf(context, `self_attn.${kind}_norm`), rmsNormEps);
   const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
   return { y: toHeads(reshape(n, x.shape), null, turn, shape, headsPerKv), r };
 }
@@ -130,11 +133,23 @@ function projectBackward(
   if (raw && r) {
     const norm = `self_attn.${kind}_norm`;
     const rows = (x: Tensor) => reshape(x, [-1, context.config.headDim]);
-    const { dx, dw } = rmsNormRowsBackward(widen(rows(raw)), r, weightOf(context, norm), null, [rows(dRaw)]);
+    const { dx, dw } = rmsNormRowsBackward(widen(rows(raw)), r, normOf(context, norm), null, [rows(dRaw)]);
     gradients.add(nameOf(context, `${norm}.weight`), dw);
     dRaw = narrow(reshape(dx, dRaw.shape));
   }
   return productBackward(context, `self_attn.${kind}_proj`, dRaw, saved.n1, gradients);
+}
+
+/** a(gate)·up: one operation for SiLU, TensorFlow's own for others. */
+function activatedProduct({ config }: LayerContext, gate: Tensor, up: Tensor): Tensor {
+  return config.activation === "silu" ? swiGlu(gate, up) : gated(config.activation, gate, up);
+}
+
+/** Its gradients, and its value again. */
+function activatedProductBackward({ config }: LayerContext, dAct: Tensor, gate: Tensor, up: Tensor) {
+  return config.activation === "silu"
+    ? swiGluBackward(dAct, gate, up)
+    : gatedBackward(config.activation, dAct, gate, up);
 }
 
 function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: Tensor | null; r: Tensor | null }) {
@@ -200,7 +215,7 @@ function joinedBackward(
 /** Keys and values only. */
 export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): { kv: KeyValue; saved: FusedSaved } {
   const shape = attentionShape(context.config, segment);
-  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
+  const { n: n1, r: r1 } = rmsNormRows(x, normOf(context, FIRST_NORM), context.config.rmsNormEps);
   const key = project(context, "k", n1, segment, shape);
   const value = "self_attn.v_proj";
   const v = toHeads(product(context, value, n1), biasOf(context, value), null, shape, 1);
@@ -214,7 +229,7 @@ function queriesAndKeys(context: LayerContext, x: Tensor, segment: Segment, shap
     const { kv, saved } = fusedKeys(context, x, segment);
     return { kv, saved, query: project(context, "q", saved.n1, segment, shape) };
   }
-  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
+  const { n: n1, r: r1 } = rmsNormRows(x, normOf(context, FIRST_NORM), context.config.rmsNormEps);
   const { q, k, v } = qkvToHeads(
     matmul(n1, weight, false, true),
     joined(context, "joined.qkv_bias"),
@@ -238,12 +253,12 @@ export function fusedForward(
   const { o, lse } = fusedAttention(query.y, kv.k, kv.v, prefix, shape);
   const tokens = toTokens(o, null, shape, shape.headsPerKv);
   const attended = product(context, "self_attn.o_proj", tokens);
-  const second = weightOf(context, "post_attention_layernorm");
+  const second = normOf(context, SECOND_NORM);
   const bias = biasOf(context, "self_attn.o_proj");
   const { sum: mid, n: n2, r: r2 } = addRmsNorm(x, attended, bias, second, config.rmsNormEps);
   const gate = biased(context, "mlp.gate_proj", n2);
   const up = biased(context, "mlp.up_proj", n2);
-  const out = added(context, "mlp.down_proj", mid, swiGlu(gate, up));
+  const out = added(context, "mlp.down_proj", mid, activatedProduct(context, gate, up));
   const heads = saved.heads && { ...saved.heads, q: query.raw, qr: query.r };
   return { out, kv, saved: { ...saved, heads, rest: { q: query.y, o, lse, mid, n2, r2, gate, up } } };
 }
@@ -253,8 +268,8 @@ export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment
   const { config } = context;
   const { x, mid } = rows;
   const shape = attentionShape(config, segment);
-  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), config.rmsNormEps);
-  const { n: n2, r: r2 } = rmsNormRows(mid, weightOf(context, "post_attention_layernorm"), config.rmsNormEps);
+  const { n: n1, r: r1 } = rmsNormRows(x, normOf(context, FIRST_NORM), config.rmsNormEps);
+  const { n: n2, r: r2 } = rmsNormRows(mid, normOf(context, SECOND_NORM), config.rmsNormEps);
   const { q, k, v, heads } = decodedHeads(context, rows.qkv, segment, shape);
   const rest = {
     q,
@@ -311,15 +326,14 @@ export function fusedBackward(
     const dDown = narrow(dOut);
     // The activation comes out of the same pass as its gradients, so dW of the down projection follows it.
     const dAct = matmul(dDown, weightOf(context, "mlp.down_proj"));
-    const { dGate, dUp, act } = swiGluBackward(dAct, rest.gate, rest.up);
+    const { dGate, dUp, act } = activatedProductBackward(context, dAct, rest.gate, rest.up);
     parameterGradients(context, "mlp.down_proj", dDown, act, gradients);
     const dn2 = [
       productBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
       productBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),
     ];
-    const second = "post_attention_layernorm";
-    const mid = rmsNormRowsBackward(rest.mid, rest.r2, weightOf(context, second), dOut, dn2);
-    gradients.add(nameOf(context, `${second}.weight`), mid.dw);
+    const mid = rmsNormRowsBackward(rest.mid, rest.r2, normOf(context, SECOND_NORM), dOut, dn2);
+    gradients.add(nameOf(context, `${SECOND_NORM}.weight`), mid.dw);
     dMid = mid.dx;
     const flat = toTokens(rest.o, null, shape, shape.headsPerKv);
     const dFlat = productBackward(context, "self_attn.o_proj", narrow(dMid), flat, gradients);
@@ -350,7 +364,7 @@ function firstNormBackward(
   dns: readonly Tensor[],
   gradients: GradientSink,
 ): Tensor {
-  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, weightOf(context, "input_layernorm"), dMid, dns);
-  gradients.add(nameOf(context, "input_layernorm.weight"), dw);
+  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, normOf(context, FIRST_NORM), dMid, dns);
+  gradients.add(nameOf(context, `${FIRST_NORM}.weight`), dw);
   return dx;
 }

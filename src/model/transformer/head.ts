@@ -22,7 +22,7 @@ import {
   sumLast,
 } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
-import { rmsNorm, rmsNormBackward } from "./norm.js";
+import { normScale, rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 
 /** Logits in one chunk (64 MiB of float32). */
@@ -55,6 +55,7 @@ export interface TokenLoss {
 export interface HeadChunk {
   readonly hidden: Tensor; // [m, d]
   readonly targets: Tensor; // [m] int32
+  /** What the final norm multiplies by; see `normScale`. */
   readonly norm: Tensor; // [d]
   readonly head: Tensor; // [V, d]
   /** Null where the temperature is 1. */
@@ -128,7 +129,7 @@ export interface HeadOwner {
 export function headLogits(model: HeadOwner, hidden: Tensor, temperature: number): Tensor {
   return scope(() => {
     const { parameters, config } = model;
-    const { y } = rmsNorm(hidden, parameters.get(model.finalNormName), config.rmsNormEps);
+    const { y } = rmsNorm(hidden, normScale(parameters.get(model.finalNormName), config), config.rmsNormEps);
     return matmul(scaled(y, temperature), parameters.get(model.headName), false, true);
   });
 }

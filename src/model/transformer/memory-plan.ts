@@ -54,7 +54,9 @@ function keptBytes(config: ModelConfig, form: StorageForm): { readonly token: nu
 function workBytes(config: ModelConfig, form: StorageForm): { readonly token: number; readonly slot: number } {
   const { hiddenSize, intermediateSize, heads, headDim } = config;
   const narrow = narrowBytes(form);
-  const wide = (form.fused ? 4 * narrow : 5 * FLOAT) * intermediateSize;
+  // Activations other than SiLU are not fused.
+  const fusedMlp = form.fused && config.activation === "silu";
+  const wide = (fusedMlp ? 4 * narrow : 5 * FLOAT) * intermediateSize;
   return { token: wide + 4 * FLOAT * hiddenSize, slot: 3 * narrow * heads * headDim };
 }
 

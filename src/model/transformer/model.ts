@@ -5,7 +5,7 @@
  */
 
 import type { ModelConfig } from "../io/config.js";
-import { gatherRows, scatterAddRows } from "../tensor/kernels.js";
+import { constant, gatherRows, mul, scatterAddRows } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
@@ -60,7 +60,7 @@ export class Transformer {
 
   /** Token rows [N, d] of a segment. */
   embed(segment: Segment): Tensor {
-    return gatherRows(this.parameters.get(EMBEDDING), segment.ids);
+    return embeddingScaled(gatherRows(this.parameters.get(EMBEDDING), segment.ids), this.config);
   }
 
   /**
@@ -165,8 +165,15 @@ export class Transformer {
   }
 
   private embeddingGradient(segment: Segment, dx: Tensor, gradients: GradientStore): void {
-    if (gradients.wants(EMBEDDING)) gradients.add(EMBEDDING, scatterAddRows(dx, segment.ids, this.config.vocabSize));
+    if (!gradients.wants(EMBEDDING)) return;
+    const dRows = embeddingScaled(dx, this.config);
+    gradients.add(EMBEDDING, scatterAddRows(dRows, segment.ids, this.config.vocabSize));
   }
+}
+
+/** Rows of the embedding as the first layer reads them; the gradient is scaled alike. */
+export function embeddingScaled(rows: Tensor, { embeddingScale }: Pick<ModelConfig, "embeddingScale">): Tensor {
+  return embeddingScale === null ? rows : mul(rows, constant(embeddingScale));
 }
 
 function prefixLayer(prefix: Prefix | null, index: number): PrefixLayer {

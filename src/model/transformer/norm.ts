@@ -1,7 +1,13 @@
 /** RMSNorm with an analytic gradient. Rows [N, d]; y = x · r · w with r = (mean(x²) + ε)^(−½). */
 
+import type { ModelConfig } from "../io/config.js";
 import { add, constant, matmul, meanSquare, mul, reshape, sub, sumRows } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
+
+/** What normed rows are multiplied by, [d]: offset + w. The gradients with respect to both are the same. */
+export function normScale(weight: Tensor, { normOffset }: Pick<ModelConfig, "normOffset">): Tensor {
+  return normOffset === 0 ? weight : add(weight, constant(normOffset));
+}
 
 export interface Normed {
   readonly y: Tensor; // [N, d]

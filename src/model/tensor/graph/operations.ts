@@ -140,6 +140,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   Reciprocal: same,
   Sigmoid: same,
   Tanh: same,
+  Erf: same,
   Relu: same,
   Softplus: same,
   Softmax: same,

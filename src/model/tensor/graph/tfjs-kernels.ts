@@ -75,6 +75,7 @@ const KERNELS: Readonly<Record<string, Emit>> = {
   Reciprocal: unary("Reciprocal"),
   Sigmoid: unary("Sigmoid"),
   Tanh: unary("Tanh"),
+  Erf: unary("Erf"),
   Relu: unary("Relu"),
   Softplus: unary("Softplus"),
   Floor: unary("Floor"),

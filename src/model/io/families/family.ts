@@ -1,0 +1,47 @@
+/**
+ * What tells one family of decoder models from another. All of them normalise before attention and before the MLP, rotate
+ * queries and keys, attend to everything before them and gate their MLP; a family is what differs within that.
+ */
+import type { ActivationName } from "../activation.js";
+
+export interface ModelFamily {
+  /** config.json's `model_type`. */
+  readonly name: string;
+  /** config.json's `architectures`: the language model, then the base model saved without a head. */
+  readonly classes: readonly [string, string];
+  /** What its models are called, for messages; null where the class name says it. */
+  readonly models: string | null;
+  /** RMSNorm multiplies by (offset + w). */
+  readonly normOffset: 0 | 1;
+  /** Activations that `hidden_act` may name; the first is meant where it names none. */
+  readonly activations: readonly [ActivationName, ...ActivationName[]];
+  /** RMSNorm over each head of q and k before rotation. */
+  readonly qkNorm: boolean;
+  /** Embedded tokens are multiplied by √hiddenSize. */
+  readonly embeddingScaled: boolean;
+  /** `qkv`: q, k and v always have one. `option`: `attention_bias` decides for q, k, v and o. */
+  readonly attentionBias: "qkv" | "option";
+  /** Whether `mlp_bias` is an option. */
+  readonly mlpBias: boolean;
+  /** Whether `use_sliding_window: false` switches a given window off; else a window is refused. */
+  readonly windowOptional: boolean;
+  /** What its configuration class supplies where the file is silent. */
+  readonly defaults: {
+    /** Null: as many as heads. */
+    readonly kvHeads: number | null;
+    /** Null: hiddenSize / heads. */
+    readonly headDim: number | null;
+    readonly maxPositions: number;
+    readonly tieWordEmbeddings: boolean;
+    readonly bosId: number | null;
+    readonly eosId: number | null;
+    readonly padId: number | null;
+  };
+  /** How llama.cpp's files hold it; null where they are not read. */
+  readonly gguf: {
+    /** `general.architecture`. */
+    readonly architecture: string;
+    /** Rows of q and k lie in rotary pairs (2j, 2j+1), to be put back to (j, j + d/2). */
+    readonly pairedRows: boolean;
+  } | null;
+}
