@@ -234,6 +234,30 @@ describe("reading a model configuration", () => {
     expect(parseModelConfig({ ...LLAMA, hidden_act: name }, null).activation).toBe(activation);
   });
 
+  it("gives Gemma its norms, activation and scaled embedding, and its class's values where the file is silent", () => {
+    const { num_attention_heads, ...rest } = LLAMA;
+    const gemma = { ...rest, architectures: ["GemmaForCausalLM"], model_type: "gemma", num_attention_heads: 16 };
+    expect(parseModelConfig(gemma, null)).toMatchObject({
+      family: "gemma",
+      normOffset: 1,
+      activation: "gelu_tanh",
+      embeddingScale: 8,
+      kvHeads: 16,
+      headDim: 256,
+      tieWordEmbeddings: true,
+      bosId: 2,
+      eosIds: [1],
+      padId: 0,
+    });
+  });
+
+  it("refuses a Gemma whose activation releases of transformers read differently", async () => {
+    const gemma = { ...LLAMA, architectures: ["GemmaForCausalLM"], model_type: "gemma", hidden_act: "gelu" };
+    const error = await failure(() => parseModelConfig(gemma, null), "WEIR_E_MODEL_UNSUPPORTED");
+    expect(error.details).toMatchObject({ field: "hidden_act", value: "gelu" });
+    expect(error.message).toContain("gelu_pytorch_tanh");
+  });
+
   it("says what a well-known family has that is not computed", async () => {
     const gemma2 = { ...LLAMA, architectures: ["Gemma2ForCausalLM"], model_type: "gemma2" };
     const error = await failure(() => parseModelConfig(gemma2, null), "WEIR_E_MODEL_UNSUPPORTED");

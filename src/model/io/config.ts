@@ -225,6 +225,7 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
   const family = readFamily(config);
   const layers = positiveInteger(config, "num_hidden_layers");
   refuseUnsupported(config, family, layers);
+  const activation = readActivation(config, family);
   const { defaults } = family;
   const hiddenSize = positiveInteger(config, "hidden_size");
   const heads = positiveInteger(config, "num_attention_heads");
@@ -258,7 +259,7 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
     headDim,
     rmsNormEps: positiveNumber(config, "rms_norm_eps", 1e-6),
     normOffset: family.normOffset,
-    activation: readActivation(config, family),
+    activation,
     embeddingScale: family.embeddingScaled ? Math.sqrt(hiddenSize) : null,
     tieWordEmbeddings: flag(config, "tie_word_embeddings", defaults.tieWordEmbeddings),
     attentionBias: readAttentionBias(config, family),
