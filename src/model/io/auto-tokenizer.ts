@@ -5,6 +5,7 @@
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { familyNamed } from "./families/index.js";
 import { isMissing, isRecord, type JsonRecord } from "./json.js";
 import { QWEN2_PATTERN } from "./tokenizer/pre-tokenizer.js";
 
@@ -74,7 +75,8 @@ export function isReadAsItStands(modelType: unknown, config: JsonRecord, definit
   if (modelType === "qwen2" || named === QWEN2_CLASS || (modelType === "qwen3" && named === null))
     return isQwen2(definition, config);
   if (named === "LlamaTokenizer") return usesByteLevel(definition.pre_tokenizer) || usesByteLevel(definition.decoder);
-  return given === undefined || given === null || PLAIN_CLASSES.includes(given);
+  if (given === undefined || given === null) return !familyNamed(String(modelType))?.tokenizerRebuilt;
+  return PLAIN_CLASSES.includes(given);
 }
 
 async function readRecord(path: string): Promise<JsonRecord | null> {

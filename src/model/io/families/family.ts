@@ -37,6 +37,8 @@ export interface ModelFamily {
     readonly eosId: number | null;
     readonly padId: number | null;
   };
+  /** transformers builds a tokenizer of its own for this `model_type` where tokenizer_config.json names no class. */
+  readonly tokenizerRebuilt: boolean;
   /** How llama.cpp's files hold it; null where they are not read. */
   readonly gguf: {
     /** `general.architecture`. */

@@ -22,5 +22,6 @@ export const gemma: ModelFamily = {
     eosId: 1,
     padId: 0,
   },
+  tokenizerRebuilt: true,
   gguf: null,
 };

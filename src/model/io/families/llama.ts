@@ -21,5 +21,6 @@ export const llama: ModelFamily = {
     eosId: 2,
     padId: null,
   },
+  tokenizerRebuilt: false,
   gguf: { architecture: "llama", pairedRows: true },
 };

@@ -21,5 +21,6 @@ export const qwen2: ModelFamily = {
     eosId: null,
     padId: null,
   },
+  tokenizerRebuilt: true,
   gguf: { architecture: "qwen2", pairedRows: false },
 };

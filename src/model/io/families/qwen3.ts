@@ -21,5 +21,6 @@ export const qwen3: ModelFamily = {
     eosId: null,
     padId: null,
   },
+  tokenizerRebuilt: true,
   gguf: { architecture: "qwen3", pairedRows: false },
 };
