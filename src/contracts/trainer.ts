@@ -54,7 +54,7 @@ export interface PolicyBatch {
   readonly groups: readonly TrainGroup[];
   readonly loss: PolicyLossConfig;
   readonly denominators: LossDenominators;
-  /** Upper bound of padded tokens in one forward/backward pass. */
+  /** Upper bound of padded tokens in one micro-batch. */
   readonly microBatchTokens: number;
 }
 
@@ -77,7 +77,7 @@ export interface PolicyMetrics {
   /** Per group, per completion: log-probs at the weights the gradient was taken at. */
   readonly logprobs: readonly (readonly (readonly number[])[])[]; // [P][G][T]
   /**
-   * Where `logprobs` come from activations that sampling kept: those of one completion by a forward pass of its own, for
+   * Where `logprobs` come from the activation cache: those of one completion by a forward pass of its own, for
    * comparing sampler and trainer (I8). Null or left out where all of them come from such passes.
    */
   readonly checked?: CheckedCompletion | null;

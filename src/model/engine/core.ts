@@ -5,7 +5,14 @@
  */
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, ModelInfo, PassSize } from "../../contracts/engine.js";
+import type {
+  EngineInfo,
+  EngineStats,
+  LoraOptions,
+  MemoryPlan,
+  MicroBatchSize,
+  ModelInfo,
+} from "../../contracts/engine.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
@@ -19,7 +26,7 @@ import type {
   SftMetrics,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
-import { HeldPrefixes } from "../activations/prefix-cache.js";
+import { ActivationCache } from "../activations/prefix-cache.js";
 import { sampleSequences } from "../decode/sampler.js";
 import { readAdapter, writeAdapter } from "../io/adapter-folder.js";
 import { type ModelConfig, readModelConfig } from "../io/config.js";
@@ -64,7 +71,7 @@ export class EngineCore {
   private readonly config: ModelConfig;
   private readonly policy: Transformer;
   private readonly learner: Learner;
-  private readonly held: HeldPrefixes;
+  private readonly activationCache: ActivationCache;
   private readonly executor: ChosenExecutor;
   private readonly adapters: Adapters | null;
   private reference: Transformer | null = null;
@@ -85,8 +92,8 @@ export class EngineCore {
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
     this.current = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
     this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.current.sha256 });
-    this.held = new HeldPrefixes(this.policy);
-    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.held);
+    this.activationCache = new ActivationCache(this.policy);
+    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.activationCache);
     this.info = {
       backend: opened.backend,
       reason: opened.reason,
@@ -127,7 +134,7 @@ export class EngineCore {
 
   async sample(request: SampleRequest, signal: AbortSignal): Promise<SampleReply> {
     const started = performance.now();
-    const sequences = await sampleSequences(this.policy, request, signal, this.executor.decoder, this.held);
+    const sequences = await sampleSequences(this.policy, request, signal, this.executor.decoder, this.activationCache);
     return { sequences, version: this.current, seconds: (performance.now() - started) / 1000 };
   }
 
@@ -145,7 +152,7 @@ export class EngineCore {
 
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
     const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
-    this.held.clear();
+    this.activationCache.clear();
     if (applied)
       this.current = { n: this.current.n + 1, sha256: this.policy.parameters.sha256(this.executor.fusedStep?.digests) };
     return { applied, gradNorm, gradNormByTensor: byTensor, version: this.current };
@@ -159,8 +166,8 @@ export class EngineCore {
         "log-probs of the reference were asked for before one was frozen; call freezeReference first",
       );
     }
-    const held = model === this.policy ? this.held : null;
-    return scoreGroups(model, request.groups, { ...request, held, signal });
+    const activationCache = model === this.policy ? this.activationCache : null;
+    return scoreGroups(model, request.groups, { ...request, activationCache, signal });
   }
 
   scoreSequences(sequences: readonly (readonly number[])[], signal: AbortSignal): Promise<ScoredSequences> {
@@ -225,7 +232,7 @@ export class EngineCore {
     if (state === null || moments === null) optimiser.reset();
     else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
     const { parameters } = this.policy;
-    this.held.clear();
+    this.activationCache.clear();
     for (const name of parameters.names()) {
       parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
     }
@@ -252,13 +259,13 @@ export class EngineCore {
     };
   }
 
-  /** What one forward/backward pass of this size would take. */
-  planMemory(pass: PassSize): MemoryPlan {
-    return planMemory(this.config, this.policy.runner.form, pass, this.policy.memoryBudget);
+  /** What a micro-batch of this size would take. */
+  planMemory(size: MicroBatchSize): MemoryPlan {
+    return planMemory(this.config, this.policy.runner.form, size, this.policy.memoryBudget);
   }
 
   dispose(): void {
-    this.held.clear();
+    this.activationCache.clear();
     this.learner.dispose();
     this.adapters?.dispose();
     this.reference?.parameters.dispose();

@@ -47,6 +47,6 @@ export function engineFacade({ info, model, version, call, exited, close }: Faca
       await call("resetOptimiser", null, signal);
     },
     stats: ({ signal }) => call("stats", null, signal),
-    planMemory: (pass, { signal }) => call("planMemory", pass, signal),
+    planMemory: (size, { signal }) => call("planMemory", size, signal),
   };
 }

@@ -7,8 +7,8 @@ import type {
   EngineOptions,
   EngineStats,
   MemoryPlan,
+  MicroBatchSize,
   ModelInfo,
-  PassSize,
 } from "../../contracts/engine.js";
 import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
@@ -41,7 +41,7 @@ export interface EngineCalls {
   restore: { input: { directory: string }; output: PolicyVersion };
   resetOptimiser: { input: null; output: null };
   stats: { input: null; output: EngineStats };
-  planMemory: { input: PassSize; output: MemoryPlan };
+  planMemory: { input: MicroBatchSize; output: MemoryPlan };
 }
 
 export type EngineMethod = keyof EngineCalls;
