@@ -1,6 +1,6 @@
 /**
- * A policy's weights as decoding wants them: matrices transposed to [in, out] (few rows against a transposed matrix is the
- * slow case of the product kernels), projections of the same input joined, the score scale folded into the queries.
+ * A policy's weights in the layout for decoding: matrices transposed to [in, out] (the product kernels are slow for few rows against an
+ * untransposed one), projections of the same input joined, the score scale folded into the queries.
  * Made once per set of weights, by a compiled graph per layer shape.
  */
 
@@ -62,7 +62,7 @@ function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLaye
         QKV.map((name, index) => (index === 0 ? onQueries : (x: Tensor) => x)(bias(name) ?? zeros(name))),
         0,
       );
-  // Copies, so that these weights own every tensor they hold.
+  // Copies, so that these weights own all their tensors.
   const copy = (x: Tensor | null) => (x === null ? null : tf.clone(x));
   const norm = (name: string) => normScale(weight(name), config);
   return {
@@ -83,7 +83,7 @@ function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLaye
   };
 }
 
-/** Makes the weights for decoding of a policy as it is now; `parts` are the tensor names of a layer. */
+/** Makes the decoding weights of a policy's present parameters; `parts` are the tensor names of a layer. */
 export function makeDecodeWeights(
   compiler: Compiler,
   model: Transformer,
@@ -99,12 +99,12 @@ export function makeDecodeWeights(
         Object.fromEntries(parts.map((part) => [part, parameters.get(`model.layers.${index}.${part}`)])),
       ),
     );
-    const turn = (x: Tensor) => compiler.run("decode head", form, x);
+    const headForm = (x: Tensor) => compiler.run("decode head", form, x);
     return {
       embedding: parameters.get("model.embed_tokens.weight"),
       layers,
       norm: tf.clone(normScale(parameters.get(model.finalNormName), config)),
-      head: turn(parameters.get(model.headName)),
+      head: headForm(parameters.get(model.headName)),
     };
   });
 }

@@ -1,8 +1,8 @@
 /**
- * Starts an engine process and speaks with it: every request has a deadline, an abort reaches the process, and the end of
- * the process rejects what was pending with its reason (I5).
- * Invariants: requests are worked on in the order they were made, and the deadline of each runs from the moment the one
- * before it was answered; after a missed deadline the process is killed, since its state is unknown.
+ * Starts an engine process and exchanges messages with it: every request has a deadline, an abort reaches the process, and the end of
+ * the process rejects pending requests with its reason (I5).
+ * Invariants: requests are processed in order, and the deadline of each starts when the one
+ * before it has been answered; after a missed deadline the process is killed, since its state is unknown.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -37,11 +37,11 @@ export interface StartEngineInput {
   readonly rotaryDtype?: RotaryDtype;
 }
 
-/** Last characters of the process's stderr that are told when it ends unexpectedly. */
+/** Characters of stderr that the error quotes when the process ends unexpectedly. */
 const STDERR_TAIL = 2000;
 /** Heartbeats missed in a row before an idle engine counts as hung. */
 const MISSED_HEARTBEATS = 6;
-/** Time an engine has to leave by itself after `close`, ms. */
+/** Time an engine has to exit by itself after `close`, ms. */
 const CLOSE_GRACE_MS = 3000;
 
 interface Pending {
@@ -50,7 +50,7 @@ interface Pending {
   readonly evaluate: EvaluateLoss | undefined;
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: WeirError) => void;
-  /** Starts the deadline; called when the request is the next to be worked on. */
+  /** Starts the deadline; called when the request is the next in order. */
   readonly arm: () => void;
   readonly release: () => void;
 }
@@ -64,8 +64,8 @@ function childArguments(): string[] {
 }
 
 /**
- * Has the C library ask for huge pages under the memory it gives out, which only an environment at a process's start can
- * do: TensorFlow's tensors are large and read in long strides. Other C libraries do not read it.
+ * Makes glibc request huge pages for its heap, which only an environment variable at process start can do: TensorFlow's
+ * tensors are large and read in long strides. Other C libraries ignore it.
  */
 const HUGE_PAGES = process.platform === "linux" ? { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" } : {};
 
@@ -85,7 +85,7 @@ function spawnChild(input: StartEngineInput): ChildProcess {
   });
 }
 
-/** Keeps the end of stderr and passes lines that are news to the logger. */
+/** Records the end of stderr and logs its lines, without TensorFlow's start-up messages. */
 function captureStderr(child: ChildProcess, logger: EngineLogger | undefined): () => string {
   let tail = "";
   let line = "";
@@ -214,10 +214,10 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
   post({ kind: "start", modelDir: input.modelDir, options, rotaryDtype: input.rotaryDtype ?? null });
   const ready = await started;
 
-  // Counted in ticks of this process's own clock, so that a pause of the control plane does not look like one of the engine.
+  // Counted in ticks of this process's clock, so that a pause of the control plane does not look like one of the engine.
   const watch = setInterval(() => {
     exitWatch.sample();
-    // While a request is at work its own deadline counts: arithmetic may hold the process's event loop.
+    // While a request is being processed its own deadline counts: arithmetic may block the process's event loop.
     missed = pending.size > 0 ? 0 : missed + 1;
     if (missed <= MISSED_HEARTBEATS) return;
     logger?.warn({ actor: "engine", pid: child.pid, missed }, "engine shows no sign of life");

@@ -1,6 +1,6 @@
 /**
- * A decoder layer on weir's own fused operations, forward and backward: the same formulas as layer.ts with every chain of
- * element-wise steps in one pass over memory, and attention that never holds a score matrix. Traced only.
+ * A decoder layer on weir's own fused operations, forward and backward: the formulas of layer.ts with every chain of
+ * element-wise steps in one pass over memory, and attention that never materialises a score matrix. Traced only.
  */
 
 import { add, addProduct, concat, matmul, narrow, reshape, slice, widen } from "../tensor/kernels.js";
@@ -13,11 +13,11 @@ import {
   columnSums,
   fusedAttention,
   fusedAttentionBackward,
-  keyTurn,
+  keyRotation,
   type PrefixKeys,
   qkvToHeads,
   qkvToTokens,
-  queryTurn,
+  queryRotation,
   rmsNormRows,
   rmsNormRowsBackward,
   swiGlu,
@@ -64,7 +64,7 @@ const biasOf = (context: LayerContext, part: string) => context.parameters.find(
 const product = (context: LayerContext, part: string, x: Tensor): Tensor =>
   matmul(x, weightOf(context, part), false, true);
 
-/** x·Wᵀ + b where nothing downstream adds the bias. */
+/** x·Wᵀ + b; elsewhere a later operation adds the bias. */
 function biased(context: LayerContext, part: string, x: Tensor): Tensor {
   const y = product(context, part, x);
   const bias = biasOf(context, part);
@@ -90,9 +90,9 @@ function parameterGradients(context: LayerContext, part: string, dy: Tensor, x: 
   if (biasOf(context, part) !== null && gradients.wants(bias)) gradients.add(bias, columnSums(dy));
 }
 
-/** How heads of one kind are turned, and how many of them belong to a key head. */
+/** The RoPE rotation of queries or keys, and their heads per KV head. */
 function rotationAndHeads(kind: "q" | "k", { rope }: Segment, { headsPerKv }: AttentionShape) {
-  return kind === "q" ? ([queryTurn(rope), headsPerKv] as const) : ([keyTurn(rope), 1] as const);
+  return kind === "q" ? ([queryRotation(rope), headsPerKv] as const) : ([keyRotation(rope), 1] as const);
 }
 
 /** Queries or keys [N, heads·dh] to heads: head norm and rotation. */
@@ -100,17 +100,17 @@ function normedHeads(context: LayerContext, kind: "q" | "k", x: Tensor, segment:
   const { headDim, rmsNormEps } = context.config;
   const rows = widen(reshape(x, [-1, headDim]));
   const { n, r } = rmsNormRows(rows, normOf(context, `self_attn.${kind}_norm`), rmsNormEps);
-  const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
-  return { y: toHeads(reshape(n, x.shape), null, turn, shape, headsPerKv), r };
+  const [rotation, headsPerKv] = rotationAndHeads(kind, segment, shape);
+  return { y: toHeads(reshape(n, x.shape), null, rotation, shape, headsPerKv), r };
 }
 
-/** Projection of one kind to heads: bias, head norm and rotation on the way. */
+/** Queries or keys by head: projection, bias, head norm and rotation. */
 function project(context: LayerContext, kind: "q" | "k", n1: Tensor, segment: Segment, shape: AttentionShape) {
   const part = `self_attn.${kind}_proj`;
   const raw = product(context, part, n1);
   if (!context.config.qkNorm) {
-    const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
-    return { y: toHeads(raw, biasOf(context, part), turn, shape, headsPerKv), raw: null, r: null };
+    const [rotation, headsPerKv] = rotationAndHeads(kind, segment, shape);
+    return { y: toHeads(raw, biasOf(context, part), rotation, shape, headsPerKv), raw: null, r: null };
   }
   const bias = biasOf(context, part);
   const full = bias === null ? raw : narrow(add(raw, bias));
@@ -126,8 +126,8 @@ function projectBackward(
   shape: AttentionShape,
   gradients: GradientSink,
 ): Tensor {
-  const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
-  let dRaw = toTokens(dHeads, turn, shape, headsPerKv);
+  const [rotation, headsPerKv] = rotationAndHeads(kind, segment, shape);
+  let dRaw = toTokens(dHeads, rotation, shape, headsPerKv);
   const raw = kind === "q" ? saved.heads?.q : saved.heads?.k;
   const r = kind === "q" ? saved.heads?.qr : saved.heads?.kr;
   if (raw && r) {
@@ -157,10 +157,7 @@ function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: T
   return { q: q?.raw ?? null, qr: q?.r ?? null, k: k.raw, kr: k.r };
 }
 
-/**
- * Weights that are joined for the whole layer (see `joinedWeights`), under names of their own; null for a layer
- * that does without them.
- */
+/** A weight of `joinedWeights`; null where the layer has none. */
 function joined(context: LayerContext, part: (typeof JOINED)[number]): Tensor | null {
   return context.parameters.find(nameOf(context, part));
 }
@@ -171,7 +168,7 @@ export const JOINED = ["joined.qkv", "joined.qkv_bias"] as const;
 /** Projections that the joined one replaces. */
 export const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const;
 
-/** Joined weights of a layer from its own, by part; traced. */
+/** The joined weights of a layer, from its own by part; traced. */
 export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
   const all = concat(
     QKV.map((part) => parts[`${part}.weight`] as Tensor),
@@ -189,7 +186,7 @@ export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<s
   return result;
 }
 
-/** Adds the joined projection's gradients to the three it stands for; returns dqkv·W. */
+/** Adds the gradients of the three projections that are joined; returns dqkv·W. */
 function joinedBackward(
   context: LayerContext,
   dqkv: Tensor,
@@ -222,7 +219,7 @@ export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): {
   return { kv: { k: key.y, v }, saved: { x, n1, r1, heads: headsOf(null, key), k: key.y, v, rest: null } };
 }
 
-/** Queries, keys and values: of the joined projection where there is one, else of three. */
+/** Queries, keys and values, by the joined projection where there is one, else by three. */
 function queriesAndKeys(context: LayerContext, x: Tensor, segment: Segment, shape: AttentionShape) {
   const weight = joined(context, "joined.qkv");
   if (weight === null) {
@@ -263,7 +260,7 @@ export function fusedForward(
   return { out, kv, saved: { ...saved, heads, rest: { q: query.y, o, lse, mid, n2, r2, gate, up } } };
 }
 
-/** What `fusedForward` saves, from what decoding left of the rows. */
+/** What `fusedForward` saves, from the activation cache. */
 export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment: Segment): FusedSaved {
   const { config } = context;
   const { x, mid } = rows;
@@ -284,12 +281,12 @@ export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment
   return { x, n1, r1, heads, k, v, rest };
 }
 
-/** Queries, keys and values by head, and what was there before the head norms. */
+/** Queries, keys and values by head, and queries and keys before the head norms. */
 function decodedHeads(context: LayerContext, qkv: Tensor, segment: Segment, shape: AttentionShape) {
   const { qkNorm, heads, kvHeads, headDim } = context.config;
   const { rope } = segment;
   if (!qkNorm) {
-    // Decoding's queries are scaled already, so they turn as keys do.
+    // Decoding's queries are scaled already, so they take the keys' tables.
     const { q, k, v } = qkvToHeads(qkv, null, { ...rope, cosQ: rope.cosK, sinQ: rope.sinK }, shape);
     return { q: narrow(q), k: narrow(k), v: narrow(v), heads: null };
   }
@@ -324,7 +321,7 @@ export function fusedBackward(
   let dPrefix: KeyValue | null = null;
   if (dOut !== null && rest !== null) {
     const dDown = narrow(dOut);
-    // The activation comes out of the same pass as its gradients, so dW of the down projection follows it.
+    // One operation gives the activation and its gradients, so dW of the down projection comes after it.
     const dAct = matmul(dDown, weightOf(context, "mlp.down_proj"));
     const { dGate, dUp, act } = activatedProductBackward(context, dAct, rest.gate, rest.up);
     parameterGradients(context, "mlp.down_proj", dDown, act, gradients);

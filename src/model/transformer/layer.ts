@@ -1,8 +1,8 @@
 /**
  * One decoder layer, forward and backward by hand: x → x + attention(norm(x)) → + mlp(norm(·)).
  * Token rows are flat [N, d] with N = P·G·T, so that every linear map is one two-dimensional matmul.
- * The backward pass is written out, not taped: activations are freed as soon as they were used, and no constant is made
- * in JavaScript.
+ * The backward pass is written by hand, without a tape: activations are freed as soon as they have been used, and no constant
+ * is made in JavaScript.
  */
 
 import type { ModelConfig } from "../io/config.js";
@@ -23,7 +23,7 @@ export interface LayerContext {
   readonly index: number;
 }
 
-/** How rows attend; decoding gives its own, over a cache. */
+/** How rows attend; decoding attends over its KV cache. */
 export type Attend = (q: Tensor, k: Tensor, v: Tensor) => Tensor;
 
 /** Everything the backward pass of a layer reads. */
@@ -131,9 +131,9 @@ function byToken(x: Tensor, shape: AttentionShape, headsPerKv: number): Tensor {
   return reshape(transpose(split, [0, 2, 4, 1, 3, 5]), [tokens, width]);
 }
 
-/** Applies `turn` to heads [rows, T, dh] seen as [P, rows/P, T*dh], where the rotary slices broadcast. */
-function perPrompt(x: Tensor, shape: AttentionShape, turn: (rows: Tensor) => Tensor): Tensor {
-  return reshape(turn(reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
+/** Applies a rotation to heads [rows, T, dh] viewed as [P, rows/P, T*dh], so that the RoPE slices broadcast. */
+function perPrompt(x: Tensor, shape: AttentionShape, rotation: (rows: Tensor) => Tensor): Tensor {
+  return reshape(rotation(reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
 }
 
 /** Normalises each head: [N, heads*dh] as rows [N*heads, dh]. */
@@ -180,7 +180,7 @@ function project(context: LayerContext, n1: Tensor, segment: Segment, shape: Att
   return { k, v, q, kRaw, kr: kNormed?.r ?? null, qRaw, qr: qNormed?.r ?? null };
 }
 
-/** Keys and values only: all that the last layer of a prefix is run for. */
+/** Keys and values only: all that a prefix needs of its last layer. */
 export function layerKeys(
   context: LayerContext,
   x: Tensor,
@@ -234,7 +234,7 @@ export function layerForward(
 
 /**
  * Gradients of a layer: parameters' into `gradients`; returns dx and the prefix's.
- * `dOut` is null for a layer run for keys and values only; `dKv` comes from the rows that attended to this prefix.
+ * `dOut` is null where only keys and values were computed; `dKv` comes from the rows that attended to this prefix.
  */
 export function layerBackward(
   context: LayerContext,
@@ -314,7 +314,7 @@ function mlpBackward(
   });
 }
 
-/** What a compiled layer keeps for its backward pass; norms and the activation function are computed again from it. */
+/** What a compiled layer saves for its backward pass, which recomputes norms and the activation function. */
 export interface SlimSaved {
   readonly x: Tensor; // [N, d]
   readonly k: Tensor;
@@ -339,7 +339,7 @@ export function slimOf({ x, k, v, headNorm, rest }: LayerSaved): SlimSaved {
   };
 }
 
-/** Everything that `layerBackward` reads, from what was kept. */
+/** Everything that `layerBackward` reads, recomputed where it was not saved. */
 export function savedOf(context: LayerContext, slim: SlimSaved, segment: Segment): LayerSaved {
   const { config } = context;
   const { y: n1, r: r1 } = normFirst(context, slim.x);

@@ -4,7 +4,7 @@ import type { ModelConfig } from "../io/config.js";
 import { add, constant, matmul, meanSquare, mul, reshape, sub, sumRows } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 
-/** What normed rows are multiplied by, [d]: offset + w. The gradients with respect to both are the same. */
+/** The factor of normed rows, [d]: offset + w. Its gradient is that of w. */
 export function normScale(weight: Tensor, { normOffset }: Pick<ModelConfig, "normOffset">): Tensor {
   return normOffset === 0 ? weight : add(weight, constant(normOffset));
 }

@@ -1,6 +1,6 @@
 /**
- * The recorder of a graph: takes operations, emits nodes and infers shapes; see trace.ts for how tfjs is led to it.
- * Invariants: nothing is computed; tensors of other backends cannot slip in (WEIR_E_SHAPE), they must be inputs;
+ * The recorder of a graph: takes operations, emits nodes and infers shapes; trace.ts makes tfjs call it.
+ * Invariants: nothing is computed; tensors of other backends are refused (WEIR_E_SHAPE): they must be inputs;
  * a bfloat16 value is a tf.Tensor labelled float32, which only weir's own kernels may read.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
@@ -13,10 +13,10 @@ import { type Attributes, type GraphDtype, type GraphValue, intOf, typeOf } from
 /** Arrays of one value above this length become a Fill. */
 const FILL_FROM = 64;
 
-/** Rows from which on a product is worth packing its right side for. */
+/** Products of at least so many rows pack their right side. */
 const LEAST_ROWS = 32;
 
-/** Operations that take bfloat16 as it is. */
+/** Operations that accept bfloat16. */
 const NARROW = new Set([
   "MatMul",
   "BatchMatMulV2",
@@ -47,7 +47,7 @@ export function openTrace(): Tracer {
   return current;
 }
 
-/** Body of a loop: values of it, and those that were brought in from outside. */
+/** Body of a loop: its values, and those that entered from outside. */
 export interface Frame {
   readonly inside: Set<string>;
   readonly casts: Map<string, GraphValue>;
@@ -103,7 +103,7 @@ export class Tracer implements Recorder {
     return { dataId, shape: [...value.shape], dtype: value.dtype === "bfloat16" ? "float32" : value.dtype };
   }
 
-  /** An operation's first output. Arithmetic is float32: bfloat16 inputs are widened, but for layout and products. */
+  /** An operation's first output. Arithmetic is float32: bfloat16 inputs are widened, except for layout operations and products. */
   add(name: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue {
     const keep = NARROW.has(name) && inputs.every(({ dtype }) => dtype !== "float32");
     const widened = keep
@@ -112,7 +112,7 @@ export class Tracer implements Recorder {
     return this.addRaw(name, widened, attributes)[0] as GraphValue;
   }
 
-  /** An operation as it is, all its outputs; inside a loop, values from outside are brought in. */
+  /** An operation as it is, all its outputs; inside a loop, values from outside enter first. */
   addRaw(name: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
     const { frame } = this;
     if (frame === null) return this.graph.add(name, inputs, attributes);
@@ -125,7 +125,7 @@ export class Tracer implements Recorder {
     return made;
   }
 
-  /** The value under another float type; a value that was just widened or narrowed is taken from before. */
+  /** The value under another float type; undoing a cast returns the value before it. */
   private castValue(value: GraphValue, dtype: "float32" | "bfloat16"): GraphValue {
     if (value.dtype === dtype) return value;
     const casts = this.frame?.casts ?? this.casts;
@@ -148,7 +148,7 @@ export class Tracer implements Recorder {
   }
 
   operation(name: string, attributes: readonly RawAttribute[], inputs: readonly Tensor[]): Tensor {
-    // Element types follow the inputs here; only the binding needs to be told.
+    // Element types follow the inputs here; only the binding needs them stated.
     const told = attributes.filter(({ kind }) => kind !== "type");
     const listed = Object.fromEntries(told.map(({ name: key, ...value }) => [key, value])) as Attributes;
     return this.tensor(

@@ -1,4 +1,4 @@
-/** Completions whose activations were kept while they were drawn: training on them must be as if they had been run forward. */
+/** Completions in the activation cache: training on them must be as if they had been run forward. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ import { Transformer } from "../../src/model/transformer/model.js";
 import { MODEL_KINDS, TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
 
 const usable = locateNative().found && (await openBackend("auto", 0)).backend === "tensorflow" && loadKernels().loaded;
-if (!usable) process.stdout.write(`kept rows: left out, ${loadKernels().reason}\n`);
+if (!usable) process.stdout.write(`activation cache: left out, ${loadKernels().reason}\n`);
 
 const { signal } = new AbortController();
 const LOSS = { ...TEST_LOSS, entropyCoefficient: 0.05, temperature: 0.8 };
@@ -49,7 +49,7 @@ const requestOf = ({ prompts, maxTokens, stopIds }: Sizes, keepForTraining: bool
   keepForTraining,
 });
 
-describe.skipIf(!usable)("completions that were kept", () => {
+describe.skipIf(!usable)("cached completions", () => {
   let folder: string;
   let core: EngineCore;
   const forward = () => vi.spyOn(Transformer.prototype, "forwardRows");
@@ -73,8 +73,8 @@ describe.skipIf(!usable)("completions that were kept", () => {
   });
 
   /** Draws, and makes a batch of what was drawn; old log-probs are the sampler's. */
-  async function draw(sizes: Sizes, keep: boolean): Promise<TrainGroup[]> {
-    const request = requestOf(sizes, keep);
+  async function draw(sizes: Sizes, cached: boolean): Promise<TrainGroup[]> {
+    const request = requestOf(sizes, cached);
     const { sequences } = await core.sample(request, signal);
     return request.prompts.map(({ promptIds }, p) => ({
       promptIds,
@@ -133,11 +133,11 @@ describe.skipIf(!usable)("completions that were kept", () => {
     const lengths = groups.flatMap(({ completions }) => completions.map(({ tokenIds }) => tokenIds.length));
     expect(new Set(lengths).size).toBeGreaterThan(3);
     const runs = forward();
-    const kept = await train(groups, 4096);
+    const cached = await train(groups, 4096);
     // The one completion that is checked.
     expect(runs.mock.calls.map(([segment]) => segment.prompts * segment.group)).toEqual([1]);
-    expectSame(kept, fresh, 1e-5);
-    const { checked, logprobs } = kept.metrics;
+    expectSame(cached, fresh, 1e-5);
+    const { checked, logprobs } = cached.metrics;
     checked?.logprobs.forEach((value, t) => {
       const own = logprobs[checked.group]?.[checked.completion]?.[t] as number;
       expect(Math.abs(value - own)).toBeLessThanOrEqual(1e-4);
@@ -171,7 +171,7 @@ describe.skipIf(!usable)("completions that were kept", () => {
     expect(runs).toHaveBeenCalledTimes(1);
   });
 
-  it("serve a batch of several passes, each with its own part, and are freed with the last", async () => {
+  it("serve a batch of several micro-batches, each with its own part, and are freed with the last", async () => {
     await open({}, "float32");
     const sizes: Sizes = {
       prompts: [
@@ -186,14 +186,14 @@ describe.skipIf(!usable)("completions that were kept", () => {
     const before = tf.memory().numTensors;
     const groups = await draw(sizes, true);
     const runs = forward();
-    const kept = await train(groups, 48);
-    expect(kept.metrics.microBatches).toBeGreaterThan(3);
+    const cached = await train(groups, 48);
+    expect(cached.metrics.microBatches).toBeGreaterThan(3);
     expect(runs).toHaveBeenCalledTimes(1);
-    expectSame(kept, fresh, 1e-5);
+    expectSame(cached, fresh, 1e-5);
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it("are run forward where one of the pass was not kept, or the weights changed since", async () => {
+  it("are run forward where one of the micro-batch was not cached, or the weights changed since", async () => {
     await open({}, "float32");
     const sizes: Sizes = { prompts: [[20, 2]], maxTokens: 6, stopIds: [] };
     const [group] = await draw(sizes, true);
@@ -201,7 +201,7 @@ describe.skipIf(!usable)("completions that were kept", () => {
     const mixed = { ...(group as TrainGroup), completions: [...(group as TrainGroup).completions, other] };
     const runs = forward();
     await core.forwardBackward(batchOf([mixed as TrainGroup], 4096), signal);
-    // The check of one that is kept, and the pass of three.
+    // The check of one that is cached, and the micro-batch of three.
     expect(runs.mock.calls.map(([segment]) => segment.group)).toEqual([1, 3]);
     core.optimStep({ ...TEST_OPTIMISER, learningRate: 0.01 }, false);
     runs.mockClear();
