@@ -23,7 +23,7 @@ export interface SampleRequest {
   readonly prompts: readonly SamplePrompt[];
   readonly params: SamplingParams;
   /**
-   * Prompts and sequences will be trained on, or scored, at these weights: the engine may leave what it computes of them in its activation cache until
+   * Prompts and sequences will be trained on, or scored, at these weights: what the engine computes of them may be cached until
    * the weights change, as memory permits. Left out: no.
    */
   readonly keepForTraining?: boolean;
