@@ -48,7 +48,7 @@ export class ExitWatch {
     if (signal !== "SIGKILL" && code !== KILLED_CODE) return { cause: null, reason: `${how}${words}`, remedy: ANOTHER };
     const kills = memoryKills(this.sources);
     if (kills !== null && this.killsBefore !== null && kills <= this.killsBefore) {
-      const reason = `${how}, sent by a person or another program: the system counts no kill for want of memory${words}`;
+      const reason = `${how}, sent by a person or another program: the system counts no out-of-memory kill${words}`;
       return { cause: "killed", reason, remedy: ANOTHER };
     }
     const { limit, machineBytes } = usableMemory(this.sources);

@@ -1,7 +1,7 @@
 /**
- * Reads a Hugging Face `config.json` (transformers v4 and v5 layouts) into the one record the model is built from.
- * Owns the rule "no silent difference": whatever the file asks for that the model does not compute is an error
- * that names the field and its value.
+ * Reads a Hugging Face `config.json` (transformers v4 and v5 layouts) into the record that the model is built from.
+ * Owns the rule "no silent difference": a field that asks for something the model does not compute is an error that
+ * names the field and its value.
  */
 import { join } from "node:path";
 import { WeirError } from "../../errors.js";
@@ -53,7 +53,7 @@ const SUPPORTED_FAMILIES = FAMILIES.map(({ classes, models }) =>
   models === null ? classes[0] : `${classes[0]} (${models})`,
 ).join(", ");
 
-/** Fields of related architectures that change the arithmetic, with the values under which they change nothing. */
+/** Fields of related architectures that change the arithmetic, with their neutral values. */
 const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   attention_dropout: [0],
   attention_multiplier: [],
@@ -83,7 +83,7 @@ const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
 const OTHER_FAMILY = "Use a model of one of these families.";
 const MIXTURE = "Mixtures of experts are not computed: use a dense model.";
 
-/** What helps where a field cannot be honoured; other fields have no remedy but another model. */
+/** Remedies by field; for other fields there is only another model. */
 const REMEDIES: Readonly<Record<string, string>> = {
   architectures: OTHER_FAMILY,
   model_type: OTHER_FAMILY,
@@ -97,7 +97,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   text_config: "Models that also see images or hear are not computed: use a plain text model.",
 };
 
-/** The value as it stands in the file; a long one is cut. */
+/** The value as in the file, shortened where long. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? "nothing";
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;

@@ -1,6 +1,6 @@
 /**
- * What tells one family of decoder models from another. All of them normalise before attention and before the MLP, rotate
- * queries and keys, attend to everything before them and gate their MLP; a family is what differs within that.
+ * How one family of decoder models differs from another. All have a norm before attention and one before a gated MLP, RoPE and
+ * full causal attention; the fields below are what may differ.
  */
 import type { ActivationName } from "../activation.js";
 
@@ -13,7 +13,7 @@ export interface ModelFamily {
   readonly models: string | null;
   /** RMSNorm multiplies by (offset + w). */
   readonly normOffset: 0 | 1;
-  /** Activations that `hidden_act` may name; the first is meant where it names none. */
+  /** Activations that `hidden_act` may name; the first is the default. */
   readonly activations: readonly [ActivationName, ...ActivationName[]];
   /** RMSNorm over each head of q and k before rotation. */
   readonly qkNorm: boolean;

@@ -1,4 +1,4 @@
-/** Well-known families that cannot be run, by the class name in config.json without `ForCausalLM`, and what of theirs is not computed. */
+/** Well-known families that cannot be run, by class name without `ForCausalLM`, and their parts that weir does not compute. */
 
 const EXPERTS = "mixtures of experts";
 const LAYER_NORM = "LayerNorm";
@@ -37,7 +37,7 @@ const DIFFERENCES: Readonly<Record<string, readonly string[]>> = {
   Starcoder2: [LAYER_NORM, UNGATED],
 };
 
-/** What of a class is not computed, in words; null where the class is not known. */
+/** The parts of a class that are not computed, in words; null for an unknown class. */
 export function differencesOf(className: string): string | null {
   const found = DIFFERENCES[className.replace(/(?:ForCausalLM|LMHeadModel|Model)$/, "")];
   return found === undefined ? null : found.join(", ");

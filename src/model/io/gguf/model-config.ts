@@ -49,7 +49,7 @@ function llama3Divisors(theta: number, headDim: number, factor: number): number[
   });
 }
 
-/** Recovers llama3 scaling from the table of divisors that the file carries in place of the parameters. */
+/** Recovers llama3 scaling from the table of divisors that the file has instead of the parameters. */
 function ropeFromDivisors(path: string, tensor: GgufTensor, theta: number, headDim: number): Record<string, unknown> {
   const divisors = dequantise(readRange(tensor.path, tensor.start, tensor.end), tensor.type);
   const factor = Number(Math.max(...divisors).toPrecision(6));
