@@ -78,8 +78,8 @@ export interface EngineStats {
   readonly compileSeconds: number;
 }
 
-/** Tokens of one pass in its padded layout. */
-export interface PassSize {
+/** Tokens of one micro-batch in its padded layout. */
+export interface MicroBatchSize {
   /** Tokens of prompts or whole sequences. */
   readonly prefixTokens: number;
   /** Tokens of completions. */
@@ -94,15 +94,15 @@ export interface PassSize {
 export interface MemoryPlan {
   /** Program, weights, moments, gradient sums and copies. */
   readonly stateBytes: number;
-  /** What layers keep for the backward pass. */
-  readonly keptBytes: number;
+  /** Activations that layers save for the backward pass. */
+  readonly activationBytes: number;
   /** The widest moment on top of both. */
   readonly workBytes: number;
   readonly peakBytes: number;
   readonly budgetBytes: number;
   readonly layers: number;
-  /** Layers that keep their activations; the others are run again in the backward pass. */
-  readonly keptLayers: number;
+  /** Layers that save their activations; the others are recomputed in the backward pass. */
+  readonly savedLayers: number;
   /** The plan in one line. */
   readonly text: string;
 }
@@ -126,8 +126,8 @@ export interface Engine {
     options: { readonly signal: AbortSignal },
   ): Promise<ScoredSequences>;
   stats(options: { readonly signal: AbortSignal }): Promise<EngineStats>;
-  /** What one forward/backward pass of this size would take; nothing is run. */
-  planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan>;
+  /** What a micro-batch of this size would take; nothing is run. */
+  planMemory(size: MicroBatchSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan>;
   /** Resolves when the process is gone, with the reason; never rejects. */
   readonly exited: Promise<{ readonly expected: boolean; readonly reason: string }>;
   close(): Promise<void>;

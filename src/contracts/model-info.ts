@@ -1,9 +1,7 @@
-export const MODEL_FAMILIES = ["qwen2", "qwen3", "llama"] as const;
-export type ModelFamily = (typeof MODEL_FAMILIES)[number];
-
 /** What is told of a model that is trained or sampled from. */
 export interface ModelInfo {
-  readonly family: ModelFamily;
+  /** `model_type` of its family, such as `qwen2`. */
+  readonly family: string;
   readonly parameters: number;
   /** Parameters that training moves: all of them, or those of the adapters. */
   readonly trainedParameters: number;

@@ -58,7 +58,7 @@ export interface PolicyBatch {
   readonly groups: readonly TrainGroup[];
   readonly loss: PolicyLossConfig;
   readonly denominators: LossDenominators;
-  /** Upper bound of padded tokens in one forward/backward pass. */
+  /** Upper bound of padded tokens in one micro-batch. */
   readonly microBatchTokens: number;
   /**
    * π_old as a published version, for a batch without `oldLogprobs`; null with them.

@@ -1,4 +1,4 @@
-/** Owns the conformance suite of curriculum actors; the built-in runs it too. */
+/** The conformance suite of curriculum actors; the built-in runs it too. */
 import assert from "node:assert/strict";
 import type { CurriculumActor, CurriculumSetup } from "../contracts/curriculum.js";
 import { WeirError } from "../errors.js";
@@ -26,7 +26,7 @@ function rewardsOf(id: string): number[] {
   return tokensOf(id) % 50 === 0 ? [0, 0, 0, 0] : [1, 0, 1, 1];
 }
 
-/** Runs `steps` steps of a phase, three groups each, and records all that the curriculum said. */
+/** Runs `steps` steps of a phase, three groups each, and records all answers of the curriculum. */
 function drive(actor: CurriculumActor, phase: number, fromStep: number, steps: number): unknown[] {
   const said: unknown[] = [];
   for (let step = fromStep; step < fromStep + steps; step++) {
@@ -40,24 +40,22 @@ function drive(actor: CurriculumActor, phase: number, fromStep: number, steps: n
   return said;
 }
 
-export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
-  const test = (name: string, check: (fresh: () => Promise<CurriculumActor>) => Promise<void>): SuiteTest => ({
-    name,
-    body: () =>
-      check(async () => {
-        const actor = await options.create();
-        actor.setup(SETUP);
-        return actor;
-      }),
-  });
-  const tests: readonly SuiteTest[] = [
-    test("declares a kind and specification version 1", async (fresh) => {
+/** A new actor of the one under test, set up with SETUP. */
+type Fresh = () => Promise<CurriculumActor>;
+
+const CHECKS: readonly { readonly name: string; check(fresh: Fresh): Promise<void> }[] = [
+  {
+    name: "declares a kind and specification version 1",
+    async check(fresh) {
       const actor = await fresh();
       assert.equal(typeof actor.kind, "string");
       assert.notEqual(actor.kind, "");
       assert.equal(actor.specificationVersion, 1);
-    }),
-    test("picks tasks of the phase, or carried ones from shorter phases", async (fresh) => {
+    },
+  },
+  {
+    name: "picks tasks of the phase, or carried ones from shorter phases",
+    async check(fresh) {
       const actor = await fresh();
       drive(actor, 1, 1, 3);
       for (let i = 0; i < 40; i++) {
@@ -66,8 +64,11 @@ export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
         if (pick.carried) assert.ok(tokens <= 100, `${pick.taskId} is carried but not from a shorter phase`);
         else assert.ok(tokens > 100 && tokens <= 200, `${pick.taskId} has ${tokens} tokens, outside phase 2`);
       }
-    }),
-    test("counts the visits of a task from 0", async (fresh) => {
+    },
+  },
+  {
+    name: "counts the visits of a task from 0",
+    async check(fresh) {
       const actor = await fresh();
       const visits = new Map<string, number>();
       for (let i = 0; i < 30; i++) {
@@ -75,16 +76,22 @@ export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
         assert.equal(visit, visits.get(taskId) ?? 0, `visit of ${taskId}`);
         visits.set(taskId, visit + 1);
       }
-    }),
-    test("is deterministic in setup and history", async (fresh) => {
+    },
+  },
+  {
+    name: "is deterministic in setup and history",
+    async check(fresh) {
       const once = await fresh();
       const again = await fresh();
       assert.deepEqual(
         [...drive(once, 1, 1, 3), ...drive(once, 2, 4, 3)],
         [...drive(again, 1, 1, 3), ...drive(again, 2, 4, 3)],
       );
-    }),
-    test("has a JSON snapshot from which another instance continues identically", async (fresh) => {
+    },
+  },
+  {
+    name: "has a JSON snapshot from which another instance continues identically",
+    async check(fresh) {
       for (const steps of [0, 1, 2, 3]) {
         const original = await fresh();
         drive(original, 1, 1, steps);
@@ -96,16 +103,22 @@ export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
         const onward = (actor: CurriculumActor) => [...drive(actor, 1, 1 + steps, 2), ...drive(actor, 2, 3 + steps, 3)];
         assert.deepEqual(onward(restored), onward(original));
       }
-    }),
-    test("refuses an empty phase with WEIR_E_EMPTY_PHASE that names its bounds", async (fresh) => {
+    },
+  },
+  {
+    name: "refuses an empty phase with WEIR_E_EMPTY_PHASE that names its bounds",
+    async check(fresh) {
       const actor = await fresh();
       assert.throws(
         () => actor.next(3),
         (error) =>
           WeirError.isInstance(error) && error.code === "WEIR_E_EMPTY_PHASE" && /200\b.*300\b/s.test(error.message),
       );
-    }),
-    test("decides with a known action, a fitting next phase and finite numbers", async (fresh) => {
+    },
+  },
+  {
+    name: "decides with a known action, a fitting next phase and finite numbers",
+    async check(fresh) {
       const actor = await fresh();
       for (const phase of [1, 2]) {
         for (let step = 1; step <= 4; step++) {
@@ -122,7 +135,16 @@ export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
           for (const [name, value] of Object.entries(decision.evidence)) assert.ok(Number.isFinite(value), name);
         }
       }
-    }),
-  ];
+    },
+  },
+];
+
+export function describeCurriculumActor(options: CurriculumSuiteOptions): void {
+  const fresh: Fresh = async () => {
+    const actor = await options.create();
+    actor.setup(SETUP);
+    return actor;
+  };
+  const tests = CHECKS.map(({ name, check }): SuiteTest => ({ name, body: () => check(fresh) }));
   registerSuite("curriculum actor contract", tests, options);
 }

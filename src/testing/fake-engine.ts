@@ -263,12 +263,12 @@ export function createFakeEngine(options: FakeOptions = {}): Engine & { crash(re
     stats: async () => ({ tensors: 0, bytes: 0, rssBytes: 0, peakRssBytes: 0, graphs: 0, compileSeconds: 0 }),
     planMemory: async () => ({
       stateBytes: 0,
-      keptBytes: 0,
+      activationBytes: 0,
       workBytes: 0,
       peakBytes: 0,
       budgetBytes: 0,
       layers: 1,
-      keptLayers: 1,
+      savedLayers: 1,
       text: "a fake takes no memory",
     }),
     exited: new Promise((resolve) => {

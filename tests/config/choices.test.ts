@@ -7,7 +7,6 @@ import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../../src/contracts/curricul
 import { BACKENDS, EXECUTORS, LORA_TARGETS, WEIGHT_DTYPES } from "../../src/contracts/engine.js";
 import { SHORT_STEP_RULES } from "../../src/contracts/group.js";
 import { LOSS_AGGREGATIONS, LOSS_NAMES } from "../../src/contracts/loss.js";
-import { MODEL_FAMILIES } from "../../src/contracts/model-info.js";
 import { REWARD_MODES } from "../../src/contracts/reward.js";
 import { DATA_FORMATS } from "../../src/contracts/task.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../../src/contracts/trainer.js";
@@ -23,7 +22,6 @@ const LISTS: Readonly<Record<string, readonly string[]>> = {
   LORA_TARGETS,
   LOSS_AGGREGATIONS,
   LOSS_NAMES,
-  MODEL_FAMILIES,
   OLD_LOGPROB_SOURCES,
   RETROSPECTIVE_MODES,
   REWARD_MODES,

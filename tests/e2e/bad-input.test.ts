@@ -159,7 +159,7 @@ describe("bad input", () => {
     expect((await startError({ model: { path: cut } })).code).toBe("WEIR_E_MODEL_FILES");
     const odd = await modelWith(async (folder) => {
       const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
-      await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, hidden_act: "gelu" }));
+      await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, hidden_act: "quick_gelu" }));
     });
     expect((await startError({ model: { path: odd } })).message).toMatch(/WEIR_E_MODEL_UNSUPPORTED.*hidden_act/s);
   });

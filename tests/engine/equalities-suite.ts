@@ -22,7 +22,7 @@ const STILL = { ...TEST_OPTIMISER, learningRate: 0, weightDecay: 0, maxGradNorm:
 
 /** Every equality on one backend and executor. */
 export function describeEqualities(options: CoreOptions): void {
-  /** Only compiled decoding keeps prompts. */
+  /** Only compiled decoding fills the activation cache. */
   const holds = options.executor === "compiled";
   let folder: string;
   let core: EngineCore;
@@ -169,7 +169,7 @@ export function describeEqualities(options: CoreOptions): void {
     });
   });
 
-  it("takes the pass's own log-probs as the old ones where none are given, and then the ratio is 1", async () => {
+  it("takes the forward pass's own log-probs as the old ones where none are given, and then the ratio is 1", async () => {
     const groups = randomGroups(6, [
       [40, [5, 9, 1]],
       [3, [7]],
@@ -372,15 +372,15 @@ export function describeEqualities(options: CoreOptions): void {
     });
   });
 
-  describe("a prompt of several passes or of a sampling call", () => {
-    /** Prompts from 512 tokens on are kept. */
+  describe("a prompt of several micro-batches or of a sampling call", () => {
+    /** Prompts from 512 tokens on are cached. */
     const LONG = holds ? 700 : 70;
     const SIZES: GroupSizes = [
       [LONG, [9, 12, 4, 7]],
       [30, [5]],
       [holds ? 530 : 53, [6, 3]],
     ];
-    /** Padded tokens of passes that a long prompt needs several of. */
+    /** Padded tokens of a micro-batch; a long prompt needs several. */
     const SPLIT = LONG + 30;
     const runs = () => vi.spyOn(Transformer.prototype, "forwardKeys");
     const draw = async (groups: readonly TrainGroup[], forTraining: boolean) => {
@@ -392,7 +392,7 @@ export function describeEqualities(options: CoreOptions): void {
       vi.restoreAllMocks();
     });
 
-    it("runs once, whichever passes attend to it", async () => {
+    it("runs once, whichever micro-batches attend to it", async () => {
       const groups = randomGroups(21, SIZES);
       const whole = await measure(batchOf(groups, LOSS, 4096));
       await measure(batchOf(groups, LOSS, SPLIT));
@@ -405,14 +405,14 @@ export function describeEqualities(options: CoreOptions): void {
       expect(tf.memory().numTensors).toBe(before);
     });
 
-    it("takes several places in a pass that has several parts of it", async () => {
+    it("takes several places in a micro-batch that has several parts of it", async () => {
       const [group] = randomGroups(22, [[20, [40, 1, 2, 1, 3, 2]]]);
       const other = randomGroups(23, [[18, [4, 4]]])[0]!;
       const groups = [group!, other];
       expectSame(await measure(batchOf(groups, LOSS, 72)), await measure(batchOf(groups, LOSS, 4096)));
     });
 
-    it("gives the same loss and gradients when it was kept, and is then not run again", async () => {
+    it("gives the same loss and gradients from the activation cache, and is then not recomputed", async () => {
       const groups = randomGroups(24, SIZES);
       await measure(batchOf(groups, LOSS, 4096));
       const fresh = await measure(batchOf(groups, LOSS, 4096));
@@ -427,7 +427,7 @@ export function describeEqualities(options: CoreOptions): void {
       expect(tf.memory().numTensors > before).toBe(holds);
       const forward = runs();
       expectSame(await measure(batchOf(groups, LOSS, 4096)), fresh);
-      // The short prompt is not worth keeping.
+      // The short prompt is too short to be cached.
       expect(forward.mock.calls.map(([segment]) => segment.prompts)).toEqual([holds ? 1 : 3]);
       expect(tf.memory().numTensors).toBe(before);
       await draw(groups, true);
@@ -435,7 +435,7 @@ export function describeEqualities(options: CoreOptions): void {
       expect(tf.memory().numTensors).toBe(before);
     });
 
-    it("is scored from what was kept, which stays for the gradient", async () => {
+    it("is scored from the cache, where it stays for the gradient", async () => {
       const groups = randomGroups(25, SIZES).filter(({ promptIds }) => promptIds.length > 50);
       const request = {
         groups: groups.map(({ promptIds, completions }) => ({
@@ -449,8 +449,8 @@ export function describeEqualities(options: CoreOptions): void {
       const fresh = await core.logprobs(request, signal);
       await draw(groups, true);
       const forward = runs();
-      const kept = await core.logprobs(request, signal);
-      kept.logprobs.flat(2).forEach((value, index) => {
+      const cached = await core.logprobs(request, signal);
+      cached.logprobs.flat(2).forEach((value, index) => {
         expect(Math.abs(value - fresh.logprobs.flat(2)[index]!)).toBeLessThanOrEqual(1e-4);
       });
       await measure(batchOf(groups, LOSS, 4096));
@@ -469,7 +469,7 @@ export function describeEqualities(options: CoreOptions): void {
       expectSame(first, await measure(batch));
     });
 
-    it("is freed when a pass fails or is aborted", async () => {
+    it("is freed when a micro-batch fails or is aborted", async () => {
       const groups = randomGroups(28, SIZES);
       await measure(batchOf(groups, LOSS, SPLIT));
       await measure(batchOf(randomGroups(29, [[9, [4]]]), LOSS, SPLIT));

@@ -47,7 +47,7 @@ describe.runIf(FAST_BACKEND === "tensorflow")("compiled against eager", () => {
       const eager = await step(model, { executor: "eager" });
       for (const options of [
         { memoryGiB: 64, tokens: 4096 },
-        // Too little for anything to be kept, and many micro-batches.
+        // Too little for saved activations, and many micro-batches.
         { memoryGiB: 0.001, tokens: 48 },
       ]) {
         const compiled = await step(model, { executor: "compiled", memoryGiB: options.memoryGiB }, options.tokens);
@@ -85,14 +85,14 @@ describe.runIf(FAST_BACKEND === "tensorflow")("compiled against eager", () => {
     eager.dispose();
   });
 
-  it("keeps activations under a large budget and none under a small one", async () => {
+  it("saves activations under a large budget and none under a small one", async () => {
     const model = await writeRandomModel(join(folder, "planned"));
     const roomy = await EngineCore.open(model, { backend: "tensorflow", threads: 0, memoryGiB: 64 });
-    const pass = { prefixTokens: 10_000, rowTokens: 1000, targets: 1000 };
-    expect(roomy.planMemory(pass)).toMatchObject({ layers: 2, keptLayers: 2 });
+    const size = { prefixTokens: 10_000, rowTokens: 1000, targets: 1000 };
+    expect(roomy.planMemory(size)).toMatchObject({ layers: 2, savedLayers: 2 });
     roomy.dispose();
     const tight = await EngineCore.open(model, { backend: "tensorflow", threads: 0, memoryGiB: 0.001 });
-    expect(tight.planMemory(pass)).toMatchObject({ keptLayers: 0 });
+    expect(tight.planMemory(size)).toMatchObject({ savedLayers: 0 });
     tight.dispose();
   });
 });

@@ -77,8 +77,8 @@ describe("the trained KL term", () => {
   it("is reported as it is trained: kl/ref and the loss hold 10 for an outlier, not e^30", () => {
     const sums = new PolicyMetricSums(LOSS);
     const logprobs = Float32Array.from(GAPS, () => -1);
-    const pass = { paddedTokens: GAPS.length } as PackedGroups;
-    sums.add(pass, targets(), { logprobs, entropies: new Float32Array(GAPS.length) } as never, NOTHING);
+    const microBatch = { paddedTokens: GAPS.length } as PackedGroups;
+    sums.add(microBatch, targets(), { logprobs, entropies: new Float32Array(GAPS.length) } as never, NOTHING);
     const metrics = sums.finish([]);
     const values = GAPS.map((gap) => Math.min(10, Math.exp(-gap) + gap - 1));
     const sum = values.reduce((total, value) => total + value, 0);

@@ -292,8 +292,8 @@ describe("adapters", () => {
       const core = await EngineCore.open(model, options);
       const { config } = core as unknown as { config: Parameters<typeof planMemory>[0] };
       core.dispose();
-      const pass = { prefixTokens: 64, rowTokens: 64, targets: 64 };
-      const plan = (lora: LoraOptions | null) => planMemory(config, { ...form, lora }, pass, Number.POSITIVE_INFINITY);
+      const size = { prefixTokens: 64, rowTokens: 64, targets: 64 };
+      const plan = (lora: LoraOptions | null) => planMemory(config, { ...form, lora }, size, Number.POSITIVE_INFINITY);
       expect(plan(LORA).stateBytes).toBeLessThan(plan(null).stateBytes);
       expect(plan({ ...LORA, rank: 64 }).stateBytes).toBeGreaterThan(plan(LORA).stateBytes);
     });

@@ -1,4 +1,4 @@
-/** The memory plan: hand-computed sizes, budgets kept where they can be, monotone in everything. */
+/** The memory plan: hand-computed sizes, within the budget where possible, monotone in everything. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../src/model/io/config.js";
@@ -14,6 +14,9 @@ const CONFIG: ModelConfig = {
   kvHeads: 2,
   headDim: 16,
   rmsNormEps: 1e-6,
+  normOffset: 0,
+  activation: "silu",
+  embeddingScale: null,
   tieWordEmbeddings: true,
   attentionBias: { q: false, k: false, v: false, o: false },
   mlpBias: false,
@@ -35,30 +38,30 @@ describe("the memory plan", () => {
     expect(stateBytes(CONFIG, FUSED)).toBe((16 + 2 + 2) * elements);
   });
 
-  it("counts prompts that are kept: keys and values of all layers, activations of those that keep them", () => {
+  it("counts cached prompts: keys and values of all layers, activations of those that save them", () => {
     const size = { tokens: 100, slots: 128 };
     // Keys and values of a place in four layers: 2 · 4 · 2 · 16 numbers of two bytes.
     const keys = 512 * 128;
     expect(prefixBytes(CONFIG, FUSED, size, null)).toBe(keys);
-    // A layer keeps input and middle 512, gate and up 512, two norms 264 of a token; q, o, k, v 384 and a row sum 16 of a
-    // place. The last one, and those that run again, keep their input and a norm's worth of it.
+    // A layer saves input and middle 512, gate and up 512, two norms 264 of a token; q, o, k, v 384 and a row sum 16 of a
+    // place. The last one, and those that are recomputed, save their input and a norm's worth of it.
     const whole = 100 * (512 + 512 + 264) + 128 * (384 + 16);
     expect(prefixBytes(CONFIG, FUSED, size, 4)).toBe(keys + 3 * whole + 100 * 512);
     expect(prefixBytes(CONFIG, FUSED, size, 1)).toBe(keys + whole + 3 * 100 * 512);
   });
 
-  it("keeps all activations where the budget allows, and one layer less for each that does not fit", () => {
-    const pass = { prefixTokens: 4000, rowTokens: 96, targets: 96 };
-    const free = planMemory(CONFIG, FUSED, pass, Number.POSITIVE_INFINITY);
-    expect(free.keptLayers).toBe(4);
-    // Beyond its input a layer keeps, per token: its middle 256, two norms 256, q and o 256, k and v 128, gate and up
+  it("saves all activations where the budget allows, and one layer less for each that does not fit", () => {
+    const size = { prefixTokens: 4000, rowTokens: 96, targets: 96 };
+    const free = planMemory(CONFIG, FUSED, size, Number.POSITIVE_INFINITY);
+    expect(free.savedLayers).toBe(4);
+    // Beyond its input a layer saves, per token: its middle 256, two norms 256, q and o 256, k and v 128, gate and up
     // 512, and 24 of row sums.
     const perLayer = 4096 * (256 + 256 + 256 + 128 + 512 + 24);
-    const tight = planMemory(CONFIG, FUSED, pass, free.peakBytes - perLayer - 1);
-    expect(tight.keptLayers).toBe(2);
-    expect(free.keptBytes - tight.keptBytes).toBe(2 * perLayer);
-    expect(tight.text).toContain("2 of 4 layers are run again");
-    expect(planMemory(CONFIG, FUSED, pass, 1).text).toContain("above the budget");
+    const tight = planMemory(CONFIG, FUSED, size, free.peakBytes - perLayer - 1);
+    expect(tight.savedLayers).toBe(2);
+    expect(free.activationBytes - tight.activationBytes).toBe(2 * perLayer);
+    expect(tight.text).toContain("2 of 4 layers are recomputed");
+    expect(planMemory(CONFIG, FUSED, size, 1).text).toContain("above the budget");
   });
 
   it("counts packed rows by their tokens, and in attention by the places they are laid out in", () => {
@@ -71,10 +74,12 @@ describe("the memory plan", () => {
       );
     // A slot holds q and o 256, k and v 128 and a row sum 16 in each layer; a prefix's keys and values and their
     // gradients 4 · 2 · 32 · 6 besides.
-    expect(plan(3000).keptBytes - plan(1000).keptBytes).toBe(2000 * (4 * (256 + 128 + 16) + 4 * 2 * 32 * 6));
+    expect(plan(3000).activationBytes - plan(1000).activationBytes).toBe(
+      2000 * (4 * (256 + 128 + 16) + 4 * 2 * 32 * 6),
+    );
   });
 
-  it("never keeps more under a smaller budget or for a longer pass", () => {
+  it("never saves more under a smaller budget or for a longer micro-batch", () => {
     const size = fc.integer({ min: 1, max: 100_000 });
     fc.assert(
       fc.property(
@@ -86,10 +91,10 @@ describe("the memory plan", () => {
           const plan = (tokens: number, bytes: number) =>
             planMemory(CONFIG, form, { prefixTokens: tokens, rowTokens: 0, targets: tokens }, bytes);
           const [short, long] = a < b ? [a, b] : [b, a];
-          expect(plan(long, budget).keptLayers).toBeLessThanOrEqual(plan(short, budget).keptLayers);
-          expect(plan(long, budget / 2).keptLayers).toBeLessThanOrEqual(plan(long, budget).keptLayers);
-          const { keptLayers, peakBytes } = plan(long, budget);
-          if (keptLayers === CONFIG.layers) expect(peakBytes).toBeLessThanOrEqual(budget);
+          expect(plan(long, budget).savedLayers).toBeLessThanOrEqual(plan(short, budget).savedLayers);
+          expect(plan(long, budget / 2).savedLayers).toBeLessThanOrEqual(plan(long, budget).savedLayers);
+          const { savedLayers, peakBytes } = plan(long, budget);
+          if (savedLayers === CONFIG.layers) expect(peakBytes).toBeLessThanOrEqual(budget);
         },
       ),
     );

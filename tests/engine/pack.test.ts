@@ -10,13 +10,13 @@ const item = fc.record({
 
 /** Row and time of a place among the flat tokens. */
 function rowAt(
-  pass: { readonly rows: readonly (readonly number[])[]; readonly length: number },
+  microBatch: { readonly rows: readonly (readonly number[])[]; readonly length: number },
   tokens: number | null,
   place: number,
 ): { row: number; time: number } {
-  if (tokens === null) return { row: Math.floor(place / pass.length), time: place % pass.length };
+  if (tokens === null) return { row: Math.floor(place / microBatch.length), time: place % microBatch.length };
   let start = 0;
-  for (const [row, { length }] of pass.rows.entries()) {
+  for (const [row, { length }] of microBatch.rows.entries()) {
     if (place < start + length) return { row, time: place - start };
     start += length;
   }
@@ -25,40 +25,43 @@ function rowAt(
 
 const total = (rows: readonly (readonly number[])[]) => rows.reduce((sum, { length }) => sum + length, 0);
 
-describe("passes of groups", () => {
+describe("microBatches of groups", () => {
   it("hold every completion token exactly once, at the row that predicts it", () => {
     fc.assert(
       fc.property(fc.array(item, { minLength: 1, maxLength: 6 }), fc.integer({ min: 8, max: 400 }), (items, budget) => {
         for (const rounding of [FINE, COARSE, PACKED]) {
           const seen = items.map(({ completions }) => completions.map(() => 0));
-          for (const pass of planGroups(items, budget, rounding)) {
+          for (const microBatch of planGroups(items, budget, rounding)) {
             let at = 0;
-            for (const { group, completion, length } of pass.origin) {
+            for (const { group, completion, length } of microBatch.origin) {
               const ids = items[group]!.completions[completion]!;
               expect(length).toBe(ids.length);
-              expect(Array.from(pass.targets.subarray(at, at + length))).toEqual(ids);
-              const { row } = rowAt(pass, pass.rowTokens, pass.places[at]!);
+              expect(Array.from(microBatch.targets.subarray(at, at + length))).toEqual(ids);
+              const { row } = rowAt(microBatch, microBatch.rowTokens, microBatch.places[at]!);
               const inputs = [items[group]!.promptIds.at(-1), ...ids.slice(0, -1)];
-              expect(pass.rows[row]).toEqual(inputs);
-              expect(pass.prefixes[Math.floor(row / pass.group)]).toEqual(items[group]!.promptIds.slice(0, -1));
-              expect(pass.prompts[Math.floor(row / pass.group)]).toBe(group);
-              expect(pass.starts[Math.floor(row / pass.group)]).toBe(items[group]!.promptIds.length - 1);
+              expect(microBatch.rows[row]).toEqual(inputs);
+              expect(microBatch.prefixes[Math.floor(row / microBatch.group)]).toEqual(
+                items[group]!.promptIds.slice(0, -1),
+              );
+              expect(microBatch.prompts[Math.floor(row / microBatch.group)]).toBe(group);
+              expect(microBatch.starts[Math.floor(row / microBatch.group)]).toBe(items[group]!.promptIds.length - 1);
               for (let t = 0; t < length; t += 1) {
-                expect(rowAt(pass, pass.rowTokens, pass.places[at + t]!)).toEqual({ row, time: t });
+                expect(rowAt(microBatch, microBatch.rowTokens, microBatch.places[at + t]!)).toEqual({ row, time: t });
               }
               seen[group]![completion]! += length;
               at += length;
             }
-            expect(at).toBe(pass.targets.length);
-            expect(pass.rows).toHaveLength(pass.prefixes.length * pass.group);
+            expect(at).toBe(microBatch.targets.length);
+            expect(microBatch.rows).toHaveLength(microBatch.prefixes.length * microBatch.group);
             if (rounding === PACKED) {
-              expect(pass.rowTokens).toBeGreaterThanOrEqual(total(pass.rows));
-              const { tokens } = packPrefixes(pass.prefixes, rounding);
-              expect(tokens).toBeGreaterThanOrEqual(total(pass.prefixes));
-              expect(pass.paddedTokens).toBe(pass.rowTokens! + tokens!);
-            } else expect(pass.rowTokens).toBeNull();
-            // One completion is the least that a pass can hold.
-            if (pass.origin.length > 1 && rounding === FINE) expect(pass.paddedTokens).toBeLessThanOrEqual(budget);
+              expect(microBatch.rowTokens).toBeGreaterThanOrEqual(total(microBatch.rows));
+              const { tokens } = packPrefixes(microBatch.prefixes, rounding);
+              expect(tokens).toBeGreaterThanOrEqual(total(microBatch.prefixes));
+              expect(microBatch.paddedTokens).toBe(microBatch.rowTokens! + tokens!);
+            } else expect(microBatch.rowTokens).toBeNull();
+            // One completion is the least that a micro-batch can hold.
+            if (microBatch.origin.length > 1 && rounding === FINE)
+              expect(microBatch.paddedTokens).toBeLessThanOrEqual(budget);
           }
           items.forEach(({ completions }, g) => {
             expect(seen[g]).toEqual(completions.map((ids) => ids.length));
@@ -69,19 +72,19 @@ describe("passes of groups", () => {
   });
 });
 
-describe("passes of rows", () => {
+describe("microBatches of rows", () => {
   it("hold every wanted token exactly once", () => {
     const rows = fc.array(fc.array(fc.nat(50), { minLength: 1, maxLength: 30 }), { minLength: 1, maxLength: 8 });
     fc.assert(
       fc.property(rows, fc.integer({ min: 8, max: 200 }), (sequences, budget) => {
         const wanted = (row: number, token: number) => (row + token) % 3 !== 0;
         for (const rounding of [FINE, COARSE, PACKED]) {
-          const found = planRows(sequences, wanted, budget, rounding).flatMap((pass) =>
-            pass.origin.map(({ row, token }, index) => {
-              const place = rowAt(pass, pass.tokens, pass.places[index]!);
-              expect(pass.rows[place.row]).toEqual(sequences[row]!.slice(0, -1));
+          const found = planRows(sequences, wanted, budget, rounding).flatMap((microBatch) =>
+            microBatch.origin.map(({ row, token }, index) => {
+              const place = rowAt(microBatch, microBatch.tokens, microBatch.places[index]!);
+              expect(microBatch.rows[place.row]).toEqual(sequences[row]!.slice(0, -1));
               expect(place.time).toBe(token - 1);
-              expect(pass.targets[index]).toBe(sequences[row]![token]);
+              expect(microBatch.targets[index]).toBe(sequences[row]![token]);
               return `${row}:${token}`;
             }),
           );
@@ -99,14 +102,15 @@ it("packs rows of unlike lengths into few more tokens than they have, up to the 
   const sequences = Array.from({ length: 64 }, (_, row) => new Array<number>(41 + ((row * 37) % 60)).fill(1));
   const plan = (rounding: typeof FINE) => planRows(sequences, () => true, 2048, rounding);
   const own = sequences.reduce((sum, { length }) => sum + length - 1, 0);
-  const padded = (passes: ReturnType<typeof plan>) => passes.reduce((sum, pass) => sum + pass.paddedTokens, 0);
+  const padded = (microBatches: ReturnType<typeof plan>) =>
+    microBatches.reduce((sum, microBatch) => sum + microBatch.paddedTokens, 0);
   expect(padded(plan(PACKED))).toBeLessThanOrEqual(1.13 * own);
   expect(padded(plan(PACKED))).toBeLessThan(padded(plan(COARSE)));
-  for (const pass of plan(PACKED)) expect(pass.paddedTokens).toBeLessThanOrEqual(2048);
+  for (const microBatch of plan(PACKED)) expect(microBatch.paddedTokens).toBeLessThanOrEqual(2048);
   // Attention lays the rows out at full length: one long row keeps the short ones from joining without end.
   const uneven = [new Array<number>(1025).fill(1), ...Array.from({ length: 40 }, () => [1, 2, 3])];
-  for (const pass of planRows(uneven, () => true, 2048, PACKED)) {
-    expect(pass.rows.length * pass.length).toBeLessThanOrEqual(1.5 * 2048);
+  for (const microBatch of planRows(uneven, () => true, 2048, PACKED)) {
+    expect(microBatch.rows.length * microBatch.length).toBeLessThanOrEqual(1.5 * 2048);
   }
 });
 

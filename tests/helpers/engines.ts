@@ -60,6 +60,10 @@ export const MODEL_KINDS: readonly (readonly [string, Readonly<Record<string, un
       tie_word_embeddings: false,
     },
   ],
+  [
+    "a Gemma with other norms and another activation",
+    { architectures: ["GemmaForCausalLM"], model_type: "gemma", hidden_act: "gelu_pytorch_tanh", head_dim: 8 },
+  ],
 ];
 
 /** Writes a model folder with normal weights of a fixed seed. */

@@ -54,6 +54,18 @@ describe("what AutoTokenizer reads", () => {
   });
 });
 
+describe("a Gemma's tokenizer.json", () => {
+  // transformers 5.10.4 takes GemmaTokenizer, which has its own splitting, unless a plain class is named.
+  it.each([
+    [{}, false],
+    [{ tokenizer_class: "GemmaTokenizer" }, false],
+    [{ tokenizer_class: "PreTrainedTokenizerFast" }, true],
+  ])("under %o", async (config, asItStands) => {
+    const definition = await readJson(OWN_FIXTURES, "tokenizers", "smollm", "tokenizer.json");
+    expect(isReadAsItStands("gemma", config, definition)).toBe(asItStands);
+  });
+});
+
 describe("a written folder", () => {
   it("is left alone where AutoTokenizer reads tokenizer.json as it stands", async () => {
     for (const [type, kind] of [

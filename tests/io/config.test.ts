@@ -57,6 +57,9 @@ describe("reading a model configuration", () => {
       kvHeads: 2,
       headDim: 64,
       rmsNormEps: 1e-6,
+      normOffset: 0,
+      activation: "silu",
+      embeddingScale: null,
       tieWordEmbeddings: true,
       attentionBias: { q: true, k: true, v: true, o: false },
       mlpBias: false,
@@ -188,7 +191,9 @@ describe("reading a model configuration", () => {
     ["architectures", { architectures: ["MistralForCausalLM"] }],
     ["model_type", { architectures: undefined, model_type: "mistral" }],
     ["model_type", { model_type: "mistral" }],
-    ["hidden_act", { hidden_act: "gelu" }],
+    ["hidden_act", { hidden_act: "quick_gelu" }],
+    ["hidden_activation", { hidden_activation: "relu" }],
+    ["hidden_activation", { hidden_act: "silu", hidden_activation: "gelu" }],
     ["quantization_config", { quantization_config: { bits: 4 } }],
     ["num_experts", { num_experts: 8 }],
     ["num_local_experts", { num_local_experts: 8 }],
@@ -218,6 +223,45 @@ describe("reading a model configuration", () => {
       .split(".")
       .reduce<unknown>((inner, key) => (inner as Record<string, unknown>)[key], { ...LLAMA, ...fields });
     expect(error.details.value).toEqual(value);
+  });
+
+  it.each([
+    ["swish", "silu"],
+    ["gelu_pytorch_tanh", "gelu_tanh"],
+    ["gelu", "gelu"],
+    ["relu2", "relu2"],
+  ])("reads the activation %s", (name, activation) => {
+    expect(parseModelConfig({ ...LLAMA, hidden_act: name }, null).activation).toBe(activation);
+  });
+
+  it("gives Gemma its norms, activation and scaled embedding, and its class's values where the file is silent", () => {
+    const { num_attention_heads, ...rest } = LLAMA;
+    const gemma = { ...rest, architectures: ["GemmaForCausalLM"], model_type: "gemma", num_attention_heads: 16 };
+    expect(parseModelConfig(gemma, null)).toMatchObject({
+      family: "gemma",
+      normOffset: 1,
+      activation: "gelu_tanh",
+      embeddingScale: 8,
+      kvHeads: 16,
+      headDim: 256,
+      tieWordEmbeddings: true,
+      bosId: 2,
+      eosIds: [1],
+      padId: 0,
+    });
+  });
+
+  it("refuses a Gemma whose activation releases of transformers read differently", async () => {
+    const gemma = { ...LLAMA, architectures: ["GemmaForCausalLM"], model_type: "gemma", hidden_act: "gelu" };
+    const error = await failure(() => parseModelConfig(gemma, null), "WEIR_E_MODEL_UNSUPPORTED");
+    expect(error.details).toMatchObject({ field: "hidden_act", value: "gelu" });
+    expect(error.message).toContain("gelu_pytorch_tanh");
+  });
+
+  it("says what a well-known family has that is not computed", async () => {
+    const gemma2 = { ...LLAMA, architectures: ["Gemma2ForCausalLM"], model_type: "gemma2" };
+    const error = await failure(() => parseModelConfig(gemma2, null), "WEIR_E_MODEL_UNSUPPORTED");
+    expect(error.message).toContain("norms after attention and MLP, soft-capped logits");
   });
 
   it.each<[string, Record<string, unknown>]>([

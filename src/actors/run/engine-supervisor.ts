@@ -1,4 +1,11 @@
-import type { Engine, EngineInfo, EngineOptions, EngineStats, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type {
+  Engine,
+  EngineInfo,
+  EngineOptions,
+  EngineStats,
+  MemoryPlan,
+  MicroBatchSize,
+} from "../../contracts/engine.js";
 import type { PolicyStore } from "../../contracts/policy-store.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
@@ -25,7 +32,7 @@ export interface EngineView {
   /** Hash of the weights that the engine was started with. */
   readonly startSha256: string | null;
   stats(options: { readonly signal: AbortSignal }): Promise<EngineStats | null>;
-  planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null>;
+  planMemory(size: MicroBatchSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null>;
   restart(delayMs: number, signal: AbortSignal): Promise<void>;
 }
 
@@ -79,8 +86,8 @@ export class EngineSupervisor implements EngineView {
     return (await this.current?.stats(options)) ?? null;
   }
 
-  async planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null> {
-    return (await this.current?.planMemory(pass, options)) ?? null;
+  async planMemory(size: MicroBatchSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null> {
+    return (await this.current?.planMemory(size, options)) ?? null;
   }
 
   /** The running engine. Errors: WEIR_E_STATE before `start`. */

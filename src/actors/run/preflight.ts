@@ -1,6 +1,6 @@
 import { counterKey, shuffled } from "../../algorithms/random.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { MemoryPlan, MicroBatchSize } from "../../contracts/engine.js";
 import type { FactData } from "../../contracts/fact.js";
 import type { Group } from "../../contracts/group.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
@@ -194,7 +194,7 @@ function neverIssued(tasks: Workload["tasks"], value: number, longest: number): 
 }
 
 /** The largest pass that a step of the longest phase can need: full micro-batches, or one prompt with its group. */
-function largestPass({ config, phases }: RunContext): PassSize {
+function largestPass({ config, phases }: RunContext): MicroBatchSize {
   const longest = Math.max(...phases.map(({ maxTokens }) => maxTokens));
   const rowTokens = config.rollout.groupSize * config.rollout.maxTokens;
   const prefixTokens = Math.max(longest, config.update.microBatchTokens - rowTokens);

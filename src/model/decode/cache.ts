@@ -1,14 +1,14 @@
 /**
- * Keys and values of one layer while decoding, and attention of one new token per row over them.
- * Three pieces: the shared prefix, a long part, and a short tail that new tokens are joined to; a full tail moves to the
- * long part, so joining costs TAIL positions a token, not the whole history.
+ * The KV cache of one layer while decoding, and attention of one new token per row over it.
+ * Three pieces: the shared prefix, a long part, and a short tail that new tokens are appended to; a full tail moves to the
+ * long part, so appending copies up to TAIL positions a token, not the whole history.
  */
 
 import { add, concat, divide, exp, gatherRows, matmul, maxLast, reshape, sub, sumLast } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { KeyValue } from "../transformer/segment.js";
 
-/** Positions of the tail; joining copies this many at most per token, moving it copies the history once per TAIL. */
+/** Positions of the tail; appending copies this many at most per token, moving it copies the history once per TAIL. */
 const TAIL = 32;
 
 export interface CacheShape {
@@ -29,7 +29,7 @@ export class LayerCache {
     this.prefix = prefix === null ? null : { k: tf.keep(prefix.k), v: tf.keep(prefix.v) };
   }
 
-  /** Joins the new token's key and value and attends: q [P*kv*G*headsPerKv, 1, dh] → o of the same shape. */
+  /** Appends the new token's key and value and attends: q [P*kv*G*headsPerKv, 1, dh] → o of the same shape. */
   attend(q: Tensor, k: Tensor, v: Tensor, shape: CacheShape, mask: Tensor | null): Tensor {
     this.append(k, v);
     const { prompts, kvHeads, group, headsPerKv, headDim } = shape;
@@ -61,7 +61,7 @@ export class LayerCache {
     });
   }
 
-  /** Keeps only the given prompts and row slots: indices into [P*kv] and [P*kv*G] rows. */
+  /** Selects prompts and row slots: indices into [P*kv] and [P*kv*G] rows. */
   select(prefixRows: Tensor | null, ownRows: Tensor): void {
     const pick = (pair: KeyValue, rows: Tensor): KeyValue => {
       const picked = { k: tf.keep(take(pair.k, rows)), v: tf.keep(take(pair.v, rows)) };
@@ -94,7 +94,7 @@ function take(x: Tensor, rows: Tensor): Tensor {
   return scope(() => gatherRows(x, rows));
 }
 
-/** Both along time, as kept tensors of their own; frees `left`. */
+/** Concatenates along time into tensors that outlive the scope; frees `left`. */
 function join(left: KeyValue | null, right: KeyValue): KeyValue {
   if (left === null) return { k: tf.keep(tf.clone(right.k)), v: tf.keep(tf.clone(right.v)) };
   const joined = { k: tf.keep(concat([left.k, right.k], 1)), v: tf.keep(concat([left.v, right.v], 1)) };

@@ -1,17 +1,17 @@
 /**
- * Sampling by compiled decoding: keeps the weights in decoding's form for as long as the policy stays the same, and sizes
- * the slot table to the memory that keys, values and prefill may take.
+ * Sampling by compiled decoding: caches the weights in decoding's form while the policy stays the same, and sizes the slot
+ * table by the memory that KV cache and prefill may take.
  */
 import type { SamplingParams } from "../../contracts/sampler.js";
-import type { HeldPrefixes } from "../activations/prefix-cache.js";
+import type { ActivationCache } from "../activations/prefix-cache.js";
 import type { Compiler } from "../tensor/graph/compile.js";
 import { tf } from "../tensor/tf.js";
 import { packMatrix } from "../transformer/fused-kernels.js";
 import type { Transformer } from "../transformer/model.js";
 import { COARSE } from "../transformer/packing.js";
-import { composedRound } from "./decode-graph.js";
+import { composedDecodeStep } from "./decode-graph.js";
 import { type DecodeWeights, makeDecodeWeights, transposedForm } from "./decode-weights.js";
-import { fusedRound } from "./fused-decode.js";
+import { fusedDecodeStep } from "./fused-decode.js";
 import { MAX_ROWS, samplingMemory } from "./sampling-memory.js";
 import { selectOptions } from "./select.js";
 import { type Entrant, SlotTable, type TablePlan } from "./slot-table.js";
@@ -28,13 +28,13 @@ export class CompiledDecoder {
     private readonly fused: boolean,
   ) {}
 
-  /** Draws all rows of the entrants. `held`: where they and their prompts are kept; null where they are not wanted again. */
+  /** Draws all rows of the entrants. `activationCache` takes prompts and completions; null where nothing will train on them. */
   async run(
     model: Transformer,
     params: SamplingParams,
     entrants: readonly Entrant[],
     uniformOf: (seed: number, t: number) => number,
-    held: HeldPrefixes | null,
+    activationCache: ActivationCache | null,
     signal: AbortSignal,
   ): Promise<void> {
     const wanted = entrants
@@ -48,19 +48,19 @@ export class CompiledDecoder {
       params,
       select: selectOptions(params),
       uniformOf,
-      held,
-      keepsRows: held !== null && this.fused,
-      round: this.fused ? fusedRound : composedRound,
+      activationCache,
+      cachesCompletions: activationCache !== null && this.fused,
+      step: this.fused ? fusedDecodeStep : composedDecodeStep,
     };
     await new SlotTable(parts, planTable(model, wanted, params.maxTokens), wanted).run(signal);
   }
 
-  /** Forgets the weights; they are made again when they are next needed. */
+  /** Frees the weights; they are remade when next needed. */
   dispose(): void {
     const weights = this.made?.weights;
     this.made = null;
     if (weights === undefined) return;
-    tf.dispose(weights.head);
+    tf.dispose([weights.head, weights.norm]);
     for (const layer of weights.layers) tf.dispose(Object.values(layer));
   }
 
@@ -70,6 +70,7 @@ export class CompiledDecoder {
     this.dispose();
     const weights = makeDecodeWeights(this.compiler, model, this.parts, this.fused ? packMatrix : transposedForm);
     tf.keep(weights.head);
+    tf.keep(weights.norm);
     for (const layer of weights.layers) for (const tensor of Object.values(layer)) if (tensor !== null) tf.keep(tensor);
     this.made = { model, revision, weights };
     return weights;

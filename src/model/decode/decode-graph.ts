@@ -1,6 +1,6 @@
 /**
  * The decoding loop as a graph: BLOCK tokens for every slot of a table in one call, sampled inside. Slots are P prompts of
- * G rows; a row attends to its prompt's prefix, to what earlier calls drew (`own`), and to what this call has drawn (`block`).
+ * G rows; a row attends to its prompt's prefix, to the tokens of earlier calls (`own`), and to those of this call (`block`).
  * The loop ends early when every row has met a stop id.
  */
 
@@ -17,19 +17,20 @@ import {
   range,
   reshape,
   select,
-  sigmoid,
   slice,
   softmaxLast,
   transpose,
   widen,
 } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
+import { ACTIVATIONS } from "../transformer/activation.js";
+import { embeddingScaled } from "../transformer/model.js";
 import { rmsNorm } from "../transformer/norm.js";
 import { type KeyValue, MASKED } from "../transformer/segment.js";
 import type { DecodeLayer, DecodeWeights } from "./decode-weights.js";
 import { type SelectOptions, selectTokens } from "./select.js";
 
-/** Tokens drawn per call: large enough that a call's overhead vanishes, small enough to end and admit rows soon. */
+/** Tokens drawn per call: large enough that a call's overhead vanishes, small enough that rows end and enter soon. */
 export const BLOCK = 16;
 
 export interface DecodeInputs {
@@ -42,14 +43,14 @@ export interface DecodeInputs {
   readonly prefixMask: Tensor; // [P, 1, Tp]
   readonly prefixLengths: Tensor; // [P] int32
   readonly own: readonly KeyValue[]; // per layer [P·kv·G, Tc, dh]
-  /** First column of `own` that is each prompt's. */
+  /** Each prompt's first column of `own`. */
   readonly first: Tensor; // [P] int32
   /** Columns of `own` in use; a multiple of BLOCK. */
   readonly used: Tensor; // [] int32
   readonly ids: Tensor; // [P·G] int32
   readonly positions: Tensor; // [P] int32
   readonly finished: Tensor; // [P·G] bool
-  /** Rounds at most, up to BLOCK. */
+  /** Steps at most, up to BLOCK. */
   readonly limit: Tensor; // [] int32
   readonly uniforms: Tensor; // [BLOCK, P·G]
   readonly stops: Tensor; // [S] int32
@@ -57,49 +58,49 @@ export interface DecodeInputs {
   readonly topP: Tensor; // []
 }
 
-/** What changes from round to round. */
-export interface RoundState {
-  readonly round: Tensor; // [] int32
+/** What changes from one decode step to the next. */
+export interface StepState {
+  readonly step: Tensor; // [] int32
   readonly ids: Tensor; // [P·G] int32
   /** Per layer [P·kv·G, BLOCK, dh]. */
   readonly blocks: readonly KeyValue[];
   /**
-   * Where activations are kept, of each layer (`DecodedRows`) and last the hidden rows before the final norm: [BLOCK, P·G, W],
-   * filled up to this round; none where they are not kept.
+   * For the activation cache, [BLOCK, P·G, W] each: those of every layer (`DecodedRows`), then the hidden rows before the final
+   * norm; filled up to this step. Empty where they are not cached.
    */
-  readonly kept: readonly Tensor[];
+  readonly activations: readonly Tensor[];
 }
 
-/** One token for every row: ids, a report [3, P·G], the blocks with the new column and what is kept with the new row. */
-export type DecodeRound = (
+/** One token for every row: ids, a report [3, P·G], the blocks with the new column and the activations with the new row. */
+export type DecodeStep = (
   inputs: DecodeInputs,
   shape: DecodeShape,
-  state: RoundState,
+  state: StepState,
 ) => {
   readonly ids: Tensor;
   readonly report: Tensor;
   readonly blocks: readonly KeyValue[];
-  readonly kept: readonly Tensor[];
+  readonly activations: readonly Tensor[];
 };
 
 export interface DecodeShape {
-  readonly round: DecodeRound;
+  readonly step: DecodeStep;
   readonly prompts: number;
   readonly group: number;
   readonly config: ModelConfig;
   readonly select: SelectOptions;
-  /** Whether activations are kept for a backward pass; only a round that does so may be asked to. */
-  readonly keep: boolean;
+  /** Whether activations are cached for a backward pass; `step` must support it. */
+  readonly cacheActivations: boolean;
 }
 
 export interface DecodeOutputs {
   readonly drawn: Tensor; // [BLOCK, 3, P·G]: id, log-prob, entropy
   readonly own: readonly KeyValue[]; // per layer [P·kv·G, Tc, dh]
-  /** As in `RoundState`; rows of rounds that were not run hold anything. */
-  readonly kept: readonly Tensor[];
+  /** As in `StepState`; rows of steps that were not run are uninitialised. */
+  readonly activations: readonly Tensor[];
 }
 
-/** Columns of one round's masks. */
+/** Masks of one decode step. */
 interface Masks {
   readonly prefix: Tensor; // [P, 1, Tp]
   readonly own: Tensor; // [P, 1, Tc]
@@ -108,66 +109,67 @@ interface Masks {
 
 const asMask = (hidden: Tensor): Tensor => mul(tf.cast(hidden, "float32"), constant(MASKED));
 
-/** One call. Everything is traced; nothing is computed here. */
+/** One call. Traced: this builds the graph. */
 export function decodeBlock(inputs: DecodeInputs, shape: DecodeShape): DecodeOutputs {
   const { config, prompts, group } = shape;
   const rows = prompts * group;
   const cacheRows = rows * config.kvHeads;
   const empty = () => narrow(tf.zeros([cacheRows, BLOCK, config.headDim]));
-  // A block's memory comes with its first round.
-  const unkept = shape.keep ? Array.from({ length: config.layers + 1 }, () => tf.zeros([0])) : [];
-  const apart = (rest: readonly Tensor[]) => [rest.slice(0, unkept.length), rest.slice(unkept.length)] as const;
+  // The first step allocates a block's memory.
+  const noActivations = shape.cacheActivations ? Array.from({ length: config.layers + 1 }, () => tf.zeros([0])) : [];
+  const apart = (rest: readonly Tensor[]) =>
+    [rest.slice(0, noActivations.length), rest.slice(noActivations.length)] as const;
   const start = [
     tf.scalar(0, "int32"),
     inputs.ids,
     inputs.finished,
     tf.zeros([BLOCK, 3, rows]),
-    ...unkept,
+    ...noActivations,
     ...inputs.weights.layers.flatMap(() => [empty(), empty()]),
   ];
   const end = whileLoop(
     start,
-    ([round, , finished]) =>
-      tf.logicalAnd(tf.less(round as Tensor, inputs.limit), tf.logicalNot(tf.all(finished as Tensor))),
-    ([round, ids, finished, drawn, ...rest]) => {
-      const [kept, flat] = apart(rest);
+    ([step, , finished]) =>
+      tf.logicalAnd(tf.less(step as Tensor, inputs.limit), tf.logicalNot(tf.all(finished as Tensor))),
+    ([step, ids, finished, drawn, ...rest]) => {
+      const [activations, flat] = apart(rest);
       const blocks = inputs.weights.layers.map((_, index) => ({
         k: flat[2 * index] as Tensor,
         v: flat[2 * index + 1] as Tensor,
       }));
-      const next = shape.round(inputs, shape, { round: round as Tensor, ids: ids as Tensor, blocks, kept });
+      const next = shape.step(inputs, shape, { step: step as Tensor, ids: ids as Tensor, blocks, activations });
       const ended = tf.any(tf.equal(reshape(next.ids, [rows, 1]), reshape(inputs.stops, [1, -1])), 1);
-      const place = tf.equal(reshape(range(BLOCK), [BLOCK, 1, 1]), round as Tensor);
+      const place = tf.equal(reshape(range(BLOCK), [BLOCK, 1, 1]), step as Tensor);
       return [
-        tf.add(round as Tensor, tf.scalar(1, "int32")),
+        tf.add(step as Tensor, tf.scalar(1, "int32")),
         next.ids,
         tf.logicalOr(finished as Tensor, ended),
         select(place, reshape(next.report, [1, 3, rows]), drawn as Tensor),
-        ...next.kept,
+        ...next.activations,
         ...next.blocks.flatMap(({ k, v }) => [k, v]),
       ];
     },
   );
   const [, , , drawn, ...rest] = end as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
-  const [kept, flat] = apart(rest);
+  const [activations, flat] = apart(rest);
   const own = inputs.weights.layers.map((_, index) => ({
     k: written((inputs.own[index] as KeyValue).k, flat[2 * index] as Tensor, inputs.used),
     v: written((inputs.own[index] as KeyValue).v, flat[2 * index + 1] as Tensor, inputs.used),
   }));
-  return { drawn, own, kept };
+  return { drawn, own, activations };
 }
 
-/** One round in TensorFlow's own operations. */
-export const composedRound: DecodeRound = (inputs, shape, { round, ids, blocks }) => {
+/** One decode step in TensorFlow's own operations. */
+export const composedDecodeStep: DecodeStep = (inputs, shape, { step, ids, blocks }) => {
   const { config, prompts, group } = shape;
   const rows = prompts * group;
-  const now = tf.equal(reshape(range(BLOCK), [1, BLOCK, 1]), round); // [1, BLOCK, 1]
-  const later = tf.greater(reshape(range(BLOCK), [1, 1, BLOCK]), round);
+  const now = tf.equal(reshape(range(BLOCK), [1, BLOCK, 1]), step); // [1, BLOCK, 1]
+  const later = tf.greater(reshape(range(BLOCK), [1, 1, BLOCK]), step);
   const masks: Masks = { prefix: inputs.prefixMask, own: maskOfOwn(inputs, prompts), block: asMask(later) };
-  const positions = tf.add(inputs.positions, round); // [P]
+  const positions = tf.add(inputs.positions, step); // [P]
   const angle = (table: Tensor) => reshape(gatherRows(table, positions), [prompts, 1, config.headDim]);
   const rope = { cos: angle(inputs.cos), sin: angle(inputs.sin), rotation: inputs.rotation };
-  let x = widen(gatherRows(inputs.weights.embedding, ids)); // [R, d]
+  let x = embeddingScaled(widen(gatherRows(inputs.weights.embedding, ids)), config); // [R, d]
   const next = inputs.weights.layers.map((layer, index) => {
     const done = decodeLayer(x, layer, shape, rope, masks, now, {
       prefix: inputs.prefix?.[index] ?? null,
@@ -179,9 +181,9 @@ export const composedRound: DecodeRound = (inputs, shape, { round, ids, blocks }
   });
   const { y } = rmsNorm(x, inputs.weights.norm, config.rmsNormEps);
   const logits = widen(matmul(mul(y, inputs.inverseTemperature), inputs.weights.head)); // [R, V]
-  const uniforms = reshape(gatherRows(inputs.uniforms, reshape(round, [1])), [rows, 1]);
+  const uniforms = reshape(gatherRows(inputs.uniforms, reshape(step, [1])), [rows, 1]);
   const drawn = selectTokens(logits, uniforms, range(rows), { ...shape.select, topP: inputs.topP });
-  return { ...drawn, blocks: next, kept: [] };
+  return { ...drawn, blocks: next, activations: [] };
 };
 
 /** Columns of `own` before a prompt's first or after the last one in use are hidden: [P, 1, Tc]. */
@@ -192,7 +194,7 @@ function maskOfOwn({ own, first, used }: DecodeInputs, prompts: number): Tensor 
   return asMask(hidden);
 }
 
-/** `own` with the block's columns in the place that `used` points to. */
+/** `own` with the block's columns written from column `used` on. */
 function written(own: Tensor, block: Tensor, used: Tensor): Tensor {
   const [rows, length, width] = own.shape as [number, number, number];
   const pieces = length / BLOCK;
@@ -234,8 +236,8 @@ function decodeLayer(
     qk = concat([normed(0, heads, layer.qNorm), normed(heads, kvHeads, layer.kNorm)], 1);
   }
   const flat = reshape(widen(qk), [prompts, group * (heads + kvHeads), headDim]);
-  const turned = reshape(plainProduct(reshape(flat, [-1, headDim]), rope.rotation), flat.shape);
-  const rotated = reshape(add(mul(flat, rope.cos), mul(turned, rope.sin)), [rows, (heads + kvHeads) * headDim]);
+  const rotatedHalf = reshape(plainProduct(reshape(flat, [-1, headDim]), rope.rotation), flat.shape);
+  const rotated = reshape(add(mul(flat, rope.cos), mul(rotatedHalf, rope.sin)), [rows, (heads + kvHeads) * headDim]);
   const byHead = (from: Tensor, begin: number, count: number, inner: number) => {
     const taken = slice(from, [0, begin * headDim], [rows, count * headDim]);
     return transpose(reshape(taken, [prompts, group, kvHeads, inner * headDim]), [0, 2, 1, 3]); // [P, kv, G, inner·dh]
@@ -250,7 +252,7 @@ function decodeLayer(
   const mid = add(x, withBias(matmul(reshape(back, [rows, heads * headDim]), layer.o), layer.oBias));
   const { y: n2 } = rmsNorm(mid, layer.norm2, rmsNormEps);
   const gate = widen(withBias(matmul(n2, layer.gate), layer.gateBias));
-  const act = mul(mul(gate, sigmoid(gate)), withBias(matmul(n2, layer.up), layer.upBias));
+  const act = mul(ACTIVATIONS[config.activation].apply(gate).y, withBias(matmul(n2, layer.up), layer.upBias));
   return { x: add(mid, withBias(matmul(act, layer.down), layer.downBias)), block };
 }
 

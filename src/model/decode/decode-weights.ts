@@ -1,6 +1,6 @@
 /**
- * A policy's weights as decoding wants them: matrices transposed to [in, out] (few rows against a transposed matrix is the
- * slow case of the product kernels), projections of the same input joined, the score scale folded into the queries.
+ * A policy's weights in the layout for decoding: matrices transposed to [in, out] (the product kernels are slow for few rows against an
+ * untransposed one), projections of the same input joined, the score scale folded into the queries.
  * Made once per set of weights, by a compiled graph per layer shape.
  */
 
@@ -9,9 +9,12 @@ import type { Compiler } from "../tensor/graph/compile.js";
 import { concat, constant, mul, narrow, transpose } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import { QKV } from "../transformer/fused-layer.js";
+import { FIRST_NORM, SECOND_NORM } from "../transformer/layer.js";
 import type { Transformer } from "../transformer/model.js";
+import { normScale } from "../transformer/norm.js";
 
 export interface DecodeLayer {
+  /** What the norm multiplies by, as for all norms here. */
   readonly norm1: Tensor; // [d]
   readonly qkv: Tensor; // [d, (heads + 2·kv)·dh]
   readonly qkvBias: Tensor | null; // [(heads + 2·kv)·dh]
@@ -59,17 +62,18 @@ function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLaye
         QKV.map((name, index) => (index === 0 ? onQueries : (x: Tensor) => x)(bias(name) ?? zeros(name))),
         0,
       );
-  // Copies, so that these weights own every tensor they hold.
+  // Copies, so that these weights own all their tensors.
   const copy = (x: Tensor | null) => (x === null ? null : tf.clone(x));
+  const norm = (name: string) => normScale(weight(name), config);
   return {
-    norm1: tf.clone(weight("input_layernorm")),
+    norm1: tf.clone(norm(FIRST_NORM)),
     qkv: form(projections),
     qkvBias,
-    qNorm: config.qkNorm ? scale(weight("self_attn.q_norm")) : null,
-    kNorm: config.qkNorm ? tf.clone(weight("self_attn.k_norm")) : null,
+    qNorm: config.qkNorm ? scale(norm("self_attn.q_norm")) : null,
+    kNorm: config.qkNorm ? tf.clone(norm("self_attn.k_norm")) : null,
     o: form(weight("self_attn.o_proj")),
     oBias: copy(bias("self_attn.o_proj")),
-    norm2: tf.clone(weight("post_attention_layernorm")),
+    norm2: tf.clone(norm(SECOND_NORM)),
     gate: form(weight("mlp.gate_proj")),
     gateBias: copy(bias("mlp.gate_proj")),
     up: form(weight("mlp.up_proj")),
@@ -79,7 +83,7 @@ function joined(config: ModelConfig, parts: Parts, form: MatrixForm): DecodeLaye
   };
 }
 
-/** Makes the weights for decoding of a policy as it is now; `parts` are the tensor names of a layer. */
+/** Makes the decoding weights of a policy's present parameters; `parts` are the tensor names of a layer. */
 export function makeDecodeWeights(
   compiler: Compiler,
   model: Transformer,
@@ -95,12 +99,12 @@ export function makeDecodeWeights(
         Object.fromEntries(parts.map((part) => [part, parameters.get(`model.layers.${index}.${part}`)])),
       ),
     );
-    const turn = (x: Tensor) => compiler.run("decode head", form, x);
+    const headForm = (x: Tensor) => compiler.run("decode head", form, x);
     return {
       embedding: parameters.get("model.embed_tokens.weight"),
       layers,
-      norm: parameters.get(model.finalNormName),
-      head: turn(parameters.get(model.headName)),
+      norm: tf.clone(normScale(parameters.get(model.finalNormName), config)),
+      head: headForm(parameters.get(model.headName)),
     };
   });
 }

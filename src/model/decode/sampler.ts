@@ -6,7 +6,7 @@
 import { uint32 } from "../../algorithms/random.js";
 import type { SampledSequence, SamplePrompt, SampleRequest, SamplingParams } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
-import { type HeldPrefixes, runPiece } from "../activations/prefix-cache.js";
+import { type ActivationCache, runPiece } from "../activations/prefix-cache.js";
 import { breathe } from "../tensor/breathe.js";
 import { gatherRows } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
@@ -21,8 +21,8 @@ import { MAX_ROWS, samplingMemory } from "./sampling-memory.js";
 import { selectOptions, selectTokens } from "./select.js";
 import type { Row } from "./slot-table.js";
 
-/** The batch is repacked when this share of its slots, or less, is still at work. */
-const REPACK_SHARE = 0.6;
+/** The batch is repacked when this fraction of its slots, or less, is still at work. */
+const REPACK_FRACTION = 0.6;
 
 /** Uniform number in (0, 1) of token `t` of a row; 22 bits, so that u·total stays below total in float32. */
 function uniformOf(seed: number, t: number): number {
@@ -78,13 +78,13 @@ export function planBatches(model: Transformer, prompts: readonly SamplePrompt[]
 /** A sequence whose policy the engine names. */
 export type DrawnSequence = Omit<SampledSequence, "spans">;
 
-/** Draws all sequences of a request: [prompt][G]. The compiled decoder leaves activations in `held`, where it is given. */
+/** Draws all sequences of a request: [prompt][G]. The compiled decoder leaves activations in `activationCache`, where it is given. */
 export async function sampleSequences(
   model: Transformer,
   request: Pick<SampleRequest, "prompts" | "params">,
   signal: AbortSignal,
   decoder: CompiledDecoder | null,
-  held: HeldPrefixes | null,
+  activationCache: ActivationCache | null,
 ): Promise<DrawnSequence[][]> {
   const { prompts, params } = request;
   assertParams(params);
@@ -103,7 +103,7 @@ export async function sampleSequences(
   );
   if (decoder !== null) {
     const entrants = prompts.map(({ promptIds }, index) => ({ promptIds, rows: rows[index]! }));
-    await decoder.run(model, params, entrants, uniformOf, held, signal);
+    await decoder.run(model, params, entrants, uniformOf, activationCache, signal);
   } else {
     for (const batch of planBatches(model, prompts, params.maxTokens)) {
       await breathe(signal);
@@ -210,7 +210,7 @@ class Decoder {
         rope,
       };
       const { x } = this.model.forwardRows(segment, null, {
-        keeping: null,
+        savedLayers: null,
         decode: (layer) => (q, k, v) => (this.caches[layer] as LayerCache).attend(q, k, v, shape, this.mask),
       });
       const temperature = this.params.temperature === 0 ? 1 : this.params.temperature;
@@ -250,7 +250,7 @@ class Decoder {
     const prompts = atWork.flatMap((own, p) => (own.length > 0 ? [p] : []));
     if (prompts.length === 0) return false;
     const newGroup = Math.max(...atWork.map((own) => own.length));
-    if (prompts.length * newGroup > REPACK_SHARE * this.slots.length * group) return true;
+    if (prompts.length * newGroup > REPACK_FRACTION * this.slots.length * group) return true;
 
     // Slots left empty in a prompt repeat its first row's cache; nothing reads them.
     const chosen = prompts.map((p) => Array.from({ length: newGroup }, (_, g) => atWork[p]![g] ?? atWork[p]![0]!));

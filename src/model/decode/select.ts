@@ -1,5 +1,5 @@
 /**
- * Chooses one token per row from its logits: greedy, or by inverse CDF of a uniform number given from outside, after
+ * Chooses one token per row from its logits: greedy, or by the inverse CDF at a uniform number that the caller gives, after
  * optional top-k and top-p. Log-prob and entropy are those of the full distribution, so that trainer and sampler agree.
  * Top-k and top-p keep every token whose mass reaches a threshold (ties stay together); tokens are walked in vocabulary
  * order, so nothing needs the whole vocabulary sorted.
@@ -10,7 +10,7 @@ import { cumulativeSum, maxLast, mul, reshape, select, slice, sub, sumLast } fro
 import { recording, scope, type Tensor, tf } from "../tensor/tf.js";
 import { type Distribution, distributionOf, entropyOf, logprobsAt } from "../transformer/head.js";
 
-/** What decides which operations run; numbers that only scale are tensors. */
+/** Options that change the graph; those that only scale are tensors. */
 export interface SelectOptions {
   readonly greedy: boolean;
   /** 0 switches it off. */
@@ -18,12 +18,12 @@ export interface SelectOptions {
   readonly nucleus: boolean;
 }
 
-/** What of the sampling parameters decides the operations. */
+/** The sampling parameters that change the graph. */
 export function selectOptions({ temperature, topP, topK }: SamplingParams): SelectOptions {
   return { greedy: temperature === 0, topK, nucleus: topP < 1 };
 }
 
-/** Tokens among which a nucleus is looked for first; one that is wider is found by bisection. */
+/** The nucleus is searched among so many top tokens first; a wider one is found by bisection. */
 const NUCLEUS_WIDTH = 128;
 /** Halvings of the logarithmic range of thresholds, e^16 or so: relative error 2^-16. */
 const HALVINGS = 20;
@@ -68,7 +68,7 @@ function atLeast(mass: Tensor, threshold: Tensor): Tensor {
   return mul(mass, tf.cast(tf.greaterEqual(mass, threshold), "float32"));
 }
 
-/** The largest mass such that all tokens of at least this mass hold the share topP: [R, 1]. */
+/** The largest mass m such that the tokens of mass ≥ m together have at least topP of the total: [R, 1]. */
 function nucleusThreshold(mass: Tensor, topP: Tensor): Tensor {
   const [rows, vocabulary] = mass.shape as [number, number];
   const limit = mul(sumLast(mass, true), topP); // [R, 1]
@@ -88,10 +88,10 @@ function nucleusThreshold(mass: Tensor, topP: Tensor): Tensor {
   );
 }
 
-/** The same threshold for any width, by bisection between a mass that surely suffices and the largest one. */
+/** The same threshold for any width, by bisection between a mass low enough for certain and the largest one. */
 function bisected(mass: Tensor, limit: Tensor, topP: Tensor): Tensor {
   const vocabulary = mass.shape[1] as number;
-  // Tokens below (1 − p)·total/V hold less than 1 − p together, so those above it suffice.
+  // Tokens below (1 − p)·total/V have less than 1 − p of the mass together, so those above it suffice.
   const spare = tf.sub(tf.div(limit, topP), limit);
   let low = tf.div(spare, tf.scalar(vocabulary)) as Tensor;
   let high = maxLast(mass);
@@ -113,7 +113,7 @@ function inverse(mass: Tensor, uniforms: Tensor): Tensor {
   return tf.cast(tf.minimum(sumLast(below, false), tf.scalar(width - 1)), "int32");
 }
 
-/** Flat places row·width + column, in int32 throughout: float32 could not hold them. */
+/** Flat indices row·width + column, in int32 throughout: float32 cannot represent them. */
 function placesOf(rows: Tensor, width: number, columns: Tensor): Tensor {
   return tf.add(tf.mul(rows, tf.scalar(width, "int32")), columns);
 }

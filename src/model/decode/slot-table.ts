@@ -1,14 +1,14 @@
 /**
  * Continuous batching over compiled decoding: a table of P prompts × G rows. Between two calls of BLOCK tokens, prompts whose
  * rows have all ended leave and waiting ones enter (one prefill for those that enter together), and the table shrinks when
- * nobody waits. Token t of a row depends on its prompt, the weights and (seed, t) only.
+ * none wait. Token t of a row depends on its prompt, the weights and (seed, t) only.
  */
 import type { FinishReason } from "../../contracts/rollout.js";
 import type { SamplingParams } from "../../contracts/sampler.js";
-import type { RowSpan } from "../activations/completion-rows.js";
+import type { ActivationSpan } from "../activations/completion-cache.js";
 import {
+  type ActivationCache,
   freePiece,
-  type HeldPrefixes,
   keepAll,
   keyEntries,
   type PrefixPiece,
@@ -22,11 +22,11 @@ import { tokenColumns } from "../transformer/decoded-rows.js";
 import type { Transformer } from "../transformer/model.js";
 import { COARSE, roundCount } from "../transformer/packing.js";
 import { type KeyValue, prefixMask } from "../transformer/segment.js";
-import { BLOCK, type DecodeInputs, type DecodeOutputs, type DecodeRound, decodeBlock } from "./decode-graph.js";
+import { BLOCK, type DecodeInputs, type DecodeOutputs, type DecodeStep, decodeBlock } from "./decode-graph.js";
 import type { DecodeWeights } from "./decode-weights.js";
 import type { SelectOptions } from "./select.js";
 
-/** Columns that a new table has for drawn tokens; it doubles when they run out. */
+/** Columns of a new table for drawn tokens; doubled when they run out. */
 const FIRST_COLUMNS = 8 * BLOCK;
 
 /** One wanted sequence. */
@@ -40,7 +40,7 @@ export interface Row {
   finish: FinishReason | null;
 }
 
-/** A prompt and its rows, waiting or at work. */
+/** A prompt and its rows, waiting or being decoded. */
 export interface Entrant {
   readonly promptIds: readonly number[];
   readonly rows: readonly Row[];
@@ -56,7 +56,7 @@ interface Slot {
   readonly entrant: Entrant;
   /** Rows by place in the table; null where the prompt wants fewer. */
   rows: (Row | null)[];
-  /** First column that is this prompt's. */
+  /** First column of this prompt. */
   first: number;
   /** Tokens drawn since it entered. */
   drawn: number;
@@ -68,12 +68,12 @@ export interface TableParts {
   readonly weights: DecodeWeights;
   readonly params: SamplingParams;
   readonly select: SelectOptions;
-  readonly round: DecodeRound;
+  readonly step: DecodeStep;
   readonly uniformOf: (seed: number, t: number) => number;
-  /** Where prompts are kept for the pass that will train on them; null where none will come. */
-  readonly held: HeldPrefixes | null;
-  /** Whether `round` can keep the rows there as well. */
-  readonly keepsRows: boolean;
+  /** Takes prompts and completions for the micro-batches that will train on them; null where there are none. */
+  readonly activationCache: ActivationCache | null;
+  /** Whether `step` caches the activations of completions. */
+  readonly cachesCompletions: boolean;
 }
 
 const active = (row: Row | null): boolean => row !== null && row.finish === null;
@@ -88,9 +88,9 @@ export class SlotTable {
   private own: readonly KeyValue[] | null = null;
   private readonly waiting: Entrant[];
   private readonly stops: ReadonlySet<number>;
-  /** What is kept of each row so far; a row that is not here is not kept. */
-  private readonly spans = new Map<Row, RowSpan[]>();
-  private keeping: boolean;
+  /** Cached activations of each row so far; a row that is not here is not cached. */
+  private readonly spans = new Map<Row, ActivationSpan[]>();
+  private caching: boolean;
 
   /** `entrants` come longest prompt first. */
   constructor(
@@ -100,12 +100,12 @@ export class SlotTable {
   ) {
     this.waiting = [...entrants];
     this.stops = new Set(parts.params.stopIds);
-    this.keeping = parts.keepsRows;
-    if (this.keeping) for (const row of entrants.flatMap(({ rows }) => rows)) this.spans.set(row, []);
+    this.caching = parts.cachesCompletions;
+    if (this.caching) for (const row of entrants.flatMap(({ rows }) => rows)) this.spans.set(row, []);
     this.columns = Math.min(FIRST_COLUMNS, BLOCK * roundCount(Math.ceil(parts.params.maxTokens / BLOCK)));
   }
 
-  /** Draws everything. Throws WEIR_E_ENGINE_ABORTED between two calls. */
+  /** Draws all rows. Throws WEIR_E_ENGINE_ABORTED between two calls. */
   async run(signal: AbortSignal): Promise<void> {
     try {
       while (this.waiting.length > 0 || this.slots.some((slot) => slot !== null)) {
@@ -114,7 +114,7 @@ export class SlotTable {
         await breathe(signal);
         this.draw();
       }
-      this.hold();
+      this.cacheCompletions();
     } finally {
       for (const row of [...this.spans.keys()]) this.forget(row);
       this.free(this.prefix, this.own);
@@ -123,7 +123,7 @@ export class SlotTable {
     }
   }
 
-  /** Lets prompts in and shrinks the table; what stays keeps its caches. */
+  /** Admits prompts and shrinks the table; prompts that stay keep their KV cache. */
   private compose(): void {
     const staying = this.slots.flatMap((slot, place) => (slot === null ? [] : [{ slot, place }]));
     const room = Math.max(this.plan.slots, staying.length) - staying.length;
@@ -134,7 +134,7 @@ export class SlotTable {
       ...staying.map(({ slot }) => slot.rows.filter(active).length),
       ...entering.map(({ rows }) => rows.length),
     );
-    // Rows that end leave places behind; those are given up when half of them are empty.
+    // Ended rows leave empty places; the table shrinks when half of them are empty.
     const group = entering.length === 0 && widest > this.group / 2 ? this.group : roundCount(widest);
     if (entering.length > 0 || size !== this.slots.length || group !== this.group) {
       this.rebuild(staying, entering, size, group);
@@ -153,16 +153,16 @@ export class SlotTable {
     const before = { slots: this.slots.length, group: this.group, prefix: this.prefix, own: this.own };
     const fresh = this.prefill(entering);
     const heads = Array.from({ length: kvHeads }, (_, head) => head);
-    // Places that nobody takes repeat the first one; nothing reads what they draw.
+    // Unused places repeat the first one; nothing reads their tokens.
     const spare = entering.length > 0 ? before.slots : (staying[0]?.place ?? 0);
     const sources = Array.from({ length: size }, (_, place) => {
       const enters = place - staying.length;
       return staying[place]?.place ?? (enters < entering.length ? before.slots + enters : spare);
     });
-    const keptRows = (slot: Slot): number[] => slot.rows.flatMap((row, place) => (active(row) ? [place] : []));
+    const activeRows = (slot: Slot): number[] => slot.rows.flatMap((row, place) => (active(row) ? [place] : []));
     const ownRows = sources.flatMap((source, place) => {
       const stay = staying[place];
-      const rows = stay === undefined ? [] : keptRows(stay.slot);
+      const rows = stay === undefined ? [] : activeRows(stay.slot);
       return heads.flatMap((head) =>
         Array.from({ length: group }, (_, g) => {
           const row = rows[g] ?? rows[0] ?? 0;
@@ -193,13 +193,13 @@ export class SlotTable {
         this.own = keepAll(next);
       }
     });
-    for (const { piece, held } of fresh) if (!held) freePiece(piece);
+    for (const { piece, cached } of fresh) if (!cached) freePiece(piece);
     this.free(hasPrefix ? before.prefix : null, before.own);
     this.group = group;
     this.slots = Array.from({ length: size }, (_, place) => {
       const stay = staying[place];
       if (stay !== undefined) {
-        const rows = keptRows(stay.slot).map((at) => stay.slot.rows[at] as Row);
+        const rows = activeRows(stay.slot).map((at) => stay.slot.rows[at] as Row);
         stay.slot.rows = Array.from({ length: group }, (_, g) => rows[g] ?? null);
         return stay.slot;
       }
@@ -211,26 +211,26 @@ export class SlotTable {
   }
 
   /**
-   * Runs the prompts of those who enter, in their order and in pieces that fit the memory. A prompt that is worth holding is a
-   * piece of its own, which the held ones take.
+   * Prefill of the entering prompts, in their order and in pieces that fit the memory. A prompt that the activation cache takes
+   * is a piece of its own.
    */
-  private prefill(entering: readonly Entrant[]): { readonly piece: PrefixPiece; readonly held: boolean }[] {
+  private prefill(entering: readonly Entrant[]): { readonly piece: PrefixPiece; readonly cached: boolean }[] {
     const longest = Math.max(0, ...entering.map(({ promptIds }) => promptIds.length - 1));
     if (this.prefix === null) this.prefixLength = COARSE.length(longest);
     if (this.prefixLength === 0) return [];
-    const { model, held } = this.parts;
+    const { model, activationCache } = this.parts;
     const prefixes = entering.map(({ promptIds }) => promptIds.slice(0, -1));
-    const pieces: { readonly piece: PrefixPiece; readonly held: boolean }[] = [];
+    const pieces: { readonly piece: PrefixPiece; readonly cached: boolean }[] = [];
     for (let start = 0; start < prefixes.length; ) {
       const first = prefixes[start] as readonly number[];
-      const kept = held?.pieceOf(first) ?? null;
-      if (kept !== null) {
-        pieces.push({ piece: kept, held: true });
+      const known = activationCache?.pieceOf(first) ?? null;
+      if (known !== null) {
+        pieces.push({ piece: known, cached: true });
         start += 1;
         continue;
       }
       const end = Math.min(start + this.plan.prefill, prefixes.length);
-      pieces.push({ piece: runPiece(model, prefixes.slice(start, end), 1, null), held: false });
+      pieces.push({ piece: runPiece(model, prefixes.slice(start, end), 1, null), cached: false });
       start = end;
     }
     return pieces;
@@ -243,7 +243,7 @@ export class SlotTable {
     return Array.from({ length: layers }, () => ({ k: tf.keep(tf.clone(empty)), v: tf.keep(tf.clone(empty)) }));
   }
 
-  /** Frees columns at the left that nobody reads, or doubles the columns, when the next call has no place to write. */
+  /** Where the next call has no columns left: frees those that no row reads any more, or doubles their number. */
   private makeRoom(): void {
     if (this.used + BLOCK <= this.columns) return;
     const firsts = this.slots.flatMap((slot) => (slot === null ? [] : [slot.first]));
@@ -289,7 +289,7 @@ export class SlotTable {
     );
     const tables = model.tables.whole(furthest);
     this.checkRoom(rows.length);
-    const { outputs, kept, drawn } = scope(() => {
+    const { outputs, activations, drawn } = scope(() => {
       const ints = (values: readonly number[]) => tf.tensor1d(Int32Array.from(values), "int32");
       const lengths = this.slots.map((slot) => (slot === null ? this.prefixLength : slot.entrant.promptIds.length - 1));
       const idOf = (row: Row | null, slot: Slot | null): number =>
@@ -318,30 +318,35 @@ export class SlotTable {
         topP: tf.scalar(params.topP),
       };
       const shape = {
-        round: this.parts.round,
+        step: this.parts.step,
         prompts: this.slots.length,
         group: this.group,
         config: model.config,
         select,
-        keep: this.keeping,
+        cacheActivations: this.caching,
       };
-      const key = `decode ${this.slots.length} ${this.group} ${select.greedy} ${select.topK} ${select.nucleus} ${this.keeping}`;
+      const key = `decode ${this.slots.length} ${this.group} ${select.greedy} ${select.topK} ${select.nucleus} ${this.caching}`;
       const done: DecodeOutputs = compiler.run(key, (own: DecodeInputs) => decodeBlock(own, shape), inputs);
       const drawn = done.drawn.dataSync<"float32">().slice();
-      return { outputs: keepAll(done.own), kept: keepAll(done.kept), drawn };
+      return { outputs: keepAll(done.own), activations: keepAll(done.activations), drawn };
     });
     this.free(this.own);
     this.own = outputs;
     this.used += BLOCK;
-    this.record(rows, drawn, limit, this.keeping ? (this.parts.held?.rows.addBlock(kept) ?? null) : null);
+    this.record(
+      rows,
+      drawn,
+      limit,
+      this.caching ? (this.parts.activationCache?.completions.addBlock(activations) ?? null) : null,
+    );
   }
 
-  /** `kept`: makes a span of what the call kept. */
+  /** `spanOf`: makes a span in the call's block of the activation cache. */
   private record(
     rows: readonly (Row | null)[],
     drawn: Float32Array,
     limit: number,
-    kept: ((place: number, count: number) => RowSpan) | null,
+    spanOf: ((place: number, count: number) => ActivationSpan) | null,
   ): void {
     const { maxTokens } = this.parts.params;
     rows.forEach((row, r) => {
@@ -358,7 +363,7 @@ export class SlotTable {
       }
       const spans = row && this.spans.get(row);
       const count = (row?.tokenIds.length ?? 0) - before;
-      if (kept && spans && count > 0) spans.push(kept(r, count));
+      if (spanOf && spans && count > 0) spans.push(spanOf(r, count));
     });
     this.slots = this.slots.map((slot) => {
       if (slot === null || !slot.rows.some(active)) return null;
@@ -367,22 +372,22 @@ export class SlotTable {
     });
   }
 
-  /** Keeps no more rows where the next call's have no room: those that are done stay. */
+  /** Stops caching where there is no room for the next call's activations; ended rows stay cached. */
   private checkRoom(rows: number): void {
-    const { held, model } = this.parts;
-    if (!this.keeping || held?.hasRoom(4 * BLOCK * rows * tokenColumns(model.config))) return;
-    this.keeping = false;
+    const { activationCache, model } = this.parts;
+    if (!this.caching || activationCache?.hasRoom(4 * BLOCK * rows * tokenColumns(model.config))) return;
+    this.caching = false;
     for (const row of [...this.spans.keys()]) if (active(row)) this.forget(row);
   }
 
-  /** Gives what was kept of the rows to those who train on them. */
-  private hold(): void {
+  /** Adds the completions to the activation cache. */
+  private cacheCompletions(): void {
     for (const { promptIds, rows } of this.entrants) {
       for (const row of rows) {
         const spans = this.spans.get(row);
         if (spans === undefined) continue;
         this.spans.delete(row);
-        this.parts.held?.rows.hold(promptIds, row.tokenIds, spans);
+        this.parts.activationCache?.completions.add(promptIds, row.tokenIds, spans);
       }
     }
   }
@@ -390,7 +395,7 @@ export class SlotTable {
   private forget(row: Row): void {
     const spans = this.spans.get(row) ?? [];
     this.spans.delete(row);
-    this.parts.held?.rows.release(spans);
+    this.parts.activationCache?.completions.release(spans);
   }
 
   private free(...caches: readonly (readonly KeyValue[] | null)[]): void {

@@ -80,8 +80,8 @@ async function open(wanted: EngineOptions["backend"], threads: number): Promise<
 }
 
 /**
- * Opens the process's backend; a second call returns the first one's answer where that satisfies it.
- * Throws WEIR_E_NATIVE_ENGINE where the named backend cannot be had, WEIR_E_STATE where another one is open already.
+ * Opens the process's backend; a second call returns the first one's answer where that fits.
+ * Throws WEIR_E_NATIVE_ENGINE where the named backend is not available, WEIR_E_STATE where another one is open already.
  */
 export async function openBackend(wanted: EngineOptions["backend"], threads: number): Promise<OpenedBackend> {
   if (opened === null) {

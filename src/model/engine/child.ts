@@ -1,6 +1,6 @@
 /**
  * The engine process: takes requests over IPC, one at a time, and answers. Started by host.ts only.
- * Invariants: leaves when its parent does; environment variables of TensorFlow are set before the addon loads.
+ * Invariants: exits when its parent does; environment variables of TensorFlow are set before the addon loads.
  */
 import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
 import { WeirError } from "../../errors.js";
@@ -13,7 +13,7 @@ type Request = Extract<ToEngine, { kind: "request" }>;
 let core: EngineCore | null = null;
 let queue: Promise<void> = Promise.resolve();
 const aborts = new Map<number, AbortController>();
-/** Loss evaluations that the caller of the request at work has not answered yet; at most one. */
+/** Loss evaluations of the current request that its caller has not answered yet; at most one. */
 const asked = new Map<number, { resolve: (evaluation: LossEvaluation) => void; reject: (error: Error) => void }>();
 
 function send(message: FromEngine): void {
@@ -99,7 +99,7 @@ process.on("message", (message: ToEngine) => {
   }
 });
 
-// An orphan has nobody to work for.
+// Without its parent the process has no work.
 process.on("disconnect", () => process.exit(0));
 // Ctrl-C of a terminal and the end of a service go to the whole process group; the parent decides when the engine ends.
 process.on("SIGINT", () => undefined).on("SIGTERM", () => undefined);

@@ -5,7 +5,7 @@
  */
 import { access, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, MicroBatchSize } from "../../contracts/engine.js";
 import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { ArtifactKind, PolicyArtifact, PublishedPolicy } from "../../contracts/published-policy.js";
@@ -21,7 +21,7 @@ import type {
   SftMetrics,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
-import { HeldPrefixes } from "../activations/prefix-cache.js";
+import { ActivationCache } from "../activations/prefix-cache.js";
 import { sampleSequences } from "../decode/sampler.js";
 import { readAdapter, writeAdapter } from "../io/adapter-folder.js";
 import { type ModelConfig, readModelConfig } from "../io/config.js";
@@ -75,7 +75,7 @@ export class EngineCore {
   private readonly config: ModelConfig;
   private readonly policy: Transformer;
   private readonly learner: Learner;
-  private readonly held: HeldPrefixes;
+  private readonly activationCache: ActivationCache;
   private readonly executor: ChosenExecutor;
   private readonly adapters: Adapters | null;
   private reference: Transformer | null = null;
@@ -98,8 +98,8 @@ export class EngineCore {
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
     this.published = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
     this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.published.sha256 });
-    this.held = new HeldPrefixes(this.policy);
-    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.held);
+    this.activationCache = new ActivationCache(this.policy);
+    this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.activationCache);
     this.info = {
       backend: opened.backend,
       reason: opened.reason,
@@ -146,7 +146,7 @@ export class EngineCore {
     else this.assertPolicy(request.policy);
     this.changed = false;
     const { n: version, sha256 } = this.published;
-    const cache = request.forTraining ? this.held : null;
+    const cache = request.forTraining ? this.activationCache : null;
     const drawn = await sampleSequences(this.policy, request, signal, this.executor.decoder, cache);
     const sequences = drawn.map((group) =>
       group.map((sequence) => ({
@@ -195,7 +195,7 @@ export class EngineCore {
 
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
     const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
-    this.held.clear();
+    this.activationCache.clear();
     this.changed ||= applied;
     return { applied, gradNorm, gradNormByTensor: byTensor };
   }
@@ -216,8 +216,8 @@ export class EngineCore {
         "log-probs of the reference were asked for before one was frozen; call freezeReference first",
       );
     }
-    const held = model === this.policy ? this.held : null;
-    return scoreGroups(model, request.groups, { ...request, held, signal });
+    const activationCache = model === this.policy ? this.activationCache : null;
+    return scoreGroups(model, request.groups, { ...request, activationCache, signal });
   }
 
   scoreSequences(sequences: readonly (readonly number[])[], signal: AbortSignal): Promise<ScoredSequences> {
@@ -352,7 +352,7 @@ export class EngineCore {
     if (state === null || moments === null) optimiser.reset();
     else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
     const { parameters } = this.policy;
-    this.held.clear();
+    this.activationCache.clear();
     for (const name of parameters.names()) {
       parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
     }
@@ -378,13 +378,13 @@ export class EngineCore {
     };
   }
 
-  /** What one forward/backward pass of this size would take. */
-  planMemory(pass: PassSize): MemoryPlan {
-    return planMemory(this.config, this.policy.runner.form, pass, this.policy.memoryBudget);
+  /** What a micro-batch of this size would take. */
+  planMemory(size: MicroBatchSize): MemoryPlan {
+    return planMemory(this.config, this.policy.runner.form, size, this.policy.memoryBudget);
   }
 
   dispose(): void {
-    this.held.clear();
+    this.activationCache.clear();
     this.learner.dispose();
     this.adapters?.dispose();
     this.reference?.parameters.dispose();

@@ -47,7 +47,7 @@ const HANDLERS: Handlers = {
     return null;
   },
   stats: (core) => core.stats(),
-  planMemory: (core, pass) => core.planMemory(pass),
+  planMemory: (core, size) => core.planMemory(size),
 };
 
 /** Runs one call on the core; `evaluate` reaches the caller's own loss. */

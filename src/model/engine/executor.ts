@@ -1,6 +1,6 @@
 /**
- * The choice between running operations one by one (eager) and running compiled graphs, and what follows from it for a
- * model. An executor asked for by name is used or is an error; `auto` says why it chose.
+ * The choice between running operations one by one (eager) and running compiled graphs, and the model runner that
+ * goes with it. An executor asked for by name is used or is an error; `auto` says why it chose.
  */
 import type { EngineOptions, EnginePrecision, ExecutorName, LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
@@ -21,7 +21,7 @@ import type { RopeTables } from "../transformer/rope.js";
 import { EAGER } from "../transformer/runner.js";
 import type { OpenedBackend } from "./backend.js";
 
-/** What the engine's core needs of the options; what is left out takes its default. */
+/** The options that the engine's core reads; those left out take their defaults. */
 export type CoreOptions = Pick<EngineOptions, "backend" | "threads"> &
   Partial<Pick<EngineOptions, "executor" | "precision" | "memoryGiB" | "lora">>;
 
@@ -40,7 +40,7 @@ export interface ChosenExecutor {
   dispose(): void;
 }
 
-/** What both executors are made for. */
+/** What both executors need to know of the model. */
 interface Wanted {
   readonly config: ModelConfig;
   readonly budget: number;
@@ -69,9 +69,10 @@ function compiled({ config, budget, lora }: Wanted, precision: EnginePrecision, 
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
   const decoder = new CompiledDecoder(compiler, parts, fused);
+  const unfused = fused && config.activation !== "silu" ? `; ${config.activation} in TensorFlow's own operations` : "";
   return {
     name: "compiled",
-    reason: `${reason}; fused kernels: ${kernels.reason}`,
+    reason: `${reason}; fused kernels: ${kernels.reason}${unfused}`,
     precision,
     costs: compiler.costs,
     compiler,
@@ -104,7 +105,7 @@ function obstacle(opened: OpenedBackend): string | null {
   return null;
 }
 
-/** Throws WEIR_E_NATIVE_ENGINE where `compiled` was asked for by name and cannot be had. */
+/** Throws WEIR_E_NATIVE_ENGINE where `compiled` was asked for by name and is not available. */
 export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, options: CoreOptions): ChosenExecutor {
   const { executor = "auto", precision = "float32", memoryGiB = null, lora = null } = options;
   const wanted = { config, budget: memoryBudget(memoryGiB), lora };

@@ -1,20 +1,20 @@
 /**
- * Why an engine process ended: in particular whether the system killed it for want of memory, which looks like any other
- * SIGKILL. Owns the text that tells it and what to do about it.
+ * Why an engine process ended: in particular whether the system killed it because memory ran out, which looks like any
+ * other SIGKILL. Owns the message and its advice.
  */
 import { type MemorySources, memoryKills, residentBytes, usableMemory } from "../../system/memory.js";
 
 export interface ExitCause {
-  /** `oom`: for want of memory; `killed`: by a person or another program; null: it ended otherwise. */
+  /** `oom`: out of memory; `killed`: by a person or another program; null: it ended otherwise. */
   readonly cause: "oom" | "killed" | null;
   readonly reason: string;
   /** What helps. */
   readonly remedy: string;
 }
 
-/** What a shell, or a container's first process, makes of SIGKILL. */
+/** Exit code for SIGKILL of a shell or a container's first process. */
 const KILLED_CODE = 137;
-/** What Node, libstdc++ and TensorFlow say before they give up. */
+/** Last messages of Node, libstdc++ and TensorFlow when memory runs out. */
 const OUT_OF_MEMORY = /heap out of memory|bad_alloc|OOM when allocating|Cannot allocate memory/i;
 const LESS_MEMORY =
   "lower update.microBatchTokens, rollout.promptsPerCall, rollout.groupSize, the lengths of phases or engine.memoryGiB, take engine.precision bfloat16 or model.lora, or give weir more memory";
@@ -48,7 +48,7 @@ export class ExitWatch {
     if (signal !== "SIGKILL" && code !== KILLED_CODE) return { cause: null, reason: `${how}${words}`, remedy: ANOTHER };
     const kills = memoryKills(this.sources);
     if (kills !== null && this.killsBefore !== null && kills <= this.killsBefore) {
-      const reason = `${how}, sent by a person or another program: the system counts no kill for want of memory${words}`;
+      const reason = `${how}, sent by a person or another program: the system counts no out-of-memory kill${words}`;
       return { cause: "killed", reason, remedy: ANOTHER };
     }
     const { limit, machineBytes } = usableMemory(this.sources);

@@ -38,7 +38,7 @@ export function engineFacade(parts: FacadeParts): Engine {
     close,
     scoreSequences: (sequences, { signal }) => call("scoreSequences", sequences, signal),
     stats: ({ signal }) => call("stats", null, signal),
-    planMemory: (pass, { signal }) => call("planMemory", pass, signal),
+    planMemory: (size, { signal }) => call("planMemory", size, signal),
   };
 }
 

@@ -1,8 +1,8 @@
 /**
- * Starts an engine process and speaks with it: every request has a deadline, an abort reaches the process, and the end of
- * the process rejects what was pending with its reason (I5).
- * Invariants: requests are worked on in the order they were made, and the deadline of each runs from the moment the one
- * before it was answered; after a missed deadline the process is killed, since its state is unknown.
+ * Starts an engine process and exchanges messages with it: every request has a deadline, an abort reaches the process, and the end of
+ * the process rejects pending requests with its reason (I5).
+ * Invariants: requests are processed in order, and the deadline of each starts when the one
+ * before it has been answered; after a missed deadline the process is killed, since its state is unknown.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -11,13 +11,13 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Engine, EngineOptions } from "../../contracts/engine.js";
 import type { LossSequence } from "../../contracts/loss.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
-import type { EvaluateLoss } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import type { RotaryDtype } from "../io/rope-config.js";
 import { isTensorflowNoise } from "../tensor/native/noise.js";
 import { errorToMessage, messageToError } from "./dispatch.js";
 import { type ExitCause, ExitWatch } from "./exit-cause.js";
 import { type Call, engineFacade } from "./facade.js";
+import { PendingRequests } from "./pending-requests.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
 
 /** The part of a logger that the host uses; pino fits. */
@@ -37,23 +37,12 @@ export interface StartEngineInput {
   readonly rotaryDtype?: RotaryDtype;
 }
 
-/** Last characters of the process's stderr that are told when it ends unexpectedly. */
+/** Characters of stderr that the error quotes when the process ends unexpectedly. */
 const STDERR_TAIL = 2000;
 /** Heartbeats missed in a row before an idle engine counts as hung. */
 const MISSED_HEARTBEATS = 6;
-/** Time an engine has to leave by itself after `close`, ms. */
+/** Time an engine has to exit by itself after `close`, ms. */
 const CLOSE_GRACE_MS = 3000;
-
-interface Pending {
-  readonly method: string;
-  /** The caller's own loss. */
-  readonly evaluate: EvaluateLoss | undefined;
-  readonly resolve: (output: unknown) => void;
-  readonly reject: (error: WeirError) => void;
-  /** Starts the deadline; called when the request is the next to be worked on. */
-  readonly arm: () => void;
-  readonly release: () => void;
-}
 
 /** Node's arguments for the child: plain JavaScript from dist, through tsx from source. */
 function childArguments(): string[] {
@@ -64,8 +53,8 @@ function childArguments(): string[] {
 }
 
 /**
- * Has the C library ask for huge pages under the memory it gives out, which only an environment at a process's start can
- * do: TensorFlow's tensors are large and read in long strides. Other C libraries do not read it.
+ * Makes glibc request huge pages for its heap, which only an environment variable at process start can do: TensorFlow's
+ * tensors are large and read in long strides. Other C libraries ignore it.
  */
 const HUGE_PAGES = process.platform === "linux" ? { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" } : {};
 
@@ -85,7 +74,7 @@ function spawnChild(input: StartEngineInput): ChildProcess {
   });
 }
 
-/** Keeps the end of stderr and passes lines that are news to the logger. */
+/** Records the end of stderr and logs its lines, without TensorFlow's start-up messages. */
 function captureStderr(child: ChildProcess, logger: EngineLogger | undefined): () => string {
   let tail = "";
   let line = "";
@@ -102,146 +91,55 @@ function captureStderr(child: ChildProcess, logger: EngineLogger | undefined): (
   return () => `${tail}${line}`.trim();
 }
 
-/**
- * Starts an engine process with a model. Rejects with the model's or backend's own error, WEIR_E_ENGINE_TIMEOUT after
- * `startTimeoutMs`, or WEIR_E_ENGINE_CRASHED.
- */
-export async function startEngine(input: StartEngineInput): Promise<Engine> {
-  const { options, logger } = input;
-  const child = spawnChild(input);
-  const stderr = captureStderr(child, logger);
-  const pending = new Map<number, Pending>();
-  let nextId = 1;
-  let version: PolicyVersion = { n: 0, sha256: "" };
-  let closing = false;
-  let killedFor: string | null = null;
-  let missed = 0;
+/** How a process ended. */
+type Exit = { readonly expected: boolean; readonly reason: string } & ExitCause;
 
-  const kill = (reason: string) => {
-    killedFor ??= reason;
-    child.kill("SIGKILL");
-  };
-  const exitWatch = new ExitWatch(child.pid);
-  const exited = new Promise<{ expected: boolean; reason: string } & ExitCause>((resolve) => {
-    const finish = (found: ExitCause) => {
-      const reason = killedFor ?? (closing ? "closed" : found.reason);
-      resolve({ ...found, cause: killedFor === null && !closing ? found.cause : null, expected: closing, reason });
-    };
-    child.once("error", (error) =>
-      finish({ cause: null, reason: `could not be started: ${error.message}`, remedy: "look at its cause" }),
-    );
-    child.once("close", (code, signal) => finish(exitWatch.explain(code, signal, stderr())));
-  });
-  void exited.then(({ reason, cause, remedy }) => {
-    for (const entry of [...pending.values()]) {
-      entry.release();
-      entry.reject(
-        new WeirError(
-          "WEIR_E_ENGINE_CRASHED",
-          `the engine process (pid ${child.pid}) ended during ${entry.method}: ${reason}; ${remedy}`,
-          { method: entry.method, reason, cause, pid: child.pid },
-        ),
+type Ready = Extract<FromEngine, { kind: "ready" }>;
+
+/** One engine process from its start to its end. */
+class EngineProcess {
+  version: PolicyVersion = { n: 0, sha256: "" };
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<Exit>;
+  private readonly child: ChildProcess;
+  private readonly exitWatch: ExitWatch;
+  private readonly pending: PendingRequests;
+  private closing = false;
+  private killedFor: string | null = null;
+  private missed = 0;
+  private exit: Exit | null = null;
+
+  constructor(private readonly input: StartEngineInput) {
+    this.child = spawnChild(input);
+    this.pending = new PendingRequests(input.options.requestTimeoutMs);
+    const stderr = captureStderr(this.child, input.logger);
+    this.exitWatch = new ExitWatch(this.child.pid);
+    this.exited = new Promise((resolve) => {
+      const finish = (found: ExitCause) => resolve(this.ended(found));
+      this.child.once("error", (error) =>
+        finish({ cause: null, reason: `could not be started: ${error.message}`, remedy: "look at its cause" }),
       );
-    }
-  });
-  const post = (message: ToEngine) => {
-    if (child.connected) child.send(message, () => undefined);
-  };
-
-  const answerEvaluation = async (id: number, sequences: readonly LossSequence[]) => {
-    try {
-      const evaluate = pending.get(id)?.evaluate;
-      if (evaluate === undefined) throw new WeirError("WEIR_E_STATE", "the request has no loss to evaluate");
-      post({ kind: "evaluated", id, evaluation: await evaluate(sequences) });
-    } catch (error) {
-      post({ kind: "unevaluated", id, error: errorToMessage(error) });
-    }
-  };
-
-  const started = new Promise<Extract<FromEngine, { kind: "ready" }>>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      const reason = `the engine did not load the model within ${options.startTimeoutMs} ms; raise engine.startTimeoutMs`;
-      kill(reason);
-      reject(new WeirError("WEIR_E_ENGINE_TIMEOUT", reason, { limitMs: options.startTimeoutMs }));
-    }, options.startTimeoutMs);
-    void exited.then(({ reason, cause, remedy }) => {
-      clearTimeout(timer);
-      const what = cause === "oom" ? `; ${remedy}` : "";
-      reject(
-        new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process ended while it started: ${reason}${what}`, {
-          reason,
-          cause,
-        }),
-      );
+      this.child.once("close", (code, signal) => finish(this.exitWatch.explain(code, signal, stderr())));
     });
-    child.on("message", (message: FromEngine) => {
-      missed = 0;
-      switch (message.kind) {
-        case "ready":
-          exitWatch.sample();
-          clearTimeout(timer);
-          version = message.version;
-          resolve(message);
-          break;
-        case "refused":
-          clearTimeout(timer);
-          closing = true;
-          reject(messageToError(message.error));
-          child.kill("SIGKILL");
-          break;
-        case "reply": {
-          version = message.version;
-          const entry = pending.get(message.id);
-          entry?.release();
-          entry?.resolve(message.output);
-          break;
-        }
-        case "error": {
-          const entry = pending.get(message.id);
-          entry?.release();
-          entry?.reject(messageToError(message.error));
-          break;
-        }
-        case "evaluate":
-          void answerEvaluation(message.id, message.sequences);
-          break;
-        case "heartbeat":
-          break;
-      }
-    });
-  });
-  exitWatch.sample();
-  post({ kind: "start", modelDir: input.modelDir, options, rotaryDtype: input.rotaryDtype ?? null });
-  const ready = await started;
+  }
 
-  // Counted in ticks of this process's own clock, so that a pause of the control plane does not look like one of the engine.
-  const watch = setInterval(() => {
-    exitWatch.sample();
-    // While a request is at work its own deadline counts: arithmetic may hold the process's event loop.
-    missed = pending.size > 0 ? 0 : missed + 1;
-    if (missed <= MISSED_HEARTBEATS) return;
-    logger?.warn({ actor: "engine", pid: child.pid, missed }, "engine shows no sign of life");
-    kill(`no sign of life in ${missed} heartbeats of ${options.heartbeatMs} ms while idle`);
-  }, options.heartbeatMs);
-  watch.unref();
-  void exited.then(() => clearInterval(watch));
+  /** Loads the model. Rejects as `startEngine`. */
+  async start(): Promise<Ready> {
+    const { modelDir, options, rotaryDtype } = this.input;
+    const started = this.started();
+    this.exitWatch.sample();
+    this.post({ kind: "start", modelDir, options, rotaryDtype: rotaryDtype ?? null });
+    const ready = await started;
+    this.watchHeartbeats();
+    return ready;
+  }
 
-  let gone: string | null = null;
-  void exited.then(({ reason }) => {
-    gone = reason;
-  });
-
-  const armNext = () => {
-    const [next] = pending.values();
-    next?.arm();
-  };
-  const call: Call = (method, payload, signal, evaluate) =>
+  readonly call: Call = (method, payload, signal, evaluate) =>
     new Promise((resolve, reject) => {
-      if (gone !== null || closing) {
+      if (this.exit !== null || this.closing) {
+        const reason = this.exit?.reason ?? "closed";
         reject(
-          new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process is gone (${gone ?? "closed"}); start another`, {
-            method,
-          }),
+          new WeirError("WEIR_E_ENGINE_CRASHED", `the engine process is gone (${reason}); start another`, { method }),
         );
         return;
       }
@@ -249,51 +147,149 @@ export async function startEngine(input: StartEngineInput): Promise<Engine> {
         reject(new WeirError("WEIR_E_ENGINE_ABORTED", `${method} was cancelled before it was sent`));
         return;
       }
-      const id = nextId++;
-      const onAbort = () => post({ kind: "abort", id });
-      let timer: NodeJS.Timeout | undefined;
-      const expire = () => {
-        const reason = `${method} took longer than engine.requestTimeoutMs = ${options.requestTimeoutMs} ms`;
-        const entry = pending.get(id);
-        entry?.release();
-        entry?.reject(
-          new WeirError("WEIR_E_ENGINE_TIMEOUT", `${reason}; the engine process was ended, start another`, { method }),
-        );
-        kill(reason);
-      };
-      pending.set(id, {
-        method,
-        evaluate,
+      const id = this.pending.add({ method, evaluate }, signal, (id) => ({
         resolve: resolve as (output: unknown) => void,
         reject,
-        arm: () => {
-          timer ??= setTimeout(expire, options.requestTimeoutMs);
-        },
-        release: () => {
-          clearTimeout(timer);
-          signal.removeEventListener("abort", onAbort);
-          pending.delete(id);
-          armNext();
-        },
-      });
-      armNext();
-      signal.addEventListener("abort", onAbort, { once: true });
-      post({ kind: "request", id, method, input: payload } as ToEngine);
+        onAbort: () => this.post({ kind: "abort", id }),
+        onDeadline: () => this.expire(id, method),
+      }));
+      this.post({ kind: "request", id, method, input: payload } as ToEngine);
     });
 
+  async close(): Promise<void> {
+    if (this.exit !== null) return;
+    this.closing = true;
+    this.post({ kind: "close" });
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), CLOSE_GRACE_MS);
+    await this.exited;
+    clearTimeout(timer);
+  }
+
+  private post(message: ToEngine): void {
+    if (this.child.connected) this.child.send(message, () => undefined);
+  }
+
+  private kill(reason: string): void {
+    this.killedFor ??= reason;
+    this.child.kill("SIGKILL");
+  }
+
+  /** Records the end and rejects what is pending. */
+  private ended(found: ExitCause): Exit {
+    if (this.exit !== null) return this.exit;
+    const { pid } = this.child;
+    const reason = this.killedFor ?? (this.closing ? "closed" : found.reason);
+    const cause = this.killedFor === null && !this.closing ? found.cause : null;
+    this.exit = { ...found, cause, expected: this.closing, reason };
+    this.pending.rejectAll(
+      ({ method }) =>
+        new WeirError(
+          "WEIR_E_ENGINE_CRASHED",
+          `the engine process (pid ${pid}) ended during ${method}: ${reason}; ${found.remedy}`,
+          { method, reason, cause, pid },
+        ),
+    );
+    return this.exit;
+  }
+
+  /** The process's first answer: ready, refused, too late or none. */
+  private started(): Promise<Ready> {
+    const { startTimeoutMs } = this.input.options;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const reason = `the engine did not load the model within ${startTimeoutMs} ms; raise engine.startTimeoutMs`;
+        this.kill(reason);
+        reject(new WeirError("WEIR_E_ENGINE_TIMEOUT", reason, { limitMs: startTimeoutMs }));
+      }, startTimeoutMs);
+      void this.exited.then(({ reason, cause, remedy }) => {
+        clearTimeout(timer);
+        const what = cause === "oom" ? `; ${remedy}` : "";
+        const message = `the engine process ended while it started: ${reason}${what}`;
+        reject(new WeirError("WEIR_E_ENGINE_CRASHED", message, { reason, cause }));
+      });
+      this.child.on("message", (message: FromEngine) => {
+        this.missed = 0;
+        if (message.kind === "ready") {
+          this.exitWatch.sample();
+          clearTimeout(timer);
+          this.version = message.version;
+          resolve(message);
+        } else if (message.kind === "refused") {
+          clearTimeout(timer);
+          this.closing = true;
+          reject(messageToError(message.error));
+          this.child.kill("SIGKILL");
+        } else this.receive(message);
+      });
+    });
+  }
+
+  private receive(message: Exclude<FromEngine, { kind: "ready" | "refused" }>): void {
+    switch (message.kind) {
+      case "reply":
+        this.version = message.version;
+        this.pending.resolve(message.id, message.output);
+        break;
+      case "error":
+        this.pending.reject(message.id, messageToError(message.error));
+        break;
+      case "evaluate":
+        void this.answerEvaluation(message.id, message.sequences);
+        break;
+      case "heartbeat":
+        break;
+    }
+  }
+
+  private async answerEvaluation(id: number, sequences: readonly LossSequence[]): Promise<void> {
+    try {
+      const evaluate = this.pending.get(id)?.evaluate;
+      if (evaluate === undefined) throw new WeirError("WEIR_E_STATE", "the request has no loss to evaluate");
+      this.post({ kind: "evaluated", id, evaluation: await evaluate(sequences) });
+    } catch (error) {
+      this.post({ kind: "unevaluated", id, error: errorToMessage(error) });
+    }
+  }
+
+  private expire(id: number, method: string): void {
+    const reason = `${method} took longer than engine.requestTimeoutMs = ${this.input.options.requestTimeoutMs} ms`;
+    this.pending.reject(
+      id,
+      new WeirError("WEIR_E_ENGINE_TIMEOUT", `${reason}; the engine process was ended, start another`, { method }),
+    );
+    this.kill(reason);
+  }
+
+  /** Kills an idle process that misses its heartbeats. Counted in ticks of this process, so that its own pauses do not count. */
+  private watchHeartbeats(): void {
+    const { heartbeatMs } = this.input.options;
+    const watch = setInterval(() => {
+      this.exitWatch.sample();
+      // While a request is being processed its own deadline counts: arithmetic may block the process's event loop.
+      this.missed = this.pending.size > 0 ? 0 : this.missed + 1;
+      if (this.missed <= MISSED_HEARTBEATS) return;
+      const { missed } = this;
+      this.input.logger?.warn({ actor: "engine", pid: this.child.pid, missed }, "engine shows no sign of life");
+      this.kill(`no sign of life in ${missed} heartbeats of ${heartbeatMs} ms while idle`);
+    }, heartbeatMs);
+    watch.unref();
+    void this.exited.then(() => clearInterval(watch));
+  }
+}
+
+/**
+ * Starts an engine process with a model. Rejects with the model's or backend's own error, WEIR_E_ENGINE_TIMEOUT after
+ * `startTimeoutMs`, or WEIR_E_ENGINE_CRASHED.
+ */
+export async function startEngine(input: StartEngineInput): Promise<Engine> {
+  const running = new EngineProcess(input);
+  const { info, model } = await running.start();
   return engineFacade({
-    info: ready.info,
-    model: ready.model,
-    version: () => version,
-    call,
-    exited: exited.then(({ expected, reason }) => ({ expected, reason })),
-    close: async () => {
-      if (gone !== null) return;
-      closing = true;
-      post({ kind: "close" });
-      const timer = setTimeout(() => child.kill("SIGKILL"), CLOSE_GRACE_MS);
-      await exited;
-      clearTimeout(timer);
-    },
+    info,
+    model,
+    version: () => running.version,
+    call: running.call,
+    exited: running.exited.then(({ expected, reason }) => ({ expected, reason })),
+    close: () => running.close(),
   });
 }

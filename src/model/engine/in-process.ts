@@ -25,13 +25,13 @@ export async function startInProcessEngine(input: {
     announce = resolve;
   });
   const call: Call = (method, payload, signal, evaluate = noLoss) => {
-    const turn = queue.then(() => {
+    const result = queue.then(() => {
       if (closed) throw new WeirError("WEIR_E_ENGINE_CRASHED", "the engine was closed; start another one");
       if (signal.aborted) throw new WeirError("WEIR_E_ENGINE_ABORTED", "the request was cancelled before it began");
       return dispatch(core, method, payload, signal, evaluate);
     });
-    queue = turn.catch(() => undefined);
-    return turn;
+    queue = result.catch(() => undefined);
+    return result;
   };
   return engineFacade({
     info: core.info,

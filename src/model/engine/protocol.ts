@@ -2,7 +2,7 @@
  * Messages between the control plane and an engine process. Structured clone carries them (advanced serialisation), so
  * typed arrays and NaN cross unharmed. One request is at work at a time; `abort` overtakes.
  */
-import type { EngineInfo, EngineOptions, EngineStats, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { EngineInfo, EngineOptions, EngineStats, MemoryPlan, MicroBatchSize } from "../../contracts/engine.js";
 import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
 import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
@@ -40,7 +40,7 @@ export interface EngineCalls {
   loadState: { input: { directory: string }; output: PolicyVersion };
   resetOptimiser: { input: null; output: null };
   stats: { input: null; output: EngineStats };
-  planMemory: { input: PassSize; output: MemoryPlan };
+  planMemory: { input: MicroBatchSize; output: MemoryPlan };
 }
 
 export type EngineMethod = keyof EngineCalls;

@@ -1,7 +1,7 @@
 /**
- * A policy's adapter as a folder of its own in the PEFT format (`adapter/` beside the merged weights): `adapter_config.json` and
+ * A policy's adapter as a folder in the PEFT format (`adapter/` next to the merged weights): `adapter_config.json` and
  * `adapter_model.safetensors` with `base_model.model.<module>.lora_A.weight` [r, in] and `lora_B.weight` [out, r].
- * Its metadata say how it was trained and, by content hash, on which weights; only what fits both is taken back.
+ * Its metadata says how it was trained and, by content hash, on which weights; it is read back only where both fit.
  */
 import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -24,7 +24,7 @@ export interface BaseModel {
   readonly sha256: string;
 }
 
-/** What an adapter's folder says. */
+/** The content of an adapter's folder. */
 export interface SavedAdapter {
   readonly options: LoraOptions;
   /** Pairs by their names inside the model. */
@@ -67,7 +67,7 @@ export async function writeAdapter(directory: string, { options, tensors, base }
   return folder;
 }
 
-/** Copies the adapter of a model folder into another one, where there is any. */
+/** Copies the adapter of a model folder into another one, if it has one. */
 export async function copyAdapter(from: string, to: string): Promise<void> {
   try {
     await cp(join(from, ADAPTER_FOLDER), join(to, ADAPTER_FOLDER), { recursive: true });
@@ -78,7 +78,7 @@ export async function copyAdapter(from: string, to: string): Promise<void> {
 
 /**
  * The pairs in a model folder's adapter, read into memory; null where it has none. Throws WEIR_E_CHECKPOINT_DAMAGED where it
- * was trained otherwise, or on other weights, than `expected` or holds other pairs.
+ * was trained with other options, on other weights or has other pairs than `expected`.
  */
 export async function readAdapter(directory: string, expected: SavedAdapter): Promise<TensorSource | null> {
   const path = join(directory, ADAPTER_FOLDER, WEIGHTS);

@@ -1,10 +1,11 @@
 /**
  * Makes transformers' AutoTokenizer read a written folder's tokenizer.json as it stands. transformers 5 picks a tokenizer
  * class by `model_type` and `tokenizer_class`, and some classes rebuild their own splitting around the vocabulary: ids
- * would differ from weir's without a word. Folders that are read as they stand are left alone.
+ * would silently differ from weir's. Folders that are read as they stand are not changed.
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { familyNamed } from "./families/index.js";
 import { isMissing, isRecord, type JsonRecord } from "./json.js";
 import { QWEN2_PATTERN } from "./tokenizer/pre-tokenizer.js";
 
@@ -36,7 +37,7 @@ function usesByteLevel(section: unknown): boolean {
 
 const isBlank = (value: unknown) => value === undefined || value === null || value === "" || value === false;
 
-/** Whether Qwen2Tokenizer, which takes vocabulary, merges and added tokens only, comes to the same ids. */
+/** Whether Qwen2Tokenizer, which takes vocabulary, merges and added tokens only, gives the same ids. */
 function isQwen2(definition: JsonRecord, config: JsonRecord): boolean {
   const { normalizer, pre_tokenizer: pre, model } = definition;
   const steps = isRecord(pre) && pre.type === "Sequence" && Array.isArray(pre.pretokenizers) ? pre.pretokenizers : [];
@@ -67,14 +68,15 @@ function hasContent(token: unknown, content: unknown): boolean {
   return isRecord(token) && token.content === content;
 }
 
-/** Whether AutoTokenizer of transformers 5 reads the folder's tokenizer.json as it stands, or comes to the same ids. */
+/** Whether AutoTokenizer of transformers 5 reads the folder's tokenizer.json as it stands, or gives the same ids. */
 export function isReadAsItStands(modelType: unknown, config: JsonRecord, definition: JsonRecord): boolean {
   const given = config.tokenizer_class;
   const named = typeof given === "string" ? given.replace(/Fast$/, "") : null;
   if (modelType === "qwen2" || named === QWEN2_CLASS || (modelType === "qwen3" && named === null))
     return isQwen2(definition, config);
   if (named === "LlamaTokenizer") return usesByteLevel(definition.pre_tokenizer) || usesByteLevel(definition.decoder);
-  return given === undefined || given === null || PLAIN_CLASSES.includes(given);
+  if (given === undefined || given === null) return !familyNamed(String(modelType))?.tokenizerRebuilt;
+  return PLAIN_CLASSES.includes(given);
 }
 
 async function readRecord(path: string): Promise<JsonRecord | null> {
@@ -82,13 +84,13 @@ async function readRecord(path: string): Promise<JsonRecord | null> {
     const value: unknown = JSON.parse(await readFile(path, "utf8"));
     return isRecord(value) ? value : null;
   } catch (error) {
-    // What cannot be read here is refused with its name when the folder is opened.
+    // A file that cannot be read is refused by name when the folder is opened.
     if (isMissing(error) || error instanceof SyntaxError) return null;
     throw error;
   }
 }
 
-/** Rewrites tokenizer_config.json where AutoTokenizer would come to other ids than weir. Idempotent. */
+/** Rewrites tokenizer_config.json where AutoTokenizer would give other ids than weir. Idempotent. */
 export async function alignAutoTokenizer(directory: string): Promise<void> {
   const [model, definition, config] = await Promise.all(
     ["config.json", "tokenizer.json", "tokenizer_config.json"].map((name) => readRecord(join(directory, name))),

@@ -1,14 +1,14 @@
-/** Messages as transformers hands them to a template: fields that are null are left out, reasoning has both of its names. */
+/** Messages as transformers passes them to a template: without null fields, and with reasoning under both of its names. */
 
-/** One message. Further fields (`name`, `tool_calls`, `reasoning_content` …) reach the template whole. */
+/** One message. Further fields (`name`, `tool_calls`, `reasoning_content` …) reach the template unchanged. */
 export interface ChatTurn {
   readonly role: string;
-  /** Text, parts of several kinds, or null beside tool calls, as the template takes it. */
+  /** Text, parts of several kinds, or null next to tool calls, in the form that the template expects. */
   readonly content?: unknown;
   readonly [field: string]: unknown;
 }
 
-/** Names that reasoning goes by; the first is what most templates read, the second what some read. */
+/** Names of the reasoning field; most templates read the first, some the second. */
 const REASONING = ["reasoning_content", "thinking", "reasoning"] as const;
 
 /** The fields of one message that a template sees, in order. */

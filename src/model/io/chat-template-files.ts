@@ -1,6 +1,6 @@
 /**
  * Where a model folder keeps its chat templates, with transformers' precedence: files (`chat_template.jinja`,
- * `additional_chat_templates/NAME.jinja`) replace what tokenizer_config.json holds. `chat_template.json`, which
+ * `additional_chat_templates/NAME.jinja`) take precedence over tokenizer_config.json. `chat_template.json`, which
  * transformers reads for processors only, is the last resort.
  */
 import { readdir } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { WeirError } from "../../errors.js";
 import { isMissing, isRecord, type JsonRecord, readJsonIfPresent, readTextIfPresent } from "./json.js";
 
 export interface TemplateSource {
-  /** "default" for the one that plain conversations take. */
+  /** "default" for plain conversations. */
   readonly name: string;
   readonly text: string;
   /** File that it came from. */
@@ -46,7 +46,7 @@ function fromConfig(value: unknown, path: string): TemplateSource[] {
   const sources: TemplateSource[] = [];
   for (const [name, text] of named)
     if (typeof name === "string" && typeof text === "string") sources.push({ name, text, path });
-  // A list of one template leaves no choice.
+  // The only template of a list is the default.
   const [only] = sources;
   return sources.length === 1 && only !== undefined ? [{ ...only, name: "default" }] : sources;
 }

@@ -1,6 +1,6 @@
 /**
- * A model folder's chat template: which of its templates a conversation takes, the variables it sees, and the words of
- * its errors. Rendering is that of template/ (Jinja2 as transformers sets it up).
+ * A model folder's chat template: which of its templates renders a conversation, the variables it sees, and its error
+ * messages. template/ renders it (Jinja2 as transformers configures it).
  */
 import { WeirError } from "../../errors.js";
 import { type ChatTurn, normalizeMessages } from "./chat-messages.js";
@@ -28,7 +28,7 @@ export interface ChatTemplate {
   render(messages: readonly ChatTurn[], options: ChatTemplateOptions): string;
 }
 
-/** What went wrong, where, and what helps. */
+/** The fault, its place and the remedy. */
 function explain(fault: TemplateFault, path: string, roles: readonly string[]): string {
   const place = `${path}, line ${fault.line}`;
   const messages = `messages (${roles.join(", ")})`;
@@ -56,8 +56,8 @@ function chooseSource(sources: readonly TemplateSource[], withTools: boolean): T
 }
 
 /**
- * Loads the chat template of a model folder, or null when it has none. Parsing waits for the first rendering, so a
- * broken template does not hinder work that needs none.
+ * Loads the chat template of a model folder, or null when it has none. It is parsed at the first rendering, so
+ * that a broken template does not stop work without one.
  */
 export async function loadChatTemplate(directory: string, tokenizerConfig: JsonRecord): Promise<ChatTemplate | null> {
   const sources = await findTemplates(directory, tokenizerConfig);

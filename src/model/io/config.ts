@@ -1,12 +1,14 @@
 /**
- * Reads a Hugging Face `config.json` (transformers v4 and v5 layouts) into the one record the model is built from.
- * Owns the rule "no silent difference": whatever the file asks for that the model does not compute is an error
- * that names the field and its value.
+ * Reads a Hugging Face `config.json` (transformers v4 and v5 layouts) into the record that the model is built from.
+ * Owns the rule "no silent difference": a field that asks for something the model does not compute is an error that
+ * names the field and its value.
  */
 
 import { join } from "node:path";
-import type { ModelFamily } from "../../contracts/model-info.js";
 import { WeirError } from "../../errors.js";
+import { ACTIVATION_NAMES, type ActivationName } from "./activation.js";
+import { FAMILIES, familyNamed, type ModelFamily } from "./families/index.js";
+import { differencesOf } from "./families/refused.js";
 import { checkModelFolder } from "./folder-kind.js";
 import { isRecord, type JsonRecord, readJson, readJsonIfPresent } from "./json.js";
 import { type RopeConfig, readRope } from "./rope-config.js";
@@ -14,7 +16,8 @@ import { type RopeConfig, readRope } from "./rope-config.js";
 export type { RopeConfig } from "./rope-config.js";
 
 export interface ModelConfig {
-  readonly family: ModelFamily;
+  /** Name of its family; see families/. */
+  readonly family: string;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -22,15 +25,21 @@ export interface ModelConfig {
   readonly heads: number;
   /** Divides `heads`; each key/value head serves heads / kvHeads query heads. */
   readonly kvHeads: number;
-  /** Even. heads · headDim need not equal hiddenSize (Qwen3). */
+  /** Even. heads · headDim need not equal hiddenSize. */
   readonly headDim: number;
   readonly rmsNormEps: number;
+  /** RMSNorm multiplies by (offset + w). */
+  readonly normOffset: 0 | 1;
+  /** Of the gated MLP. */
+  readonly activation: ActivationName;
+  /** What embedded tokens are multiplied by; null: nothing. */
+  readonly embeddingScale: number | null;
   /** True: the output head is the embedding matrix and `lm_head.weight` is not stored. */
   readonly tieWordEmbeddings: boolean;
   readonly attentionBias: { readonly q: boolean; readonly k: boolean; readonly v: boolean; readonly o: boolean };
   /** Biases on gate, up and down projections. */
   readonly mlpBias: boolean;
-  /** RMSNorm over each head of q and k before rotation (Qwen3). */
+  /** RMSNorm over each head of q and k before rotation. */
   readonly qkNorm: boolean;
   readonly maxPositions: number;
   readonly rope: RopeConfig;
@@ -40,25 +49,12 @@ export interface ModelConfig {
   readonly bosId: number | null;
 }
 
-/** Class names; the second three are base models saved without a head, which transformers loads as language models too. */
-const ARCHITECTURES: Readonly<Record<string, ModelFamily>> = {
-  Qwen2ForCausalLM: "qwen2",
-  Qwen3ForCausalLM: "qwen3",
-  LlamaForCausalLM: "llama",
-  Qwen2Model: "qwen2",
-  Qwen3Model: "qwen3",
-  LlamaModel: "llama",
-};
-const SUPPORTED_FAMILIES =
-  "Qwen2ForCausalLM (Qwen2, Qwen2.5), Qwen3ForCausalLM, LlamaForCausalLM (Llama, SmolLM2 and kin)";
+/** Classes that can be run, for messages. */
+const SUPPORTED_FAMILIES = FAMILIES.map(({ classes, models }) =>
+  models === null ? classes[0] : `${classes[0]} (${models})`,
+).join(", ");
 
-/** transformers' names of the activation that is computed. */
-const SILU = ["silu", "swish"];
-
-/** Number of key/value heads where a Qwen configuration is silent (Qwen2Config, Qwen3Config). */
-const QWEN_KV_HEADS = 32;
-
-/** Fields of related architectures that change the arithmetic, with the values under which they change nothing. */
+/** Fields of related architectures that change the arithmetic, with their neutral values. */
 const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   attention_dropout: [0],
   attention_multiplier: [],
@@ -66,7 +62,6 @@ const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   clip_qkv: [],
   embedding_multiplier: [1],
   final_logit_softcapping: [],
-  hidden_activation: SILU,
   is_causal: [true],
   logit_scale: [1],
   logits_scaling: [1],
@@ -89,7 +84,7 @@ const NEUTRAL_VALUES: Readonly<Record<string, readonly unknown[]>> = {
 const OTHER_FAMILY = "Use a model of one of these families.";
 const MIXTURE = "Mixtures of experts are not computed: use a dense model.";
 
-/** What helps where a field cannot be honoured; other fields have no remedy but another model. */
+/** Remedies by field; for other fields there is only another model. */
 const REMEDIES: Readonly<Record<string, string>> = {
   architectures: OTHER_FAMILY,
   model_type: OTHER_FAMILY,
@@ -103,7 +98,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   text_config: "Models that also see images or hear are not computed: use a plain text model.",
 };
 
-/** The value as it stands in the file; a long one is cut. */
+/** The value as in the file, shortened where long. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? "nothing";
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
@@ -162,21 +157,35 @@ function readFamily(config: JsonRecord): ModelFamily {
   const modelType = config.model_type;
   if (architectures !== undefined && architectures !== null) {
     const name = Array.isArray(architectures) && architectures.length === 1 ? architectures[0] : undefined;
-    const family = typeof name === "string" ? ARCHITECTURES[name] : undefined;
-    if (family === undefined) throw unsupported("architectures", architectures, SUPPORTED_FAMILIES);
-    if (modelType !== undefined && modelType !== family)
-      throw unsupported("model_type", modelType, `"${family}", as the architecture ${String(name)} says`);
+    const family = FAMILIES.find(({ classes }) => classes.includes(name));
+    if (family === undefined) {
+      const differences = typeof name === "string" ? differencesOf(name) : null;
+      const why = differences === null ? "" : ` (what it has and weir does not compute: ${differences})`;
+      throw unsupported("architectures", architectures, `${SUPPORTED_FAMILIES}${why}`);
+    }
+    if (modelType !== undefined && modelType !== family.name)
+      throw unsupported("model_type", modelType, `"${family.name}", as the architecture ${String(name)} says`);
     return family;
   }
-  if (modelType !== "qwen2" && modelType !== "qwen3" && modelType !== "llama")
-    throw unsupported("model_type", modelType, "qwen2, qwen3, llama");
-  return modelType;
+  const family = familyNamed(String(modelType));
+  if (family === undefined) throw unsupported("model_type", modelType, FAMILIES.map(({ name }) => name).join(", "));
+  return family;
 }
 
-/** Refuses what the dense, full-attention, SwiGLU model does not compute. */
+/** Both fields that name an activation must agree, since releases of transformers differ in which one they read. */
+function readActivation(config: JsonRecord, { activations }: ModelFamily): ActivationName {
+  const fields = ["hidden_act", "hidden_activation"].filter((field) => (config[field] ?? null) !== null);
+  const [found = activations[0], other = found] = fields.map((field) => {
+    const activation = activations.find((name) => ACTIVATION_NAMES[name].includes(String(config[field])));
+    if (activation !== undefined) return activation;
+    throw unsupported(field, config[field], activations.flatMap((name) => ACTIVATION_NAMES[name]).join(", "));
+  });
+  if (other !== found) throw unsupported("hidden_activation", config.hidden_activation, "what hidden_act names");
+  return found;
+}
+
+/** Refuses what the dense, full-attention model with a gated MLP does not compute. */
 function refuseUnsupported(config: JsonRecord, family: ModelFamily, layers: number): void {
-  const activation = config.hidden_act ?? "silu";
-  if (!SILU.includes(String(activation))) throw unsupported("hidden_act", activation, SILU.join(", "));
   for (const [field, neutral] of Object.entries(NEUTRAL_VALUES)) {
     const value = config[field];
     if (value === undefined || value === null || neutral.includes(value)) continue;
@@ -191,7 +200,7 @@ function refuseUnsupported(config: JsonRecord, family: ModelFamily, layers: numb
       throw unsupported("layer_types", layerTypes, "full_attention in every layer");
   }
   const window = config.sliding_window;
-  if (family === "llama") {
+  if (!family.windowOptional) {
     if (window !== undefined && window !== null) throw unsupported("sliding_window", window, "null");
     return;
   }
@@ -203,9 +212,9 @@ function refuseUnsupported(config: JsonRecord, family: ModelFamily, layers: numb
 }
 
 function readAttentionBias(config: JsonRecord, family: ModelFamily): ModelConfig["attentionBias"] {
-  if (family === "qwen2") {
+  if (family.attentionBias === "qkv") {
     if (!flag(config, "attention_bias", true))
-      throw unsupported("attention_bias", false, "true for qwen2 (q, k and v always carry a bias)");
+      throw unsupported("attention_bias", false, `true for ${family.name} (q, k and v always carry a bias)`);
     return { q: true, k: true, v: true, o: false };
   }
   const all = flag(config, "attention_bias", false);
@@ -217,29 +226,31 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
   const family = readFamily(config);
   const layers = positiveInteger(config, "num_hidden_layers");
   refuseUnsupported(config, family, layers);
+  const activation = readActivation(config, family);
+  const { defaults } = family;
   const hiddenSize = positiveInteger(config, "hidden_size");
   const heads = positiveInteger(config, "num_attention_heads");
   // An explicit null means as many as heads, in all families.
-  const silentKvHeads = family === "llama" || config.num_key_value_heads === null ? heads : QWEN_KV_HEADS;
+  const silentKvHeads = config.num_key_value_heads === null ? heads : (defaults.kvHeads ?? heads);
   const kvHeads = positiveInteger(config, "num_key_value_heads", silentKvHeads);
   if (heads % kvHeads !== 0)
     throw wrongValue("num_key_value_heads", kvHeads, `a divisor of num_attention_heads ${heads}`);
-  // Qwen3's own default is 128 whatever the hidden size.
-  const headDim = positiveInteger(config, "head_dim", family === "qwen3" ? 128 : hiddenSize / heads);
+  const headDim = positiveInteger(config, "head_dim", defaults.headDim ?? hiddenSize / heads);
   if (headDim % 2 !== 0) throw wrongValue("head_dim", headDim, "even, for rotary pairs");
   const mlpBias = flag(config, "mlp_bias", false);
-  if (mlpBias && family !== "llama") throw unsupported("mlp_bias", true, `false for ${family}`);
-  const maxPositions = positiveInteger(config, "max_position_embeddings", family === "llama" ? 2048 : 32768);
-  // LlamaConfig supplies bos 1 and eos 2 where the file is silent; an explicit null means none.
-  const eos = config.eos_token_id === undefined && family === "llama" ? 2 : config.eos_token_id;
-  const bos = config.bos_token_id === undefined && family === "llama" ? 1 : config.bos_token_id;
-  const padding = config.pad_token_id ?? generation?.pad_token_id;
+  if (mlpBias && !family.mlpBias) throw unsupported("mlp_bias", true, `false for ${family.name}`);
+  const maxPositions = positiveInteger(config, "max_position_embeddings", defaults.maxPositions);
+  // An explicit null means none.
+  const eos = config.eos_token_id === undefined ? defaults.eosId : config.eos_token_id;
+  const bos = config.bos_token_id === undefined ? defaults.bosId : config.bos_token_id;
+  const pad = config.pad_token_id === undefined ? defaults.padId : config.pad_token_id;
+  const padding = pad ?? generation?.pad_token_id;
   const eosIds = [
     ...tokenIds(eos, "eos_token_id"),
     ...tokenIds(generation?.eos_token_id, "eos_token_id (generation_config.json)"),
   ];
   return {
-    family,
+    family: family.name,
     vocabSize: positiveInteger(config, "vocab_size"),
     hiddenSize,
     intermediateSize: positiveInteger(config, "intermediate_size"),
@@ -248,10 +259,13 @@ export function parseModelConfig(config: JsonRecord, generation: JsonRecord | nu
     kvHeads,
     headDim,
     rmsNormEps: positiveNumber(config, "rms_norm_eps", 1e-6),
-    tieWordEmbeddings: flag(config, "tie_word_embeddings", false),
+    normOffset: family.normOffset,
+    activation,
+    embeddingScale: family.embeddingScaled ? Math.sqrt(hiddenSize) : null,
+    tieWordEmbeddings: flag(config, "tie_word_embeddings", defaults.tieWordEmbeddings),
     attentionBias: readAttentionBias(config, family),
     mlpBias,
-    qkNorm: family === "qwen3",
+    qkNorm: family.qkNorm,
     maxPositions,
     rope: readRope(config, maxPositions, { unsupported, wrongValue }),
     eosIds: [...new Set(eosIds)],

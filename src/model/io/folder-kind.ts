@@ -1,6 +1,6 @@
 /**
- * Recognises what is given in place of a model folder: a name on the Hugging Face hub, a GGUF file, an adapter, a folder
- * one level too high. Reads names only, and lets pass whatever may be a model folder or a tokenizer's.
+ * Recognises what users give instead of a model folder: a name on the Hugging Face hub, a GGUF file, an adapter, a folder
+ * one level too high. Reads names only, and accepts whatever may be a folder of a model or a tokenizer.
  */
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -11,7 +11,7 @@ const CONFIG = "config.json";
 const ADAPTER_CONFIG = "adapter_config.json";
 const HUB_NAME =
   /^(?:(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/|hf:\/\/)?([\w.-]+\/[\w.-]+)(?:[:@][\w.-]+)?\/?$/;
-/** How deep a model is looked for below a folder: a hub cache has `snapshots/REVISION`. */
+/** Levels below a folder that are searched for a model: a hub cache has `snapshots/REVISION`. */
 const SEARCH_DEPTH = 3;
 const MAX_SHOWN = 3;
 

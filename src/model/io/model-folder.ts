@@ -1,7 +1,7 @@
 /**
  * Writes a Hugging Face model folder: weights from a `TensorSource`, everything else copied from the folder the model
  * came from. Invariants: a tied head is stored once; the dtype in config.json is that of the weights; AutoTokenizer of
- * transformers comes to the ids that weir comes to.
+ * transformers gives the ids that weir gives.
  */
 
 import { copyFile, cp, mkdir, rm, writeFile } from "node:fs/promises";
@@ -16,7 +16,7 @@ import { expectedTensors } from "./tensor-names.js";
 import { elementCount, type TensorSource, unknownTensor } from "./tensor-source.js";
 import { WEIGHTS_FILE, WEIGHTS_INDEX } from "./tensors.js";
 
-/** Files beside the weights that make a folder usable; each is copied where it exists. */
+/** Files besides the weights that make a folder usable; copied where they exist. */
 const COMPANIONS = [
   "generation_config.json",
   "tokenizer.json",

@@ -1,4 +1,4 @@
-/** Makes a folder appear complete or not at all: written beside its place, then renamed. */
+/** Publishes a folder atomically: it is written next to its destination, then renamed. */
 import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { WeirError } from "../../errors.js";

@@ -1,6 +1,6 @@
 /**
  * The rotary-embedding part of a model configuration: v5 `rope_parameters`, or v4 `rope_theta` + `rope_scaling`.
- * All optional parameters are resolved to numbers here, as transformers resolves them, so the model only computes.
+ * All optional parameters are resolved to numbers here, as transformers resolves them, so that the model has no defaults of its own.
  */
 import type { EnginePrecision } from "../../contracts/engine.js";
 import type { WeirError } from "../../errors.js";

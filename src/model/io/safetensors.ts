@@ -156,7 +156,7 @@ export function readRange(path: string, start: number, end: number): Uint8Array 
 }
 
 /**
- * Opens a safetensors file: header read and checked now, tensors read when asked for.
+ * Opens a safetensors file: the header is read and checked now, tensors on demand.
  * Throws WEIR_E_FILE_MISSING and WEIR_E_MODEL_FILES (`details.tensor` names the tensor at fault).
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {

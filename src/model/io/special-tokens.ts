@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { isRecord, type JsonRecord, readJsonIfPresent, readTextIfPresent } from "./json.js";
 
-/** What tokenizer classes of transformers 5 name where the configuration is silent. */
+/** Defaults of the tokenizer classes of transformers 5. */
 const CLASS_DEFAULTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   GPT2Tokenizer: { bos_token: "<|endoftext|>", eos_token: "<|endoftext|>", unk_token: "<|endoftext|>" },
   LlamaTokenizer: { bos_token: "<s>", eos_token: "</s>", unk_token: "<unk>" },

@@ -4,7 +4,7 @@ import type { ModelConfig } from "./config.js";
 /** Buffers that some checkpoints store and every reader recomputes: rotary tables, positions, masks. */
 const RECOMPUTED =
   /(?:^|\.)(?:rotary_emb\.(?:inv_freq|original_inv_freq|cos_cached|sin_cached)|position_ids|masked_bias)$/;
-/** Types of which no parameter is. */
+/** Types that no parameter has. */
 const BUFFER_TYPES = new Set(["BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"]);
 
 /** Expected tensors: name → shape, matrices as [out, in]. The head is absent when it is tied to the embedding. */

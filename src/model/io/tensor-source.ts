@@ -1,4 +1,4 @@
-/** The port through which weights are read, one tensor at a time: model folders, GGUF files and engines offer it. */
+/** The interface for reading weights, one tensor at a time; model folders, GGUF files and engines implement it. */
 import { WeirError } from "../../errors.js";
 
 export interface TensorSource {
@@ -6,7 +6,7 @@ export interface TensorSource {
   names(): readonly string[];
   /** Outermost dimension first. Throws WEIR_E_MODEL_FILES for an unknown name. */
   shape(name: string): readonly number[];
-  /** Row-major values widened to float32; a fresh array each call, so that nothing large is kept. */
+  /** Row-major values widened to float32; a fresh array each call, so that nothing large is retained. */
   read(name: string): Float32Array;
 }
 

@@ -20,7 +20,7 @@ export { WEIGHTS_FILE, WEIGHTS_INDEX } from "./weight-holders.js";
 
 const valuesOf = ({ file, name }: Holder): Float32Array => file.read(name);
 
-/** A stored head beside a tied embedding is redundant, so it must be its equal. */
+/** A head that is stored with a tied embedding is redundant, so the two must be equal. */
 function checkTiedHead(directory: string, holders: ReadonlyMap<string, Holder>): void {
   const [headHolder, embeddingHolder] = [holders.get(HEAD), holders.get(EMBEDDING)];
   if (headHolder === undefined || embeddingHolder === undefined) return;
@@ -59,7 +59,7 @@ function missing(
   return tensorFault(directory, `tensor ${name} [${shape.join(", ")}] is missing. Fetch the whole model folder.`, name);
 }
 
-/** Throws for the first expected tensor that is missing or of another shape, and for one that the model has no place for. */
+/** Throws for the first expected tensor that is missing or of another shape, and for one that the model does not have. */
 function check(
   directory: string,
   model: ModelConfig,
@@ -93,7 +93,7 @@ function check(
 }
 
 /**
- * Opens the weights of a model folder. `config` saves reading config.json twice.
+ * Opens the weights of a model folder. `config`: its configuration, where it has been read already.
  * Throws WEIR_E_FILE_MISSING, and WEIR_E_MODEL_FILES whose `details.tensor` names a missing, extra, wrongly shaped or
  * truncated tensor or one of whole numbers; and as `readModelConfig` when no config is given. Reading throws
  * WEIR_E_NON_FINITE for a float64 that float32 cannot hold.

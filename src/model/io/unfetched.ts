@@ -1,4 +1,4 @@
-/** Recognises files that stand in place of what was to be downloaded: Git LFS pointers and web pages. */
+/** Recognises files that were downloaded instead of the real ones: Git LFS pointers and web pages. */
 import { type ErrorCode, WeirError } from "../../errors.js";
 
 const LFS_POINTER = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\s[\s\S]*?^size (\d+)/m;

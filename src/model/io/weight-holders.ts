@@ -25,7 +25,7 @@ export function tensorFault(directory: string, message: string, tensor: string |
   return new WeirError("WEIR_E_MODEL_FILES", `${directory}: ${message}`, { directory, tensor });
 }
 
-/** What a folder without safetensors holds, and what to do about it. */
+/** What is in a folder without safetensors, and what to do about it. */
 function noWeights(directory: string, names: readonly string[]): WeirError {
   const found = (pattern: RegExp) => names.filter((name) => pattern.test(name));
   const path = join(directory, WEIGHTS_FILE);

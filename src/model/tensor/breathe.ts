@@ -1,4 +1,4 @@
-/** Lets the event loop run between pieces of arithmetic, so that aborts and heartbeats are not held up. */
+/** Lets the event loop run between pieces of arithmetic, so that aborts and heartbeats are handled. */
 import { setImmediate } from "node:timers/promises";
 import { WeirError } from "../../errors.js";
 

@@ -25,14 +25,14 @@ const CONCAT: Record<number, RawAttribute[]> = {};
 const BATCHED: Record<string, RawAttribute[]> = {};
 let gatherAttributes: RawAttribute[] | null = null;
 
-/** Vectors of one generation; a full generation is kept until the next is full, so one just handed out is never freed. */
+/** Vectors per generation; a full generation lives until the next is full, so a vector just returned is never freed. */
 const VECTOR_LIMIT = 2048;
 let vectors = new Map<string, Tensor>();
 let olderVectors = new Map<string, Tensor>();
 const integers = new Map<number, Tensor>();
 const floats = new Map<number, Tensor>();
 
-/** An int32 vector kept on the device by value: shapes, axes, permutations. */
+/** An int32 vector, cached on the device by value: shapes, axes, permutations. */
 function vector(values: readonly number[]): Tensor {
   const trace = recording();
   if (trace !== null) return trace.constant(values, [values.length], "int32");
@@ -49,7 +49,7 @@ function vector(values: readonly number[]): Tensor {
   return made;
 }
 
-/** An int32 scalar kept for the life of the process. */
+/** An int32 scalar, cached for the life of the process. */
 function integer(value: number): Tensor {
   const trace = recording();
   if (trace !== null) return trace.constant([value], [], "int32");
@@ -61,7 +61,7 @@ function integer(value: number): Tensor {
   return found;
 }
 
-/** A float32 scalar kept for the life of the process; for constants of the model only, never for what changes by step. */
+/** A float32 scalar, cached for the life of the process: for constants of the model, never for values that change by step. */
 export function constant(value: number): Tensor {
   const trace = recording();
   if (trace !== null) return trace.constant([value], [], "float32");
@@ -103,6 +103,18 @@ export function sigmoid(x: Tensor): Tensor {
   return hasRawOps() ? rawOp("Sigmoid", NONE, [x]) : tf.sigmoid(x);
 }
 
+export function tanh(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Tanh", NONE, [x]) : tf.tanh(x);
+}
+
+export function erf(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Erf", NONE, [x]) : tf.erf(x);
+}
+
+export function relu(x: Tensor): Tensor {
+  return hasRawOps() ? rawOp("Relu", NONE, [x]) : tf.relu(x);
+}
+
 /** Sum over the last axis. */
 export function sumLast(x: Tensor, keep: boolean): Tensor {
   return hasRawOps() ? rawOp("Sum", keepDims(keep), [x, integer(-1)]) : tf.sum(x, -1, keep);
@@ -113,12 +125,12 @@ export function sumRows(x: Tensor): Tensor {
   return hasRawOps() ? rawOp("Sum", keepDims(false), [x, integer(0)]) : tf.sum(x, 0);
 }
 
-/** Largest over the last axis, kept as an axis of one. */
+/** Maximum over the last axis, which stays as an axis of one. */
 export function maxLast(x: Tensor): Tensor {
   return hasRawOps() ? rawOp("Max", keepDims(true), [x, integer(-1)]) : tf.max(x, -1, true);
 }
 
-/** Mean of squares over the last axis, kept as an axis of one. */
+/** Mean of squares over the last axis, which stays as an axis of one. */
 export function meanSquare(x: Tensor): Tensor {
   if (!hasRawOps()) return scope(() => tf.mean(tf.square(x), -1, true));
   return scope(() => rawOp("Mean", keepDims(true), [rawOp("Square", NONE, [x]), integer(-1)]));
@@ -156,7 +168,7 @@ export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = fa
   if (hasRawOps()) return rawProduct(a, b, transposeA, transposeB);
   if (backendName === "wasm") {
     // XNNPACK serves only the untransposed form; transposing first is ten times faster than the scalar loop.
-    // (Taking batches apart for it as well was measured: slower, by slicing and packing.)
+    // (Splitting batches for it too was measured to be slower, because of slicing and packing.)
     return scope(() => tf.matMul(transposeA ? swapLastAxes(a) : a, transposeB ? swapLastAxes(b) : b));
   }
   return tf.matMul(a, b, transposeA, transposeB);
@@ -188,7 +200,7 @@ function swapLastAxes(x: Tensor): Tensor {
   return tf.transpose(x, x.rank === 2 ? [1, 0] : [0, 2, 1]);
 }
 
-/** Rows of a table [R, …], ids [N] int32 → [N, …]. (tfjs-node's own kernel would read the ids back.) */
+/** Rows of a table [R, …], ids [N] int32 → [N, …]. (tfjs-node's own kernel reads the ids back.) */
 export function gatherRows(table: Tensor, ids: Tensor): Tensor {
   if (!hasRawOps()) return tf.gather(table, ids as never);
   gatherAttributes ??= [intAttribute("batch_dims", 0)];
@@ -214,13 +226,13 @@ export function cumulativeSum(x: Tensor): Tensor {
   return hasRawOps() ? rawOp("Cumsum", NONE, [x, integer(-1)]) : tf.cumsum(x, x.rank - 1);
 }
 
-/** Stores a value as the products take it: bfloat16 in a graph of that precision, else unchanged. */
+/** Casts to the type of the products: bfloat16 in a graph of that precision, else unchanged. */
 export function narrow(x: Tensor): Tensor {
   const trace = recording();
   return trace?.products === "bfloat16" ? trace.cast(x, "bfloat16") : x;
 }
 
-/** The value in float32, whatever it was stored as. */
+/** Casts to float32. */
 export function widen(x: Tensor): Tensor {
   return recording()?.cast(x, "float32") ?? x;
 }
@@ -247,7 +259,7 @@ export function gatherAlong(x: Tensor, ids: Tensor, axis: number): Tensor {
   return hasRawOps() ? rawOp("GatherV2", gatherAttributes, [x, ids, integer(axis)]) : tf.gather(x, ids as never, axis);
 }
 
-/** `x` itself; inside a graph, not before `previous` is there (null: at once). */
+/** `x` itself; inside a graph, not before `previous` has been computed (null: at once). */
 export function after(x: Tensor, previous: Tensor | null): Tensor {
   const trace = recording();
   return trace === null || previous === null ? x : trace.after(x, previous);

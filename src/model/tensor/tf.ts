@@ -16,7 +16,7 @@ export type RawAttribute =
   | { readonly name: string; readonly kind: "int"; readonly value: number }
   | { readonly name: string; readonly kind: "type"; readonly value: "float32" | "int32" };
 
-/** What tfjs-node keeps of a tensor; `id` is the binding's handle, once the values have been handed over. */
+/** tfjs-node's record of a tensor; `id` is the binding's handle once the values have been uploaded. */
 interface NativeTensor {
   readonly shape: readonly number[];
   readonly dtype: number;
@@ -49,7 +49,7 @@ export let tf: Tf;
 export let backendName: BackendName;
 let rawBackend: RawBackend | null = null;
 let recorder: Recorder | null = null;
-/** Attribute lists in the binding's form; kernels keep their lists, so this holds few. */
+/** Attribute lists in the binding's form; there are few, since kernels reuse theirs. */
 const nativeLists = new WeakMap<readonly RawAttribute[], readonly NativeAttribute[]>();
 
 /** Makes `namespace` the process's TensorFlow.js; its backend must be active already. */
@@ -64,7 +64,7 @@ export function native(): RawBackend {
   return rawBackend as RawBackend;
 }
 
-/** The tracer at work, or null while operations are run. */
+/** The open tracer, or null where operations are run. */
 export function recording(): Recorder | null {
   return recorder;
 }
@@ -73,7 +73,7 @@ export function setRecorder(next: Recorder | null): void {
   recorder = next;
 }
 
-/** True where operations are TensorFlow's own (`rawOp`): on its backend, and while a graph is traced. */
+/** True where `rawOp` works: on the tensorflow backend, and while a graph is traced. */
 export function hasRawOps(): boolean {
   return rawBackend !== null || recorder !== null;
 }
@@ -119,7 +119,7 @@ export function typeAttribute(name: string, value: "float32" | "int32"): RawAttr
 }
 
 /**
- * The same for a body that waits for something that makes no tensors. Invariant: no other scope of this process opens while it
+ * The same for a body that awaits something that makes no tensors. Invariant: no other scope of this process opens while it
  * waits; the engine works on one request at a time.
  */
 export async function asyncScope<T>(body: () => Promise<T>): Promise<T> {

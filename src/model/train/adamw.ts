@@ -108,8 +108,8 @@ export class AdamW {
           const m = before === undefined ? dm : add(mul(before.m, keep1), dm);
           const v = before === undefined ? dv : add(mul(before.v, keep2), dv);
           const denominator = add(mul(tf.sqrt(v), rootCorrection), epsilon);
-          const kept = decays(weight) ? mul(weight, shrink) : weight;
-          return { m, v, next: sub(kept, mul(divide(m, denominator), rate)) };
+          const decayed = decays(weight) ? mul(weight, shrink) : weight;
+          return { m, v, next: sub(decayed, mul(divide(m, denominator), rate)) };
         });
         parameters.replace(name, after.next);
         this.moments.set(name, { m: tf.keep(after.m), v: tf.keep(after.v) });

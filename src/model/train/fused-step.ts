@@ -1,6 +1,6 @@
 /**
  * The optimiser's arithmetic in weir's own operations: norms, update and content hash each read their tensors once.
- * Tensors are taken in portions, so that old and new values of the whole model never stand side by side.
+ * Tensors are taken in portions, so that old and new values of the whole model are never in memory together.
  */
 import type { Compiler } from "../tensor/graph/compile.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
@@ -28,7 +28,7 @@ export class FusedStep {
       return tensors.map((_, index) => bytes.slice(32 * index, 32 * index + 32));
     });
 
-  /** One step; weights and moments are replaced, gradients left to their owner. */
+  /** One step; weights and moments are replaced, gradients stay with their owner. */
   update(
     names: readonly string[],
     parameters: ParameterStore,
@@ -82,7 +82,7 @@ function zeros(like: Tensor): Moments {
   return { m: tf.zerosLike(like), v: tf.zerosLike(like) };
 }
 
-/** Names in runs of PORTION elements or so. */
+/** Names in portions of about PORTION elements. */
 function portions(names: readonly string[], parameters: ParameterStore): string[][] {
   const result: string[][] = [];
   let current: string[] = [];

@@ -15,7 +15,7 @@ import type {
   Trainer,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
-import { BatchPrefixes, type HeldPrefixes } from "../activations/prefix-cache.js";
+import { type ActivationCache, BatchPrefixes } from "../activations/prefix-cache.js";
 import { breathe } from "../tensor/breathe.js";
 import { scope, tf } from "../tensor/tf.js";
 import type { Adapters } from "../transformer/adapters.js";
@@ -28,13 +28,13 @@ import { plainSegment } from "../transformer/segment.js";
 import { assertIds } from "../transformer/token-ids.js";
 import { AdamW, type MeasuredGradients, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
-import { runGroups, runRows } from "./passes.js";
+import { runGroups, runRows } from "./micro-batch.js";
 import {
   hostEvaluation,
   isTraced,
   lossSequences,
+  microBatchTargets,
   PolicyMetricSums,
-  passTargets,
   policyTokenLoss,
   supervisedTokenLoss,
 } from "./policy-gradient.js";
@@ -51,13 +51,13 @@ export class Learner {
 
   /**
    * `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. `adapters`: what is trained instead of
-   * the model's own parameters. `held`: prompts that were kept when they were sampled from.
+   * the model's own parameters. `activationCache`: what sampling computed of prompts and completions.
    */
   constructor(
     model: Transformer,
     fused: FusedStep | null,
     private readonly adapters: Adapters | null = null,
-    private readonly held: HeldPrefixes | null = null,
+    private readonly activationCache: ActivationCache | null = null,
   ) {
     this.model = model;
     this.gradients = this.emptyStore();
@@ -80,27 +80,27 @@ export class Learner {
     const sums = new PolicyMetricSums(batch.loss);
     const logprobs = emptyLike(items);
     const metrics = await this.accumulate(async (gradients) => {
-      const passes = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
-      const prefixes = new BatchPrefixes(this.model, passes, this.held, gradients);
+      const microBatches = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
+      const prefixes = new BatchPrefixes(this.model, microBatches, this.activationCache, gradients);
       try {
-        for (const pass of passes) {
+        for (const microBatch of microBatches) {
           await breathe(signal);
-          const targets = passTargets(batch, pass);
+          const targets = microBatchTargets(batch, microBatch);
           let evaluation: LossEvaluation | null = null;
           const lossOf = async ({ logprobs }: { readonly logprobs: Float32Array }) => {
-            evaluation = await onHost(lossSequences(pass, targets, logprobs));
+            evaluation = await onHost(lossSequences(microBatch, targets, logprobs));
             return policyTokenLoss(batch.loss, targets, joined(evaluation.coefficients, logprobs.length));
           };
           const scores = await runGroups(
             this.model,
-            pass,
+            microBatch,
             prefixes,
             { temperature: batch.loss.temperature, entropies: true },
             inGraph ? { gradients, loss: policyTokenLoss(batch.loss, targets, null) } : { gradients, lossOf },
           );
-          evaluation ??= await onHost(lossSequences(pass, targets, scores.logprobs));
-          sums.add(pass, targets, scores, evaluation);
-          scatter(logprobs, pass, scores.logprobs);
+          evaluation ??= await onHost(lossSequences(microBatch, targets, scores.logprobs));
+          sums.add(microBatch, targets, scores, evaluation);
+          scatter(logprobs, microBatch, scores.logprobs);
         }
       } finally {
         prefixes.dispose();
@@ -116,7 +116,7 @@ export class Learner {
   async sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {
     assertSftBatch(batch, this.model.config);
     const weights = sftWeights(batch);
-    const passes = planRows(
+    const microBatches = planRows(
       batch.rows.map((row) => row.tokenIds),
       (row, token) => weights[row]![token] !== 0,
       batch.microBatchTokens,
@@ -126,23 +126,23 @@ export class Learner {
       let loss = 0;
       let tokens = 0;
       let paddedTokens = 0;
-      for (const pass of passes) {
+      for (const microBatch of microBatches) {
         await breathe(signal);
-        const own = Float32Array.from(pass.origin, ({ row, token }) => weights[row]![token]!);
+        const own = Float32Array.from(microBatch.origin, ({ row, token }) => weights[row]![token]!);
         scope(() => {
           const { logprobs } = runRows(
             this.model,
-            pass,
+            microBatch,
             { temperature: 1, entropies: false },
             { gradients, loss: supervisedTokenLoss(own) },
           );
           for (let i = 0; i < own.length; i += 1) loss -= own[i]! * logprobs[i]!;
         });
         tokens += own.length;
-        paddedTokens += pass.paddedTokens;
+        paddedTokens += microBatch.paddedTokens;
       }
       assertFinite({ loss });
-      return { loss, tokens, paddedTokens, microBatches: passes.length };
+      return { loss, tokens, paddedTokens, microBatches: microBatches.length };
     });
   }
 
@@ -207,23 +207,23 @@ export async function scoreGroups(
   options: {
     readonly temperature: number;
     readonly microBatchTokens: number;
-    /** Prompts of this model that were kept; null where there are none. */
-    readonly held: HeldPrefixes | null;
+    /** Prompts of this model that sampling computed; null where there are none. */
+    readonly activationCache: ActivationCache | null;
     readonly signal: AbortSignal;
   },
 ): Promise<Awaited<ReturnType<Trainer["logprobs"]>>> {
   for (const item of items) assertIds(model.config, item.promptIds, item.completions);
   const logprobs = emptyLike(items);
   const entropies = emptyLike(items);
-  const passes = planGroups(items, options.microBatchTokens, model.runner.rounding);
-  const prefixes = new BatchPrefixes(model, passes, options.held, null);
+  const microBatches = planGroups(items, options.microBatchTokens, model.runner.rounding);
+  const prefixes = new BatchPrefixes(model, microBatches, options.activationCache, null);
   try {
-    for (const pass of passes) {
+    for (const microBatch of microBatches) {
       await breathe(options.signal);
       const wanted = { temperature: options.temperature, entropies: true };
-      const scores = await runGroups(model, pass, prefixes, wanted, null);
-      scatter(logprobs, pass, scores.logprobs);
-      scatter(entropies, pass, scores.entropies);
+      const scores = await runGroups(model, microBatch, prefixes, wanted, null);
+      scatter(logprobs, microBatch, scores.logprobs);
+      scatter(entropies, microBatch, scores.entropies);
     }
   } finally {
     prefixes.dispose();
@@ -231,7 +231,7 @@ export async function scoreGroups(
   return { logprobs, entropies };
 }
 
-/** Padded tokens of one pass when plain sequences are scored. */
+/** Padded tokens of one micro-batch when plain sequences are scored. */
 const SCORE_TOKENS = 8192;
 
 /** Log-probs and entropies of whole sequences at temperature 1: token i given the tokens before it. */
@@ -243,10 +243,10 @@ export async function scoreSequences(
   for (const ids of sequences) assertIds(model.config, ids, [[]]);
   const logprobs = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
   const entropy = sequences.map((ids) => new Array<number>(ids.length - 1).fill(0));
-  for (const pass of planRows(sequences, () => true, SCORE_TOKENS, model.runner.rounding)) {
+  for (const microBatch of planRows(sequences, () => true, SCORE_TOKENS, model.runner.rounding)) {
     await breathe(signal);
-    const scores = runRows(model, pass, { temperature: 1, entropies: true }, null);
-    pass.origin.forEach(({ row, token }, index) => {
+    const scores = runRows(model, microBatch, { temperature: 1, entropies: true }, null);
+    microBatch.origin.forEach(({ row, token }, index) => {
       logprobs[row]![token - 1] = scores.logprobs[index]!;
       entropy[row]![token - 1] = scores.entropies[index]!;
     });
@@ -259,7 +259,7 @@ export function lastLogits(model: Transformer, ids: readonly number[]): Float32A
   assertIds(model.config, ids, [[]]);
   const logits = scope(() => {
     const segment = plainSegment([ids], model.runner.rounding.length(ids.length), model.tables);
-    const { x } = model.forwardRows(segment, null, { keeping: null });
+    const { x } = model.forwardRows(segment, null, { savedLayers: null });
     return headLogits(model, tf.slice(x, [ids.length - 1, 0], [1, model.config.hiddenSize]), 1);
   });
   const values = logits.dataSync<"float32">().slice();
@@ -282,10 +282,10 @@ function emptyLike(items: readonly PackItem[]): number[][][] {
   return items.map(({ completions }) => completions.map(() => []));
 }
 
-/** Puts a pass's values back in their places. */
-function scatter(into: Logprobs, pass: PackedGroups, values: Float32Array): void {
+/** Puts a micro-batch's values back in their places. */
+function scatter(into: Logprobs, microBatch: PackedGroups, values: Float32Array): void {
   let at = 0;
-  for (const { group, completion, length } of pass.origin) {
+  for (const { group, completion, length } of microBatch.origin) {
     (into[group] as number[][])[completion] = Array.from(values.subarray(at, at + length));
     at += length;
   }

@@ -1,4 +1,4 @@
-/** What AdamW keeps of a parameter, and the numbers of one of its steps. */
+/** AdamW's moments of a parameter, and the numbers of one step. */
 import type { Tensor } from "../tensor/tf.js";
 
 export interface Moments {

@@ -17,32 +17,32 @@ import { LOSS_SETTINGS } from "../../losses/settings.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { TokenLoss } from "../transformer/head.js";
 import type { PackedGroups } from "../transformer/packing.js";
-import type { PassScores } from "./passes.js";
+import type { MicroBatchScores } from "./micro-batch.js";
 import { traced } from "./traced-algebra.js";
 
-/** Per target of a pass, in its order. */
-export interface PassTargets {
+/** Per target of a micro-batch, in their order. */
+export interface MicroBatchTargets {
   readonly advantages: Float32Array; // [M]
-  /** Null: the log-probs of the pass itself. */
+  /** Null: the log-probs of this very forward pass. */
   readonly old: Float32Array | null; // [M]
   readonly reference: Float32Array | null; // [M]
   readonly weights: Float32Array; // [M]
 }
 
-/** Collects a pass's per-token inputs. The reference is used only where every completion of the pass has one. */
-export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets {
-  const count = pass.targets.length;
+/** Collects a micro-batch's per-token inputs. The reference is used only where every completion has one. */
+export function microBatchTargets(batch: PolicyBatch, microBatch: PackedGroups): MicroBatchTargets {
+  const count = microBatch.targets.length;
   const advantages = new Float32Array(count);
   const weights = new Float32Array(count);
   const sourceOf = ({ group, completion }: PackedGroups["origin"][number]) =>
     batch.groups[group]!.completions[completion]!;
-  /** Room for what every completion of the pass has, else null. */
+  /** An array for what every completion has, else null. */
   const roomFor = (name: "oldLogprobs" | "refLogprobs") =>
-    pass.origin.every((place) => sourceOf(place)[name] !== null) ? new Float32Array(count) : null;
+    microBatch.origin.every((place) => sourceOf(place)[name] !== null) ? new Float32Array(count) : null;
   const old = roomFor("oldLogprobs");
   const reference = roomFor("refLogprobs");
   let at = 0;
-  for (const place of pass.origin) {
+  for (const place of microBatch.origin) {
     const { length } = place;
     const source = sourceOf(place);
     advantages.set(source.advantages, at);
@@ -59,10 +59,14 @@ export function passTargets(batch: PolicyBatch, pass: PackedGroups): PassTargets
   return { advantages, old, reference, weights };
 }
 
-/** The whole sequences of a pass's targets, as a loss sees them. */
-export function lossSequences(pass: PackedGroups, targets: PassTargets, logprobs: Float32Array): LossSequence[] {
+/** The whole sequences of a micro-batch's targets, as a loss sees them. */
+export function lossSequences(
+  microBatch: PackedGroups,
+  targets: MicroBatchTargets,
+  logprobs: Float32Array,
+): LossSequence[] {
   let at = 0;
-  return pass.origin.map(({ length }) => {
+  return microBatch.origin.map(({ length }) => {
     const of = (values: Float32Array) => values.subarray(at, at + length);
     const sequence = {
       logprobs: of(logprobs),
@@ -77,7 +81,7 @@ export function lossSequences(pass: PackedGroups, targets: PassTargets, logprobs
 }
 
 /**
- * How a pass's loss is evaluated on the host: by a built-in formula, or by the caller.
+ * How the loss is evaluated on the host: by a built-in formula, or by the caller.
  * The caller's result is checked: WEIR_E_SHAPE where coefficients do not fit the sequences, WEIR_E_NON_FINITE where a number is
  * not finite.
  */
@@ -89,7 +93,7 @@ export function hostEvaluation(loss: PolicyLossConfig, evaluate: EvaluateLoss | 
   if (evaluate === null)
     throw new WeirError(
       "WEIR_E_STATE",
-      "the batch names no loss and none was given; name one of src/losses, or pass `evaluate`",
+      "the batch names no loss and none was given; name one of src/losses, or microBatch `evaluate`",
     );
   return async (sequences) => assertEvaluation(await evaluate(sequences), sequences);
 }
@@ -118,12 +122,12 @@ export function isTraced(loss: PolicyLossConfig): boolean {
 }
 
 /**
- * The policy loss of a pass's targets, by its gradient with respect to log-probs and entropies. `coefficients`: the policy
+ * The policy loss of a micro-batch's targets, by its gradient with respect to log-probs and entropies. `coefficients`: the policy
  * term's, where it was evaluated on the host; null traces the formula.
  */
 export function policyTokenLoss(
   loss: PolicyLossConfig,
-  targets: PassTargets,
+  targets: MicroBatchTargets,
   coefficients: Float32Array | null,
 ): TokenLoss {
   const withKl = targets.reference !== null && loss.klCoefficient !== 0;
@@ -214,7 +218,7 @@ function klSlope(d: Tensor, loss: PolicyLossConfig, clamp: Tensor | null): Tenso
   }
 }
 
-/** Sums metrics over passes; `finish` turns them into the reply. */
+/** Sums metrics over micro-batches; `finish` makes the reply of them. */
 export class PolicyMetricSums {
   private policy = 0;
   private klLoss = 0;
@@ -229,16 +233,21 @@ export class PolicyMetricSums {
   private tokens = 0;
   private withReference = 0;
   private padded = 0;
-  private passes = 0;
+  private microBatches = 0;
   private readonly loss: PolicyLossConfig;
 
   constructor(loss: PolicyLossConfig) {
     this.loss = loss;
   }
 
-  add(pass: PackedGroups, targets: PassTargets, scores: PassScores, evaluation: LossEvaluation): void {
-    this.padded += pass.paddedTokens;
-    this.passes += 1;
+  add(
+    microBatch: PackedGroups,
+    targets: MicroBatchTargets,
+    scores: MicroBatchScores,
+    evaluation: LossEvaluation,
+  ): void {
+    this.padded += microBatch.paddedTokens;
+    this.microBatches += 1;
     this.policy += evaluation.value;
     this.clipped += evaluation.clipped;
     this.clippedLower += evaluation.clippedLower;
@@ -280,7 +289,7 @@ export class PolicyMetricSums {
       ratioMax: this.ratioMax,
       tokens: this.tokens,
       paddedTokens: this.padded,
-      microBatches: this.passes,
+      microBatches: this.microBatches,
       logprobs,
     };
   }

@@ -1,4 +1,4 @@
-/** The algebra of loss formulas over tensors: what src/losses says, as operations of a graph. Conditions are boolean tensors. */
+/** The algebra of loss formulas over tensors: the formulas of src/losses as operations of a graph. Conditions are boolean tensors. */
 import type { Algebra, Operand } from "../../losses/algebra.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 

@@ -14,7 +14,7 @@ export interface AdapterPair {
 /** The pair of a weight by its name; null where the weight is frozen. */
 export type FindPair = (weight: string) => AdapterPair | null;
 
-/** dB = scale·dyᵀ·(x·aᵀ) and dA = scale·(dy·b)ᵀ·x, handed on by name. */
+/** dB = scale·dyᵀ·(x·aᵀ) and dA = scale·(dy·b)ᵀ·x, given to `add` by name. */
 export function adapterGradients(
   weight: string,
   { a, b, scale }: AdapterPair,

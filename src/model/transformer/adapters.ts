@@ -1,8 +1,8 @@
 /**
  * Low-rank adaptation (LoRA, Hu et al., arXiv 2106.09685): W = W₀ + (α/r)·B·A, with A [r, in] and B [out, r] trained and everything
  * else frozen. The policy's parameters always hold the merged W, so forward passes, decoding and hashing know nothing of adapters;
- * gradients do, and folders carry them besides. Merging starts from W₀ each time, so rounding does not add up.
- * Invariant: the policy's adapted matrices are W₀ + (α/r)·B·A of the pairs held here.
+ * gradients do, and saved folders have them in addition. Each merge starts from W₀, so rounding does not accumulate.
+ * Invariant: the policy's adapted matrices are W₀ + (α/r)·B·A of the present pairs.
  */
 import { counterKey, uniform } from "../../algorithms/random.js";
 import type { LoraOptions } from "../../contracts/engine.js";
@@ -17,7 +17,7 @@ export class Adapters {
   readonly options: LoraOptions;
   /** The matrices that are trained. */
   readonly parameters: ParameterStore;
-  /** W₀ of the adapted weights; shares memory with the policy until that moves on. */
+  /** W₀ of the adapted weights; shares memory with the policy until that changes. */
   private base: ParameterStore;
   private origin: BaseModel;
 
@@ -28,7 +28,7 @@ export class Adapters {
     this.parameters = ParameterStore.of(fresh(this.shapes(), options.seed));
   }
 
-  /** What a folder carries of them. */
+  /** What is written to a folder. */
   saved(): SavedAdapter {
     return { options: this.options, tensors: this.parameters.source(), base: this.origin };
   }
@@ -45,7 +45,7 @@ export class Adapters {
     return found === null ? null : { a: found, b: this.parameters.get(b), scale: this.scale };
   }
 
-  /** Brings the policy's weights up to the pairs. */
+  /** Updates the policy's weights from the pairs. */
   merge(policy: ParameterStore): void {
     for (const name of this.base.names()) {
       const { a, b, scale } = this.pairOf(name) as AdapterPair;
@@ -62,7 +62,7 @@ export class Adapters {
     this.take(fresh(this.shapes(), this.options.seed));
   }
 
-  /** Takes the pairs of a file; the caller sets the merged weights that were saved beside it. */
+  /** Takes the pairs of a file; the caller sets the merged weights that were saved with it. */
   take(source: TensorSource): void {
     for (const name of this.parameters.names()) {
       this.parameters.replace(name, tf.tensor(source.read(name), this.parameters.get(name).shape));

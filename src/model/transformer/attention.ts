@@ -1,11 +1,11 @@
 /**
  * Grouped-query attention with an optional shared prefix, forward and backward.
  *
- * Queries lie as [P*kv*G*group, T, dh], keys and values as [P*kv*G, T, dh], the prefix's as [P*kv, Tp, dh]: a matmul of
- * [P*kv, G*group*T, dh] against the prefix and one of [P*kv*G, group*T, dh] against the row's own keys need neither tiling
- * nor copies. Queries are taken in blocks of QUERY_BLOCK, each only against the keys it may see, so scores are never
- * T×T at once. Scores are exponentiated, never normalised: 1/Z is applied to the narrow outputs instead.
- * Exponentials are kept for the backward pass up to KEEP_BUDGET, else computed again.
+ * Queries are [P*kv*G*headsPerKv, T, dh], keys and values [P*kv*G, T, dh], the prefix's [P*kv, Tp, dh]: a matmul of
+ * [P*kv, G*headsPerKv*T, dh] against the prefix and one of [P*kv*G, headsPerKv*T, dh] against the row's own keys need neither
+ * tiling nor copies. Queries are processed in blocks of QUERY_BLOCK, each against the keys it may see only, so T×T scores never
+ * exist at once. Scores are exponentiated, never normalised: the outputs are multiplied by 1/Z instead.
+ * Exponentials are saved for the backward pass up to SAVED_EXPONENTIALS, else recomputed.
  */
 
 import {
@@ -28,8 +28,8 @@ import { type KeyValue, MASKED } from "./segment.js";
 
 /** Queries per block: large enough for fast matmuls, small enough to skip most of the upper triangle. */
 const QUERY_BLOCK = 128;
-/** Elements of exponentials that all layers together may keep (256 MiB of float32). */
-const KEEP_BUDGET = 64 * 1024 * 1024;
+/** Elements of exponentials that all layers together may save (256 MiB of float32). */
+const SAVED_EXPONENTIALS = 64 * 1024 * 1024;
 
 export interface AttentionShape {
   readonly prompts: number; // P
@@ -37,11 +37,11 @@ export interface AttentionShape {
   readonly group: number; // G
   readonly headsPerKv: number; // query heads per key/value head
   readonly length: number; // T
-  /** Rows of the flat tokens, and where each row's begin in them; see `Segment`. */
+  /** Flat tokens, and where each row begins in them; see `Segment`. */
   readonly tokens: number; // N
   readonly offsets: Tensor | null; // [P*G + 1] int32
   readonly headDim: number; // dh
-  /** Layers of the model, which share KEEP_BUDGET. */
+  /** Layers of the model, which share SAVED_EXPONENTIALS. */
   readonly layers: number;
 }
 
@@ -64,10 +64,10 @@ export interface AttentionSaved {
 }
 
 const causalMasks = new Map<string, Tensor>();
-/** Masks kept at most; above it all are dropped and made again. */
+/** Masks cached at most; above it all are dropped. */
 const MASK_LIMIT = 256;
 
-/** Additive mask of queries start … start+Tq−1 over keys 0 … start+Tq−1: [1, Tq, start+Tq]; kept by shape. */
+/** Additive mask of queries start … start+Tq−1 over keys 0 … start+Tq−1: [1, Tq, start+Tq]; cached by shape. */
 function causalMask(start: number, queries: number): Tensor {
   if (recording() !== null) return tracedMask(start, queries);
   const key = `${start}:${queries}`;
@@ -86,7 +86,7 @@ function causalMask(start: number, queries: number): Tensor {
   return mask;
 }
 
-/** The same mask, made of its positions inside the graph. */
+/** The same mask, computed from positions inside the graph. */
 function tracedMask(start: number, queries: number): Tensor {
   const rows = tf.add(reshape(range(queries), [1, queries, 1]), tf.scalar(start, "int32"));
   const keys = start + queries;
@@ -96,7 +96,7 @@ function tracedMask(start: number, queries: number): Tensor {
 function blocks(length: number): [start: number, end: number][] {
   const result: [number, number][] = [];
   for (let start = 0; start < length; start += QUERY_BLOCK) {
-    // A short rest joins the last block.
+    // A short remainder joins the last block.
     const end = length - start < QUERY_BLOCK * 1.5 ? length : start + QUERY_BLOCK;
     result.push([start, end]);
     if (end === length) break;
@@ -104,7 +104,7 @@ function blocks(length: number): [start: number, end: number][] {
   return result;
 }
 
-/** Positions [start, end) of the middle axis; x itself where that is all of it. */
+/** Positions [start, end) of the middle axis; x itself where that is the whole axis. */
 function along(x: Tensor, start: number, end: number): Tensor {
   const [rows, length, width] = x.shape as [number, number, number];
   return start === 0 && end === length ? x : slice(x, [0, start, 0], [rows, end - start, width]);
@@ -147,7 +147,7 @@ function blockWeights(
   });
 }
 
-/** o = softmax(q·kᵀ + mask)·v over the prefix and the row itself. Returns o and what the backward pass may keep. */
+/** o = softmax(q·kᵀ + mask)·v over the prefix and the row itself. Returns o and, up to SAVED_EXPONENTIALS, the exponentials. */
 export function attend(
   q: Tensor,
   k: Tensor,
@@ -158,7 +158,7 @@ export function attend(
 ): { readonly o: Tensor; readonly weights: readonly BlockWeights[] | null } {
   const queryRows = shape.prompts * shape.kvHeads * shape.group * shape.headsPerKv;
   const elements = queryRows * shape.length * (shape.length + (prefix?.k.shape[1] ?? 0));
-  const keep = save && elements * shape.layers <= KEEP_BUDGET;
+  const saves = save && elements * shape.layers <= SAVED_EXPONENTIALS;
   let done: Tensor | null = null;
   return scope(() => {
     const outputs = blocks(shape.length).map(([start, end]) => {
@@ -168,7 +168,7 @@ export function attend(
         const flat = [queryRows, end - start, shape.headDim];
         let o = reshape(matmul(e.own, along(v, 0, end)), flat);
         if (e.prefix !== null && prefix !== null) o = add(o, reshape(matmul(e.prefix, prefix.v), flat));
-        return { o: divide(o, e.sums), kept: keep ? e : null };
+        return { o: divide(o, e.sums), weights: saves ? e : null };
       });
       done = block.o;
       return block;
@@ -177,7 +177,7 @@ export function attend(
       outputs.map((block) => block.o),
       1,
     );
-    return { o, weights: keep ? outputs.map((block) => block.kept as BlockWeights) : null };
+    return { o, weights: saves ? outputs.map((block) => block.weights as BlockWeights) : null };
   });
 }
 

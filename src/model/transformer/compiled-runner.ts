@@ -1,6 +1,6 @@
 /**
- * Layers as compiled graphs: one graph per kind of work and shape serves every layer, its weights being inputs.
- * In bfloat16 the matrices are fed as copies that are made once per set of weights.
+ * Layers as compiled graphs: one graph per task and shape serves every layer, since weights are inputs.
+ * In bfloat16 the graphs take copies of the matrices, made once per set of weights.
  */
 import type { LoraOptions } from "../../contracts/engine.js";
 import type { ModelConfig } from "../io/config.js";
@@ -19,10 +19,10 @@ import type { StorageForm } from "./memory-plan.js";
 import type { NarrowWeights } from "./narrow-weights.js";
 import { COARSE, PACKED, type Rounding } from "./packing.js";
 import { pickGradients, pickKeys, resizeKeys } from "./pick-keys.js";
-import { type HeadRequest, type Keep, type Kept, keptOf, type ModelRunner } from "./runner.js";
+import { type HeadRequest, type LayerState, layerState, type ModelRunner, type SaveMode } from "./runner.js";
 import type { KeyValue, Segment } from "./segment.js";
 
-/** Prefix of a layer's tensors inside its graph, whichever layer it is. */
+/** Prefix of a layer's tensors inside its graph, the same for every layer. */
 const INSIDE = "model.layers.0.";
 
 type Weights = Readonly<Record<string, Tensor>>;
@@ -59,7 +59,7 @@ export class CompiledRunner implements ModelRunner {
     this.form = { precision: compiler.products, fused: forms === FUSED, copies: true, lora };
   }
 
-  keys(context: LayerContext, x: Tensor, segment: Segment, keep: Keep): { kv: KeyValue; kept: Kept | null } {
+  keys(context: LayerContext, x: Tensor, segment: Segment, save: SaveMode): { kv: KeyValue; state: LayerState | null } {
     const { config, forms } = this;
     const inputs = {
       x,
@@ -68,18 +68,18 @@ export class CompiledRunner implements ModelRunner {
       rotation: context.rotation,
     };
     const { kv, saved } = this.compiler.run(
-      `keys ${keep}`,
+      `keys ${save}`,
       (own: typeof inputs) => {
         const inside = contextOf(config, own.rotation, own.weights);
         const { kv, saved } = forms.keys(inside, own.x, asSegment(own.segment));
-        return { kv, saved: keep === "all" ? saved : null };
+        return { kv, saved: save === "all" ? saved : null };
       },
       inputs,
     );
-    return { kv, kept: keptOf(keep, x, saved) };
+    return { kv, state: layerState(save, x, saved) };
   }
 
-  forward(context: LayerContext, x: Tensor, segment: Segment, prefix: PrefixLayer, keep: Keep) {
+  forward(context: LayerContext, x: Tensor, segment: Segment, prefix: PrefixLayer, save: SaveMode) {
     const { config, forms } = this;
     const inputs = {
       x,
@@ -89,20 +89,20 @@ export class CompiledRunner implements ModelRunner {
       rotation: context.rotation,
     };
     const { out, kv, saved } = this.compiler.run(
-      `layer ${keep}`,
+      `layer ${save}`,
       (own: typeof inputs) => {
         const inside = contextOf(config, own.rotation, own.weights);
         const { out, kv, saved } = forms.forward(inside, own.x, asSegment(own.segment), own.prefix as PrefixLayer);
-        return { out, kv, saved: keep === "all" ? saved : null };
+        return { out, kv, saved: save === "all" ? saved : null };
       },
       inputs,
     );
-    return { out, kv, kept: keptOf(keep, x, saved) };
+    return { out, kv, state: layerState(save, x, saved) };
   }
 
   backward(
     context: LayerContext,
-    kept: Kept,
+    state: LayerState,
     segment: Segment,
     prefix: PrefixLayer,
     dOut: Tensor | null,
@@ -119,9 +119,9 @@ export class CompiledRunner implements ModelRunner {
       const sum = gradients.get(`${outside}${part}`);
       if (sum !== null) sums[part] = sum;
     }
-    const ownKept = "decoded" in kept ? { decoded: kept.decoded() } : kept;
+    const ownState = "decoded" in state ? { decoded: state.decoded() } : state;
     const inputs = {
-      kept: ownKept,
+      state: ownState,
       segment: segmentInputs(segment),
       prefix: forms.prefix(prefix),
       dOut,
@@ -145,21 +145,21 @@ export class CompiledRunner implements ModelRunner {
         const ownPairs = own.pairs;
         const sink = gradientSink(gather, ownPairs && ((name) => ownPairs[name.slice(INSIDE.length)] ?? null));
         const inner = own.prefix as PrefixLayer;
-        const again = (x: Tensor) =>
+        const recomputed = (x: Tensor) =>
           own.dOut === null ? forms.keys(inside, x, ownSegment) : forms.forward(inside, x, ownSegment, inner);
-        const savedOf = (from: typeof own.kept): object => {
+        const savedOf = (from: typeof own.state): object => {
           if ("saved" in from) return from.saved;
-          if ("x" in from) return again(from.x).saved;
+          if ("x" in from) return recomputed(from.x).saved;
           return (forms.decoded as NonNullable<typeof forms.decoded>)(inside, from.decoded, ownSegment);
         };
-        const saved = savedOf(own.kept);
+        const saved = savedOf(own.state);
         const back = forms.backward(inside, saved, ownSegment, inner, own.dOut, own.dKv, sink);
         return { ...back, found: gathered };
       },
       inputs,
     );
     for (const [part, sum] of Object.entries(found)) gradients.replace(`${outside}${part}`, sum);
-    if ("decoded" in ownKept) tf.dispose(tensorsOf(ownKept));
+    if ("decoded" in ownState) tf.dispose(tensorsOf(ownState));
     return { dx, dPrefix };
   }
 
@@ -257,10 +257,10 @@ function pairsOf(
   return pairs;
 }
 
-/** Matrices that the joined ones stand for in a whole layer. */
+/** Matrices that the joined one replaces in a whole layer. */
 const REPLACED = new Set(QKV.map((part) => `${part}.weight`));
 
-/** Parts that keys and values depend on. */
+/** Parts of a layer that keys and values depend on. */
 function isKeyPart(part: string): boolean {
   return /^(input_layernorm|self_attn\.(k_proj|v_proj|k_norm))\./.test(part);
 }

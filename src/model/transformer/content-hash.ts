@@ -1,6 +1,6 @@
 /**
  * The content hash of a set of weights (I9): SHA-256 over the digests of its tensors in name order; a tensor's digest is the
- * SHA-256 over the SHA-256s of its pieces of DIGEST_PIECE_BYTES. Pieces are independent, so a kernel hashes them side by side.
+ * SHA-256 over the SHA-256s of its pieces of DIGEST_PIECE_BYTES. Pieces are independent, so a kernel hashes them in parallel.
  */
 import { createHash } from "node:crypto";
 
@@ -19,7 +19,7 @@ export function tensorDigest(values: Float32Array): Uint8Array {
   return sha256(Buffer.concat(pieces));
 }
 
-/** Hex hash of the tensors' digests, which come in name order. */
+/** Hex hash of the tensors' digests, given in name order. */
 export function contentHash(digests: readonly Uint8Array[]): string {
   return sha256(Buffer.concat(digests)).toString("hex");
 }

@@ -1,6 +1,6 @@
 /**
- * A layer's activations of tokens as decoding computes them, in float32: what its backward pass needs and cannot make again
- * from the others by norms and rotations alone. Decoding keeps them side by side, in the order of DECODED_PARTS.
+ * A layer's activations of completion tokens as decoding computes them, in float32: what its backward pass needs and cannot
+ * recompute from the others by norms and rotations alone. The activation cache stores them in the order of DECODED_PARTS.
  */
 
 import type { ModelConfig } from "../io/config.js";
@@ -36,7 +36,7 @@ export function decodedWidths(config: ModelConfig): Readonly<Record<DecodedPart,
   };
 }
 
-/** Columns that a token takes in all: the parts of every layer, and the hidden row before the final norm. */
+/** Floats per token in the activation cache: the parts of every layer, and the hidden row before the final norm. */
 export function tokenColumns(config: ModelConfig): number {
   const layer = Object.values(decodedWidths(config)).reduce((sum, width) => sum + width, 0);
   return config.layers * layer + config.hiddenSize;

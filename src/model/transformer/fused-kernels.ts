@@ -71,26 +71,32 @@ function headAttributes({ prompts, group, kvHeads, length }: AttentionShape, hea
   return { prompts, group, kv: kvHeads, headsPerKv, length };
 }
 
-/** Attributes of what goes between tokens and heads. */
+/** Attributes of the operations between tokens and heads. */
 function tokenAttributes(shape: AttentionShape, headsPerKv: number) {
   return { ...headAttributes(shape, headsPerKv), tokens: shape.tokens };
 }
 
-/** Which of the rotary tables a projection is turned by. */
-type Turn = { readonly cos: Tensor; readonly sin: Tensor } | null;
+/** The RoPE tables that a projection is rotated by; null: none. */
+type Rotation = { readonly cos: Tensor; readonly sin: Tensor } | null;
 
-export const queryTurn = (rope: RopeSlice): Turn => ({ cos: rope.cosQ, sin: rope.sinQ });
-export const keyTurn = (rope: RopeSlice): Turn => ({ cos: rope.cosK, sin: rope.sinK });
+export const queryRotation = (rope: RopeSlice): Rotation => ({ cos: rope.cosQ, sin: rope.sinQ });
+export const keyRotation = (rope: RopeSlice): Rotation => ({ cos: rope.cosK, sin: rope.sinK });
 
 /** [N, heads·dh] by token → [P·kv·G·headsPerKv, T, dh] by head, with bias and rotation; zeros where a row has no token. */
-export function toHeads(x: Tensor, bias: Tensor | null, turn: Turn, shape: AttentionShape, headsPerKv: number): Tensor {
-  const { cos, sin } = turn ?? { cos: null, sin: null };
+export function toHeads(
+  x: Tensor,
+  bias: Tensor | null,
+  rotation: Rotation,
+  shape: AttentionShape,
+  headsPerKv: number,
+): Tensor {
+  const { cos, sin } = rotation ?? { cos: null, sin: null };
   return weirRopeHeads({ x, bias, cos, sin, offsets: shape.offsets }, tokenAttributes(shape, headsPerKv)).y;
 }
 
 /** The transpose of `toHeads` without bias. */
-export function toTokens(x: Tensor, turn: Turn, shape: AttentionShape, headsPerKv: number): Tensor {
-  const { cos, sin } = turn ?? { cos: null, sin: null };
+export function toTokens(x: Tensor, rotation: Rotation, shape: AttentionShape, headsPerKv: number): Tensor {
+  const { cos, sin } = rotation ?? { cos: null, sin: null };
   const attributes = { ...tokenAttributes(shape, headsPerKv), T: products() };
   return weirRopeHeadsGrad({ dy: x, cos, sin, offsets: shape.offsets }, attributes).dx;
 }
@@ -166,7 +172,7 @@ export function packedProduct(x: Tensor, packed: Tensor, bias: Tensor | null, ou
   return weirPackedProduct({ x, packed, bias, gate: null }, { out, keepPlain: 0 }).y;
 }
 
-/** up = x·wᵀ + bias as `packedProduct` gives it, null where it is not wanted, and act = up·silu(gate), gate [M, out]. */
+/** up = x·wᵀ + bias as `packedProduct` gives it, null unless `wantUp`, and act = up·silu(gate), gate [M, out]. */
 export function packedGatedProduct(
   x: Tensor,
   packed: Tensor,
@@ -180,24 +186,24 @@ export function packedGatedProduct(
 }
 
 /**
- * A block [steps, R, W] of cached activations with parts [R, width], which fill its rows side by side, in the place of a decode
- * step. What it has for later steps may be anything; the first step takes any empty tensor for a block.
+ * Writes parts [R, width], concatenated, at a decode step of a block [steps, R, W] of the activation cache. Later steps of the
+ * block are uninitialised; the first step takes any empty tensor for a block.
  */
 export function storeActivations(block: Tensor, steps: number, step: Tensor, parts: readonly Tensor[]): Tensor {
   return weirStoreActivations({ block, step, parts }, { steps }).next;
 }
 
-/** Columns [from, from + width) of rows of cached activations. */
+/** Columns [from, from + width) of rows of the activation cache. */
 export function loadActivations(index: Tensor, blocks: readonly Tensor[], from: number, width: number): Tensor {
   return weirLoadActivations({ index, blocks }, { from, width }).rows;
 }
 
-/** Rows of a norm in float32, whatever the products take. */
+/** The norm in float32, whatever type the products take. */
 export function rmsNormFloat(x: Tensor, weight: Tensor, epsilon: number): Tensor {
   return weirRmsNorm({ x, w: weight }, { epsilon, T: "float32" }).n;
 }
 
-/** Everything that one decoding step's attention reads besides queries, keys and values of the new tokens. */
+/** What the attention of one decode step reads besides queries, keys and values of the new tokens. */
 export interface DecodeAttentionInputs {
   readonly cos: Tensor; // [P, dh]
   readonly sin: Tensor; // [P, dh]

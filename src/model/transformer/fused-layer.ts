@@ -1,10 +1,11 @@
 /**
- * A decoder layer on weir's own fused operations, forward and backward: the same formulas as layer.ts with every chain of
- * element-wise steps in one pass over memory, and attention that never holds a score matrix. Traced only.
+ * A decoder layer on weir's own fused operations, forward and backward: the formulas of layer.ts with every chain of
+ * element-wise steps in one pass over memory, and attention that never materialises a score matrix. Traced only.
  */
 
 import { add, addProduct, concat, matmul, narrow, reshape, slice, widen } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
+import { gated, gatedBackward } from "./activation.js";
 import type { AttentionShape } from "./attention.js";
 import type { DecodedRows } from "./decoded-rows.js";
 import {
@@ -12,11 +13,11 @@ import {
   columnSums,
   fusedAttention,
   fusedAttentionBackward,
-  keyTurn,
+  keyRotation,
   type PrefixKeys,
   qkvToHeads,
   qkvToTokens,
-  queryTurn,
+  queryRotation,
   rmsNormRows,
   rmsNormRowsBackward,
   swiGlu,
@@ -25,7 +26,8 @@ import {
   toTokens,
 } from "./fused-kernels.js";
 import type { GradientSink } from "./gradients.js";
-import { attentionShape, type LayerContext, nameOf } from "./layer.js";
+import { attentionShape, FIRST_NORM, type LayerContext, nameOf, SECOND_NORM } from "./layer.js";
+import { normScale } from "./norm.js";
 import type { KeyValue, Segment } from "./segment.js";
 
 /** What the backward pass reads. */
@@ -55,13 +57,14 @@ export interface FusedSaved {
 }
 
 const weightOf = (context: LayerContext, part: string) => context.parameters.get(nameOf(context, `${part}.weight`));
+const normOf = (context: LayerContext, part: string) => normScale(weightOf(context, part), context.config);
 const biasOf = (context: LayerContext, part: string) => context.parameters.find(nameOf(context, `${part}.bias`));
 
 /** x·Wᵀ without its bias. */
 const product = (context: LayerContext, part: string, x: Tensor): Tensor =>
   matmul(x, weightOf(context, part), false, true);
 
-/** x·Wᵀ + b where nothing downstream adds the bias. */
+/** x·Wᵀ + b; elsewhere a later operation adds the bias. */
 function biased(context: LayerContext, part: string, x: Tensor): Tensor {
   const y = product(context, part, x);
   const bias = biasOf(context, part);
@@ -87,27 +90,27 @@ function parameterGradients(context: LayerContext, part: string, dy: Tensor, x: 
   if (biasOf(context, part) !== null && gradients.wants(bias)) gradients.add(bias, columnSums(dy));
 }
 
-/** How heads of one kind are turned, and how many of them belong to a key head. */
+/** The RoPE rotation of queries or keys, and their heads per KV head. */
 function rotationAndHeads(kind: "q" | "k", { rope }: Segment, { headsPerKv }: AttentionShape) {
-  return kind === "q" ? ([queryTurn(rope), headsPerKv] as const) : ([keyTurn(rope), 1] as const);
+  return kind === "q" ? ([queryRotation(rope), headsPerKv] as const) : ([keyRotation(rope), 1] as const);
 }
 
 /** Queries or keys [N, heads·dh] to heads: head norm and rotation. */
 function normedHeads(context: LayerContext, kind: "q" | "k", x: Tensor, segment: Segment, shape: AttentionShape) {
   const { headDim, rmsNormEps } = context.config;
   const rows = widen(reshape(x, [-1, headDim]));
-  const { n, r } = rmsNormRows(rows, weightOf(context, `self_attn.${kind}_norm`), rmsNormEps);
-  const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
-  return { y: toHeads(reshape(n, x.shape), null, turn, shape, headsPerKv), r };
+  const { n, r } = rmsNormRows(rows, normOf(context, `self_attn.${kind}_norm`), rmsNormEps);
+  const [rotation, headsPerKv] = rotationAndHeads(kind, segment, shape);
+  return { y: toHeads(reshape(n, x.shape), null, rotation, shape, headsPerKv), r };
 }
 
-/** Projection of one kind to heads: bias, head norm and rotation on the way. */
+/** Queries or keys by head: projection, bias, head norm and rotation. */
 function project(context: LayerContext, kind: "q" | "k", n1: Tensor, segment: Segment, shape: AttentionShape) {
   const part = `self_attn.${kind}_proj`;
   const raw = product(context, part, n1);
   if (!context.config.qkNorm) {
-    const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
-    return { y: toHeads(raw, biasOf(context, part), turn, shape, headsPerKv), raw: null, r: null };
+    const [rotation, headsPerKv] = rotationAndHeads(kind, segment, shape);
+    return { y: toHeads(raw, biasOf(context, part), rotation, shape, headsPerKv), raw: null, r: null };
   }
   const bias = biasOf(context, part);
   const full = bias === null ? raw : narrow(add(raw, bias));
@@ -123,18 +126,30 @@ function projectBackward(
   shape: AttentionShape,
   gradients: GradientSink,
 ): Tensor {
-  const [turn, headsPerKv] = rotationAndHeads(kind, segment, shape);
-  let dRaw = toTokens(dHeads, turn, shape, headsPerKv);
+  const [rotation, headsPerKv] = rotationAndHeads(kind, segment, shape);
+  let dRaw = toTokens(dHeads, rotation, shape, headsPerKv);
   const raw = kind === "q" ? saved.heads?.q : saved.heads?.k;
   const r = kind === "q" ? saved.heads?.qr : saved.heads?.kr;
   if (raw && r) {
     const norm = `self_attn.${kind}_norm`;
     const rows = (x: Tensor) => reshape(x, [-1, context.config.headDim]);
-    const { dx, dw } = rmsNormRowsBackward(widen(rows(raw)), r, weightOf(context, norm), null, [rows(dRaw)]);
+    const { dx, dw } = rmsNormRowsBackward(widen(rows(raw)), r, normOf(context, norm), null, [rows(dRaw)]);
     gradients.add(nameOf(context, `${norm}.weight`), dw);
     dRaw = narrow(reshape(dx, dRaw.shape));
   }
   return productBackward(context, `self_attn.${kind}_proj`, dRaw, saved.n1, gradients);
+}
+
+/** a(gate)·up: one operation for SiLU, TensorFlow's own for others. */
+function activatedProduct({ config }: LayerContext, gate: Tensor, up: Tensor): Tensor {
+  return config.activation === "silu" ? swiGlu(gate, up) : gated(config.activation, gate, up);
+}
+
+/** Its gradients, and its value again. */
+function activatedProductBackward({ config }: LayerContext, dAct: Tensor, gate: Tensor, up: Tensor) {
+  return config.activation === "silu"
+    ? swiGluBackward(dAct, gate, up)
+    : gatedBackward(config.activation, dAct, gate, up);
 }
 
 function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: Tensor | null; r: Tensor | null }) {
@@ -142,10 +157,7 @@ function headsOf(q: { raw: Tensor | null; r: Tensor | null } | null, k: { raw: T
   return { q: q?.raw ?? null, qr: q?.r ?? null, k: k.raw, kr: k.r };
 }
 
-/**
- * Weights that are joined for the whole layer (see `joinedWeights`), under names of their own; null for a layer
- * that does without them.
- */
+/** A weight of `joinedWeights`; null where the layer has none. */
 function joined(context: LayerContext, part: (typeof JOINED)[number]): Tensor | null {
   return context.parameters.find(nameOf(context, part));
 }
@@ -156,7 +168,7 @@ export const JOINED = ["joined.qkv", "joined.qkv_bias"] as const;
 /** Projections that the joined one replaces. */
 export const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const;
 
-/** Joined weights of a layer from its own, by part; traced. */
+/** The joined weights of a layer, from its own by part; traced. */
 export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
   const all = concat(
     QKV.map((part) => parts[`${part}.weight`] as Tensor),
@@ -174,7 +186,7 @@ export function joinedWeights(parts: Readonly<Record<string, Tensor>>): Record<s
   return result;
 }
 
-/** Adds the joined projection's gradients to the three it stands for; returns dqkv·W. */
+/** Adds the gradients of the three projections that are joined; returns dqkv·W. */
 function joinedBackward(
   context: LayerContext,
   dqkv: Tensor,
@@ -200,21 +212,21 @@ function joinedBackward(
 /** Keys and values only. */
 export function fusedKeys(context: LayerContext, x: Tensor, segment: Segment): { kv: KeyValue; saved: FusedSaved } {
   const shape = attentionShape(context.config, segment);
-  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
+  const { n: n1, r: r1 } = rmsNormRows(x, normOf(context, FIRST_NORM), context.config.rmsNormEps);
   const key = project(context, "k", n1, segment, shape);
   const value = "self_attn.v_proj";
   const v = toHeads(product(context, value, n1), biasOf(context, value), null, shape, 1);
   return { kv: { k: key.y, v }, saved: { x, n1, r1, heads: headsOf(null, key), k: key.y, v, rest: null } };
 }
 
-/** Queries, keys and values: of the joined projection where there is one, else of three. */
+/** Queries, keys and values, by the joined projection where there is one, else by three. */
 function queriesAndKeys(context: LayerContext, x: Tensor, segment: Segment, shape: AttentionShape) {
   const weight = joined(context, "joined.qkv");
   if (weight === null) {
     const { kv, saved } = fusedKeys(context, x, segment);
     return { kv, saved, query: project(context, "q", saved.n1, segment, shape) };
   }
-  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), context.config.rmsNormEps);
+  const { n: n1, r: r1 } = rmsNormRows(x, normOf(context, FIRST_NORM), context.config.rmsNormEps);
   const { q, k, v } = qkvToHeads(
     matmul(n1, weight, false, true),
     joined(context, "joined.qkv_bias"),
@@ -238,23 +250,23 @@ export function fusedForward(
   const { o, lse } = fusedAttention(query.y, kv.k, kv.v, prefix, shape);
   const tokens = toTokens(o, null, shape, shape.headsPerKv);
   const attended = product(context, "self_attn.o_proj", tokens);
-  const second = weightOf(context, "post_attention_layernorm");
+  const second = normOf(context, SECOND_NORM);
   const bias = biasOf(context, "self_attn.o_proj");
   const { sum: mid, n: n2, r: r2 } = addRmsNorm(x, attended, bias, second, config.rmsNormEps);
   const gate = biased(context, "mlp.gate_proj", n2);
   const up = biased(context, "mlp.up_proj", n2);
-  const out = added(context, "mlp.down_proj", mid, swiGlu(gate, up));
+  const out = added(context, "mlp.down_proj", mid, activatedProduct(context, gate, up));
   const heads = saved.heads && { ...saved.heads, q: query.raw, qr: query.r };
   return { out, kv, saved: { ...saved, heads, rest: { q: query.y, o, lse, mid, n2, r2, gate, up } } };
 }
 
-/** What `fusedForward` saves, from what decoding left of the rows. */
+/** What `fusedForward` saves, from the activation cache. */
 export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment: Segment): FusedSaved {
   const { config } = context;
   const { x, mid } = rows;
   const shape = attentionShape(config, segment);
-  const { n: n1, r: r1 } = rmsNormRows(x, weightOf(context, "input_layernorm"), config.rmsNormEps);
-  const { n: n2, r: r2 } = rmsNormRows(mid, weightOf(context, "post_attention_layernorm"), config.rmsNormEps);
+  const { n: n1, r: r1 } = rmsNormRows(x, normOf(context, FIRST_NORM), config.rmsNormEps);
+  const { n: n2, r: r2 } = rmsNormRows(mid, normOf(context, SECOND_NORM), config.rmsNormEps);
   const { q, k, v, heads } = decodedHeads(context, rows.qkv, segment, shape);
   const rest = {
     q,
@@ -269,12 +281,12 @@ export function savedOfDecoded(context: LayerContext, rows: DecodedRows, segment
   return { x, n1, r1, heads, k, v, rest };
 }
 
-/** Queries, keys and values by head, and what was there before the head norms. */
+/** Queries, keys and values by head, and queries and keys before the head norms. */
 function decodedHeads(context: LayerContext, qkv: Tensor, segment: Segment, shape: AttentionShape) {
   const { qkNorm, heads, kvHeads, headDim } = context.config;
   const { rope } = segment;
   if (!qkNorm) {
-    // Decoding's queries are scaled already, so they turn as keys do.
+    // Decoding's queries are scaled already, so they take the keys' tables.
     const { q, k, v } = qkvToHeads(qkv, null, { ...rope, cosQ: rope.cosK, sinQ: rope.sinK }, shape);
     return { q: narrow(q), k: narrow(k), v: narrow(v), heads: null };
   }
@@ -309,17 +321,16 @@ export function fusedBackward(
   let dPrefix: KeyValue | null = null;
   if (dOut !== null && rest !== null) {
     const dDown = narrow(dOut);
-    // The activation comes out of the same pass as its gradients, so dW of the down projection follows it.
+    // One operation gives the activation and its gradients, so dW of the down projection comes after it.
     const dAct = matmul(dDown, weightOf(context, "mlp.down_proj"));
-    const { dGate, dUp, act } = swiGluBackward(dAct, rest.gate, rest.up);
+    const { dGate, dUp, act } = activatedProductBackward(context, dAct, rest.gate, rest.up);
     parameterGradients(context, "mlp.down_proj", dDown, act, gradients);
     const dn2 = [
       productBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
       productBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),
     ];
-    const second = "post_attention_layernorm";
-    const mid = rmsNormRowsBackward(rest.mid, rest.r2, weightOf(context, second), dOut, dn2);
-    gradients.add(nameOf(context, `${second}.weight`), mid.dw);
+    const mid = rmsNormRowsBackward(rest.mid, rest.r2, normOf(context, SECOND_NORM), dOut, dn2);
+    gradients.add(nameOf(context, `${SECOND_NORM}.weight`), mid.dw);
     dMid = mid.dx;
     const flat = toTokens(rest.o, null, shape, shape.headsPerKv);
     const dFlat = productBackward(context, "self_attn.o_proj", narrow(dMid), flat, gradients);
@@ -350,7 +361,7 @@ function firstNormBackward(
   dns: readonly Tensor[],
   gradients: GradientSink,
 ): Tensor {
-  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, weightOf(context, "input_layernorm"), dMid, dns);
-  gradients.add(nameOf(context, "input_layernorm.weight"), dw);
+  const { dx, dw } = rmsNormRowsBackward(saved.x, saved.r1, normOf(context, FIRST_NORM), dMid, dns);
+  gradients.add(nameOf(context, `${FIRST_NORM}.weight`), dw);
   return dx;
 }

@@ -1,6 +1,6 @@
 /**
- * Where gradients of parameters go: a sink takes them, the store sums them by name. What is trained, all parameters or
- * adapters, is the sink's choice; layers hand over what either needs.
+ * Gradients of parameters: a sink takes them, the store sums them by name. Whether all parameters or adapters are trained is
+ * the sink's choice; layers give it what either needs.
  * Invariant: the store owns its tensors; they survive `tf.tidy` and are freed by `clear`.
  */
 
@@ -8,7 +8,7 @@ import { add, gradientProduct, slice } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import { adapterGradients, type FindPair } from "./adapter-gradients.js";
 
-/** One of several weights that read the same rows, by what lies side by side in the gradient of their products. */
+/** One of several weights with the same input, whose output gradients are concatenated in one matrix. */
 export interface ProductPart {
   readonly name: string;
   /** Rows of the weight. */
@@ -21,11 +21,11 @@ export interface GradientSink {
   wants(name: string): boolean;
   /** Adds a parameter's gradient; one of a frozen parameter is dropped. */
   add(name: string, gradient: Tensor): void;
-  /** Adds what dW = dyᵀ·x means for weights whose outputs lie side by side in dy. */
+  /** Adds the gradients that follow from dW = dyᵀ·x for weights whose output gradients are concatenated in dy. */
   products(parts: readonly ProductPart[], dy: Tensor, x: Tensor): void;
 }
 
-/** A sink that hands gradients on to `add`: of the parameters themselves, or of adapters only where `pairOf` is given. */
+/** A sink that calls `onward` with gradients: of the parameters themselves, or of adapters only where `pairOf` is given. */
 export function gradientSink(onward: (name: string, gradient: Tensor) => void, pairOf: FindPair | null): GradientSink {
   if (pairOf === null) {
     return {
@@ -57,7 +57,7 @@ function eachPart(parts: readonly ProductPart[], take: (name: string, at: number
   }
 }
 
-/** `size` entries of a matrix's axis; the matrix itself where that is all of it. */
+/** `size` entries of a matrix's axis; the matrix itself where that is the whole axis. */
 function part(x: Tensor, axis: 0 | 1, at: number, size: number): Tensor {
   const [rows, columns] = x.shape as [number, number];
   if (x.shape[axis] === size) return x;
@@ -79,7 +79,7 @@ export class GradientStore implements GradientSink {
     return this.sink.wants(name);
   }
 
-  /** Adds to the sum of `name` and takes ownership of `gradient`; one of a frozen parameter is left to its scope. */
+  /** Adds to the sum of `name` and takes ownership of `gradient`; a frozen parameter's stays with its scope. */
   add(name: string, gradient: Tensor): void {
     this.sink.add(name, gradient);
   }
@@ -88,7 +88,7 @@ export class GradientStore implements GradientSink {
     this.sink.products(parts, dy, x);
   }
 
-  /** Puts a sum that already holds what was there in its place. */
+  /** Replaces a sum by one that includes it. */
   replace(name: string, sum: Tensor): void {
     this.sums.get(name)?.dispose();
     this.sums.set(name, tf.keep(sum));

@@ -1,6 +1,6 @@
 /**
- * Final norm, output matrix and what is wanted of the logits: log-prob of each row's target, entropy of its
- * distribution, and their gradients. Rows are taken in chunks, so [rows, V] never exists at once for a large vocabulary.
+ * Final norm, output matrix, and what is computed of the logits: log-prob of each row's target, entropy of its
+ * distribution, and their gradients. Rows are processed in chunks, so [rows, V] never exists at once for a large vocabulary.
  * The one-hot part of the gradient is a gather and a scatter over rows of the output matrix, never a [rows, V] tensor.
  */
 
@@ -22,7 +22,7 @@ import {
   sumLast,
 } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
-import { rmsNorm, rmsNormBackward } from "./norm.js";
+import { normScale, rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 
 /** Logits in one chunk (64 MiB of float32). */
@@ -31,13 +31,13 @@ const CHUNK_LOGITS = 16 * 1024 * 1024;
 export interface TokenScores {
   /** log π(target) of logits / temperature. */
   readonly logprobs: Tensor; // [M]
-  /** Null where they were not asked for. */
+  /** Null unless requested. */
   readonly entropies: Tensor | null; // [M]
 }
 
 /**
- * A loss over target tokens by its gradient. Numbers and values per token are inputs of the graph, so one graph serves
- * every learning rate, clip bound and batch; what changes the graph itself is part of `key`.
+ * A loss over target tokens, given by its gradient. Numbers and values per token are inputs of the graph, so one graph serves
+ * every learning rate, clip bound and batch; `key` names what changes the graph itself.
  */
 export interface TokenLoss {
   readonly key: string;
@@ -51,10 +51,11 @@ export interface TokenLoss {
   ): { readonly dLogprobs: Tensor; readonly dEntropies: Tensor | null };
 }
 
-/** Rows of one chunk, the weights they meet and the loss's numbers. */
+/** Rows of one chunk, the weights of the head and the loss's numbers. */
 export interface HeadChunk {
   readonly hidden: Tensor; // [m, d]
   readonly targets: Tensor; // [m] int32
+  /** What the final norm multiplies by; see `normScale`. */
   readonly norm: Tensor; // [d]
   readonly head: Tensor; // [V, d]
   /** Null where the temperature is 1. */
@@ -106,7 +107,7 @@ export function entropyOf({ shifted, weights, total }: Distribution): Tensor {
   return scope(() => sub(tf.log(total), divide(sumLast(mul(weights, shifted), true), total)));
 }
 
-/** log π of given places row·V + id in [m, V]: [m]. */
+/** log π at flat indices row·V + id of [m, V]: [m]. */
 export function logprobsAt({ shifted, total }: Distribution, places: Tensor): Tensor {
   return scope(() => sub(gatherRows(reshape(shifted, [-1]), places), reshape(tf.log(total), [-1])));
 }
@@ -116,7 +117,7 @@ function scaled(normed: Tensor, temperature: number): Tensor {
   return temperature === 1 ? normed : mul(normed, constant(1 / temperature));
 }
 
-/** What of a model its head needs. */
+/** What the head needs of a model. */
 export interface HeadOwner {
   readonly config: ModelConfig;
   readonly parameters: ParameterStore;
@@ -128,7 +129,7 @@ export interface HeadOwner {
 export function headLogits(model: HeadOwner, hidden: Tensor, temperature: number): Tensor {
   return scope(() => {
     const { parameters, config } = model;
-    const { y } = rmsNorm(hidden, parameters.get(model.finalNormName), config.rmsNormEps);
+    const { y } = rmsNorm(hidden, normScale(parameters.get(model.finalNormName), config), config.rmsNormEps);
     return matmul(scaled(y, temperature), parameters.get(model.headName), false, true);
   });
 }
@@ -138,7 +139,7 @@ export function chunkRows(vocabSize: number): number {
   return Math.max(16, 2 ** Math.floor(Math.log2(CHUNK_LOGITS / vocabSize)));
 }
 
-/** Rows rounded up to 16, 24, 32, 48, 64, …: few shapes, and a third of padding at most. */
+/** Rows rounded up to 16, 24, 32, 48, 64, …: few shapes, and at most a third of padding. */
 export function roundRows(rows: number): number {
   let size = 16;
   while (size < rows) size *= 2;
@@ -146,7 +147,7 @@ export function roundRows(rows: number): number {
   return between >= rows && between >= 16 ? between : size;
 }
 
-/** Lengths of the chunks that serve `rows` rows; the last one may be longer than what is left. */
+/** Lengths of the chunks for `rows` rows; the last one may be longer than the remainder. */
 export function chunkLengths(rows: number, vocabSize: number): number[] {
   const full = chunkRows(vocabSize);
   const lengths = new Array<number>(Math.floor(rows / full)).fill(full);
@@ -189,7 +190,7 @@ export function headChunk(chunk: HeadChunk, options: HeadOptions): ChunkResult {
   });
 }
 
-/** Places row·V + id of each row's id in flattened [m, V]. */
+/** Flat indices row·V + id into [m, V]. */
 function rowPlaces(ids: Tensor, vocabulary: number): Tensor {
   const count = ids.shape[0] as number;
   return add(tf.mul(range(count), tf.scalar(vocabulary, "int32")), ids);

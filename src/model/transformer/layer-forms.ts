@@ -1,5 +1,5 @@
 /**
- * The two ways a compiled layer is written down: TensorFlow's operations alone, or weir's fused ones where they are loaded.
+ * The two implementations of a compiled layer: TensorFlow's operations alone, or weir's fused ones where they are loaded.
  * Same formulas, same results up to rounding. Traced only.
  */
 import type { Tensor } from "../tensor/tf.js";
@@ -29,7 +29,7 @@ export interface LayerForms {
     dKv: KeyValue | null,
     gradients: GradientSink,
   ): { readonly dx: Tensor; readonly dPrefix: KeyValue | null };
-  /** What `forward` would have saved, from what decoding left of the rows; null where it leaves nothing. */
+  /** What `forward` would have saved, from the activation cache; null where decoding does not fill it. */
   readonly decoded: ((context: LayerContext, rows: DecodedRows, segment: Segment) => object) | null;
   head(chunk: HeadChunk, options: HeadOptions): ChunkResult;
   /** What a layer reads of its prefix. */

@@ -1,16 +1,17 @@
 /**
- * One decoder layer, forward and backward by hand: x → x + attention(norm(x)) → + swiglu(norm(·)).
+ * One decoder layer, forward and backward by hand: x → x + attention(norm(x)) → + mlp(norm(·)).
  * Token rows are flat [N, d] with N = P·G·T, so that every linear map is one two-dimensional matmul.
- * The backward pass is written out, not taped: activations are freed as soon as they were used, and no constant is made
- * in JavaScript.
+ * The backward pass is written by hand, without a tape: activations are freed as soon as they have been used, and no constant
+ * is made in JavaScript.
  */
 
 import type { ModelConfig } from "../io/config.js";
-import { add, constant, matmul, mul, narrow, reshape, sigmoid, sub, sumRows, transpose } from "../tensor/kernels.js";
+import { add, matmul, mul, narrow, reshape, sumRows, transpose } from "../tensor/kernels.js";
 import { scope, type Tensor } from "../tensor/tf.js";
+import { ACTIVATIONS, type Activated } from "./activation.js";
 import { type AttentionSaved, type AttentionShape, attend, attendBackward, type PrefixLayer } from "./attention.js";
 import type { GradientSink } from "./gradients.js";
-import { rmsNorm, rmsNormBackward } from "./norm.js";
+import { normScale, rmsNorm, rmsNormBackward } from "./norm.js";
 import type { ParameterStore } from "./parameters.js";
 import { rotate, rotateBackward } from "./rope.js";
 import type { KeyValue, Segment } from "./segment.js";
@@ -22,7 +23,7 @@ export interface LayerContext {
   readonly index: number;
 }
 
-/** How rows attend; decoding gives its own, over a cache. */
+/** How rows attend; decoding attends over its KV cache. */
 export type Attend = (q: Tensor, k: Tensor, v: Tensor) => Tensor;
 
 /** Everything the backward pass of a layer reads. */
@@ -48,11 +49,14 @@ export interface LayerSaved {
     readonly n2: Tensor; // [N, d]
     readonly gate: Tensor; // [N, ff]
     readonly up: Tensor; // [N, ff]
-    readonly sigmoid: Tensor; // [N, ff], of gate
-    readonly silu: Tensor; // [N, ff], gate · sigmoid
-    readonly act: Tensor; // [N, ff]
+    readonly activated: Activated; // [N, ff] each, of gate
+    readonly act: Tensor; // [N, ff], activated gate · up
   } | null;
 }
+
+/** The two norms of a layer: before attention, and before the MLP. */
+export const FIRST_NORM = "input_layernorm";
+export const SECOND_NORM = "post_attention_layernorm";
 
 export function nameOf(context: LayerContext, part: string): string {
   return `model.layers.${context.index}.${part}`;
@@ -64,6 +68,10 @@ function linear(context: LayerContext, part: string, x: Tensor): Tensor {
   const bias = context.parameters.find(nameOf(context, `${part}.bias`));
   return bias === null ? y : add(y, bias);
 }
+
+/** What a norm multiplies by. */
+const normOf = (context: LayerContext, part: string): Tensor =>
+  normScale(context.parameters.get(nameOf(context, `${part}.weight`)), context.config);
 
 /** Adds dW = dyᵀ·x and db = Σ dy; returns dy·W. */
 function linearBackward(context: LayerContext, part: string, dy: Tensor, x: Tensor, gradients: GradientSink): Tensor {
@@ -123,16 +131,16 @@ function byToken(x: Tensor, shape: AttentionShape, headsPerKv: number): Tensor {
   return reshape(transpose(split, [0, 2, 4, 1, 3, 5]), [tokens, width]);
 }
 
-/** Applies `turn` to heads [rows, T, dh] seen as [P, rows/P, T*dh], where the rotary slices broadcast. */
-function perPrompt(x: Tensor, shape: AttentionShape, turn: (rows: Tensor) => Tensor): Tensor {
-  return reshape(turn(reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
+/** Applies a rotation to heads [rows, T, dh] viewed as [P, rows/P, T*dh], so that the RoPE slices broadcast. */
+function perPrompt(x: Tensor, shape: AttentionShape, rotation: (rows: Tensor) => Tensor): Tensor {
+  return reshape(rotation(reshape(x, [shape.prompts, -1, shape.length * shape.headDim])), x.shape);
 }
 
 /** Normalises each head: [N, heads*dh] as rows [N*heads, dh]. */
 function normHeads(context: LayerContext, part: string, x: Tensor): { y: Tensor; r: Tensor } {
   const { headDim, rmsNormEps } = context.config;
   const rows = reshape(x, [-1, headDim]);
-  const { y, r } = rmsNorm(rows, context.parameters.get(nameOf(context, `${part}.weight`)), rmsNormEps);
+  const { y, r } = rmsNorm(rows, normOf(context, part), rmsNormEps);
   return { y: reshape(y, x.shape), r };
 }
 
@@ -144,11 +152,10 @@ function normHeadsBackward(
   r: Tensor,
   gradients: GradientSink,
 ): Tensor {
-  const name = nameOf(context, `${part}.weight`);
   const { headDim } = context.config;
   const rows = (tensor: Tensor) => reshape(tensor, [-1, headDim]);
-  const { dx, dw } = rmsNormBackward(rows(dy), rows(x), r, context.parameters.get(name));
-  gradients.add(name, dw);
+  const { dx, dw } = rmsNormBackward(rows(dy), rows(x), r, normOf(context, part));
+  gradients.add(nameOf(context, `${part}.weight`), dw);
   return reshape(dx, x.shape);
 }
 
@@ -173,7 +180,7 @@ function project(context: LayerContext, n1: Tensor, segment: Segment, shape: Att
   return { k, v, q, kRaw, kr: kNormed?.r ?? null, qRaw, qr: qNormed?.r ?? null };
 }
 
-/** Keys and values only: all that the last layer of a prefix is run for. */
+/** Keys and values only: all that a prefix needs of its last layer. */
 export function layerKeys(
   context: LayerContext,
   x: Tensor,
@@ -189,8 +196,7 @@ export function layerKeys(
 }
 
 function normFirst(context: LayerContext, x: Tensor) {
-  const weight = context.parameters.get(nameOf(context, "input_layernorm.weight"));
-  return rmsNorm(x, weight, context.config.rmsNormEps);
+  return rmsNorm(x, normOf(context, FIRST_NORM), context.config.rmsNormEps);
 }
 
 /** The whole layer. `decode` replaces attention over the segment itself (no backward then). */
@@ -212,25 +218,23 @@ export function layerForward(
       : attend(queries, k, v, shape, prefix, options.save);
     const flat = byToken(attended.o, shape, shape.headsPerKv);
     const mid = add(x, linear(context, "self_attn.o_proj", flat));
-    const second = context.parameters.get(nameOf(context, "post_attention_layernorm.weight"));
-    const { y: n2, r: r2 } = rmsNorm(mid, second, config.rmsNormEps);
+    const { y: n2, r: r2 } = rmsNorm(mid, normOf(context, SECOND_NORM), config.rmsNormEps);
     const gate = linear(context, "mlp.gate_proj", n2);
     const up = linear(context, "mlp.up_proj", n2);
-    const gateSigmoid = sigmoid(gate);
-    const silu = mul(gate, gateSigmoid);
-    const act = mul(silu, up);
+    const activated = ACTIVATIONS[config.activation].apply(gate);
+    const act = mul(activated.y, up);
     const out = add(mid, linear(context, "mlp.down_proj", act));
     if (!options.save) return { out, kv: { k, v }, saved: null };
     const attention = { q: queries, k, v, o: attended.o, weights: attended.weights };
     const headNorm = kr !== null ? { q: qRaw, qr, k: kRaw, kr } : null;
-    const rest = { attention, flat, mid, r2, n2, gate, up, sigmoid: gateSigmoid, silu, act };
+    const rest = { attention, flat, mid, r2, n2, gate, up, activated, act };
     return { out, kv: { k, v }, saved: { x, r1, n1, headNorm, k, v, rest } };
   });
 }
 
 /**
  * Gradients of a layer: parameters' into `gradients`; returns dx and the prefix's.
- * `dOut` is null for a layer run for keys and values only; `dKv` comes from the rows that attended to this prefix.
+ * `dOut` is null where only keys and values were computed; `dKv` comes from the rows that attended to this prefix.
  */
 export function layerBackward(
   context: LayerContext,
@@ -279,15 +283,14 @@ export function layerBackward(
       let dn = linearBackward(context, "self_attn.k_proj", dkRaw, saved.n1, gradients);
       dn = add(dn, linearBackward(context, "self_attn.v_proj", byToken(dv as Tensor, shape, 1), saved.n1, gradients));
       if (dN1 !== null) dn = add(dn, dN1);
-      const name = nameOf(context, "input_layernorm.weight");
-      const { dx, dw } = rmsNormBackward(dn, saved.x, saved.r1, context.parameters.get(name));
-      gradients.add(name, dw);
+      const { dx, dw } = rmsNormBackward(dn, saved.x, saved.r1, normOf(context, FIRST_NORM));
+      gradients.add(nameOf(context, `${FIRST_NORM}.weight`), dw);
       return { dx: dMid === null ? dx : add(dx, dMid), dPrefix };
     });
   });
 }
 
-/** Backward through down(silu(gate)·up), the second norm and the residual: returns the gradient at `mid`. */
+/** Backward through down(a(gate)·up), the second norm and the residual: returns the gradient at `mid`. */
 function mlpBackward(
   context: LayerContext,
   rest: NonNullable<LayerSaved["rest"]>,
@@ -297,23 +300,21 @@ function mlpBackward(
   return scope(() => {
     const dN2 = scope(() => {
       const dAct = linearBackward(context, "mlp.down_proj", dOut, rest.act, gradients);
-      const dUp = mul(dAct, rest.silu);
-      // silu'(g) = s·(1 + g·(1 − s)) = s·(1 + g − silu)
-      const slope = mul(add(sub(rest.gate, rest.silu), constant(1)), rest.sigmoid);
+      const dUp = mul(dAct, rest.activated.y);
+      const slope = ACTIVATIONS[context.config.activation].slope(rest.gate, rest.activated);
       const dGate = mul(mul(dAct, rest.up), slope);
       return add(
         linearBackward(context, "mlp.gate_proj", dGate, rest.n2, gradients),
         linearBackward(context, "mlp.up_proj", dUp, rest.n2, gradients),
       );
     });
-    const name = nameOf(context, "post_attention_layernorm.weight");
-    const { dx, dw } = rmsNormBackward(dN2, rest.mid, rest.r2, context.parameters.get(name));
-    gradients.add(name, dw);
+    const { dx, dw } = rmsNormBackward(dN2, rest.mid, rest.r2, normOf(context, SECOND_NORM));
+    gradients.add(nameOf(context, `${SECOND_NORM}.weight`), dw);
     return add(dOut, dx);
   });
 }
 
-/** What a compiled layer keeps for its backward pass; norms and the activation function are computed again from it. */
+/** What a compiled layer saves for its backward pass, which recomputes norms and the activation function. */
 export interface SlimSaved {
   readonly x: Tensor; // [N, d]
   readonly k: Tensor;
@@ -338,7 +339,7 @@ export function slimOf({ x, k, v, headNorm, rest }: LayerSaved): SlimSaved {
   };
 }
 
-/** Everything that `layerBackward` reads, from what was kept. */
+/** Everything that `layerBackward` reads, recomputed where it was not saved. */
 export function savedOf(context: LayerContext, slim: SlimSaved, segment: Segment): LayerSaved {
   const { config } = context;
   const { y: n1, r: r1 } = normFirst(context, slim.x);
@@ -353,10 +354,8 @@ export function savedOf(context: LayerContext, slim: SlimSaved, segment: Segment
   if (slim.rest === null) return { ...base, rest: null };
   const { q, o, mid, gate, up } = slim.rest;
   const shape = attentionShape(config, segment);
-  const second = context.parameters.get(nameOf(context, "post_attention_layernorm.weight"));
-  const { y: n2, r: r2 } = rmsNorm(mid, second, config.rmsNormEps);
-  const gateSigmoid = sigmoid(gate);
-  const silu = mul(gate, gateSigmoid);
+  const { y: n2, r: r2 } = rmsNorm(mid, normOf(context, SECOND_NORM), config.rmsNormEps);
+  const activated = ACTIVATIONS[config.activation].apply(gate);
   const rest = {
     attention: { q, k: slim.k, v: slim.v, o, weights: null },
     flat: byToken(o, shape, shape.headsPerKv),
@@ -365,9 +364,8 @@ export function savedOf(context: LayerContext, slim: SlimSaved, segment: Segment
     n2,
     gate,
     up,
-    sigmoid: gateSigmoid,
-    silu,
-    act: mul(silu, up),
+    activated,
+    act: mul(activated.y, up),
   };
   return { ...base, rest };
 }

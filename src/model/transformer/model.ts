@@ -1,26 +1,28 @@
 /**
  * The decoder-only transformer: embedding, layers, final norm; forward and backward over segments.
- * Owns the frame of a policy on the device: configuration, parameters, rotary tables. Pure tensors in and out, no reads.
- * Invariant: what `forward` keeps for `backward` is freed layer by layer as the backward pass uses it.
+ * Owns a policy on the device: configuration, parameters, RoPE tables. Tensors in and out; nothing is read to the host.
+ * Invariant: what a forward pass saves for its backward pass is freed layer by layer as the backward pass uses it.
  */
 
 import type { ModelConfig } from "../io/config.js";
-import { gatherRows, scatterAddRows } from "../tensor/kernels.js";
+import { constant, gatherRows, mul, scatterAddRows } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { PrefixLayer } from "./attention.js";
 import type { GradientStore } from "./gradients.js";
 import type { Attend, LayerContext } from "./layer.js";
 import type { ParameterStore } from "./parameters.js";
 import { RopeTables } from "./rope.js";
-import { EAGER, freeKept, type Keep, type Kept, type ModelRunner } from "./runner.js";
+import { EAGER, freeLayerState, type LayerState, type ModelRunner, type SaveMode } from "./runner.js";
 import type { KeyValue, Prefix, Segment } from "./segment.js";
 
 const EMBEDDING = "model.embed_tokens.weight";
 const FINAL_NORM = "model.norm.weight";
 const HEAD = "lm_head.weight";
 
+/** What a forward pass saves for its backward pass. */
 export interface ForwardState {
-  readonly kept: readonly Kept[];
+  /** One per layer. */
+  readonly layers: readonly LayerState[];
 }
 
 export class Transformer {
@@ -28,7 +30,7 @@ export class Transformer {
   readonly parameters: ParameterStore;
   readonly tables: RopeTables;
   readonly runner: ModelRunner;
-  /** Memory that passes are planned for, bytes. */
+  /** Memory that micro-batches are planned for, bytes. */
   readonly memoryBudget: number;
 
   constructor(
@@ -45,7 +47,7 @@ export class Transformer {
     this.tables = tables ?? new RopeTables(config.rope, config.headDim);
   }
 
-  /** Name of the output matrix: the embedding where it is tied. */
+  /** Name of the output matrix: the embedding where tied. */
   get headName(): string {
     return this.config.tieWordEmbeddings ? EMBEDDING : HEAD;
   }
@@ -60,35 +62,35 @@ export class Transformer {
 
   /** Token rows [N, d] of a segment. */
   embed(segment: Segment): Tensor {
-    return gatherRows(this.parameters.get(EMBEDDING), segment.ids);
+    return embeddingScaled(gatherRows(this.parameters.get(EMBEDDING), segment.ids), this.config);
   }
 
   /**
-   * Keys and values of every layer, for rows that will attend to them. Its last layer computes nothing else.
-   * `keeping`: see `keepOf`; unless it is null, `state` holds what `backwardKeys` needs.
+   * Keys and values of every layer, for rows that will attend to them. The last layer computes nothing else.
+   * `savedLayers`: see `saveModeOf`; unless it is null, `state` has what `backwardKeys` needs.
    */
   forwardKeys(
     segment: Segment,
-    keeping: number | null,
+    savedLayers: number | null,
   ): { readonly layers: readonly KeyValue[]; readonly state: ForwardState } {
     return scope(() => {
       const layers: KeyValue[] = [];
-      const kept: Kept[] = [];
+      const states: LayerState[] = [];
       let x = this.embed(segment);
       for (let index = 0; index < this.config.layers; index += 1) {
         if (index === this.config.layers - 1) {
-          const own = this.runner.keys(this.context(index), x, segment, keepOf(keeping, index));
+          const own = this.runner.keys(this.context(index), x, segment, saveModeOf(savedLayers, index));
           layers.push(own.kv);
-          if (own.kept !== null) kept.push(own.kept);
+          if (own.state !== null) states.push(own.state);
         } else {
-          const own = this.runner.forward(this.context(index), x, segment, null, keepOf(keeping, index));
+          const own = this.runner.forward(this.context(index), x, segment, null, saveModeOf(savedLayers, index));
           layers.push(own.kv);
-          if (own.kept !== null) kept.push(own.kept);
+          if (own.state !== null) states.push(own.state);
           else x.dispose();
           x = own.out;
         }
       }
-      return { layers, state: { kept } };
+      return { layers, state: { layers: states } };
     });
   }
 
@@ -97,12 +99,12 @@ export class Transformer {
     segment: Segment,
     prefix: Prefix | null,
     options: {
-      readonly keeping: number | null;
+      readonly savedLayers: number | null;
       readonly decode?: (layer: number) => Attend;
     },
   ): { readonly x: Tensor; readonly state: ForwardState } {
     return scope(() => {
-      const kept: Kept[] = [];
+      const states: LayerState[] = [];
       let x = this.embed(segment);
       for (let index = 0; index < this.config.layers; index += 1) {
         const own = this.runner.forward(
@@ -110,14 +112,14 @@ export class Transformer {
           x,
           segment,
           prefixLayer(prefix, index),
-          keepOf(options.keeping, index),
+          saveModeOf(options.savedLayers, index),
           options.decode?.(index),
         );
-        if (own.kept !== null) kept.push(own.kept);
+        if (own.state !== null) states.push(own.state);
         else x.dispose();
         x = own.out;
       }
-      return { x, state: { kept } };
+      return { x, state: { layers: states } };
     });
   }
 
@@ -134,9 +136,9 @@ export class Transformer {
       let d = dx;
       for (let index = this.config.layers - 1; index >= 0; index -= 1) {
         const prefixed = prefixLayer(prefix, index);
-        const kept = state.kept[index] as Kept;
-        const back = this.runner.backward(this.context(index), kept, segment, prefixed, d, null, gradients);
-        freeKept(kept);
+        const own = state.layers[index] as LayerState;
+        const back = this.runner.backward(this.context(index), own, segment, prefixed, d, null, gradients);
+        freeLayerState(own);
         if (d !== dx) d.dispose();
         d = back.dx;
         if (back.dPrefix !== null) dPrefix[index] = back.dPrefix;
@@ -154,9 +156,9 @@ export class Transformer {
       for (let index = last; index >= 0; index -= 1) {
         const dKv = dLayers[index] as KeyValue;
         const out: Tensor | null = d;
-        const kept = state.kept[index] as Kept;
-        d = this.runner.backward(this.context(index), kept, segment, null, out, dKv, gradients).dx;
-        freeKept(kept);
+        const own = state.layers[index] as LayerState;
+        d = this.runner.backward(this.context(index), own, segment, null, out, dKv, gradients).dx;
+        freeLayerState(own);
         tf.dispose([dKv.k, dKv.v]);
         out?.dispose();
       }
@@ -165,8 +167,15 @@ export class Transformer {
   }
 
   private embeddingGradient(segment: Segment, dx: Tensor, gradients: GradientStore): void {
-    if (gradients.wants(EMBEDDING)) gradients.add(EMBEDDING, scatterAddRows(dx, segment.ids, this.config.vocabSize));
+    if (!gradients.wants(EMBEDDING)) return;
+    const dRows = embeddingScaled(dx, this.config);
+    gradients.add(EMBEDDING, scatterAddRows(dRows, segment.ids, this.config.vocabSize));
   }
+}
+
+/** Rows of the embedding as the first layer reads them; the gradient is scaled alike. */
+export function embeddingScaled(rows: Tensor, { embeddingScale }: Pick<ModelConfig, "embeddingScale">): Tensor {
+  return embeddingScale === null ? rows : mul(rows, constant(embeddingScale));
 }
 
 function prefixLayer(prefix: Prefix | null, index: number): PrefixLayer {
@@ -175,8 +184,8 @@ function prefixLayer(prefix: Prefix | null, index: number): PrefixLayer {
   return { k, v, mask: prefix.mask, lengths: prefix.lengths };
 }
 
-/** Null: no backward pass will come. A number: this many first layers keep their activations, the others their input. */
-function keepOf(keeping: number | null, layer: number): Keep {
-  if (keeping === null) return null;
-  return layer < keeping ? "all" : "input";
+/** Null: there is no backward pass. A number: this many first layers save their activations, the others their input. */
+function saveModeOf(savedLayers: number | null, layer: number): SaveMode {
+  if (savedLayers === null) return null;
+  return layer < savedLayers ? "all" : "input";
 }

@@ -1,7 +1,7 @@
 /**
- * Weights in the form that compiled graphs take: bfloat16 copies of matrices (in float32 the weights themselves), and sets made
- * of several weights. They are made when first used and again when a source has changed.
- * Invariant: what is handed out belongs to exactly the tensors it was made of.
+ * Weights in the form that compiled graphs take: bfloat16 copies of matrices (in float32 the weights themselves), and matrices
+ * joined from several weights. They are made on first use and remade when a source has changed.
+ * Invariant: what is returned was made from exactly the tensors that were given.
  */
 import type { Compiler } from "../tensor/graph/compile.js";
 import { narrow } from "../tensor/kernels.js";
@@ -31,7 +31,7 @@ export class NarrowWeights {
     return copy;
   }
 
-  /** Weights made of several others by a traced function, kept until one of those changes. */
+  /** Weights made of several others by a traced function, cached until one of those changes. */
   made(
     name: string,
     sources: Readonly<Record<string, Tensor>>,

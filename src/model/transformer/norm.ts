@@ -1,7 +1,13 @@
 /** RMSNorm with an analytic gradient. Rows [N, d]; y = x · r · w with r = (mean(x²) + ε)^(−½). */
 
+import type { ModelConfig } from "../io/config.js";
 import { add, constant, matmul, meanSquare, mul, reshape, sub, sumRows } from "../tensor/kernels.js";
 import { scope, type Tensor, tf } from "../tensor/tf.js";
+
+/** The factor of normed rows, [d]: offset + w. Its gradient is that of w. */
+export function normScale(weight: Tensor, { normOffset }: Pick<ModelConfig, "normOffset">): Tensor {
+  return normOffset === 0 ? weight : add(weight, constant(normOffset));
+}
 
 export interface Normed {
   readonly y: Tensor; // [N, d]

@@ -1,5 +1,5 @@
 /**
- * Plans micro-batches: which prompts and completions (or plain rows) go through the model together, and where each wanted
+ * Plans micro-batches: which prompts and completions (or plain rows) go through the model together, and where each target
  * token lies in the padded layout. Pure arithmetic on ids; the plan depends on lengths only.
  */
 
@@ -8,15 +8,15 @@ export interface PackItem {
   readonly completions: readonly (readonly number[])[]; // [G][T]
 }
 
-/** Rows of one pass: prompts with up to `group` completions each. */
+/** One micro-batch: prompts with up to `group` completions each. */
 export interface PackedGroups {
-  /** Group that each prompt is of. */
+  /** Group of each prompt. */
   readonly prompts: readonly number[]; // [P]
   /** Prompt without its last token. */
   readonly prefixes: readonly (readonly number[])[]; // [P]
   /** Padded prefix length; 0 where no prompt has a prefix. */
   readonly prefixLength: number; // Tp
-  /** Inputs of each row p·G+g: the prompt's last token, then the completion without its own last. Empty slots hold []. */
+  /** Inputs of each row p·G+g: the prompt's last token, then the completion without its own last. Empty slots have []. */
   readonly rows: readonly (readonly number[])[]; // [P*G]
   readonly group: number; // G
   readonly length: number; // Tc
@@ -24,10 +24,10 @@ export interface PackedGroups {
   readonly rowTokens: number | null;
   /** Position of each prompt's rows: prompt length − 1. */
   readonly starts: readonly number[]; // [P]
-  /** Place of each wanted token's hidden row among the flat tokens. */
+  /** Index of each target's hidden row among the flat tokens. */
   readonly places: Int32Array; // [M]
   readonly targets: Int32Array; // [M]
-  /** Where each wanted token came from: group, completion, token. */
+  /** The completions that the targets belong to, in order: group, completion, number of tokens. */
   readonly origin: readonly { readonly group: number; readonly completion: number; readonly length: number }[];
   readonly paddedTokens: number;
 }
@@ -38,7 +38,7 @@ export interface Rounding {
   readonly length: (length: number) => number;
   /** Padded length of completions, tokens. */
   readonly completion: (length: number) => number;
-  /** Rows or prompts of one pass, out of the `count` that there are room and work for; never more. */
+  /** Rows or prompts of one micro-batch, at most `count`. */
   readonly take: (count: number) => number;
   /** Padded number of completions of a prompt. */
   readonly group: (count: number) => number;
@@ -51,7 +51,7 @@ function roundFine(length: number): number {
   return Math.ceil(length / step) * step;
 }
 
-/** For operations run one by one, whose kernels are planned once per shape: little padding. */
+/** For the eager executor, whose kernels are planned once per shape: little padding. */
 export const FINE: Rounding = {
   length: roundFine,
   completion: roundFine,
@@ -75,7 +75,7 @@ export function roundCount(count: number): number {
   return Number.isInteger(between) && between >= count ? between : size;
 }
 
-/** For compiled graphs, of which each shape costs one: four lengths, two completion lengths and two counts per doubling. */
+/** For compiled graphs, one per shape: four lengths, two completion lengths and two counts per doubling. */
 export const COARSE: Rounding = {
   length: (length) => roundCoarse(length, 4),
   completion: (length) => roundCoarse(length, 2),
@@ -84,7 +84,7 @@ export const COARSE: Rounding = {
   tokens: null,
 };
 
-/** The same where rows can be packed: eight totals per doubling, whatever the rows' own lengths. */
+/** The same for packed rows: eight totals per doubling, whatever the rows' own lengths. */
 export const PACKED: Rounding = { ...COARSE, tokens: (count) => roundCoarse(count, 8) };
 
 /** The largest of 1, 2, 3, 4, 6, 8, 12, … that is not above `count`. */
@@ -111,11 +111,11 @@ interface Extent {
 
 const NOTHING: Extent = { prompts: 0, prefix: 0, group: 0, length: 0, prefixes: 0, completions: 0 };
 
-/** Attention lays packed rows out at full length again; this many times the budget it may take. */
+/** Attention pads packed rows to full length; that may take up to this many times the budget. */
 const SPREAD = 1.5;
 
-/** Padded tokens of a pass whose rows would take `padded` tokens at full length and have `own` by themselves. */
-function passTokens(padded: number, own: readonly number[], { tokens }: Rounding): number {
+/** Tokens that a micro-batch counts for, with `padded` tokens at full length and `own` of its rows themselves. */
+function paddedTokensOf(padded: number, own: readonly number[], { tokens }: Rounding): number {
   if (tokens === null) return padded;
   return Math.max(
     padded / SPREAD,
@@ -125,10 +125,10 @@ function passTokens(padded: number, own: readonly number[], { tokens }: Rounding
 
 function cost({ prompts, prefix, group, length, prefixes, completions }: Extent, rounding: Rounding): number {
   const padded = prompts * (rounding.length(prefix) + rounding.group(group) * rounding.completion(length));
-  return passTokens(padded, [prefixes, completions], rounding);
+  return paddedTokensOf(padded, [prefixes, completions], rounding);
 }
 
-/** Where each row begins in the flat tokens, and how many those are; `tokens` is null where rows are not packed. */
+/** Where each row begins in the flat tokens, and their number; `tokens` is null where rows are not packed. */
 function layOut(
   rows: readonly (readonly number[])[],
   length: number,
@@ -147,8 +147,8 @@ function layOut(
 }
 
 /**
- * Splits groups into passes of at most `budget` padded tokens each (one completion at least). Groups are taken by prompt
- * length, so that little is padded; completions of one prompt stay together where they fit. Empty completions take no part.
+ * Splits groups into micro-batches of at most `budget` padded tokens each (one completion at least). Groups are sorted by prompt
+ * length, so that little is padded; completions of one prompt stay together where they fit. Empty completions are left out.
  */
 export function planGroups(items: readonly PackItem[], budget: number, rounding: Rounding = FINE): PackedGroups[] {
   const slots: Slot[] = [];
@@ -164,7 +164,7 @@ export function planGroups(items: readonly PackItem[], budget: number, rounding:
   const promptLength = (slot: Slot) => items[slot.group]!.promptIds.length;
   slots.sort((a, b) => promptLength(b) - promptLength(a) || a.group - b.group);
 
-  const passes: Slot[][] = [];
+  const microBatches: Slot[][] = [];
   let current: Slot[] = [];
   let extent = NOTHING;
   for (const slot of slots) {
@@ -179,18 +179,20 @@ export function planGroups(items: readonly PackItem[], budget: number, rounding:
       completions: from.completions + lengths.reduce((sum, length) => sum + length, 0),
     });
     if (current.length > 0 && cost(grow(extent), rounding) > budget) {
-      passes.push(current);
+      microBatches.push(current);
       current = [];
       extent = NOTHING;
     }
     extent = grow(extent);
     current.push(slot);
   }
-  if (current.length > 0) passes.push(current);
-  return passes.flatMap((pass) => inTaken(pass, rounding)).map((pass) => packPass(items, pass, rounding));
+  if (current.length > 0) microBatches.push(current);
+  return microBatches
+    .flatMap((microBatch) => inTaken(microBatch, rounding))
+    .map((microBatch) => packMicroBatch(items, microBatch, rounding));
 }
 
-/** The same members in runs of sizes that the rounding takes. */
+/** The members in runs of sizes that the rounding allows. */
 function inTaken<T>(members: readonly T[], rounding: Rounding): T[][] {
   const runs: T[][] = [];
   for (let start = 0; start < members.length; ) {
@@ -217,7 +219,7 @@ export function packPrefixes(
   return { length, tokens, padded: tokens };
 }
 
-function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: Rounding): PackedGroups {
+function packMicroBatch(items: readonly PackItem[], slots: readonly Slot[], rounding: Rounding): PackedGroups {
   const group = rounding.group(Math.max(...slots.map((slot) => slot.completions.length)));
   const prefixes = slots.map((slot) => items[slot.group]!.promptIds.slice(0, -1));
   const completionsOf = (slot: Slot) => slot.completions.map((index) => items[slot.group]!.completions[index]!);
@@ -260,7 +262,7 @@ function packPass(items: readonly PackItem[], slots: readonly Slot[], rounding: 
   };
 }
 
-/** Rows of one plain pass: whole sequences, of which some tokens are targets. */
+/** One micro-batch of whole sequences, of which some tokens are targets. */
 export interface PackedRows {
   /** Inputs: each sequence without its last token. */
   readonly rows: readonly (readonly number[])[]; // [B]
@@ -274,7 +276,7 @@ export interface PackedRows {
   readonly paddedTokens: number;
 }
 
-/** Splits sequences into passes of similar length; `wanted(row, token)` says which tokens are targets. */
+/** Splits sequences into micro-batches of similar length; `wanted(row, token)` says which tokens are targets. */
 export function planRows(
   sequences: readonly (readonly number[])[],
   wanted: (row: number, token: number) => boolean,
@@ -285,16 +287,16 @@ export function planRows(
     .map((_, index) => index)
     .filter((index) => sequences[index]!.some((_, token) => token > 0 && wanted(index, token)));
   order.sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
-  /** How many of the next sequences one pass has room for; one at least. */
+  /** How many of the next sequences fit one micro-batch; one at least. */
   const countThatFits = (next: readonly number[], length: number) => {
     let own = 0;
     const beyond = next.findIndex((row, index) => {
       own += sequences[row]!.length - 1;
-      return index > 0 && passTokens((index + 1) * length, [own], rounding) > budget;
+      return index > 0 && paddedTokensOf((index + 1) * length, [own], rounding) > budget;
     });
     return beyond < 0 ? next.length : beyond;
   };
-  const passes: PackedRows[] = [];
+  const microBatches: PackedRows[] = [];
   for (let start = 0; start < order.length; ) {
     const length = rounding.length(sequences[order[start]!]!.length - 1);
     const members = order.slice(start, start + rounding.take(countThatFits(order.slice(start), length)));
@@ -313,7 +315,7 @@ export function planRows(
         origin.push({ row, token });
       }
     });
-    passes.push({
+    microBatches.push({
       rows,
       length,
       tokens: flat.tokens,
@@ -323,5 +325,5 @@ export function planRows(
       paddedTokens: flat.padded,
     });
   }
-  return passes;
+  return microBatches;
 }

@@ -1,7 +1,7 @@
 /**
  * The parameters of one policy: Hugging Face names → device tensors, and their content hash.
  * Invariants: tensors are never changed in place, so a copy of the store (the frozen reference) costs no memory until
- * the policy moves on; names stay, and so do shapes.
+ * the policy changes; names and shapes never change.
  */
 import { WeirError } from "../../errors.js";
 import type { ModelConfig } from "../io/config.js";
@@ -11,7 +11,7 @@ import { type Tensor, tf } from "../tensor/tf.js";
 import { contentHash, tensorDigest } from "./content-hash.js";
 
 export class ParameterStore {
-  /** Counts changes, for those who keep something that was made of the weights. */
+  /** Counts changes, so that caches of what was made from the weights can tell. */
   revision = 0;
   private readonly tensors: Map<string, Tensor>;
 
@@ -52,12 +52,12 @@ export class ParameterStore {
     return this.tensors.get(name) ?? null;
   }
 
-  /** Sorted, as the hash and the files want them. */
+  /** Sorted, as the hash and the files need them. */
   names(): string[] {
     return [...this.tensors.keys()].sort();
   }
 
-  /** Puts a new tensor in the place of an old one and frees that. */
+  /** Replaces a tensor and frees the old one. */
   replace(name: string, tensor: Tensor): void {
     const old = this.get(name);
     this.tensors.set(name, tf.keep(tensor));
@@ -65,7 +65,7 @@ export class ParameterStore {
     old.dispose();
   }
 
-  /** The same values, or those of some names, under a store of its own; shares memory until one of the two changes. */
+  /** The same values, or those of some names, in a store of its own; memory is shared until one of the two changes. */
   copy(wanted: (name: string) => boolean = () => true): ParameterStore {
     const chosen = [...this.tensors].filter(([name]) => wanted(name));
     return new ParameterStore(new Map(chosen.map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))])));
@@ -77,7 +77,7 @@ export class ParameterStore {
     return count;
   }
 
-  /** Content hash (I9); reads every weight once. `digests` gives those of tensors on the device, where it can. */
+  /** Content hash (I9); reads every weight once. `digests` computes those of tensors on the device, where available. */
   sha256(digests?: ((tensors: readonly Tensor[]) => readonly Uint8Array[]) | null): string {
     const tensors = this.names().map((name) => this.get(name));
     return contentHash(digests?.(tensors) ?? tensors.map((tensor) => tensorDigest(tensor.dataSync<"float32">())));

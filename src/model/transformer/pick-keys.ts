@@ -1,4 +1,4 @@
-/** Keys and values of prompts rearranged: laid out at other lengths, joined, picked by entry. */
+/** Rearranges keys and values of prompts: pads to other lengths, concatenates, gathers by index. */
 
 import { add, concat, gatherAlong, narrow, slice, widen } from "../tensor/kernels.js";
 import { type Tensor, tf } from "../tensor/tf.js";
@@ -15,12 +15,12 @@ function laidOut(x: Tensor, length: number, zeros: (shape: [number, number, numb
   return concat([x, zeros([entries, length - own, width])], 1);
 }
 
-/** Keys and values at another length: [n, T, dh] → [n, length, dh]; what is added is zero. */
+/** Keys and values at another length: [n, T, dh] → [n, length, dh], cut off or padded with zeros. */
 export function resizeKeys(layers: readonly KeyValue[], length: number): readonly KeyValue[] {
   return eachPart(layers, (x) => laidOut(x, length, (shape) => narrow(tf.zeros(shape))));
 }
 
-/** Entries of several pieces in a row, by number: pieces [n, T, dh] each, index [m] int32 → [m, T, dh]. */
+/** Gathers from concatenated pieces: pieces [n, T, dh] each, index [m] int32 → [m, T, dh]. */
 export function pickKeys(pieces: readonly (readonly KeyValue[])[], index: Tensor): readonly KeyValue[] {
   return eachPart(pieces[0] as readonly KeyValue[], (_, layer, part) => {
     const joined = concat(
@@ -32,8 +32,8 @@ export function pickKeys(pieces: readonly (readonly KeyValue[])[], index: Tensor
 }
 
 /**
- * Gradients of keys and values, picked by entry and laid out at another length, plus those of before, in float32:
- * [n, T, dh], index [m] int32 → [m, length, dh]. Entry n is zero.
+ * Gathers gradients of keys and values, pads them to another length and adds `before`, in float32:
+ * [n, T, dh], index [m] int32 → [m, length, dh]. Index n gives zeros.
  */
 export function pickGradients(
   gradients: readonly KeyValue[],

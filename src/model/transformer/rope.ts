@@ -1,6 +1,6 @@
 /**
- * Rotary position embedding: inverse frequencies of the four kinds, and tables of cos and sin on the device.
- * Angles are computed in float32 steps, as transformers computes them, so that far positions agree too.
+ * Rotary position embedding: inverse frequencies of the four scalings, and tables of cos and sin on the device.
+ * Angles are computed in float32, step by step as in transformers, so that far positions agree too.
  * The rotation pairs dimension i with i + dh/2 (rotate-half layout).
  */
 
@@ -26,10 +26,10 @@ function yarnFrequencies(rope: RopeConfig & { type: "yarn" }, headDim: number): 
   return Array.from({ length: headDim / 2 }, (_, i) => {
     const positionFrequency = f32(rope.theta ** f32((2 * i) / headDim));
     const ramp = Math.min(Math.max(f32(f32(i - low) / (high - low)), 0), 1);
-    const keep = f32(1 - ramp);
+    const extrapolation = f32(1 - ramp);
     const interpolated = f32(1 / f32(rope.factor * positionFrequency));
     const extrapolated = f32(1 / positionFrequency);
-    return f32(f32(interpolated * f32(1 - keep)) + f32(extrapolated * keep));
+    return f32(f32(interpolated * f32(1 - extrapolation)) + f32(extrapolated * extrapolation));
   });
 }
 
@@ -83,7 +83,7 @@ export interface RopeSlice {
   readonly sinK: Tensor; // [P or 1, 1, T*dh]
 }
 
-/** Tables over positions, grown to the next power of two when a longer one is asked for. */
+/** Tables over positions, which grow to the next power of two on demand. */
 export class RopeTables {
   readonly headDim: number;
   /** [dh, dh]: x·R = rotate_half(x), a signed permutation. */
@@ -160,15 +160,16 @@ export class RopeTables {
 
 /** x·cos + rotate_half(x)·sin. x [A, M, T*dh] flattened rows; cos and sin [A or 1, 1, T*dh]. */
 export function rotate(x: Tensor, cos: Tensor, sin: Tensor, rotation: Tensor): Tensor {
-  return scope(() => add(mul(x, cos), mul(turn(x, rotation, false), sin)));
+  return scope(() => add(mul(x, cos), mul(rotateHalf(x, rotation, false), sin)));
 }
 
 /** Gradient of `rotate` with respect to x. */
 export function rotateBackward(dy: Tensor, cos: Tensor, sin: Tensor, rotation: Tensor): Tensor {
-  return scope(() => add(mul(dy, cos), turn(mul(dy, sin), rotation, true)));
+  return scope(() => add(mul(dy, cos), rotateHalf(mul(dy, sin), rotation, true)));
 }
 
-function turn(x: Tensor, rotation: Tensor, inverse: boolean): Tensor {
+/** rotate_half(x), or its inverse. */
+function rotateHalf(x: Tensor, rotation: Tensor, inverse: boolean): Tensor {
   const headDim = rotation.shape[0] as number;
   return reshape(matmul(reshape(x, [-1, headDim]), rotation, false, inverse), x.shape);
 }

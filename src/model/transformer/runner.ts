@@ -1,6 +1,5 @@
 /**
  * How a model runs its layers: operation by operation, or as compiled graphs. Both give the same values up to rounding.
- * `keep` is what a forward pass hands to its backward pass: `all` (activations), `input` (the layer is run again), or null.
  */
 import { scope, type Tensor, tf } from "../tensor/tf.js";
 import type { PrefixLayer } from "./attention.js";
@@ -13,41 +12,42 @@ import { FINE, type Rounding } from "./packing.js";
 import { pickGradients, pickKeys, resizeKeys } from "./pick-keys.js";
 import type { KeyValue, Segment } from "./segment.js";
 
-export type Keep = "all" | "input" | null;
+/** What a forward pass saves of a layer: its activations, its input only (the backward pass recomputes it), or nothing. */
+export type SaveMode = "all" | "input" | null;
 
 /**
- * What was kept of one layer; its tensors are freed by the one who ran the forward pass. `decoded` gives what decoding left of
- * the rows, once, to the one who then frees it.
+ * What a layer's backward pass starts from: its input, its saved activations, or those that decoding left in the activation
+ * cache. Whoever ran the forward pass frees the tensors; `decoded` may be called once, and its caller frees the result.
  */
-export type Kept = { readonly x: Tensor } | { readonly saved: object } | { readonly decoded: () => DecodedRows };
+export type LayerState = { readonly x: Tensor } | { readonly saved: object } | { readonly decoded: () => DecodedRows };
 
-/** What is wanted of the head; whether its matrix is trained follows from the store of gradients. */
+/** What the head computes; whether its matrix is trained follows from the store of gradients. */
 export type HeadRequest = Omit<HeadOptions, "headTrained"> & { readonly key: string };
 
 export interface ModelRunner {
-  /** How the sizes of passes are rounded. */
+  /** How the sizes of micro-batches are rounded. */
   readonly rounding: Rounding;
   /** How activations are stored, for the memory plan. */
   readonly form: StorageForm;
-  /** Keys and values only: all that the last layer of a prefix is run for. */
+  /** Keys and values only: all that a prefix needs of its last layer. */
   keys(
     context: LayerContext,
     x: Tensor, // [N, d]
     segment: Segment,
-    keep: Keep,
-  ): { readonly kv: KeyValue; readonly kept: Kept | null };
+    save: SaveMode,
+  ): { readonly kv: KeyValue; readonly state: LayerState | null };
   forward(
     context: LayerContext,
     x: Tensor, // [N, d]
     segment: Segment,
     prefix: PrefixLayer,
-    keep: Keep,
+    save: SaveMode,
     decode?: Attend,
-  ): { readonly out: Tensor; readonly kv: KeyValue; readonly kept: Kept | null };
-  /** Adds parameters' gradients; `dOut` is null for a layer that was run for keys and values only. */
+  ): { readonly out: Tensor; readonly kv: KeyValue; readonly state: LayerState | null };
+  /** Adds parameters' gradients; `dOut` is null where only keys and values were computed. */
   backward(
     context: LayerContext,
-    kept: Kept,
+    state: LayerState,
     segment: Segment,
     prefix: PrefixLayer,
     dOut: Tensor | null, // [N, d]
@@ -72,9 +72,9 @@ export interface ModelRunner {
   ): TokenScores & { readonly dHidden: Tensor | null };
 }
 
-/** What to keep, from what the layer saved. */
-export function keptOf(keep: Keep, x: Tensor, saved: object | null): Kept | null {
-  if (keep === null) return null;
+/** The state of a layer whose forward pass saved `saved`; null where there is no backward pass. */
+export function layerState(save: SaveMode, x: Tensor, saved: object | null): LayerState | null {
+  if (save === null) return null;
   return saved === null ? { x } : { saved };
 }
 
@@ -82,25 +82,25 @@ export const EAGER: ModelRunner = {
   rounding: FINE,
   form: { precision: "float32", fused: false, copies: false, lora: null },
 
-  keys(context, x, segment, keep) {
-    const { kv, saved } = layerKeys(context, x, segment, keep === "all");
-    return { kv, kept: keptOf(keep, x, saved) };
+  keys(context, x, segment, save) {
+    const { kv, saved } = layerKeys(context, x, segment, save === "all");
+    return { kv, state: layerState(save, x, saved) };
   },
 
-  forward(context, x, segment, prefix, keep, decode) {
-    const options = { save: keep === "all", ...(decode ? { decode } : {}) };
+  forward(context, x, segment, prefix, save, decode) {
+    const options = { save: save === "all", ...(decode ? { decode } : {}) };
     const { out, kv, saved } = layerForward(context, x, segment, prefix, options);
-    return { out, kv, kept: keptOf(keep, x, saved) };
+    return { out, kv, state: layerState(save, x, saved) };
   },
 
-  backward(context, kept, segment, prefix, dOut, dKv, gradients) {
+  backward(context, state, segment, prefix, dOut, dKv, gradients) {
     return scope(() => {
-      const again = (x: Tensor) =>
+      const recomputed = (x: Tensor) =>
         dOut === null
           ? layerKeys(context, x, segment, true).saved
           : layerForward(context, x, segment, prefix, { save: true }).saved;
-      // Decoding keeps nothing here.
-      const saved = ("saved" in kept ? kept.saved : again((kept as { x: Tensor }).x)) as LayerSaved;
+      // Decoding never fills the activation cache under this runner.
+      const saved = ("saved" in state ? state.saved : recomputed((state as { x: Tensor }).x)) as LayerSaved;
       return layerBackward(context, saved, segment, prefix, dOut, dKv, gradients);
     });
   },
@@ -126,7 +126,7 @@ function addHead(
   return { ...scores, dHidden: learned.dHidden };
 }
 
-/** Frees what was kept of a layer. */
-export function freeKept(kept: Kept): void {
-  tf.dispose(kept as object as Tensor[]);
+/** Frees a layer's state. */
+export function freeLayerState(state: LayerState): void {
+  tf.dispose(state as object as Tensor[]);
 }

@@ -1,9 +1,9 @@
 /**
  * The batch layout of the model. A segment is P prompts × G rows of up to T tokens, each row causal within itself. Either
- * every row takes T tokens, right-padded, or the rows are *packed*: only their own tokens follow each other, and nothing but
- * attention sees rows, each of which attends to itself alone. Rows may attend to a *prefix*: keys and values that the G rows
+ * every row takes T tokens, right-padded, or the rows are *packed*: their tokens are concatenated without padding; only
+ * attention distinguishes rows, each of which attends to itself alone. Rows may attend to a *prefix*: keys and values that the G rows
  * of a prompt share, computed once per prompt by a segment of its own (G = 1). The last token of a prompt belongs to the
- * rows, not to the prefix, so every output that is wanted lies in the rows, and the prefix runs for its keys and values only.
+ * rows, not to the prefix, so all outputs lie in the rows, and the prefix runs for its keys and values only.
  */
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { RopeSlice, RopeTables } from "./rope.js";

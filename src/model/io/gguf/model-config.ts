@@ -1,19 +1,14 @@
 /**
- * Builds a Hugging Face config.json from GGUF metadata, for the Llama, Qwen2 and Qwen3 families.
+ * Builds a Hugging Face config.json from GGUF metadata, for the families that say how their files are read.
  * Whatever the metadata asks for beyond them is an error that names the key.
  */
-import { MODEL_FAMILIES, type ModelFamily } from "../../../contracts/model-info.js";
 import { WeirError } from "../../../errors.js";
+import { ACTIVATION_NAMES } from "../activation.js";
+import { FAMILIES, type ModelFamily } from "../families/index.js";
 import { readRange } from "../safetensors.js";
 import { dequantise } from "./dequantise.js";
 import { Metadata } from "./metadata.js";
 import type { GgufHead, GgufTensor } from "./reader.js";
-
-const CLASS_NAMES: Readonly<Record<ModelFamily, string>> = {
-  llama: "LlamaForCausalLM",
-  qwen2: "Qwen2ForCausalLM",
-  qwen3: "Qwen3ForCausalLM",
-};
 
 /** Keys (after the architecture's name) that change the arithmetic, with the value that changes nothing. */
 const NEUTRAL: Readonly<Record<string, number>> = {
@@ -33,15 +28,13 @@ const NEUTRAL: Readonly<Record<string, number>> = {
 /** Llama 3.1 and later: the frequency bands are the same in all published models; the factor is 8 or 32. */
 const LLAMA3_BANDS = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 } as const;
 
-export function readArchitecture(metadata: Metadata): ModelFamily {
+/** The family of the file's architecture. */
+function readFamily(metadata: Metadata): { readonly architecture: string; readonly family: ModelFamily } {
   const name = metadata.text("general.architecture");
-  const family = MODEL_FAMILIES.find((known) => known === name);
-  if (family !== undefined) return family;
-  throw metadata.fault(
-    "general.architecture",
-    `one of ${MODEL_FAMILIES.join(", ")}`,
-    "Other architectures are not supported.",
-  );
+  const family = FAMILIES.find(({ gguf }) => gguf?.architecture === name);
+  if (family !== undefined) return { architecture: name, family };
+  const known = FAMILIES.flatMap(({ gguf }) => (gguf === null ? [] : [gguf.architecture]));
+  throw metadata.fault("general.architecture", known.join(", "), "Other architectures are not supported.");
 }
 
 /** Divisors of the rotary frequencies under llama3 scaling (transformers' `_compute_llama3_parameters`), one per pair. */
@@ -56,7 +49,7 @@ function llama3Divisors(theta: number, headDim: number, factor: number): number[
   });
 }
 
-/** Recovers llama3 scaling from the table of divisors that the file carries in place of the parameters. */
+/** Recovers llama3 scaling from the table of divisors that the file has instead of the parameters. */
 function ropeFromDivisors(path: string, tensor: GgufTensor, theta: number, headDim: number): Record<string, unknown> {
   const divisors = dequantise(readRange(tensor.path, tensor.start, tensor.end), tensor.type);
   const factor = Number(Math.max(...divisors).toPrecision(6));
@@ -135,7 +128,7 @@ export function specialIds(metadata: Metadata): {
 /** The config.json of the model in the file, with `dtype` as the type its weights will be written in. */
 export function configFromGguf(head: GgufHead, dtype: string): Record<string, unknown> {
   const metadata = new Metadata(head);
-  const architecture = readArchitecture(metadata);
+  const { architecture, family } = readFamily(metadata);
   const key = (name: string) => `${architecture}.${name}`;
   for (const [name, neutral] of Object.entries(NEUTRAL)) {
     const value = metadata.optionalNumber(key(name));
@@ -156,17 +149,17 @@ export function configFromGguf(head: GgufHead, dtype: string): Record<string, un
     throw metadata.fault(key("attention.value_length"), `${headDim}, as attention.key_length`, "Use another model.");
   const ids = specialIds(metadata);
   const config: Record<string, unknown> = {
-    architectures: [CLASS_NAMES[architecture]],
+    architectures: [family.classes[0]],
     attention_dropout: 0,
     bos_token_id: ids.bos,
     dtype,
     eos_token_id: ids.eos,
     head_dim: headDim,
-    hidden_act: "silu",
+    hidden_act: ACTIVATION_NAMES[family.activations[0]][0],
     hidden_size: hiddenSize,
     intermediate_size: metadata.number(key("feed_forward_length")),
     max_position_embeddings: metadata.number(key("context_length")),
-    model_type: architecture,
+    model_type: family.name,
     num_attention_heads: heads,
     num_hidden_layers: metadata.number(key("block_count")),
     num_key_value_heads: metadata.optionalNumber(key("attention.head_count_kv")) ?? heads,
@@ -177,12 +170,8 @@ export function configFromGguf(head: GgufHead, dtype: string): Record<string, un
     use_cache: true,
     vocab_size: embedding.shape[0] ?? 0,
   };
-  if (architecture === "llama") {
-    config.attention_bias = head.tensors.has("blk.0.attn_q.bias");
-    config.mlp_bias = head.tensors.has("blk.0.ffn_gate.bias");
-  } else {
-    config.use_sliding_window = false;
-    if (architecture === "qwen3") config.attention_bias = head.tensors.has("blk.0.attn_q.bias");
-  }
+  if (family.attentionBias === "option") config.attention_bias = head.tensors.has("blk.0.attn_q.bias");
+  if (family.mlpBias) config.mlp_bias = head.tensors.has("blk.0.ffn_gate.bias");
+  if (family.windowOptional) config.use_sliding_window = false;
   return config;
 }

@@ -1,7 +1,7 @@
 /**
  * Reads the head of a GGUF file (versions 2 and 3, little-endian): metadata and tensor descriptions.
- * Own reader and not @huggingface/gguf, because that one drops a byte-order mark at the start of a token's text and
- * cuts a string short, without a word, where its read window ends. Invariant: every tensor lies inside the file.
+ * Not @huggingface/gguf, because that drops a byte-order mark at the start of a token's text and
+ * silently cuts a string where its read window ends. Invariant: every tensor lies inside the file.
  */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { WeirError } from "../../../errors.js";

@@ -41,7 +41,7 @@ function partPaths(path: string, number: number, count: number): string[] {
 
 /**
  * Opens a GGUF file, with its other parts where it is one of several. Throws as `readGgufHead`, and WEIR_E_GGUF when a part
- * is missing, is another part than its name says, or tensors are missing or doubled.
+ * is missing or is another part than its name says, or tensors are missing or occur twice.
  */
 export function readGgufModel(path: string): GgufHead {
   const opened = readGgufHead(path);

@@ -1,9 +1,10 @@
 /**
  * Offers the tensors of a GGUF file under their Hugging Face names, dequantised one at a time.
- * The Llama family stores the rows of q and k for rotary pairs (2j, 2j+1); they are put back to (j, j + d/2).
+ * Some families store the rows of q and k for rotary pairs (2j, 2j+1); they are put back to (j, j + d/2).
  */
 import { WeirError } from "../../../errors.js";
 import type { ModelConfig } from "../config.js";
+import { familyNamed } from "../families/index.js";
 import { readRange } from "../safetensors.js";
 import { expectedTensors } from "../tensor-names.js";
 import { elementCount, type TensorSource } from "../tensor-source.js";
@@ -62,6 +63,7 @@ export function halveRotaryRows(values: Float32Array, heads: number, headDim: nu
  */
 export function tensorsFromGguf(head: GgufHead, config: ModelConfig): TensorSource {
   const expected = expectedTensors(config);
+  const pairedRows = familyNamed(config.family)?.gguf?.pairedRows ?? false;
   const found = new Map<string, GgufTensor>();
   const used = new Set<string>();
   const fault = (tensor: string, what: string) =>
@@ -86,9 +88,9 @@ export function tensorsFromGguf(head: GgufHead, config: ModelConfig): TensorSour
       if (tensor === undefined) throw fault(name, "is not part of the model");
       const values = dequantise(readRange(tensor.path, tensor.start, tensor.end), tensor.type);
       if (values.length !== elementCount(tensor.shape)) throw fault(name, "has another size than its shape says");
-      if (config.family === "llama" && /\.self_attn\.q_proj\./.test(name))
+      if (pairedRows && /\.self_attn\.q_proj\./.test(name))
         return halveRotaryRows(values, config.heads, config.headDim);
-      if (config.family === "llama" && /\.self_attn\.k_proj\./.test(name))
+      if (pairedRows && /\.self_attn\.k_proj\./.test(name))
         return halveRotaryRows(values, config.kvHeads, config.headDim);
       return values;
     },

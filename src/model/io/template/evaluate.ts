@@ -178,9 +178,9 @@ class Evaluator implements FilterContext {
   ): Signal {
     const { test, target } = statement;
     const source = iterate(iterable)[Symbol.iterator]();
-    const kept = test === null ? source : this.#kept(source, statement, test, scope);
-    const loop = new Loop(kept, test === null ? iterable : null, depth0, recurse);
-    // Jinja's else runs unless the body came to its end once: a break or continue in every round counts as none.
+    const passing = test === null ? source : this.#passing(source, statement, test, scope);
+    const loop = new Loop(passing, test === null ? iterable : null, depth0, recurse);
+    // Jinja's else runs unless the body came to its end once: a break or continue in every iteration counts as none.
     let completed = false;
     for (let value = loop.next(); value !== undefined; value = loop.next()) {
       const inner = this.#scope(scope, statement);
@@ -193,7 +193,7 @@ class Evaluator implements FilterContext {
     return completed ? undefined : this.run(statement.otherwise, this.#scope(scope, statement.otherwise), out);
   }
 
-  *#kept(source: Iterator<Value>, statement: For, test: Expression, scope: Scope): Generator<Value> {
+  *#passing(source: Iterator<Value>, statement: For, test: Expression, scope: Scope): Generator<Value> {
     for (let step = source.next(); step.done !== true; step = source.next()) {
       const inner = new Scope(scope);
       this.#assign(statement.target, step.value, inner);

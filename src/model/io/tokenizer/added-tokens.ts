@@ -1,5 +1,5 @@
 /**
- * Tokens that are found in the text before anything else happens: their ids, and the places where a text holds them.
+ * Tokens that are found in the text before all other steps: their ids, and where they occur in a text.
  * The bookkeeping is that of the Rust library's added vocabulary, whose ids come from the order of adding, not from files.
  */
 import type { Range } from "./oniguruma.js";

@@ -1,6 +1,6 @@
 /**
  * Byte-pair encoding of one word: characters become symbols, neighbours merge in order of rank (Sennrich et al. 2016),
- * with the settings and the order of events of the Rust library. Pure but for a cache.
+ * with the settings and the order of steps of the Rust library. Pure but for a cache.
  */
 import { isRecord, type JsonRecord } from "../json.js";
 import { unsupportedSetting } from "./fault.js";

@@ -2,7 +2,7 @@
  * Compiled functions: a tfjs function is traced once per shape of its inputs, loaded as a SavedModel through the stock
  * binding, and run there. State stays outside the graphs, in tensors that are fed and fetched without a copy on the CPU, so
  * one graph serves every layer of a model, and a new shape costs one small graph.
- * Invariants: a call gives what the function itself would give, up to rounding; an input that the function hands back is
+ * Invariants: a call returns what the function itself would return, up to rounding; an input that the function returns is
  * the same tensor, not a copy; graphs are loaded once and freed together.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import { type Graph, reference } from "./graph.js";
 import { trace } from "./trace.js";
 import { DTYPE_NUMBER, type GraphDtype } from "./values.js";
 
-/** Tensors in any nesting of arrays and objects; null and numbers stand for themselves. */
+/** Tensors in any nesting of arrays and objects; null and numbers stay as they are. */
 export type Tree = Tensor | null | number | string | boolean | readonly Tree[] | { readonly [key: string]: Tree };
 
 interface Executable {
@@ -23,11 +23,11 @@ interface Executable {
   readonly feeds: string;
   readonly fetches: string;
   readonly graph: Graph;
-  /** Rebuilds the output tree from the inputs and what was fetched. */
+  /** Rebuilds the output tree from the inputs and the fetched tensors. */
   readonly rebuild: (inputs: readonly Tensor[], fetched: readonly Tensor[]) => unknown;
 }
 
-/** What compiling has cost so far. */
+/** Cost of compiling so far. */
 export interface CompileCosts {
   graphs: number;
   seconds: number;
@@ -74,7 +74,7 @@ export class Compiler {
   observer: ((graph: Graph) => void) | null = null;
   private readonly executables = new Map<string, Executable>();
 
-  /** `ownProducts`: matrix products of this type are taken in weir's own kernel. */
+  /** `ownProducts`: matrix products of this type run in weir's own kernel. */
   constructor(
     readonly products: EnginePrecision,
     private readonly ownProducts = false,
@@ -82,7 +82,7 @@ export class Compiler {
 
   /**
    * Runs `body` on `inputs` as a compiled graph. `key` names the function and every static choice that the inputs' shapes do
-   * not show. Throws what tracing throws, and WEIR_E_NATIVE_ENGINE where TensorFlow refuses the graph.
+   * not show. Throws as tracing does, and WEIR_E_NATIVE_ENGINE where TensorFlow refuses the graph.
    */
   run<I, O>(key: string, body: (inputs: I) => O, inputs: I): O {
     const signature = `${key}${signatureOf(inputs)}`;
@@ -111,7 +111,7 @@ export class Compiler {
 
   private build<I, O>(key: string, body: (inputs: I) => O, inputs: I, tensors: readonly Tensor[]): Executable {
     const { graph, feeds, fetches, rebuild } = trace(this.products, this.ownProducts, (tracer) => {
-      // Every place has a placeholder of its own: equal tensors now may be different ones in the next call.
+      // One placeholder per place in the tree: tensors that are the same now may differ in the next call.
       const stands = tensors.map((tensor) => {
         const { dtype } = native().tensorMap.get(tensor.dataId);
         const type = DTYPE_OF.get(dtype);
@@ -155,7 +155,7 @@ export class Compiler {
   }
 }
 
-/** Fills a plan: `{dataId, input}` and `{dataId, fetched}` are places of tensors. */
+/** Fills a plan: `{dataId, input}` and `{dataId, fetched}` stand for tensors. */
 function rebuildTree(plan: unknown, given: readonly Tensor[], fetched: readonly Tensor[]): unknown {
   return mapTree(plan, (place) => {
     const { input, fetched: output } = place as unknown as { input?: number; fetched?: number };

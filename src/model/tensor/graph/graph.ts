@@ -30,14 +30,14 @@ interface GraphNode {
   readonly sources: readonly GraphValue[];
 }
 
-/** One operation of a graph, for those who measure. */
+/** One operation of a graph, for measurements. */
 export interface GraphOperation {
   readonly op: string;
   readonly inputs: readonly GraphValue[];
   readonly attributes: Attributes;
 }
 
-/** One of weir's own operations as the table's others are. */
+/** One of weir's own operations in the form of the table's entries. */
 function ownOperation(op: string): Operation | undefined {
   if (!isOwn(op)) return undefined;
   return { types: operationOf(op).types, infer: (inputs, attributes) => inferOwn(op, inputs, attributes) };
@@ -51,7 +51,7 @@ export class Graph {
     return this.nodes.length;
   }
 
-  /** What the graph computes, without what it is fed and its constants. */
+  /** The operations, without placeholders and constants. */
   operations(): GraphOperation[] {
     return this.nodes
       .filter(({ op }) => op !== "Placeholder" && op !== "Const")
@@ -101,7 +101,7 @@ export class Graph {
     return made;
   }
 
-  /** Adds an operation; type attributes follow its inputs. Throws WEIR_E_SHAPE for one that is unknown or ill-shaped. */
+  /** Adds an operation; type attributes follow its inputs. Throws WEIR_E_SHAPE for an unknown operation or wrong shapes. */
   add(op: string, inputs: readonly GraphValue[], attributes: Attributes = {}): GraphValue[] {
     const operation = OPERATIONS[op] ?? ownOperation(op);
     if (operation === undefined) {

@@ -1,6 +1,6 @@
 /**
  * A while loop inside a traced graph, in TensorFlow's control-flow operations (Enter, Merge, Switch, NextIteration, Exit).
- * Values from outside that the body reads are brought in once and stay the same in every round.
+ * Values from outside that the body reads enter once and are the same in every iteration.
  */
 import type { Tensor } from "../tf.js";
 import { type Frame, openTrace, type Tracer } from "./tracer.js";
@@ -8,12 +8,12 @@ import { type Attributes, boolOf, type GraphValue, intOf } from "./values.js";
 
 let loops = 0;
 
-/** Rounds never overlap: they depend on each other, and overlapping would only hold more memory. */
+/** Iterations never overlap: each depends on the one before, and overlapping would only take more memory. */
 const ONE_AT_A_TIME = intOf(1);
 
 /**
  * Runs `body` while `proceed` holds. Variables keep their shapes and types; `proceed` gives a scalar bool.
- * Returns the variables after the last round. Inside a trace only; loops do not nest.
+ * Returns the variables after the last iteration. Inside a trace only; loops do not nest.
  */
 export function whileLoop(
   variables: readonly Tensor[],

@@ -1,6 +1,6 @@
 /**
- * The TensorFlow operations that graphs are made of: their type attributes, and shapes and types of what they give.
- * Invariant: an operation that is not in this table cannot be emitted, so no graph holds an unchecked shape.
+ * The TensorFlow operations that graphs are made of: their type attributes, and the shapes and types of their outputs.
+ * Invariant: an operation that is not in this table cannot be emitted, so every shape in a graph is checked.
  */
 import { WeirError } from "../../../errors.js";
 import type { Attributes, GraphDtype, GraphValue } from "./values.js";
@@ -149,6 +149,7 @@ const TABLE = {
   Reciprocal: same,
   Sigmoid: same,
   Tanh: same,
+  Erf: same,
   Relu: same,
   Softplus: same,
   Softmax: same,

@@ -1,5 +1,5 @@
 /**
- * tfjs kernels that emit TensorFlow nodes: what makes any function of tfjs operations traceable.
+ * tfjs kernels that emit TensorFlow nodes, so that any function of tfjs operations can be traced.
  * One line per kernel; attribute names are those of tfjs-core's kernel_names.ts.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
@@ -77,6 +77,7 @@ const KERNELS: Readonly<Record<string, Emit>> = {
   Reciprocal: unary("Reciprocal"),
   Sigmoid: unary("Sigmoid"),
   Tanh: unary("Tanh"),
+  Erf: unary("Erf"),
   Relu: unary("Relu"),
   Softplus: unary("Softplus"),
   Floor: unary("Floor"),

@@ -1,6 +1,6 @@
 /**
  * Turns a tfjs function into a TensorFlow graph without running it: while a trace is open, the active tfjs backend is one
- * whose kernels emit nodes and infer shapes. Gradients of tfjs's own tape (`tf.grads`) are traced like everything else.
+ * whose kernels emit nodes and infer shapes. Gradients of tfjs's own tape (`tf.grads`) are traced too.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
 import type { EnginePrecision } from "../../../contracts/engine.js";
@@ -61,7 +61,7 @@ function register(): tfCore.KernelBackend {
   return made;
 }
 
-/** Opens a trace, runs `body` in it and closes it, whatever happens. Traces do not nest. */
+/** Opens a trace, runs `body` in it and closes it, also after an error. Traces do not nest. */
 export function trace<T>(products: EnginePrecision, ownProducts: boolean, body: (tracer: Tracer) => T): T {
   if (traceAtWork() !== null) throw new WeirError("WEIR_E_STATE", "a trace was opened inside another");
   const tracer = new Tracer(products, ownProducts, backendOf());

@@ -1,6 +1,6 @@
 /**
- * The recorder of a graph: takes operations, emits nodes and infers shapes; see trace.ts for how tfjs is led to it.
- * Invariants: nothing is computed; tensors of other backends cannot slip in (WEIR_E_SHAPE), they must be inputs;
+ * The recorder of a graph: takes operations, emits nodes and infers shapes; trace.ts makes tfjs call it.
+ * Invariants: nothing is computed; tensors of other backends are refused (WEIR_E_SHAPE): they must be inputs;
  * a bfloat16 value is a tf.Tensor labelled float32, which only weir's own kernels may read.
  */
 import type * as tfCore from "@tensorflow/tfjs-core";
@@ -45,7 +45,7 @@ export function openTrace(): Tracer {
   return current;
 }
 
-/** Body of a loop: values of it, and those that were brought in from outside. */
+/** Body of a loop: its values, and those that entered from outside. */
 export interface Frame {
   readonly inside: Set<string>;
   readonly casts: Map<string, GraphValue>;

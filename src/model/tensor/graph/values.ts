@@ -1,4 +1,4 @@
-/** What a graph is made of while it is traced: typed values between nodes. */
+/** Typed values between the nodes of a graph under construction. */
 
 import type { EnginePrecision } from "../../../contracts/engine.js";
 
@@ -31,7 +31,7 @@ export interface GraphValue {
   readonly output: number;
   readonly shape: readonly number[];
   readonly dtype: GraphDtype;
-  /** Known values of an int32 constant, which shapes are inferred from. */
+  /** Values of an int32 constant, from which shapes are inferred. */
   readonly constant: readonly number[] | null;
 }
 

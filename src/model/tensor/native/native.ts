@@ -2,7 +2,7 @@
  * Owns finding and loading the native TensorFlow.js backend that `weir setup` put into the per-user cache.
  * Invariants: nothing here installs or downloads; a folder without a complete manifest is never used; the environment
  * that TensorFlow reads once, at load, is set before the addon loads.
- * `WEIR_NATIVE=off` makes it look as if nothing were set up; `WEIR_NATIVE=DIR` takes exactly that engine folder;
+ * `WEIR_NATIVE=off` ignores what is set up; `WEIR_NATIVE=DIR` takes exactly that engine folder;
  * `WEIR_KERNELS=off` leaves weir's own kernels out.
  */
 import { existsSync } from "node:fs";
@@ -102,7 +102,7 @@ export function packageRoot(): string {
 const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "setup", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
-/** The command line that runs `weir` with the arguments given, as it is run where this copy stands. */
+/** The command line that runs `weir` with these arguments, in the way this copy is installed. */
 export const { weirCommand } = (await shared("command.mjs")) as { weirCommand(args: string, root?: string): string };
 
 /** Looks for a finished engine; cheap (a few stats), never throws for its absence. */
@@ -140,7 +140,7 @@ export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocati
   };
 }
 
-/** Options that become process-wide TensorFlow environment variables; what the user has set himself wins. */
+/** Options that become process-wide TensorFlow environment variables; variables that the user has set take precedence. */
 export interface NativeOptions {
   /** Intra-op threads; 0 leaves the choice to TensorFlow (one per core). */
   readonly threads?: number;
@@ -179,13 +179,13 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
 export interface KernelsState {
   readonly loaded: boolean;
   readonly reason: string;
-  /** Element types whose matrix products are taken in weir's own kernel; none where TensorFlow's are faster. */
+  /** Element types whose matrix products run in weir's own kernel; none where TensorFlow's are faster. */
   readonly products: readonly EnginePrecision[];
 }
 
 /**
  * Registers weir's kernels (`Weir…` operations, for the CPU) with the native engine of this process, once; later calls
- * say how that went. Needs a loaded engine; never throws.
+ * return the same state. Needs a loaded engine; never throws.
  */
 export function loadKernels(env: NodeJS.ProcessEnv = process.env): KernelsState {
   if (loaded === null || loadedFrom === null) {
@@ -218,12 +218,12 @@ function prepareEnvironment(directory: string, variant: string | null, threads: 
   const set = (name: string, value: string) => {
     process.env[name] ??= value;
   };
-  // 2: warnings and infos of TensorFlow itself are not for weir's users.
+  // 2: no warnings and infos of TensorFlow itself.
   set("TF_CPP_MIN_LOG_LEVEL", "2");
   // Otherwise TensorFlow takes the whole GPU at start.
   set("TF_FORCE_GPU_ALLOW_GROWTH", "true");
   if (variant === "cpu") {
-    // Memory of tensors is taken again instead of given back to the system: its pages need not be cleared at every use.
+    // The allocator reuses memory instead of returning it to the system, whose pages would be cleared at every use.
     set("TF_CPU_ALLOCATOR_USE_BFC", "true");
     set("TF_CPU_BFC_MEM_LIMIT_IN_MB", String(Math.floor(usableMemory().totalBytes / 1024 ** 2)));
   }

@@ -1,6 +1,6 @@
 /**
- * Owns which lines of TensorFlow's start-up chatter on stderr are no news: they come before TensorFlow reads its log
- * level, so no environment variable keeps them back.
+ * Owns which of TensorFlow's start-up lines on stderr are dropped: they are printed before TensorFlow reads its log level,
+ * so no environment variable suppresses them.
  */
 const NOISE = [
   /^WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR$/,
@@ -10,7 +10,7 @@ const NOISE = [
   /MLIR V1 optimization pass is not enabled/,
 ];
 
-/** True for a stderr line of an engine process that can be dropped without loss. */
+/** True for a stderr line of an engine process that says nothing of use. */
 export function isTensorflowNoise(line: string): boolean {
   return NOISE.some((pattern) => pattern.test(line.trim()));
 }

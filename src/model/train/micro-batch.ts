@@ -1,6 +1,6 @@
 /**
- * Runs packed micro-batches through the model, forward for scores or forward and backward for gradients.
- * Each call is one synchronous tensor scope: everything but the gradient sums is freed when it returns.
+ * Runs micro-batches through the model: forward for scores, forward and backward for gradients.
+ * Each call is one tensor scope: everything but the gradient sums is freed when it returns.
  */
 
 import type { BatchPrefixes } from "../activations/prefix-cache.js";
@@ -8,72 +8,74 @@ import { concat, gatherRows, scatterAddRows } from "../tensor/kernels.js";
 import { asyncScope, scope, type Tensor, tf } from "../tensor/tf.js";
 import type { GradientStore } from "../transformer/gradients.js";
 import { chunkLengths, type TokenLoss } from "../transformer/head.js";
-import { type PassSize, planMemory } from "../transformer/memory-plan.js";
+import { type MicroBatchSize, planMemory } from "../transformer/memory-plan.js";
 import type { Transformer } from "../transformer/model.js";
+import { normScale } from "../transformer/norm.js";
 import type { PackedGroups, PackedRows } from "../transformer/packing.js";
 import { groupedSegment, type KeyValue, plainSegment } from "../transformer/segment.js";
 
-/** Scores of a pass's targets, on the host. */
-export interface PassScores {
+/** Scores of a micro-batch's targets, on the host. */
+export interface MicroBatchScores {
   readonly logprobs: Float32Array; // [M]
-  /** Empty where they were not asked for. */
+  /** Empty unless requested. */
   readonly entropies: Float32Array; // [M]
 }
 
-/** What is wanted of the targets' distributions. */
+/** What to compute of the targets' distributions. */
 export interface ScoreOptions {
   readonly temperature: number;
   readonly entropies: boolean;
 }
 
-/** Where gradients are wanted as well: the loss, and where to add the parameters' gradients. */
+/** For gradients: the loss, and where to add the parameters' gradients. */
 export interface Learning {
   readonly gradients: GradientStore;
   readonly loss: TokenLoss;
 }
 
-/** Layers that keep their activations; null where no backward pass will come. */
-function keptLayers(model: Transformer, size: PassSize, learning: Learning | null): number | null {
-  return learning && planMemory(model.config, model.runner.form, size, model.memoryBudget).keptLayers;
+/** Layers that save their activations; null where there is no backward pass. */
+function countSavedLayers(model: Transformer, size: MicroBatchSize, learning: Learning | null): number | null {
+  return learning && planMemory(model.config, model.runner.form, size, model.memoryBudget).savedLayers;
 }
 
-/** Size of a pass of whole sequences. */
-function sizeOfRows(pass: PackedRows): PassSize {
+/** Size of a micro-batch of whole sequences. */
+function sizeOfRows(microBatch: PackedRows): MicroBatchSize {
   return {
-    prefixTokens: pass.paddedTokens,
+    prefixTokens: microBatch.paddedTokens,
     rowTokens: 0,
-    prefixSlots: pass.rows.length * pass.length,
-    targets: pass.targets.length,
+    prefixSlots: microBatch.rows.length * microBatch.length,
+    targets: microBatch.targets.length,
   };
 }
 
-/** Scores of a pass's targets, chunk by chunk, and with a loss the gradient at `hidden`. Chunks are padded with row 0. */
+/** Scores of a micro-batch's targets, chunk by chunk, and with a loss the gradient at `hidden`. Chunks are padded with row 0. */
 function finish(
   model: Transformer,
   hidden: Tensor, // [N, d]
-  pass: { readonly places: Int32Array; readonly targets: Int32Array },
+  microBatch: { readonly places: Int32Array; readonly targets: Int32Array },
   options: ScoreOptions,
   learning: Learning | null,
 ): { readonly scores: readonly ChunkScores[]; readonly dx: Tensor | null } {
   const { config, parameters } = model;
   const names = { head: model.headName, norm: model.finalNormName };
+  const norm = normScale(parameters.get(names.norm), config);
   const loss = learning?.loss ?? null;
   const scalars = Object.fromEntries(Object.entries(loss?.scalars ?? {}).map(([name, x]) => [name, tf.scalar(x)]));
   const scores: ChunkScores[] = [];
   const gradients: Tensor[] = [];
   const used: Int32Array[] = [];
   let start = 0;
-  for (const length of chunkLengths(pass.targets.length, config.vocabSize)) {
-    const end = Math.min(start + length, pass.targets.length);
-    const places = padded(pass.places.subarray(start, end), new Int32Array(length));
+  for (const length of chunkLengths(microBatch.targets.length, config.vocabSize)) {
+    const end = Math.min(start + length, microBatch.targets.length);
+    const places = padded(microBatch.places.subarray(start, end), new Int32Array(length));
     const tokens = Object.entries(loss?.perToken ?? {}).map(([name, values]): [string, Tensor] => [
       name,
       tf.tensor1d(padded(values.subarray(start, end), new Float32Array(length))),
     ]);
     const chunk = {
       hidden: gatherRows(hidden, tf.tensor1d(places, "int32")),
-      targets: tf.tensor1d(padded(pass.targets.subarray(start, end), new Int32Array(length)), "int32"),
-      norm: parameters.get(names.norm),
+      targets: tf.tensor1d(padded(microBatch.targets.subarray(start, end), new Int32Array(length)), "int32"),
+      norm,
       head: parameters.get(names.head),
       inverseTemperature: options.temperature === 1 ? null : tf.scalar(1 / options.temperature),
       loss: loss === null ? null : { scalars, perToken: Object.fromEntries(tokens) },
@@ -111,7 +113,7 @@ function padded<T extends Int32Array | Float32Array>(values: T, into: T): T {
   return into;
 }
 
-function read(scores: readonly ChunkScores[]): PassScores {
+function read(scores: readonly ChunkScores[]): MicroBatchScores {
   const join = (pick: (chunk: ChunkScores) => Tensor | null): Float32Array => {
     const parts = scores.map((chunk) => pick(chunk)?.dataSync<"float32">().subarray(0, chunk.count) ?? []);
     const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -125,63 +127,70 @@ function read(scores: readonly ChunkScores[]): PassScores {
   return { logprobs: join(({ logprobs }) => logprobs), entropies: join(({ entropies }) => entropies) };
 }
 
-/** One pass over whole sequences. */
+/** One micro-batch of whole sequences. */
 export function runRows(
   model: Transformer,
-  pass: PackedRows,
+  microBatch: PackedRows,
   options: ScoreOptions,
   learning: Learning | null,
-): PassScores {
-  let scores: PassScores | null = null;
+): MicroBatchScores {
+  let scores: MicroBatchScores | null = null;
   scope(() => {
-    const segment = plainSegment(pass.rows, pass.length, model.tables, pass.tokens);
-    const keeping = keptLayers(model, sizeOfRows(pass), learning);
-    const { x, state } = model.forwardRows(segment, null, { keeping });
-    const out = finish(model, x, pass, options, learning);
+    const segment = plainSegment(microBatch.rows, microBatch.length, model.tables, microBatch.tokens);
+    const savedLayers = countSavedLayers(model, sizeOfRows(microBatch), learning);
+    const { x, state } = model.forwardRows(segment, null, { savedLayers });
+    const out = finish(model, x, microBatch, options, learning);
     if (learning !== null && out.dx !== null) {
       x.dispose();
       model.backwardRows(segment, null, state, out.dx, learning.gradients);
     }
     scores = read(out.scores);
   });
-  return scores as unknown as PassScores;
+  return scores as unknown as MicroBatchScores;
 }
 
 /** Gradients of a loss that is evaluated on the host once the log-probs are known, between forward and backward. */
 export interface HostLearning {
   readonly gradients: GradientStore;
-  readonly lossOf: (scores: PassScores) => Promise<TokenLoss>;
+  readonly lossOf: (scores: MicroBatchScores) => Promise<TokenLoss>;
 }
 
 /**
- * One of a batch's passes in their order: the rows of its prompts, forward and with a loss backward. A loss of the host costs
- * the output head twice: once for the log-probs, once for the gradient.
+ * One of a batch's micro-batches, in their order: the completions of its prompts, forward and with a loss backward. A loss that
+ * the host evaluates runs the output head twice: once for the log-probs, once for the gradient.
  */
 export function runGroups(
   model: Transformer,
-  pass: PackedGroups,
+  microBatch: PackedGroups,
   prefixes: BatchPrefixes,
   options: ScoreOptions,
   learning: Learning | HostLearning | null,
-): Promise<PassScores> {
+): Promise<MicroBatchScores> {
   return asyncScope(async () => {
-    const { prefix, keeping } = prefixes.enter(pass);
-    const segment = groupedSegment(pass.rows, pass.group, pass.length, pass.starts, model.tables, pass.rowTokens);
-    const decoded = prefixes.takeRows(pass);
+    const { prefix, savedLayers } = prefixes.enter(microBatch);
+    const segment = groupedSegment(
+      microBatch.rows,
+      microBatch.group,
+      microBatch.length,
+      microBatch.starts,
+      model.tables,
+      microBatch.rowTokens,
+    );
+    const decoded = prefixes.takeCompletions(microBatch);
     try {
-      const { x, state } = decoded?.forward() ?? model.forwardRows(segment, prefix, { keeping });
+      const { x, state } = decoded?.forward() ?? model.forwardRows(segment, prefix, { savedLayers });
       let own: Learning | null = null;
       if (learning !== null && "lossOf" in learning) {
-        const scores = read(finish(model, x, pass, options, null).scores);
+        const scores = read(finish(model, x, microBatch, options, null).scores);
         own = { gradients: learning.gradients, loss: await learning.lossOf(scores) };
       } else own = learning;
-      const out = finish(model, x, pass, options, own);
+      const out = finish(model, x, microBatch, options, own);
       let dPrefix: readonly KeyValue[] | null = null;
       if (own !== null && out.dx !== null) {
         x.dispose();
         dPrefix = model.backwardRows(segment, prefix, state, out.dx, own.gradients);
       }
-      prefixes.leave(pass, dPrefix);
+      prefixes.leave(microBatch, dPrefix);
       return read(out.scores);
     } finally {
       decoded?.release();

@@ -1,4 +1,4 @@
-/** Completions whose activations were kept while they were drawn: training on them must be as if they had been run forward. */
+/** Completions in the activation cache: training on them must be as if they had been run forward. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { Transformer } from "../../src/model/transformer/model.js";
 import { MODEL_KINDS, TEST_LOSS, TEST_OPTIMISER, TINY_CONFIG, writeRandomModel } from "../helpers/engines.js";
 
 const usable = locateNative().found && (await openBackend("auto", 0)).backend === "tensorflow" && loadKernels().loaded;
-if (!usable) process.stdout.write(`kept rows: left out, ${loadKernels().reason}\n`);
+if (!usable) process.stdout.write(`activation cache: left out, ${loadKernels().reason}\n`);
 
 const { signal } = new AbortController();
 const LOSS = { ...TEST_LOSS, entropyCoefficient: 0.05, temperature: 0.8 };
@@ -49,7 +49,7 @@ const requestOf = ({ prompts, maxTokens, stopIds }: Sizes, forTraining: boolean)
   forTraining,
 });
 
-describe.skipIf(!usable)("completions that were kept", () => {
+describe.skipIf(!usable)("cached completions", () => {
   let folder: string;
   let core: EngineCore;
   const forward = () => vi.spyOn(Transformer.prototype, "forwardRows");
@@ -73,8 +73,8 @@ describe.skipIf(!usable)("completions that were kept", () => {
   });
 
   /** Draws, and makes a batch of what was drawn; old log-probs are the sampler's. */
-  async function draw(sizes: Sizes, keep: boolean): Promise<TrainGroup[]> {
-    const request = requestOf(sizes, keep);
+  async function draw(sizes: Sizes, cached: boolean): Promise<TrainGroup[]> {
+    const request = requestOf(sizes, cached);
     const { sequences } = await core.sample(request, signal);
     return request.prompts.map(({ promptIds }, p) => ({
       promptIds,
@@ -167,7 +167,7 @@ describe.skipIf(!usable)("completions that were kept", () => {
     expect(runs).not.toHaveBeenCalled();
   });
 
-  it("serve a batch of several passes, each with its own part, and are freed with the last", async () => {
+  it("serve a batch of several micro-batches, each with its own part, and are freed with the last", async () => {
     await open({}, "float32");
     const sizes: Sizes = {
       prompts: [
@@ -189,7 +189,7 @@ describe.skipIf(!usable)("completions that were kept", () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it("are run forward where one of the pass was not kept, or the weights changed since", async () => {
+  it("are run forward where one of the micro-batch was not cached, or the weights changed since", async () => {
     await open({}, "float32");
     const sizes: Sizes = { prompts: [[20, 2]], maxTokens: 6, stopIds: [] };
     const [group] = await draw(sizes, true);
