@@ -1,13 +1,13 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { ChartSpec } from "./charts.js";
+import type { ChartSpec, SeriesSpec } from "./charts.js";
 import { formatUnit } from "./format.js";
 import { positionOfStep, smooth } from "./metric-table.js";
 import { Plot, type PlotInput } from "./plot.js";
 import { type Store, useTopics } from "./store.js";
-import { DARK, LIGHT } from "./theme.js";
+import { DARK, LIGHT, type Palette } from "./theme.js";
 import type { ViewState } from "./view.js";
 
-/** A chart with its title, readout (the value under the cursor, else the latest) and a table for those who read rather than see. */
+/** A chart with its title, readout (the value under the cursor, else the latest) and, for readers who cannot use a picture, a table. */
 
 interface Props {
   readonly spec: ChartSpec;
@@ -74,22 +74,7 @@ export function ChartCard({ spec, store, view }: Props) {
           <span class="hidden">{asTable ? "curve" : "table"}</span>
         </button>
       </header>
-      <ul class="readout">
-        {readout.map((one) =>
-          one.sparse ? null : (
-            <li key={one.metric} title={one.metric}>
-              <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={false} />
-              {one.label} <b>{one.text}</b>
-            </li>
-          ),
-        )}
-        {readout.some((one) => one.sparse) ? (
-          <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
-            <Swatch colour={palette.axis} dashed={true} />
-            held-out
-          </li>
-        ) : null}
-      </ul>
+      <Readout readout={readout} palette={palette} />
       {empty ? (
         <p class="nothing">{store.run?.live === false ? "not recorded" : "no data yet"}</p>
       ) : asTable ? (
@@ -98,6 +83,33 @@ export function ChartCard({ spec, store, view }: Props) {
         <div ref={host} class="plot" role="img" aria-label={`${spec.title}: ${summary}`} />
       )}
     </section>
+  );
+}
+
+interface Reading extends SeriesSpec {
+  /** The value with its unit, as shown. */
+  readonly text: string;
+}
+
+/** One entry per curve with its value; sparse series share one entry. */
+function Readout({ readout, palette }: { readonly readout: readonly Reading[]; readonly palette: Palette }) {
+  return (
+    <ul class="readout">
+      {readout.map((one) =>
+        one.sparse ? null : (
+          <li key={one.metric} title={one.metric}>
+            <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={false} />
+            {one.label} <b>{one.text}</b>
+          </li>
+        ),
+      )}
+      {readout.some((one) => one.sparse) ? (
+        <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
+          <Swatch colour={palette.axis} dashed={true} />
+          held-out
+        </li>
+      ) : null}
+    </ul>
   );
 }
 
