@@ -163,7 +163,7 @@ export const pipelineGaugeSchema = z
     highWater: z.number().int(),
     waitingProducers: z.number().int(),
     waitingConsumers: z.number().int(),
-    passed: z.number().int().describe("Items handed to a consumer so far."),
+    passed: z.number().int().describe("Items delivered to consumers so far."),
     perSecond: z.number().nullable().describe("Items passed per second, over the last seconds."),
     time,
   })

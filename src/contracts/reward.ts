@@ -2,7 +2,7 @@ import type { Rollout } from "./rollout.js";
 import type { Task } from "./task.js";
 
 /**
- * What became of the attempt to score a rollout (I1): only `scored` carries a number that may enter a baseline.
+ * The outcome of scoring a rollout (I1): only `scored` carries a number that may enter a baseline.
  * `value` is the reward before length shaping; `parts` names its components (rule, judge …).
  */
 export type RewardOutcome =

@@ -4,7 +4,7 @@
  */
 export type ChatMessage = {
   readonly role: "system" | "user" | "assistant" | "tool";
-  /** Null only beside `tool_calls`. */
+  /** Null only in a message with `tool_calls`. */
   readonly content: string | null;
   readonly [field: string]: Json;
 };

@@ -9,7 +9,7 @@ import { WeirError } from "../errors.js";
 import { BoundedQueue } from "./bounded-queue.js";
 import { outcomeWithin, type Timers } from "./deadline.js";
 import type { GaugeBoard } from "./gauges.js";
-import { pullLanes } from "./lanes.js";
+import { runWorkers } from "./workers.js";
 
 /**
  * The demand-driven pipeline of one generation round: issued tasks ▸ rollouts ▸ rewards ▸ groups.
@@ -200,9 +200,9 @@ export async function runRound(
     await lastValueFrom(
       merge(
         feed(),
-        pullLanes(calls, 1, sample).pipe(tap({ complete: () => rollouts.close() })),
-        pullLanes(rollouts, options.rewardConcurrency, score).pipe(tap({ complete: () => scored.close() })),
-        pullLanes(scored, 1, assemble),
+        runWorkers(calls, 1, sample).pipe(tap({ complete: () => rollouts.close() })),
+        runWorkers(rollouts, options.rewardConcurrency, score).pipe(tap({ complete: () => scored.close() })),
+        runWorkers(scored, 1, assemble),
       ).pipe(ignoreElements()),
       { defaultValue: undefined },
     );

@@ -16,7 +16,7 @@ const GROUPS: readonly AdvantageInput[] = [
   { rewards: [-1, 0.25, 0.1, 0.1], lengths: [3, 3, 3, 3] },
 ];
 
-/** A group as an advantage that sees its batch is given it. */
+/** A group in the form that batch-aware advantages receive. */
 function groupOf({ rewards, lengths }: AdvantageInput, p = 0): AdvantageGroup {
   return {
     taskId: `task-${p}`,

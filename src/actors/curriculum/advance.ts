@@ -11,7 +11,7 @@ export interface AdvanceOptions {
   readonly rewardThreshold: number;
   /** Mastery: largest KL that counts as calm, nats. */
   readonly klLimit: number;
-  /** Mastery: steps in a row that must satisfy both. */
+  /** Mastery: consecutive steps that must satisfy both limits. */
   readonly calmSteps: number;
   /** Mastery: upper confidence bound below which the run falls back; 0 never. */
   readonly fallbackThreshold: number;
