@@ -1,8 +1,8 @@
 import { boundedMeanInterval, type MeanInterval, meanInterval, shareInterval } from "../src/algorithms/intervals.js";
 
 /**
- * docs/results.md as text: one section per recipe, made of the reports of its runs. Pure; a section that is written anew
- * leaves every other one as it is.
+ * docs/results.md as text: one section per recipe, made from the reports of its runs. Pure; rewriting a section leaves
+ * the others unchanged.
  */
 
 export interface RunRecord {
@@ -16,7 +16,7 @@ export interface RunRecord {
   readonly seconds: Record<string, number>;
   readonly steps: { readonly warmup: number; readonly rl: number };
   readonly memory?: { readonly enginePeakBytes: number | null; readonly controlPeakBytes: number };
-  /** Seconds of the whole command, data and start of the engine included. */
+  /** Seconds of the whole command, including data and start of the engine. */
   readonly wallSeconds?: number;
 }
 

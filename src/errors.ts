@@ -6,7 +6,7 @@ export const ERROR_CODES = {
   WEIR_E_ACTOR_DUPLICATE: "Two replaceable parts were registered under one name.",
   WEIR_E_ACTOR_LATE: "A part was registered after the training system had started.",
   WEIR_E_ACTOR_MISSING: "A part that another part needs was not given.",
-  WEIR_E_ACTOR_UNKNOWN: "The configuration names a part that nobody registered.",
+  WEIR_E_ACTOR_UNKNOWN: "The configuration names a part that is not registered.",
   WEIR_E_BENCHMARK: "A process of a benchmark, weir's own or a peer's, could not be set up or gave no result.",
   WEIR_E_CHAT_TEMPLATE: "The chat template is missing or cannot be rendered.",
   WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
@@ -32,7 +32,8 @@ export const ERROR_CODES = {
   WEIR_E_NATIVE_ENGINE: "The native engine could not be set up or loaded.",
   WEIR_E_NON_FINITE: "A loss, gradient, reward or log-prob was not finite; nothing was changed.",
   WEIR_E_NOTHING_TRAINED: "A run ended without changing any weight.",
-  WEIR_E_PART: "A replaceable part broke its contract: it threw, or returned something that the contract does not allow.",
+  WEIR_E_PART:
+    "A replaceable part broke its contract: it threw, or returned something that the contract does not allow.",
   WEIR_E_PARTS_FILE: "A file given with --parts cannot be loaded, or exports something other than parts.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
   WEIR_E_REWARD: "The reward could not score any response.",

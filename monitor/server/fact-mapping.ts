@@ -6,7 +6,7 @@ import type { Evaluation, LogLine, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
 /**
- * What each fact of the journal means to the monitor. The one mapping for live runs and for past ones, so both look alike.
+ * Maps facts of the journal to the monitor's records, the same for live and for past runs.
  * Facts of unknown type are ignored; facts of a known type but with missing fields show what they have.
  */
 
@@ -37,7 +37,7 @@ const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
       ...(typeof data.plannedSteps === "number" ? { plannedSteps: data.plannedSteps } : {}),
     }),
 
-  // What lay beyond the checkpoint is done again: bands and marks of it go, the page draws the curve anew from there.
+  // Steps after the checkpoint are repeated: their bands and marks are removed, and the page redraws the curve from there.
   "run.resumed": (hub, { data, step, time }, run) => {
     const at = number(data.step) ?? step;
     hub.publishRun({
@@ -123,7 +123,7 @@ const MAPPINGS: { readonly [T in FactType]?: Mapping } = {
   "checkpoint.written": (hub, { data, step, time }, run) => {
     const at = number(data.step) ?? step;
     const checkpoint = { step: at, path: text(data.path) ?? "", time };
-    // Checkpoints grow: only one that is written again has to be looked for.
+    // Checkpoints come in order: only one that is written again has to be searched.
     const newest = (run.checkpoints.at(-1)?.step ?? -1) < at;
     const others = newest ? run.checkpoints : run.checkpoints.filter((mark) => mark.step !== at);
     hub.publishRun({ checkpoints: others.concat(checkpoint) });

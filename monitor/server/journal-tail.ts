@@ -3,13 +3,13 @@ import type { Fact } from "../../src/contracts/fact.js";
 import { parseFact } from "../../src/store/journal.js";
 
 /**
- * Reads a journal that another process writes, each byte once. A run that is taken back to a checkpoint cuts its journal
- * and goes on: that shows in the bytes before the place reached, and the journal is then read anew.
- * Invariant: facts come in file order; a line that is no fact is counted, not fatal; a line without its end waits.
+ * Reads a journal that another process writes, each byte once. A run that is restored from a checkpoint truncates its
+ * journal: this shows in the bytes before the current position, and the journal is then read again.
+ * Invariant: facts come in file order; a line that is not a fact is counted, not fatal; a line without its end waits.
  */
 
 const CHUNK_BYTES = 1 << 20;
-/** Bytes before the place reached that are compared: two facts are never alike in so many, since each has its number. */
+/** Bytes before the position that are compared: no two facts agree in so many, since each has its number. */
 const PROOF_BYTES = 256;
 const NEWLINE = 0x0a;
 
@@ -17,7 +17,7 @@ export interface TailNews {
   readonly facts: readonly Fact[];
   /** True when the journal was cut since: `facts` are then all that it holds. */
   readonly restarted: boolean;
-  /** Whole lines among the new ones that are no facts. */
+  /** Whole lines among the new ones that are not facts. */
   readonly damaged: number;
 }
 

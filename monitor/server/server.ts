@@ -32,15 +32,15 @@ export interface MonitorOptions extends Partial<AccessOptions> {
 }
 
 export interface RunningMonitor {
-  /** Where the page is; ends in `/`. */
+  /** Address of the page; ends in `/`. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
-  /** What this server calls itself in `/healthz`; new with each start. */
+  /** Identity of this server in `/healthz`; new with each start. */
   readonly instance: string;
   /** Connected clients. */
   readonly clients: number;
-  /** Bytes handed to sockets and not yet taken, per client, largest first. */
+  /** Bytes buffered in sockets, per client, largest first. */
   bufferedBytes(): readonly number[];
   /** Says goodbye to every client and stops. */
   close(): Promise<void>;

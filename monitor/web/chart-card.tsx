@@ -15,7 +15,7 @@ interface Props {
   readonly view: ViewState;
 }
 
-/** Rows of the table that stands in for a chart. */
+/** Rows of the table that replaces a chart. */
 const TABLE_ROWS = 40;
 
 export function ChartCard({ spec, store, view }: Props) {
@@ -155,7 +155,7 @@ function ChartTable({ spec, store }: Pick<Props, "spec" | "store">) {
   );
 }
 
-/** Everything the canvas draws, out of store and view. */
+/** Everything the canvas draws, from store and view. */
 function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
   const { smoothing, x, logY, range, robust } = view.current;
   const palette = view.dark ? DARK : LIGHT;
@@ -192,7 +192,7 @@ function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
     resumes: (run?.resumes ?? []).flatMap((mark) => at(mark.step) ?? []),
     alerts: training
       ? store.alerts.flatMap((alert) => {
-          // What was said before the first step belongs to no step.
+          // Alerts from before the first step have no step.
           const position = alert.step === 0 ? null : at(alert.step);
           return position === null ? [] : [{ x: position, level: alert.level, own: metrics.has(alert.metric) }];
         })

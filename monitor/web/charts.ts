@@ -3,7 +3,7 @@ import { METRICS, type MetricName } from "../../src/streams/telemetry/metrics.js
 /** The board: which metrics are drawn where, in which order. The only place of the page that names metrics. */
 
 export interface SeriesSpec {
-  /** A registered name, or one that a part of the run has made its own. */
+  /** A registered name, or one that a part published. */
   readonly metric: string;
   readonly label: string;
   /** Index into the palette. */
@@ -170,14 +170,14 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
   return [REWARD, accuracy, ...FIXED];
 }
 
-/** Own metrics that get a chart; a run with more is looked at by `weir monitor tail` or a program. */
+/** Custom metrics that get a chart; further ones are available through `weir monitor tail` or a program. */
 const MAX_OWN = 40;
 
 const REGISTERED: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
-/** Spelt out in the registry, numbered by length bucket or not; names that parts chose are not. */
+/** Listed in the registry, with or without the number of a length bucket; names that parts chose are not. */
 const isSpeltOut = (name: string): boolean => REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>"));
 
-/** A chart for each metric that the registry does not spell out: what the run's own parts publish, of whatever scale. */
+/** A chart for each metric that the registry does not list: those that custom parts publish, of any scale. */
 export function ownChartSpecs(names: readonly string[]): readonly ChartSpec[] {
   return names
     .filter((name) => !isSpeltOut(name))
@@ -192,5 +192,5 @@ export function ownChartSpecs(names: readonly string[]): readonly ChartSpec[] {
     }));
 }
 
-/** The number of the header: what a person looks for first. */
+/** The number in the header. */
 export const HEADLINE_METRIC: MetricName = "reward/mean";

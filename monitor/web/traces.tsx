@@ -240,9 +240,9 @@ function Row(props: {
 }
 
 const rowId = (id: string): string => `trace-${id}`;
-/** Without the phrase that every answer of the template begins with. */
+/** Without the phrase that begins every answer of the template. */
 const bare = (text: string): string => oneLine(text).replace(/^therefore, the answer is:? */i, "");
-/** What stands after the thinking, else the end of the response. */
+/** The text after `</think>`, else the end of the response. */
 const answerOf = (excerpt: string): string => {
   const after = bare(excerpt.split("</think>").at(-1) ?? excerpt).replace(/<\|[^|]*\|>$/, "");
   return after.length > 160 ? `…${after.slice(-120)}` : after;

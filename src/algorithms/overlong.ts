@@ -1,4 +1,4 @@
-/** Owns overlong shaping: a length penalty added to the reward before the advantage. Lengths in tokens. */
+/** Overlong shaping: a length penalty added to the reward before the advantage. Lengths in tokens. */
 import { WeirError } from "../errors.js";
 
 export interface OverlongOptions {

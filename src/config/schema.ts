@@ -149,7 +149,9 @@ const curriculumSchema = z.strictObject({
         .number()
         .default(0.7)
         .describe("Mastery: lower confidence bound of the mean unshaped reward that must be reached."),
-      klLimit: coefficient.default(0.1).describe("Mastery: largest kl/old_k3 of a step that counts towards `calmSteps`, nats."),
+      klLimit: coefficient
+        .default(0.1)
+        .describe("Mastery: largest kl/old_k3 of a step that counts towards `calmSteps`, nats."),
       calmSteps: positiveInt.default(5).describe("Mastery: consecutive steps that must satisfy both limits."),
       fallbackThreshold: z
         .number()
@@ -173,7 +175,9 @@ const rolloutSchema = z.strictObject({
   topP: z.number().gt(0).max(1).default(0.95).describe("Nucleus mass (paper: 0.95); 1 switches it off."),
   topK: nonNegativeInt.default(0).describe("Keep only the k most likely tokens; 0 switches it off."),
   maxTokens: positiveInt.default(10_000).describe("Maximum response length in tokens (paper: 10,000)."),
-  queueGroups: positiveInt.default(32).describe("Capacity of the queue of generated groups that wait for their rewards."),
+  queueGroups: positiveInt
+    .default(32)
+    .describe("Capacity of the queue of generated groups that wait for their rewards."),
 });
 
 const dynamicSamplingSchema = z.strictObject({
@@ -291,7 +295,11 @@ const lossSchema = z.strictObject({
       "Bound of the ratio before it is clipped (TRL's delta), read by `grpo`, `dapo` and `dr_grpo`; null switches it off.",
     ),
   tauPositive: z.number().positive().default(1).describe("Temperature of the gate of `sapo` for positive advantages."),
-  tauNegative: z.number().positive().default(1.05).describe("Temperature of the gate of `sapo` for all other advantages."),
+  tauNegative: z
+    .number()
+    .positive()
+    .default(1.05)
+    .describe("Temperature of the gate of `sapo` for all other advantages."),
   klCoefficient: coefficient
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),
@@ -365,7 +373,9 @@ const spikeSchema = z.strictObject({
 });
 
 const guardSchema = z.strictObject({
-  noUpdateSteps: positiveInt.default(5).describe("Consecutive RL steps without a change of weights that raise an alert."),
+  noUpdateSteps: positiveInt
+    .default(5)
+    .describe("Consecutive RL steps without a change of weights that raise an alert."),
   equalRewardSteps: positiveInt
     .default(5)
     .describe("Consecutive RL steps with the same reward for every response that raise an alert."),

@@ -16,7 +16,7 @@ export type RewardOutcome =
   | { readonly kind: "abstained"; readonly reason: string }
   | { readonly kind: "timedOut"; readonly afterMs: number; readonly reason: string }
   | { readonly kind: "failed"; readonly code: string; readonly reason: string }
-  /** The scorer answered, but with something that is no reward (NaN, out of range). */
+  /** The scorer answered, but with something that is not a reward (NaN, out of range). */
   | { readonly kind: "invalid"; readonly reason: string };
 
 export interface RewardInput {

@@ -1,4 +1,4 @@
-/** Owns the clipped surrogate that GRPO, DAPO and Dr. GRPO share; they differ in aggregation and clip range. */
+/** The clipped surrogate that GRPO, DAPO and Dr. GRPO share; they differ in aggregation and clip range. */
 import type { Algebra } from "./algebra.js";
 import { given, logRatio, type SettingOperands, type TokenInputs, type TokenTerms } from "./policy-loss.js";
 

@@ -60,7 +60,7 @@ export class Journal {
       path,
       ({ text }) => {
         const fact = parseFact(text);
-        if (fact === null) return { reason: "it is no fact", legible: false };
+        if (fact === null) return { reason: "it is not a fact", legible: false };
         if (fact.seq !== last + 1) return { reason: `fact ${last + 1} is expected, it is ${fact.seq}`, legible: true };
         last = fact.seq;
         return null;
@@ -75,7 +75,7 @@ export class Journal {
     return this.last;
   }
 
-  /** Takes any name: which facts there are is the business of those who write them (`FactType`). */
+  /** Takes any name; `FactType` restricts the writers. */
   append(type: string, step: number, data: Readonly<Record<string, Json>>): Fact {
     const seq = this.last + 1;
     const fact: Fact = { schema_version: 1, seq, type: type as FactType, step, time: this.options.clock(), data };
@@ -98,7 +98,7 @@ export class Journal {
     yield* readFacts(this.file.path, from);
   }
 
-  /** The facts with seq ≥ `from`, then each new one until the signal; reads from the file, so nothing piles up in memory. */
+  /** The facts with seq ≥ `from`, then each new one until the signal; reads from the file, so memory stays bounded. */
   async *tail(from: number, signal: AbortSignal): AsyncGenerator<Fact> {
     let next = from;
     let wake: () => void = () => undefined;
@@ -140,12 +140,12 @@ export class Journal {
     return { bytes: 0, seq: 0 };
   }
 
-  /** Moves the facts behind a mark to `journal.rolledback-N.ndjson`; resolves to its path, null when there were none. */
+  /** Moves the facts after a mark to `journal.rolledback-N.ndjson`; resolves to its path, null when there were none. */
   async rollBack(mark: JournalMark): Promise<string | null> {
     if (mark.seq > this.last || !this.file.isBoundary(mark.bytes)) {
       throw new WeirError(
         "WEIR_E_RUN_FOLDER",
-        `${this.file.path}: the checkpoint knows ${mark.seq} facts in ${mark.bytes} bytes, the journal has ${this.last} in ${this.file.size}; it was changed from outside`,
+        `${this.file.path}: the checkpoint knows ${mark.seq} facts in ${mark.bytes} bytes, the journal has ${this.last} in ${this.file.size}; another program changed it`,
         { mark, seq: this.last, bytes: this.file.size },
       );
     }

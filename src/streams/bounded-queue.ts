@@ -38,7 +38,7 @@ export class BoundedQueue<T> {
   private highWater = 0;
   private passed = 0;
 
-  /** Errors: WEIR_E_CONFIG when the bound is no positive integer. */
+  /** Errors: WEIR_E_CONFIG when the bound is not a positive integer. */
   constructor(
     readonly name: string,
     readonly bound: number,

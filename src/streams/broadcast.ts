@@ -79,7 +79,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
 }
 
-/** One stream of a run: `next` and `complete` for its owner, `observable` for everybody else. */
+/** One stream of a run: `next` and `complete` for its owner, `observable` for everyone else. */
 export class Broadcast<T> {
   private readonly subject = new Subject<T>();
   readonly observable: Observable<T>;

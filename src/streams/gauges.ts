@@ -23,7 +23,7 @@ export class GaugeBoard {
     return [...this.live.values()].map((queue) => this.combined(queue));
   }
 
-  /** Emits the present gauges at every `publish`. */
+  /** Emits the current gauges at every `publish`. */
   get observable(): Observable<readonly QueueGauge[]> {
     return this.changes.asObservable();
   }

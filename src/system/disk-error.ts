@@ -33,7 +33,7 @@ export function asDiskError(error: unknown, path?: string): unknown {
   const where = named ?? path ?? null;
   return new WeirError(
     "WEIR_E_DISK",
-    `expected to use ${where === null ? "a file" : `"${where}"`}, but ${meaning} (${code}${syscall ? ` on ${syscall}` : ""}); ${remedy}, then start again (a run goes on with weir train --resume RUN)`,
+    `expected to use ${where === null ? "a file" : `"${where}"`}, but ${meaning} (${code}${syscall ? ` on ${syscall}` : ""}); ${remedy}, then start again (weir train --resume RUN continues a run)`,
     { path: where, errno: code },
     { cause: error },
   );

@@ -1,4 +1,4 @@
-/** Owns the conformance suite of curriculum actors; the built-in runs it too. */
+/** The conformance suite of curriculum actors; the built-in runs it too. */
 import assert from "node:assert/strict";
 import type { CurriculumActor, CurriculumSetup } from "../contracts/curriculum.js";
 import { WeirError } from "../errors.js";
@@ -26,7 +26,7 @@ function rewardsOf(id: string): number[] {
   return tokensOf(id) % 50 === 0 ? [0, 0, 0, 0] : [1, 0, 1, 1];
 }
 
-/** Runs `steps` steps of a phase, three groups each, and records all that the curriculum said. */
+/** Runs `steps` steps of a phase, three groups each, and records all answers of the curriculum. */
 function drive(actor: CurriculumActor, phase: number, fromStep: number, steps: number): unknown[] {
   const said: unknown[] = [];
   for (let step = fromStep; step < fromStep + steps; step++) {

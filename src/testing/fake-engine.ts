@@ -1,5 +1,5 @@
 /**
- * Owns scripted stand-ins for the engine: every number follows from the request and the version, nothing is computed.
+ * Scripted stand-ins for the engine: every number follows from the request and the version, without arithmetic.
  * Each token has log-prob −1 and entropy 0.5, from the sampler and from the trainer alike, so that no mismatch appears.
  */
 import { createHash } from "node:crypto";
@@ -51,7 +51,7 @@ export function createFakeSampler(options: FakeOptions = {}, version = () => fak
   };
 }
 
-/** The completions of groups as a loss of the caller's own is given them. */
+/** The completions of groups in the form that a custom loss receives. */
 function sequencesOf(groups: readonly TrainGroup[], weight: number): LossSequence[] {
   return groups.flatMap(({ completions }) =>
     completions.map(({ tokenIds, advantages, oldLogprobs, refLogprobs }) => {
@@ -62,7 +62,7 @@ function sequencesOf(groups: readonly TrainGroup[], weight: number): LossSequenc
   );
 }
 
-/** Accepts every batch, and asks a loss of the caller's own; the version rises by one with each optimiser step. */
+/** Accepts every batch and calls a custom loss; the version grows by one with each optimiser step. */
 export function createFakeTrainer(weights: { n: number } = { n: 0 }): Trainer {
   const fill = (groups: readonly (readonly (readonly number[])[])[], value: number) =>
     groups.map((group) => group.map((tokenIds) => tokenIds.map(() => value)));

@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { gainSpread, type RunRecord, smallSection, smollm2Section, spread, withSection } from "../../bench/results-page.js";
+import {
+  gainSpread,
+  type RunRecord,
+  smallSection,
+  smollm2Section,
+  spread,
+  withSection,
+} from "../../bench/results-page.js";
 
 const machine = { cores: 2, model: "Some CPU" };
 const gibibyte = 2 ** 30;

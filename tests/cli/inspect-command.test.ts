@@ -78,7 +78,7 @@ describe("weir inspect", () => {
     await writeFile(join(run, "checkpoints", "step-00003", "weights"), "abd");
     expect(await inspectCommand(run, {})).toBe(0);
     expect(await inspectCommand(run, { verify: true, json: true })).toBe(3);
-    expect(output()).toContain("weights has another content than was written");
+    expect(output()).toContain("weights does not have the content that was written");
   });
 
   it("shows what is whole of a damaged folder, names what is not, and says so with its exit code", async () => {

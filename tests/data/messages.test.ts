@@ -78,7 +78,7 @@ describe("messages of a prompt", () => {
       '[{"role":"user","content":[{"type":"text","text":"a","citations":[1]}]}]',
       /write its text as one string/,
     ],
-    ["a number as content", '[{"role":"user","content":5}]', /a content that is no text/],
+    ["a number as content", '[{"role":"user","content":5}]', /a content that is not text/],
     ["a message that is text", '[{"role":"user","content":"x"},"y"]', /message 1 is no object/],
     [
       "digits that JSON loses",

@@ -1,6 +1,6 @@
 /**
- * Owns the built-in curriculum `phased`: which task next (Eq. 9, without replacement per epoch), what is carried into a phase
- * (retrospective sampling), when a phase ends. A deterministic object: no clock, no I/O, randomness keyed by
+ * The built-in curriculum `phased`: the next task (Eq. 9, without replacement per epoch), carried tasks (retrospective
+ * sampling), and the end of a phase. A deterministic object: no clock, no I/O, randomness keyed by
  * (seed, phase, epoch, task).
  * Invariants: within an epoch of a phase each own task is picked exactly once and each chosen carried task exactly once;
  * `restore(snapshot())` continues identically; a task outside every phase is never picked.
@@ -29,11 +29,11 @@ import {
 export interface PhasedCurriculumOptions {
   readonly retrospective: { readonly mode: RetrospectiveMode; readonly share: number };
   readonly advance: AdvanceOptions;
-  /** Unshaped reward that counts as a whole success; 1 unless given. */
+  /** Unshaped reward that counts as full success; default 1. */
   readonly correctAt?: number;
 }
 
-/** Where the picks of a phase stand. */
+/** Position of a phase's picks. */
 interface PhaseState {
   epoch: number;
   position: number;
@@ -48,7 +48,7 @@ interface State {
   readonly phases: Map<number, PhaseState>;
   readonly visits: Map<string, number>;
   advance: AdvanceState;
-  /** Phase that `advance` speaks of; a phase that was left from outside does not lend its count to the next. */
+  /** Phase that `advance` belongs to, so that a phase ended by an operator does not pass its count to the next. */
   advancePhase: number;
   /** Mean rewards of groups observed since the last decision, per phase. */
   observed: { phase: number; reward: number }[];

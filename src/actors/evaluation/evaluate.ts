@@ -8,8 +8,8 @@ import type { Task } from "../../contracts/task.js";
 import { BoundedQueue } from "../../streams/bounded-queue.js";
 import { bucketLabel, holds, type LengthBound } from "../../streams/buckets.js";
 import { outcomeWithin } from "../../streams/deadline.js";
-import { runWorkers } from "../../streams/workers.js";
 import type { MetricDraft, MetricValues } from "../../streams/telemetry/metrics.js";
+import { runWorkers } from "../../streams/workers.js";
 
 /** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
 
@@ -33,8 +33,8 @@ export interface EvaluationOptions {
 }
 
 /**
- * What one bucket gave. `n` counts the responses, `unscored` those of them whose reward failed, timed out or abstained: they
- * are no evidence (I1), so that accuracy is `accuracyOf(result)`, correct / (n − unscored).
+ * Result of one bucket. `n` counts the responses, `unscored` those of them whose reward failed, timed out or abstained: they
+ * do not count (I1), so accuracy is `accuracyOf(result)`, correct / (n − unscored).
  */
 export interface BucketResult {
   readonly n: number;

@@ -22,9 +22,9 @@ import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RunStore } from "./run-store.js";
 
-/** What a run needs of its tokenizer. */
+/** What a run needs from its tokenizer. */
 export interface RunTokenizer {
-  /** How an assistant's turn ends; null where template and tokenizer say nothing. */
+  /** How an assistant's turn ends; null where neither template nor tokenizer defines it. */
   readonly endOfTurn: { readonly text: string; readonly id: number } | null;
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
@@ -35,7 +35,7 @@ export interface RunTokenizer {
   tokenText(id: number): string;
 }
 
-/** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
+/** Receives the run's records; the system passes them on to observables, journal and monitor. */
 export interface RunTaps {
   fact(type: FactType, step: number, data: Readonly<Record<string, Json>>): Fact;
   metrics(record: MetricRecord): void;
@@ -45,14 +45,14 @@ export interface RunTaps {
   changed(): void;
 }
 
-/** Everything the pieces of work share. One per run; `progress` is the only field that changes, besides the actors' own state. */
+/** State shared by all pieces of work. One per run; besides the actors' own state only `progress` changes. */
 export interface RunContext {
   readonly config: Config;
   readonly phases: readonly Phase[];
   readonly tasks: ReadonlyMap<string, EvaluationTask>;
   readonly heldout: readonly EvaluationTask[];
   readonly sftRows: readonly SftRow[];
-  /** What of the data the run goes on without; preflight raises it. */
+  /** Data that is left out; preflight raises an alert for it. */
   readonly leftOut: readonly LeftOut[];
   readonly workload: Workload;
   readonly tokenizer: RunTokenizer;

@@ -17,7 +17,7 @@ const fileSchema = z.union([
   z.looseObject({ title: z.string().optional(), text: z.string().optional(), rows: z.array(recordSchema).optional() }),
 ]);
 
-/** Files with a place of their own on the page, in its order. */
+/** Files with a fixed place on the page, in this order. */
 const KNOWN: Readonly<Record<string, { readonly title: string; readonly text: string }>> = {
   breakdown: { title: "Where a step's time goes", text: "Milliseconds of one step by kind of operation." },
   length: {

@@ -262,6 +262,4 @@ export function register(program: Command): void {
 
 const formatOption = () => new Option("--format <name>", "file format").choices(FORMAT_NAMES).default("auto");
 const modeOption = () =>
-  new Option("--mode <mode>", "whose rules are to read the gold answers")
-    .choices(["paper", "released"])
-    .default("paper");
+  new Option("--mode <mode>", "rules that read the gold answers").choices(["paper", "released"]).default("paper");

@@ -1,5 +1,5 @@
 /**
- * Owns the alarms of a run: spikes and stalls of each RL step, through one gate. State of all three is one snapshot, so that a
+ * The alarms of a run: spikes and stalls of each RL step, through one gate. State of all three is one snapshot, so that a
  * resumed run raises what an unbroken one would (I3).
  */
 import type { Alert } from "../../contracts/alert.js";

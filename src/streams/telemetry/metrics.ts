@@ -116,7 +116,11 @@ export const METRICS = [
     meaning:
       "Optimiser steps of the RL step that changed weights: committed, with a gradient and a learning rate above 0.",
   },
-  { name: "update/idle_steps", unit: "steps", meaning: "Consecutive RL steps, this one included, that changed no weight." },
+  {
+    name: "update/idle_steps",
+    unit: "steps",
+    meaning: "Consecutive RL steps, this one included, that changed no weight.",
+  },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },

@@ -1,5 +1,5 @@
 /**
- * Owns the metrics that a user's parts add: the mean of each reward part, and what a part publishes under a name of its own.
+ * The metrics that a user's parts add: the mean of each reward part, and what a part publishes under a name of its own.
  * Invariants: names are bounded in number and form, values are finite; a mean does not depend on the order in which values
  * came (I11); what was published outside a step (preflight, evaluation) does not count towards one.
  */

@@ -1,5 +1,5 @@
 /**
- * Owns spike detection: from the numbers of a step to alerts with the rollouts that caused them. Its only state is its history.
+ * Spike detection: from the numbers of a step to alerts with the rollouts that caused them. Its only state is its history.
  * Rules: non_finite (any value), kl_limit and kl_spike (KL to the previous and to the reference policy), entropy_collapse, entropy_divergence and entropy_spike, mismatch.
  * Invariants: a step is judged against the steps before it in the same phase, never against itself; non-finite values never
  * enter the history; alert ids are made of step, rule and metric, so that a repeated run gives equal alerts (I11).

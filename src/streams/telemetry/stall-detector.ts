@@ -114,7 +114,7 @@ function noUpdate({ idleSteps, idleCause }: StallObservation, options: StallOpti
     metric: "update/idle_steps",
     value: idleSteps,
     threshold: options.noUpdateSteps,
-    text: `no update for ${idleSteps} RL steps in a row: ${IDLE_TEXT[idleCause]}`,
+    text: `no update for ${idleSteps} consecutive RL steps: ${IDLE_TEXT[idleCause]}`,
   };
 }
 
