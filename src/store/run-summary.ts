@@ -93,7 +93,8 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
 
 /**
  * Summary of a run folder, also while another process writes to it. Damaged parts are left out and named. `verify` checks
- * every checkpoint against its manifest and opens every shard of rollouts, which reads all of them. Errors: WEIR_E_FILE_MISSING where it is not a run folder; WEIR_E_RUN_FOLDER.
+ * every checkpoint against its manifest and opens every shard of rollouts, which reads all of them.
+ * Errors: WEIR_E_FILE_MISSING where it is not a run folder; WEIR_E_RUN_FOLDER.
  */
 export async function summariseRun(directory: string, options: { readonly verify: boolean }): Promise<RunSummary> {
   const record = await readRunRecord(directory);

@@ -104,9 +104,9 @@ describe("weir inspect", () => {
     await writeFile(join(run, "rollouts", "step-00007.parquet"), "PAR1 this is none PAR1");
     expect(await inspectCommand(run, { rollout: "r0" })).toBe(0);
     expect(output()).toContain("scored 1 (rule 1");
-    expect(notes.join("")).toMatch(/passed over: WEIR_E_RUN_FOLDER.*step-00007\.parquet.*other steps can/);
+    expect(notes.join("")).toMatch(/skipped: WEIR_E_RUN_FOLDER.*step-00007\.parquet.*other steps can/);
     await expect(inspectCommand(run, { step: "7" })).rejects.toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
-    await expect(inspectCommand(run, { rollout: "none" })).rejects.toThrow(/damaged steps were passed over/);
+    await expect(inspectCommand(run, { rollout: "none" })).rejects.toThrow(/damaged steps were skipped/);
     expect(await inspectCommand(run, { verify: true })).toBe(3);
     expect(output()).toMatch(/damaged\s+WEIR_E_RUN_FOLDER.*step-00007/);
   });
@@ -157,7 +157,7 @@ describe("weir inspect", () => {
     expect(await inspectCommand(run, {})).toBe(3);
     expect(output()).toMatch(
       new RegExp(
-        `damaged\\s+journal\\.ndjson: it has \\d+ bytes, step-00003 rests on ${whole.length}; its end is missing`,
+        `damaged\\s+journal\\.ndjson: it has \\d+ bytes, but step-00003 needs ${whole.length}; its end is missing`,
       ),
     );
     printed = [];

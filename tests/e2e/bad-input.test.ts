@@ -188,7 +188,7 @@ describe("bad input", () => {
     await expect(resumed.start()).rejects.toThrow(/WEIR_E_DATA.*fingerprint/s);
   });
 
-  it("is passed over aloud: a damaged newest checkpoint; the run goes on from the one before", async () => {
+  it("is skipped and reported: a damaged newest checkpoint; the run continues from the one before", async () => {
     const config = await tinyConfig({ phases: [{ maxTokens: 300, steps: 4 }], checkpoint: { everySteps: 1, keep: 3 } });
     const first = createTrainingSystem(config, { actors: { reward: parityReward } });
     await first.start();
