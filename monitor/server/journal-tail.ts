@@ -22,7 +22,7 @@ export interface TailNews {
 }
 
 export class JournalTail {
-  /** Behind the last whole line read. */
+  /** Byte offset after the last whole line read. */
   private offset = 0;
   private proof: Buffer = Buffer.alloc(0);
 

@@ -10,7 +10,7 @@ export interface RowPlace {
   readonly row: number;
 }
 
-/** Where a value stands; without a row where the file's name says it all. */
+/** Where a value stands; without a row where the file's name is enough. */
 export interface CellPlace {
   readonly file: string;
   readonly row?: number;

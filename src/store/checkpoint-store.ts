@@ -158,7 +158,7 @@ export class CheckpointStore {
   }
 }
 
-/** The name behind every checkpoint of the step. */
+/** A free name after all checkpoints of the step. */
 async function nextName(folder: string, step: number): Promise<string> {
   const base = stepName(step);
   const revisions = (await readdir(folder)).flatMap((name) => {

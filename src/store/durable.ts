@@ -1,6 +1,5 @@
 /**
- * Durable file operations: files are complete or absent, also after a kill or a power cut. Without
- * state.
+ * Durable file operations: files are complete or absent, also after a kill or a power cut.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";

@@ -131,7 +131,7 @@ export class Journal {
     return { bytes: this.file.size, seq: this.last };
   }
 
-  /** The place behind the first fact when that is of the given type, else the very beginning. */
+  /** The place after the first fact when that is of the given type, else the very beginning. */
   markAfterFirst(type: string): JournalMark {
     this.file.flush();
     for (const { text, end } of readLines(this.file.path)) {

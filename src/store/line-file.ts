@@ -26,7 +26,7 @@ const NEWLINE = 0x0a;
 /** Replaces a line that is not UTF-8; no reader accepts it. */
 const NO_TEXT = "\uFFFD";
 
-/** A whole line and the byte offset just behind its newline. */
+/** A whole line and the byte offset just after its newline. */
 export interface Line {
   readonly text: string;
   readonly end: number;
@@ -231,7 +231,7 @@ export class LineFile {
     if (good < floor) {
       throw new WeirError(
         "WEIR_E_RUN_FOLDER",
-        `${path}: line ${index + 1} is damaged (${reason}), and more lines follow it or a checkpoint rests on it; restore the file from a copy, or start another run`,
+        `${path}: line ${index + 1} is damaged (${reason}), and more lines follow it or a checkpoint depends on it; restore the file from a copy, or start another run`,
         { path, line: index + 1 },
       );
     }

@@ -1,6 +1,6 @@
 /**
- * One writer per run folder: a lock file that names its holder. A lock whose holder is dead is taken over and reported
- * . The file appears with its whole content at once (hard link), so a kill leaves no half-written lock.
+ * One writer per run folder: a lock file that names its holder. Taking over the lock of a dead process is reported.
+ * The file appears with its whole content at once (hard link), so a kill leaves no half-written lock.
  */
 import { randomUUID } from "node:crypto";
 import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";

@@ -19,7 +19,7 @@ export interface RunStore {
     state: Json,
     tags?: readonly ("phase-end" | "best")[],
   ): Promise<string>;
-  /** The newest checkpoint that is whole; null when there is none. Remarks tell which damaged ones were passed over. */
+  /** The newest checkpoint that is whole; null when there is none. Messages name the damaged ones that were skipped. */
   latest(): Promise<{ readonly directory: string; readonly step: number; readonly state: Json } | null>;
   /** Rolls journal and ledger back to a checkpoint's state, or to the beginning. */
   rollBack(state: Json | null): Promise<void>;

@@ -1,5 +1,5 @@
 /**
- * Further tables of the benchmark page, read from JSON files beside the peers' results: a list of flat records, an object
+ * Further tables of the benchmark page, read from JSON files next to the peers' results: a list of flat records, an object
  * with such a list under `rows` (and `title`, `text` where it has its own), or one flat record. Unknown files become
  * sections too, named by their file.
  */

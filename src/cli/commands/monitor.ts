@@ -213,7 +213,7 @@ function interrupted(): Promise<void> {
   });
 }
 
-/** Opens the address in the person's browser; not having one is not an error. */
+/** Opens the address in the default browser; not having one is not an error. */
 function openBrowser(url: string): void {
   const program = process.platform === "darwin" ? "open" : process.platform === "win32" ? "explorer" : "xdg-open";
   const child = spawn(program, [url], { stdio: "ignore", detached: true });
