@@ -69,7 +69,7 @@ describe("bad input", () => {
       /2048 positions/,
     ],
     [
-      "the name of a part that nobody registered",
+      "the name of a part that is not registered",
       { curriculum: { actor: "phasd" } },
       "WEIR_E_ACTOR_UNKNOWN",
       /did you mean "phased"/,
@@ -102,7 +102,7 @@ describe("bad input", () => {
       [{ monitor: { enabled: true, tokenEnv: "WEIR_TEST_NONE" } }, "WEIR_E_CONFIG", /WEIR_TEST_NONE/],
       [{ model: { path: join(folder, "none") } }, "WEIR_E_FILE_MISSING", /model\.path.*not fetched/],
       [{ data: { train: [join(folder, "none.jsonl")] } }, "WEIR_E_FILE_MISSING", /data\.train.*none\.jsonl/],
-      [{ warmup: { data: [folder] } }, "WEIR_E_FILE_MISSING", /warmup\.data.*it is no file/],
+      [{ warmup: { data: [folder] } }, "WEIR_E_FILE_MISSING", /warmup\.data.*it is not a file/],
       [{ run: { directory: join(model, "config.json", "runs") } }, "WEIR_E_DISK", /is a file, not a folder/],
     ];
     for (const [over, code, message] of cases) {
