@@ -1,6 +1,6 @@
 /**
  * Where a training step's time goes: counts every operation of the graphs that one step runs, times each kind and shape by
- * itself, and writes the sums by kind to runs/bench/breakdown.json. What is left of the measured step is overhead.
+ * itself, and writes the sums by kind to runs/bench/breakdown.json. The rest of the measured step is overhead.
  * Usage: npx tsx bench/breakdown.ts [f32|bf16] [batch] [length]
  */
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -27,7 +27,7 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/^WeirAttention/, "attention"],
   [/^Weir(Add)?RmsNorm/, "norms and residual sums"],
   [/^WeirSwiGlu/, "gated activation"],
-  [/^Weir(Rope|Qkv)/, "rotation and head layout"],
+  [/^Weir(Rope|Qkv)/, "RoPE rotation and head layout"],
   [/^WeirLogit/, "loss over the vocabulary"],
   [/^WeirColumnSums$/, "bias gradients"],
   [/^(WeirAdamW|WeirSquaredSums)$/, "optimiser"],

@@ -28,7 +28,7 @@ if (!recipes.includes(recipe)) throw new Error(`--recipe: expected one of ${reci
 const seeds = values.seeds.split(",").map(Number);
 const out = join(root, values.out);
 
-/** One run of the demo, or what an earlier call has kept of it in `<name>.json`. */
+/** One run of the demo, or the result of an earlier call in `<name>.json`. */
 async function demo(name: string, seed: number, extra: readonly string[]): Promise<RunRecord> {
   const path = join(out, `${name}.json`);
   if (!existsSync(path)) {

@@ -1,8 +1,8 @@
-import { meanInterval } from "../src/algorithms/intervals.js";
+import { boundedMeanInterval, type MeanInterval, meanInterval, shareInterval } from "../src/algorithms/intervals.js";
 
 /**
- * docs/results.md as text: one section per recipe, made of the reports of its runs. Pure; a section that is written anew
- * leaves every other one as it is.
+ * docs/results.md as text: one section per recipe, made from the reports of its runs. Pure; rewriting a section leaves
+ * the others unchanged.
  */
 
 export interface RunRecord {
@@ -16,7 +16,7 @@ export interface RunRecord {
   readonly seconds: Record<string, number>;
   readonly steps: { readonly warmup: number; readonly rl: number };
   readonly memory?: { readonly enginePeakBytes: number | null; readonly controlPeakBytes: number };
-  /** Seconds of the whole command, data and start of the engine included. */
+  /** Seconds of the whole command, including data and start of the engine. */
   readonly wallSeconds?: number;
 }
 
@@ -27,21 +27,49 @@ export interface Machine {
 
 const TITLE = "# Results\n";
 const ACCURACY =
-  "Accuracy is the exact match of greedy answers to held-out tasks, in per cent: mean over seeds [95 % t interval of the mean].";
+  "Accuracy is the exact match of greedy answers to held-out tasks, in per cent: mean over seeds [95 % interval of the mean].";
+const INTERVALS = [
+  "Intervals are Student's t over the seeds, for accuracies and gains on the logit scale, so that they stay within 0 to 100 and",
+  "within −100 to 100 (`src/algorithms/intervals.ts`); where every seed has 0 or every seed 100 per cent, Wilson's of all tasks together.",
+];
+
+/** Scored and right answers of one evaluation. Throws where the run has no such evaluation. */
+function countsOf(run: RunRecord, stage: string, bucket: string): { correct: number; n: number } {
+  const counts = run.heldout[stage]?.[bucket];
+  if (!counts) throw new Error(`seed ${run.seed} has no result for ${stage}, ${bucket}`);
+  return { correct: counts.correct, n: counts.n - (counts.unscored ?? 0) };
+}
 
 /** Held-out accuracy in per cent. Throws where the run has no such evaluation. */
 export function accuracy(run: RunRecord, stage: string, bucket: string): number {
-  const counts = run.heldout[stage]?.[bucket];
-  if (!counts) throw new Error(`seed ${run.seed} has no result for ${stage}, ${bucket}`);
-  return (100 * counts.correct) / (counts.n - (counts.unscored ?? 0));
+  const { correct, n } = countsOf(run, stage, bucket);
+  return (100 * correct) / n;
 }
 
-/** `mean [low, high]` with the 95 % t interval; a single value stands alone. */
+const written = ({ mean, low, high }: MeanInterval, digits: number, scale = 1) => {
+  const text = (value: number) => (scale * value).toFixed(digits);
+  return `${text(mean)} [${text(low)}, ${text(high)}]`;
+};
+
+/** `mean [low, high]` of values without bounds, with the 95 % t interval; a single value stands alone. */
 export function spread(values: readonly number[], digits = 1): string {
   const [only] = values;
   if (values.length === 1 && only !== undefined) return only.toFixed(digits);
-  const { mean, low, high } = meanInterval(values);
-  return `${mean.toFixed(digits)} [${low.toFixed(digits)}, ${high.toFixed(digits)}]`;
+  return written(meanInterval(values), digits);
+}
+
+/** The same of differences of percentages, within −100 to 100. */
+export function gainSpread(gains: readonly number[]): string {
+  const [only] = gains;
+  if (gains.length === 1 && only !== undefined) return only.toFixed(1);
+  return written(boundedMeanInterval(gains, -100, 100), 1);
+}
+
+/** The same of accuracies, in per cent and within 0 to 100. */
+export function stageSpread(runs: readonly RunRecord[], stage: string, bucket: string): string {
+  const [only] = runs;
+  if (runs.length === 1 && only) return accuracy(only, stage, bucket).toFixed(1);
+  return written(shareInterval(runs.map((run) => countsOf(run, stage, bucket))), 1, 100);
 }
 
 /** A page in which the section of this heading is replaced, or added at the end; a section begins with its `## ` line. */
@@ -64,11 +92,9 @@ function bucketsOf(runs: readonly RunRecord[]): { first: RunRecord; buckets: str
   return { first, buckets, longest: buckets.at(-1) as string };
 }
 
-const stageSpread = (runs: readonly RunRecord[], stage: string, bucket: string) =>
-  spread(runs.map((run) => accuracy(run, stage, bucket)));
 const gainOf = (run: RunRecord, bucket: string) => accuracy(run, "rl", bucket) - accuracy(run, "sft", bucket);
 
-/** The section of the small demo: RL runs beside runs with as many more SFT steps instead, same seeds in the same order. */
+/** The section of the small demo: RL runs, and runs with as many more SFT steps instead, same seeds in the same order. */
 export function smallSection(runs: readonly RunRecord[], controls: readonly RunRecord[], machine: Machine): string {
   const { first, buckets, longest } = bucketsOf(runs);
   const control = (i: number) => controls[i] as RunRecord;
@@ -84,16 +110,17 @@ export function smallSection(runs: readonly RunRecord[], controls: readonly RunR
     `\`npm run results -- --seeds ${runs.map((run) => run.seed).join(",")}\` wrote this page: the demo with RL, and the same with as many more SFT steps instead of RL,`,
     `once per seed, on the ${first.engine.backend} backend (${first.engine.version}, ${first.engine.executor} executor), ${machine.cores} cores (${machine.model}).`,
     ACCURACY,
-    `Held-out tasks speak of entities that no training task names; ${first.heldout.sft?.[longest]?.n} tasks per length bucket.`,
+    ...INTERVALS,
+    `Held-out tasks are about entities that no training task names; ${first.heldout.sft?.[longest]?.n} tasks per length bucket.`,
     "",
     ...head("prompt tokens", "before", "after SFT", "after RL", "gain by RL", "SFT instead of RL", "gain by more SFT"),
     ...buckets.map((bucket) =>
       row(
         bucket,
         ...["before", "sft", "rl"].map((stage) => stageSpread(runs, stage, bucket)),
-        spread(runs.map((run) => gainOf(run, bucket))),
+        gainSpread(runs.map((run) => gainOf(run, bucket))),
         stageSpread(controls, "sft", bucket),
-        spread(controlGain(bucket)),
+        gainSpread(controlGain(bucket)),
       ),
     ),
     "",
@@ -101,9 +128,9 @@ export function smallSection(runs: readonly RunRecord[], controls: readonly RunR
     "",
     `Seconds of the whole run (evaluations, warm-up, RL, checkpoints): ${spread(runs.map((run) => run.seconds.total ?? 0))}; ${first.steps.warmup} warm-up steps and ${first.steps.rl} RL steps.`,
     "",
-    "What happens: the warm-up shows 70 % answers given at once and 30 % that quote the evidence first, on the shortest documents only.",
-    "RL first finds that quoting pays, then keeps it working at growing lengths; more SFT of the same kind finds nothing. Phases",
-    "against a single stage of RL are not compared here.",
+    "Of the warm-up's demonstrations 70 % answer at once and 30 % quote the evidence first, all on the shortest documents.",
+    "RL first learns that quoting is rewarded, then to quote at growing lengths; more SFT of the same kind does not improve accuracy.",
+    "Phased RL is not compared with a single stage here.",
     "",
     "The shipped warm-start policy (`assets/warmstart`) is made by `weir warmstart assets/warmstart --seed 1` (2,800 steps of 8 rows, 7.9 M tokens).",
     "",
@@ -124,18 +151,18 @@ const secondsIn = (runs: readonly RunRecord[], activity: string) =>
 /** What a recipe of the pretrained model trains, by its name. */
 export const SMOLLM2_ARMS: Readonly<Record<string, string>> = { smollm2: "adapters", "smollm2-full": "all weights" };
 
-/** One recipe's runs, beside those of another one. */
+/** The runs of one recipe. */
 export interface Arm {
   readonly recipe: string;
   readonly runs: readonly RunRecord[];
 }
 
-/** Recipes beside each other, where more than one was run. */
+/** Recipes compared with each other, where more than one was run. */
 function armTable(arms: readonly Arm[], longest: string): string[] {
   if (arms.length < 2) return [];
   const named = (arm: Arm) => SMOLLM2_ARMS[arm.recipe] ?? arm.recipe;
   return [
-    `What is trained makes this difference in the longest bucket (${longest} tokens); seconds say little where runs shared the machine:`,
+    `Adapters and all weights compared in the longest bucket (${longest} tokens); seconds say little where runs shared the machine:`,
     "",
     ...head("trained", "recipe", "seeds", "after SFT", "after RL", "gain by RL", "seconds", "trained parameters"),
     ...arms.map((arm) =>
@@ -144,7 +171,7 @@ function armTable(arms: readonly Arm[], longest: string): string[] {
         `\`${arm.recipe}\``,
         arm.runs.map(({ seed }) => seed).join(", "),
         ...["sft", "rl"].map((stage) => stageSpread(arm.runs, stage, longest)),
-        spread(arm.runs.map((run) => gainOf(run, longest))),
+        gainSpread(arm.runs.map((run) => gainOf(run, longest))),
         spread(arm.runs.map(secondsOf), 0),
         `${((arm.runs[0]?.model?.trainedParameters ?? arm.runs[0]?.model?.parameters ?? 0) / 1e6).toFixed(1)} M`,
       ),
@@ -165,14 +192,15 @@ export function smollm2Section(arms: readonly [Arm, ...Arm[]], machine: Machine)
     `\`npm run results -- --recipe ${recipe} --seeds ${runs.map((run) => run.seed).join(",")}\` wrote this section: \`weir demo --recipe ${recipe}\` once per seed. SmolLM2-135M-Instruct${size}`,
     `in its own chat template, ${SMOLLM2_ARMS[recipe] ?? recipe} trained, on the ${first.engine.backend} backend (${first.engine.version}, ${first.engine.executor} executor${products}), ${machine.cores} cores (${machine.model}).`,
     ACCURACY,
-    `Held-out tasks speak of entities that no training task names; ${first.heldout.sft?.[longest]?.n} tasks per length bucket.`,
+    ...INTERVALS,
+    `Held-out tasks are about entities that no training task names; ${first.heldout.sft?.[longest]?.n} tasks per length bucket.`,
     "",
     ...head("prompt tokens", "before", "after SFT", "after RL", "gain by RL"),
     ...buckets.map((bucket) =>
       row(
         bucket,
         ...["before", "sft", "rl"].map((stage) => stageSpread(runs, stage, bucket)),
-        spread(runs.map((run) => gainOf(run, bucket))),
+        gainSpread(runs.map((run) => gainOf(run, bucket))),
       ),
     ),
     "",
@@ -192,7 +220,7 @@ export function smollm2Section(arms: readonly [Arm, ...Arm[]], machine: Machine)
     `Seconds of the whole command: ${spread(runs.map(secondsOf), 0)}; of these ${secondsIn(runs, "warmup")} in ${first.steps.warmup} warm-up steps,`,
     `${secondsIn(runs, "training")} in ${first.steps.rl} RL steps, ${secondsIn(runs, "evaluation/")} in the three evaluations.`,
     "",
-    "The warm-up shows 70 % answers given at once and 30 % that quote the evidence first, on documents of up to 200 prompt tokens.",
+    "Of the warm-up's demonstrations 70 % answer at once and 30 % quote the evidence first, on prompts of up to 200 tokens.",
     "",
     ...armTable(arms, longest),
   ].join("\n");

@@ -1,4 +1,4 @@
-// The conformance suites, run over one's own parts with Node's test runner: node --test parts.test.js
+// The conformance suites, run on custom parts with Node's test runner: node --test parts.test.js
 import { describe, it } from "node:test";
 import {
   describeAdvantageActor,

@@ -1,4 +1,4 @@
-// Parts of one's own for `weir train CONFIG --parts parts.js --set reward.actor=cited`: a reward, a judge, two advantages and a loss.
+// Custom parts for `weir train CONFIG --parts parts.js --set reward.actor=cited`: a reward, a judge, two advantages and a loss.
 // A factory gets other parts by `need`, and publishes metrics of its own, which are plotted as custom/NAME.
 import type {
   AdvantageActor,
@@ -10,7 +10,7 @@ import type {
   RewardActor,
 } from "weir-rl";
 
-/** 1 for an answer that is in the document word for word, less the longer it is. */
+/** 1 for an answer that occurs verbatim in the document, less for longer answers. */
 function createCitedReward({ publish }: PartTools): RewardActor {
   return {
     kind: "cited",
@@ -26,7 +26,7 @@ function createCitedReward({ publish }: PartTools): RewardActor {
   };
 }
 
-/** Calls two answers equal where one holds the other. */
+/** Two answers are equal if one contains the other. */
 const lenientJudge: Judge = {
   kind: "lenient",
   specificationVersion: 1,

@@ -13,7 +13,7 @@ const bestScaled: AdvantageActor = {
   },
 };
 
-// Any model can learn to be brief, so that a small random one has something to gain too.
+// Any model can learn to be brief, so a small random one improves too.
 const brevity: RewardActor = {
   kind: "brevity",
   specificationVersion: 1,

@@ -1,4 +1,4 @@
-// Starts a training system from a program, watches it, and lets it end by itself.
+// Starts a training system from a program, watches it, and waits for its end.
 // Usage: node train.js MODEL_FOLDER   (a small Hugging Face folder of the Qwen2, Qwen3 or Llama family)
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -18,7 +18,7 @@ const tasks = Array.from({ length: 16 }, (_, index) => ({
 }));
 await writeFile(data, tasks.map((task) => JSON.stringify(task)).join("\n"));
 
-// A reward of one's own, passed by value: a small random model can at least learn to be brief.
+// A custom reward, passed by value: a small random model can at least learn to be brief.
 const brevity: RewardActor = {
   kind: "brevity",
   specificationVersion: 1,

@@ -1,4 +1,4 @@
-/** The public door of weir: start, steer and extend training systems. */
+/** The public entry point of weir: start, steer and extend training systems. */
 
 export type { PartKind, Parts } from "./actors/parts/part-kinds.js";
 export { type LoadedParts, loadParts, type PartDefinitions } from "./actors/parts/parts-file.js";

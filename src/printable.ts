@@ -1,5 +1,5 @@
 /**
- * Owns what may reach a terminal. Model output, task ids, file names, judge replies and run folders are foreign text: a
+ * What may reach a terminal. Model output, task ids, file names, judge replies and run folders are foreign text: a
  * control character in them could move the cursor, rename the window or hide what was written.
  * Invariant: the result holds no character of FOREIGN, and JSON text keeps its value, since the escape is JSON's own.
  */

@@ -25,8 +25,8 @@ import { type ConnectionState, DEAD_AFTER_MS, retryDelay, STALE_AFTER_MS } from 
 import { ChannelCursor } from "./subscription.js";
 
 /**
- * A typed client of the monitor for Node and browsers. It comes back by itself after any loss and continues every channel
- * where it stood, without holes; commands under way are sent again with their id, so they are carried out once.
+ * A typed client of the monitor for Node and browsers. It reconnects after any loss and resumes every channel without gaps;
+ * pending commands are sent again with their id, so they are carried out once.
  */
 
 export interface ConnectOptions {
@@ -35,7 +35,7 @@ export interface ConnectOptions {
   readonly name?: string;
   readonly WebSocket?: SocketConstructor;
   readonly clock?: ClientClock;
-  /** In [0, 1); spreads the retries. */
+  /** In [0, 1); jitter of the retries. */
   readonly random?: () => number;
   readonly onState?: (state: ConnectionState) => void;
 }
@@ -48,7 +48,7 @@ export interface SentCommand {
   readonly id: string;
   /** Accepted or refused, with the reason. Rejects when the client is closed before the answer. */
   readonly ack: Promise<Ack>;
-  /** What it has led to; rejects when it was refused or the client is closed. */
+  /** Its effect; rejects when it was refused or the client is closed. */
   readonly effect: Promise<Effect>;
 }
 
@@ -61,7 +61,7 @@ export interface CommandOptions {
 }
 
 export interface SubscribeOptions {
-  /** Of `trace/<id>`: the rollout's step, where known, so that one of long ago is found at once. */
+  /** For `trace/<id>`: the rollout's step, if known, so that an old one is found at once. */
   readonly step?: number;
 }
 
@@ -75,10 +75,10 @@ export interface MonitorClient {
     listener: (event: ChannelEvent<C>) => void,
     options?: SubscribeOptions,
   ): () => void;
-  /** The same to be awaited; holds a bounded number of events, a slower reader gets a fresh snapshot instead. */
+  /** The same as an async iterator; it buffers a bounded number of events, a slower reader gets a fresh snapshot instead. */
   events<C extends ChannelName>(channel: C): AsyncIterableIterator<ChannelEvent<C>>;
   command(name: CommandName, options?: CommandOptions): SentCommand;
-  /** Resolves once connected; rejects with WEIR_E_MONITOR_CONNECTION when that cannot come about. */
+  /** Resolves once connected; rejects with WEIR_E_MONITOR_CONNECTION when that is impossible. */
   ready(): Promise<Welcome>;
   close(): void;
 }
@@ -182,7 +182,7 @@ class Client implements MonitorClient {
     };
     const ack = withResolvers<Ack>();
     const effect = withResolvers<Effect>();
-    // Whoever does not look at one of the two must not end the process by its rejection.
+    // An unobserved rejection of either must not end the process.
     ack.promise.catch(() => {});
     effect.promise.catch(() => {});
     if (this.ended) {
@@ -308,7 +308,7 @@ class Client implements MonitorClient {
     this.attempt = 0;
     for (const channel of this.listeners.keys()) {
       const cursor = this.cursors.get(channel);
-      // The channels named in the hello are under way; those of another epoch get a snapshot from the server by themselves.
+      // The channels named in the hello are being resumed; for those of another epoch the server sends a snapshot.
       if (cursor?.seq === null || cursor === undefined || channel.startsWith("trace/")) this.ask(channel);
       else cursor.waiting = !resumed;
     }
@@ -317,7 +317,7 @@ class Client implements MonitorClient {
     this.waiters.clear();
   }
 
-  /** Subscribes anew, from a snapshot, for every listener of the channel. */
+  /** Subscribes again, from a snapshot, for every listener of the channel. */
   private startChannel(channel: string): void {
     const cursor = new ChannelCursor(channel, (event) => {
       for (const listener of this.listeners.get(channel) ?? []) listener(event);
@@ -335,7 +335,7 @@ class Client implements MonitorClient {
     this.send({ type: "subscribe", id, channel: channel as ChannelName, ...(step === undefined ? {} : { step }) });
   }
 
-  /** The server does not have what was asked for: subscribers learn it as a gap. */
+  /** The server does not have what was asked for: subscribers get a gap. */
   private refused(id: string | null, reason: string): void {
     const channel = id === null ? undefined : this.asked.get(id);
     if (id === null || channel === undefined) return;
@@ -367,7 +367,7 @@ class Client implements MonitorClient {
     this.timer = this.clock.setTimeout(() => void this.open(), spread);
   }
 
-  /** Looks once a second whether anything still comes. */
+  /** Checks once a second that messages still arrive. */
   private watch(): void {
     this.clock.clearTimeout(this.timer);
     this.timer = this.clock.setTimeout(() => {
@@ -376,7 +376,7 @@ class Client implements MonitorClient {
       if (this.clock.now() - this.lastHeard > DEAD_AFTER_MS) {
         socket.onclose = null;
         socket.close();
-        this.lose(0, "nothing was heard for a while");
+        this.lose(0, "no message arrived for a while");
         return;
       }
       this.refreshState();

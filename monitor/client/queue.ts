@@ -1,6 +1,6 @@
 /**
- * A bounded queue of events behind an async iterator. When the reader falls behind by more than the bound, what is held is
- * dropped and `refill` is called as soon as the reader comes back: it asks for a fresh snapshot.
+ * A bounded queue of events behind an async iterator. When the reader falls behind by more than the bound, all events are
+ * dropped, and `refill` asks for a fresh snapshot at the next read.
  */
 
 /** Events held for a slow reader: some minutes of a busy channel. */

@@ -1,7 +1,7 @@
 import { WeirError } from "../../src/errors.js";
 import { SUBPROTOCOL, TICKET_PREFIX } from "../protocol/limits.js";
 
-/** What the client needs of the outside: sockets, requests, time, chance. Browsers and Node ≥ 22 have all; tests give their own. */
+/** Environment of the client: sockets, requests, time, randomness. Browsers and Node ≥ 22 have all; tests give their own. */
 
 /** The part of the standard WebSocket that is used. */
 export interface SocketLike {

@@ -1,6 +1,6 @@
 import type { Role } from "../protocol/messages.js";
 
-/** What a person should know about the connection. */
+/** State of the connection, for display. */
 export type ConnectionState =
   | { readonly kind: "connecting"; readonly attempt: number }
   /** Connected; the state of some channel is still on its way. */
@@ -15,12 +15,12 @@ export type ConnectionState =
 
 /** First wait after a lost connection, ms; doubles with each further one. */
 const FIRST_RETRY_MS = 250;
-/** Longest wait, ms: short enough that a person does not reach for the reload button. */
+/** Longest wait, ms: short enough that users do not reload the page. */
 const LONGEST_RETRY_MS = 15_000;
 
 /**
- * Wait before attempt n (from 0): exponential with full jitter over its upper half, so that many clients of a restarted
- * server do not come back at once. `random` in [0, 1).
+ * Wait before attempt n (from 0): exponential with full jitter over its upper half, so that the clients of a restarted
+ * server do not reconnect at once. `random` in [0, 1).
  */
 export function retryDelay(attempt: number, random: number): number {
   const ceiling = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** attempt);
@@ -29,5 +29,5 @@ export function retryDelay(attempt: number, random: number): number {
 
 /** Nothing for this long: the connection is shown as stale (ticks come every second). */
 export const STALE_AFTER_MS = 3_000;
-/** Nothing for this long: the connection is given up and built anew. */
+/** Nothing for this long: the client reconnects. */
 export const DEAD_AFTER_MS = 10_000;

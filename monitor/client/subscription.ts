@@ -5,8 +5,8 @@ import { type ChannelEvent, fromBlock } from "./events.js";
 type DataMessage = Extract<ServerMessage, { type: "subscribed" | "snapshot" | "delta" | "gap" }>;
 
 /**
- * A channel as the client holds it: which sequence number it has seen, and the parts of a snapshot under way.
- * Invariant: subscribers see every item exactly once and in order, or are told of the gap; an item that would leave an
+ * A channel as the client holds it: the sequence number it has seen, and the parts of a snapshot in transfer.
+ * Invariant: subscribers see every item exactly once and in order, or receive a gap; an item that would leave an
  * unannounced hole makes `receive` answer `resync`, and nothing is passed on.
  */
 export class ChannelCursor {
@@ -56,7 +56,7 @@ export class ChannelCursor {
   }
 
   private delta(message: Extract<DataMessage, { type: "delta" }>): "ok" | "resync" {
-    // What is under way from before a new subscription is contained in the snapshot to come.
+    // Messages from before a new subscription are contained in the coming snapshot.
     if (this.waiting) return "ok";
     const seen = this.seq;
     if (seen === null || message.after > seen) return "resync";

@@ -1,5 +1,5 @@
 /**
- * Names and numbers of the monitor's protocol, each with its reason. Free of dependencies: server, client and page share it.
+ * Names and limits of the monitor's protocol, each with its reason. Without dependencies: server, client and page share it.
  */
 
 /** Version of the messages; a change that breaks a consumer makes a new one. A server speaks this one and refuses others. */
@@ -34,28 +34,28 @@ export const CLOSE = {
   protocol: 4400,
   /** The session outlived its authentication; fetch a new ticket. */
   unauthorised: 4401,
-  /** The role does not allow what the client keeps asking for. */
+  /** The client keeps sending commands that its role does not allow. */
   forbidden: 4403,
   /** The client reads too slowly for a channel that must not lose anything; reconnect and resume. */
   slowConsumer: 4408,
 } as const;
 
 export const LIMITS = {
-  /** Bulk data waits while a socket holds this much unsent: a second of a slow home link, unnoticed on loopback. */
+  /** Bulk data waits while a socket has this much unsent: about a second of a slow home link. */
   softBufferBytes: 1 << 20,
-  /** Nothing is ever handed to a socket beyond this: the most that a stalled client can cost. */
+  /** Most bytes buffered in a socket: the cost of a stalled client. */
   hardBufferBytes: 4 << 20,
   /** One message to a client: small enough that a heavy channel cannot hold up an alert for long. */
   messageBytes: 256 << 10,
   /** One message from a client: the largest legal one, a hello that resumes every channel, stays far below. */
   inboundBytes: 64 << 10,
-  /** Messages per second that a client may keep up: a person clicks slower than this. */
+  /** Sustained messages per second of a client: more than a user can click. */
   inboundPerSecond: 10,
-  /** Messages at once on top of that: enough to subscribe every channel after a reconnect. */
+  /** Burst on top of that: enough to subscribe to every channel after a reconnect. */
   inboundBurst: 32,
-  /** Acks and effects kept for a client whose socket is full, or alerts that wait for it, before it is closed. */
+  /** Bytes of acks, effects and alerts that may wait for a full socket before it is closed. */
   reservedBytes: 256 << 10,
-  /** A socket that has taken nothing for this long is stalled: longer than a pause of a busy page. */
+  /** A socket that has accepted nothing for this long is stalled: longer than a busy page pauses. */
   stallMs: 5_000,
   /** Sockets at once; each may cost `hardBufferBytes`. */
   connections: 100,
@@ -63,7 +63,7 @@ export const LIMITS = {
   subscriptions: 32,
   /** Updates per second and channel: faster than this cannot be seen. */
   flushHz: 10,
-  /** Interval of `tick`: a client knows within seconds that the line is dead. */
+  /** Interval of `tick`: a client notices a dead connection within seconds. */
   tickMs: 1_000,
   /** Interval of protocol pings; a client without a pong by the next one is terminated. */
   pingMs: 20_000,
@@ -87,7 +87,7 @@ export const LIMITS = {
   listed: 100,
   /** Plain HTTP connections at once. */
   httpConnections: 256,
-  /** The same from one address: a page and a scraper need ten, and all `connections` may knock at once. */
+  /** The same from one address: a page and a scraper need ten, and all `connections` may open at once. */
   httpPerAddress: 192,
   /** Time to send a request, head and body: requests are a few lines. */
   httpRequestMs: 5_000,
@@ -124,13 +124,13 @@ export interface ChannelPolicy {
 
 /** Channels with a history, in the order in which a full socket serves them. */
 export const CHANNELS = {
-  /** A run that raises more has other troubles. */
+  /** More alerts than this are of no use. */
   alerts: { overflow: "never-drop", historyCount: 5_000, historyBytes: 4 << 20 },
   /** Conflated channels hold one entry per key: the run, its machines, its queues. */
   run: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   lifecycle: { overflow: "conflate", historyCount: 32, historyBytes: 1 << 20 },
   pipeline: { overflow: "conflate", historyCount: 128, historyBytes: 1 << 20 },
-  /** A curve is only useful whole: 100,000 steps of forty metrics take about this much. */
+  /** Curves are kept whole: 100,000 steps of forty metrics take about this much. */
   metrics: { overflow: "delay", historyCount: 200_000, historyBytes: 192 << 20 },
   logs: { overflow: "sample", historyCount: 1_000, historyBytes: 2 << 20 },
   /** Summaries; whole traces are kept apart (see the hub). */

@@ -71,16 +71,16 @@ const subscribe = z
     maxHz: z.number().positive().max(10).optional().describe("Fewer updates per second than the server's 10."),
     step: count
       .optional()
-      .describe("Of `trace/<id>`: the RL step of the rollout, so that an old one is found at once."),
+      .describe("For `trace/<id>`: the RL step of the rollout, so that an old one is found at once."),
   })
-  .describe("Asks for a channel; answered by `subscribed`. Asking again starts the channel anew.");
+  .describe("Asks for a channel; answered by `subscribed`. Subscribing again restarts the channel.");
 
 const unsubscribe = z.object({ type: z.literal("unsubscribe"), channel: channelSchema }).describe("Ends a channel.");
 
 const command = z
   .object({
     type: z.literal("command"),
-    id: id.describe("Chosen by the client. The same id is carried out once, whoever sends it again."),
+    id: id.describe("Chosen by the client. The same id is carried out once, even if another client sends it."),
     name: z.enum(COMMAND_NAMES),
     args: z.record(z.string(), jsonSchema).default({}),
     expect: z
@@ -92,7 +92,7 @@ const command = z
 
 const ping = z
   .object({ type: z.literal("ping"), id: id.optional() })
-  .describe("Asks for a sign of life: browsers cannot send protocol pings.");
+  .describe("Asks for a `pong`: browsers cannot send protocol pings.");
 
 export const clientMessageSchema = z.discriminatedUnion("type", [hello, subscribe, unsubscribe, command, ping]);
 
@@ -101,7 +101,7 @@ const welcome = z
     type: z.literal("welcome"),
     protocol: z.literal(PROTOCOL_VERSION),
     serverTime: z.number(),
-    epoch: z.string().describe("Changes when the server's history begins anew; sequence numbers belong to an epoch."),
+    epoch: z.string().describe("Changes when the server's history restarts; sequence numbers belong to an epoch."),
     run: z.object({ id: z.string(), live: z.boolean() }).nullable(),
     role: z.enum(ROLES),
     channels: z.array(z.string()),
@@ -113,12 +113,12 @@ const welcome = z
 const subscribed = z
   .object({
     type: z.literal("subscribed"),
-    id: id.nullable().describe("Of the `subscribe`; null for a channel resumed by `hello`."),
+    id: id.nullable().describe("Id of the `subscribe`; null for a channel resumed by `hello`."),
     channel: channelSchema,
-    recovered: z.boolean().describe("True: deltas continue without a hole. False: a snapshot follows, or `latest`."),
+    recovered: z.boolean().describe("True: deltas continue without a gap. False: a snapshot follows, or `latest`."),
     seq,
   })
-  .describe("The subscription stands.");
+  .describe("The subscription is active.");
 
 const item = z.object({ seq, data: z.unknown().describe("By channel: see the schemas of the channel's items.") });
 
@@ -141,7 +141,7 @@ const delta = z
     seq: seq.describe("The last one it knows after this message; conflated channels skip numbers."),
     items: z.array(item),
   })
-  .describe("What came after.");
+  .describe("Items after a sequence number.");
 
 const gap = z
   .object({
@@ -160,7 +160,7 @@ const tick = z
     serverTime: z.number(),
     seqs: z.record(z.string(), seq).describe("Latest sequence number of each channel."),
   })
-  .describe("Sign of life, once a second.");
+  .describe("Heartbeat, once a second.");
 
 const pong = z
   .object({ type: z.literal("pong"), id: id.optional(), serverTime: z.number() })
@@ -180,7 +180,7 @@ const effect = z
     type: z.literal("effect"),
     id,
     ok: z.boolean(),
-    text: z.string().describe("What has happened, in one sentence."),
+    text: z.string().describe("The effect, in one sentence."),
     state: jsonSchema.describe("State of the lifecycle machine afterwards."),
   })
   .describe("An accepted command has taken effect, or failed to.");

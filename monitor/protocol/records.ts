@@ -83,8 +83,8 @@ export const traceSummarySchema = z
     meanEntropy: z.number().nullable().describe("Mean entropy at the response's tokens, nats."),
     finish,
     goldAnswer: z.string(),
-    promptExcerpt: z.string().describe("End of the prompt, where the question stands."),
-    excerpt: z.string().describe("End of the response, where the answer stands."),
+    promptExcerpt: z.string().describe("End of the prompt, which holds the question."),
+    excerpt: z.string().describe("End of the response, which holds the answer."),
     time,
   })
   .describe("A sampled rollout, without its token data.");
@@ -126,7 +126,7 @@ export const tracePartSchema = z.discriminatedUnion("part", [
 ]);
 export type TracePart = z.output<typeof tracePartSchema>;
 
-/** A state of a statechart, as far as it is drawn: names, nesting and where events lead. */
+/** A state of a statechart, as drawn: names, nesting and targets of events. */
 export interface StateDefinition {
   readonly key: string;
   readonly type: "atomic" | "compound" | "parallel" | "final" | "history";
@@ -159,11 +159,11 @@ export const pipelineGaugeSchema = z
   .object({
     name: z.string(),
     bound: z.number().int(),
-    depth: z.number().int().describe("Items held now; never above the bound."),
+    depth: z.number().int().describe("Current number of items; never above the bound."),
     highWater: z.number().int(),
     waitingProducers: z.number().int(),
     waitingConsumers: z.number().int(),
-    passed: z.number().int().describe("Items handed to a consumer so far."),
+    passed: z.number().int().describe("Items delivered to consumers so far."),
     perSecond: z.number().nullable().describe("Items passed per second, over the last seconds."),
     time,
   })
@@ -182,7 +182,7 @@ export type PhaseBand = z.output<typeof phaseBandSchema>;
 export const evaluationSchema = z.object({
   stage: z.string(),
   step,
-  /** Accuracy is correct / (n − unscored): what was not scored is no evidence. */
+  /** Accuracy is correct / (n − unscored): responses without a score do not count. */
   buckets: z.record(
     z.string(),
     z.object({
@@ -215,9 +215,9 @@ export const runInfoSchema = z
     resumeCount: z.number().int().nonnegative().optional(),
     evaluations: z.array(evaluationSchema).describe("The newest 100."),
     evaluationCount: z.number().int().nonnegative().optional(),
-    note: z.string().nullable().describe("Why the run ended or waits, in one sentence."),
+    note: z.string().nullable().describe("Why the run ended or is paused, in one sentence."),
   })
-  .describe("What is known of the run as a whole.");
+  .describe("State of the run as a whole.");
 export type RunInfo = z.output<typeof runInfoSchema>;
 
 export const logLineSchema = z

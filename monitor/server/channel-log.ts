@@ -4,7 +4,7 @@ import { LIMITS } from "../protocol/limits.js";
 /**
  * One channel's history: entries numbered 1, 2, 3 … without gaps, bounded by count and bytes.
  * Readers hold a cursor (the last number they have seen) and ask for what came after: a slow reader costs nothing here,
- * and nothing can be lost between "history read" and "listening". Each entry is serialised once, at its first reading.
+ * and no entry is lost between reading the history and following it. Each entry is serialised once, at its first reading.
  * Conflated channels keep the newest entry per key, all others the newest entries.
  */
 
@@ -24,9 +24,9 @@ export interface Page {
   readonly seq: number;
 }
 
-/** Distinct cursors whose delta is kept until the next entry: live readers share one, a few lag. */
+/** Distinct cursors whose delta is cached until the next entry: live readers share one, a few lag behind. */
 const CACHED_DELTAS = 8;
-/** The list is compacted when this many dropped entries stand before its first. */
+/** The list is compacted when this many dropped entries precede its first. */
 const COMPACT_AT = 1_024;
 
 export class ChannelLog {
@@ -71,8 +71,8 @@ export class ChannelLog {
   }
 
   /**
-   * Leaves a number out while nothing is held: readers that are here already then get what follows as a snapshot, whole,
-   * where a delta of a sampled channel would leave most of it out.
+   * Skips a number while the log is empty: connected readers then get the following entries as a whole snapshot, where a
+   * delta of a sampled channel would drop most of them.
    */
   startAnew(): void {
     if (this.size === 0) this.last++;
@@ -150,7 +150,7 @@ export class ChannelLog {
 
 /**
  * Splits serialised items into snapshot messages of bounded size; at least one, even when there is nothing. Items are taken
- * as the pages are asked for, one beyond the page at hand.
+ * as pages are requested, one beyond the current page.
  */
 export function* snapshotPages(channel: string, seq: number, items: Iterable<string>): Generator<Buffer, void, void> {
   let part = 0;

@@ -16,8 +16,8 @@ interface Known {
 }
 
 /**
- * Carries commands to the training system, each id once: whoever sends an id again gets the same ack and effect.
- * Every command and what became of it is a line of the `logs` channel.
+ * Passes commands to the training system, each id once: sending an id again gets the same ack and effect.
+ * Every command and its outcome is a line of the `logs` channel.
  */
 export class CommandDesk {
   private readonly known = new Map<string, Known>();
@@ -67,7 +67,7 @@ export class CommandDesk {
 
   private async ask(command: MonitorCommand, expectedState: string | null): Promise<CommandAnswer> {
     const handler = this.hub.commandHandler;
-    if (!handler) return { accepted: false, reason: "no training system is attached; this run is only shown" };
+    if (!handler) return { accepted: false, reason: "no training system is attached; this run is only displayed" };
     const now = this.hub.lifecycle;
     if (expectedState !== null && !inState(now, expectedState))
       return { accepted: false, reason: `expected state ${expectedState}, the run is in ${stateName(now)}` };

@@ -16,8 +16,8 @@ import type { MonitorHub } from "./hub.js";
 import { traceItems } from "./trace-store.js";
 
 /**
- * One client. It holds no queue of data: per channel only a cursor into the hub's history, so what a client has not read
- * yet costs nothing but the bytes already handed to its socket, and those are bounded (LIMITS.softBufferBytes for bulk,
+ * One client. It holds no queue of data: per channel only a cursor into the hub's history, so a client costs only the
+ * bytes in its socket's buffer, and those are bounded (LIMITS.softBufferBytes for bulk,
  * LIMITS.hardBufferBytes for all).
  */
 
@@ -58,7 +58,7 @@ export class Connection {
   private tokens: number = LIMITS.inboundBurst;
   private tokensAt: number;
   private refusals = 0;
-  /** When the socket last took something off our hands. */
+  /** When the socket last accepted data. */
   private progressAt: number;
   private readonly helloTimer: unknown;
   private readonly stops = new Set<() => void>();
@@ -101,7 +101,7 @@ export class Connection {
     this.socket.ping();
   }
 
-  /** The shared sign of life; left out where the socket is busy anyway. */
+  /** The shared heartbeat; left out where the socket is busy anyway. */
   tick(message: Buffer): void {
     if (this.greeted && this.fits(message.length, LIMITS.softBufferBytes)) this.write(message);
   }
@@ -111,7 +111,7 @@ export class Connection {
     this.end(CLOSE.restart, reason);
   }
 
-  /** Closes; a client that does not answer the close frame is cut by the server's next ping round. */
+  /** Closes; a client that does not answer the close frame is terminated at the server's next ping. */
   end(code: number, reason: string): void {
     if (this.closing) return;
     this.closing = true;
@@ -123,12 +123,12 @@ export class Connection {
     this.socket.terminate();
   }
 
-  /** Sends what is new, as far as the socket takes it. */
+  /** Sends new items, as far as the socket accepts them. */
   pump(): void {
     if (!this.closing) this.guarded(() => this.pumpAll());
   }
 
-  /** A mistake in serving one client ends that client's session and nothing else (I10). */
+  /** An error in serving one client ends only that client's session (I10). */
   private guarded(work: () => void): void {
     try {
       work();
@@ -298,7 +298,7 @@ export class Connection {
     }
     const base = { channel, snapshot: null, page: null, minIntervalMs, notBefore: 0 };
     if (channel.startsWith("trace/")) {
-      // Holds the place, so that looking a trace up counts as a subscription and can be ended like one.
+      // A placeholder, so that looking up a trace counts as a subscription and can be ended.
       const place: Subscription = { ...base, cursor: 1 };
       this.insert(place);
       void this.openTrace(id, place, step);
@@ -347,7 +347,7 @@ export class Connection {
 
   private command(message: Extract<ClientMessage, { type: "command" }>): void {
     if (this.role !== "operator") {
-      this.direct({ type: "ack", id: message.id, accepted: false, reason: "the role viewer may look, not steer" });
+      this.direct({ type: "ack", id: message.id, accepted: false, reason: "viewers may watch, but not send commands" });
       this.refusals++;
       if (this.refusals >= LIMITS.refusals) {
         this.error(message.id, "forbidden", "commands need the operator's role");
@@ -383,7 +383,7 @@ export class Connection {
     } else if (this.reservedBytes + buffer.length <= LIMITS.reservedBytes) {
       this.reserved.push(buffer);
       this.reservedBytes += buffer.length;
-    } else this.end(CLOSE.slowConsumer, "answers are not read");
+    } else this.end(CLOSE.slowConsumer, "the client does not read its answers");
   }
 
   private flushReserved(): void {
@@ -411,7 +411,7 @@ export class Connection {
     });
   }
 
-  /** Goes on with what waited for room, once per turn of the loop. */
+  /** Sends messages that waited for room, once per iteration of the event loop. */
   private wantPump(): void {
     if (this.pumpWanted || this.closing || !this.behind()) return;
     this.pumpWanted = true;

@@ -6,7 +6,7 @@ import type { Json } from "../../src/contracts/task.js";
 import type { LogLine, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
-/** What each fact of the journal means to the monitor. The one mapping for live runs and for past ones, so both look alike. */
+/** Maps facts of the journal to the monitor's records, the same for live and for past runs. */
 
 /** Where facts are shown. */
 export interface FactTarget {
@@ -29,7 +29,7 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     hub.publishRun({ status: "running", startedAt: time, seed, model, engine, plannedSteps });
   },
 
-  // What lay beyond the checkpoint is done again: bands and marks of it go, the page draws the curve anew from there.
+  // Steps after the checkpoint are repeated: their bands and marks are removed, and the page redraws the curve from there.
   "run.resumed": (hub, { data, time }, run) => {
     const { step, reason } = data;
     hub.publishRun({
@@ -92,7 +92,7 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
 
   "checkpoint.written": (hub, { data, time }, run) => {
     const { step, path } = data;
-    // Checkpoints grow: only one that is written again has to be looked for.
+    // Checkpoints come in order: only one that is written again has to be searched.
     const newest = (run.checkpoints.at(-1)?.step ?? -1) < step;
     const others = newest ? run.checkpoints : run.checkpoints.filter((mark) => mark.step !== step);
     hub.publishRun({ checkpoints: others.concat({ step, path, time }) });

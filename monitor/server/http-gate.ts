@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { LIMITS } from "../protocol/limits.js";
 
 /**
- * How many plain HTTP connections there are and how long each may keep the server waiting. A connection that becomes a
+ * Limits the number of plain HTTP connections and how long each may keep the server waiting. A connection that becomes a
  * WebSocket leaves the count: those have a limit of their own.
  * Invariant: a peer that is slow to ask is cut after `httpRequestMs`, one that does not read after `httpStallMs`.
  */
@@ -44,7 +44,7 @@ export class HttpGate {
 
   /** Watches the connections of a server from now on. */
   guard(server: Server, times: HttpTimes): void {
-    // Counts while nothing moves in either direction, so a slow reader that reads is left alone.
+    // The timeout counts only while no data moves in either direction, so a slow reader is not closed.
     server.setTimeout(times.stallMs, (socket) => socket.destroy());
     server.on("connection", (socket) => this.admit(socket));
   }
@@ -72,7 +72,7 @@ export class HttpGate {
   }
 }
 
-/** Remembered on the first look: a closed socket no longer knows its peer. */
+/** Read once: a closed socket no longer knows its peer. */
 const addresses = new WeakMap<Socket, string>();
 function addressOf(socket: Socket): string {
   const known = addresses.get(socket) ?? socket.remoteAddress ?? "unknown";

@@ -15,9 +15,9 @@ import type { StaticFile } from "./static-files.js";
 import type { Tickets } from "./tickets.js";
 
 /**
- * Plain HTTP beside the stream: the page, health, Prometheus, and the run's data as JSON for programs.
+ * Plain HTTP next to the stream: the page, health, Prometheus, and the run's data as JSON for programs.
  * Everything but the page itself and the health checks needs a role; nothing is served under a foreign Host name.
- * A reader costs what its socket holds, however large the answer: JSON is made piece by piece, as it is read.
+ * A reader costs only its socket's buffer, however large the answer: JSON is made in pieces, as it is read.
  */
 
 export interface HttpContext {
@@ -26,7 +26,7 @@ export interface HttpContext {
   readonly tickets: Tickets;
   readonly files: ReadonlyMap<string, StaticFile>;
   readonly counters: () => ServerCounters;
-  /** What this server calls itself (see run-file.ts). */
+  /** Identity of this server (see run-file.ts). */
   readonly instance: string;
   /** Longest time that an answer may take, ms. */
   readonly answerMs: number;
@@ -68,25 +68,25 @@ const text = (status: number, body: string, headers: Readonly<Record<string, str
   headers: { "content-type": TEXT, ...headers },
 });
 
-const NOT_FOUND = text(404, "There is nothing here.\n");
+const NOT_FOUND = text(404, "Not found.\n");
 const UNAUTHORISED = text(401, "Expected `Authorization: Bearer <token>`.\n", {
   "www-authenticate": 'Bearer realm="weir monitor"',
 });
 
-/** Answers a request. A mistake in answering one ends that answer and nothing else (I10). Never rejects. */
+/** Answers a request. An error ends only that answer (I10). Never rejects. */
 export async function handleRequest(
   request: IncomingMessage,
   response: ServerResponse,
   context: HttpContext,
 ): Promise<void> {
-  // A peer that goes away in the middle is no error.
+  // A peer that disconnects is not an error.
   response.on("error", () => {});
   try {
     send(request, response, await route(request, context), context.answerMs);
   } catch (error) {
     context.hub.publishLog({ level: "error", text: `monitor: an answer failed: ${String(error)}` });
     if (response.headersSent) response.destroy();
-    else send(request, response, text(500, "The monitor made a mistake; the run's log names it.\n"), context.answerMs);
+    else send(request, response, text(500, "The monitor failed; see the run's log.\n"), context.answerMs);
   }
 }
 
@@ -109,7 +109,7 @@ function route(request: IncomingMessage, context: HttpContext): Answer | Promise
   if (!access.hostAllowed(request.headers.host)) return text(403, "This name is not the monitor's.\n");
   if (!access.originAllowed(request.headers.origin)) return text(403, "This origin may not call.\n");
   const url = parseUrl(request.url);
-  if (!url) return text(400, "This is no address.\n");
+  if (!url) return text(400, "The address is not valid.\n");
   const { pathname } = url;
   if (isOtherVersion(pathname)) return text(410, `${OTHER_VERSION}\n`);
   if (pathname === "/v2/tickets") return issueTicket(request, context);

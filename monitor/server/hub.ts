@@ -15,9 +15,9 @@ import { TraceArchive } from "./trace-archive.js";
 import { summarise, TraceStore } from "./trace-store.js";
 
 /**
- * Keeps what the monitor shows of one run: the history of each channel and whole traces, all bounded.
- * It needs no server: a run publishes into it whether or not anybody looks. Publishing never throws and never waits (I10);
- * what only its latest state matters of (run, machines, gauges) is written when a server or a reader `settle`s the hub.
+ * The state that the monitor shows of one run: the history of each channel and whole traces, all bounded.
+ * It needs no server: a run publishes into it whether or not anyone is connected. Publishing never throws and never waits
+ * (I10); where only the latest state matters (run, machines, gauges), it is written when a server or a reader `settle`s the hub.
  */
 
 /** Characters of a log line that are kept. */
@@ -125,7 +125,7 @@ export class MonitorHub implements MonitorSource {
     return this.handler;
   }
 
-  /** Publications that could not be taken (not serialisable); counted rather than thrown at the trainer. */
+  /** Publications that could not be serialised; they are counted, never thrown to the trainer. */
   get refusedPublications(): number {
     return this.failures;
   }
@@ -152,7 +152,7 @@ export class MonitorHub implements MonitorSource {
     this.append("traces", summarise(trace), null, trace.time);
   }
 
-  /** Whether an alert with this text has been shown: a resumed run makes its preflight again. */
+  /** Whether an alert with this text has been shown: a resumed run repeats its preflight. */
   showsAlert(text: string): boolean {
     const shown = this.secrets.text(text);
     return this.channel("alerts")
@@ -200,12 +200,12 @@ export class MonitorHub implements MonitorSource {
     };
   }
 
-  /** Names the folder of the run, where the rollouts lie that are no longer in memory. */
+  /** Sets the run's folder, which holds the rollouts that are no longer in memory. */
   useFolder(runFolder: string): void {
     this.archive = new TraceArchive(runFolder);
   }
 
-  /** A whole trace, out of memory or out of the run folder; `step` makes the search short. Never rejects. */
+  /** A whole trace, from memory or the run folder; `step` shortens the search. Never rejects. */
   findTrace(id: string, step: number | null): Promise<Trace | null> {
     const held = this.traces.get(id);
     if (held || !this.archive) return Promise.resolve(held);
@@ -220,7 +220,7 @@ export class MonitorHub implements MonitorSource {
   }
 
   /**
-   * Takes in what was published lazily: the run, its machines and its gauges, each as it is now. Called before anything is
+   * Applies lazy publications: the run, its machines and its gauges, each as it is now. Called before anything is
    * read, so that a history of thousands of steps costs one serialisation.
    */
   settle(): void {

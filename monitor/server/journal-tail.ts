@@ -3,14 +3,14 @@ import type { Fact } from "../../src/contracts/fact.js";
 import { readFactLine } from "../../src/store/fact-schema.js";
 
 /**
- * Reads a journal that another process writes, each byte once. A run that is taken back to a checkpoint cuts its journal
- * and goes on: that shows in the bytes before the place reached, and the journal is then read anew.
- * Invariant: facts come in file order; a line that is no fact is counted, not fatal; kinds of facts that only a
+ * Reads a journal that another process writes, each byte once. A run that is restored from a checkpoint truncates its
+ * journal: this shows in the bytes before the current position, and the journal is then read again.
+ * Invariant: facts come in file order; a line that is not a fact is counted, not fatal; kinds of facts that only a
  * newer weir knows are passed over; a line without its end waits.
  */
 
 const CHUNK_BYTES = 1 << 20;
-/** Bytes before the place reached that are compared: two facts are never alike in so many, since each has its number. */
+/** Bytes before the position that are compared: no two facts agree in so many, since each has its number. */
 const PROOF_BYTES = 256;
 const NEWLINE = 0x0a;
 
@@ -18,12 +18,12 @@ export interface TailNews {
   readonly facts: readonly Fact[];
   /** True when the journal was cut since: `facts` are then all that it holds. */
   readonly restarted: boolean;
-  /** Whole lines among the new ones that are no facts. */
+  /** Whole lines among the new ones that are not facts. */
   readonly damaged: number;
 }
 
 export class JournalTail {
-  /** Behind the last whole line read. */
+  /** Byte offset after the last whole line read. */
   private offset = 0;
   private proof: Buffer = Buffer.alloc(0);
 

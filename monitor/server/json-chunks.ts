@@ -1,14 +1,14 @@
 /**
- * JSON in pieces, so that an answer of many megabytes never exists whole: the reader's pace decides how much is made.
+ * JSON in pieces, so that an answer of many megabytes never exists whole: only what the reader takes is made.
  * Owns no state; a piece holds at most about `CHUNK` characters beyond its last element.
  */
 
-/** Characters of a piece: large enough for speed, small beside what a stalled reader may cost. */
+/** Characters of a piece: large enough for speed, small compared with the cost of a stalled reader. */
 const CHUNK = 32 << 10;
 
 /**
  * The JSON text of a value, in pieces. Arrays are written element by element and long texts in slices, at the top and one
- * level below; what lies deeper is written whole, so it must be small (a record, a token).
+ * level below; deeper values are written whole, so they must be small (a record, a token).
  */
 export function* jsonChunks(value: unknown): Generator<string, void, void> {
   let held = "";

@@ -16,7 +16,7 @@ const JOURNAL = "journal.ndjson";
 const ROLLOUTS = "rollouts";
 /** Traces read back: what the list holds. */
 const MAX_TRACES = 1_000;
-/** Interval at which a run that is being written elsewhere is looked at again, ms. */
+/** Interval at which a run of another process is read again, ms. */
 const FOLLOW_MS = 1_000;
 
 /** A run folder being shown. */
@@ -24,9 +24,9 @@ export interface Replay {
   readonly hub: MonitorHub;
   /** Resolves once the newest rollouts are in the hub. Never rejects. */
   readonly traces: Promise<void>;
-  /** Goes on reading what another process writes, until the signal; `alive` tells whether that process still is. */
+  /** Follows what another process writes, until the signal; `alive` tells whether that process runs. */
   follow(signal: AbortSignal, alive: () => boolean): void;
-  /** Calls a run ended that has no writer any more and did not say how it ended. */
+  /** Shows a run as ended that has no writer and no recorded end. */
   endUnlessFinished(): void;
 }
 
@@ -77,7 +77,7 @@ interface Seen {
   seq: number;
 }
 
-/** Publishes the facts that are new. A journal that was cut is read anew: what it held before is told from new facts by time. */
+/** Publishes the facts that are new. A truncated journal is read again; times tell old facts from new ones. */
 function publishNew(hub: MonitorHub, tail: JournalTail, seen: Seen): Seen {
   const { facts, damaged } = tail.read();
   const isNew = (fact: Fact) => fact.time > seen.time || (fact.time === seen.time && fact.seq > seen.seq);
@@ -98,7 +98,7 @@ const OVER: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
 
 function endUnlessFinished(hub: MonitorHub): void {
   if (!hub.run || OVER.includes(hub.run.status)) return;
-  const note = "the process of the run ended without saying so; `weir train --resume RUN` continues it";
+  const note = "the run's process ended unexpectedly; `weir train --resume RUN` continues it";
   hub.publishRun({ status: "stopped", note });
 }
 

@@ -4,7 +4,7 @@ import { z } from "zod";
 
 /**
  * `monitor.json` in a run folder: where the run's own monitor listens while the run lives. A killed run leaves the file
- * behind, and another program may have got its port since, so an address counts only when the server there says the
+ * behind, and another program may have got its port since, so an address counts only when the server there has the
  * `instance` that the file names.
  */
 
@@ -13,7 +13,7 @@ const MONITOR_FILE = "monitor.json";
 /** Header of `/healthz` that names the server: a random text, new with each start. */
 export const INSTANCE_HEADER = "weir-instance";
 
-/** Time that a monitor has to show that it is there, ms. */
+/** Time that a monitor has to answer, ms. */
 const PROBE_MS = 1_500;
 
 const fileSchema = z.object({
@@ -26,9 +26,8 @@ const fileSchema = z.object({
 type MonitorFile = z.output<typeof fileSchema>;
 
 /**
- * Tells others where the monitor of this run is; its owner alone may read that. `known` is what the server calls itself;
- * it is asked where that is left out. Returns a function that takes the file
- * away again, unless another monitor has put its own there since.
+ * Writes the address of this run's monitor, readable by its owner only. `known` is the server's identity; by default the
+ * server is asked. Returns a function that removes the file, unless another monitor has replaced it.
  */
 export async function announceMonitor(runFolder: string, url: string, known?: string): Promise<() => Promise<void>> {
   const path = join(runFolder, MONITOR_FILE);
@@ -42,7 +41,7 @@ export async function announceMonitor(runFolder: string, url: string, known?: st
   };
 }
 
-/** The running monitor of a run folder; null when there is none. `say` is told why a file that is there does not count. */
+/** The running monitor of a run folder; null when there is none. `say` is called with the reason why an existing file does not count. */
 export async function findMonitor(
   runFolder: string,
   say: (remark: string) => void = () => {},
@@ -52,7 +51,7 @@ export async function findMonitor(
   const found = await instanceAt(file.url);
   if (found === file.instance) return file;
   const what = found === null ? "no monitor answers there" : "another monitor answers there now";
-  say(`${MONITOR_FILE} names ${file.url} (process ${file.pid}), but ${what}; showing what the folder holds`);
+  say(`${MONITOR_FILE} names ${file.url} (process ${file.pid}), but ${what}; showing the folder instead`);
   return null;
 }
 
@@ -64,7 +63,7 @@ async function read(path: string): Promise<MonitorFile | null> {
   }
 }
 
-/** What the server at an address calls itself; null when none answers or it is no monitor. Follows no redirect. */
+/** The identity of the server at an address; null when none answers or it is not a monitor. Follows no redirect. */
 async function instanceAt(url: string): Promise<string | null> {
   try {
     const signal = AbortSignal.timeout(PROBE_MS);

@@ -1,8 +1,8 @@
 import type { Trace } from "../../src/contracts/trace.js";
 
 /**
- * Secrets of a run (keys, tokens) that must not be shown, whoever says them: a judge's server may echo the request that it
- * refuses. Texts shorter than a key are no secrets, or every word would be masked.
+ * Secrets of a run (keys, tokens) that must not be shown, whatever their origin: a judge's server may echo the request that
+ * it refuses. Short texts are not masked, or ordinary words would be.
  */
 
 /** Shorter values are not masked. */

@@ -6,7 +6,7 @@ import type { Role } from "../protocol/messages.js";
 /**
  * Who may talk to the monitor. Pure checks: the Host against DNS rebinding, the Origin against foreign pages, the token.
  * Policy: loopback needs no token and makes everyone an operator; any other address needs one, unless `allowUnsafe`,
- * which lets everybody look and nobody steer.
+ * which makes everyone a viewer.
  */
 
 export interface AccessOptions {

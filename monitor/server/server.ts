@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
@@ -40,15 +40,15 @@ export interface MonitorOptions extends Partial<AccessOptions> {
 }
 
 export interface RunningMonitor {
-  /** Where the page is; ends in `/`. */
+  /** Address of the page; ends in `/`. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
-  /** What this server calls itself in `/healthz`; new with each start. */
+  /** Identity of this server in `/healthz`; new with each start. */
   readonly instance: string;
   /** Connected clients. */
   readonly clients: number;
-  /** Bytes handed to sockets and not yet taken, per client, largest first. */
+  /** Bytes buffered in sockets, per client, largest first. */
   bufferedBytes(): readonly number[];
   /** Says goodbye to every client and stops. */
   close(): Promise<void>;
@@ -58,6 +58,11 @@ export interface RunningMonitor {
 const RETRY_AFTER_MS = 1_000;
 /** Time that clients have to answer the close frame at shutdown, ms. */
 const CLOSE_GRACE_MS = 500;
+
+const TIMERS = {
+  setTimeout: (run: () => void, ms: number) => setTimeout(run, ms).unref(),
+  clearTimeout: (timer: unknown) => clearTimeout(timer as NodeJS.Timeout | undefined),
+};
 
 /**
  * Starts the monitor.
@@ -71,12 +76,8 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
   assertSafe(accessOptions);
   const files = await loadStaticFiles(options.webRoot ? [options.webRoot] : DEFAULT_WEB_ROOTS);
 
-  const timers = {
-    setTimeout: (run: () => void, ms: number) => setTimeout(run, ms).unref(),
-    clearTimeout: (timer: unknown) => clearTimeout(timer as NodeJS.Timeout | undefined),
-  };
   const tickets = new Tickets(clock);
-  const desk = new CommandDesk(hub, timers);
+  const desk = new CommandDesk(hub, TIMERS);
   const connections = new Set<Connection>();
   const droppedByChannel = new Map<string, number>();
   const dropped = (channel: string, count: number) =>
@@ -103,7 +104,7 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
 
   const open = (socket: WebSocket, request: IncomingMessage, role: Role) => {
     const address = request.socket.remoteAddress ?? "unknown";
-    const connection = new Connection(socket, role, address, { hub, desk, clock, timers, dropped });
+    const connection = new Connection(socket, role, address, { hub, desk, clock, timers: TIMERS, dropped });
     connections.add(connection);
     socket.on("close", () => connections.delete(connection));
   };
@@ -120,6 +121,40 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
     });
   });
 
+  const stopTimers = startTimers(hub, connections, clock);
+  let closed: Promise<void> | null = null;
+  const close = async () => {
+    stopTimers();
+    hub.settle();
+    await endConnections(server, connections);
+    sockets.close();
+  };
+
+  return {
+    url: `http://${shownHost(host)}:${port}/`,
+    host,
+    port,
+    instance,
+    get clients() {
+      return connections.size;
+    },
+    bufferedBytes: () => [...connections].map((connection) => connection.bufferedBytes).sort((a, b) => b - a),
+    close: () => {
+      closed ??= close();
+      return closed;
+    },
+  };
+}
+
+/** Host of the page's address: the loopback one where the server listens on every address. */
+function shownHost(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1";
+  if (host === "::") return "[::1]";
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** Starts the periodic work on all connections: sending, ticks, pings and the end of old sessions. Returns what stops it. */
+function startTimers(hub: MonitorHub, connections: ReadonlySet<Connection>, clock: () => number): () => void {
   const flush = setInterval(() => {
     if (connections.size === 0) return;
     hub.settle();
@@ -138,42 +173,26 @@ export async function startMonitor(options: MonitorOptions): Promise<RunningMoni
     }
   }, LIMITS.pingMs);
   for (const timer of [flush, tick, ping]) timer.unref();
-
-  let closed: Promise<void> | null = null;
-  const close = async () => {
+  return () => {
     for (const timer of [flush, tick, ping]) clearInterval(timer);
-    for (const connection of connections) {
-      hub.settle();
-      connection.pump();
-      connection.bye("the monitor is shutting down", RETRY_AFTER_MS);
-    }
-    const grace = setTimeout(() => {
-      for (const connection of connections) connection.terminate();
-      server.closeAllConnections();
-    }, CLOSE_GRACE_MS);
-    await new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      server.closeIdleConnections();
-    });
-    clearTimeout(grace);
-    sockets.close();
   };
+}
 
-  const shown = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
-  return {
-    url: `http://${shown}:${port}/`,
-    host,
-    port,
-    instance,
-    get clients() {
-      return connections.size;
-    },
-    bufferedBytes: () => [...connections].map((connection) => connection.bufferedBytes).sort((a, b) => b - a),
-    close: () => {
-      closed ??= close();
-      return closed;
-    },
-  };
+/** Sends every client what is left and a goodbye; cuts those that have not closed after the grace period. */
+async function endConnections(server: Server, connections: ReadonlySet<Connection>): Promise<void> {
+  for (const connection of connections) {
+    connection.pump();
+    connection.bye("the monitor is shutting down", RETRY_AFTER_MS);
+  }
+  const grace = setTimeout(() => {
+    for (const connection of connections) connection.terminate();
+    server.closeAllConnections();
+  }, CLOSE_GRACE_MS);
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+  clearTimeout(grace);
 }
 
 /** The role of an upgrade request, or why it is refused. */
@@ -206,7 +225,7 @@ function reject(socket: Duplex, status: number, text: string): void {
   );
 }
 
-function listen(server: ReturnType<typeof createServer>, host: string, port: number): Promise<void> {
+function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, rejectWith) => {
     server.once("error", (cause: NodeJS.ErrnoException) =>
       rejectWith(

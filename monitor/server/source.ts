@@ -7,7 +7,7 @@ import type { CommandName } from "../protocol/limits.js";
 import type { Role } from "../protocol/messages.js";
 import type { LogLine, PipelineGauge, RunInfo, StateDefinition } from "../protocol/records.js";
 
-/** A command of a person or program, checked and with its sender. */
+/** A checked command with its sender. */
 export interface MonitorCommand {
   readonly id: string;
   readonly name: CommandName;
@@ -16,7 +16,7 @@ export interface MonitorCommand {
   readonly time: number;
 }
 
-/** What an accepted command has led to. */
+/** The effect of an accepted command. */
 export interface CommandEffect {
   readonly ok: boolean;
   readonly text: string;
@@ -39,15 +39,15 @@ export type GaugeReading = Omit<PipelineGauge, "perSecond" | "time">;
 export interface MachineReading {
   readonly machine: string;
   readonly value: Json;
-  /** Given once is enough; see `describeMachine`. */
+  /** Needed once; see `describeMachine`. */
   readonly definition?: StateDefinition;
   /** When the value was entered; now unless given. */
   readonly since?: number;
 }
 
 /**
- * What a training system tells the monitor. No call waits, throws for the reader's sake, or costs more than one
- * serialisation, whether or not anybody is looking (I10).
+ * The interface by which a training system publishes to the monitor. No call waits, throws because of a reader,
+ * or costs more than one serialisation (I10).
  */
 export interface MonitorSource {
   publishRun(patch: Partial<RunInfo>): void;
@@ -57,8 +57,8 @@ export interface MonitorSource {
   publishLifecycle(reading: MachineReading): void;
   publishPipeline(gauges: readonly GaugeReading[]): void;
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
-  /** Everything that a line of the journal says: metrics, alerts, phases, lifecycle, checkpoints, evaluations, status. */
+  /** The content of a line of the journal: metrics, alerts, phases, lifecycle, checkpoints, evaluations, status. */
   publishFact(fact: Fact): void;
-  /** Sets who carries out commands; returns a function that takes it back. */
+  /** Sets the handler of commands; returns a function that removes it. */
   onCommand(handler: CommandHandler): () => void;
 }

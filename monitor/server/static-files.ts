@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 export interface StaticFile {
   readonly body: Buffer;
   readonly type: string;
-  /** File names with a content hash may be kept for ever. */
+  /** File names with a content hash may be cached forever. */
   readonly immutable: boolean;
 }
 
@@ -23,7 +23,7 @@ const TYPES: Readonly<Record<string, string>> = {
   ".json": "application/json; charset=utf-8",
 };
 
-/** Where the built page may lie: beside the compiled server, and in `dist` when running from source. */
+/** Folders of the built page: next to the compiled server, and in `dist` when running from source. */
 export const DEFAULT_WEB_ROOTS: readonly string[] = [
   fileURLToPath(new URL("../web/", import.meta.url)),
   fileURLToPath(new URL("../../dist/monitor/web/", import.meta.url)),

@@ -6,17 +6,17 @@ import type { TraceSummary } from "../protocol/records.js";
 import { summarise, TraceStore } from "./trace-store.js";
 
 /**
- * Rollouts of a run that are no longer in memory, out of the shards of its folder. One lookup at a time: reading a shard
+ * Rollouts of a run that are no longer in memory, from the shards of its folder. One lookup at a time: reading a shard
  * takes memory and the processor, which the training needs.
  */
 
-/** Traces kept for whoever asks again, and their bytes. */
+/** Cached traces, and their bytes. */
 const KEPT_TRACES = 64;
 const KEPT_BYTES = 16 << 20;
 /** Lookups that may wait; more than this is a client in a loop. */
 const MOST_WAITING = 64;
 
-/** After a lookup the archive rests for this many times as long: whoever asks without end gets a quarter of the processor. */
+/** After a lookup the archive pauses for this many times its duration: endless requests get a quarter of the processor. */
 const REST = 3;
 
 function rest(ms: number): Promise<void> {
@@ -45,7 +45,7 @@ export class TraceArchive {
     return this.queued(async () => (await readRollouts(this.folder, step)).map(summarise), []);
   }
 
-  /** Runs one lookup after the other; `otherwise` is the answer of one that fails or does not get its turn. */
+  /** Runs one lookup after the other; `otherwise` is the answer of one that fails or is rejected. */
   private queued<T>(look: () => Promise<T>, otherwise: T): Promise<T> {
     if (this.waiting >= MOST_WAITING) return Promise.resolve(otherwise);
     this.waiting++;

@@ -107,5 +107,5 @@ export function* traceItems(trace: Trace): Generator<string, void, void> {
   for (const part of traceParts(trace)) yield `{"seq":1,"data":${JSON.stringify(part)}}`;
 }
 
-/** Five decimals: below what a colour or a hover can show. */
+/** Five decimals: more than a colour or a tooltip shows. */
 const rounded = (value: number): number => Math.round(value * 1e5) / 1e5;

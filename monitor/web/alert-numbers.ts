@@ -2,7 +2,7 @@ import type { Alert } from "../../src/contracts/alert.js";
 import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { formatUnit } from "./format.js";
 
-/** An alert's value and limit as the page writes them: never two units side by side as if they were one. */
+/** An alert's value and limit as the page writes them: never two units as if they were one. */
 
 export interface AlertNumbers {
   readonly value: string;
@@ -16,7 +16,7 @@ export function alertNumbers(alert: Pick<Alert, "rule" | "metric" | "value" | "t
   const value = measured(alert.value);
   if (alert.rule.endsWith("_spike") && alert.z !== null)
     return { value, limit: `z ${formatUnit(alert.z, "")} (limit ${formatUnit(alert.threshold, "")})` };
-  // Rules without a limit have 0 there: a value that is no number, rewards that do not differ.
+  // Rules without a limit have 0 there: a value that is not a number, rewards that do not differ.
   return { value, limit: alert.threshold === 0 ? "" : `limit ${measured(alert.threshold)}` };
 }
 

@@ -1,14 +1,14 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MetricName } from "../../src/contracts/metrics.js";
-import type { ChartSpec } from "./charts.js";
+import type { ChartSpec, SeriesSpec } from "./charts.js";
 import { formatUnit } from "./format.js";
 import { positionOfStep, smooth } from "./metric-table.js";
 import { Plot, type PlotInput } from "./plot.js";
 import { type Store, useTopics } from "./store.js";
-import { DARK, LIGHT } from "./theme.js";
+import { DARK, LIGHT, type Palette } from "./theme.js";
 import type { ViewState } from "./view.js";
 
-/** A chart with its title, readout (the value under the cursor, else the latest) and a table for those who read rather than see. */
+/** A chart with its title, readout (the value under the cursor, else the latest) and, for readers who cannot use a picture, a table. */
 
 interface Props {
   readonly spec: ChartSpec;
@@ -16,7 +16,7 @@ interface Props {
   readonly view: ViewState;
 }
 
-/** Rows of the table that stands in for a chart. */
+/** Rows of the table that replaces a chart. */
 const TABLE_ROWS = 40;
 
 export function ChartCard({ spec, store, view }: Props) {
@@ -75,22 +75,7 @@ export function ChartCard({ spec, store, view }: Props) {
           <span class="hidden">{asTable ? "curve" : "table"}</span>
         </button>
       </header>
-      <ul class="readout">
-        {readout.map((one) =>
-          one.sparse ? null : (
-            <li key={one.metric} title={one.metric}>
-              <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={false} />
-              {one.label} <b>{one.text}</b>
-            </li>
-          ),
-        )}
-        {readout.some((one) => one.sparse) ? (
-          <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
-            <Swatch colour={palette.axis} dashed={true} />
-            held-out
-          </li>
-        ) : null}
-      </ul>
+      <Readout readout={readout} palette={palette} />
       {empty ? (
         <p class="nothing">{store.run?.live === false ? "not recorded" : "no data yet"}</p>
       ) : asTable ? (
@@ -99,6 +84,33 @@ export function ChartCard({ spec, store, view }: Props) {
         <div ref={host} class="plot" role="img" aria-label={`${spec.title}: ${summary}`} />
       )}
     </section>
+  );
+}
+
+interface Reading extends SeriesSpec {
+  /** The value with its unit, as shown. */
+  readonly text: string;
+}
+
+/** One entry per curve with its value; sparse series share one entry. */
+function Readout({ readout, palette }: { readonly readout: readonly Reading[]; readonly palette: Palette }) {
+  return (
+    <ul class="readout">
+      {readout.map((one) =>
+        one.sparse ? null : (
+          <li key={one.metric} title={one.metric}>
+            <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={false} />
+            {one.label} <b>{one.text}</b>
+          </li>
+        ),
+      )}
+      {readout.some((one) => one.sparse) ? (
+        <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
+          <Swatch colour={palette.axis} dashed={true} />
+          held-out
+        </li>
+      ) : null}
+    </ul>
   );
 }
 
@@ -144,7 +156,7 @@ function ChartTable({ spec, store }: Pick<Props, "spec" | "store">) {
   );
 }
 
-/** Everything the canvas draws, out of store and view. */
+/** Everything the canvas draws, from store and view. */
 function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
   const { smoothing, x, logY, range, robust } = view.current;
   const palette = view.dark ? DARK : LIGHT;
@@ -181,7 +193,7 @@ function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
     resumes: (run?.resumes ?? []).flatMap((mark) => at(mark.step) ?? []),
     alerts: training
       ? store.alerts.flatMap((alert) => {
-          // What was said before the first step belongs to no step.
+          // Alerts from before the first step have no step.
           const position = alert.step === 0 ? null : at(alert.step);
           return position === null ? [] : [{ x: position, level: alert.level, own: metrics.has(alert.metric) }];
         })

@@ -3,7 +3,7 @@ import { METRICS, type MetricName } from "../../src/streams/telemetry/metrics.js
 /** The board: which metrics are drawn where, in which order. The only place of the page that names metrics. */
 
 export interface SeriesSpec {
-  /** A registered name, or one that a part of the run has made its own. */
+  /** A registered name, or one that a part published. */
   readonly metric: MetricName;
   readonly label: string;
   /** Index into the palette. */
@@ -29,151 +29,155 @@ export interface ChartSpec {
 /** Buckets that get a colour of their own; further ones repeat them. */
 const MAX_BUCKETS = 8;
 
+const REWARD: ChartSpec = {
+  id: "reward",
+  title: "Reward",
+  unit: "",
+  track: "training",
+  series: [
+    { metric: "reward/mean", label: "mean ± std", colour: 0, spread: "reward/std" },
+    { metric: "reward/unshaped_mean", label: "before length shaping", colour: 6 },
+  ],
+};
+
+/** Charts that are the same for every run, in the order of the board. */
+const FIXED: readonly ChartSpec[] = [
+  {
+    id: "kl",
+    title: "KL",
+    unit: "nats",
+    track: "training",
+    series: [
+      { metric: "kl/old_k3", label: "k3", colour: 0 },
+      { metric: "kl/old_k1", label: "k1", colour: 1 },
+      { metric: "kl/ref", label: "reference", colour: 2 },
+      { metric: "mismatch_kl", label: "mismatch", colour: 3 },
+    ],
+  },
+  {
+    id: "entropy",
+    title: "Entropy",
+    unit: "nats",
+    track: "training",
+    series: [{ metric: "entropy/mean", label: "mean", colour: 2 }],
+  },
+  {
+    id: "clip",
+    title: "Clip fraction",
+    unit: "",
+    track: "training",
+    series: [
+      { metric: "clip/fraction", label: "clipped", colour: 1 },
+      { metric: "clip/fraction_lower", label: "dual clip", colour: 4 },
+    ],
+  },
+  {
+    id: "length",
+    title: "Response length",
+    unit: "tokens",
+    track: "training",
+    series: [
+      { metric: "response/length_mean", label: "mean", colour: 0 },
+      { metric: "response/length_p95", label: "p95", colour: 5 },
+    ],
+  },
+  {
+    id: "gradient",
+    title: "Gradient norm",
+    unit: "",
+    track: "training",
+    series: [{ metric: "gradient/norm", label: "before clipping", colour: 3 }],
+  },
+  {
+    id: "groups",
+    title: "Shares",
+    unit: "",
+    range: [0, 1],
+    track: "training",
+    series: [
+      { metric: "group/zero_variance_share", label: "zero variance", colour: 3 },
+      { metric: "group/carried_share", label: "carried", colour: 4 },
+      { metric: "response/truncated_share", label: "truncated", colour: 1 },
+    ],
+  },
+  {
+    id: "throughput",
+    title: "Throughput",
+    unit: "tokens/s",
+    track: "training",
+    series: [
+      { metric: "throughput/sampled_tokens_per_second", label: "sampled", colour: 2 },
+      { metric: "throughput/trained_tokens_per_second", label: "trained", colour: 0 },
+    ],
+  },
+  {
+    id: "time",
+    title: "Step time",
+    unit: "s",
+    track: "training",
+    series: [
+      { metric: "time/step_seconds", label: "step", colour: 0 },
+      { metric: "time/sample_seconds", label: "sample", colour: 2 },
+      { metric: "time/train_seconds", label: "train", colour: 1 },
+    ],
+  },
+  {
+    id: "warmup",
+    title: "Warm-up loss",
+    unit: "nats",
+    track: "warmup",
+    series: [{ metric: "loss/sft", label: "SFT", colour: 4 }],
+  },
+  {
+    id: "memory",
+    title: "Memory",
+    unit: "bytes",
+    track: "training",
+    series: [
+      { metric: "engine/rss_bytes", label: "engine", colour: 5 },
+      { metric: "control/rss_bytes", label: "control", colour: 2 },
+    ],
+  },
+];
+
 /** The charts, given the length buckets of the run (upper bounds in tokens). */
 export function chartSpecs(buckets: readonly { readonly k: number; readonly label: string }[]): readonly ChartSpec[] {
   const shown = buckets.slice(0, MAX_BUCKETS);
-  return [
-    {
-      id: "reward",
-      title: "Reward",
-      unit: "",
-      track: "training",
-      series: [
-        { metric: "reward/mean", label: "mean ± std", colour: 0, spread: "reward/std" },
-        { metric: "reward/unshaped_mean", label: "before length shaping", colour: 6 },
-      ],
-    },
-    {
-      id: "accuracy",
-      title: "Accuracy by length",
-      unit: "",
-      range: [0, 1],
-      track: "training",
-      series: [
-        ...shown.map(
-          ({ k, label }): SeriesSpec => ({
-            metric: `accuracy/bucket_${k}` satisfies MetricName,
-            label,
-            colour: k - 1,
-          }),
-        ),
-        ...shown.map(
-          ({ k, label }): SeriesSpec => ({
-            metric: `heldout/bucket_${k}` satisfies MetricName,
-            label: `held-out ${label}`,
-            colour: k - 1,
-            sparse: true,
-          }),
-        ),
-      ],
-    },
-    {
-      id: "kl",
-      title: "KL",
-      unit: "nats",
-      track: "training",
-      series: [
-        { metric: "kl/old_k3", label: "k3", colour: 0 },
-        { metric: "kl/old_k1", label: "k1", colour: 1 },
-        { metric: "kl/ref", label: "reference", colour: 2 },
-        { metric: "mismatch_kl", label: "mismatch", colour: 3 },
-      ],
-    },
-    {
-      id: "entropy",
-      title: "Entropy",
-      unit: "nats",
-      track: "training",
-      series: [{ metric: "entropy/mean", label: "mean", colour: 2 }],
-    },
-    {
-      id: "clip",
-      title: "Clip fraction",
-      unit: "",
-      track: "training",
-      series: [
-        { metric: "clip/fraction", label: "clipped", colour: 1 },
-        { metric: "clip/fraction_lower", label: "dual clip", colour: 4 },
-      ],
-    },
-    {
-      id: "length",
-      title: "Response length",
-      unit: "tokens",
-      track: "training",
-      series: [
-        { metric: "response/length_mean", label: "mean", colour: 0 },
-        { metric: "response/length_p95", label: "p95", colour: 5 },
-      ],
-    },
-    {
-      id: "gradient",
-      title: "Gradient norm",
-      unit: "",
-      track: "training",
-      series: [{ metric: "gradient/norm", label: "before clipping", colour: 3 }],
-    },
-    {
-      id: "groups",
-      title: "Shares",
-      unit: "",
-      range: [0, 1],
-      track: "training",
-      series: [
-        { metric: "group/zero_variance_share", label: "zero variance", colour: 3 },
-        { metric: "group/carried_share", label: "carried", colour: 4 },
-        { metric: "response/truncated_share", label: "truncated", colour: 1 },
-      ],
-    },
-    {
-      id: "throughput",
-      title: "Throughput",
-      unit: "tokens/s",
-      track: "training",
-      series: [
-        { metric: "throughput/sampled_tokens_per_second", label: "sampled", colour: 2 },
-        { metric: "throughput/trained_tokens_per_second", label: "trained", colour: 0 },
-      ],
-    },
-    {
-      id: "time",
-      title: "Step time",
-      unit: "s",
-      track: "training",
-      series: [
-        { metric: "time/step_seconds", label: "step", colour: 0 },
-        { metric: "time/sample_seconds", label: "sample", colour: 2 },
-        { metric: "time/train_seconds", label: "train", colour: 1 },
-      ],
-    },
-    {
-      id: "warmup",
-      title: "Warm-up loss",
-      unit: "nats",
-      track: "warmup",
-      series: [{ metric: "loss/sft", label: "SFT", colour: 4 }],
-    },
-    {
-      id: "memory",
-      title: "Memory",
-      unit: "bytes",
-      track: "training",
-      series: [
-        { metric: "engine/rss_bytes", label: "engine", colour: 5 },
-        { metric: "control/rss_bytes", label: "control", colour: 2 },
-      ],
-    },
-  ];
+  const accuracy: ChartSpec = {
+    id: "accuracy",
+    title: "Accuracy by length",
+    unit: "",
+    range: [0, 1],
+    track: "training",
+    series: [
+      ...shown.map(
+        ({ k, label }): SeriesSpec => ({
+          metric: `accuracy/bucket_${k}` satisfies MetricName,
+          label,
+          colour: k - 1,
+        }),
+      ),
+      ...shown.map(
+        ({ k, label }): SeriesSpec => ({
+          metric: `heldout/bucket_${k}` satisfies MetricName,
+          label: `held-out ${label}`,
+          colour: k - 1,
+          sparse: true,
+        }),
+      ),
+    ],
+  };
+  return [REWARD, accuracy, ...FIXED];
 }
 
-/** Own metrics that get a chart; a run with more is looked at by `weir monitor tail` or a program. */
+/** Custom metrics that get a chart; further ones are available through `weir monitor tail` or a program. */
 const MAX_OWN = 40;
 
 const REGISTERED: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
-/** Spelt out in the registry, numbered by length bucket or not; names that parts chose are not. */
+/** Listed in the registry, with or without the number of a length bucket; names that parts chose are not. */
 const isSpeltOut = (name: string): boolean => REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>"));
 
-/** A chart for each metric that the registry does not spell out: what the run's own parts publish, of whatever scale. */
+/** A chart for each metric that the registry does not list: those that custom parts publish, of any scale. */
 export function ownChartSpecs(names: readonly MetricName[]): readonly ChartSpec[] {
   return names
     .filter((name) => !isSpeltOut(name))
@@ -188,5 +192,5 @@ export function ownChartSpecs(names: readonly MetricName[]): readonly ChartSpec[
     }));
 }
 
-/** The number of the header: what a person looks for first. */
+/** The number in the header. */
 export const HEADLINE_METRIC: MetricName = "reward/mean";

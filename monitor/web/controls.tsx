@@ -1,3 +1,4 @@
+import type { RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { CommandName, CommandOptions, MonitorClient } from "../client/index.js";
 import { type Store, useTopics } from "./store.js";
@@ -96,24 +97,35 @@ export function Controls({ store, client }: Props) {
           </p>
         ))}
       </div>
-      <dialog ref={dialog} aria-labelledby="stop-title">
-        <form method="dialog">
-          <h2 id="stop-title">Stop the run?</h2>
-          <p>
-            <b>Drain</b> finishes the step at hand, writes a checkpoint and ends; the run can be resumed. <b>Abort</b>{" "}
-            ends at once; work since the last checkpoint is lost.
-          </p>
-          <footer>
-            <button type="submit">Keep running</button>
-            <button type="submit" class="danger" onClick={() => void send("stop", { args: { abort: true } })}>
-              Abort
-            </button>
-            <button type="submit" class="primary" onClick={() => void send("stop")}>
-              Drain and stop
-            </button>
-          </footer>
-        </form>
-      </dialog>
+      <StopDialog dialog={dialog} stop={(abort) => void send("stop", abort ? { args: { abort } } : {})} />
     </div>
+  );
+}
+
+/** Asks how to stop: after the current step, or at once. */
+function StopDialog(props: {
+  readonly dialog: RefObject<HTMLDialogElement | null>;
+  readonly stop: (abort: boolean) => void;
+}) {
+  const { dialog, stop } = props;
+  return (
+    <dialog ref={dialog} aria-labelledby="stop-title">
+      <form method="dialog">
+        <h2 id="stop-title">Stop the run?</h2>
+        <p>
+          <b>Drain</b> finishes the current step, writes a checkpoint and ends; the run can be resumed. <b>Abort</b>{" "}
+          ends at once; work since the last checkpoint is lost.
+        </p>
+        <footer>
+          <button type="submit">Keep running</button>
+          <button type="submit" class="danger" onClick={() => stop(true)}>
+            Abort
+          </button>
+          <button type="submit" class="primary" onClick={() => stop(false)}>
+            Drain and stop
+          </button>
+        </footer>
+      </form>
+    </dialog>
   );
 }

@@ -1,4 +1,4 @@
-/** Numbers and times as the page writes them: short, aligned, with a real minus sign. */
+/** Numbers and times as the page writes them: short, aligned, with a true minus sign. */
 
 /** Three significant digits; k, M, G beyond thousands; exponents below a thousandth. */
 export function formatNumber(value: number | null | undefined): string {

@@ -5,7 +5,7 @@ import { formatDuration } from "./format.js";
 import { type Store, useTopics } from "./store.js";
 import type { ViewState } from "./view.js";
 
-/** The top bar: which run, in which state, how far, how well connected; and the buttons. */
+/** The top bar: run, state, progress, connection; and the buttons. */
 
 interface Props {
   readonly store: Store;
@@ -58,7 +58,7 @@ export function Header({ store, client, view, onHelp }: Props) {
         </svg>
         <span class="hidden">{view.dark ? "Light colours" : "Dark colours"}</span>
       </button>
-      <button type="button" class="icon" title="Keys and signs (?)" onClick={onHelp}>
+      <button type="button" class="icon" title="Keys and symbols (?)" onClick={onHelp}>
         <span aria-hidden="true">?</span>
         <span class="hidden">Help</span>
       </button>
@@ -66,13 +66,13 @@ export function Header({ store, client, view, onHelp }: Props) {
   );
 }
 
-/** Whether what the page shows is how things are now. */
+/** Whether the page shows the current state. */
 const isHeard = ({ kind }: ConnectionState): boolean => kind === "live" || kind === "catching-up";
 
 const isOver = (run: RunInfo): boolean => ENDED.includes(run.status);
 const ENDED: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
 
-/** The run's state; one that is not over and not heard of may have changed since, and is shown as the last one seen. */
+/** The run's state; a running one without connection may have changed since, and is shown as last seen. */
 function Status({ run, heard }: { readonly run: RunInfo; readonly heard: boolean }) {
   const unknown = run.live && !heard && !isOver(run);
   const text = unknown ? `unknown · last seen ${run.status}` : run.live ? run.status : `${run.status} · past run`;
@@ -108,7 +108,7 @@ function Steps({ store }: { readonly store: Store }) {
 }
 
 function Connection({ state, over }: { readonly state: ConnectionState; readonly over: boolean }) {
-  // With the run its monitor goes: that is no fault to be alarmed by.
+  // The monitor ends with its run: that is not a fault.
   const text = over && state.kind === "lost" ? "monitor closed with the run" : describe(state);
   return (
     <span class={`connection ${state.kind}`} role="status" data-testid="connection">

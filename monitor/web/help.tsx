@@ -1,11 +1,11 @@
 import { useEffect, useRef } from "preact/hooks";
 
-/** Keys and signs. */
+/** Keys and symbols. */
 
 const KEYS: readonly (readonly [string, string])[] = [
   ["j  k", "next, previous trace"],
   ["/", "search traces"],
-  ["space", "hold or release the tail of the trace list"],
+  ["space", "pause or resume the trace list"],
   ["n", "next hottest token of the open trace"],
   ["Esc", "close the trace, leave the search"],
   ["0", "reset the zoom"],
@@ -22,7 +22,7 @@ export function Help({ open, onClose }: { readonly open: boolean; readonly onClo
   return (
     <dialog ref={dialog} class="help" aria-labelledby="help-title" onClose={onClose}>
       <form method="dialog">
-        <h2 id="help-title">Keys and signs</h2>
+        <h2 id="help-title">Keys and symbols</h2>
         <dl>
           {KEYS.map(([key, meaning]) => (
             <div key={key}>
@@ -36,10 +36,10 @@ export function Help({ open, onClose }: { readonly open: boolean; readonly onClo
           ))}
         </dl>
         <p>
-          The strong line is the debiased moving average, the faint one the values themselves. Tinted grounds are the
-          curriculum's phases, triangles at the bottom checkpoints, dashed verticals resumes. A marker at the top is an
-          alert of a metric of that chart; the same step is ruled faintly through all others. Drag to zoom all charts,
-          double-click to go back.
+          The strong line is the debiased moving average, the faint line the values. Shaded bands are the curriculum's
+          phases, triangles at the bottom are checkpoints, dashed vertical lines are resumes. A marker at the top is an
+          alert for a metric of that chart; other charts have a faint line at that step. Drag to zoom all charts,
+          double-click to reset.
         </p>
         <footer>
           <button type="submit" class="primary">

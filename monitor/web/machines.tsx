@@ -12,7 +12,7 @@ export function Machines({ store }: { readonly store: Store }) {
       <header>
         <h3>Lifecycle</h3>
       </header>
-      {machines.length === 0 ? <p class="nothing">no machine has reported</p> : null}
+      {machines.length === 0 ? <p class="nothing">no state machine has reported</p> : null}
       {machines.map((machine) => (
         <Machine key={machine.machine} machine={machine} />
       ))}
@@ -20,7 +20,7 @@ export function Machines({ store }: { readonly store: Store }) {
   );
 }
 
-/** The lifecycle stands above whatever else reports. */
+/** The lifecycle comes first. */
 const rank = (machine: string): number => (machine === "lifecycle" ? 0 : 1);
 
 function Machine({ machine }: { readonly machine: MachineState }) {

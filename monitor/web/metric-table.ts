@@ -2,7 +2,7 @@ import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 
 /**
  * The metrics by column. Rows are ordered by step: a record of a known last step adds to its row, a smaller step means that
- * the run was taken back to a checkpoint, so everything from there on is drawn anew.
+ * the run was restored from a checkpoint, so everything from there on is redrawn.
  */
 export class MetricTable {
   readonly steps: number[] = [];

@@ -19,7 +19,7 @@ function scoredText(result: Counted): string {
   return `${correct} of ${scoredOf(result)}${unscored > 0 ? ` scored, ${unscored} unscored` : ""}`;
 }
 
-/** The small panels beside the charts: queues, held-out results, alerts, log. */
+/** The small panels next to the charts: queues, held-out results, alerts, log. */
 
 export function Pipeline({ store }: { readonly store: Store }) {
   useTopics(store, "pipeline");
@@ -45,7 +45,7 @@ function Gauge({ gauge }: { readonly gauge: PipelineGauge }) {
   const full = depth >= bound && waitingProducers > 0;
   return (
     <li
-      title={`${passed} passed, most held ${highWater}, ${waitingProducers} producers and ${waitingConsumers} consumers waiting`}
+      title={`${passed} passed, at most ${highWater} held, ${waitingProducers} producers and ${waitingConsumers} consumers waiting`}
     >
       <span class="name">{name}</span>
       <meter
@@ -107,7 +107,7 @@ export function HeldOut({ store }: { readonly store: Store }) {
   );
 }
 
-/** Steps shown on either side of an alert that is looked at. */
+/** Steps shown on either side of a selected alert. */
 const ALERT_WINDOW = 12;
 
 export function Alerts({ store, view }: { readonly store: Store; readonly view: ViewState }) {
@@ -122,7 +122,7 @@ export function Alerts({ store, view }: { readonly store: Store; readonly view: 
       </header>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
       <ul class="alerts" aria-live="polite" aria-relevant="additions" tabIndex={0} aria-label="Alerts, newest first">
-        {alerts.length === 0 ? <li class="nothing">all calm</li> : null}
+        {alerts.length === 0 ? <li class="nothing">no alerts</li> : null}
         {alerts.map((alert) => (
           <li key={alert.id} class={alert.level}>
             <button type="button" class="plain" title="Show the steps around it" onClick={() => look(alert)}>
@@ -150,7 +150,7 @@ export function Alerts({ store, view }: { readonly store: Store; readonly view: 
   );
 }
 
-/** Value and limit, each with its unit: a rule that goes by deviations has its limit in deviations. */
+/** Value and limit, each with its unit: a rule on z-scores has its limit in z. */
 function AlertNumbers({ alert }: { readonly alert: Alert }) {
   // An alert of an early build may name none.
   if ((alert.metric as string) === "") return null;

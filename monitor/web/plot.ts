@@ -8,7 +8,7 @@ export interface PlotSeries {
   readonly colour: string;
   readonly sparse: boolean;
   readonly values: readonly (number | null)[];
-  /** What is drawn strongly; equal to `values` when nothing is smoothed. */
+  /** The strong line; equal to `values` without smoothing. */
   readonly line: readonly (number | null)[];
   readonly spread: readonly (number | null)[] | null;
 }
@@ -191,7 +191,7 @@ export class Plot {
   private yRange(min: number | null, max: number | null): [number, number] {
     const { bounds, robust, series } = this.input as PlotInput;
     if (bounds) {
-      // A little room keeps lines at the bounds visible.
+      // A small margin keeps lines at the bounds visible.
       const room = (bounds[1] - bounds[0]) * 0.03;
       return [bounds[0] - room, bounds[1] + room];
     }
@@ -282,10 +282,10 @@ export class Plot {
   }
 }
 
-/** Relative width below which values count as equal: smoothing leaves rounding errors, which are no range to draw. */
+/** Relative width below which values count as equal: smoothing leaves rounding errors, which are not a range to draw. */
 const FLAT = 1e-6;
 
-/** Bounds of y with a little room; a flat line gets a tenth of its height on either side. Keeps 0 as the floor of what is never negative. */
+/** Bounds of y with a small margin; a flat line gets a tenth of its height on either side. Values that are never negative keep 0 as the lower bound. */
 export function paddedRange(low: number, high: number): [number, number] {
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (high - low <= FLAT * size) {

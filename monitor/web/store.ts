@@ -15,7 +15,7 @@ import type {
 import { MetricTable } from "./metric-table.js";
 
 /**
- * Everything the page shows, fed by the client. Components subscribe to topics and are redrawn at most once a frame.
+ * Everything the page shows, fed by the client. Components subscribe to topics and are redrawn at most once per frame.
  */
 
 export type Topic = "connection" | "run" | "metrics" | "alerts" | "lifecycle" | "pipeline" | "traces" | "logs" | "view";
@@ -53,7 +53,7 @@ export class Store {
     this.dirty.add(topic);
     if (this.scheduled) return;
     this.scheduled = true;
-    // A hidden page gets no frames; a timer keeps it from piling up work.
+    // A hidden page gets no frames; a timer keeps updates from accumulating.
     if (document.hidden) setTimeout(() => this.notify(), 250);
     else requestAnimationFrame(() => this.notify());
   }

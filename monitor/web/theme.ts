@@ -1,4 +1,4 @@
-/** Colours that the canvas needs; the style sheet has the others. Okabe–Ito hues, apart for colour-blind eyes, ≥ 3:1 on their ground. */
+/** Colours that the canvas needs; the style sheet has the others. Okabe–Ito hues, distinguishable for colour-blind readers, contrast ≥ 3:1. */
 
 export interface Palette {
   readonly series: readonly string[];

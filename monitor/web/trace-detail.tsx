@@ -1,12 +1,12 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { MonitorClient, TracePart } from "../client/index.js";
+import type { MonitorClient, TracePart, TraceSummary } from "../client/index.js";
 import { formatNumber } from "./format.js";
 import { Reward, signed } from "./reward.js";
 import type { Store } from "./store.js";
 import type { ViewState } from "./view.js";
 
 /**
- * One rollout in full: what was asked, what was answered, how it was scored, and how sure the policy was of each token.
+ * One rollout in full: prompt, response, reward, and the log-prob and entropy of each token.
  * Model output is shown as text nodes only.
  */
 
@@ -37,7 +37,7 @@ type Measure = "surprise" | "entropy" | "none";
 
 /** Shades of the heat-map; the style sheet has one class for each. */
 const SHADES = 9;
-/** Nats at the strongest shade: a token of 5 % and a choice between twenty equals. */
+/** Nats at the strongest shade: a token of probability 0.05, and a choice between twenty equally likely tokens. */
 const FULL_SCALE: Readonly<Record<Exclude<Measure, "none">, number>> = { surprise: 3, entropy: 3 };
 
 export function TraceDetail({ id, store, client, view, choose }: Props) {
@@ -87,74 +87,8 @@ export function TraceDetail({ id, store, client, view, choose }: Props) {
           ✕
         </button>
       </header>
-      <dl class="facts">
-        <div>
-          <dt>reward</dt>
-          <dd>
-            <Reward trace={{ outcome: head.outcome.kind, reward: head.reward }} />
-          </dd>
-        </div>
-        <div>
-          <dt>advantage</dt>
-          <dd>{head.advantage === null ? "–" : signed(head.advantage)}</dd>
-        </div>
-        <div>
-          <dt>tokens</dt>
-          <dd>
-            {head.promptTokens} + {tokens.length}
-          </dd>
-        </div>
-        <div>
-          <dt>ended by</dt>
-          <dd>{head.finish}</dd>
-        </div>
-        {head.outcome.kind === "scored" ? (
-          <>
-            <div>
-              <dt>before shaping</dt>
-              <dd>{formatNumber(head.outcome.value)}</dd>
-            </div>
-            {Object.entries(head.outcome.parts).map(([name, value]) => (
-              <div key={name}>
-                <dt>{name}</dt>
-                <dd>{formatNumber(value)}</dd>
-              </div>
-            ))}
-            <div class="wide">
-              <dt>parsed answer</dt>
-              <dd>{head.outcome.prediction ?? "none found"}</dd>
-            </div>
-          </>
-        ) : (
-          <div class="wide">
-            <dt>{head.outcome.kind}</dt>
-            <dd>{head.outcome.reason}</dd>
-          </div>
-        )}
-        <div class="wide">
-          <dt>gold answer</dt>
-          <dd>{head.goldAnswer}</dd>
-        </div>
-      </dl>
-      {siblings.length > 1 ? (
-        <nav class="group" aria-label="Group">
-          <span class="muted">group</span>
-          {siblings
-            .toSorted((a, b) => a.sampleIndex - b.sampleIndex)
-            .map((trace) => (
-              <button
-                key={trace.id}
-                type="button"
-                class="plain"
-                aria-current={trace.id === id}
-                title={`sample ${trace.sampleIndex}`}
-                onClick={() => choose(trace.id)}
-              >
-                <Reward trace={trace} />
-              </button>
-            ))}
-        </nav>
-      ) : null}
+      <Facts head={head} sampledTokens={tokens.length} />
+      {siblings.length > 1 ? <Siblings siblings={siblings} id={id} choose={choose} /> : null}
       <Completion tokens={tokens} text={head.completion} measure={measure} setMeasure={setMeasure} />
       <h5>Prompt</h5>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
@@ -162,6 +96,89 @@ export function TraceDetail({ id, store, client, view, choose }: Props) {
         {prompt}
       </pre>
     </article>
+  );
+}
+
+/** Reward, advantage, lengths, the parts of the reward, and the answers. */
+function Facts({ head, sampledTokens }: { readonly head: Head; readonly sampledTokens: number }) {
+  return (
+    <dl class="facts">
+      <div>
+        <dt>reward</dt>
+        <dd>
+          <Reward trace={{ outcome: head.outcome.kind, reward: head.reward }} />
+        </dd>
+      </div>
+      <div>
+        <dt>advantage</dt>
+        <dd>{head.advantage === null ? "–" : signed(head.advantage)}</dd>
+      </div>
+      <div>
+        <dt>tokens</dt>
+        <dd>
+          {head.promptTokens} + {sampledTokens}
+        </dd>
+      </div>
+      <div>
+        <dt>ended by</dt>
+        <dd>{head.finish}</dd>
+      </div>
+      {head.outcome.kind === "scored" ? (
+        <>
+          <div>
+            <dt>before shaping</dt>
+            <dd>{formatNumber(head.outcome.value)}</dd>
+          </div>
+          {Object.entries(head.outcome.parts).map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>{formatNumber(value)}</dd>
+            </div>
+          ))}
+          <div class="wide">
+            <dt>parsed answer</dt>
+            <dd>{head.outcome.prediction ?? "none found"}</dd>
+          </div>
+        </>
+      ) : (
+        <div class="wide">
+          <dt>{head.outcome.kind}</dt>
+          <dd>{head.outcome.reason}</dd>
+        </div>
+      )}
+      <div class="wide">
+        <dt>gold answer</dt>
+        <dd>{head.goldAnswer}</dd>
+      </div>
+    </dl>
+  );
+}
+
+/** The other responses of the group, each by its reward. */
+function Siblings(props: {
+  readonly siblings: readonly TraceSummary[];
+  readonly id: string;
+  readonly choose: (id: string) => void;
+}) {
+  const { siblings, id, choose } = props;
+  return (
+    <nav class="group" aria-label="Group">
+      <span class="muted">group</span>
+      {siblings
+        .toSorted((a, b) => a.sampleIndex - b.sampleIndex)
+        .map((trace) => (
+          <button
+            key={trace.id}
+            type="button"
+            class="plain"
+            aria-current={trace.id === id}
+            title={`sample ${trace.sampleIndex}`}
+            onClick={() => choose(trace.id)}
+          >
+            <Reward trace={trace} />
+          </button>
+        ))}
+    </nav>
   );
 }
 

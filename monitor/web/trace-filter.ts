@@ -1,6 +1,6 @@
 import type { TraceSummary } from "../client/index.js";
 
-/** What a person asks of the trace list. */
+/** A query of the trace list. */
 export interface TraceQuery {
   readonly text: string;
   readonly reward: "any" | "full" | "partial" | "none" | "unscored";
@@ -27,7 +27,7 @@ export function selectTraces(traces: readonly TraceSummary[], query: TraceQuery)
     length: (trace) => trace.completionTokens,
   };
   const key = by[query.sort];
-  // Reversing first keeps the newest on top among equals.
+  // Reversing first puts the newest on top among equals.
   return kept.reverse().sort((a, b) => key(b) - key(a));
 }
 

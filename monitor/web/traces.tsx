@@ -1,3 +1,4 @@
+import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MonitorClient, TraceSummary } from "../client/index.js";
 import { formatNumber } from "./format.js";
@@ -7,7 +8,7 @@ import { TraceDetail } from "./trace-detail.js";
 import { EMPTY_QUERY, selectTraces, type TraceQuery } from "./trace-filter.js";
 import type { ViewState } from "./view.js";
 
-/** The live list of sampled rollouts, with filter, order and a tail that can be held still; beside it the chosen one in full. */
+/** The live list of sampled rollouts, with filter, order and a pause for new rows; next to it the selected one in full. */
 
 interface Props {
   readonly store: Store;
@@ -39,8 +40,7 @@ export function Traces({ store, view, client }: Props) {
     choose(rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by))]?.id);
   };
 
-  const keys = useRef<(event: KeyboardEvent) => void>(() => {});
-  keys.current = (event) => {
+  useKeys((event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (event.key === "j") move(1);
     else if (event.key === "k") move(-1);
@@ -49,12 +49,7 @@ export function Traces({ store, view, client }: Props) {
     else if (event.key === "Escape") view.set({ trace: null });
     else return;
     event.preventDefault();
-  };
-  useEffect(() => {
-    const listener = (event: KeyboardEvent) => keys.current(event);
-    addEventListener("keydown", listener);
-    return () => removeEventListener("keydown", listener);
-  }, []);
+  });
 
   const behind = frozen ? store.traces.length - frozen.length : 0;
   return (
@@ -66,105 +61,139 @@ export function Traces({ store, view, client }: Props) {
           {store.droppedTraces > 0 ? ` · ${store.droppedTraces} skipped` : ""}
         </span>
         <button type="button" class={frozen ? "primary" : "ghost"} aria-pressed={frozen !== null} onClick={toggle}>
-          {frozen ? `Tail held${behind > 0 ? `, ${behind} new` : ""}` : "Hold tail"}
+          {frozen ? `Paused${behind > 0 ? `, ${behind} new` : ""}` : "Pause list"}
         </button>
         <span class="spacer" />
-        <label>
-          <span class="hidden">Search traces</span>
-          <input
-            ref={search}
-            type="search"
-            placeholder="Search  /"
-            value={query.text}
-            onInput={(event) => set({ text: event.currentTarget.value })}
-            onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
-          />
-        </label>
-        <label>
-          reward{" "}
-          <select
-            value={query.reward}
-            onChange={(event) => set({ reward: event.currentTarget.value as TraceQuery["reward"] })}
-          >
-            <option value="any">any</option>
-            <option value="full">1</option>
-            <option value="partial">between 0 and 1</option>
-            <option value="none">0 or less</option>
-            <option value="unscored">not scored</option>
-          </select>
-        </label>
-        <label>
-          phase{" "}
-          <select
-            value={query.phase ?? ""}
-            onChange={(event) =>
-              set({ phase: event.currentTarget.value === "" ? null : Number(event.currentTarget.value) })
-            }
-          >
-            <option value="">all</option>
-            {phases.map((phase) => (
-              <option key={phase} value={phase}>
-                {phase}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          order{" "}
-          <select
-            value={query.sort}
-            onChange={(event) => set({ sort: event.currentTarget.value as TraceQuery["sort"] })}
-          >
-            <option value="newest">newest</option>
-            <option value="reward">reward</option>
-            <option value="entropy">entropy</option>
-            <option value="logprob">least likely</option>
-            <option value="length">length</option>
-          </select>
-        </label>
+        <Filters query={query} set={set} phases={phases} search={search} />
       </header>
       <div class={selected ? "split" : "split closed"}>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
-        <section class="list" tabIndex={0} aria-label="List of traces">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col" class="n">
-                  step
-                </th>
-                <th scope="col" class="n">
-                  phase
-                </th>
-                <th scope="col">reward</th>
-                <th scope="col" class="n">
-                  adv.
-                </th>
-                <th scope="col" class="n">
-                  tokens
-                </th>
-                <th scope="col" class="n">
-                  entropy
-                </th>
-                <th scope="col">answer</th>
-                <th scope="col">gold answer</th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map((trace) => (
-                <Row key={trace.id} trace={trace} selected={trace.id === selected} choose={choose} />
-              ))}
-            </tbody>
-          </table>
-          {rows.length === 0 ? (
-            <p class="nothing">
-              {source.length === 0 ? "no rollout has been sampled yet" : "no trace fits the filter"}
-            </p>
-          ) : null}
-        </section>
+        <TraceList rows={rows} selected={selected} choose={choose}>
+          {source.length === 0 ? "no rollout has been sampled yet" : "no trace fits the filter"}
+        </TraceList>
         {selected ? (
           <TraceDetail key={selected} id={selected} store={store} client={client} view={view} choose={choose} />
         ) : null}
       </div>
+    </section>
+  );
+}
+
+/** Calls the newest handler for each key pressed anywhere on the page. */
+function useKeys(handler: (event: KeyboardEvent) => void): void {
+  const keys = useRef(handler);
+  keys.current = handler;
+  useEffect(() => {
+    const listener = (event: KeyboardEvent) => keys.current(event);
+    addEventListener("keydown", listener);
+    return () => removeEventListener("keydown", listener);
+  }, []);
+}
+
+/** Search, filters and order of the list. */
+function Filters(props: {
+  readonly query: TraceQuery;
+  readonly set: (change: Partial<TraceQuery>) => void;
+  readonly phases: readonly number[];
+  readonly search: RefObject<HTMLInputElement | null>;
+}) {
+  const { query, set, phases, search } = props;
+  return (
+    <>
+      <label>
+        <span class="hidden">Search traces</span>
+        <input
+          ref={search}
+          type="search"
+          placeholder="Search  /"
+          value={query.text}
+          onInput={(event) => set({ text: event.currentTarget.value })}
+          onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
+        />
+      </label>
+      <label>
+        reward{" "}
+        <select
+          value={query.reward}
+          onChange={(event) => set({ reward: event.currentTarget.value as TraceQuery["reward"] })}
+        >
+          <option value="any">any</option>
+          <option value="full">1</option>
+          <option value="partial">between 0 and 1</option>
+          <option value="none">0 or less</option>
+          <option value="unscored">not scored</option>
+        </select>
+      </label>
+      <label>
+        phase{" "}
+        <select
+          value={query.phase ?? ""}
+          onChange={(event) =>
+            set({ phase: event.currentTarget.value === "" ? null : Number(event.currentTarget.value) })
+          }
+        >
+          <option value="">all</option>
+          {phases.map((phase) => (
+            <option key={phase} value={phase}>
+              {phase}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        order{" "}
+        <select value={query.sort} onChange={(event) => set({ sort: event.currentTarget.value as TraceQuery["sort"] })}>
+          <option value="newest">newest</option>
+          <option value="reward">reward</option>
+          <option value="entropy">entropy</option>
+          <option value="logprob">least likely</option>
+          <option value="length">length</option>
+        </select>
+      </label>
+    </>
+  );
+}
+
+/** The table of traces; its children are shown where no trace is. */
+function TraceList(props: {
+  readonly rows: readonly TraceSummary[];
+  readonly selected: string | null;
+  readonly choose: (id: string) => void;
+  readonly children: ComponentChildren;
+}) {
+  const { rows, selected, choose } = props;
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard.
+    <section class="list" tabIndex={0} aria-label="List of traces">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col" class="n">
+              step
+            </th>
+            <th scope="col" class="n">
+              phase
+            </th>
+            <th scope="col">reward</th>
+            <th scope="col" class="n">
+              adv.
+            </th>
+            <th scope="col" class="n">
+              tokens
+            </th>
+            <th scope="col" class="n">
+              entropy
+            </th>
+            <th scope="col">answer</th>
+            <th scope="col">gold answer</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((trace) => (
+            <Row key={trace.id} trace={trace} selected={trace.id === selected} choose={choose} />
+          ))}
+        </tbody>
+      </table>
+      {rows.length === 0 ? <p class="nothing">{props.children}</p> : null}
     </section>
   );
 }
@@ -211,9 +240,9 @@ function Row(props: {
 }
 
 const rowId = (id: string): string => `trace-${id}`;
-/** Without the phrase that every answer of the template begins with. */
+/** Without the phrase that begins every answer of the template. */
 const bare = (text: string): string => oneLine(text).replace(/^therefore, the answer is:? */i, "");
-/** What stands after the thinking, else the end of the response. */
+/** The text after `</think>`, else the end of the response. */
 const answerOf = (excerpt: string): string => {
   const after = bare(excerpt.split("</think>").at(-1) ?? excerpt).replace(/<\|[^|]*\|>$/, "");
   return after.length > 160 ? `…${after.slice(-120)}` : after;

@@ -1,6 +1,6 @@
 import type { Store } from "./store.js";
 
-/** How a person has arranged the page. Kept in the address's fragment, so that a link or a reload shows the same. */
+/** The arrangement of the page. Stored in the address's fragment, so that a link or a reload shows the same. */
 
 export interface View {
   /** Weight of the moving average in [0, 0.99]. */

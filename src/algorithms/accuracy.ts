@@ -1,4 +1,4 @@
-/** Owns when a reward counts as a right answer, and how much of a success a partial one is. Rewards are unshaped, of any finite scale. */
+/** Accuracy: when a reward counts as correct, and how much of a success a partial one is. Rewards are unshaped, of any finite scale. */
 
 /**
  * Slack relative to the threshold: a reward that is a sum of parts (0.1 + 0.2 + 0.7) may miss 1 by a rounding error, which is
@@ -6,7 +6,7 @@
  */
 const SLACK = 1e-9;
 
-/** True iff reward ≥ correctAt, rounding errors forgiven. */
+/** True iff reward ≥ correctAt, tolerating rounding errors. */
 export function isCorrect(reward: number, correctAt: number): boolean {
   return reward >= correctAt - SLACK * Math.max(1, Math.abs(correctAt));
 }

@@ -1,5 +1,5 @@
 /**
- * Owns group-relative advantages. Rewards of one group are [G]; results are [G], one per member.
+ * Group-relative advantages. Rewards of one group are [G]; results are [G], one per member.
  * A group of equal rewards gives exactly 0 for every member, whatever the rounding of its mean.
  */
 import { assertFinite, assertNotEmpty, assertSameLength, at } from "./shapes.js";

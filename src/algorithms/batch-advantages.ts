@@ -1,5 +1,5 @@
 /**
- * Owns advantages that look beyond one group: at lengths, at the whole batch's tokens, at several rewards. Members of a batch
+ * Advantages that use more than one group's rewards: lengths, all tokens of the batch, several rewards. Members of a batch
  * may be of any groups in any order; results are per token, [B][T], T the member's length.
  */
 import { WeirError } from "../errors.js";
@@ -82,7 +82,7 @@ export interface WeighedReward {
 
 /**
  * GDPO (arXiv 2601.05242): each reward is normalised in its group by itself (Eq. 5), the results are summed with their weights
- * and whitened over the batch's tokens, so that no reward drowns another. [B][T]. Throws WEIR_E_SHAPE without a reward.
+ * and whitened over the batch's tokens, so that no reward dominates another. [B][T]. Throws WEIR_E_SHAPE without a reward.
  */
 export function gdpoAdvantages(
   members: readonly BatchMember[],

@@ -1,4 +1,4 @@
-/** Owns the special functions that intervals rest on: log Γ, the regularised incomplete beta function and its inverses. */
+/** The special functions that intervals rest on: log Γ, the regularised incomplete beta function and its inverses. */
 import { WeirError } from "../errors.js";
 
 const LANCZOS = [

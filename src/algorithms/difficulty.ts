@@ -1,5 +1,5 @@
 /**
- * Owns difficulty (Eq. 10), smoothed by a Beta(1, 1) prior, with its uncertainty. A trial is a scored rollout (I1); its success in
+ * Difficulty (Eq. 10), smoothed by a Beta(1, 1) prior, with its uncertainty. A trial is a scored rollout (I1); its success in
  * [0, 1] is that of algorithms/accuracy.ts, so that fractional rewards count as fractional successes.
  */
 import { betaQuantile } from "./beta.js";
@@ -7,7 +7,7 @@ import { betaQuantile } from "./beta.js";
 export interface DifficultyEstimate {
   /** Posterior mean of the accuracy under Beta(1, 1): (Σr + 1)/(n + 2). */
   readonly accuracy: number;
-  /** 1 / accuracy: finite, at most n + 2, so that a task seen once is not taken for impossible. */
+  /** 1 / accuracy: finite, at most n + 2, so that a task seen once does not count as impossible. */
   readonly difficulty: number;
   /** Central 90 % credible interval of the difficulty. */
   readonly low: number;

@@ -1,5 +1,5 @@
 /**
- * Owns dynamic sampling (DAPO): drop groups of zero variance, draw rounds until enough are kept, at most `maxRounds`.
+ * Dynamic sampling (DAPO): drop groups of zero variance, draw rounds until enough are kept, at most `maxRounds`.
  * A pure reducer; the exit is typed, so that a caller cannot miss exhaustion. Kept groups stay in order of arrival.
  */
 import { WeirError } from "../errors.js";
@@ -19,7 +19,7 @@ export interface AccumulationState<T> {
 export interface AccumulationBounds {
   /** Groups that one RL step trains on. */
   readonly groupsPerStep: number;
-  /** Generation rounds allowed; 0 is no bound. */
+  /** Generation rounds allowed; 0 sets no bound. */
   readonly maxRounds: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Owns KL estimators per token. d = log π − log π_ref, nats. k1 is unbiased and may be negative; k2 and k3 are never negative
+ * KL estimators per token. d = log π − log π_ref, nats. k1 is unbiased and may be negative; k2 and k3 are never negative
  * (Schulman, "Approximating KL Divergence").
  */
 import type { KlEstimator } from "../contracts/trainer.js";
@@ -7,7 +7,7 @@ import type { KlEstimator } from "../contracts/trainer.js";
 /**
  * k3 in the KL term of the loss, and in `kl/ref` which reports it, is clamped to ±10 as in verl, so that one token cannot dominate;
  * beyond the clamp its gradient is 0. This is the default of `loss.klClamp`. Diagnostics that nothing is trained on (`kl/old_k3`,
- * `mismatch_kl`, contributions of rollouts) are not clamped: there the outlier is what is looked for.
+ * `mismatch_kl`, contributions of rollouts) are not clamped: outliers are what they are meant to show.
  */
 export const K3_CLAMP = 10;
 /** −d is clamped to ±20 before exp (verl upstream); without effect on the clamped k3. */

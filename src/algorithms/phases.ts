@@ -1,4 +1,4 @@
-/** Owns the phase rule (Eq. 9): which context-length bucket a task belongs to. Lengths in tokens of the templated prompt. */
+/** The phase rule (Eq. 9): which context-length bucket a task belongs to. Lengths in tokens of the templated prompt. */
 import type { Phase } from "../contracts/phase.js";
 import { WeirError } from "../errors.js";
 

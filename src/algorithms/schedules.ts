@@ -1,4 +1,4 @@
-/** Owns learning-rate multipliers in [0, 1] as functions of the optimiser step (0-based). */
+/** Learning-rate multipliers in [0, 1] as functions of the optimiser step (0-based). */
 import { WeirError } from "../errors.js";
 
 export const SCHEDULES = ["constant", "cosine"] as const;

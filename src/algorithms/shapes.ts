@@ -1,4 +1,4 @@
-/** Owns the shape checks of the float64 functions: each fails with WEIR_E_SHAPE naming what was expected and what came. */
+/** The shape checks of the float64 functions: each fails with WEIR_E_SHAPE naming what was expected and what came. */
 import { WeirError } from "../errors.js";
 
 /** Element of an array whose index is known to be in range. */

@@ -1,4 +1,4 @@
-/** Owns plain statistics of samples: mean, variance, median, MAD and robust z-scores. Float64, no randomness. */
+/** Plain statistics of samples: mean, variance, median, MAD and robust z-scores. Float64, no randomness. */
 import { assertNotEmpty, at } from "./shapes.js";
 
 /** A normal sample's standard deviation is 1.4826 times its median absolute deviation (1/Φ⁻¹(3/4)). */

@@ -1,4 +1,4 @@
-/** Owns middle truncation of prompts: the head and the tail stay, so the format line at the end survives. */
+/** Middle truncation of prompts: the head and the tail stay, so the format line at the end survives. */
 import { WeirError } from "../errors.js";
 
 /** If n > max: the first ⌊max/2⌋ and the last ⌈max/2⌉ items, else all of them (a copy). */

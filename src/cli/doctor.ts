@@ -1,6 +1,6 @@
 /**
- * Owns `weir doctor`: what the machine has, what weir will use, how fast it is, and why.
- * Invariants: every backend is tried in a process of its own, so a crash of native code is a finding and not the end;
+ * `weir doctor`: capabilities of the machine, what weir will use, its speed, and why.
+ * Invariants: every backend is tried in a separate process, so a crash of native code becomes a finding;
  * nothing is installed, downloaded or changed.
  */
 
@@ -14,7 +14,7 @@ import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../
 import { memoryBudget } from "../model/transformer/memory-plan.js";
 import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
-/** What one backend's probe process said. */
+/** Result of one backend's probe process. */
 export interface BackendProbe {
   readonly ok: boolean;
   /** Why it failed; absent when ok. */
@@ -71,11 +71,11 @@ export interface DoctorReport {
   /** GFLOP/s of the backend in use; null where nothing could be measured. */
   readonly gemm: { readonly edge: number; readonly f32: number; readonly bf16: number | null } | null;
   readonly choices: readonly DoctorChoice[];
-  /** What a person should look at; empty on a healthy machine. */
+  /** Problems; empty on a healthy machine. */
   readonly problems: readonly string[];
 }
 
-/** What `runDoctor` looks at; tests give their own. */
+/** Sources of `runDoctor`; tests give their own. */
 export interface DoctorSources {
   readonly env: NodeJS.ProcessEnv;
   readonly nodeVersion: string;
@@ -216,7 +216,7 @@ function chooseKernels(kernels: AbilityProbe): DoctorChoice {
   return { what: "kernels", chosen: "none", why: kernels.reason ?? "unknown" };
 }
 
-/** What an engine plans for where `engine.memoryGiB` does not say. */
+/** Memory budget where `engine.memoryGiB` is not set. */
 function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory): DoctorChoice {
   const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
   const bound =
@@ -238,7 +238,7 @@ function countThreads(backend: BackendName | null, env: NodeJS.ProcessEnv): Doct
   return { count: 1, source: `the ${backend ?? "chosen"} backend has no threads in Node` };
 }
 
-/** f32 is the default; how much bf16 would give here is said for whoever plans a run. */
+/** f32 is the default; the speed-up by bf16 is reported too. */
 function choosePrecision(bf16: AbilityProbe, gemm: DoctorReport["gemm"]): DoctorChoice {
   const standing = "the default of engine.precision";
   if (!bf16.ok || gemm === null || gemm.bf16 === null) return { what: "precision", chosen: "f32", why: standing };

@@ -1,11 +1,11 @@
-/** Owns the end of a command that ran parts of others: what they left behind does not keep the program open. */
+/** Ends a command that ran custom parts: timers and connections that they left do not keep the program open. */
 
 /** Time for connections to be closed once the command is done. */
 const LEAVE_MS = 2_000;
 
 /**
- * Ends the process after a moment where a part that ignored its signal left a timer or a connection behind. The timer itself keeps
- * nothing open: it fires only where something else still runs. Output that a slow reader has not taken yet is waited for.
+ * Ends the process after a moment if a part that ignored its signal left a timer or a connection open. The timer itself keeps nothing
+ * open. Waits for output that a slow reader has not read yet.
  */
 export function leaveSoon(): void {
   const leave = () => {

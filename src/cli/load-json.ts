@@ -5,7 +5,7 @@ import { WeirError } from "../errors.js";
 
 /**
  * Reads a text file, also under gzip; a byte order mark is left out. Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA for what is
- * no UTF-8.
+ * not UTF-8.
  */
 export async function readText(file: string): Promise<string> {
   return wholeText(file, (await openFile(file)).chunks);
@@ -16,7 +16,7 @@ export function checkShape<T>(value: unknown, where: string, schema: z.ZodType<T
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const complaints = result.error.issues.map((issue) => `${issue.path.join(".") || "the value"}: ${issue.message}`);
-  throw new WeirError("WEIR_E_DATA", `${where} has another shape than expected: ${complaints.join("; ")}`, {
+  throw new WeirError("WEIR_E_DATA", `${where} does not have the expected shape: ${complaints.join("; ")}`, {
     complaints,
   });
 }
@@ -33,7 +33,7 @@ function parse<T>(text: string, where: string, schema: z.ZodType<T>): T {
 
 /**
  * Reads one JSON document and checks it against a schema.
- * Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA when it is no JSON or of another shape.
+ * Errors: WEIR_E_FILE_MISSING; WEIR_E_DATA when it is not JSON or of another shape.
  */
 export async function loadJson<T>(file: string, schema: z.ZodType<T>): Promise<T> {
   return parse(await readText(file), `"${file}"`, schema);

@@ -1,4 +1,4 @@
-/** Finds what a monitor command is about: a running monitor by its address, or a run folder, live or past. */
+/** Finds the target of a monitor command: a running monitor by its address, or a run folder, live or past. */
 import { resolve } from "node:path";
 import { connectMonitor, type MonitorClient } from "../../monitor/client/index.js";
 import {
@@ -19,7 +19,7 @@ const CONNECT_MS = 10_000;
 
 export interface Target {
   readonly url: string;
-  /** True when somebody trains there; false for a run shown from its folder. */
+  /** True for a run in training; false for a run shown from its folder. */
   readonly live: boolean;
   /** True when this process serves it. */
   readonly ours: boolean;

@@ -1,15 +1,15 @@
 /**
  * The one place that writes to standard output and standard error.
- * Results go to stdout (text or JSON), progress and complaints to stderr, so that a pipe carries data only.
+ * Results go to stdout (text or JSON), progress and errors to stderr, so that a pipe carries data only.
  * On a terminal progress is one line rewritten in place; elsewhere plain lines at a limited rate.
- * Invariant: control characters of foreign text are escaped here (src/printable.ts), in a pipe too, since what follows the
- * pipe may be a terminal. Only `printExact` writes text as it is, and not to a terminal.
+ * Invariant: control characters of foreign text are escaped here (src/printable.ts), also in a pipe, which may end in a
+ * terminal. Only `printExact` writes text as it is, and not to a terminal.
  */
 import { type ErrorCode, WeirError } from "../errors.js";
 import { printable, printableLine } from "../printable.js";
 import { asDiskError } from "../system/disk-error.js";
 
-/** What output is written to; tests give their own. */
+/** Output streams; tests give their own. */
 export interface OutputStreams {
   readonly out: { write(text: string): unknown; readonly isTTY?: boolean };
   readonly err: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
@@ -23,15 +23,15 @@ const processStreams: OutputStreams = {
   now: () => Date.now(),
 };
 
-/** Plain progress lines in a pipe come at most this often, so that a log of an hour stays readable. */
+/** Shortest interval of plain progress lines in a pipe, so that a log of an hour stays readable. */
 const PIPE_INTERVAL_MS = 5_000;
-/** Rewrites on a terminal: faster than this cannot be read. */
+/** Shortest interval of rewrites on a terminal: faster cannot be read. */
 const TERMINAL_INTERVAL_MS = 100;
 const FALLBACK_COLUMNS = 80;
 
 export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** Exit codes: 2 the call was wrong (usage, configuration, missing input), 3 something stored is damaged, 4 the engine failed, 5 a run trained nothing, 1 the rest. */
+/** Exit codes: 2 wrong input (usage, configuration, missing files), 3 something stored is damaged, 4 the engine failed, 5 a run trained nothing, 1 the rest. */
 const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_USAGE: 2,
   WEIR_E_CONFIG: 2,
@@ -114,12 +114,12 @@ export function createOutput(streams: OutputStreams = processStreams) {
 
   /** A line of result on stdout. */
   const print = (text = ""): void => aside(() => streams.out.write(`${printable(text)}\n`));
-  /** A text that is itself the result, such as a model's answer: every character of it in a pipe or a file, escaped on a terminal. */
+  /** A text that is itself the result, such as a model's answer: exact in a pipe or a file, escaped on a terminal. */
   const printExact = (text: string): void =>
     streams.out.isTTY ? print(text) : aside(() => streams.out.write(`${text}\n`));
   /** One JSON document on stdout, indented on a terminal, one line in a pipe. */
   const printJson = (value: unknown): void => print(JSON.stringify(value, null, streams.out.isTTY ? 2 : undefined));
-  /** A remark on stderr: kept apart from results. */
+  /** A message on stderr, apart from results. */
   const note = (text: string): void => aside(() => streams.err.write(`${printable(text)}\n`));
   const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): void =>
     print(formatTable(head, rows));
@@ -166,13 +166,13 @@ export function createOutput(streams: OutputStreams = processStreams) {
     };
   };
 
-  /** Says what went wrong on stderr and returns the exit code; the stack only where the error was not foreseen. */
+  /** Reports an error on stderr and returns the exit code; prints the stack of unexpected errors only. */
   const fail = (thrown: unknown): ExitCode => {
     const error = asDiskError(thrown);
     const code = exitCodeOf(error);
     if (isCommanderError(error)) return code;
     if (WeirError.isInstance(error)) note(`weir: ${error.message}`);
-    else note(`weir: unforeseen error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    else note(`weir: unexpected error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     return code;
   };
 
@@ -185,8 +185,8 @@ const standard = createOutput();
 export const { print, printExact, printJson, note, table, progress, fail } = standard;
 
 /**
- * A reader of the output that goes away (`weir … | head`) ends the program quietly; where only progress can no longer be
- * shown (`2>&1 | head`, a full disk), the work goes on without it. Output that cannot be written is told, with exit code 1.
+ * A reader that closes the output (`weir … | head`) ends the program quietly; where only progress cannot be shown any more
+ * (`2>&1 | head`, a full disk), the work continues without it. Output that cannot be written is an error with exit code 1.
  */
 export function tolerateClosedPipe(): void {
   process.stderr.on("error", () => undefined);

@@ -7,8 +7,8 @@ interface Counts {
 }
 
 /**
- * The held-out table of a report: a row per length bucket, a column per stage with the share of right answers among the
- * scored ones. Where some were not scored, columns say how many were and were not (the worst stage counts). Null where
+ * The held-out table of a report: a row per length bucket, a column per stage with the share of correct answers among
+ * the scored ones. Where some were not scored, columns give the counts of the worst stage. Null where
  * nothing was evaluated.
  */
 export function heldoutTable(report: unknown): string | null {

@@ -12,7 +12,7 @@ import { expectedTensors } from "../model/io/tensor-names.js";
 import { elementCount, tensorsInMemory } from "../model/io/tensor-source.js";
 
 const LAYERS = 4;
-/** Four times that of GPT-2 and Qwen: measured, a model of this size learns to copy in about a third of the tokens so. */
+/** Four times that of GPT-2 and Qwen: measured: with it a model of this size learns to copy from about a third of the tokens. */
 const DEVIATION = 0.08;
 
 /** Writes config.json, generation_config.json, tokenizer files and random weights into `directory`. */

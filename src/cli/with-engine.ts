@@ -41,7 +41,7 @@ export async function withEngineOptions<T>(
   }
 }
 
-/** `withEngineOptions` with defaults, but for what the options `--backend` and `--rotary-dtype` say. */
+/** `withEngineOptions` with defaults, apart from the options `--backend` and `--rotary-dtype`. */
 export async function withEngine<T>(
   modelDirectory: string,
   backend: string | undefined,

@@ -17,7 +17,7 @@ export interface OptionSchema {
 
 const definitionOf = (node: unknown): Definition | undefined => (node as { _zod?: { def: Definition } })._zod?.def;
 
-/** A schema without the wrappers around it; null where it is no schema. */
+/** A schema without the wrappers around it; null where it is not a schema. */
 export function unwrap(node: unknown): OptionSchema | null {
   let nullable = false;
   let definition = definitionOf(node);

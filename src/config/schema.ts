@@ -11,7 +11,7 @@ import type { PresetName } from "./presets.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
- * docs/config.md is generated from it and a test proves that every option is read somewhere.
+ * docs/config.md is generated from it and a test proves that every option is read.
  * Defaults follow the paper (QwenLong-L1, arXiv 2505.17667); where the paper gives no number, the sentence says whose choice it is.
  */
 
@@ -74,14 +74,14 @@ const engineSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "Memory that the engine plans its passes for, GiB; null takes 80 % of what is free at start, within the container's limit.",
+      "Memory budget of the engine, GiB; null takes 80 % of what is free at start, within the container's limit.",
     ),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
-  heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's signs of life in ms."),
+  heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's heartbeats in ms."),
   maxRestarts: nonNegativeInt
     .default(3)
-    .describe("Engine restarts without a new step in between, one not done before, until the run fails."),
+    .describe("Engine restarts that are allowed without progress (a step not done before); after that the run fails."),
   restartDelayMs: nonNegativeInt
     .default(500)
     .describe("Wait before the first engine restart in ms; doubles with each further one."),
@@ -110,7 +110,7 @@ const warmupSchema = z.strictObject({
   data: z
     .array(z.string())
     .default([])
-    .describe("Files of SFT rows with `prompt` and `response` (jsonl or parquet); none skips the warm-up."),
+    .describe("Files of SFT rows with `prompt` and `response` (jsonl or parquet); an empty list skips the warm-up."),
   epochs: z.number().positive().default(3).describe("Passes over the SFT rows (paper: 3)."),
   batchRows: positiveInt.default(128).describe("Rows per optimiser step (paper: 128)."),
   learningRate: coefficient.default(5e-6).describe("Peak learning rate of the warm-up (paper: 5e-6)."),
@@ -152,8 +152,10 @@ const curriculumSchema = z.strictObject({
         .number()
         .default(0.7)
         .describe("Mastery: lower confidence bound of the mean unshaped reward that must be reached."),
-      klLimit: coefficient.default(0.1).describe("Mastery: largest kl/old_k3 that counts as calm, nats."),
-      calmSteps: positiveInt.default(5).describe("Mastery: steps in a row that must satisfy both."),
+      klLimit: coefficient
+        .default(0.1)
+        .describe("Mastery: largest kl/old_k3 of a step that counts towards `calmSteps`, nats."),
+      calmSteps: positiveInt.default(5).describe("Mastery: consecutive steps that must satisfy both limits."),
       fallbackThreshold: z
         .number()
         .default(0)
@@ -174,9 +176,11 @@ const rolloutSchema = z.strictObject({
     .default(0.7)
     .describe("Sampling temperature (paper: 0.7); log-probs and entropy use it too."),
   topP: z.number().gt(0).max(1).default(0.95).describe("Nucleus mass (paper: 0.95); 1 switches it off."),
-  topK: nonNegativeInt.default(0).describe("Keep only the k likeliest tokens; 0 switches it off."),
-  maxTokens: positiveInt.default(10_000).describe("Longest response in tokens (paper: 10,000)."),
-  queueGroups: positiveInt.default(32).describe("Bound of the queue of generated groups waiting for their reward."),
+  topK: nonNegativeInt.default(0).describe("Keep only the k most likely tokens; 0 switches it off."),
+  maxTokens: positiveInt.default(10_000).describe("Maximum response length in tokens (paper: 10,000)."),
+  queueGroups: positiveInt
+    .default(32)
+    .describe("Capacity of the queue of generated groups that wait for their rewards."),
 });
 
 const dynamicSamplingSchema = z.strictObject({
@@ -193,11 +197,11 @@ const dynamicSamplingSchema = z.strictObject({
   onExhausted: z
     .enum(SHORT_STEP_RULES)
     .default("proceed")
-    .describe("At the bound: train on the groups there are (when there is one at least), or fail; our choice."),
+    .describe("When `maxRounds` is reached: train on the groups found so far (at least one), or fail; our choice."),
   minScored: positiveInt
     .default(2)
     .describe(
-      "Scored members that a group needs to stay viable (I1); at most rollout.groupSize, at least what the advantage part compares (2 for the built-in ones).",
+      "Scored responses that a group needs to be trained on (I1); at most rollout.groupSize, at least the minimum of the advantage part (2 for the built-in ones).",
     ),
 });
 
@@ -211,10 +215,10 @@ const rewardSchema = z.strictObject({
     .number()
     .default(1)
     .describe(
-      "Unshaped reward from which a response counts as right, in accuracy and in difficulty (rules give 0 or 1); rounding errors are forgiven.",
+      "Smallest unshaped reward that counts as correct, in accuracy and in difficulty (rules give 0 or 1); rounding errors are tolerated.",
     ),
   requireThink: z.boolean().default(true).describe("A response without `</think>` has no answer."),
-  concurrency: positiveInt.default(16).describe("Rewards computed side by side."),
+  concurrency: positiveInt.default(16).describe("Rewards computed concurrently."),
   timeoutMs: positiveInt
     .default(60_000)
     .describe("Deadline of one reward in ms; beyond it the outcome is `timedOut` (I5)."),
@@ -283,7 +287,7 @@ const lossSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "Dual-clip constant c for negative advantages (`dppo_tv`: the largest ratio); null takes the loss's own, which is none but for `dppo_tv`.",
+      "Dual-clip constant c for negative advantages (`dppo_tv`: the largest ratio); null takes the loss's own; only `dppo_tv` has one.",
     ),
   largestRatio: z
     .number()
@@ -294,7 +298,11 @@ const lossSchema = z.strictObject({
       "Bound of the ratio before it is clipped (TRL's delta), read by `grpo`, `dapo` and `dr_grpo`; null switches it off.",
     ),
   tauPositive: z.number().positive().default(1).describe("Temperature of the gate of `sapo` for positive advantages."),
-  tauNegative: z.number().positive().default(1.05).describe("The same for the others."),
+  tauNegative: z
+    .number()
+    .positive()
+    .default(1.05)
+    .describe("Temperature of the gate of `sapo` for all other advantages."),
   klCoefficient: coefficient
     .default(0)
     .describe("Weight of the KL term against the reference policy (paper: removed)."),
@@ -304,7 +312,7 @@ const lossSchema = z.strictObject({
     .positive()
     .nullable()
     .default(10)
-    .describe("Largest k3 of a token in that KL; beyond it the gradient is 0 (verl: 10); null leaves k3 as it is."),
+    .describe("Largest k3 of a token in that KL; beyond it the gradient is 0 (verl: 10); null does not clamp k3."),
   monitorKl: z
     .boolean()
     .default(false)
@@ -338,7 +346,7 @@ const optimiserSchema = z.strictObject({
   resetAtPhase: z
     .boolean()
     .default(false)
-    .describe("Forget AdamW's moments when a phase begins; the paper does not say."),
+    .describe("Reset AdamW's moments when a phase begins; the paper does not say."),
 });
 
 const updateSchema = z.strictObject({
@@ -351,15 +359,15 @@ const updateSchema = z.strictObject({
     .enum(OLD_LOGPROB_SOURCES)
     .default("recompute")
     .describe(
-      "Who gives π_old's log-probs: the trainer (release; an extra pass but for the first mini-batch) or the sampler.",
+      "Source of π_old's log-probs: the trainer (release; an extra forward pass for every mini-batch after the first), or the sampler.",
     ),
   microBatchTokens: positiveInt
     .default(8_192)
-    .describe("Padded tokens of one forward/backward pass; bounds memory, never changes the loss (I6)."),
+    .describe("Padded tokens of one micro-batch; bounds memory, never changes the loss (I6)."),
 });
 
 const spikeSchema = z.strictObject({
-  window: z.number().int().min(4).default(20).describe("Steps of history that robust z-scores rest on."),
+  window: z.number().int().min(4).default(20).describe("Steps of history that robust z-scores are computed from."),
   z: z.number().positive().default(6).describe("Robust z (median/MAD) at which KL or entropy raises an alert."),
   klLimit: z.number().positive().default(0.5).describe("kl/old_k3 in nats that always raises an alert."),
   entropyLow: coefficient.default(0.01).describe("Entropy in nats below which collapse is reported."),
@@ -378,19 +386,21 @@ const guardSchema = z.strictObject({
     .describe(
       "Rollbacks that the guard may ask for without the run coming further than before; one more ends the run.",
     ),
-  noUpdateSteps: positiveInt.default(5).describe("RL steps in a row that change no weight before an alert says so."),
+  noUpdateSteps: positiveInt
+    .default(5)
+    .describe("Consecutive RL steps without a change of weights that raise an alert."),
   equalRewardSteps: positiveInt
     .default(5)
-    .describe("RL steps in a row in which every response gets one and the same reward before an alert says so."),
+    .describe("Consecutive RL steps with the same reward for every response that raise an alert."),
   unscoredShare: z
     .number()
     .gt(0)
     .max(1)
     .default(0.5)
-    .describe("Share of a step's responses that could not be scored from which an alert is raised."),
+    .describe("Share of unscored responses in a step that raises an alert."),
   repeatSteps: positiveInt
     .default(50)
-    .describe("RL steps after which an alert of any rule whose cause lasts is raised again; doubles each time."),
+    .describe("RL steps after which an alert whose cause persists is raised again; doubles each time."),
 });
 
 const evaluationSchema = z.strictObject({
@@ -410,7 +420,7 @@ const checkpointSchema = z.strictObject({
   warmupEverySteps: nonNegativeInt
     .default(50)
     .describe("Warm-up steps between checkpoints, our choice; 0 writes one at the warm-up's end only."),
-  keep: positiveInt.default(2).describe("Latest checkpoints kept."),
+  keep: positiveInt.default(2).describe("Number of latest checkpoints to keep."),
 });
 
 const monitorSchema = z.strictObject({

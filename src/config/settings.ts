@@ -45,7 +45,7 @@ export function applySettings(tree: Readonly<Tree>, settings: readonly string[])
 
 /** The value of a setting for an option; without one, as YAML reads it. */
 function readValue(setting: string, raw: string, option: OptionSchema | null): unknown {
-  // Text is taken as it stands: a path with ": " or " #" in it is no mapping and no comment.
+  // Text is taken literally: a path with ": " or " #" in it is neither a mapping nor a comment.
   if (option !== null && isText(option) && !QUOTED.test(raw))
     return option.nullable && raw.trim() === "null" ? null : raw.trim();
   let plain: unknown;

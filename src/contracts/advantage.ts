@@ -13,8 +13,8 @@ export type GroupAdvantages = readonly (number | readonly number[])[]; // [G] or
 interface AdvantagePartFacts {
   readonly kind: string;
   /**
-   * Fewest responses to a prompt with which the part can give other advantages than 0; a smaller `rollout.groupSize` is refused at
-   * the start. Left out: 1.
+   * Fewest responses to a prompt for which advantages can differ from 0; a smaller `rollout.groupSize` is refused at the start.
+   * Default: 1.
    */
   readonly minGroupSize?: number;
 }
@@ -25,7 +25,7 @@ export interface AdvantageActor extends AdvantagePartFacts {
   handle(input: AdvantageInput): GroupAdvantages;
 }
 
-/** A scored response as an advantage that sees its batch is given it. */
+/** A scored response in the form that batch-aware advantages receive. */
 export interface AdvantageMember {
   /** After length shaping (Eq. 7). */
   readonly reward: number;
@@ -47,7 +47,7 @@ export interface AdvantageGroup {
   readonly members: readonly AdvantageMember[]; // [G]
 }
 
-/** Turns the rewards of a whole batch into advantages: it may look at other groups, tokens, entropies, lengths and sources. */
+/** Turns the rewards of a whole batch into advantages; it sees all groups with their tokens, entropies, lengths and sources. */
 export interface BatchAdvantageActor extends AdvantagePartFacts {
   readonly specificationVersion: 2;
   handle(

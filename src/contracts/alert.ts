@@ -15,7 +15,7 @@ export interface Alert {
   readonly phase: number;
   readonly policyVersion: number;
   readonly text: string;
-  /** Rollout ids that contributed most, with their contribution and hottest token position. */
+  /** Rollouts that contributed most, with their contribution and the position of the token that contributed most. */
   readonly culprits: readonly {
     readonly rolloutId: string;
     readonly contribution: number;

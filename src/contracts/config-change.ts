@@ -1,6 +1,6 @@
 import type { Json } from "./task.js";
 
-/** An option that a resumed run has otherwise than before. */
+/** An option whose value a resumed run has changed. */
 export interface ConfigChange {
   /** Such as `optimiser.learningRate`. */
   readonly path: string;

@@ -25,7 +25,7 @@ export interface CurriculumSetup {
   readonly seed: number;
 }
 
-/** A choice of the curriculum: which task next, why. */
+/** A choice of the curriculum: the next task, and why. */
 export interface CurriculumPick {
   readonly taskId: string;
   readonly carried: boolean;
@@ -33,7 +33,7 @@ export interface CurriculumPick {
   readonly visit: number;
 }
 
-/** What happened to a group, told to the curriculum once per group in issue order. */
+/** The outcome of a group; the curriculum receives one per group, in issue order. */
 export interface CurriculumObservation {
   readonly taskId: string;
   readonly phase: number;
@@ -41,7 +41,7 @@ export interface CurriculumObservation {
   readonly rewards: readonly number[];
 }
 
-/** Evidence of one RL step, told after the commit. What the step did not measure is null, never 0 (I1). */
+/** Evidence of one RL step, given after the commit. Values that were not measured are null, never 0 (I1). */
 export interface CurriculumStepEvidence {
   readonly step: number;
   readonly phase: number;
@@ -55,7 +55,7 @@ export interface CurriculumStepEvidence {
   readonly entropy: number | null;
 }
 
-/** Decision after a step: hold, advance, fall back or finish, with the numbers it rests on (journalled). */
+/** Decision after a step: hold, advance, fall back or finish, with the numbers behind it (journalled). */
 export interface CurriculumDecision {
   readonly action: "hold" | "advance" | "fallback" | "finish";
   readonly phase: number;

@@ -118,7 +118,7 @@ export interface Engine {
   readonly sampler: Sampler;
   readonly trainer: Trainer;
   readonly policyStore: PolicyStore;
-  /** The policy that was published last; the present weights may be newer. */
+  /** The policy that was published last; the current weights may be newer. */
   version(): PolicyVersion;
   /** Plain sequences, for `weir logprobs`. */
   scoreSequences(

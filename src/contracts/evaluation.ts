@@ -1,6 +1,6 @@
 /**
  * What one length bucket of a held-out evaluation gave. `n` counts the responses, `unscored` those of them whose reward
- * failed, timed out or abstained: they are no evidence (I1), so that accuracy is correct / (n − unscored).
+ * failed, timed out or abstained: they do not count (I1), so accuracy is correct / (n − unscored).
  */
 export interface BucketResult {
   readonly n: number;

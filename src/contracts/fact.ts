@@ -69,9 +69,9 @@ export interface FactData {
     readonly rollouts: number;
     readonly truncatedShare: number;
     readonly zeroVarianceShare: number;
-    /** How often each unshaped reward came up. */
+    /** Count of each unshaped reward. */
     readonly rewardHistogram: Readonly<Record<string, number>>;
-    /** How often each outcome came up. */
+    /** Count of each outcome. */
     readonly outcomes: Readonly<Record<string, number>>;
     readonly tasksPerPhase: readonly number[];
     readonly neverIssuedShare: number;

@@ -2,7 +2,7 @@ import type { RewardOutcome } from "./reward.js";
 import type { Rollout } from "./rollout.js";
 import type { Task } from "./task.js";
 
-/** A rollout with what became of its scoring and, when scored, its reward after length shaping (Eq. 7). */
+/** A rollout with its reward outcome and, when scored, its reward after length shaping (Eq. 7). */
 export interface ScoredRollout {
   readonly rollout: Rollout;
   readonly outcome: RewardOutcome;
@@ -36,7 +36,7 @@ export interface Sample {
   readonly advantages: readonly number[]; // [T]
 }
 
-/** The samples of one group that survived, sharing one prompt. */
+/** The samples of one group that are trained on; they share one prompt. */
 export interface SampleGroup {
   readonly group: Group;
   readonly samples: readonly Sample[];

@@ -10,7 +10,7 @@ export type JudgeVerdict =
   | { readonly kind: "timedOut"; readonly afterMs: number; readonly reason: string }
   | { readonly kind: "failed"; readonly code: string; readonly reason: string };
 
-/** Decides equivalence (Eq. 13). Never rejects for reasons of the remote side: those are verdicts. */
+/** Decides equivalence (Eq. 13). Faults of the remote side are verdicts, never rejections. */
 export interface Judge {
   readonly kind: string;
   readonly specificationVersion: 1;

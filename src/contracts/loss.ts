@@ -12,13 +12,13 @@ export type LossAggregation = (typeof LOSS_AGGREGATIONS)[number];
 export const LOSS_NAMES = ["grpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo", "gmpo", "dppo_tv", "reinforce"] as const;
 export type LossName = (typeof LOSS_NAMES)[number];
 
-/** The numbers that built-in losses are set by. Each loss reads some of them. */
+/** Settings of the built-in losses. Each loss reads some of them. */
 export interface LossSettings {
   /** ε_low > 0: the clip range's distance below 1 (gmpo: below 0, in log space; dppo_tv: in probability). */
   readonly clipLow: number;
   /** ε_high > 0, the same above. */
   readonly clipHigh: number;
-  /** Dual-clip constant c > 1 (dppo_tv: the largest ratio that weighs a token); null switches it off. */
+  /** Dual-clip constant c > 1 (dppo_tv: the largest ratio used as a weight); null switches it off. */
   readonly dualClip: number | null;
   /** Bound of ρ itself before it is clipped (TRL's delta, "two-sided clipping"); null switches it off. */
   readonly largestRatio: number | null;
@@ -31,9 +31,9 @@ export type LossSetting = keyof LossSettings;
 
 /** One whole response as a loss sees it. Tokens that rejection left out have weight 0. */
 export interface LossSequence {
-  /** log π at the weights that are trained, nats. */
+  /** log π at the current weights, nats. */
   readonly logprobs: ArrayLike<number>; // [T]
-  /** log π_old, of the proximal policy; log π itself where that is the policy at hand. */
+  /** log π_old, of the proximal policy; equal to log π where that is the current policy. */
   readonly old: ArrayLike<number>; // [T]
   /** Log-probs of the reference policy; null where there is none. */
   readonly reference: ArrayLike<number> | null; // [T]
@@ -42,25 +42,25 @@ export interface LossSequence {
   readonly weights: ArrayLike<number>; // [T]
 }
 
-/** What a loss gives of some sequences of a batch. Values of parts of a batch add up to that of the whole (I6). */
+/** The result of a loss over some sequences of a batch. Values of parts of a batch add up to that of the whole (I6). */
 export interface LossEvaluation {
   /** Σ weight·ℓ; lower is better. */
   readonly value: number;
   /** dvalue/d(log π) of each token, stop-gradients as the loss defines them. */
   readonly coefficients: readonly ArrayLike<number>[]; // [N][T]
-  /** Number of tokens that clipping changed, and that a lower bound did. */
+  /** Number of tokens that clipping changed, and of those that a lower bound changed. */
   readonly clipped: number;
   readonly clippedLower: number;
 }
 
 /**
- * A policy loss of one's own. It is called with the whole sequences of one micro-batch, between the forward and the backward
+ * A custom policy loss. It is called with the whole sequences of one micro-batch, between the forward and the backward
  * pass, in the control process; the KL term and the entropy bonus of the configuration are added by the engine.
  */
 export interface LossPart {
   readonly kind: string;
   readonly specificationVersion: 1;
-  /** The aggregation that `weights` stand for where the configuration names none. */
+  /** The aggregation that `weights` follow where the configuration names none. */
   readonly aggregation: LossAggregation;
   evaluate(sequences: readonly LossSequence[]): LossEvaluation | Promise<LossEvaluation>;
   dispose?(): Promise<void> | void;

@@ -6,7 +6,7 @@ export const REWARD_MODES = ["paper", "released"] as const;
 export type RewardMode = (typeof REWARD_MODES)[number];
 
 /**
- * What became of the attempt to score a rollout (I1): only `scored` carries a number that may enter a baseline.
+ * The outcome of scoring a rollout (I1): only `scored` carries a number that may enter a baseline.
  * `value` is the reward before length shaping; `parts` names its components (rule, judge …).
  */
 export type RewardOutcome =
@@ -20,7 +20,7 @@ export type RewardOutcome =
   | { readonly kind: "abstained"; readonly reason: string }
   | { readonly kind: "timedOut"; readonly afterMs: number; readonly reason: string }
   | { readonly kind: "failed"; readonly code: string; readonly reason: string }
-  /** The scorer answered, but with something that is no reward (NaN, out of range). */
+  /** The scorer answered, but with something that is not a reward (NaN, out of range). */
   | { readonly kind: "invalid"; readonly reason: string };
 
 export interface RewardInput {

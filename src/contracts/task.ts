@@ -8,7 +8,7 @@ export type DataFormat = (typeof DATA_FORMATS)[number];
  */
 export type ChatMessage = {
   readonly role: "system" | "user" | "assistant" | "tool";
-  /** Null only beside `tool_calls`. */
+  /** Null only in a message with `tool_calls`. */
   readonly content: string | null;
   readonly [field: string]: Json;
 };

@@ -1,7 +1,7 @@
 import type { RewardOutcome } from "./reward.js";
 import type { FinishReason } from "./rollout.js";
 
-/** A sampled rollout as a person looks at it: the monitor's trace record and a row of the rollouts parquet. */
+/** A sampled rollout with everything that is shown of it: the monitor's trace record and a row of the rollouts parquet. */
 export interface Trace {
   readonly id: string;
   readonly groupId: string;

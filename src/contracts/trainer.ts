@@ -203,7 +203,7 @@ export interface GradientOperations {
 
 export interface StateOperations {
   /**
-   * Names the present weights, by the next version number where they have changed since the last publication, and hands them over
+   * Names the current weights, by the next version number where they have changed since the last publication, and hands them over
    * in the form `as`, in `folder` where that form is files.
    */
   publish(options: {
@@ -215,7 +215,7 @@ export interface StateOperations {
   saveState(folder: string, options: { readonly signal: AbortSignal }): Promise<void>;
   /** Takes weights, moments and version from a folder that `saveState` wrote; a model folder gives weights alone, as version 0. */
   loadState(folder: string, options: { readonly signal: AbortSignal }): Promise<PolicyVersion>;
-  /** Freezes a copy of the present weights as the reference policy. */
+  /** Freezes a copy of the current weights as the reference policy. */
   freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
   /** Forgets Adam moments and step count. */
   resetOptimiser(options: { readonly signal: AbortSignal }): Promise<void>;

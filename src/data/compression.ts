@@ -1,5 +1,5 @@
 /**
- * What a file is, by its first bytes, whatever its name says; gzip is decompressed on the way.
+ * Detects what a file is by its first bytes, not by its name; gzip is decompressed while reading.
  * Invariant: no file is read into memory here; chunks are passed on as they come.
  */
 import { Readable } from "node:stream";
@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { fileFault } from "./faults.js";
 
-/** First bytes of what weir does not read, and what to do about it. */
+/** Formats that weir does not read, by their first bytes, with the remedy. */
 const REFUSED: readonly (readonly [readonly number[], string])[] = [
   [[0x28, 0xb5, 0x2f, 0xfd], "it is compressed with zstd; decompress it (zstd -d), or compress it with gzip"],
   [[0x42, 0x5a, 0x68], "it is compressed with bzip2; decompress it (bunzip2), or compress it with gzip"],
@@ -32,13 +32,13 @@ const PARQUET = [...Buffer.from("PAR1")];
 /** Enough bytes for every mark above, and to look past blank lines for the first bracket of an array. */
 const HEAD_BYTES = 4_096;
 
-/** Bytes of a text file, with what its beginning says. */
+/** Bytes of a text file, with its format as found from the beginning. */
 export interface ByteSource {
   readonly head: Uint8Array;
   readonly chunks: AsyncIterable<Uint8Array>;
   /** True where the bytes came out of gzip. */
   readonly compressed: boolean;
-  /** Lets go of the file where `chunks` are not read; reading them to an end or leaving them does so too. */
+  /** Closes the file without reading `chunks`; reading them to the end, or breaking off, closes it too. */
   close(): Promise<void>;
 }
 
@@ -64,7 +64,7 @@ async function openGzip(name: string, chunks: AsyncIterable<Uint8Array>): Promis
   const inner = await peek(gunzip(name, chunks));
   const within = "inside its gzip compression ";
   try {
-    if (startsWith(inner.head, GZIP)) throw fileFault(name, `${within}it is compressed once more; decompress it once`);
+    if (startsWith(inner.head, GZIP)) throw fileFault(name, `${within}it is compressed twice; decompress it once`);
     if (isParquet(inner.head)) throw fileFault(name, `${within}it is a parquet file; decompress it (gunzip)`);
     refuseUnread(name, inner.head, within);
     return inner;
@@ -123,7 +123,7 @@ async function* gunzip(name: string, chunks: AsyncIterable<Uint8Array>): AsyncGe
   } catch (cause) {
     throw fileFault(
       name,
-      `it is compressed with gzip and cannot be decompressed (${(cause as Error).message}); it is cut off or damaged, fetch or write it again`,
+      `it is compressed with gzip and cannot be decompressed (${(cause as Error).message}); the file is cut off or damaged; fetch or write it again`,
       cause,
     );
   }

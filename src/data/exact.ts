@@ -1,10 +1,10 @@
 /**
  * Values of a file that a JavaScript number cannot hold: integers beyond 2^53, decimals with more digits than a double,
- * dates and times. They keep their text until it is known what they are used for.
+ * dates and times. They stay text until their use is known.
  */
 import type { Json } from "../contracts/task.js";
 
-/** A value that is kept as the text a person would write. */
+/** A value that is kept as the text people write. */
 export class Exact {
   constructor(
     readonly text: string,
@@ -26,12 +26,12 @@ export type Row = Readonly<Record<string, Cell>>;
 
 const NUMBER = /^(-?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/;
 
-/** Beyond this exponent a number is no quantity that anybody writes out; a double ends at 308. */
+/** Numbers with larger exponents are not written out in practice; a double ends at 308. */
 const LONGEST_EXPONENT = 1_000;
 
 /**
  * A number text in plain digits, without exponent and superfluous zeros: "1e-7" is "0.0000001", "2.50" is "2.5", "-0" is "0".
- * Null where the text is no decimal number, or its exponent is beyond 1,000.
+ * Null where the text is not a decimal number, or its exponent is beyond 1,000.
  */
 export function plainDecimal(source: string): string | null {
   const match = NUMBER.exec(source);

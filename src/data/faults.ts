@@ -1,4 +1,4 @@
-/** How data errors are worded: file, row, column, what was expected, what came. */
+/** Wording of data errors: file, row, column, what was expected, what came. */
 import { WeirError } from "../errors.js";
 
 const SHOWN_CHARACTERS = 80;
@@ -10,14 +10,14 @@ export interface RowPlace {
   readonly row: number;
 }
 
-/** Where a value stands; without a row where the file's name says it all. */
+/** Where a value stands; without a row where the file's name is enough. */
 export interface CellPlace {
   readonly file: string;
   readonly row?: number;
   readonly column: string;
 }
 
-/** A value as it is shown in a message: JSON, cut short. */
+/** A value as messages show it: shortened JSON. */
 export function shown(value: unknown): string {
   const text = value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value));
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;

@@ -8,7 +8,7 @@ import type { DataRecord } from "./records.js";
 export function fingerprintTasks(tasks: readonly Task[]): string {
   const hash = createHash("sha256");
   for (const { promptTokens: _, goldAnswers, ...content } of tasks) {
-    // One gold answer stands under the name that it had when a task held just one: fingerprints of such data stay.
+    // A single gold answer has the key of earlier versions, so that fingerprints of such data stay the same.
     const gold = goldAnswers.length === 1 ? { goldAnswer: goldAnswers[0] } : { goldAnswers };
     hash.update(`${canonicalJson({ ...content, ...gold } as unknown as Json)}\n`);
   }

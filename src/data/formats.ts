@@ -10,7 +10,7 @@ import { messagesOf, refuseUnreadColumns } from "./messages.js";
 import { documentOf, isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
 import { promptMessages } from "./synthetic/template.js";
 
-/** A task before it is named; `id` is null where the row brings none, `index` is 0 where the row has none. */
+/** A task before it is named; `id` is null where the row has none, `index` is 0 where the row has none. */
 export interface UnnamedTask extends Omit<Task, "id"> {
   readonly id: string | null;
   readonly index: number;
@@ -112,10 +112,7 @@ interface EvaluationRow {
 function evaluationTask(row: EvaluationRow, place: RowPlace): UnnamedTask {
   const { source, document, question, answers, meta } = row;
   if (isBrokenText(document) || isBrokenText(question))
-    throw fileFault(
-      place.file,
-      `row ${place.row} holds half of a surrogate pair, which is no character; repair the text`,
-    );
+    throw fileFault(place.file, `row ${place.row} holds a lone surrogate, which is not a character; repair the text`);
   const [answer = "", ...others] = bareAnswers(answers, cellAt(place, row.column));
   return {
     id: null,
@@ -137,7 +134,7 @@ function evaluationTask(row: EvaluationRow, place: RowPlace): UnnamedTask {
 
 /**
  * LongBench: context, input and all accepted answers; the subset stands in `dataset`. Rows with `all_classes` are
- * classifications: without a subset's name they are not taken for questions.
+ * classifications: without the name of a subset they are not treated as questions.
  */
 function readLongBench(row: Row, place: RowPlace): UnnamedTask {
   const { answers, _id: id = null, language = null, all_classes: classes = null } = row;

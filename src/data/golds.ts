@@ -1,6 +1,6 @@
 /**
  * Reads the accepted answers of a row. Numbers and dates keep every digit of their file; a row may accept several answers.
- * Invariant: what comes out are gold *sentences*, one at least, without repetition.
+ * Invariant: the result is at least one gold *sentence*, without repetition.
  */
 import { type Cell, Exact, plainDecimal, type Row } from "./exact.js";
 import { type CellPlace, cellFault } from "./faults.js";

@@ -1,5 +1,5 @@
 /**
- * The one reader of text lines: UTF-8 or an error that names the line, a byte order mark at the head of any line (files
+ * The reader of all text lines: UTF-8 or an error that names the line, a byte order mark at the head of any line (files
  * that were joined), LF, CRLF or CR at its end. Holds one line at a time.
  */
 import { createReadStream } from "node:fs";
@@ -14,9 +14,9 @@ export interface TextLine {
   readonly number: number;
 }
 
-/** A row of a megabyte is a very long document; more than this in one line is a file without line ends. */
+/** Far above the longest documents; a longer line means a file without line ends. */
 export const LONGEST_LINE_BYTES = 256 * 2 ** 20;
-/** The longest text that V8 holds, a little rounded down: what one JSON array may have. */
+/** Slightly below V8's longest string: the limit of one JSON array. */
 export const LONGEST_TEXT_BYTES = 512 * 2 ** 20 - 1_024;
 
 const LF = 10;
@@ -107,7 +107,7 @@ function* lineEnds(chunk: Uint8Array): Generator<number> {
   }
 }
 
-/** A whole text in one piece. Errors: WEIR_E_DATA naming the line that is no UTF-8, or a text that is too long. */
+/** A whole text in one piece. Errors: WEIR_E_DATA naming the line that is not UTF-8, or a text that is too long. */
 export async function wholeText(
   name: string,
   chunks: AsyncIterable<Uint8Array>,
@@ -134,7 +134,7 @@ function decoded(name: string, bytes: Uint8Array, first: number): string {
     const number = first + before.split("\n").length - 1;
     throw fileFault(
       name,
-      `line ${number} is no UTF-8: a byte after ${shown(before.slice(-40))} cannot be read; save the file as UTF-8`,
+      `line ${number} is not UTF-8: a byte after ${shown(before.slice(-40))} cannot be read; save the file as UTF-8`,
       cause,
     );
   }

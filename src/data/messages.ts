@@ -1,6 +1,6 @@
 /**
- * Reads chat messages of a row. Every field of a message reaches the chat template or the row is refused: a field that
- * was dropped without a word would train the model on another conversation.
+ * Reads chat messages of a row. Every field of a message reaches the chat template, or the row is refused: a silently
+ * dropped field would train the model on a different conversation.
  */
 import type { ChatMessage, Json } from "../contracts/task.js";
 import { type Cell, Exact, type Row, toJson } from "./exact.js";
@@ -9,7 +9,7 @@ import { isBrokenText, parsedOrNull, recordOf } from "./prompt-parts.js";
 
 const ROLES: readonly string[] = ["system", "user", "assistant", "tool"];
 
-/** What to write for roles of other conventions; chat templates pass over roles that they do not know, or raise. */
+/** What to write for roles of other conventions; chat templates ignore unknown roles, or raise. */
 const OTHER_ROLES: Readonly<Record<string, string>> = {
   developer: "system",
   function: "tool",
@@ -40,7 +40,7 @@ export function messagesOf(cell: Cell | undefined, place: CellPlace, plainText: 
   return cell.map((item: Cell, index) => {
     const fault = (problem: string) => cellFault(place, `${expected}; message ${index} ${problem}`, item);
     const fields = item instanceof Exact || typeof item === "string" ? null : recordOf(item);
-    if (fields === null) throw fault("is no object");
+    if (fields === null) throw fault("is not an object");
     return message(fields, fault);
   });
 }
@@ -59,7 +59,7 @@ function message(fields: Row, fault: (problem: string) => Error): ChatMessage {
   }
   const extra = extraFields(others, fault);
   const result = { role: role as ChatMessage["role"], content: contentOf(content, extra, fault), ...extra };
-  if (isBroken(result)) throw fault("holds half of a surrogate pair, which is no character; repair the text");
+  if (isBroken(result)) throw fault("holds a lone surrogate, which is not a character; repair the text");
   return result;
 }
 
@@ -81,7 +81,7 @@ function holdsExact(cell: Cell): boolean {
   return typeof cell === "object" && cell !== null && Object.values(cell as Row).some(holdsExact);
 }
 
-/** The text of a message: as it is, the one text part of a list of parts, or null where the message calls tools. */
+/** The text of a message: plain text, the only text part of a list, or null where the message calls tools. */
 function contentOf(
   content: Cell | undefined,
   extra: Readonly<Record<string, Json>>,
@@ -92,7 +92,7 @@ function contentOf(
     if (extra.tool_calls !== undefined || extra.function_call !== undefined) return content === null ? null : "";
     throw fault(`has no content${content === null ? " (null); only a message with tool_calls may" : ""}`);
   }
-  if (!Array.isArray(content)) throw fault("has a content that is no text");
+  if (!Array.isArray(content)) throw fault("has a content that is not text");
   const [part, ...more] = content.map((item) => recordOf(item));
   const further = Object.entries(part ?? {}).some(
     ([name, value]) => name !== "type" && name !== "text" && value !== null,
@@ -102,7 +102,7 @@ function contentOf(
   throw fault(`has a content of parts (${kinds}); weir reads text, so write its text as one string`);
 }
 
-/** Columns that change what a template or a model sees, and that weir does not hand on. */
+/** Columns that change what a template or a model sees, and that weir does not support. */
 const UNREAD_COLUMNS: Readonly<Record<string, string>> = {
   tools: "chat templates are rendered without tools; describe the tools in a system message",
   images: "weir trains language models on text; leave the row out",

@@ -1,7 +1,7 @@
 /**
  * Rows of a parquet file, each value as its column's type says it: float32 in its shortest digits (0.1, not
  * 0.10000000149011612), decimals with their scale, 64-bit integers whole, dates and times as ISO text.
- * Invariant: one row group is held at a time.
+ * Invariant: one row group is in memory at a time.
  */
 import {
   asyncBufferFromFile,
@@ -26,12 +26,12 @@ const MESSAGE_COLUMNS: ReadonlySet<string> = new Set(["prompt", "messages"]);
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Text that is no UTF-8; an error only where it is used as text. */
+/** Text that is not UTF-8; an error only where it is used as text. */
 class BadText {
   constructor(readonly bytes: Uint8Array) {}
 }
 
-/** Values are handed on as they are stored; `leaf` reads them with the column's type at hand. */
+/** Values are passed on as stored; `leaf` converts them by the column's type. */
 const PARSERS = {
   timestampFromMilliseconds: (value: bigint) => value,
   timestampFromMicroseconds: (value: bigint) => value,
@@ -51,7 +51,7 @@ function textOf(bytes: Uint8Array | undefined): string | BadText | undefined {
   }
 }
 
-/** Errors: WEIR_E_DATA naming the file, and row (from 0) and column of a text that is no UTF-8. */
+/** Errors: WEIR_E_DATA naming the file, and row (from 0) and column of a text that is not UTF-8. */
 export async function* parquetRows(path: string): AsyncGenerator<Row> {
   let row = 0;
   try {
@@ -107,7 +107,7 @@ function readDecimalsAsStored(element: SchemaElement): void {
   if (converted !== "DECIMAL" && logical?.type !== "DECIMAL") return;
   decimals.set(element, element.scale ?? (logical?.type === "DECIMAL" ? logical.scale : 0));
   delete element.converted_type;
-  // The one mark under which bytes of any length reach a parser that leaves them as they are.
+  // The only type under which bytes of any length reach a parser unchanged.
   if (element.type === "BYTE_ARRAY") element.logical_type = { type: "UUID" };
   else delete element.logical_type;
 }
@@ -142,7 +142,7 @@ function fromEntries(value: unknown, convert: (name: string) => Converter): Cell
   return Object.fromEntries(Object.entries(value as object).map(([name, item]) => [name, convert(name)(item)]));
 }
 
-/** One stored value by its column's type. Throws where a text is no UTF-8. */
+/** One stored value by its column's type. Throws where a text is not UTF-8. */
 function leaf(value: unknown, element: SchemaElement): Cell {
   if (value === null || value === undefined) return null;
   const { converted_type: converted, logical_type: logical } = element;
@@ -150,7 +150,7 @@ function leaf(value: unknown, element: SchemaElement): Cell {
   if (scale !== undefined) return decimal(value, scale);
   if (value instanceof BadText) {
     if (converted === "UTF8" || converted === "JSON" || logical?.type === "STRING")
-      throw new Error("its text is no UTF-8; write it as UTF-8");
+      throw new Error("its text is not UTF-8; write it as UTF-8");
     return new Exact(Buffer.from(value.bytes).toString("base64"), "other");
   }
   if (logical?.type === "UUID") return uuidText(value as Uint8Array);
@@ -204,7 +204,7 @@ function uuidText(bytes: Uint8Array): string {
     .replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** Messages without the fields that are null; the content of a message stays, for calls of tools have none. */
+/** Messages without the fields that are null; the content of a message stays, since tool calls have none. */
 function withoutGaps(cell: Cell, message: boolean): Cell {
   if (cell instanceof Exact) return cell;
   if (Array.isArray(cell)) return cell.map((item) => withoutGaps(item, message));

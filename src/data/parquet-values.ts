@@ -1,4 +1,4 @@
-/** Numbers and times of parquet columns in the form in which a person would write them. Pure. */
+/** Numbers and times of parquet columns in the form in which people write them. Pure. */
 
 /** The shortest decimal that reads back as this float32: 0.1 for 0.10000000149011612, as numpy and pandas print it. */
 export function shortestFloat32(value: number): number {
@@ -16,7 +16,7 @@ const HALF_LEAST_EXPONENT = -14;
 export function shortestFloat16(value: number): number {
   const exponent = Math.max(Math.floor(Math.log2(Math.abs(value))), HALF_LEAST_EXPONENT);
   const spacing = 2 ** (exponent - HALF_FRACTION_BITS);
-  // Below a power of two the numbers lie twice as dense.
+  // Below a power of two, numbers are twice as dense.
   const below = Math.abs(value) === 2 ** exponent && exponent > HALF_LEAST_EXPONENT ? spacing / 2 : spacing;
   for (let digits = 1; digits < 5; digits++) {
     const short = Number(value.toPrecision(digits));
@@ -46,7 +46,7 @@ export function timeText(value: bigint, unit: Unit): string {
   return timestampText(value, unit, false).replace(/^.*T/, "");
 }
 
-/** Whole seconds, and what is left as ".25" or "". */
+/** Whole seconds, and the fraction as ".25" or "". */
 function split(value: bigint, unit: Unit): [seconds: bigint, fraction: string] {
   const per = PER_SECOND[unit];
   const rest = ((value % per) + per) % per;

@@ -3,8 +3,8 @@ import { parse } from "lossless-json";
 import { type Cell, exactNumber } from "./exact.js";
 
 /**
- * Every number that a double may not hold has 16 digits or an exponent. The test may also meet the inside of a string,
- * which costs time and nothing else.
+ * Every number that a double may not hold has 16 digits or an exponent. The test may also match inside a string, which
+ * only costs time.
  */
 const MAY_LOSE_DIGITS = /\d[eE][-+]?\d|[\d.]{16}/;
 

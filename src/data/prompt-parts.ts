@@ -5,7 +5,7 @@ import { parseJson } from "./parse-json.js";
 
 const DOCUMENT = /<text>\s*?\n([\s\S]*)\n\s*?<\/text>/;
 
-/** What stands between `<text>` and the last `</text>` of the first message that has them, null where none does. */
+/** The text between `<text>` and the last `</text>` of the first message that has both; null without one. */
 export function documentOf(messages: readonly ChatMessage[]): string | null {
   for (const { content } of messages) {
     const found = DOCUMENT.exec(content ?? "")?.[1];
@@ -30,7 +30,7 @@ export function parsedOrNull(text: string): Cell {
   }
 }
 
-/** True for a text with half of a surrogate pair: that is no character, and no tokenizer can encode it. */
+/** True for a text with a lone surrogate, which no tokenizer can encode. */
 export function isBrokenText(text: string): boolean {
   return /\p{Cs}/u.test(text);
 }

@@ -63,7 +63,7 @@ function formatOf(path: string, first: Row, wanted: DataFormat): TaskFormat {
 
 /**
  * `<source>:<index>:<hash>` with a hash of what is asked and expected: stable over files, orders and extra columns.
- * Rows that are equal in all three are told apart by `#2`, `#3` …
+ * Rows that are equal in all three are distinguished by `#2`, `#3` …
  */
 function named({ id, index, ...task }: UnnamedTask, taken: Map<string, number>): Task {
   const hash = () => contentHash([task.messages.map(messageKey), golds(task)]).slice(0, HASH_DIGITS);

@@ -1,6 +1,6 @@
 /**
- * Rows of a data file: parquet, JSON lines, or one JSON array, the last two also under gzip. Which of them it is is read
- * off the content, not the name.
+ * Rows of a data file: parquet, JSON lines, or one JSON array, the last two also under gzip. The content decides, not the
+ * name.
  */
 import type { Json } from "../contracts/task.js";
 import { isParquet } from "./compression.js";
@@ -46,13 +46,12 @@ async function* lineRows(path: string, chunks: AsyncIterable<Uint8Array>): Async
   }
 }
 
-/** Why a text is no JSON, with the two causes that the parser's own words do not name. */
+/** Why a text is not JSON, with causes that the parser's message does not name. */
 function reasonOf(text: string, cause: unknown): string {
   if (text.includes("\0")) return "it holds NUL bytes: the file is UTF-16, or was damaged; save it as UTF-8";
   const word = /^Unexpected token '[NI]'|^No number after minus sign/.test((cause as Error).message);
-  if (word && /\b(?:NaN|Infinity)\b/.test(text)) return "NaN and Infinity are no JSON; write null or text";
-  if (/^\s*\{\s*$/.test(text))
-    return "an object goes over several lines; write each on one line, or all as one JSON array";
+  if (word && /\b(?:NaN|Infinity)\b/.test(text)) return "NaN and Infinity are not JSON; write null or text";
+  if (/^\s*\{\s*$/.test(text)) return "an object spans several lines; write each on one line, or all as one JSON array";
   return (cause as Error).message;
 }
 

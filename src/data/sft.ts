@@ -6,7 +6,7 @@ import { messagesOf, refuseUnreadColumns } from "./messages.js";
 
 /** SFT rows: a prompt and the response to imitate, as token ids with a loss mask over the response and its end token. */
 
-/** One demonstration as it stands in a file: `prompt` as text or messages, `response` as text. */
+/** One demonstration as in a file: `prompt` as text or messages, `response` as text. */
 export interface SftExample {
   readonly messages: readonly ChatMessage[];
   readonly response: string;
@@ -14,7 +14,7 @@ export interface SftExample {
 
 /** What this file needs of a tokenizer. */
 export interface SftTokenizer {
-  /** The text that ends an assistant's turn and the id of its last token; null where template and tokenizer say nothing. */
+  /** The text that ends an assistant's turn and the id of its last token; null where neither template nor tokenizer defines it. */
   readonly endOfTurn: { readonly text: string; readonly id: number } | null;
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   applyChatTemplate(
@@ -45,14 +45,14 @@ function responseIds(response: string, tokenizer: SftTokenizer, stopIds: readonl
   if (isEnded(trimmed)) return trimmed;
   if (end !== null) {
     const whole = encode(response + end.text);
-    // A text that swallows the token, such as one ending in half of it, would leave the turn open.
+    // A text whose end merges with the token would leave the turn open.
     return whole[whole.length - 1] === end.id ? whole : [...ids, end.id];
   }
   const stop = stopIds[0];
   if (stop === undefined)
     throw new WeirError(
       "WEIR_E_MODEL_FILES",
-      "nothing tells how a turn ends; add eos_token to tokenizer_config.json, or eos_token_id to config.json or generation_config.json",
+      "the end of a turn is not defined; add eos_token to tokenizer_config.json, or eos_token_id to config.json or generation_config.json",
       {},
     );
   return [...ids, stop];

@@ -1,4 +1,4 @@
-/** What a data set holds, in numbers: sources, lengths, length buckets. Pure. */
+/** Statistics of a data set: sources, lengths, length buckets. Pure. */
 import { phaseOf } from "../algorithms/phases.js";
 import type { Task } from "../contracts/task.js";
 import { fingerprintTasks } from "./fingerprint.js";

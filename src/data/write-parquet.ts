@@ -1,4 +1,4 @@
-/** Writes rows as parquet (nested lists and structs as such) and as JSON lines; a file is there whole or not at all. */
+/** Writes rows as parquet (nested lists and structs as such) and as JSON lines; a file is complete or absent. */
 import { rename, writeFile } from "node:fs/promises";
 import { ByteWriter, parquetWrite } from "hyparquet-writer";
 import type { Json } from "../contracts/task.js";

@@ -1,4 +1,4 @@
-/** Owns how token losses become one number, as a weight per token from global denominators (I6). */
+/** Aggregation: how token losses become one number, as a weight per token from global denominators (I6). */
 import type { LossAggregation } from "../contracts/loss.js";
 import type { LossDenominators } from "../contracts/trainer.js";
 

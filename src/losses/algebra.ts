@@ -1,7 +1,7 @@
 /**
- * Owns the arithmetic that loss formulas are written in. A formula is written once over an `Algebra<T>` and runs as float64
- * numbers on the host and as tensors inside a traced graph (src/model/train), so that the two cannot drift apart.
- * Invariant: `select` takes one of two values and multiplies by nothing, so ∞·0 never arises.
+ * The arithmetic that loss formulas are written in. A formula is written once over an `Algebra<T>` and runs as float64
+ * numbers on the host and as tensors inside a traced graph (src/model/train), so the two forms cannot differ.
+ * Invariant: `select` picks one of two values without multiplying, so ∞·0 never arises.
  */
 
 /** A value per token [m], or one number for all of them. */
@@ -28,7 +28,7 @@ export interface Algebra<T> {
   select(condition: T, yes: Operand<T>, no: Operand<T>): T;
 }
 
-/** Operations over one whole sequence: what a sequence-level loss needs besides. */
+/** Further operations over one whole sequence, for sequence-level losses. */
 export interface SequenceAlgebra<T> extends Algebra<T> {
   /** Mean over the tokens of the sequence, for each of them. */
   mean(a: T): T;

@@ -1,4 +1,4 @@
-/** Owns built-in losses in the form of a part, and how the update knows one again: the engine traces those itself. */
+/** Built-in losses as parts. The update recognises them, since the engine traces them itself. */
 import type { LossName, LossPart, LossSettings } from "../contracts/loss.js";
 import { evaluateLoss } from "./evaluate.js";
 import { POLICY_LOSSES } from "./index.js";
@@ -22,7 +22,7 @@ export function createBuiltInLoss(name: LossName, settings: LossSettings): LossP
   return part;
 }
 
-/** Name and settings of a loss that `createBuiltInLoss` made; null for one of the user's own, whatever its kind is. */
+/** Name and settings of a loss that `createBuiltInLoss` made; null for a custom loss, whatever its kind is. */
 export function builtInLoss(part: LossPart): BuiltIn | null {
   return BUILT_INS.get(part) ?? null;
 }

@@ -1,10 +1,11 @@
-/** Owns the clipped surrogate that GRPO, DAPO and Dr. GRPO share; they differ in aggregation and clip range. */
+/** The clipped surrogate that GRPO, DAPO and Dr. GRPO share; they differ in aggregation and clip range. */
 import type { Algebra } from "./algebra.js";
 import { given, logRatio, type SettingOperands, type TokenInputs, type TokenTerms } from "./policy-loss.js";
 
 /**
  * ℓ = max(−Aρ, −A·clip(ρ, 1 − ε_low, 1 + ε_high)) with ρ = π/π_old, and where A < 0 with a dual clip c at most −A·c
- * (Eq. 4 and 6 of QwenLong-L1; dual clip: arXiv 1912.09729). `largestRatio` bounds the ρ of the first term (TRL's delta). dℓ/d(log π) = −Aρ where no clip holds the token, else 0.
+ * (Eq. 4 and 6 of QwenLong-L1; dual clip: arXiv 1912.09729). `largestRatio` bounds the ρ of the first term (TRL's delta).
+ * dℓ/d(log π) = −Aρ where no clip is active, else 0.
  */
 export function clippedRatio<T>(a: Algebra<T>, x: TokenInputs<T>, s: SettingOperands<T>): TokenTerms<T> {
   const { bounded, within } = logRatio(a, x);

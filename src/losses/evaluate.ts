@@ -1,5 +1,5 @@
 /**
- * Owns a loss on the host: value, coefficients of the log-prob gradient and counters of whole sequences, in float64.
+ * Evaluates a loss on the host: value, coefficients of the log-prob gradient and counters of whole sequences, in float64.
  * Invariant: the sum over any split of a batch's sequences is the value of the whole (I6); weights carry the denominators.
  */
 import type { LossEvaluation, LossSequence, LossSettings } from "../contracts/loss.js";
@@ -18,7 +18,7 @@ export function evaluateLoss(
   let clippedLower = 0;
   const coefficients = sequences.map((sequence) => {
     assertLengths(sequence);
-    // A token of weight 0 is out: of a sequence's means too, and whatever its ratio is.
+    // A token of weight 0 does not count, not even in a sequence's mean, whatever its ratio is.
     const counted = Array.from(sequence.weights, (weight, t) => (weight === 0 ? -1 : t)).filter((t) => t >= 0);
     const pick = (values: ArrayLike<number>) => Float64Array.from(counted, (t) => values[t] as number);
     const weights = pick(sequence.weights);

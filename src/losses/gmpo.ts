@@ -6,7 +6,7 @@ const LARGEST_LOG_RATIO = 20;
 
 /**
  * d = log π − log π_old, d̂ = sign(A)·min(sign(A)·d, sign(A)·clamp(d, −ε_low, ε_high)), ℓ = −A·exp(mean_t d̂) for the sequence.
- * Each token carries dℓ/d(log π) = −A·exp(mean d̂) where its own clip does not hold it, which over the sequence's mean is
+ * Each token carries dℓ/d(log π) = −A·exp(mean d̂) where its own clip is not active; averaged over the sequence this is
  * the gradient of ℓ. A is the mean of the sequence's advantages. ε are in log space (paper: 0.4 and 0.4).
  */
 export const GMPO: SequenceLevelLoss = {

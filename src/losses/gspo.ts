@@ -7,7 +7,7 @@ const LARGEST_LOG_RATIO = 10;
 /**
  * s = exp(mean_t(log π − log π_old)), ℓ = max(−A·s, −A·clip(s, 1 − ε_low, 1 + ε_high)) for each token of the sequence.
  * Each token's s carries the gradient of its own log-prob (verl's form; with equal weights in a sequence it is the paper's):
- * dℓ/d(log π) = −A·s where the clip does not hold s. ε are two orders smaller than GRPO's (paper: 3e-4 and 4e-4).
+ * dℓ/d(log π) = −A·s where the clip is not active. ε are two orders smaller than GRPO's (paper: 3e-4 and 4e-4).
  */
 export const GSPO: SequenceLevelLoss = {
   name: "gspo",

@@ -1,31 +1,31 @@
 /**
- * Owns what a policy loss is: a formula of whole sequences that gives each token's loss, the derivative of that loss with
- * respect to the token's log-prob, and counters. How token losses become one number (aggregation) is not its matter.
+ * A policy loss: a formula over whole sequences that gives each token's loss, the derivative of that loss with
+ * respect to the token's log-prob, and counters. Aggregation is separate (aggregation.ts).
  */
 import type { LossAggregation, LossName, LossSetting, LossSettings } from "../contracts/loss.js";
 import type { Algebra, SequenceAlgebra } from "./algebra.js";
 
-/** verl and weir clamp log π − log π_old to ±20 before exp, so that one wild token cannot overflow. */
+/** verl and weir clamp log π − log π_old to ±20 before exp, so that a single token cannot overflow. */
 export const LOG_RATIO_CLAMP = 20;
 
 /** Settings as operands of an algebra: numbers on the host, graph inputs in a traced graph. A null setting is null there too. */
 export type SettingOperands<T> = Readonly<Record<LossSetting, T | number | null>>;
 
-/** What a formula is given of each token. nats. */
+/** Input of a formula for each token, nats. */
 export interface TokenInputs<T> {
   readonly logprobs: T; // [m] log π
   readonly old: T; // [m] log π_old, of the proximal policy
   readonly advantages: T; // [m]
 }
 
-/** What a formula gives of each token. */
+/** Output of a formula for each token. */
 export interface TokenTerms<T> {
   readonly loss: T; // [m]; lower is better
-  /** dℓ/d(log π), with the stop-gradients of the loss's definition; 0 where clipping holds the token. */
+  /** dℓ/d(log π), with the stop-gradients of the loss's definition; 0 where clipping is active. */
   readonly slope: T; // [m]
   /** 1 where clipping changed the token's loss or weight. */
   readonly clipped: T; // [m]
-  /** 1 where a lower bound (dual clip, largest weight) did. */
+  /** 1 where a lower bound (dual clip, largest weight) changed it. */
   readonly clippedLower: T; // [m]
 }
 
@@ -45,7 +45,7 @@ export interface TokenLevelLoss extends LossFacts {
   terms<T>(a: Algebra<T>, x: TokenInputs<T>, s: SettingOperands<T>): TokenTerms<T>;
 }
 
-/** A loss that needs a sequence whole: inputs are those of exactly one sequence. */
+/** A loss that needs whole sequences: its inputs are those of exactly one sequence. */
 export interface SequenceLevelLoss extends LossFacts {
   readonly scope: "sequence";
   terms<T>(a: SequenceAlgebra<T>, x: TokenInputs<T>, s: SettingOperands<T>): TokenTerms<T>;
@@ -53,7 +53,7 @@ export interface SequenceLevelLoss extends LossFacts {
 
 export type PolicyLoss = TokenLevelLoss | SequenceLevelLoss;
 
-/** A setting that the loss cannot do without. */
+/** A setting that the loss requires. */
 export function given<T>(value: T | number | null): T | number {
   if (value === null) throw new TypeError("a loss was evaluated without a setting that it needs");
   return value;

@@ -1,6 +1,6 @@
 /**
- * Owns the correction for samples of another policy than the trained one: importance weights w = π_old/π_sampler per token or
- * per sequence, truncated (TIS) or cut (IcePop), and rejection of tokens or sequences that lie too far off.
+ * Correction for samples of another policy than the trained one: importance weights w = π_old/π_sampler per token or
+ * per sequence, truncated (TIS) or cut (IcePop), and rejection of tokens or sequences whose ratio is too far from 1.
  * Pure. Invariant: a rejected token's weight is selected to 0, never multiplied, so ∞·0 does not arise.
  * Sources: TIS (arXiv 2512.05591's survey of the practice; verl rollout_corr_helper.py), IcePop (ringtech 2025), geometric
  * rejection (seq_mean). Sums run over the tokens given, which are those that count.

@@ -1,8 +1,8 @@
-/** Owns a loss's settings: its own defaults under what is asked for. */
+/** A loss's settings: its own defaults, overridden by the configuration. */
 import type { LossName, LossSetting, LossSettings } from "../contracts/loss.js";
 import { POLICY_LOSSES } from "./index.js";
 
-/** What losses that read a setting have no default of their own for. */
+/** Fallbacks of settings for which a loss has no default of its own. */
 const NEUTRAL: LossSettings = {
   clipLow: 0.2,
   clipHigh: 0.28,
@@ -15,7 +15,7 @@ const NEUTRAL: LossSettings = {
 /** The names of all settings. */
 export const LOSS_SETTINGS = Object.keys(NEUTRAL) as readonly LossSetting[];
 
-/** Settings of a loss, read from `asked`, which may hold more; null and undefined values take the loss's own. */
+/** Settings of a loss, read from `asked`, which may have other fields too; null and undefined take the loss's own. */
 export function lossSettings(
   name: LossName | null,
   asked: { readonly [K in keyof LossSettings]?: LossSettings[K] | null | undefined } = {},

@@ -1,5 +1,5 @@
 /**
- * Owns the paper mode's one definition of "the answer", for every family (docs/answers.md): what follows the last
+ * The paper mode's definition of "the answer", for every family (docs/answers.md): what follows the last
  * "the … answer is" or "the … answer:", up to the text that ends a turn; and how far that answer reaches, since a
  * statement may be followed by an explanation.
  * Invariant: text is left out only where what follows explains the answer; never where it adds, denies or corrects one.
@@ -49,13 +49,13 @@ export function lastStatement(text: string): string | null {
   return (turn ? rest.slice(0, turn.index) : rest).replace(/^[\s:]+/, "").trimEnd();
 }
 
-/** Openings of a text that takes an answer back or adds another. "No other city fits" does not. */
+/** Openings of a text that retracts an answer or adds another. "No other city fits" does not. */
 const RETRACTION =
   /^["'“‘(\s]*(?:no(?=[,.:;!?–—-]|\s*$|\s+wait)|nope|wait|actually|hm+|correction|sorry|oops|or|and|nor|but|also|alternatively|rather|instead|scratch|maybe|perhaps|possibly|unless)(?![\p{L}\p{N}])/iu;
-/** A list, a heading of one, or one more item. */
+/** A list, its heading, or a further item. */
 const LIST = /^\s*(?:[-•‣▪*+–—]\s|\(?\d{1,3}[.)]\s|[,;/&|])/;
 
-/** True where `continuation`, the text after an answer, takes the answer back or goes on with another. */
+/** True where `continuation`, the text after an answer, retracts the answer or adds another. */
 export function retracts(continuation: string): boolean {
   return RETRACTION.test(continuation);
 }
@@ -111,7 +111,7 @@ const PLACE =
   "(?:the |this |that |these )?(?:given |provided |above |first |second |third |last )?(?:paragraph|passage|table|section|document|text|page|line|row|figure|source|article|information|context|report|data|statement)s?\\b";
 /**
  * Where a reason begins inside a sentence. Some openings need a comma, a dash or a bracket before them, or a word for the document
- * after them: "since 1990", "the Gospel according to Luke" and "as well as" are no reasons.
+ * after them: "since 1990", "the Gospel according to Luke" and "as well as" do not begin a reason.
  */
 const REASONS = [
   /\s*[,;:–—-]?\s+because\b/iu,

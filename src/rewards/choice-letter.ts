@@ -1,5 +1,5 @@
 /**
- * Owns the letter of a multiple-choice statement in the paper mode: A to J in either case, alone, in brackets or quotes,
+ * The letter of a multiple-choice statement in the paper mode: A to J in either case, alone, in brackets or quotes,
  * or named ("option B"). Null where the statement names no letter, more than one, or denies it.
  */
 import { retracts } from "./answer-statement.js";
@@ -15,7 +15,7 @@ const AFTER_CAPITAL = /^\s+(?:[–—(-]|(?:because|since|as|which|due|based|acc
 /** After a named capital ("option B") anything that does not make it part of a word or a sign. */
 const AFTER_NAMED = /^(?![\p{L}\p{N}'’?+#/&])/u;
 
-/** What ends the naming of letters: a sentence, a line, a reason, or what the answer is set against. */
+/** What ends the naming of letters: a sentence, a line, a reason, or what the answer is contrasted with. */
 const SCOPE_END =
   /\n|[.!?](?=\s|$)|(?<![\p{L}])(?:because|since|as|which|not|rather|instead|unlike|whereas|while|over)(?![\p{L}])/iu;
 /** A further letter in that scope: in brackets, or on its own after "or", "and" or a separator. */

@@ -1,4 +1,4 @@
-/** Owns which rule a task's data source asks for. */
+/** Chooses the rule of a task's data source. */
 import { WeirError } from "../errors.js";
 
 export type RewardFamily = "multiple-choice" | "numeric" | "qa";
@@ -30,7 +30,7 @@ export function rewardFamily(source: string): RewardFamily {
   throw new WeirError(
     "WEIR_E_REWARD_SOURCE",
     `expected a data source that contains one of ${known.join(", ")}, got ${JSON.stringify(source)}; ` +
-      "rename the data source or give a reward part of your own",
+      "rename the data source or use a custom reward part",
     { source, known },
   );
 }

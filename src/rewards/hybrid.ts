@@ -1,5 +1,5 @@
 /**
- * Owns the hybrid reward, r = max(r_rule, r_LLM) (Eq. 14): the judge is asked only where it can change the result, that is
+ * The hybrid reward, r = max(r_rule, r_LLM) (Eq. 14): the judge is asked only where it can change the result, that is
  * where the rule gives less than 1, an answer was parsed and the family is not multiple choice. It is asked once, with the answers
  * as they are written and the first gold answer that the rule can read: further gold answers are other forms of that one,
  * and a judge compares meanings.

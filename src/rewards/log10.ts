@@ -1,5 +1,5 @@
 /**
- * Owns a base-10 logarithm whose bits agree with the C library's that the released rule runs on.
+ * A base-10 logarithm whose bits agree with the C library that the released rule runs on.
  *
  * The rule asks whether a difference of logarithms is exactly an integer, so one unit in the last place decides a reward,
  * and JavaScript engines differ there from C by one unit in about 0.7 % of arguments. The formula is that of fdlibm

@@ -1,4 +1,4 @@
-/** Owns the release's rule for multiple choice: the letter A–D of "The correct answer is (X)". */
+/** The release's rule for multiple choice: the letter A–D of "The correct answer is (X)". */
 
 const PARENTHESISED = /The correct answer is \(([A-D])\)/;
 const BARE = /The correct answer is ([A-D])/;

@@ -1,12 +1,12 @@
 /**
- * Owns reading a number expression: "-$1,234.5 million", "2 1/2 %", "\frac{3}{4}", "3 × 10⁸ m/s" … (docs/answers.md lists the forms).
+ * Reads a number expression: "-$1,234.5 million", "2 1/2 %", "\frac{3}{4}", "3 × 10⁸ m/s" … (docs/answers.md lists the forms).
  * The whole text must be one number with signs, currencies and units; null for everything else, such as a list, a range,
  * a date or "12,5". Exact, and bounded: a text of any length ends in time linear in it.
  */
 import { CURRENCY, isUnitText, LEADING_WORD, scaleAt } from "./number-words.js";
 import { add, DIGIT_LIMIT, divide, equals, multiply, negate, power, type Rational, rational } from "./rational.js";
 
-/** Longest text that is read; a statement of this length is no number with a unit. */
+/** Longest text that is read; a statement of this length is not a number with a unit. */
 const TEXT_LIMIT = 2000;
 
 /** Value of decimal digits of any script: those of a script are ten neighbours, zero first. */

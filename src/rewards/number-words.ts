@@ -1,4 +1,4 @@
-/** Owns the words and signs around numbers: currencies, scales, what may precede a number and what may not follow one. */
+/** Words and signs around numbers: currencies, scales, what may precede a number and what may not follow one. */
 
 /** Codes and names of currencies; units too, since they are dropped, but they may also stand before a number. */
 const CURRENCY_WORDS =
@@ -8,7 +8,7 @@ const CURRENCY_SIGN = "(?:U\\.?\\s?S\\.?|CA|C|AU|A|NZ|HK|S|SG|NT|R|MX)?\\s?\\$|[
 /** A currency sign or word at a position. */
 export const CURRENCY = new RegExp(`(?:${CURRENCY_SIGN}|(?:${CURRENCY_WORDS})(?!\\p{L}))`, "uy");
 
-/** Words and signs before a number that leave its value alone. */
+/** Words and signs before a number that do not change its value. */
 export const LEADING_WORD = new RegExp(
   "(?:[~≈∼≃≅=:]|(?:approximately|approx\\.?|about|around|roughly|nearly|almost|exactly|precisely|circa|ca\\.|c\\.|estimated(?: at| to be)?|" +
     "close to|equal to|equals|just|only|simply|some|an?|the|(?:grand )?total(?: of)?|sum of|amount of|value of|therefore|thus|in fact|indeed)" +

@@ -1,5 +1,5 @@
 /**
- * Owns the release's rule for numeric answers (DocMath): parsing the number of a response, reading it as a Python literal
+ * The release's rule for numeric answers (DocMath): parsing the number of a response, reading it as a Python literal
  * (whatever is none is 0), and the release's notion of equality.
  */
 import { log10 } from "./log10.js";

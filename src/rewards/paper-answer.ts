@@ -1,4 +1,4 @@
-/** Owns reading an answer in the paper mode: one statement for all families, then what each family compares. */
+/** Reads an answer in the paper mode: one statement for all families, then the form that each family compares. */
 import { lastStatement, readingsOf } from "./answer-statement.js";
 import { choiceLetter } from "./choice-letter.js";
 import type { RewardFamily } from "./family.js";

@@ -1,5 +1,5 @@
 /**
- * Owns reading through markup: what an answer says without its Markdown, LaTeX, HTML and Unicode dress (paper mode only).
+ * Removes markup: the plain text of an answer without Markdown, LaTeX, HTML and Unicode variants (paper mode only).
  * Invariants: one pass per rule, linear in the length of the text; digits, letters, signs and line ends keep their order.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Owns what QA answers are compared by in the paper mode: SQuAD's normalisation, with two corrections. Numbers keep
+ * The key by which the paper mode compares QA answers: SQuAD's normalisation, with two corrections. Numbers keep
  * what their value depends on, so 15 is not 1.5, -5 is not 5 and 1/2 is not 12; and punctuation of every script is punctuation.
  */
 import { squeezeSpaces } from "./text.js";
@@ -19,7 +19,7 @@ function belongsToNumber(sign: string, before: string, after: string): boolean {
   return sign === "-" && /^[$€£¥₹]?\.?\d/.test(after);
 }
 
-/** Lower case, punctuation dropped but for the signs of numbers, thousands commas dropped, articles dropped, single spaces. */
+/** Lower case, punctuation dropped except the signs of numbers, thousands commas dropped, articles dropped, single spaces. */
 function normalise(text: string): string {
   const plain = text
     .toLowerCase()
@@ -44,7 +44,7 @@ const CLOSED = /^["'“‘(\s]*(yes|no)["'”’)]*(?:\s*[,;—]|\s+[–-]\s|:\s
 const SECOND_THOUGHT =
   /(?:^|[^\p{L}])(?:yes|no|but|however|or|maybe|perhaps|sometimes|partly|partially|unclear|unknown|wait|actually)(?![\p{L}])/iu;
 
-/** The yes or no that an answer begins with, null where it is none or has second thoughts. */
+/** The yes or no that an answer begins with, null where there is none or the answer contradicts itself. */
 export function closedAnswer(text: string): string | null {
   const [, word, rest] = CLOSED.exec(text) ?? [];
   return word === undefined || SECOND_THOUGHT.test(rest as string) ? null : word;

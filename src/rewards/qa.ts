@@ -1,4 +1,4 @@
-/** Owns the release's rule for free-text answers (QA): parsing, normalisation, exact, substring and F1 matches. */
+/** The release's rule for free-text answers (QA): parsing, normalisation, exact, substring and F1 matches. */
 import { squeezeSpaces, strip, stripCharacters } from "./text.js";
 
 const ANSWER_PHRASE = "the answer is";

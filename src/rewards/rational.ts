@@ -1,5 +1,5 @@
 /**
- * Owns exact rational numbers of bounded size: what numeric answers are compared as.
+ * Exact rational numbers of bounded size, in which numeric answers are compared.
  * Invariants: the denominator is positive and the fraction in lowest terms, so equal numbers have equal parts and equal texts.
  */
 export interface Rational {

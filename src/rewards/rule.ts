@@ -1,7 +1,7 @@
 /**
- * Owns the rule reward: parse the answer, parse the gold sentence alike, compare by the family's rule.
+ * The rule reward: parse the answer, parse the gold sentence alike, compare by the family's rule.
  *
- * `released` is the code release to the letter, loopholes included. `paper` is Eq. 12, exact match: equal after normalisation
+ * `released` is exactly the code release, loopholes included. `paper` is Eq. 12, exact match: equal after normalisation
  * (QA), equal as exact numbers with their sign (numeric: "1.5 million" is "1,500,000", "-5" is not "5"), equal letters
  * (multiple choice); docs/answers.md says what counts as the answer. Both need it after `</think>` unless `requireThink` is off.
  */

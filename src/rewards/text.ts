@@ -1,5 +1,5 @@
 /**
- * Owns the text helpers that rules share: Python-like white space (the released rules are Python, and their edge cases are
+ * The text helpers that rules share: Python-like white space (the released rules are Python, and their edge cases are
  * part of the specification), the part of a response that counts, and special-token tails.
  */
 

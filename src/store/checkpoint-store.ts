@@ -1,5 +1,5 @@
 /**
- * Checkpoints of a run: `checkpoints/step-00010/` with whatever was written into it, `state.json` and `manifest.json`.
+ * Checkpoints of a run: `checkpoints/step-00010/` with the files written into it, `state.json` and `manifest.json`.
  * Invariants: a folder named step-* was published whole, in one rename, after everything in it was on the disk; only
  * the retention rule removes one. A second checkpoint of a step is `step-00010.1`; numbers of a step grow, also over
  * those that retention removed.
@@ -17,16 +17,16 @@ import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder 
 export const STATE_NAME = "state.json";
 const NAME = /^step-(\d+)(?:\.(\d+))?$/;
 const STEP_DIGITS = 5;
-/** Folders of these prefixes are what a killed writer left; opening removes them. */
+/** Folders with these prefixes were left by a killed writer; opening removes them. */
 const DRAFT_PREFIX = ".draft-";
 const REMOVED_PREFIX = ".removed-";
 
-/** Tags that retention knows: phase ends are all kept, of the best only the latest. */
+/** Tags for retention: all phase ends are kept, and the latest `best`. */
 export type CheckpointTag = "phase-end" | "best";
 
 export interface CheckpointRequest {
   readonly step: number;
-  /** Fills the folder; what it writes is forced to the disk afterwards. */
+  /** Fills the folder; its files are then synced to the disk. */
   readonly writeInto: (directory: string) => Promise<void>;
   readonly state: Json;
   readonly tags?: readonly CheckpointTag[];
@@ -61,7 +61,7 @@ export function stepName(step: number): string {
 }
 
 export class CheckpointStore {
-  /** What `latest` found: checking a checkpoint reads all of it, so that is not done twice on one opening. */
+  /** The result of `latest`: checking a checkpoint reads all of it, so it is done once per opening. */
   private found: Promise<LatestCheckpoint> | null = null;
 
   private constructor(
@@ -110,7 +110,7 @@ export class CheckpointStore {
       await this.retain();
       return { name, directory: join(this.folder, name), step: request.step };
     } catch (error) {
-      // What came first matters more than a draft that cannot be removed; opening removes it.
+      // The first error matters more than a draft that cannot be removed; opening removes it.
       await rm(draft, { recursive: true, force: true }).catch(() => undefined);
       throw error;
     }
@@ -126,12 +126,12 @@ export class CheckpointStore {
     return this.found;
   }
 
-  /** Checks anew when asked for the latest next time. */
+  /** Makes the next call of `latest` check again. */
   forget(): void {
     this.found = null;
   }
 
-  /** Takes checkpoints out of the row, as `damaged-NAME-N`: they are kept for a person to look at. */
+  /** Renames damaged checkpoints to `damaged-NAME-N`, which are kept for inspection. */
   async setAside(names: readonly string[]): Promise<void> {
     this.found = null;
     for (const name of names) {
@@ -159,7 +159,7 @@ export class CheckpointStore {
   }
 }
 
-/** The name behind every checkpoint of the step. */
+/** A free name after all checkpoints of the step. */
 async function nextName(folder: string, step: number): Promise<string> {
   const base = stepName(step);
   const revisions = (await readdir(folder)).flatMap((name) => {

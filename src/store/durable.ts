@@ -1,6 +1,5 @@
 /**
- * Durable file operations: what is written here is either there whole, or not there at all, also after a kill or a
- * power cut. Owns no state.
+ * Durable file operations: files are complete or absent, also after a kill or a power cut.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
@@ -8,11 +7,11 @@ import { open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { onDiskAsync } from "../system/disk-error.js";
 
-/** Modes of what may hold prompts and answers: for its owner only, whatever the umask. */
+/** File modes of whatever may hold prompts and answers: owner only, independent of the umask. */
 export const PRIVATE_FILE = 0o600;
 export const PRIVATE_FOLDER = 0o700;
 
-/** Forces a file or folder to the disk. */
+/** Syncs a file or folder to the disk. */
 export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {
@@ -22,12 +21,12 @@ export async function syncPath(path: string): Promise<void> {
   }
 }
 
-/** Temporary names carry this ending; a killed writer leaves them, and nobody reads them. */
+/** Temporary names carry this ending; a killed writer leaves them behind; they are never read. */
 const TEMPORARY = /^\..+\.tmp$/;
 
 /**
- * Writes a file under a temporary name, forces it to the disk, and publishes it under its own name in one step. A write
- * that fails leaves nothing. Errors: WEIR_E_DISK.
+ * Writes a file under a temporary name, forces it to the disk, and publishes it by one rename. A failed write leaves
+ * nothing behind. Errors: WEIR_E_DISK.
  */
 export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
   // A random name: in containers a killed writer and its successor may have the same process id.

@@ -50,7 +50,7 @@ export function fileVersionEvent(seconds: number): Uint8Array {
   return event(seconds, 0, text(3, "brain.Event:2"));
 }
 
-/** Event.session_log with status START: a reader forgets what it knew of this step and later ones. */
+/** Event.session_log with status START: a reader drops this step and later ones. */
 export function sessionStartEvent(seconds: number, step: number): Uint8Array {
   return event(seconds, step, nested(7, integer(1, SESSION_START)));
 }

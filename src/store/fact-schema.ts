@@ -134,7 +134,7 @@ export type FactLine =
   /** `legible` where the line is a fact whose data are not what its kind says. */
   | { readonly whole: false; readonly legible: boolean; readonly reason: string };
 
-const DAMAGED: FactLine = { whole: false, legible: false, reason: "it is no fact" };
+const DAMAGED: FactLine = { whole: false, legible: false, reason: "it is not a fact" };
 
 /** Checks a line. The envelope is checked by hand: a long run has hundreds of thousands. */
 export function readFactLine(line: string, names: OldNames = OLD_NAMES): FactLine {

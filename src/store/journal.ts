@@ -74,7 +74,7 @@ export class Journal {
     yield* readFacts(this.file.path, from);
   }
 
-  /** The facts with seq ≥ `from`, then each new one until the signal; reads from the file, so nothing piles up in memory. */
+  /** The facts with seq ≥ `from`, then each new one until the signal; reads from the file, so memory stays bounded. */
   async *tail(from: number, signal: AbortSignal): AsyncGenerator<Fact> {
     let next = from;
     let wake: () => void = () => undefined;
@@ -107,7 +107,7 @@ export class Journal {
     return { bytes: this.file.size, seq: this.last };
   }
 
-  /** The place behind the first fact when that is of the given type, else the very beginning. */
+  /** The place after the first fact when that is of the given type, else the very beginning. */
   markAfterFirst(type: FactType): JournalMark {
     this.file.flush();
     for (const { text, end } of readLines(this.file.path)) {
@@ -117,12 +117,12 @@ export class Journal {
     return { bytes: 0, seq: 0 };
   }
 
-  /** Moves the facts behind a mark to `journal.rolledback-N.ndjson`; resolves to its path, null when there were none. */
+  /** Moves the facts after a mark to `journal.rolledback-N.ndjson`; resolves to its path, null when there were none. */
   async rollBack(mark: JournalMark): Promise<string | null> {
     if (mark.seq > this.last || !this.file.isBoundary(mark.bytes)) {
       throw new WeirError(
         "WEIR_E_RUN_FOLDER",
-        `${this.file.path}: the checkpoint knows ${mark.seq} facts in ${mark.bytes} bytes, the journal has ${this.last} in ${this.file.size}; it was changed from outside`,
+        `${this.file.path}: the checkpoint knows ${mark.seq} facts in ${mark.bytes} bytes, the journal has ${this.last} in ${this.file.size}; another program changed it`,
         { mark, seq: this.last, bytes: this.file.size },
       );
     }

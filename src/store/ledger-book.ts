@@ -1,6 +1,6 @@
 /**
- * What became of each rollout, as a pure index over ledger entries. Invariant I2: each rollout is issued once, walks
- * issued ▸ generated ▸ scored, and ends in exactly one of trained or dropped.
+ * The state of each rollout, as a pure index over ledger entries. Invariant I2: each rollout is issued once, passes
+ * through issued ▸ generated ▸ scored, and ends in exactly one of trained or dropped.
  */
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import { WeirError } from "../errors.js";
@@ -25,7 +25,7 @@ export class LedgerBook {
   private readonly perState = new Map<LedgerState, number>();
   private readonly perReason = new Map<string, number>();
 
-  /** Takes an entry in. Errors: WEIR_E_LEDGER for a state that does not follow, or a drop without reason; nothing changes then. */
+  /** Adds an entry. Errors: WEIR_E_LEDGER for a state that does not follow, or a drop without reason; nothing changes then. */
   apply(entry: Omit<LedgerEntry, "schema_version">): void {
     const { rolloutId, state, reason } = entry;
     const before = this.states.get(rolloutId) ?? null;
@@ -44,7 +44,7 @@ export class LedgerBook {
     this.take(entry);
   }
 
-  /** Takes an entry in as it is, for reading a ledger that lacks lines. */
+  /** Takes an entry without checks, for reading a ledger that lacks lines. */
   take({ rolloutId, state, reason }: Omit<LedgerEntry, "schema_version">): void {
     const before = this.states.get(rolloutId) ?? null;
     this.states.set(rolloutId, state);

@@ -61,7 +61,7 @@ export class Ledger {
       path,
       ({ text }) => {
         const entry = parseLedgerEntry(text);
-        if (entry === null) return { reason: "it is no ledger entry", legible: false };
+        if (entry === null) return { reason: "it is not a ledger entry", legible: false };
         try {
           book.apply(entry);
         } catch (error) {
@@ -110,12 +110,12 @@ export class Ledger {
     return { bytes: this.file.size, entries: this.entries };
   }
 
-  /** Moves the entries behind a mark to `ledger.rolledback-N.ndjson` and forgets them; resolves to its path, null when there were none. */
+  /** Moves the entries after a mark to `ledger.rolledback-N.ndjson` and forgets them; resolves to its path, null when there were none. */
   async rollBack(mark: LedgerMark): Promise<string | null> {
     if (mark.entries > this.entries || !this.file.isBoundary(mark.bytes)) {
       throw new WeirError(
         "WEIR_E_RUN_FOLDER",
-        `${this.file.path}: the checkpoint knows ${mark.entries} entries in ${mark.bytes} bytes, the ledger has ${this.entries} in ${this.file.size}; it was changed from outside`,
+        `${this.file.path}: the checkpoint knows ${mark.entries} entries in ${mark.bytes} bytes, the ledger has ${this.entries} in ${this.file.size}; another program changed it`,
         { mark, entries: this.entries, bytes: this.file.size },
       );
     }

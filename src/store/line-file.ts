@@ -23,10 +23,10 @@ import { freeName, PRIVATE_FILE, syncPath, writeDurably } from "./durable.js";
 
 const CHUNK_BYTES = 1 << 20;
 const NEWLINE = 0x0a;
-/** Stands for a line that is no UTF-8; no reader takes it. */
+/** Replaces a line that is not UTF-8; no reader accepts it. */
 const NO_TEXT = "\uFFFD";
 
-/** A whole line and the byte offset just behind its newline. */
+/** A whole line and the byte offset just after its newline. */
 export interface Line {
   readonly text: string;
   readonly end: number;
@@ -48,7 +48,7 @@ export function* readLines(path: string, start = 0, limit = Number.POSITIVE_INFI
         const at = chunk.subarray(0, count).indexOf(NEWLINE, from);
         if (at < 0) break;
         const bytes = Buffer.concat([...carried, chunk.subarray(from, at)]);
-        // A byte that is no UTF-8 would become U+FFFD inside a value, unnoticed.
+        // A byte that is not UTF-8 would become U+FFFD inside a value, unnoticed.
         const text = isUtf8(bytes) ? bytes.toString("utf8") : NO_TEXT;
         carried = [];
         from = at + 1;
@@ -62,7 +62,7 @@ export function* readLines(path: string, start = 0, limit = Number.POSITIVE_INFI
   }
 }
 
-/** What a reader had to leave out of a file of lines. */
+/** Lines that a reader had to leave out. */
 export interface LineDamage {
   /** Base name of the file. */
   readonly file: string;
@@ -76,15 +76,15 @@ export interface LineDamage {
   readonly reason: string;
 }
 
-/** One sentence for a person. */
+/** One sentence that describes it. */
 export function describeDamage({ file, line, from, to, count, reason }: LineDamage): string {
   const more = count > 1 ? `, and ${count - 1} more ${count === 2 ? "line" : "lines"}` : "";
   return `${file}: line ${line} (bytes ${from} to ${to})${more}: ${reason}; left out`;
 }
 
 /**
- * Reads what is whole in a file of lines, without a lock: a line that `parse` gives null for is left out. `onDamage` hears of
- * all of them at the end, once; an unfinished last line belongs to them where nobody writes any more (`ended`).
+ * Reads the intact lines of a file, without a lock: a line that `parse` gives null for is left out. `onDamage` is called
+ * once, at the end, with all of them; an unfinished last line belongs to them where no process writes any more (`ended`).
  */
 export function* readWhole<T>(
   path: string,
@@ -150,8 +150,8 @@ export interface LineFileOptions {
   readonly buffered: boolean;
   readonly say: (notice: string) => void;
   /**
-   * Bytes at the beginning that must be whole: where the newest checkpoint stands. Damage behind them is moved aside;
-   * everything must be whole where it is left out. Asked only when a damaged line is found.
+   * Bytes at the beginning that must be whole: where the newest checkpoint stands. Damage after them is moved aside;
+   * without it every line must be whole. Asked only when a damaged line is found.
    */
   readonly floor?: () => Promise<number>;
   /** Writes to the open file; tests give one that fails. */
@@ -181,7 +181,7 @@ export class LineFile {
   /**
    * Opens for appending, making the file where there is none. Every whole line is shown to `visit`; a torn end (a line
    * without newline, or an illegible last line) is moved to `NAME.torn-N.ndjson` and reported, damage
-   * behind the floor with all that follows to `NAME.damaged-N.ndjson`.
+   * after the floor with all that follows to `NAME.damaged-N.ndjson`.
    * Errors: WEIR_E_RUN_FOLDER where a line before the last one and before the floor is damaged; WEIR_E_DISK.
    */
   static async open(path: string, visit: LineVisitor, options: LineFileOptions): Promise<LineFile> {
@@ -191,7 +191,7 @@ export class LineFile {
       try {
         if (fresh) await syncPath(dirname(path));
         const file = new LineFile(path, descriptor, options);
-        await file.mend(visit);
+        await file.repair(visit);
         return file;
       } catch (error) {
         closeSync(descriptor);
@@ -200,11 +200,11 @@ export class LineFile {
     });
   }
 
-  private async mend(visit: LineVisitor): Promise<void> {
+  private async repair(visit: LineVisitor): Promise<void> {
     const { path, options } = this;
     let good = 0;
     let index = 0;
-    /** The damage is no unfinished last line. */
+    /** The damage is not an unfinished last line. */
     let inside = false;
     let reason = "";
     for (const line of readLines(path)) {
@@ -231,7 +231,7 @@ export class LineFile {
     if (good < floor) {
       throw new WeirError(
         "WEIR_E_RUN_FOLDER",
-        `${path}: line ${index + 1} is damaged (${reason}), and more lines follow it or a checkpoint rests on it; restore the file from a copy, or start another run`,
+        `${path}: line ${index + 1} is damaged (${reason}), and more lines follow it or a checkpoint depends on it; restore the file from a copy, or start another run`,
         { path, line: index + 1 },
       );
     }
@@ -241,7 +241,7 @@ export class LineFile {
     );
   }
 
-  /** Bytes of the file, with what is still on its way. */
+  /** Bytes of the file, with pending lines. */
   get size(): number {
     return this.bytes;
   }
@@ -310,7 +310,7 @@ export class LineFile {
     this.written += content.length;
   }
 
-  /** Cuts off what a failed write left; throws where even that fails, and is tried again before the next write. */
+  /** Truncates the remains of a failed write; throws where that fails too, and is retried before the next write. */
   private undo(): void {
     if (!this.dirty) return;
     ftruncateSync(this.descriptor, this.written);

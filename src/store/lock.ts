@@ -1,6 +1,6 @@
 /**
- * One writer per run folder: a lock file that names its holder. A lock whose holder is dead is taken over and said
- * aloud. The file appears with its whole content at once (hard link), so a kill leaves no half-written lock.
+ * One writer per run folder: a lock file that names its holder. Taking over the lock of a dead process is reported.
+ * The file appears with its whole content at once (hard link), so a kill leaves no half-written lock.
  */
 import { randomUUID } from "node:crypto";
 import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
@@ -10,18 +10,18 @@ import { WeirError } from "../errors.js";
 import { asDiskError, onDisk } from "../system/disk-error.js";
 
 const LOCK_NAME = "lock";
-/** Field 22 of /proc/PID/stat, counted from behind the command name, which may hold blanks. */
+/** Field 22 of /proc/PID/stat, counted after the command name, which may hold spaces. */
 const START_TIME_FIELD = 19;
 
 export interface LockHolder {
   readonly pid: number;
   readonly host: string;
-  /** When the process started, in the operating system's own count; tells a reused process id apart. Null where unknown. */
+  /** When the process started, in the operating system's units; distinguishes a reused process id. Null where unknown. */
   readonly startTime: string | null;
   readonly token: string;
 }
 
-/** The start time of a process, null where the operating system does not tell. */
+/** The start time of a process, null where it is not known. */
 export function processStartTime(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -58,7 +58,7 @@ function read(path: string): { readonly text: string; readonly holder: LockHolde
   }
 }
 
-/** Who holds the lock of a run folder; null when nobody alive does. */
+/** The living holder of a run folder's lock; null without one. */
 export function lockHolder(folder: string): LockHolder | null {
   const holder = read(join(folder, LOCK_NAME))?.holder ?? null;
   return holder !== null && (holder.host !== hostname() || isAlive(holder)) ? holder : null;
@@ -84,7 +84,7 @@ export class RunLock {
     const draft = join(folder, `.lock.${token}`);
     try {
       onDisk(draft, () => writeFileSync(draft, text));
-      // Each round either takes the lock, removes a dead one, or throws; a rival may win in between.
+      // Each attempt takes the lock, removes a dead one, or throws; another process may win in between.
       for (;;) {
         try {
           linkSync(draft, path);
@@ -106,14 +106,14 @@ export class RunLock {
     if (holder !== null && holder.host !== hostname()) {
       throw new WeirError(
         "WEIR_E_RUN_LOCKED",
-        `process ${holder.pid} on host "${holder.host}" holds ${path}, and from here nobody can tell whether it lives; stop it there, or remove the file`,
+        `process ${holder.pid} on host "${holder.host}" holds ${path}, and this host cannot tell whether it is alive; stop it there, or remove the file`,
         { path, holder },
       );
     }
     if (holder !== null && isAlive(holder)) {
       throw new WeirError(
         "WEIR_E_RUN_LOCKED",
-        `process ${holder.pid} writes to this run folder (${path}); stop it first, or give this run another id`,
+        `process ${holder.pid} is writing to this run folder (${path}); stop it first, or give this run another id`,
         { path, holder },
       );
     }
@@ -125,7 +125,7 @@ export class RunLock {
       throw error;
     }
     if (readFileSync(dead, "utf8") !== found.text) {
-      // A rival took the dead lock over in between: give its lock back.
+      // Another process took over the dead lock in between: give its lock back.
       linkSync(dead, path);
       unlinkSync(dead);
       return;

@@ -30,7 +30,7 @@ export async function sealFolder(folder: string): Promise<Manifest["files"]> {
   return sealed;
 }
 
-/** The first way in which a folder differs from its manifest, null when it is whole. Files beyond the manifest are let be. */
+/** The first difference between a folder and its manifest; null when there is none. Files that the manifest does not name are ignored. */
 export async function differenceFrom(manifest: Manifest, folder: string): Promise<string | null> {
   // Sizes first: they find a cut file without reading gigabytes.
   for (const [file, { bytes }] of Object.entries(manifest.files)) {
@@ -39,7 +39,7 @@ export async function differenceFrom(manifest: Manifest, folder: string): Promis
     if (found.size !== bytes) return `${file} has ${found.size} bytes, ${bytes} were written`;
   }
   for (const [file, { sha256 }] of Object.entries(manifest.files)) {
-    if ((await sha256File(join(folder, file))) !== sha256) return `${file} has another content than was written`;
+    if ((await sha256File(join(folder, file))) !== sha256) return `${file} does not have the content that was written`;
   }
   return null;
 }

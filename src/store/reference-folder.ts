@@ -13,7 +13,7 @@ import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder 
 export const REFERENCE_FOLDER = "reference";
 const DRAFT = ".draft-reference";
 
-/** Writes the reference policy of a run folder, in the place of an earlier one. Errors: WEIR_E_DISK, and those of `writeInto`. */
+/** Writes the reference policy of a run folder, replacing an earlier one. Errors: WEIR_E_DISK, and those of `writeInto`. */
 export async function writeReference(
   run: string,
   writeInto: (directory: string) => Promise<void>,
@@ -34,7 +34,7 @@ export async function writeReference(
         files: await sealFolder(draft),
       };
       await writeDurably(join(draft, MANIFEST_NAME), `${JSON.stringify(manifest, null, 2)}\n`);
-      // Training begins anew where there is an earlier one, so nothing rests on it any more.
+      // An earlier one exists only where training starts over, so nothing depends on it.
       await rm(final, { recursive: true, force: true });
       await rename(draft, final);
       await syncPath(run);
@@ -46,7 +46,7 @@ export async function writeReference(
 }
 
 /**
- * The checked folder of the reference policy. Folders of runs from before manifests have none; `say` hears of that.
+ * The checked folder of the reference policy. Folders of earlier versions have no manifest; `say` is called for those.
  * Errors: WEIR_E_RUN_FOLDER where it is missing; WEIR_E_CHECKPOINT_DAMAGED where it differs from its manifest.
  */
 export async function checkedReference(run: string, say: (notice: string) => void): Promise<string> {

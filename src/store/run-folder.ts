@@ -1,8 +1,8 @@
 /**
  * The folder of one run, open for its one writer: config, journal, ledger, checkpoints, rollouts, TensorBoard files.
  * Invariants: the lock is held while it is open; a checkpoint's state names the places of journal and ledger that belong
- * to it, so that rolling back makes all three one consistent whole again. Everything in it is for its owner only: journal,
- * ledger, rollouts, batches and log hold prompts and answers, checkpoints what was learnt from them.
+ * to it, so that rolling back makes all three one consistent whole again. Only the owner may read it: journal,
+ * ledger, rollouts, batches and log hold prompts and answers, checkpoints hold what was learnt from them.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
@@ -41,7 +41,7 @@ export interface RunFolderOptions {
   readonly keep?: number;
   /** Wall clock, ms. */
   readonly clock?: () => number;
-  /** Called with each thing that was found out of order and mended. */
+  /** Called for each damage that was found and repaired. */
   readonly say?: (notice: string) => void;
   readonly fsync?: "always" | "mark";
 }
@@ -49,14 +49,14 @@ export interface RunFolderOptions {
 export interface NewRun extends RunFolderOptions {
   /** Folder that holds run folders. */
   readonly root: string;
-  /** Name of the run folder; null makes one of date, time and seed. */
+  /** Name of the run folder; null makes one from date, time and seed. */
   readonly id: string | null;
   readonly seed: number;
   /** The resolved configuration. */
   readonly config: Json;
-  /** What the run learns from: fingerprints, counts, files. */
+  /** The run's data: fingerprints, counts, files. */
   readonly dataset: Json;
-  /** What it starts from: digests of weights, model configuration and tokenizer. */
+  /** The starting point: digests of weights, model configuration and tokenizer. */
   readonly model?: Json;
 }
 
@@ -64,7 +64,7 @@ const marksSchema = z.object({
   step: z.number().int().nonnegative(),
   journal: z.object({ bytes: z.number().int().nonnegative(), seq: z.number().int().nonnegative() }),
   ledger: z.object({ bytes: z.number().int().nonnegative(), entries: z.number().int().nonnegative() }),
-  /** Changes of options that the journal knows up to here; checkpoints of earlier versions know none. */
+  /** Number of option changes journalled so far; checkpoints of earlier versions have none. */
   changes: z.number().int().nonnegative().default(0),
 });
 
@@ -76,7 +76,7 @@ export function runId(time: number, seed: number): string {
 
 /**
  * Checks that a new run folder can be made, before anything is.
- * Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK where the root is no folder that can be written to.
+ * Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK where the root is not a writable folder.
  */
 export async function assertRoomForRun(root: string, id: string | null): Promise<void> {
   const path = resolve(root);
@@ -90,7 +90,7 @@ export async function assertRoomForRun(root: string, id: string | null): Promise
   if (id !== null && !(await isFree(join(path, id)))) throw taken(join(path, id));
 }
 
-/** The path itself, or the nearest folder above it that exists. Rejects with ENOTDIR where that is no folder. */
+/** The path itself, or the nearest folder above it that exists. Rejects with ENOTDIR where that is not a folder. */
 async function nearestFolder(path: string): Promise<string> {
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;
@@ -98,7 +98,7 @@ async function nearestFolder(path: string): Promise<string> {
   });
   if (found === null && dirname(path) !== path) return nearestFolder(dirname(path));
   if (found?.isDirectory()) return path;
-  throw Object.assign(new Error(`${path} is no folder`), { code: "ENOTDIR", path, syscall: "mkdir" });
+  throw Object.assign(new Error(`${path} is not a folder`), { code: "ENOTDIR", path, syscall: "mkdir" });
 }
 
 export class RunFolder {
@@ -142,7 +142,7 @@ export class RunFolder {
   }
 
   /**
-   * Opens an existing run folder for writing, mending what a killed writer or a full disk left.
+   * Opens an existing run folder for writing, repairing what a killed writer or a full disk left.
    * Errors: WEIR_E_FILE_MISSING, WEIR_E_RUN_FOLDER, WEIR_E_RUN_LOCKED, WEIR_E_DISK.
    */
   static async open(directory: string, options: RunFolderOptions = {}): Promise<RunFolder> {
@@ -168,7 +168,7 @@ export class RunFolder {
     try {
       for (const folder of [".", ROLLOUTS_FOLDER, BATCHES_FOLDER]) await removeTemporaries(join(directory, folder));
       const checkpoints = await CheckpointStore.open(join(directory, CHECKPOINTS_FOLDER), { keep, clock });
-      /** What the newest whole checkpoint rests on; a run without one begins anew, so nothing has to be whole. */
+      /** The parts that the newest whole checkpoint needs; a run without one starts over and needs none. */
       const floor = (file: "journal" | "ledger") => async () => {
         const { checkpoint } = await checkpoints.latest();
         return checkpoint === null ? 0 : marksOf(checkpoint.state)[file].bytes;
@@ -190,12 +190,12 @@ export class RunFolder {
     return this.known;
   }
 
-  /** What was found out of order and mended since the last call. */
+  /** What was found damaged and repaired since the last call. */
   takeRemarks(): readonly string[] {
     return this.remarks.splice(0);
   }
 
-  /** Writes config.json anew, in one step: other options, with what changed, or digests it did not have. Errors: WEIR_E_DISK. */
+  /** Rewrites config.json, in one step: other options, with what changed, or digests it did not have. Errors: WEIR_E_DISK. */
   async amend(
     record: Pick<RunRecord, "config" | "dataset" | "model">,
     changes: readonly ConfigChange[],
@@ -205,7 +205,7 @@ export class RunFolder {
     this.known = next;
   }
 
-  /** Changes of options that a journal rolled back to this state (null: the beginning) does not know. */
+  /** Option changes that are missing from a journal rolled back to this state (null: the beginning). */
   changesAfter(state: Json | null): readonly ConfigChange[] {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
   }
@@ -241,13 +241,13 @@ export class RunFolder {
     return directory;
   }
 
-  /** The newest whole checkpoint, null where there is none; says which damaged ones were passed over. Errors: WEIR_E_CHECKPOINT_DAMAGED. */
+  /** The newest whole checkpoint, null where there is none; reports skipped damaged ones. Errors: WEIR_E_CHECKPOINT_DAMAGED. */
   async latest(): Promise<{ readonly directory: string; readonly step: number; readonly state: Json } | null> {
     const { checkpoint, passedOver } = await this.checkpoints.latest();
     this.passedOver = passedOver.map(({ name }) => name);
     for (const { name, reason } of passedOver) {
       this.options.say(
-        `WEIR_E_CHECKPOINT_DAMAGED: checkpoint ${name} is damaged (${reason}); the run goes on from ${checkpoint?.name ?? "its beginning"}`,
+        `WEIR_E_CHECKPOINT_DAMAGED: checkpoint ${name} is damaged (${reason}); the run continues from ${checkpoint?.name ?? "its beginning"}`,
       );
     }
     if (checkpoint === null) return null;
@@ -308,7 +308,7 @@ export class RunFolder {
     return path;
   }
 
-  /** Closes every file and gives the lock back, whatever fails on the way. Errors: WEIR_E_DISK, the first there was. */
+  /** Closes every file and releases the lock, even after errors. Errors: WEIR_E_DISK, the first one. */
   async close(): Promise<void> {
     const failures: unknown[] = [];
     for (const file of [this.tensorboard, this.journal, this.book]) {

@@ -1,4 +1,4 @@
-/** `config.json` of a run folder: the resolved options, what the run rests on, and every change of an option since. */
+/** `config.json` of a run folder: the resolved options, the digests of its inputs, and every later change of an option. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -42,7 +42,7 @@ const recordSchema = z.object({
 
 /**
  * Reads config.json of a run, options of earlier builds under their present names.
- * Errors: WEIR_E_FILE_MISSING where the folder is no run; WEIR_E_RUN_FOLDER where it is damaged or of a newer version; WEIR_E_DISK.
+ * Errors: WEIR_E_FILE_MISSING where the folder is not a run; WEIR_E_RUN_FOLDER where it is damaged or of a newer version; WEIR_E_DISK.
  */
 export async function readRunRecord(directory: string): Promise<RunRecord> {
   const path = join(directory, CONFIG_NAME);

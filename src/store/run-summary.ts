@@ -1,4 +1,4 @@
-/** What a run folder says about its run, read without a lock: state, phases, steps, ledger, metrics, alerts, checkpoints. */
+/** Summary of a run from its folder, read without a lock: state, phases, steps, ledger, metrics, alerts, checkpoints. */
 import { existsSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { readRollouts, rolloutSteps } from "./rollout-shard.js";
 import { CHECKPOINTS_FOLDER, REPORT_NAME, ROLLOUTS_FOLDER } from "./run-folder.js";
 import { readRunRecord } from "./run-record.js";
 
-/** Facts of a journal folded into what a person asks first. Pure. */
+/** A journal folded into a summary. Pure. */
 export interface JournalSummary {
   readonly facts: number;
   /** The lifecycle's last journalled state, null before the first. */
@@ -46,7 +46,7 @@ export interface RunSummary extends JournalSummary {
   readonly directory: string;
   readonly created: number;
   readonly dataset: Json;
-  /** Process id of the writer, null when nobody writes. */
+  /** Process id of the writer; null without one. */
   readonly writer: number | null;
   readonly ledger: Readonly<Record<string, number>>;
   readonly dropped: Readonly<Record<string, number>>;
@@ -107,8 +107,9 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
 }
 
 /**
- * Summary of a run folder, also while another process writes to it. What is damaged is left out and remarked. `verify` checks
- * every checkpoint against its manifest and opens every shard of rollouts, which reads all of them. Errors: WEIR_E_FILE_MISSING where it is no run folder; WEIR_E_RUN_FOLDER.
+ * Summary of a run folder, also while another process writes to it. Damaged parts are left out and named. `verify` checks
+ * every checkpoint against its manifest and opens every shard of rollouts, which reads all of them.
+ * Errors: WEIR_E_FILE_MISSING where it is not a run folder; WEIR_E_RUN_FOLDER.
  */
 export async function summariseRun(directory: string, options: { readonly verify: boolean }): Promise<RunSummary> {
   const record = await readRunRecord(directory);
@@ -154,7 +155,7 @@ export async function summariseRun(directory: string, options: { readonly verify
   };
 }
 
-/** Journal and ledger that are shorter than the newest checkpoint knew them. */
+/** Journals and ledgers that are shorter than at the newest checkpoint. */
 async function missingEnds(directory: string): Promise<string[]> {
   const [newest] = await listCheckpoints(join(directory, CHECKPOINTS_FOLDER));
   const text = newest && (await readFile(join(newest.directory, STATE_NAME), "utf8").catch(() => null));
@@ -163,7 +164,7 @@ async function missingEnds(directory: string): Promise<string[]> {
   try {
     marks = JSON.parse(text).runFolder;
   } catch {
-    // A damaged state is told with its checkpoint.
+    // A damaged state is reported with its checkpoint.
     return [];
   }
   const files = [
@@ -173,11 +174,13 @@ async function missingEnds(directory: string): Promise<string[]> {
   return files.flatMap(([name, known]) => {
     const path = join(directory, name);
     const size = existsSync(path) ? statSync(path).size : 0;
-    return size >= known ? [] : [`${name}: it has ${size} bytes, ${newest.name} rests on ${known}; its end is missing`];
+    return size >= known
+      ? []
+      : [`${name}: it has ${size} bytes, but ${newest.name} needs ${known}; its end is missing`];
   });
 }
 
-/** The ledger's index; entries that follow from lines that are missing are taken as they are, and counted in one remark. */
+/** The ledger's index; entries that follow from lines that are missing are taken as they are, and counted in one message. */
 function bookOf(path: string, reading: Parameters<typeof readLedger>[1], remarks: string[]): LedgerBook {
   const book = new LedgerBook();
   if (!existsSync(path)) return book;

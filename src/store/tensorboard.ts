@@ -34,7 +34,7 @@ export class TensorBoardWriter {
     this.write(textEvent(this.seconds(), step, name, value));
   }
 
-  /** The run goes on from before this step: readers drop what they have of it and of later steps. */
+  /** The run continues from before this step: readers drop it and later steps. */
   restartAt(step: number): void {
     this.write(sessionStartEvent(this.seconds(), step));
   }

@@ -3,9 +3,9 @@ import type { Group, Sample, SampleGroup } from "../contracts/group.js";
 import type { LossDenominators, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 
-/** From kept groups to what the trainer takes: advantages, mini-batches and their global denominators. Pure. */
+/** From the groups that passed the filter to the trainer's input: advantages, mini-batches and their global denominators. Pure. */
 
-/** The members of a group that were scored; nobody else enters a baseline (I1). */
+/** The scored members of a group; only they enter a baseline (I1). */
 function scoredOf(group: Group) {
   return group.members.flatMap((member) => {
     const { outcome, reward, rollout } = member;
@@ -13,7 +13,7 @@ function scoredOf(group: Group) {
   });
 }
 
-/** A group as an advantage that sees its batch is given it. */
+/** A group in the form that batch-aware advantages receive. */
 function advantageGroup(group: Group): AdvantageGroup {
   return {
     taskId: group.task.id,
@@ -95,7 +95,7 @@ function samplesOf(group: Group, given: GroupAdvantages, kind: string): SampleGr
   return { group, samples };
 }
 
-/** Consecutive mini-batches of at most `size` groups; null takes all at once. */
+/** Consecutive mini-batches of at most `size` groups; null gives one mini-batch. */
 export function miniBatches(groups: readonly SampleGroup[], size: number | null): SampleGroup[][] {
   const step = size ?? Math.max(1, groups.length);
   const batches: SampleGroup[][] = [];

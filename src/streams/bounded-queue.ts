@@ -1,6 +1,6 @@
 import { WeirError } from "../errors.js";
 
-/** What is known of a queue from outside; shown by the monitor and asserted by tests. */
+/** The observable state of a queue; shown by the monitor and asserted by tests. */
 export interface QueueGauge {
   readonly name: string;
   readonly bound: number;
@@ -12,7 +12,7 @@ export interface QueueGauge {
   readonly waitingProducers: number;
   /** Consumers waiting for an item: open demand. */
   readonly waitingConsumers: number;
-  /** Items handed to a consumer so far. */
+  /** Items delivered to consumers so far. */
   readonly passed: number;
 }
 
@@ -27,7 +27,7 @@ interface Waiter<T> {
 /**
  * A first-in-first-out queue with a name and a bound: `push` waits for room, `pull` waits for an item.
  * Invariants: depth never exceeds the bound (I4); items leave in the order they came;
- * `close` lets consumers drain, `fail` releases everybody at once with the error.
+ * `close` lets consumers drain, `fail` rejects every waiting party with the error.
  */
 export class BoundedQueue<T> {
   private readonly items: T[] = [];
@@ -38,7 +38,7 @@ export class BoundedQueue<T> {
   private highWater = 0;
   private passed = 0;
 
-  /** Errors: WEIR_E_CONFIG when the bound is no positive integer. */
+  /** Errors: WEIR_E_CONFIG when the bound is not a positive integer. */
   constructor(
     readonly name: string,
     readonly bound: number,
@@ -89,13 +89,13 @@ export class BoundedQueue<T> {
     return new Promise((resolve, reject) => this.consumers.push({ resolve, reject }));
   }
 
-  /** No more items will come. Producers still waiting for room keep their place. */
+  /** No more items will come. Producers that wait for room keep their place. */
   close(): void {
     this.closed = true;
     if (this.items.length === 0) for (const consumer of this.consumers.splice(0)) consumer.resolve(END);
   }
 
-  /** Drops what is held and rejects every waiting and later call with `error`. The first failure stays. */
+  /** Drops all items and rejects every waiting and later call with `error`. Later failures are ignored. */
   fail(error: unknown): void {
     if (this.failure) return;
     this.failure = { error };

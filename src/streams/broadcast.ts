@@ -1,18 +1,18 @@
 /**
- * Owns how a run's records reach its subscribers: a stream that can only be listened to. One that throws, rejects or completes
- * harms neither the run, nor another subscriber, nor the process.
- * Invariants: nobody outside can emit, complete or fail a stream; whatever a subscriber throws is handed to `onFault`, at most once
+ * Delivers a run's records to its subscribers. A subscriber that throws, rejects or completes harms neither the run, nor another
+ * subscriber, nor the process.
+ * Invariants: only the owner can emit, complete or fail a stream; whatever a subscriber throws is handed to `onFault`, at most once
  * per subscription, and never becomes an uncaught exception; a subscriber that threw keeps its subscription (an operator that
- * threw has ended its own chain, as RxJS has it); after the end a late subscriber completes at once.
+ * threw has ended its own chain, as in RxJS); after the end a late subscriber completes at once.
  */
 import { Observable, type Observer, type Operator, Subject, Subscriber, type Subscription } from "rxjs";
 
 type OnFault = (error: unknown) => void;
 
-/** What `subscribe` takes, before it is known which form it is. */
+/** The argument of `subscribe`, in any of its forms. */
 type Listener<T> = Partial<Observer<T>> | ((value: T) => unknown) | null | undefined;
 
-/** An observable whose final subscribers cannot harm anybody, at the end of a `pipe` too. */
+/** An observable that isolates its subscribers from one another, also at the end of a `pipe`. */
 class GuardedObservable<T> extends Observable<T> {
   constructor(
     private readonly onFault: OnFault,
@@ -33,7 +33,7 @@ class GuardedObservable<T> extends Observable<T> {
     error?: ((error: unknown) => void) | null,
     complete?: (() => void) | null,
   ): Subscription {
-    // Operators and firstValueFrom subscribe by RxJS's own subscriber, which passes errors on to whoever listens to them.
+    // Operators and firstValueFrom subscribe by RxJS's own subscriber, which passes errors on to its listeners.
     if (isSubscriber<T>(listener)) return super.subscribe(listener);
     const given: Partial<Observer<T>> =
       typeof listener === "function"
@@ -43,7 +43,7 @@ class GuardedObservable<T> extends Observable<T> {
   }
 }
 
-/** A subscriber of RxJS itself, of whichever copy of it a program holds: an observer that is a subscription too. */
+/** A subscriber of RxJS itself, from any copy of the library: an observer that is also a subscription. */
 function isSubscriber<T>(listener: Listener<T>): listener is Subscriber<T> {
   if (listener instanceof Subscriber) return true;
   const methods = ["next", "error", "complete", "add", "remove", "unsubscribe"];
@@ -79,7 +79,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
 }
 
-/** One stream of a run: `next` and `complete` for its owner, `observable` for everybody else. */
+/** One stream of a run: `next` and `complete` for its owner, `observable` for everyone else. */
 export class Broadcast<T> {
   private readonly subject = new Subject<T>();
   readonly observable: Observable<T>;

@@ -13,7 +13,7 @@ export function holds(bucket: Pick<LengthBound, "minTokens" | "maxTokens">, toke
   return tokens > bucket.minTokens && tokens <= bucket.maxTokens;
 }
 
-/** The bucket that holds a length, null where none does. */
+/** The bucket of a length; null where there is none. */
 export function bucketOf(tokens: number, buckets: readonly LengthBound[]): number | null {
   return phaseOf(
     tokens,

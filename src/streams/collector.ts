@@ -2,8 +2,8 @@ import { accumulateRound, emptyAccumulation, exhaustedError, hasVariance } from 
 import type { Group, ShortStepRule } from "../contracts/group.js";
 
 /**
- * Dynamic sampling over rounds: keeps groups of non-zero reward variance, asks for as many more as are missing, within
- * a bound (DAPO; QwenLong-L1 §2.2). Pure: rounds come from a function.
+ * Dynamic sampling over rounds: keeps groups of non-zero reward variance and asks for the missing ones, within a
+ * bound (DAPO; QwenLong-L1 §2.2). Pure: rounds come from a function.
  */
 
 export type DropReason = "zero_variance" | "group_too_small" | "surplus";
@@ -12,7 +12,7 @@ export interface CollectOptions {
   /** Groups wanted. */
   readonly wanted: number;
   readonly dropZeroVariance: boolean;
-  /** Scored members that a group needs to stay viable (I1). */
+  /** Scored members that a group needs (I1). */
   readonly minScored: number;
   readonly maxRounds: number;
   readonly onExhausted: ShortStepRule;
@@ -23,7 +23,7 @@ export interface Collected {
   readonly kept: readonly Group[];
   readonly dropped: readonly { readonly group: Group; readonly reason: DropReason }[];
   readonly rounds: number;
-  /** True when the bound was met with fewer groups than wanted. */
+  /** True when the bound was reached with fewer groups than wanted. */
   readonly exhausted: boolean;
 }
 
@@ -39,7 +39,7 @@ export function unshapedRewards(group: Group): number[] {
 }
 
 /**
- * Runs rounds until `wanted` groups are kept or the bound of rounds is met.
+ * Runs rounds until `wanted` groups are kept or the maximum of rounds is reached.
  * `round(n, index)` generates groups for n missing ones and resolves to them in issue order.
  * Errors: WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED at the bound when `onExhausted` is `fail`.
  */

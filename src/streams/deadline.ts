@@ -30,7 +30,7 @@ export async function withDeadline<T>(
   timers: Timers = realTimers,
 ): Promise<Deadlined<T>> {
   parent.throwIfAborted();
-  // As many rewards listen as run side by side; that is no leak.
+  // One listener per concurrent reward; this is not a leak.
   setMaxListeners(0, parent);
   const own = new AbortController();
   return new Promise((resolve, reject) => {
@@ -57,7 +57,7 @@ export async function withDeadline<T>(
   });
 }
 
-/** Turns whatever a reward actor gave into an outcome: a reward that is no finite number is `invalid` and goes no further (I1, I7). */
+/** Turns the answer of a reward part into an outcome: a reward that is not finite is `invalid` and goes no further (I1, I7). */
 export function checkedOutcome(given: unknown): RewardOutcome {
   const outcome = given as RewardOutcome | null | undefined;
   const kinds = ["scored", "abstained", "timedOut", "failed", "invalid"];
@@ -70,7 +70,7 @@ export function checkedOutcome(given: unknown): RewardOutcome {
   return outcome;
 }
 
-/** The outcome of a reward that may hang, reject or answer nonsense. Errors: WEIR_E_PART, where the reward broke its contract. */
+/** The outcome of a reward that may hang, reject or return something else. Errors: WEIR_E_PART, where the reward broke its contract. */
 export async function outcomeWithin(
   work: (signal: AbortSignal) => Promise<RewardOutcome>,
   ms: number,
@@ -82,7 +82,7 @@ export async function outcomeWithin(
   if (result.kind === "timedOut")
     return { kind: "timedOut", afterMs: ms, reason: `the reward gave no outcome within ${ms} ms` };
   const error = result.error;
-  // A part that answers with something that is no outcome is broken for every rollout: the run must say so and end.
+  // A part whose answer is not an outcome is broken for every rollout, so the run ends.
   if (WeirError.isInstance(error) && error.code === "WEIR_E_PART") throw error;
   const code = WeirError.isInstance(error) ? error.code : "error";
   return { kind: "failed", code, reason: error instanceof Error ? error.message : String(error) };

@@ -2,15 +2,15 @@ import { BehaviorSubject, type Observable } from "rxjs";
 import type { BoundedQueue, QueueGauge } from "./bounded-queue.js";
 
 /**
- * The gauges of every queue of the pipeline, by name. Queues live as long as an RL step; high-water marks and totals are
- * kept over the whole run, so that "never above its bound" can be read off at the end (I4).
+ * The gauges of every queue of the pipeline, by name. Queues live for one RL step; high-water marks and totals cover the
+ * whole run, so that I4 can be checked at its end.
  */
 export class GaugeBoard {
   private readonly live = new Map<string, BoundedQueue<unknown>>();
   private readonly past = new Map<string, QueueGauge>();
   private readonly changes = new BehaviorSubject<readonly QueueGauge[]>([]);
 
-  /** Shows `queue` under its name from now on; an earlier queue of that name adds to the totals. */
+  /** Registers `queue` under its name; an earlier queue of that name adds to the totals. */
   watch<T>(queue: BoundedQueue<T>): BoundedQueue<T> {
     const before = this.live.get(queue.name);
     if (before) this.past.set(queue.name, this.combined(before));
@@ -23,7 +23,7 @@ export class GaugeBoard {
     return [...this.live.values()].map((queue) => this.combined(queue));
   }
 
-  /** Emits the present gauges at every `publish`. */
+  /** Emits the current gauges at every `publish`. */
   get observable(): Observable<readonly QueueGauge[]> {
     return this.changes.asObservable();
   }

@@ -1,4 +1,4 @@
-/** Owns what a run has begun and not yet ended: pieces of work and rewards, so that its end can wait for them, within bounds. */
+/** Tracks unfinished pieces of work and rewards of a run, so that its end can wait for them, within bounds. */
 import { realTimers, type Timers } from "./deadline.js";
 
 export class InFlight {
@@ -10,7 +10,7 @@ export class InFlight {
     return this.open.size;
   }
 
-  /** Holds `work` until it settles; gives it back. */
+  /** Tracks `work` until it settles; returns it. */
   track<T>(work: Promise<T>): Promise<T> {
     this.open.add(work);
     const end = () => void this.open.delete(work);
@@ -18,7 +18,7 @@ export class InFlight {
     return work;
   }
 
-  /** Resolves once nothing is open, or after `ms` with the number that still is. Never rejects. */
+  /** Resolves once all work has settled, or after `ms`, with the number of unsettled pieces. Never rejects. */
   async settled(ms: number): Promise<number> {
     if (this.open.size === 0) return 0;
     let timer: unknown;

@@ -9,7 +9,7 @@ import { WeirError } from "../errors.js";
 import { BoundedQueue } from "./bounded-queue.js";
 import { outcomeWithin, type Timers } from "./deadline.js";
 import type { GaugeBoard } from "./gauges.js";
-import { pullLanes } from "./lanes.js";
+import { runWorkers } from "./workers.js";
 
 /**
  * The demand-driven pipeline of one generation round: issued tasks ▸ rollouts ▸ rewards ▸ groups.
@@ -155,11 +155,11 @@ class RoundInWork {
     await lastValueFrom(
       merge(
         this.feed(),
-        pullLanes(calls, 1, (tasks) => this.sample(tasks)).pipe(tap({ complete: () => rollouts.close() })),
-        pullLanes(rollouts, this.options.rewardConcurrency, (job) => this.score(job)).pipe(
+        runWorkers(calls, 1, (tasks) => this.sample(tasks)).pipe(tap({ complete: () => rollouts.close() })),
+        runWorkers(rollouts, this.options.rewardConcurrency, (job) => this.score(job)).pipe(
           tap({ complete: () => scored.close() }),
         ),
-        pullLanes(scored, 1, (job) => this.assemble(job)),
+        runWorkers(scored, 1, (job) => this.assemble(job)),
       ).pipe(ignoreElements()),
       { defaultValue: undefined },
     );

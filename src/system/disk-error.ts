@@ -1,10 +1,10 @@
 /**
- * Errors of the operating system on files, as one coded error with path, errno and remedy. Owns which errnos count as the
- * disk's or the file system's fault; every other error stays what it was.
+ * Errors of the operating system on files, as one coded error with path, errno and remedy. Other errors than those of the
+ * disk or the file system are passed on unchanged.
  */
 import { WeirError } from "../errors.js";
 
-/** What each errno means to a person, and what helps. */
+/** What each errno means, and the remedy. */
 const CAUSES: Readonly<Record<string, readonly [meaning: string, remedy: string]>> = {
   ENOSPC: ["no space is left on the disk", "free some space there"],
   EDQUOT: ["the disk quota is used up", "free some space or raise the quota"],
@@ -33,13 +33,13 @@ export function asDiskError(error: unknown, path?: string): unknown {
   const where = named ?? path ?? null;
   return new WeirError(
     "WEIR_E_DISK",
-    `expected to use ${where === null ? "a file" : `"${where}"`}, but ${meaning} (${code}${syscall ? ` on ${syscall}` : ""}); ${remedy}, then start again (a run goes on with weir train --resume RUN)`,
+    `expected to use ${where === null ? "a file" : `"${where}"`}, but ${meaning} (${code}${syscall ? ` on ${syscall}` : ""}); ${remedy}, then start again (weir train --resume RUN continues a run)`,
     { path: where, errno: code },
     { cause: error },
   );
 }
 
-/** Runs synchronous work on files. Errors: WEIR_E_DISK, and whatever else the work throws. */
+/** Runs a synchronous file operation. Errors: WEIR_E_DISK, and whatever else the work throws. */
 export function onDisk<T>(path: string, work: () => T): T {
   try {
     return work();

@@ -1,6 +1,6 @@
 /**
- * The memory that this process may use: the machine's, and the limits of the containers it runs in (control groups, both
- * versions; a container may lie in another, and the tightest limit counts). Pure over what its sources read.
+ * The memory that this process may use: the machine's, and the limits of its containers (control groups, both versions;
+ * of nested containers the tightest limit counts). Pure, given its sources.
  */
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
@@ -129,8 +129,8 @@ export function usableMemory(sources: MemorySources = systemSources): UsableMemo
 }
 
 /**
- * Processes that were killed for want of memory so far: those of this process's own group, which counts kills for whatever
- * limit; of the whole machine where there is no group that counts; null where nothing is told.
+ * Out-of-memory kills so far: in this process's control group, whichever limit caused them; on the whole machine where no
+ * group counts them; null where neither is known.
  */
 export function memoryKills(sources: MemorySources = systemSources): number | null {
   const { read } = sources;
@@ -141,7 +141,7 @@ export function memoryKills(sources: MemorySources = systemSources): number | nu
   return counterIn(read("/proc/vmstat"), "oom_kill");
 }
 
-/** Resident memory of a process, bytes; null where it is not told. */
+/** Resident memory of a process, bytes; null where it is not known. */
 export function residentBytes(pid: number, { read }: Pick<MemorySources, "read"> = systemSources): number | null {
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? "")?.[1];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;

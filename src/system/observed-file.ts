@@ -1,8 +1,8 @@
 import type { AsyncBuffer } from "hyparquet";
 
 /**
- * A file whose reads are observed: the library drops promises of a damaged file's other columns once one has failed, and a
- * dropped promise that fails too would end the process.
+ * A file whose reads are observed: the library drops promises of a damaged file's other columns once one has failed, and an
+ * unhandled rejection of a dropped promise would end the process.
  */
 export function observedFile(file: AsyncBuffer): AsyncBuffer {
   return {

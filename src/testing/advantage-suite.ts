@@ -1,4 +1,4 @@
-/** Owns the conformance suite of advantage actors; the built-ins run it too. */
+/** The conformance suite of advantage parts; the built-ins run it too. */
 import assert from "node:assert/strict";
 import type { AdvantageGroup, AdvantageInput, AdvantagePart, GroupAdvantages } from "../contracts/advantage.js";
 import { deepFreeze, registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
@@ -16,7 +16,7 @@ const GROUPS: readonly AdvantageInput[] = [
   { rewards: [-1, 0.25, 0.1, 0.1], lengths: [3, 3, 3, 3] },
 ];
 
-/** A group as an advantage that sees its batch is given it. */
+/** A group in the form that batch-aware advantages receive. */
 function groupOf({ rewards, lengths }: AdvantageInput, p = 0): AdvantageGroup {
   return {
     taskId: `task-${p}`,
@@ -86,7 +86,7 @@ export function describeAdvantageActor(options: AdvantageSuiteOptions): void {
           assert.ok(Number.isFinite(value), `got ${value}`);
       }
     }),
-    test("gives the better of two members the greater advantage", async (actor) => {
+    test("gives the better of two members the larger advantage", async (actor) => {
       const [better, worse] = (await means(actor, { rewards: [1, 0], lengths: [4, 4] })) as [number, number];
       assert.ok(better > worse, `reward 1 got ${better}, reward 0 got ${worse}`);
     }),

@@ -1,4 +1,4 @@
-/** Owns small, valid records for tests of parts: a task of the paper's template and rollouts of it. */
+/** Small, valid records for tests of parts: a task of the paper's template and rollouts of it. */
 import type { Rollout } from "../contracts/rollout.js";
 import type { Task } from "../contracts/task.js";
 

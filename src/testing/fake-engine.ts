@@ -1,5 +1,5 @@
 /**
- * Owns scripted stand-ins for the engine: every number follows from the request and the version, nothing is computed.
+ * Scripted stand-ins for the engine: every number follows from the request and the version, without arithmetic.
  * Each token has log-prob −1 and entropy 0.5, from the sampler and from the trainer alike, so that no mismatch appears.
  */
 import { createHash } from "node:crypto";
@@ -101,7 +101,7 @@ function assertFakeVersion({ n, changed = false }: FakeWeights, wanted: PolicyWa
   });
 }
 
-/** The completions of groups as a loss of the caller's own is given them. */
+/** The completions of groups in the form that a custom loss receives. */
 function sequencesOf(groups: readonly TrainGroup[], weight: number): LossSequence[] {
   return groups.flatMap(({ completions }) =>
     completions.map(({ tokenIds, advantages, oldLogprobs, refLogprobs }) => {

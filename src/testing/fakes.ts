@@ -1,4 +1,4 @@
-/** Owns scripted rewards and judges: each answers from a list, in order, then repeats the last entry. */
+/** Scripted rewards and judges: each answers from a list, in order, then repeats the last entry. */
 import type { Judge, JudgeQuery, JudgeVerdict } from "../contracts/judge.js";
 import type { RewardActor, RewardInput, RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";

@@ -1,10 +1,10 @@
 /**
- * Owns how a conformance suite meets a test framework: anything with describe(name, body) and it(name, body), such as vitest,
- * node:test, jest and mocha. Given by the caller, else taken from the globals. Assertions are Node's own.
+ * How a conformance suite meets a test framework: anything with describe(name, body) and it(name, body), such as vitest,
+ * node:test, jest and mocha. Given by the caller, else found among the globals. Assertions are Node's own.
  */
 import { WeirError } from "../errors.js";
 
-/** The bodies of tests give promises, which the types of every framework take. */
+/** Test bodies return promises, which the types of every framework accept. */
 type Register = (name: string, body: () => Promise<void>) => unknown;
 
 export interface TestFramework {
@@ -67,7 +67,7 @@ function globalFramework(): TestFramework {
   );
 }
 
-/** Freezes a value and everything below it, so that a part that writes to its input throws. */
+/** Freezes a value deeply, so that a part that writes to its input throws. */
 export function deepFreeze<T>(value: T): T {
   if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value);

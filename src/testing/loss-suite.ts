@@ -1,4 +1,4 @@
-/** Owns the conformance suite of policy losses; the built-ins run it too. */
+/** The conformance suite of policy losses; the built-ins run it too. */
 import assert from "node:assert/strict";
 import { LOSS_AGGREGATIONS, type LossEvaluation, type LossPart, type LossSequence } from "../contracts/loss.js";
 import { deepFreeze, registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
@@ -57,7 +57,7 @@ export function describeLossPart(options: LossSuiteOptions): void {
       for (const value of [found.value, found.clipped, found.clippedLower, ...rows(found).flat()])
         assert.ok(Number.isFinite(value), `got ${value}`);
     }),
-    test("stays finite for a token that the old policy all but excluded", async (loss) => {
+    test("stays finite for a token of almost no probability under the old policy", async (loss) => {
       for (const advantage of [1, -1]) {
         const found = await loss.evaluate([sequence(2, advantage, 1e30), sequence(2, advantage, 1e-30)]);
         for (const value of [found.value, ...rows(found).flat()]) assert.ok(Number.isFinite(value), `got ${value}`);
@@ -76,7 +76,7 @@ export function describeLossPart(options: LossSuiteOptions): void {
       assert.ok(row[1] === 0, `got ${row[1]}`);
       assert.deepEqual([row], rows(await loss.evaluate([plain])));
     }),
-    test("gives parts of a batch what add up to the whole", async (loss) => {
+    test("gives parts of a batch that add up to the whole", async (loss) => {
       const whole = await loss.evaluate(BATCH);
       let value = 0;
       const coefficients: number[][] = [];

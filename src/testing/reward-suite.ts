@@ -1,4 +1,4 @@
-/** Owns the conformance suite of reward actors; the built-ins run it too. */
+/** The conformance suite of reward actors; the built-ins run it too. */
 import assert from "node:assert/strict";
 import type { RewardActor, RewardInput, RewardOutcome } from "../contracts/reward.js";
 import { exampleRollout, exampleTask } from "./examples.js";
@@ -6,7 +6,7 @@ import { deepFreeze, registerSuite, type SuiteOptions, type SuiteTest } from "./
 
 export interface RewardSuiteOptions extends SuiteOptions {
   readonly create: () => RewardActor | Promise<RewardActor>;
-  /** A rollout that deserves more than `wrong`; a right answer to the example task when left out. */
+  /** A rollout that must score higher than `wrong`; by default a correct answer to the example task. */
   readonly right?: RewardInput;
   readonly wrong?: RewardInput;
 }
@@ -66,10 +66,10 @@ export function describeRewardActor(options: RewardSuiteOptions): void {
     test("resolves to a well-formed outcome, also for an empty response", async (actor) => {
       for (const input of inputs) assertOutcome(await actor.handle(input, live()));
     }),
-    test("scores a right answer higher than a wrong one", async (actor) => {
+    test("scores a correct answer higher than a wrong one", async (actor) => {
       const better = await actor.handle(right, live());
       const worse = await actor.handle(wrong, live());
-      assert.ok(better.kind === "scored", `the right answer's outcome is ${JSON.stringify(better)}`);
+      assert.ok(better.kind === "scored", `the correct answer's outcome is ${JSON.stringify(better)}`);
       assert.ok(worse.kind === "scored", `the wrong answer's outcome is ${JSON.stringify(worse)}`);
       assert.ok(better.value > worse.value, `right ${better.value}, wrong ${worse.value}`);
     }),
@@ -78,7 +78,7 @@ export function describeRewardActor(options: RewardSuiteOptions): void {
         assert.deepEqual(await actor.handle(input, live()), await actor.handle(input, live()));
       }
     }),
-    test("scores side by side as one after the other", async (actor) => {
+    test("gives the same scores concurrently as one after the other", async (actor) => {
       const single: RewardOutcome[] = [];
       for (const input of inputs) single.push(await actor.handle(input, live()));
       assert.deepEqual(await Promise.all(inputs.map((input) => actor.handle(input, live()))), single);

@@ -196,7 +196,7 @@ describe("advancing on evidence of mastery", () => {
   }
   const good = [0.9, 0.95, 1, 0.9];
 
-  it("needs the lower bound above the threshold and calm KL for calmSteps steps in a row", () => {
+  it("needs the lower bound above the threshold and KL within its limit for calmSteps consecutive steps", () => {
     expect(actions([good, good, good], [])).toEqual(["hold", "hold", "advance"]);
     expect(actions([good, good, good, good, good], [0, 0.2, 0, 0, 0])).toEqual([
       "hold",

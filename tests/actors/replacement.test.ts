@@ -125,7 +125,7 @@ describe("replace()", () => {
     expect([first.count(), second.count()]).toEqual([2, 4]);
   });
 
-  it("lets a new sampler adopt the present policy before it draws", async () => {
+  it("lets a new sampler adopt the current policy before it draws", async () => {
     const adopted: number[] = [];
     const fake = createFakeSampler();
     const sampler: Sampler = {

@@ -1,10 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { betaQuantile, logGamma, regularisedBeta, studentQuantile } from "../../src/algorithms/beta.js";
-import { meanInterval } from "../../src/algorithms/intervals.js";
+import {
+  boundedMeanInterval,
+  meanInterval,
+  normalQuantile,
+  shareInterval,
+  wilsonInterval,
+} from "../../src/algorithms/intervals.js";
 import { median, medianAbsoluteDeviation, quantile, robustZ } from "../../src/algorithms/statistics.js";
 import { difficulty, isCarriedByPaper, smoothedDifficulty } from "../oracle/difficulty.js";
-import { jeffreysInterval, normalQuantile, wilsonInterval } from "../oracle/intervals.js";
+import { jeffreysInterval } from "../oracle/intervals.js";
 import { passAtK } from "../oracle/pass-at-k.js";
 
 // Literals below were recomputed in Python: Simpson integration of the beta density and statistics.NormalDist.
@@ -63,6 +69,48 @@ describe("intervals", () => {
     expect(low).toBeCloseTo(2 - 2.484137, 5);
     expect(high).toBeCloseTo(2 + 2.484137, 5);
     expect(() => meanInterval([1])).toThrow(/WEIR_E_SHAPE/);
+  });
+
+  it("of bounded values is Student's t on the logit scale", () => {
+    // Python: h = 4.302652729749464 · 10 / √3 = 24.84137, u = 0.9, logit(0.9) ± 0.2484137 / 0.09.
+    const nearTop = boundedMeanInterval([80, 90, 100], 0, 100);
+    expect(nearTop.mean).toBe(90);
+    expect(nearTop.low).toBeCloseTo(36.287015, 4);
+    expect(nearTop.high).toBeCloseTo(99.301775, 4);
+    // Shifted and scaled with its bounds: gains from −100 to 100 have twice the width.
+    const gain = boundedMeanInterval([60, 80, 100], -100, 100);
+    expect(gain.low).toBeCloseTo(2 * nearTop.low - 100, 9);
+    expect(gain.high).toBeCloseTo(2 * nearTop.high - 100, 9);
+    expect(() => boundedMeanInterval([0.2, 1.1], 0, 1)).toThrow(/WEIR_E_SHAPE.*got 1.1/);
+    expect(() => boundedMeanInterval([0.2], 0, 1)).toThrow(/WEIR_E_SHAPE/);
+  });
+
+  it("of bounded values never pass the bounds, and hold the mean", () => {
+    const share = fc.double({ min: 0, max: 1, noNaN: true });
+    fc.assert(
+      fc.property(fc.array(share, { minLength: 2, maxLength: 8 }), (values) => {
+        const { mean, low, high } = boundedMeanInterval(values, 0, 1);
+        expect(low).toBeGreaterThanOrEqual(0);
+        expect(high).toBeLessThanOrEqual(1);
+        expect(low).toBeLessThanOrEqual(mean + 1e-12);
+        expect(high).toBeGreaterThanOrEqual(mean - 1e-12);
+      }),
+    );
+    expect(boundedMeanInterval([100, 100], 0, 100)).toMatchObject({ mean: 100, low: 100, high: 100 });
+  });
+
+  it("of shares at 0 and at 100 % take the pooled counts: 0 and 384 of 384", () => {
+    const seeds = (correct: number) => [1, 2, 3].map(() => ({ correct, n: 128 }));
+    // Wilson of 0 of n: high = z² / (n + z²) with z² = 3.841458821.
+    expect(shareInterval(seeds(0))).toMatchObject({ mean: 0, low: 0 });
+    expect(shareInterval(seeds(0)).high).toBeCloseTo(3.841458821 / 387.841458821, 7);
+    expect(shareInterval(seeds(128))).toMatchObject({ mean: 1, high: 1 });
+    expect(shareInterval(seeds(128)).low).toBeCloseTo(384 / 387.841458821, 7);
+    const spread = shareInterval([
+      { correct: 102, n: 128 },
+      { correct: 64, n: 64 },
+    ]);
+    expect(spread).toEqual(boundedMeanInterval([102 / 128, 1], 0, 1));
   });
 });
 

@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { type RunRecord, smallSection, smollm2Section, spread, withSection } from "../../bench/results-page.js";
+import {
+  gainSpread,
+  type RunRecord,
+  smallSection,
+  smollm2Section,
+  spread,
+  withSection,
+} from "../../bench/results-page.js";
 
 const machine = { cores: 2, model: "Some CPU" };
 const gibibyte = 2 ** 30;
@@ -34,10 +41,17 @@ function runOf(
 }
 
 describe("means over seeds", () => {
-  it("carry the 95 % t interval, but for a single seed", () => {
+  it("carry the 95 % t interval; a single seed stands alone", () => {
     // t quantile with 2 degrees of freedom 4.3027, standard deviation 10, so 10 · 4.3027 / √3 = 24.84.
     expect(spread([10, 20, 30])).toBe("20.0 [-4.8, 44.8]");
     expect(spread([12.34])).toBe("12.3");
+  });
+
+  it("of gains stay within −100 to 100", () => {
+    // The same half width on the logit scale of (gain + 100) / 200: u = 0.95, logit(0.95) ± 0.1242 / 0.0475.
+    expect(gainSpread([80, 90, 100])).toBe("90.0 [16.3, 99.2]");
+    expect(gainSpread([-100, -100])).toBe("-100.0 [-100.0, -100.0]");
+    expect(gainSpread([12.34])).toBe("12.3");
   });
 });
 
@@ -51,8 +65,9 @@ describe("the section of the pretrained model", () => {
     expect(section).toContain("--recipe smollm2 --seeds 1,2`");
     expect(section).toContain("134.5 M parameters");
     expect(section).toContain("bfloat16");
-    // 48 of 64 and 32 of 64 right: 75 and 50 %, mean 62.5; t quantile with 1 degree of freedom 12.706 · 17.68 / √2 = 158.8.
-    expect(section).toContain("| 385-1152 | 0.0 [0.0, 0.0] | 25.0 [25.0, 25.0] | 62.5 [-96.3, 221.3] |");
+    // 48 of 64 and 32 of 64 right: 75 and 50 %, mean 62.5; t quantile with 1 degree of freedom 12.706 · 17.68 / √2 = 158.8,
+    // on the logit scale 0.5108 ± 1.588 / 0.2344. Of the first stage 0 of 128 are right: Wilson's upper end is 3.841 / 131.841.
+    expect(section).toContain("| 385-1152 | 0.0 [0.0, 2.9] | 25.0 [25.0, 25.0] | 62.5 [0.2, 99.9] |");
     expect(section).toContain("| 1 | 0.0 | 25.0 | 75.0 | 50.0 | 1701 | 6.0 |");
     expect(section).toContain("| 2 | 0.0 | 25.0 | 50.0 | 25.0 | 1702 | 6.0 |");
     expect(section).toContain("200 [200, 200] in 60 warm-up steps");
@@ -67,8 +82,8 @@ describe("the section of the pretrained model", () => {
   });
 });
 
-describe("recipes of the pretrained model beside each other", () => {
-  it("are compared in the longest bucket", () => {
+describe("recipes of the pretrained model", () => {
+  it("are compared with each other in the longest bucket", () => {
     const arms = [
       { recipe: "smollm2", runs: [runOf(1, [0, 16, 48])] },
       { recipe: "smollm2-full", runs: [runOf(1, [0, 8, 56])] },
@@ -81,7 +96,7 @@ describe("recipes of the pretrained model beside each other", () => {
 });
 
 describe("the section of the small demo", () => {
-  it("sets RL beside as many more SFT steps", () => {
+  it("compares RL with as many more SFT steps", () => {
     const section = smallSection([runOf(1, [0, 16, 48])], [runOf(1, [0, 8, 8])], machine);
     expect(section).toMatch(/^## The demo\n\n/);
     expect(section).toContain("| 385-1152 | 0.0 | 25.0 | 75.0 | 50.0 | 12.5 | -12.5 |");

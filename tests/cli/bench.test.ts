@@ -208,7 +208,7 @@ describe("the benchmark page", () => {
       "python bench/peers/torch_step.py --mode f32",
     ])
       expect(page.split("\n")).toContain(line);
-    expect(page).toContain("others used at most 1.25 % of the processors");
+    expect(page).toContain("other programs used at most 1.25 % of the processors");
   });
 
   it("writes a table of any flat rows, with every column that occurs", () => {

@@ -220,7 +220,7 @@ describe("weir data show", () => {
 
   it("ends with the error of an unreadable file", async () => {
     await expect(data("show", fixture("15-file-encoding/latin1.jsonl"))).rejects.toThrow(
-      /WEIR_E_DATA.*line 1 is no UTF-8/,
+      /WEIR_E_DATA.*line 1 is not UTF-8/,
     );
     await expect(data("show", "/nonexistent.jsonl")).rejects.toThrow(/WEIR_E_FILE_MISSING/);
     await expect(data("show", fixture("06-longbench"))).rejects.toThrow(/WEIR_E_DATA.*it is a folder/);

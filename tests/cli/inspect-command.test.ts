@@ -82,7 +82,7 @@ describe("weir inspect", () => {
     await writeFile(join(run, "checkpoints", "step-00003", "weights"), "abd");
     expect(await inspectCommand(run, {})).toBe(0);
     expect(await inspectCommand(run, { verify: true, json: true })).toBe(3);
-    expect(output()).toContain("weights has another content than was written");
+    expect(output()).toContain("weights does not have the content that was written");
   });
 
   it("shows what is whole of a damaged folder, names what is not, and says so with its exit code", async () => {
@@ -108,9 +108,9 @@ describe("weir inspect", () => {
     await writeFile(join(run, "rollouts", "step-00007.parquet"), "PAR1 this is none PAR1");
     expect(await inspectCommand(run, { rollout: "r0" })).toBe(0);
     expect(output()).toContain("scored 1 (rule 1");
-    expect(notes.join("")).toMatch(/passed over: WEIR_E_RUN_FOLDER.*step-00007\.parquet.*other steps can/);
+    expect(notes.join("")).toMatch(/skipped: WEIR_E_RUN_FOLDER.*step-00007\.parquet.*other steps can/);
     await expect(inspectCommand(run, { step: "7" })).rejects.toMatchObject({ code: "WEIR_E_RUN_FOLDER" });
-    await expect(inspectCommand(run, { rollout: "none" })).rejects.toThrow(/damaged steps were passed over/);
+    await expect(inspectCommand(run, { rollout: "none" })).rejects.toThrow(/damaged steps were skipped/);
     expect(await inspectCommand(run, { verify: true })).toBe(3);
     expect(output()).toMatch(/damaged\s+WEIR_E_RUN_FOLDER.*step-00007/);
   });
@@ -161,7 +161,7 @@ describe("weir inspect", () => {
     expect(await inspectCommand(run, {})).toBe(3);
     expect(output()).toMatch(
       new RegExp(
-        `damaged\\s+journal\\.ndjson: it has \\d+ bytes, step-00003 rests on ${whole.length}; its end is missing`,
+        `damaged\\s+journal\\.ndjson: it has \\d+ bytes, but step-00003 needs ${whole.length}; its end is missing`,
       ),
     );
     printed = [];

@@ -148,7 +148,7 @@ describe("weir monitor", () => {
     });
     folder.append("metrics.recorded", 1, { phase: 1, values: { "reward/mean": 0.1 } });
     await folder.close();
-    expect(await ended).toMatch(/^the process of the run ended without saying so/);
+    expect(await ended).toMatch(/^the run's process ended unexpectedly/);
   });
 
   it("reads the folder, and says why, when its monitor.json names another run's monitor", async () => {

@@ -100,7 +100,9 @@ describe("JSON input", () => {
     const file = join(folder, "in.jsonl");
     await writeFile(file, '{"a":1}\n\n{"a":"x"}\n');
     const schema = z.object({ a: z.number() });
-    await expect(loadJsonLines(file, schema)).rejects.toThrow(/in\.jsonl" line 3 has another shape.*a:/s);
+    await expect(loadJsonLines(file, schema)).rejects.toThrow(
+      /in\.jsonl" line 3 does not have the expected shape.*a:/s,
+    );
     await expect(loadJson(join(folder, "none.json"), schema)).rejects.toMatchObject({ code: "WEIR_E_FILE_MISSING" });
     await writeFile(file, '{"a":1}\n{"a":2}\n');
     expect(await loadJsonLines(file, schema)).toEqual([{ a: 1 }, { a: 2 }]);

@@ -59,9 +59,9 @@ describe("scoring lines", () => {
 
   it.each([
     ["an unknown data source", line("gsm8k", "x", "y"), /^WEIR_E_REWARD_SOURCE: f line 2: .*"gsm8k"/, 1],
-    ["a line that is no JSON", "{", /^WEIR_E_DATA: expected JSON in f line 2/, 3],
+    ["a line that is not JSON", "{", /^WEIR_E_DATA: expected JSON in f line 2/, 3],
     ["a missing field", '{"data_source":"musique"}', /^WEIR_E_DATA: f line 2 .*response/s, 3],
-    ["a line that is no object", "[1]", /^WEIR_E_DATA: expected a JSON object in f line 2, got \[1\]/, 3],
+    ["a line that is not an object", "[1]", /^WEIR_E_DATA: expected a JSON object in f line 2, got \[1\]/, 3],
     ["a field of another type", '{"data_source":1,"response":"","ground_truth":""}', /WEIR_E_DATA.*data_source/s, 3],
   ])("names the line of %s", (_, bad, message, code) => {
     let error: unknown;
@@ -120,10 +120,10 @@ describe("weir score", () => {
     expect(written).toBe(expected);
   });
 
-  it("names the line that is no UTF-8", async () => {
+  it("names the line that is not UTF-8", async () => {
     const file = join(folder, "in.jsonl");
     writeFileSync(file, Buffer.concat([Buffer.from(`${qa("Paris")}\n${qa("M")}`), Buffer.from([0xfc, 0x0a])]));
-    await expect(weir("--in", file)).rejects.toThrow(/WEIR_E_DATA: "[^"]*in\.jsonl": line 2 is no UTF-8/);
+    await expect(weir("--in", file)).rejects.toThrow(/WEIR_E_DATA: "[^"]*in\.jsonl": line 2 is not UTF-8/);
     expect(written).toBe("");
   });
 

@@ -141,7 +141,7 @@ describe("weir tokenize --in", () => {
     ["a conversation that is no list of messages", '{"conversations":[{"role":"user"}]}', /conversation 0/],
     ["an empty conversation", '{"conversations":[[{"role":"user","content":"a"}],[]]}', /conversation 1/],
     ["a row without response", '{"prompt":"a"}', /response/],
-    ["a file that is no JSON", "hello", /one JSON object per line/],
+    ["a file that is not JSON", "hello", /one JSON object per line/],
   ])("refuses %s", async (_, content, message) => {
     const file = await fileOf(content);
     const error = await failure(() => run("--model", LLAMA, "--in", file), "WEIR_E_DATA");

@@ -48,7 +48,10 @@ describe("the scripted reward of weir-rl/testing", () => {
     skip: [
       {
         reason: "a script answers by position, not by content",
-        tests: ["gives the same outcome for the same rollout", "scores side by side as one after the other"],
+        tests: [
+          "gives the same outcome for the same rollout",
+          "gives the same scores concurrently as one after the other",
+        ],
       },
     ],
   });

@@ -66,7 +66,7 @@ describe("the advantage suite", () => {
     });
     expect(await run(divides)).toContain("returns finite numbers only, equal rewards included");
     expect(await run(advantage(({ rewards }) => rewards.map((reward) => -reward)))).toEqual([
-      "gives the better of two members the greater advantage",
+      "gives the better of two members the larger advantage",
     ]);
     let calls = 0;
     expect(await run(advantage(({ rewards }) => rewards.map((reward) => reward + calls++)))).toContain(
@@ -111,7 +111,7 @@ describe("the loss suite", () => {
         const found = await right.evaluate(sequences);
         return { ...found, value: found.value / sequences.length };
       }),
-    ).toEqual(["gives parts of a batch what add up to the whole"]);
+    ).toEqual(["gives parts of a batch that add up to the whole"]);
     expect(
       await run((sequences) => {
         const coefficients = sequences.map(({ logprobs, old, advantages, weights }) =>
@@ -123,7 +123,7 @@ describe("the loss suite", () => {
         );
         return { value: 0, coefficients, clipped: 0, clippedLower: 0 };
       }),
-    ).toContain("stays finite for a token that the old policy all but excluded");
+    ).toContain("stays finite for a token of almost no probability under the old policy");
     expect(
       await run((sequences) =>
         right.evaluate(sequences.map((one) => ({ ...one, weights: Array.from(one.weights, () => 1) }))),
@@ -152,7 +152,7 @@ describe("the reward suite", () => {
     expect(await run(async () => ({ kind: "maybe" }) as never)).toContain(
       "resolves to a well-formed outcome, also for an empty response",
     );
-    expect(await run(createScriptedReward([1]).handle)).toEqual(["scores a right answer higher than a wrong one"]);
+    expect(await run(createScriptedReward([1]).handle)).toEqual(["scores a correct answer higher than a wrong one"]);
   });
 });
 

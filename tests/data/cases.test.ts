@@ -51,7 +51,7 @@ describe("files that were once read wrongly", () => {
 
   it("Latin-1 is told, gzip is read", async () => {
     const error = await failure(() => readTasks(fixture("15-file-encoding/latin1.jsonl")), "WEIR_E_DATA");
-    expect(error.message).toMatch(/latin1\.jsonl: line 1 is no UTF-8/);
+    expect(error.message).toMatch(/latin1\.jsonl: line 1 is not UTF-8/);
     expect(await golds("15-file-encoding/tasks.jsonl.gz")).toEqual([[sentence("Paris")]]);
   });
 });

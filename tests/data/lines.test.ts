@@ -64,9 +64,9 @@ describe("text lines", () => {
   ])("are refused with their number where they hold %s", async (_, bad) => {
     const bytes = bytesOf("fine\nalso fine\ncaf", bad, "\nfine\n");
     const error = await failure(() => linesOf(bytes), "WEIR_E_DATA");
-    expect(error.message).toContain('f: line 3 is no UTF-8: a byte after "caf" cannot be read');
+    expect(error.message).toContain('f: line 3 is not UTF-8: a byte after "caf" cannot be read');
     const whole = await failure(() => wholeText("f", inPieces(bytes, 4)), "WEIR_E_DATA");
-    expect(whole.message).toContain("line 3 is no UTF-8");
+    expect(whole.message).toContain("line 3 is not UTF-8");
   });
 
   it("have a limit, so that a file without line ends does not fill the memory", async () => {
@@ -123,7 +123,7 @@ describe("what a file is, by its first bytes", () => {
   });
 
   it("gzip in gzip and parquet in gzip are refused", async () => {
-    expect((await failure(() => open([...gzipSync(gzipSync("x"))]), "WEIR_E_DATA")).message).toContain("once more");
+    expect((await failure(() => open([...gzipSync(gzipSync("x"))]), "WEIR_E_DATA")).message).toContain("twice");
     expect((await failure(() => open([...gzipSync("PAR1…")]), "WEIR_E_DATA")).message).toContain("parquet");
   });
 

@@ -78,14 +78,14 @@ describe("messages of a prompt", () => {
       '[{"role":"user","content":[{"type":"text","text":"a","citations":[1]}]}]',
       /write its text as one string/,
     ],
-    ["a number as content", '[{"role":"user","content":5}]', /a content that is no text/],
-    ["a message that is text", '[{"role":"user","content":"x"},"y"]', /message 1 is no object/],
+    ["a number as content", '[{"role":"user","content":5}]', /a content that is not text/],
+    ["a message that is text", '[{"role":"user","content":"x"},"y"]', /message 1 is not an object/],
     [
       "digits that JSON loses",
       '[{"role":"assistant","content":"","tool_calls":[{"id":12345678901234567890}]}]',
       /"tool_calls".*cannot hold exactly/,
     ],
-    ["half of a surrogate pair", '[{"role":"user","content":"\\ud83d"}]', /half of a surrogate pair/],
+    ["half of a surrogate pair", '[{"role":"user","content":"\\ud83d"}]', /lone surrogate/],
     ["an empty list", "[]", /expected text, or a list of messages/],
     ["an object", '{"role":"user","content":"x"}', /expected text, or a list of messages/],
   ])("are refused for %s", async (_, json, message) => {

@@ -41,7 +41,7 @@ describe.each(["values.parquet", "values-plain.parquet"])("values of %s", (name)
   });
 });
 
-describe("values in the form that a person would write", () => {
+describe("values in the form that people write", () => {
   it("the shortest text of a float32 reads back as it, and no shorter one does (property)", () => {
     fc.assert(
       fc.property(fc.float({ noNaN: true, noDefaultInfinity: true }), (value) => {
@@ -90,9 +90,9 @@ describe("rows of parquet", () => {
     expect(tasks[0]?.goldAnswers).toEqual(["Therefore, the answer is 18.", "Therefore, the answer is 18 C."]);
   });
 
-  it("are refused by row and column where a text is no UTF-8", async () => {
+  it("are refused by row and column where a text is not UTF-8", async () => {
     const error = await failure(() => readTasks(fixture("latin1.parquet")), "WEIR_E_DATA");
-    expect(error.message).toMatch(/latin1\.parquet: row 1, column "prompt": its text is no UTF-8/);
+    expect(error.message).toMatch(/latin1\.parquet: row 1, column "prompt": its text is not UTF-8/);
   });
 
   it("of a damaged file are rows or a coded error", async () => {

@@ -199,7 +199,7 @@ describe("errors name file, row and column", () => {
     });
   });
 
-  it("a line that is no JSON, with its number", async () => {
+  it("a line that is not JSON, with its number", async () => {
     await expect(readTasks(await file("bad.jsonl", `${lines(good)}\nnope`))).rejects.toThrow(
       /bad\.jsonl: .*line 2 is "nope"/,
     );

@@ -69,7 +69,7 @@ describe("bad input", () => {
       /2048 positions/,
     ],
     [
-      "the name of a part that nobody registered",
+      "the name of a part that is not registered",
       { curriculum: { actor: "phasd" } },
       "WEIR_E_ACTOR_UNKNOWN",
       /did you mean "phased"/,
@@ -102,7 +102,7 @@ describe("bad input", () => {
       [{ monitor: { enabled: true, tokenEnv: "WEIR_TEST_NONE" } }, "WEIR_E_CONFIG", /WEIR_TEST_NONE/],
       [{ model: { path: join(folder, "none") } }, "WEIR_E_FILE_MISSING", /model\.path.*not fetched/],
       [{ data: { train: [join(folder, "none.jsonl")] } }, "WEIR_E_FILE_MISSING", /data\.train.*none\.jsonl/],
-      [{ warmup: { data: [folder] } }, "WEIR_E_FILE_MISSING", /warmup\.data.*it is no file/],
+      [{ warmup: { data: [folder] } }, "WEIR_E_FILE_MISSING", /warmup\.data.*it is not a file/],
       [{ run: { directory: join(model, "config.json", "runs") } }, "WEIR_E_DISK", /is a file, not a folder/],
     ];
     for (const [over, code, message] of cases) {
@@ -188,7 +188,7 @@ describe("bad input", () => {
     await expect(resumed.start()).rejects.toThrow(/WEIR_E_DATA.*fingerprint/s);
   });
 
-  it("is passed over aloud: a damaged newest checkpoint; the run goes on from the one before", async () => {
+  it("is skipped and reported: a damaged newest checkpoint; the run continues from the one before", async () => {
     const config = await tinyConfig({ phases: [{ maxTokens: 300, steps: 4 }], checkpoint: { everySteps: 1, keep: 3 } });
     const first = createTrainingSystem(config, { actors: { reward: parityReward } });
     await first.start();

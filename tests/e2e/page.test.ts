@@ -383,7 +383,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
     const empty = await open(new MonitorHub());
     expect(await violations(empty.page)).toEqual([]);
     const { hub } = scriptedRun();
-    hub.publishRun({ live: false, status: "stopped", note: "the process of the run ended without saying so" });
+    hub.publishRun({ live: false, status: "stopped", note: "the run's process ended unexpectedly" });
     const past = await open(hub);
     await past.page.getByTestId("ending").waitFor();
     expect(await violations(past.page)).toEqual([]);

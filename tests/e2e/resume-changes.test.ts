@@ -18,7 +18,7 @@ const shaOf = (result: RunResult) => (result.report as { policy: { sha256: strin
 const system = (config: ConfigInput | Config, resume?: string): TrainingSystem =>
   createTrainingSystem(config, { actors: { reward: parityReward }, ...(resume ? { resume } : {}) });
 
-/** Runs until a fact, then stops after the step at hand; resolves to the run folder. */
+/** Runs until a fact, then stops after the current step; resolves to the run folder. */
 async function runUntil(config: ConfigInput, type: string, step: number): Promise<string> {
   const first = system(config);
   first.facts$.subscribe((fact) => {

@@ -194,7 +194,7 @@ describe("monitor.json", () => {
     const said: string[] = [];
     expect(await findMonitor(directory, (remark) => said.push(remark))).toBeNull();
     expect(said).toEqual([
-      `monitor.json names ${monitor.url} (process ${process.pid}), but another monitor answers there now; showing what the folder holds`,
+      `monitor.json names ${monitor.url} (process ${process.pid}), but another monitor answers there now; showing the folder instead`,
     ]);
   });
 

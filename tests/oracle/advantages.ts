@@ -1,4 +1,4 @@
-/** Owns group-relative advantages over batches of sequences, as verl lays them out: reference of the tests. */
+/** Group-relative advantages over batches of sequences, as verl lays them out: reference of the tests. */
 import { advantagesByGroup, type GroupAdvantageOptions, groupAdvantages } from "../../src/algorithms/advantages.js";
 import { assertSameLength, at } from "../../src/algorithms/shapes.js";
 import { assertSameShape, type Matrix } from "./shapes.js";

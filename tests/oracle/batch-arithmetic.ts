@@ -1,4 +1,4 @@
-/** Owns the counting of a distributed run as the release configures it: ranks, trajectories, optimiser steps, batches per epoch. */
+/** The counting of a distributed run as the release configures it: ranks, trajectories, optimiser steps, batches per epoch. */
 import { WeirError } from "../../src/errors.js";
 
 export interface BatchPlanInput {

@@ -1,4 +1,4 @@
-/** Owns difficulty (Eq. 10) from the rewards themselves: reference of the product, which keeps counts. Rewards are unshaped, in [0, 1]. */
+/** Difficulty (Eq. 10) from the rewards themselves: reference of the product, which keeps counts. Rewards are unshaped, in [0, 1]. */
 import { type DifficultyEstimate, difficultyFromCounts } from "../../src/algorithms/difficulty.js";
 import { assertFinite, assertNotEmpty } from "../../src/algorithms/shapes.js";
 import { mean } from "../../src/algorithms/statistics.js";

@@ -1,4 +1,4 @@
-/** Owns KL over batches [B, T], KL in the reward and the adaptive coefficient: references of the tests. */
+/** KL over batches [B, T], KL in the reward and the adaptive coefficient: references of the tests. */
 import { type KlEstimatorName, klEstimate } from "../../src/algorithms/kl.js";
 import { at } from "../../src/algorithms/shapes.js";
 import { WeirError } from "../../src/errors.js";

@@ -1,4 +1,4 @@
-/** Owns log-softmax and entropy of a logit vector [V] at a sampling temperature. Nats. */
+/** Log-softmax and entropy of a logit vector [V] at a sampling temperature. Nats. */
 import { assertNotEmpty } from "../../src/algorithms/shapes.js";
 import { WeirError } from "../../src/errors.js";
 

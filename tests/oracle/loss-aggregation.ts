@@ -1,5 +1,5 @@
 /**
- * Owns how token losses [B, T] become one number: the four modes of the contract (exact), verl's upstream variants
+ * How token losses [B, T] become one number: the four modes of the contract (exact), verl's upstream variants
  * (with its 1e-8 and its data-parallel bookkeeping) and the two of the release, plus the weighting of micro-batches.
  * Invariant of the exact modes (I6): with global denominators, the sum over any split equals the value of the whole.
  */

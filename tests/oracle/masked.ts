@@ -1,4 +1,4 @@
-/** Owns masked reductions over [B, T] matrices; masked entries never take part, not even as NaN times zero. */
+/** Masked reductions over [B, T] matrices; masked entries never take part, not even as NaN times zero. */
 import { at } from "../../src/algorithms/shapes.js";
 import { WeirError } from "../../src/errors.js";
 import { assertSameShape, type Matrix } from "./shapes.js";

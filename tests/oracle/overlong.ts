@@ -1,4 +1,4 @@
-/** Owns overlong shaping of a whole group: reference of the tests. */
+/** Overlong shaping of a whole group: reference of the tests. */
 import { type OverlongOptions, overlongPenalty } from "../../src/algorithms/overlong.js";
 import { WeirError } from "../../src/errors.js";
 

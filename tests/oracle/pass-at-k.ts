@@ -1,4 +1,4 @@
-/** Owns pass@k from n samples of which c are correct. */
+/** Pass@k from n samples of which c are correct. */
 import { WeirError } from "../../src/errors.js";
 
 /** Unbiased estimator 1 − C(n−c, k)/C(n, k) as a product, exact for large n (Chen et al. 2021). 1 ≤ k ≤ n, 0 ≤ c ≤ n. */

@@ -1,5 +1,5 @@
 /**
- * Owns the clipped policy loss of a batch [B, T] (Eq. 4 and 6) in float64: reference of the engine's.
+ * The clipped policy loss of a batch [B, T] (Eq. 4 and 6) in float64: reference of the engine's.
  * Invariant: masked tokens take part in nothing, so garbage in padding (NaN too) never reaches a sum.
  */
 import { at } from "../../src/algorithms/shapes.js";

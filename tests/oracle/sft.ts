@@ -1,4 +1,4 @@
-/** Owns the supervised losses (Eq. 11 and the release's) and the mask that says which positions are supervised. */
+/** The supervised losses (Eq. 11 and the release's) and the mask that says which positions are supervised. */
 import { at } from "../../src/algorithms/shapes.js";
 import { WeirError } from "../../src/errors.js";
 import { maskedMean } from "./masked.js";

@@ -1,4 +1,4 @@
-/** Owns the matrices of the float64 references and their shape checks. */
+/** The matrices of the float64 references and their shape checks. */
 import { assertSameLength, at } from "../../src/algorithms/shapes.js";
 import { WeirError } from "../../src/errors.js";
 

@@ -1,4 +1,4 @@
-/** Owns the clipped policy loss of one token (Eq. 3, 4 and 6). The minus sign is included: lower is better. */
+/** The clipped policy loss of one token (Eq. 3, 4 and 6). The minus sign is included: lower is better. */
 import { WeirError } from "../../src/errors.js";
 
 export interface ClipOptions {

@@ -144,16 +144,16 @@ describe("the judge client", () => {
   });
 
   it.each([
-    ["text that is no JSON", "<html>"],
+    ["text that is not JSON", "<html>"],
     ["JSON of another shape", '{"choices":[]}'],
     ["null", "null"],
-    ["a content that is no text", '{"choices":[{"message":{"content":null}}]}'],
+    ["a content that is not text", '{"choices":[{"message":{"content":null}}]}'],
   ])("fails on %s", async (_, body) => {
     server = await JudgeServer.start((response) => response.end(body));
     expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toEqual({
       kind: "failed",
       code: "WEIR_E_JUDGE",
-      reason: "the judge's answer is no chat completion with text content",
+      reason: "the judge's answer is not a chat completion with text content",
     });
   });
 

@@ -53,7 +53,7 @@ describe("checkpoints", () => {
     [
       "a changed file",
       (directory) => writeFile(join(directory, "model", "weights.bin"), Buffer.alloc(64, 1)),
-      /another content/,
+      /does not have the content/,
     ],
     ["a missing file", (directory) => rm(join(directory, "state.json")), /state\.json is missing/],
     ["a missing manifest", (directory) => rm(join(directory, "manifest.json")), /manifest\.json is missing/],

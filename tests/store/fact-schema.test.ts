@@ -87,8 +87,8 @@ describe("a line of the journal", () => {
     ["without a time", line("step.committed", COMMITTED, { time: null })],
     ["with a list for data", line("step.committed", [])],
     ["that is a number", "3"],
-  ])("%s is no fact", (_, text) => {
-    expect(readFactLine(text)).toEqual({ whole: false, legible: false, reason: "it is no fact" });
+  ])("%s is not a fact", (_, text) => {
+    expect(readFactLine(text)).toEqual({ whole: false, legible: false, reason: "it is not a fact" });
   });
 
   it("leaves out what a newer build added to a kind", () => {

@@ -199,7 +199,7 @@ describe("run summary", () => {
     await writeFile(join(folder.directory, "checkpoints", "step-00001", "weights"), "xyz");
     const later = await summariseRun(folder.directory, { verify: true });
     expect(later.writer).toBeNull();
-    expect(later.checkpoints[0]?.damaged).toMatch(/WEIR_E_CHECKPOINT_DAMAGED: .*another content/);
+    expect(later.checkpoints[0]?.damaged).toMatch(/WEIR_E_CHECKPOINT_DAMAGED: .*does not have the content/);
   });
 
   it("of no facts is empty", () => {

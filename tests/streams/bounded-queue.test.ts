@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { lastValueFrom, toArray } from "rxjs";
 import { describe, expect, it } from "vitest";
 import { BoundedQueue, END } from "../../src/streams/bounded-queue.js";
-import { pullLanes } from "../../src/streams/lanes.js";
+import { runWorkers } from "../../src/streams/workers.js";
 
 describe("a bounded queue", () => {
   it("I4: never holds more than its bound and hands items over in order, whatever the interleaving", async () => {
@@ -68,8 +68,8 @@ describe("a bounded queue", () => {
   });
 });
 
-describe("pull lanes", () => {
-  it("take from the queue only what their lanes can work on", async () => {
+describe("workers", () => {
+  it("take from the queue only what they can work on", async () => {
     const queue = new BoundedQueue<number>("q", 2);
     let produced = 0;
     const producer = (async () => {
@@ -78,7 +78,7 @@ describe("pull lanes", () => {
     })();
     const gates: (() => void)[] = [];
     const results = lastValueFrom(
-      pullLanes(queue, 4, (item) => new Promise<number>((resolve) => gates.push(() => resolve(item)))).pipe(toArray()),
+      runWorkers(queue, 4, (item) => new Promise<number>((resolve) => gates.push(() => resolve(item)))).pipe(toArray()),
     );
     for (let i = 0; i < 50; i++) await Promise.resolve();
     expect(gates).toHaveLength(4);
@@ -96,12 +96,12 @@ describe("pull lanes", () => {
     clearInterval(rest);
   });
 
-  it("end with the first error of any lane", async () => {
+  it("end with the first error of any worker", async () => {
     const queue = new BoundedQueue<number>("q", 3);
     for (const item of [1, 2, 3]) await queue.push(item);
-    const lanes = pullLanes(queue, 2, (item) =>
+    const results = runWorkers(queue, 2, (item) =>
       item === 2 ? Promise.reject(new Error("bad reward")) : Promise.resolve(item),
     );
-    await expect(lastValueFrom(lanes)).rejects.toThrow("bad reward");
+    await expect(lastValueFrom(results)).rejects.toThrow("bad reward");
   });
 });

@@ -25,7 +25,7 @@ function warmUp(detector: SpikeDetector, steps = 10): void {
 const rules = (detector: SpikeDetector, seen: SpikeObservation) => detector.observe(seen).map(({ rule }) => rule);
 
 describe("spike detection", () => {
-  it("raises kl_spike at 6 robust deviations above the median, with the number", () => {
+  it("raises kl_spike at a robust z-score of 6, with the number", () => {
     const detector = createSpikeDetector(options);
     warmUp(detector);
     const [alert, ...rest] = detector.observe(observation(10, { "kl/old_k3": 0.03, "entropy/mean": 0.5 }));
@@ -43,7 +43,7 @@ describe("spike detection", () => {
     });
     // (0.03 − 0.012) / (1.4826 · 0.001)
     expect(alert?.z).toBeCloseTo(12.14, 2);
-    expect(alert?.text).toContain("12.1 robust deviations above");
+    expect(alert?.text).toContain("robust z-score 12.1");
   });
 
   it("raises kl_spike for a jump of the KL to the reference, never for its level", () => {

@@ -32,7 +32,7 @@ const observation = (step: number, groups: readonly Group[], rest: Partial<Stall
 });
 
 describe("a run that learns nothing", () => {
-  it("is told after the configured number of steps without an update, with cause and remedy", () => {
+  it("is raised after the configured number of steps without an update, with cause and remedy", () => {
     const detector = createStallDetector(OPTIONS);
     const mixed = [group([0, 1])];
     const at = (step: number) =>
@@ -41,23 +41,23 @@ describe("a run that learns nothing", () => {
     expect(at(3)).toMatchObject([
       { id: "3-no_update-update/idle_steps", level: "error", rule: "no_update", value: 3, threshold: 3 },
     ]);
-    expect(at(4)[0]?.text).toMatch(/4 RL steps in a row: .*not finite.*lower optimiser\.learningRate/);
+    expect(at(4)[0]?.text).toMatch(/4 consecutive RL steps: .*not finite.*lower optimiser\.learningRate/);
     expect(detector.observe(observation(5, mixed))).toEqual([]);
   });
 
-  it("is told when every reward is one and the same for some steps, wrong or right", () => {
+  it("is raised when every reward is the same for some steps, wrong or right", () => {
     const wrong = createStallDetector(OPTIONS);
     expect(wrong.observe(observation(1, [group([0, 0]), group([0])]))).toEqual([]);
     expect(wrong.observe(observation(2, [group([0, 0])]))).toMatchObject([
-      { rule: "equal_rewards", level: "warn", text: expect.stringMatching(/reward 0: none stands out/) },
+      { rule: "equal_rewards", level: "warn", text: expect.stringMatching(/reward 0: no response stands out/) },
     ]);
     const right = createStallDetector(OPTIONS);
     right.observe(observation(1, [group([0.8, 0.8])], { correctAt: 0.5 }));
     const [alert] = right.observe(observation(2, [group([0.8])], { correctAt: 0.5 }));
-    expect(alert?.text).toMatch(/reward 0\.8: all are right/);
+    expect(alert?.text).toMatch(/reward 0\.8: all are correct/);
   });
 
-  it("begins the row of equal rewards anew with another reward, and keeps it over a step without a score", () => {
+  it("restarts the count of equal rewards at another reward, and keeps it over a step without a score", () => {
     const detector = createStallDetector(OPTIONS);
     const rules = (step: number, ...outcomes: (number | RewardOutcome)[]) =>
       detector.observe(observation(step, [group(outcomes)])).map(({ rule }) => rule);

@@ -114,7 +114,7 @@ describe("the end of an engine process", () => {
     "/proc/77/status": "Name:\tnode\nVmRSS:\t 1887436 kB\nThreads:\t9\n",
   };
 
-  it("for want of memory is called that, with limit, resident memory and what to lower", () => {
+  it("for lack of memory is called that, with limit, resident memory and what to lower", () => {
     const system = machine(group);
     const watch = new ExitWatch(77, system);
     watch.sample();

@@ -1,5 +1,5 @@
 /**
- * Owns the built-in advantages of one group, `grpo` (Eq. 5), `dr_grpo` (no division by the standard deviation) and `rloo`, and
+ * The built-in advantages of one group, `grpo` (Eq. 5), `dr_grpo` (no division by the standard deviation) and `rloo`, and
  * the table of all built-in ones.
  */
 import { ADVANTAGE_EPSILON, groupAdvantages, leaveOneOutAdvantages } from "../../algorithms/advantages.js";
@@ -11,7 +11,7 @@ import {
   createReinforcePlusPlusBaseline,
 } from "./batch-advantage.js";
 
-/** An advantage relative to the group says nothing of a response without another one. */
+/** An advantage relative to the group needs at least two responses. */
 const RELATIVE = 2;
 
 function perMember(kind: string, advantages: (rewards: readonly number[]) => readonly number[]): AdvantageActor {

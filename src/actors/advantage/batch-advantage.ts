@@ -1,5 +1,5 @@
 /**
- * Owns the built-in advantages that see their batch: `opo`, `reinforce_pp`, `reinforce_pp_baseline` and `gdpo`.
+ * The built-in advantages that see their batch: `opo`, `reinforce_pp`, `reinforce_pp_baseline` and `gdpo`.
  * The formulas are those of src/algorithms/batch-advantages.ts.
  */
 import {
@@ -13,7 +13,7 @@ import {
 import type { AdvantageGroup, BatchAdvantageActor, GroupAdvantages } from "../../contracts/advantage.js";
 import { WeirError } from "../../errors.js";
 
-/** Members of all groups in order, with the group's place as its name. */
+/** Members of all groups in order; a group is named by its index. */
 function membersOf(groups: readonly AdvantageGroup[]): BatchMember[] {
   return groups.flatMap(({ members }, p) =>
     members.map(({ reward, tokenIds }) => ({ reward, group: String(p), length: tokenIds.length })),
@@ -29,7 +29,7 @@ function byGroup(values: readonly (readonly number[])[], groups: readonly Advant
   });
 }
 
-/** `least`: fewest responses to a prompt that it can tell apart. */
+/** `least`: fewest responses to a prompt that it can compare. */
 function part(
   kind: string,
   least: number,
@@ -53,7 +53,7 @@ export const createReinforcePlusPlus = () => part("reinforce_pp", 1, (members) =
 export const createReinforcePlusPlusBaseline = () =>
   part("reinforce_pp_baseline", 2, reinforcePlusPlusBaselineAdvantages);
 
-/** Name under which length shaping counts as a reward of its own. */
+/** Name of length shaping as a component of the reward. */
 const SHAPING = "shaping";
 
 /**

@@ -1,6 +1,6 @@
 /**
- * Owns when a phase is over: after its steps (paper), or on evidence of mastery. Pure.
- * Every decision carries the numbers that it rests on.
+ * Decides when a phase ends: after its steps (paper), or on evidence of mastery. Pure.
+ * Every decision carries the numbers behind it.
  */
 
 import { meanInterval } from "../../algorithms/intervals.js";
@@ -10,9 +10,9 @@ export interface AdvanceOptions {
   readonly by: AdvanceRule;
   /** Mastery: lower confidence bound of the mean reward that must be reached, in the reward's own scale. */
   readonly rewardThreshold: number;
-  /** Mastery: largest KL that counts as calm, nats. */
+  /** Mastery: largest KL of a step that counts, nats. */
   readonly klLimit: number;
-  /** Mastery: steps in a row that must satisfy both. */
+  /** Mastery: consecutive steps that must satisfy both limits. */
   readonly calmSteps: number;
   /** Mastery: upper confidence bound below which the run falls back; 0 never. */
   readonly fallbackThreshold: number;
@@ -22,9 +22,9 @@ export interface AdvanceOptions {
 export interface AdvanceState {
   /** Committed steps in this phase. */
   readonly steps: number;
-  /** Steps in a row that showed mastery with calm KL. */
+  /** Consecutive steps with mastery and KL within the limit. */
   readonly calm: number;
-  /** Steps in a row whose upper confidence bound lay below the fallback threshold. */
+  /** Consecutive steps whose upper confidence bound was below the fallback threshold. */
   readonly poor: number;
   /** Mean rewards of the groups observed, per step, latest last; at most `calmSteps` of them. */
   readonly window: readonly (readonly number[])[];
@@ -42,13 +42,13 @@ export interface AdvanceInput {
   readonly groupRewards: readonly number[];
   readonly stepLimit: number;
   readonly phases: number;
-  /** False where the phase before may not be returned to (first phase, or it was returned to already). */
+  /** False where falling back is not possible (first phase, or it was done before). */
   readonly mayFallBack: boolean;
 }
 
 /**
- * Takes a step into the state. A step without a scored rollout counts as a step of the phase and is no evidence: window and
- * rows of calm or poor steps stay as they are. A step without an update moved nothing, so that its KL counts as calm.
+ * Takes a step into the state. A step without a scored rollout counts as a step of the phase but not as evidence: window and
+ * counts stay. A step without an update changed nothing, so its KL counts as within the limit.
  */
 function weigh(input: AdvanceInput, options: AdvanceOptions) {
   const { evidence, state: before } = input;
@@ -96,7 +96,7 @@ export function decideAdvance(
 
   if (options.by === "mastery" && state.calm >= options.calmSteps) {
     return onward(
-      `the lower bound of the mean reward was at least ${options.rewardThreshold} with calm KL for ${state.calm} steps`,
+      `the lower bound of the mean reward was at least ${options.rewardThreshold} with KL within its limit for ${state.calm} steps`,
     );
   }
   if (state.steps >= stepLimit) return onward(`the phase's ${stepLimit} steps are done`);

@@ -1,6 +1,6 @@
 /**
- * Owns which tasks retrospective sampling carries into a phase, and which of them an epoch uses. Pure.
- * Counts are of the phase that was left: what the policy could do with a task there.
+ * Retrospective sampling: which tasks are carried into a phase, and which of them an epoch uses. Pure.
+ * Counts are those of the phase that ended.
  */
 
 import { difficultyFromCounts } from "../../algorithms/difficulty.js";
@@ -24,7 +24,7 @@ export interface CarriedTask {
 
 /**
  * The pool of a new phase from the records of the phase before, in order of id. `paper`: mean accuracy exactly 0 (§3.2).
- * `weighted`: every task seen, weight 1/mean smoothed (Eq. 10). `none`: nothing. Tasks without a scored reward stay behind.
+ * `weighted`: every task seen, weight 1/mean smoothed (Eq. 10). `none`: nothing. Tasks without a scored reward are not carried.
  */
 export function carriedPool(mode: RetrospectiveMode, records: ReadonlyMap<string, TaskRecord>): CarriedTask[] {
   if (mode === "none") return [];

@@ -9,8 +9,8 @@ import type { Task } from "../../contracts/task.js";
 import { BoundedQueue } from "../../streams/bounded-queue.js";
 import { bucketLabel, holds, type LengthBound } from "../../streams/buckets.js";
 import { outcomeWithin } from "../../streams/deadline.js";
-import { pullLanes } from "../../streams/lanes.js";
 import type { MetricDraft, MetricValues } from "../../streams/telemetry/metrics.js";
+import { runWorkers } from "../../streams/workers.js";
 
 /** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
 
@@ -73,7 +73,7 @@ export async function evaluateHeldout(
       await calls.push(chosen.slice(start, start + options.promptsPerCall));
     calls.close();
     const scores = await lastValueFrom(
-      pullLanes(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()),
+      runWorkers(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()),
     );
     results[bucketLabel(bucket)] = bucketResult(scores.flat(), options.correctAt);
   }
@@ -159,6 +159,6 @@ async function evaluateCall(
     );
     scores[index] = outcome.kind === "scored" ? outcome.value : null;
   };
-  await lastValueFrom(pullLanes(jobs, options.rewardConcurrency, score), { defaultValue: undefined });
+  await lastValueFrom(runWorkers(jobs, options.rewardConcurrency, score), { defaultValue: undefined });
   return scores;
 }

@@ -45,7 +45,7 @@ function decisionFault(decision: unknown, phase: number, phases: readonly number
   return null;
 }
 
-/** Where a value is no JSON, as `path = value`, or null. */
+/** Where a value is not JSON, as `path = value`, or null. */
 function jsonFault(value: unknown, path: string): string | null {
   if (value === null || typeof value === "string" || typeof value === "boolean" || isFiniteNumber(value)) return null;
   const plain = isRecord(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));

@@ -1,6 +1,6 @@
 /**
  * Owns the check of what rewards and judges give. One that throws has failed for this rollout, and the outcome says which
- * part it was. An answer that is none at all is a fault of the part and ends the run with WEIR_E_PART. A value that is no finite
+ * part it was. An answer that is none at all is a fault of the part and ends the run with WEIR_E_PART. A value that is not a finite
  * number makes that one outcome `invalid` (I1); the first is reported with the part's name.
  */
 import type { Judge, JudgeVerdict } from "../../contracts/judge.js";

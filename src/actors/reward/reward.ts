@@ -1,4 +1,4 @@
-/** Owns the built-in reward actors: `rule` (Eq. 12) and `hybrid` (Eq. 14). Both score the text of a rollout, without length shaping. */
+/** The built-in reward parts: `rule` (Eq. 12) and `hybrid` (Eq. 14). Both score the text of a rollout, without length shaping. */
 import type { Config } from "../../config/schema.js";
 import type { Judge } from "../../contracts/judge.js";
 import type { RewardActor, RewardInput } from "../../contracts/reward.js";

@@ -1,7 +1,7 @@
 import type { RewardActor } from "../../contracts/reward.js";
 import type { InFlight } from "../../streams/in-flight.js";
 
-/** The same reward, its calls known to `inFlight` until they settle, also after the pipeline has given them up. */
+/** The same reward; `inFlight` tracks its calls until they settle, also after the pipeline has abandoned them. */
 export function trackedReward(reward: RewardActor, inFlight: InFlight): RewardActor {
   return {
     kind: reward.kind,

@@ -1,4 +1,4 @@
-/** Owns the refusal of configurations that are certain to train nothing (I14). Each error names the option and what to change. */
+/** Refuses configurations that are certain to train nothing (I14). Each error names the option and what to change. */
 import type { Config } from "../../config/schema.js";
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import { WeirError } from "../../errors.js";
@@ -20,7 +20,7 @@ export function assertCanTrain(config: Config, advantage: Pick<AdvantagePart, "k
     if (warmup.data.length === 0)
       refuse(
         "phases",
-        "every phase has 0 steps and warmup.data is empty, so that nothing would be trained; give phases[].steps or warmup.data (`weir eval` only evaluates)",
+        "every phase has 0 steps and warmup.data is empty, so nothing would be trained; give phases[].steps or warmup.data (`weir eval` only evaluates)",
       );
     return;
   }
@@ -34,7 +34,7 @@ export function assertCanTrain(config: Config, advantage: Pick<AdvantagePart, "k
   if (dynamicSampling.minScored > groupSize)
     refuse(
       "dynamicSampling.minScored",
-      `no group of ${groupSize} responses (rollout.groupSize) has ${dynamicSampling.minScored} scored ones, so that every group would be dropped; give at most ${groupSize}`,
+      `no group of ${groupSize} responses (rollout.groupSize) has ${dynamicSampling.minScored} scored ones, so every group would be dropped; give at most ${groupSize}`,
     );
   if (dynamicSampling.minScored < least)
     refuse(
@@ -44,7 +44,7 @@ export function assertCanTrain(config: Config, advantage: Pick<AdvantagePart, "k
   if (dynamicSampling.enabled && groupSize === 1)
     refuse(
       "dynamicSampling.enabled",
-      "a group of one response has no variance, so that every group would be dropped; set it to false, or raise rollout.groupSize",
+      "a group of one response has no variance, so every group would be dropped; set it to false, or raise rollout.groupSize",
     );
   if (optimiser.learningRate === 0)
     refuse(

@@ -4,7 +4,7 @@ import { writeModelFolder } from "../../model/io/model-folder.js";
 import { readTensors } from "../../model/io/tensors.js";
 import type { RunContext } from "./run-context.js";
 
-/** Writes the present policy as a Hugging Face folder in the configured storage type. */
+/** Writes the current policy as a Hugging Face folder in the configured storage type. */
 export async function writeExport(context: RunContext, directory: string, signal: AbortSignal): Promise<void> {
   const { saveDtype } = context.config.model;
   const write = (folder: string) => context.parts.trainer.publish({ signal, as: "checkpoint", folder });

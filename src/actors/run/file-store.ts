@@ -27,7 +27,7 @@ export interface HeldRun {
   /** Facts of the run so far, read from its journal when they are asked for. */
   pastFacts(): Iterable<Fact>;
   /**
-   * Checks that the run rests on what it began with, and writes config.json anew where options changed.
+   * Checks that the run's inputs are unchanged, and rewrites config.json where options changed.
    * Errors: WEIR_E_CONFIG, WEIR_E_DATA, WEIR_E_MODEL_FILES; WEIR_E_CHECKPOINT_DAMAGED where no checkpoint is whole; WEIR_E_DISK.
    */
   accept(sources: RunSources, warmupSteps: number): Promise<OpenedStore>;

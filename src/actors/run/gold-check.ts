@@ -1,5 +1,5 @@
 /**
- * Finds what no rule can score before anything is trained or measured: data sources without a rule, and gold answers in
+ * Finds data that no rule can score, before anything is trained or measured: data sources without a rule, and gold answers in
  * which their family's rule reads no answer. Such rows would score 0, or nothing, for every response.
  */
 
@@ -50,7 +50,7 @@ function knownSources(source: string): readonly string[] | null {
 const MOMENT = /the answer is\W{0,3}(?:\d{4}-\d{2}-\d{2}|\d{1,2}:\d{2})/i;
 
 /**
- * Whether the rule reads the whole answer of a gold sentence. An empty one is no answer: the release's substring rule would
+ * Whether the rule reads the whole answer of a gold sentence. An empty one does not count: the release's substring rule would
  * find it in every response.
  */
 function isReadable(task: Task, gold: string, mode: RewardMode): boolean {
@@ -120,15 +120,15 @@ export function noRuleError({ withoutRule }: CheckedGolds, total: number, what: 
   return new WeirError(
     "WEIR_E_REWARD_SOURCE",
     `${withoutRule.length} of ${total} ${what} have a data source for which there is no reward rule: ${sourceCounts(withoutRule)}; ` +
-      `expected a source that contains one of ${known.join(", ")}. Leave these rows out, rename their data source, or give a reward part of your own`,
+      `expected a source that contains one of ${known.join(", ")}. Leave these rows out, rename their data source, or use a custom reward part`,
     { sources: [...new Set(withoutRule.map(({ source }) => source))], rows: withoutRule.length, total, known },
   );
 }
 
-/** Rewards that score by the rules of src/rewards; one of the user's own may score anything. */
+/** Rewards that score by the rules of src/rewards; a custom one may score anything. */
 const RULE_REWARDS: readonly string[] = ["rule", "hybrid"];
 
-/** Something that a run goes on without, and the share that is left. */
+/** Data that a run leaves out, and the remaining share. */
 export interface LeftOut {
   readonly text: string;
   readonly keptShare: number;
@@ -167,7 +167,7 @@ export function scorableTasks(
   if (goldsLeftOut > 0) {
     const kept = [...checked.tasks, ...held.tasks].reduce((sum, { goldAnswers }) => sum + goldAnswers.length, 0);
     leftOut.push({
-      text: `${goldsLeftOut} gold answers hold no answer and are left out; their tasks have others, which count`,
+      text: `${goldsLeftOut} gold answers could not be read and are left out; their tasks have others, which count`,
       keptShare: kept / (kept + goldsLeftOut),
     });
   }

@@ -5,7 +5,7 @@ import { WeirError } from "../../errors.js";
  * The lifecycle of a training run as a statechart:
  *
  *   operating ( deciding ⇄ preflight | evaluating | warmup | training | checkpointing | finishing ) ▸ completed
- *   with paused, draining, recovering, rollingBack, stopped and failed beside it; a history state brings a paused run back.
+ *   with paused, draining, recovering, rollingBack, stopped and failed next to it; a history state brings a paused run back.
  *
  * Invariants: samples never pass through the machine, only what to do next; requests (pause, stop, checkpoint) take
  * effect at safe points, that is in `deciding`, between two pieces of work; every piece of work is an invoked actor that
@@ -29,9 +29,9 @@ export interface LifecycleContext {
   readonly pauseRequested: boolean;
   readonly stopRequested: boolean;
   readonly checkpointRequested: boolean;
-  /** Engine losses since the run last came further than ever before. */
+  /** Engine losses since the last new progress. */
   readonly recoveries: number;
-  /** Most steps that were ever done. */
+  /** Most steps done so far. */
   readonly furthest: number;
   readonly maxRecoveries: number;
   /** Rollbacks that the guard asked for since then. */
@@ -44,7 +44,7 @@ export type LifecycleEvent =
   | { readonly type: "PAUSE" }
   | { readonly type: "RESUME" }
   | { readonly type: "CHECKPOINT" }
-  /** Drain: finish the piece of work at hand, write a checkpoint, end. */
+  /** Drain: finish the current piece of work, write a checkpoint, end. */
   | { readonly type: "STOP" }
   /** End at once; what is in work is dropped. */
   | { readonly type: "ABORT" };
@@ -99,8 +99,8 @@ const lifecycleSetup = setup({
     drain: unprovided("drain"),
   },
   actions: {
-    // Steps that are only done again after a loss are no progress: an engine that fails at the same step each time, such as
-    // for want of memory, must not be restarted for ever.
+    // Steps that are only repeated after a loss are not progress: an engine that fails at the same step each time, such as
+    // for lack of memory, must not be restarted forever.
     takePlan: assign(({ context }, params: { plan: Plan; progressed: boolean }) => {
       const { plan, progressed } = params;
       const done = plan.done ?? context.furthest + 1;

@@ -20,7 +20,7 @@ export interface MonitorControls {
   checkpoint(): void;
   stop(abort: boolean): void;
   skipPhase(): boolean;
-  /** Resolves with the lifecycle's name once `test` holds of it. */
+  /** Resolves with the lifecycle's state once `test` is true for it. */
   reached(test: (lifecycle: string) => boolean): Promise<string>;
 }
 
@@ -71,7 +71,7 @@ export async function attachMonitor(
     ...(token ? { token } : {}),
   });
   const withdraw = await announceMonitor(store.directory, server.url, server.instance).catch((error: unknown) => {
-    // Whoever looks for the monitor by the folder reads the folder instead.
+    // Other programs then read the folder instead of the monitor.
     context.log.warn({ actor: "monitor", err: error }, "monitor.json could not be written");
     return () => Promise.resolve();
   });
@@ -94,7 +94,7 @@ function secretOf(variable: string | null): string | undefined {
 
 const ENDED = ["stopped", "completed", "failed"];
 
-/** Sends a command to the machines; its effect is reported when the machine has got there. */
+/** Sends a command to the machines; its effect is reported when it has taken place. */
 function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAnswer {
   const effect = async (test: (lifecycle: string) => boolean, text: string) => {
     const state = await controls.reached((lifecycle) => test(lifecycle) || ENDED.includes(lifecycle));
@@ -115,7 +115,7 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
       return { accepted: true, effect: effect((state) => ENDED.includes(state), "the run has ended") };
     case "skipPhase":
       return controls.skipPhase()
-        ? { accepted: true, effect: { ok: true, text: "the next phase begins after the step at hand" } }
+        ? { accepted: true, effect: { ok: true, text: "the next phase begins after the current step" } }
         : { accepted: false, reason: "the run is in its last phase or does not train" };
   }
 }

@@ -1,10 +1,10 @@
-/** Owns how a run ends that trained nothing (I14): its reason as a coded error. */
+/** The end of a run that trained nothing (I14): its reason as a coded error. */
 import { WeirError } from "../../errors.js";
 import { IDLE_TEXT } from "../../streams/telemetry/stall-detector.js";
 import type { Progress, Workload } from "./progress.js";
 
 /**
- * The error of a run whose RL stage moved no weight or, where RL was left out on purpose, whose warm-up moved none; null for a run
+ * The error of a run whose RL stage changed no weight or, where RL was left out on purpose, whose warm-up changed none; null for a run
  * that trained. Updates of a stage before a resume count: they are in the progress that a checkpoint holds.
  */
 export function nothingTrained(progress: Progress, workload: Workload): WeirError | null {

@@ -277,7 +277,7 @@ function uniqueIds<T extends { readonly id: string }>(tasks: readonly T[]): read
   return tasks;
 }
 
-/** A budget that the machine or its container cannot keep ends in a kill for want of memory. */
+/** A budget that the machine or its container cannot keep ends in a kill for lack of memory. */
 function memoryRemarks(memoryGiB: number | null): string[] {
   const { totalBytes, limit } = usableMemory();
   if (memoryGiB === null || memoryGiB * BYTES_PER_GIB <= totalBytes) return [];

@@ -16,32 +16,32 @@ import { pipelineOptions } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
 /**
- * Preflight on one real batch of the first phase: what would go wrong later is said now. Refuses when no reward can be
- * had at all; warns of truncation and of groups without variance. Trains nothing and leaves no trace in the ledger.
+ * Preflight on one real batch of the first phase: reports early what would go wrong later. Refuses when no reward can
+ * be computed; warns of truncation and of groups without variance. Trains nothing and writes nothing to the ledger.
  */
 
-/** Prompts of the trial batch: enough to see a broken reward, few enough to be over at once. */
+/** Prompts of the trial batch: enough to find a broken reward, few enough to finish quickly. */
 const PREFLIGHT_PROMPTS = 4;
-/** With more data sources than that each gets one prompt, up to this many: a reward often fails for one source alone. */
+/** With more data sources than that, each gets one prompt, up to this many: a reward often fails for a single source. */
 const MOST_PROMPTS = 12;
-/** Share of truncated trial responses, or of tasks, from which it is the rule and not the exception. */
+/** Share of truncated trial responses, or of tasks, at which a warning is raised. */
 const MOST = 0.5;
 
-/** One thing that was found; raised as an alert with the rule `preflight`. */
+/** One finding; raised as an alert with the rule `preflight`. */
 export type PreflightWarning = Pick<Alert, "level" | "metric" | "value" | "threshold" | "text">;
 
 export interface PreflightReport {
   readonly rollouts: number;
   readonly truncatedShare: number;
   readonly zeroVarianceShare: number;
-  /** How often each unshaped reward came up. */
+  /** Count of each unshaped reward. */
   readonly rewardHistogram: Readonly<Record<string, number>>;
-  /** How often each outcome came up. */
+  /** Count of each outcome. */
   readonly outcomes: Readonly<Record<string, number>>;
   readonly tasksPerPhase: readonly number[];
   /** Share of the training tasks that no phase can issue. */
   readonly neverIssuedShare: number;
-  /** What the largest forward/backward pass will take, in one line. */
+  /** Memory plan of the largest micro-batch, in one line. */
   readonly memory: string;
   readonly warnings: readonly PreflightWarning[];
 }
@@ -134,7 +134,7 @@ function equalRewards(groups: readonly Group[], zeroVarianceShare: number): Pref
       : "the responses to each trial prompt got equal rewards";
   return {
     ...finding,
-    text: `${what}, so that nothing would be learnt from them; use easier (or harder) tasks, a warm-up (warmup.data), or a larger rollout.groupSize`,
+    text: `${what}, so nothing would be learnt from them; use easier (or harder) tasks, a warm-up (warmup.data), or a larger rollout.groupSize`,
   };
 }
 
@@ -193,7 +193,7 @@ function neverIssued(tasks: Workload["tasks"], value: number, longest: number): 
   };
 }
 
-/** The largest pass that a step of the longest phase can need: full micro-batches, or one prompt with its group. */
+/** The largest micro-batch that a step of the longest phase can need: full micro-batches, or one prompt with its group. */
 function largestPass({ config, phases }: RunContext): MicroBatchSize {
   const longest = Math.max(...phases.map(({ maxTokens }) => maxTokens));
   const rowTokens = config.rollout.groupSize * config.rollout.maxTokens;

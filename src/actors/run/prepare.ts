@@ -12,7 +12,7 @@ import type { EvaluationTask } from "../evaluation/evaluate.js";
 import type { TaskFile } from "./gold-check.js";
 import type { RunTokenizer } from "./run-context.js";
 
-/** From files to what a run works on: measured tasks by phase, held-out tasks, SFT rows. Pure, but for the tokenizer. */
+/** From files to a run's data: measured tasks by phase, held-out tasks, SFT rows. Pure, apart from the tokenizer. */
 
 export interface PreparedTasks {
   readonly tasks: readonly EvaluationTask[];
@@ -52,7 +52,7 @@ export function prepareTasks(
     if (cut && overlong === "error") {
       throw new WeirError(
         "WEIR_E_PROMPT_TOO_LONG",
-        `task "${task.id}": its prompt has ${length} tokens, the model's positions leave ${limit} beside rollout.maxTokens; set data.overlong to drop or truncate, or allow fewer response tokens`,
+        `task "${task.id}": its prompt has ${length} tokens, the model's positions leave ${limit} after rollout.maxTokens; set data.overlong to drop or truncate, or allow fewer response tokens`,
         { task: task.id, length, limit },
       );
     }

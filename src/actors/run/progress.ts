@@ -3,7 +3,7 @@ import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
 import type { BucketResult } from "../evaluation/evaluate.js";
 import type { Plan } from "./lifecycle.js";
 
-/** How far a run has come, as plain data that a checkpoint holds, and what follows from it. Pure. */
+/** Progress of a run as plain data for checkpoints, and the plan that follows from it. Pure. */
 
 /** Evaluation stages with fixed names; those during training are called `step-N`. */
 export const STAGES = { before: "before", sft: "sft", rl: "rl" } as const;
@@ -18,7 +18,7 @@ export interface Progress {
   readonly step: number;
   /** Optimiser steps of RL that changed weights. */
   readonly updates: number;
-  /** RL steps in a row, up to the last one, that changed no weight. */
+  /** Consecutive RL steps, up to the last one, that changed no weight. */
   readonly idleSteps: number;
   /** Why the last RL step changed no weight; null where it did. */
   readonly idleCause: IdleCause | null;
@@ -57,7 +57,7 @@ export const freshProgress: Progress = {
 };
 
 /**
- * Progress from a checkpoint. One that was written before updates were counted gives what it shows of them: rollouts that were
+ * Progress from a checkpoint. For one written before updates were counted, they are inferred: rollouts that were
  * trained on, and steps of the warm-up.
  */
 export function restoredProgress(saved: Partial<Progress>, trainedRollouts: number): Progress {

@@ -2,7 +2,7 @@ import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
 import type { RunContext } from "./run-context.js";
 
-/** An engine that is busy or gone must not keep a report from being written. */
+/** A busy or lost engine must not prevent the report. */
 const STATS_TIMEOUT_MS = 10_000;
 
 /** `report.json` of a run: why it failed or null, held-out counts by stage and length bucket, seconds by activity, memory, engine and seed. */

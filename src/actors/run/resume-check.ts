@@ -1,6 +1,6 @@
 /**
- * What may be different when a run is resumed. Pure. Invariants: what a run rests on (model, tokenizer, data, seed) and what
- * is behind it (warm-up steps, phases entered) stay as they were; every other option may change, and each change is told.
+ * What may change when a run is resumed. Pure. Invariants: a run's inputs (model, tokenizer, data, seed) and its past (warm-up
+ * steps, phases entered) stay the same; every other option may change, and each change is reported.
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "../../config/schema.js";
@@ -10,7 +10,7 @@ import type { ConfigChange } from "../../store/index.js";
 import type { Progress } from "./progress.js";
 import { needsReference } from "./run-context.js";
 
-/** How far the run is that is resumed; null where it has no checkpoint and begins anew. */
+/** Progress of the resumed run; null where it has no checkpoint and starts over. */
 export interface ResumePoint {
   readonly progress: Pick<Progress, "warmupStep" | "step" | "trainingDone">;
   /** Optimiser steps of the whole warm-up. */
@@ -19,11 +19,11 @@ export interface ResumePoint {
   readonly phase: number;
 }
 
-/** Options that decide what the run is made of, and why each stays. */
+/** Options that cannot change, and why. */
 const FIXED: Readonly<Record<string, string>> = {
-  "model.lora": "the weights that are trained belong to it",
+  "model.lora": "the trained weights belong to it",
   "run.id": "it names the folder of this run",
-  "run.seed": "every random choice so far rests on it",
+  "run.seed": "every random choice so far depends on it",
   "data.format": "it decides which tasks the run has",
   "data.overlong": "it decides which tasks the run has",
 };
@@ -84,7 +84,7 @@ function reasonAgainst({ path }: ConfigChange, old: Config, now: Config, point: 
       return "it decides which rows each step of the warm-up has";
   }
   if (progress.step === 0 && !progress.trainingDone) return null;
-  if (path === "curriculum.actor") return "its state belongs to the part that the run began with";
+  if (path === "curriculum.actor") return "its state belongs to the part with which the run began";
   if (path === "loss.klCoefficient" || path === "loss.monitorKl") {
     return needsReference(now) && !needsReference(old)
       ? "the reference policy is frozen when training begins, and this run began without one"
@@ -94,7 +94,7 @@ function reasonAgainst({ path }: ConfigChange, old: Config, now: Config, point: 
   return null;
 }
 
-/** Phases that were passed stay; the running one keeps its bound; later ones are free. */
+/** Past phases stay; the running one keeps its bound; later ones may change. */
 function reasonAgainstPhases(
   old: Config,
   now: Config,
@@ -112,7 +112,7 @@ function reasonAgainstPhases(
   return null;
 }
 
-/** What a run rests on, as digests; null where nobody took one. */
+/** Digests of a run's inputs; null where none was taken. */
 export interface RunSources {
   readonly dataset: Readonly<Record<"fingerprint" | "train" | "heldout" | "warmup", string>> & {
     readonly files: readonly string[];
@@ -132,7 +132,7 @@ const SOURCES: readonly (readonly [section: "dataset" | "model", key: string, wh
 
 /**
  * Errors: WEIR_E_DATA or WEIR_E_MODEL_FILES naming the first source that is not the one the run began with. Digests that
- * either side lacks are passed over: earlier versions took fewer.
+ * either side lacks are skipped: earlier versions took fewer.
  */
 export function assertSameSources(
   run: string,

@@ -20,9 +20,9 @@ import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RunStore } from "./run-store.js";
 
-/** What a run needs of its tokenizer. */
+/** What a run needs from its tokenizer. */
 export interface RunTokenizer {
-  /** How an assistant's turn ends; null where template and tokenizer say nothing. */
+  /** How an assistant's turn ends; null where neither template nor tokenizer defines it. */
   readonly endOfTurn: { readonly text: string; readonly id: number } | null;
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
@@ -33,7 +33,7 @@ export interface RunTokenizer {
   tokenText(id: number): string;
 }
 
-/** Where the run tells what it sees; the system fans it out to observables, journal and monitor. */
+/** Receives the run's records; the system passes them on to observables, journal and monitor. */
 export interface RunTaps {
   fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
   metrics(record: MetricRecord): void;
@@ -50,7 +50,7 @@ export interface RunContext {
   readonly tasks: ReadonlyMap<string, EvaluationTask>;
   readonly heldout: readonly EvaluationTask[];
   readonly sftRows: readonly SftRow[];
-  /** What of the data the run goes on without; preflight raises it. */
+  /** Data that is left out; preflight raises an alert for it. */
   readonly leftOut: readonly LeftOut[];
   readonly workload: Workload;
   readonly tokenizer: RunTokenizer;

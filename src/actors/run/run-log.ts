@@ -5,10 +5,10 @@ import { asDiskError } from "../../system/disk-error.js";
 
 /**
  * The log of a run: log.ndjson in its folder, readable by its owner only, or standard error. Invariant: a log that cannot be
- * written never ends the run; the first failure is told on standard error, and later lines are tried again.
+ * written never ends the run; the first failure is reported on standard error, and later lines are retried.
  */
 
-/** Bytes of lines that may wait for a disk that is full; beyond it lines are dropped. */
+/** Bytes of lines that may wait for a full disk; further lines are dropped. */
 const MAX_WAITING_BYTES = 1 << 20;
 /** Reading and writing by the owner: lines may quote answers. */
 const PRIVATE_MODE = 0o600;
@@ -18,7 +18,7 @@ export interface RunLog {
   close(): void;
 }
 
-/** Opens the log. `complain` hears once why lines are lost. */
+/** Opens the log. `complain` is called once with the reason why lines are lost. */
 export function openRunLog(
   options: Config["log"],
   directory: string,
@@ -43,7 +43,7 @@ export function openRunLog(
     log,
     close: () => {
       if (!options.file) return;
-      // What still works after the end of the run must not write to a closed file.
+      // Work that outlives the run must not write to a closed file.
       log.level = "silent";
       destination.end();
     },

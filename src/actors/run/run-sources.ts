@@ -5,7 +5,7 @@ import type { Config } from "../../config/schema.js";
 import { contentHash } from "../../data/canonical.js";
 import type { RunSources } from "./resume-check.js";
 
-/** Digests of what a run rests on, taken when it begins and compared when it is resumed. */
+/** Digests of a run's inputs, taken when it begins and compared when it is resumed. */
 
 /** Files of a model folder that decide how text becomes tokens. */
 const TOKENIZER_FILES = [
@@ -33,7 +33,7 @@ export async function runSources(config: Config, data: DataDigests, weights: str
   };
 }
 
-/** Of the content, not the bytes: the same options in another layout are the same. "" where there is no such file. */
+/** Of the content, not the bytes: formatting does not matter. "" where there is no such file. */
 async function jsonDigest(path: string): Promise<string> {
   const text = await readFile(path, "utf8").catch(() => null);
   return text === null ? "" : contentHash(JSON.parse(text));

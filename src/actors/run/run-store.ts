@@ -20,13 +20,13 @@ export interface RunStore {
     state: Json,
     tags?: readonly ("phase-end" | "best")[],
   ): Promise<string>;
-  /** The newest checkpoint that is whole; null when there is none. Remarks tell which damaged ones were passed over. */
+  /** The newest checkpoint that is whole; null when there is none. Messages name the damaged ones that were skipped. */
   latest(): Promise<{ readonly directory: string; readonly step: number; readonly state: Json } | null>;
   /** Rolls journal and ledger back to a checkpoint's state, or to the beginning. */
   rollBack(state: Json | null): Promise<void>;
-  /** What was found out of order and mended since the last call. */
+  /** What was found damaged and repaired since the last call. */
   takeRemarks(): readonly string[];
-  /** Changes of options that a journal rolled back to this state does not know. */
+  /** Option changes that are missing from a journal rolled back to this state. */
   changesAfter(state: Json | null): readonly ConfigChange[];
   /** Freezes the reference policy: `writeInto` fills a temporary folder, which is then published at once. */
   reference(writeInto: (directory: string) => Promise<void>): Promise<void>;

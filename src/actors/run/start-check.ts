@@ -6,8 +6,8 @@ import { WeirError } from "../../errors.js";
 import { assertRoomForRun } from "../../store/index.js";
 
 /**
- * What can be wrong with the surroundings of a run, found before a model is loaded or anything is made: the monitor's
- * settings, files that are not there, a run folder that cannot be made. Leaves nothing behind.
+ * Problems outside the run itself, found before a model is loaded or anything is written: the monitor's
+ * settings, files that are not there, a run folder that cannot be made. Writes nothing.
  */
 
 /** Errors: WEIR_E_CONFIG, WEIR_E_MONITOR_UNSAFE, WEIR_E_MONITOR_ADDRESS, WEIR_E_FILE_MISSING, WEIR_E_USAGE, WEIR_E_DISK. */
@@ -75,7 +75,7 @@ async function assertFile(option: string, path: string): Promise<void> {
     () => false,
   );
   if (found?.isFile() && readable) return;
-  const came = found === null ? "there is none" : found.isFile() ? "this user may not read it" : "it is no file";
+  const came = found === null ? "there is none" : found.isFile() ? "this user may not read it" : "it is not a file";
   throw new WeirError(
     "WEIR_E_FILE_MISSING",
     `option "${option}": expected a data file at "${path}", ${came}; check the path (it is relative to the configuration file, or to the working folder where --set gave it)`,

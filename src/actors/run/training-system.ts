@@ -94,9 +94,9 @@ export interface TrainingSystem {
   pause(): void;
   resume(): void;
   checkpoint(): void;
-  /** Ends the run: by default after the step at hand and a last checkpoint; with `abort` at once. */
+  /** Ends the run: by default after the current step and a last checkpoint; with `abort` at once. */
   stop(options?: { readonly abort?: boolean }): Promise<RunResult>;
-  /** Ends the present phase after the step at hand; false in the last phase or outside training. */
+  /** Ends the present phase after the current step; false in the last phase or outside training. */
   skipPhase(): boolean;
   /** Stops serving a monitor that was kept; the run itself must have ended. */
   close(): Promise<void>;
@@ -514,7 +514,7 @@ class System implements TrainingSystem {
     const text = error instanceof Error ? error.message : String(error);
     const fault = new WeirError(
       "WEIR_E_SUBSCRIBER",
-      `a subscriber of the training system's streams threw: ${text}; the run goes on and the subscriber is told further records, mend it`,
+      `a subscriber of the training system's streams threw: ${text}; the run goes on and the subscriber is told further records, fix it`,
       {},
       { cause: error },
     );

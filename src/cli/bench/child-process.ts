@@ -1,6 +1,6 @@
 /**
  * Runs a benchmark's process to its end and takes the JSON objects among the lines of its stdout; other lines are
- * libraries talking. Errors: WEIR_E_BENCHMARK where it cannot be started, fails, or says nothing.
+ * output of libraries. Errors: WEIR_E_BENCHMARK where it cannot be started, fails, or prints no result.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** `weir bench engine`: what the engine has to work with (matrix products) and what it takes to get going. */
+/** `weir bench engine`: speed of matrix products, and the time to start and compile. */
 import { wholeNumber } from "../arguments.js";
 import { withEngineOptions } from "../with-engine.js";
 import { expectedBackend, measureGemmPeak } from "./gemm-peak.js";
@@ -16,7 +16,7 @@ export interface EngineBenchOptions extends EngineChoice {
 export interface EngineResult {
   readonly gemm_f32_gflops: number | null;
   readonly gemm_bf16_gflops: number | null;
-  /** From nothing to a process that holds the model. */
+  /** From no process to one that has loaded the model. */
   readonly start_s: number;
   /** The first optimiser step, compilation included, and the second one of the same shape. */
   readonly first_step_s: number;

@@ -4,7 +4,7 @@
  *   step = 6·N·tokens + 12·L·d_attn·(T/2)·tokens
  *
  * N: weights that take part in a matrix product, the output head included and counted once where it is tied to the
- * embedding; the embedding look-up, norms and biases are no products. 6 = 2 forward + 4 backward (gradients of input
+ * embedding; the embedding look-up, norms and biases are not products. 6 = 2 forward + 4 backward (gradients of input
  * and weight). d_attn = heads · headDim, and a token attends to T/2 others on average (causal): QKᵀ and the weighted
  * sum of V are 2·2·d_attn·T/2 forward, three times that with the backward pass. Not counted: softmax, norms,
  * activations, the optimiser, and anything that an implementation computes again to save memory, so that the share of

@@ -7,7 +7,7 @@ import { locateNative } from "../../model/tensor/native/index.js";
 import { type BackendProbe, probeInProcess } from "../doctor.js";
 import type { Dtype } from "./options.js";
 
-/** GFLOP/s; null where the backend has no products of that type. */
+/** GFLOP/s; null where the backend cannot multiply that type. */
 export type GemmPeak = Readonly<Record<Dtype, number | null>>;
 
 /** Products of a size at which each backend is at its best, and which still take well under a second. */
@@ -17,7 +17,7 @@ const SHAPES: Readonly<Record<BackendName, string>> = {
   cpu: "192x192x192",
 };
 
-/** The backend that an engine of these options will most likely open. */
+/** The backend that an engine with these options will probably use. */
 export function expectedBackend(wanted: EngineOptions["backend"]): BackendName {
   if (wanted !== "auto") return wanted;
   return locateNative().found ? "tensorflow" : "wasm";
@@ -30,7 +30,7 @@ export async function measureGemmPeak(backend: BackendName): Promise<GemmPeak> {
   return { f32: probe.peak?.f32 ?? null, bf16: probe.peak?.bf16 ?? null };
 }
 
-/** The larger of two measurements, per type: a slower one was disturbed. */
+/** The larger of two measurements, per type: the slower one was disturbed by other load. */
 export function largerPeak(first: GemmPeak, second: GemmPeak): GemmPeak {
   const larger = (a: number | null, b: number | null) => (a === null || b === null ? (a ?? b) : Math.max(a, b));
   return { f32: larger(first.f32, second.f32), bf16: larger(first.bf16, second.bf16) };

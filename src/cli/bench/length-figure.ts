@@ -41,7 +41,7 @@ function solve(a: number[][], b: number[]): number[] {
   return x;
 }
 
-/** Least squares of the relative error, so that short lengths count as much as long ones; a part that comes out negative is left out. */
+/** Least squares of the relative error, so that short lengths count as much as long ones; a coefficient that would be negative is left out. */
 export function fitGrowth(points: readonly LengthPoint[]): Growth {
   const longest = Math.max(...points.map(({ length }) => length));
   const scales = powers(longest);
@@ -65,7 +65,7 @@ export function fitGrowth(points: readonly LengthPoint[]): Growth {
 
 const short = (value: number): string => String(Number(value.toPrecision(3)));
 
-/** A chart in Mermaid with what it shows in words; empty where fewer than four lengths were measured. */
+/** A chart in Mermaid with its description; empty where fewer than four lengths were measured. */
 export function lengthFigure(points: readonly LengthPoint[]): string {
   const last = points.at(-1);
   if (points.length < 4 || last === undefined) return "";
@@ -87,6 +87,6 @@ export function lengthFigure(points: readonly LengthPoint[]): string {
     `  line [${points.map(({ length }) => short(fixed + linear * length)).join(", ")}]`,
     "```",
     "",
-    `The growth has three parts: ${short(fixed)} s that every step takes (optimiser, content hash), ${short(1000 * linear)} s per 1,000 tokens for what is done token by token (matrix products, norms, loss), and ${short(1e6 * quadratic)} s per 1,000 tokens squared for causal attention, in which each token meets all before it.${crossing} at ${last.length} tokens attention is ${share.toFixed(0)} % of the time. The fit is at most ${(100 * worst).toFixed(0)} % off a measurement.`,
+    `The growth has three parts: ${short(fixed)} s that every step takes (optimiser, content hash), ${short(1000 * linear)} s per 1,000 tokens for work that is proportional to the tokens (matrix products, norms, loss), and ${short(1e6 * quadratic)} s per 1,000 tokens squared for causal attention, in which each token attends to all before it.${crossing} at ${last.length} tokens attention is ${share.toFixed(0)} % of the time. The fit is at most ${(100 * worst).toFixed(0)} % off a measurement.`,
   ].join("\n");
 }

@@ -29,7 +29,7 @@ export interface LengthRow {
   readonly length: number;
   readonly seconds: number;
   readonly max_rss_gb: number;
-  /** Peak that the memory plan of this pass gives. */
+  /** Peak of the memory plan of this micro-batch. */
   readonly planned_gb: number;
   readonly tok_per_s: number;
   readonly first_s: number;
@@ -42,7 +42,7 @@ export interface LengthResult {
   readonly group: number;
   readonly completion: number;
   readonly memory_gib: number | null;
-  /** The first length that could not be done, and why; the ones after it are not tried. */
+  /** The first length that failed, and why; longer ones are not tried. */
   readonly failed: { readonly length: number; readonly reason: string } | null;
 }
 
@@ -59,7 +59,7 @@ interface LengthWork {
   readonly length: number;
   readonly group: number;
   readonly completion: number;
-  /** Null: the prompt and its whole group in one pass. */
+  /** Null: the prompt and its whole group in one micro-batch. */
   readonly microBatchTokens: number | null;
 }
 
@@ -77,7 +77,7 @@ function lengthBatch(vocabulary: number, step: number, work: LengthWork): Policy
     };
   });
   const promptIds = randomIds(vocabulary, work.length, "bench-prompt", step, work.length);
-  // Lengths are rounded up where passes are planned, by a quarter at most.
+  // Planning rounds lengths up, by a quarter at most.
   const whole = Math.ceil(1.25 * (work.length + work.group * work.completion));
   return policyBatch([{ promptIds, completions }], work.microBatchTokens ?? whole);
 }

@@ -1,4 +1,4 @@
-/** What a measurement was taken on: processor, memory and versions, as far as they bear on speed. */
+/** The machine of a measurement: processor, memory and versions that affect speed. */
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ export const machineSchema = z.object({
   cpu: z.string(),
   cores: z.number(),
   memory_gb: z.number(),
-  /** Instruction sets that matrix products live on, as the kernel names them. */
+  /** Instruction sets that matrix products use, by the kernel's names. */
   flags: z.array(z.string()),
 });
 export type Machine = z.infer<typeof machineSchema>;
@@ -25,7 +25,7 @@ export function matrixFlags(cpuinfo: string): string[] {
   return names.filter((name) => telling.test(name));
 }
 
-/** Whether products of bfloat16 numbers have instructions of their own here. */
+/** Whether the processor has instructions for bfloat16 products. */
 export function multipliesBfloat16({ flags }: Machine): boolean {
   return flags.some((flag) => /^(avx512_bf16|amx_bf16|bf16)$/.test(flag));
 }
@@ -54,10 +54,10 @@ export function ownVersions(): Record<string, string> {
   return { weir: version, node: process.version, tensorflow: locateNative().tensorflowVersion ?? "none" };
 }
 
-/** Time over which the load is watched, ms. */
+/** Time over which the load is measured, ms. */
 const LOAD_WINDOW_MS = 500;
 
-/** Share of the processors' time, over a short while, that somebody uses: what disturbs a measurement that is to begin. */
+/** Share of the processors' time in use over a short while: load that would disturb a measurement. */
 export async function busyShare(): Promise<number> {
   const read = () => {
     const times = cpus().map((cpu) => cpu.times);

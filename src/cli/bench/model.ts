@@ -47,7 +47,7 @@ export const SOAK_MODEL = {
 } as const;
 
 const DEVIATION = 0.02;
-/** Normal numbers are drawn once and repeated: a prime period, which no width of a matrix divides, keeps rows different. */
+/** Normal numbers are drawn once and repeated with a prime period, which no matrix width divides, so rows differ. */
 const PERIOD = 65_521;
 
 /** Writes config.json and random weights: norms 1, all else normal with deviation 0.02. */

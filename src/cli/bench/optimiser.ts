@@ -1,4 +1,4 @@
-/** AdamW as benchmarks run it, and the commit that refuses to go on where nothing was committed. */
+/** AdamW with the benchmarks' settings, and a commit that fails where nothing was committed. */
 import type { OptimiserConfig, Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 

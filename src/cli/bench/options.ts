@@ -1,4 +1,4 @@
-/** Options that all measuring forms of `weir bench` share, and the engine options they stand for. */
+/** Options that all measuring forms of `weir bench` share, and the engine options that follow from them. */
 import { type Command, Option } from "commander";
 import { BACKEND_CHOICES, type EngineOptions, EXECUTOR_CHOICES, LORA_TARGETS } from "../../contracts/engine.js";
 import { numberAtLeast, wholeNumber } from "../arguments.js";
@@ -23,7 +23,7 @@ export interface OutputChoice {
   readonly out?: string;
 }
 
-/** A pass over tens of thousands of tokens on few cores is slow, not hung: an hour bounds one request. */
+/** A micro-batch of tens of thousands of tokens on few cores takes long; one request may take an hour. */
 const REQUEST_TIMEOUT_MS = 3_600_000;
 /** Less than the native engine takes by itself. */
 const MINIMUM_MEMORY_GIB = 0.25;

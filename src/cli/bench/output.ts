@@ -1,4 +1,4 @@
-/** How the forms of `weir bench` show a result: a table for a person, or one JSON object as the last line of stdout. */
+/** How the forms of `weir bench` show a result: a table for people, or one JSON object as the last line of stdout. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { print, table } from "../output.js";

@@ -65,7 +65,7 @@ export function ratioTable(rows: readonly PeerRow[]): string {
   );
 }
 
-/** Where weir's own steps stand against the backend's speed at matrix products; empty where no row says so. */
+/** Speed of weir's steps relative to the backend's matrix products; empty where no row has it. */
 function peakTable(rows: readonly PeerRow[]): string {
   const measured = rows.flatMap(({ title, executor, pairs }) => {
     const of = (key: string) => pairs.flatMap(({ weir }) => weir[key] ?? []);
@@ -91,13 +91,13 @@ export function peersMarkdown({ machine, versions, rows }: PeerResults): string 
     `${Object.entries(versions)
       .map(([name, version]) => `${name} ${version}`)
       .join(", ")}. Measured ${days.join(", ")}.`,
-    "Both sides compute on the CPU. weir and the peer ran by turns, each time in a process of its own; warm-up steps, in which graphs are compiled, count for neither. A figure is the median over processes of the median over steps. A ratio belongs to one pair of neighbouring processes and is above 1 where weir is faster or smaller; its median, least and greatest value over the pairs are shown. Peak memory is that of weir's engine process, and of the peer's Python process.",
-    `Before each process the load was looked at: others used at most ${fixed(100 * Math.max(0, ...rows.map((row) => row.busy_share)))} % of the processors.`,
+    "Both sides compute on the CPU. weir and the peer ran alternately, each time in a new process; warm-up steps, in which graphs are compiled, count for neither. A figure is the median over processes of the median over steps. A ratio belongs to one pair of neighbouring processes and is above 1 where weir is faster or smaller; its median, least and greatest value over the pairs are shown. Peak memory is that of weir's engine process, and of the peer's Python process.",
+    `The load was measured before each process: other programs used at most ${fixed(100 * Math.max(0, ...rows.map((row) => row.busy_share)))} % of the processors.`,
     ratioTable(rows),
     ...(peaks === ""
       ? []
       : [
-          "The peak is the speed of large matrix products on the backend alone, measured before and after the steps. The share counts the operations that the model needs (6 per weight and token, plus causal attention), nothing that is computed again; above 100 % weir's own products are faster than the backend's.",
+          "The peak is the speed of large matrix products on the backend alone, measured before and after the steps. The share counts the operations that the model needs (6 per weight and token, plus causal attention), without recomputation; above 100 % weir's own products are faster than the backend's.",
           peaks,
         ]),
     "Commands of the rows:",

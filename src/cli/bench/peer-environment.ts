@@ -1,6 +1,6 @@
 /**
  * The Python environment that peers run in: a virtual environment that pip fills, in weir's cache or in a folder of the
- * user's. Throw-away: removing it costs one more installation. Nothing is installed where everything is there already.
+ * user's. It can be removed at any time and is installed again when needed. Packages that are there are not installed again.
  */
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";

@@ -14,7 +14,7 @@ const figuresSchema = z.record(z.string(), z.number());
 const rowSchema = z.object({
   id: z.string(),
   title: z.string(),
-  /** When its first pair began, ISO 8601. */
+  /** Start of its first pair, ISO 8601. */
   started: z.string(),
   weir_command: z.string(),
   peer_command: z.string(),
@@ -44,7 +44,7 @@ export function numbersOf(object: JsonObject): Record<string, number> {
 }
 
 /**
- * The figures of a peer's process from its lines, one per step: medians over steps that are no warm-up, and the largest
+ * The figures of a peer's process from its lines, one per step: medians over steps after the warm-up, and the largest
  * memory. Errors: WEIR_E_BENCHMARK where no step was measured.
  */
 export function peerFigures(lines: readonly JsonObject[]): Record<string, number> {
@@ -82,7 +82,7 @@ export function comparisons(row: PeerRow): FigureComparison[] {
   });
 }
 
-/** Puts a row in the place of an older one of its id. */
+/** Replaces the row with the same id. */
 export function withRow(results: PeerResults, row: PeerRow): PeerResults {
   const rows = results.rows.some(({ id }) => id === row.id)
     ? results.rows.map((old) => (old.id === row.id ? row : old))
@@ -90,7 +90,7 @@ export function withRow(results: PeerResults, row: PeerRow): PeerResults {
   return { ...results, rows };
 }
 
-/** Results to go on with: those of the file where machine and versions are the same, else none. */
+/** Results to continue: those of the file if machine and versions are the same, else none. */
 export async function openResults(file: string, fresh: PeerResults): Promise<PeerResults> {
   try {
     const old = await loadJson(file, peerResultsSchema);

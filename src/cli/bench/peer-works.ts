@@ -8,7 +8,7 @@ import type { Better } from "./statistics.js";
 
 export const WORK_GROUPS = ["step", "grpo", "grpo-long", "sample"] as const;
 export type WorkGroup = (typeof WORK_GROUPS)[number];
-/** Groups that run where none is named; the others take a quarter of an hour a pair. */
+/** Groups that run by default; the others take a quarter of an hour per pair. */
 export const USUAL_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
 
 export interface Figure {
@@ -45,7 +45,7 @@ const FULL: Sizes = {
   sample: { rows: 32, group: 8, prompt: 256, completion: 64, steps: 3 },
 };
 
-/** Shows in a minute or two that everything runs; its figures mean little. */
+/** Shows in a minute or two that everything runs; its figures are not meaningful. */
 const QUICK: Sizes = {
   step: { batch: 2, length: 64, steps: 2 },
   grpo: { prompt: 64, completion: 8, group: 4, prompts: 2, steps: 1 },
@@ -53,7 +53,7 @@ const QUICK: Sizes = {
   sample: { rows: 8, group: 4, prompt: 64, completion: 8, steps: 1 },
 };
 
-/** Sequences of TRL's micro-batch where all of a step would not fit the memory of a small machine. */
+/** Sequences of TRL's micro-batch where a whole step does not fit the memory of a small machine. */
 const PEER_ROWS = 8;
 /** RL steps measured of weir for each of the peer's, which take minutes. */
 const RL_STEPS = 3;
@@ -136,7 +136,7 @@ export function peerWorks(
   ];
   const chosen = works.filter((work) => groups.includes(work.group) && dtypes.includes(work.dtype));
   if (model === undefined) return chosen;
-  // Rows of another model stand beside those of the usual one.
+  // Rows of another model are listed next to those of the default one.
   const name = basename(model);
   return chosen.map((work) => ({ ...work, id: `${work.id}-${name}`, title: `${name}: ${work.title}` }));
 }

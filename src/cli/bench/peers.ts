@@ -1,6 +1,6 @@
 /**
- * `weir bench peers`: weir and a peer by turns (A B A B …), each time in a process of its own, so that neither profits
- * from a quieter spell of the machine. The results are saved after each piece of work.
+ * `weir bench peers`: weir and a peer alternately (A B A B …), each time in a new process, so that neither profits from
+ * a quiet period of the machine. The results are saved after each piece of work.
  */
 import { basename, join } from "node:path";
 import { packageRoot } from "../../model/tensor/native/index.js";
@@ -20,9 +20,9 @@ import {
 } from "./peer-results.js";
 import type { PeerWork } from "./peer-works.js";
 
-/** Both sides compute on the CPU, wherever they run. */
+/** Both sides compute on the CPU. */
 const CPU_ONLY = { CUDA_VISIBLE_DEVICES: "-1" } as const;
-/** Models and data are made on the spot: a library that wants to look something up on the network is mistaken. */
+/** Models and data are made on the spot: no library has a reason to use the network. */
 const PEER_ENV = {
   ...CPU_ONLY,
   HF_HUB_OFFLINE: "1",
@@ -30,7 +30,7 @@ const PEER_ENV = {
   TOKENIZERS_PARALLELISM: "false",
   PYTHONDONTWRITEBYTECODE: "1",
 } as const;
-/** Threads that wait for each other lose far more than this share where another process takes their core. */
+/** Threads that wait for one another lose far more than this share when another process takes their core. */
 const QUIET_SHARE = 0.1;
 
 export interface PeersRun {
@@ -40,7 +40,7 @@ export interface PeersRun {
   readonly file: string;
 }
 
-/** A command as others would type it: a model by its folder's name, wherever that lies here. */
+/** A command that others can type: a model by its folder's name, without the local path. */
 function commandText(program: string, args: readonly string[]): string {
   const shown = args.map((arg, index) => (args[index - 1] === "--model" ? basename(arg) : arg));
   return [program, ...shown].join(" ");
@@ -62,7 +62,7 @@ async function runWork(
     const share = await busyShare();
     busy = Math.max(busy, share);
     if (share > QUIET_SHARE)
-      note(`others use ${(100 * share).toFixed(0)} % of the processors: this pair of ${work.id} says little`);
+      note(`others use ${(100 * share).toFixed(0)} % of the processors: this pair of ${work.id} is unreliable`);
   };
   for (let pair = 1; pair <= pairs; pair += 1) {
     const at = `${work.id}, pair ${pair}/${pairs}`;

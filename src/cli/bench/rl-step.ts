@@ -47,7 +47,7 @@ function sampling(maxTokens: number): SamplingParams {
   return { temperature: TEMPERATURE, topP: 0.95, topK: 0, maxTokens, stopIds: [] };
 }
 
-/** Prompts of random ids, other ones each step. */
+/** Prompts of random ids, different in each step. */
 export function sampleRequest(
   vocabulary: number,
   shape: RlShape,

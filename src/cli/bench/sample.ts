@@ -31,7 +31,7 @@ export interface SampleResult {
   readonly precision: string;
 }
 
-/** Errors: WEIR_E_USAGE where the rows are no whole number of groups. */
+/** Errors: WEIR_E_USAGE where the rows are not a whole number of groups. */
 function shapeOf(options: SampleOptions): RlShape {
   const rows = wholeNumber("rows", options.rows, 1);
   const group = wholeNumber("group", options.group, 1);

@@ -1,5 +1,5 @@
 /**
- * Further tables of the benchmark page, read from JSON files beside the peers' results: a list of flat records, an object
+ * Further tables of the benchmark page, read from JSON files next to the peers' results: a list of flat records, an object
  * with such a list under `rows` (and `title`, `text` where it has its own), or one flat record. Unknown files become
  * sections too, named by their file.
  */
@@ -17,7 +17,7 @@ const fileSchema = z.union([
   z.looseObject({ title: z.string().optional(), text: z.string().optional(), rows: z.array(recordSchema).optional() }),
 ]);
 
-/** Files with a place of their own on the page, in its order. */
+/** Files with a fixed place on the page, in this order. */
 const KNOWN: Readonly<Record<string, { readonly title: string; readonly text: string }>> = {
   breakdown: { title: "Where a step's time goes", text: "Milliseconds of one step by kind of operation." },
   length: {

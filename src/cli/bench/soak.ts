@@ -1,6 +1,6 @@
 /**
- * `weir bench soak`: many small RL steps in one engine process, to see whether its memory grows. Prompt lengths take
- * turns among a few, so that anything kept per shape settles early.
+ * `weir bench soak`: many small RL steps in one engine process, to see whether its memory grows. Prompt lengths cycle
+ * through a few, so that caches per shape stop growing early.
  */
 import { wholeNumber } from "../arguments.js";
 import { progress } from "../output.js";

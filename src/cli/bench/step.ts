@@ -1,5 +1,5 @@
 /**
- * `weir bench step`: one optimiser step of supervised training, again and again. Each of `batch` rows has `length`
+ * `weir bench step`: repeated optimiser steps of supervised training. Each of `batch` rows has `length`
  * inputs and as many targets; a step is forward, backward and AdamW, timed from request to reply.
  */
 import { median } from "../../algorithms/statistics.js";
@@ -27,7 +27,7 @@ export interface StepOptions extends EngineChoice {
 
 export interface StepResult {
   readonly tok_per_s: number;
-  /** The backend's own speed at large products; null where it has none of the type. */
+  /** The backend's own speed at large products; null where it has no products of the type. */
   readonly gemm_gflops: number | null;
   /** Useful operations of a step (see flops.ts) per second, as a share of that speed. */
   readonly peak_share: number | null;

@@ -15,7 +15,7 @@ import { note, print, table } from "../output.js";
 
 const RESULTS = join("runs", "bench", "peers.json");
 const QUICK_RESULTS = join("runs", "bench-quick", "peers.json");
-/** Fewer do not show how far apart neighbouring pairs are. */
+/** Fewer pairs do not show the spread between pairs. */
 const DEFAULT_PAIRS = 5;
 
 export interface PeersOptions {
@@ -61,7 +61,7 @@ function showPeers(results: PeerResults): void {
 /** Without bfloat16 products in the processor PyTorch takes more than a minute for a step in that type. */
 function usualDtypes(): readonly Dtype[] {
   if (multipliesBfloat16(describeMachine())) return DTYPES;
-  note("this processor has no bfloat16 products: float32 alone (--dtype bf16 compares that too, and takes hours)");
+  note("this processor has no bfloat16 products: float32 alone (--dtype bf16 adds it, and takes hours)");
   return ["f32"];
 }
 
@@ -95,7 +95,7 @@ export async function reportCommand({ results, out }: ReportOptions): Promise<vo
 export function registerPeers(bench: Command): void {
   bench
     .command("peers")
-    .description("weir and other trainers by turns, in processes of their own (needs python3 with pip)")
+    .description("weir and other trainers alternately, each in its own process (needs python3 with pip)")
     .addOption(
       new Option("--work <name>", `what to compare; usual: ${USUAL_GROUPS.join(", ")}`)
         .choices([...WORK_GROUPS, "usual", "all"])
@@ -120,7 +120,7 @@ export function registerPeers(bench: Command): void {
 export function registerReport(bench: Command): void {
   bench
     .command("report")
-    .description("write the benchmark page from the results of `weir bench peers` and the JSON files beside them")
+    .description("write the benchmark page from the results of `weir bench peers` and the JSON files next to them")
     .option("--results <file>", "JSON file of the results", RESULTS)
     .option("--out <file>", "page to write", join("docs", "benchmarks.md"))
     .action((options: ReportOptions) => reportCommand(options));

@@ -37,7 +37,7 @@ export function register(program: Command): void {
     .option("--length <tokens>", "input tokens of a row, each with a target", "256")
     .option("--steps <n>", "measured steps", "12")
     .option("--warmup <n>", "steps before them, not counted", "3")
-    .option("--micro-batch-tokens <n>", "padded tokens of one pass", MICRO_BATCH_TOKENS)
+    .option("--micro-batch-tokens <n>", "padded tokens of one micro-batch", MICRO_BATCH_TOKENS)
     .action(async (options: StepOptions & OutputChoice) => showResult(await benchStep(options), options));
 
   withModel(measuring(bench, "sample", "sampling: new tokens/s"))
@@ -56,7 +56,7 @@ export function register(program: Command): void {
     .option("--prompts <n>", "prompts of a step", "4")
     .option("--steps <n>", "measured steps", "3")
     .option("--warmup <n>", "steps before them, not counted", "1")
-    .option("--micro-batch-tokens <n>", "padded tokens of one pass", MICRO_BATCH_TOKENS)
+    .option("--micro-batch-tokens <n>", "padded tokens of one micro-batch", MICRO_BATCH_TOKENS)
     .action(async (options: GrpoOptions & OutputChoice) => showResult(await benchGrpo(options), options));
 
   withModel(measuring(bench, "length", "one optimiser step per doubling of the prompt: time and memory"))
@@ -64,7 +64,7 @@ export function register(program: Command): void {
     .option("--to <tokens>", "last prompt length", "32768")
     .option("--group <n>", "completions of the prompt", "4")
     .option("--completion <tokens>", "tokens of a completion", "64")
-    .option("--micro-batch-tokens <n>", "padded tokens of one pass (default: the prompt and its group)")
+    .option("--micro-batch-tokens <n>", "padded tokens of one micro-batch (default: the prompt and its group)")
     .action(async (options: LengthOptions & OutputChoice) => {
       const { result, exitCode } = await benchLength(options);
       await showResult(result, options);

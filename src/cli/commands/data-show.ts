@@ -1,4 +1,4 @@
-/** `weir data show`: tasks as weir reads them, one after the other. A debugging command: what no rule can score is shown too. */
+/** `weir data show`: tasks as weir reads them, one after the other. A debugging command: tasks that no rule can score are shown too. */
 
 import { checkGolds, goldProblem, sourceCounts } from "../../actors/run/gold-check.js";
 import type { RewardMode } from "../../contracts/reward.js";
@@ -37,7 +37,7 @@ export async function showCommand(files: readonly string[], options: ShowOptions
   return 0;
 }
 
-/** Remarks on rows that no rule can score. */
+/** Warnings about rows that no rule can score. */
 export class GoldRemarks {
   private readonly withoutRule: Task[] = [];
   private readonly named: string[] = [];
@@ -61,13 +61,13 @@ export class GoldRemarks {
     return { withoutRule: this.withoutRule.length, unreadableGolds: this.unreadable };
   }
 
-  /** One line for each kind of trouble, the first rows by name. */
+  /** One line for each kind of problem, naming the first rows. */
   text(): string[] {
     const lines = [...this.named];
     const more = this.unreadable - this.named.length;
     if (more > 0) lines.push(`warning: ${more} more rows whose gold answer cannot be read`);
     if (this.goldsLeftOut > 0)
-      lines.push(`warning: ${this.goldsLeftOut} gold answers hold no answer; their tasks have others, which count`);
+      lines.push(`warning: ${this.goldsLeftOut} gold answers could not be read; their tasks have others, which count`);
     if (this.withoutRule.length > 0)
       lines.push(
         `warning: there is no reward rule for the data sources ${sourceCounts(this.withoutRule)}: weir train refuses these rows unless it is given a reward part, weir eval leaves them out of the average`,
@@ -98,7 +98,7 @@ function messageText({ role, content, ...others }: ChatMessage): string {
   return `--- ${role}\n${content ?? "(no content)"}${fields}`;
 }
 
-/** Text for a terminal: its control characters, but for line ends and tabs, are shown as U+FFFD. */
+/** Text for a terminal: its control characters, except line ends and tabs, are shown as U+FFFD. */
 const printable = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]/gu, "\uFFFD");
 
 /** JSON for a terminal: JSON itself leaves DEL and the C1 controls as they are. */

@@ -264,4 +264,4 @@ export function register(program: Command): void {
 
 const formatOption = () => new Option("--format <name>", "file format").choices(DATA_FORMATS).default("auto");
 const modeOption = () =>
-  new Option("--mode <mode>", "whose rules are to read the gold answers").choices(REWARD_MODES).default("paper");
+  new Option("--mode <mode>", "rules that read the gold answers").choices(REWARD_MODES).default("paper");

@@ -18,8 +18,8 @@ import { heldoutTable } from "../report-table.js";
 import { watchToEnd } from "./train.js";
 
 /**
- * `weir demo`: the whole of weir in one command. Makes data, warms up by SFT, runs phased RL over growing lengths, evaluates
- * held-out tasks before, between and after, and serves the monitor all the while.
+ * `weir demo`: a complete run in one command. Makes data, warms up by SFT, runs phased RL over growing lengths, evaluates
+ * held-out tasks before, between and after, and serves the monitor throughout.
  */
 
 export interface DemoCommandOptions {
@@ -33,7 +33,7 @@ export interface DemoCommandOptions {
   readonly json?: boolean;
 }
 
-/** The recipe's options for what is set up here. Throws WEIR_E_NATIVE_ENGINE where it cannot do without the engine. */
+/** The recipe's options for the backend in use. Throws WEIR_E_NATIVE_ENGINE where the recipe needs the native engine. */
 function optionsHere(recipe: DemoRecipe): DemoRecipe["options"] {
   const native = locateNative();
   if (native.found) return recipe.options;
@@ -43,7 +43,7 @@ function optionsHere(recipe: DemoRecipe): DemoRecipe["options"] {
       `the recipe ${recipe.name} needs the native engine: ${native.reason}. On wasm try the recipe ${RECIPES[0]?.name}.`,
       { recipe: recipe.name },
     );
-  note(`on wasm, since ${native.reason}; with few steps: enough to see it run, not to see it learn`);
+  note(`on wasm, since ${native.reason}; with few steps: enough to see it run, too few to learn`);
   return recipe.wasm;
 }
 
@@ -56,7 +56,7 @@ export async function demoCommand(options: DemoCommandOptions): Promise<ExitCode
   const id = `${name}-seed${seed}-${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}`;
   const here = optionsHere(recipe);
   const run = { directory, id, seed, sftOnly: options.sftOnly === true, settings: options.set };
-  // Overrides, monitor and folder are checked before a model is made ready and data are written.
+  // Overrides, monitor and folder are checked before a model is prepared and data are written.
   const unmade = { train: "train", heldout: "heldout", sft: "sft" };
   const trial = parseConfig(demoConfig(recipe, here, { ...run, model: "model", data: unmade }));
   await assertMonitorPossible(trial.monitor);
@@ -114,8 +114,8 @@ export function register(program: Command): void {
     .option("--seed <n>", "seed of data, sampling and training", "1")
     .option("--out <dir>", "folder for the run and its data", "runs")
     .option("--model <dir>", "start from this model folder instead of the recipe's")
-    .option("--sft-only", "for comparison: no RL, as many more SFT steps as RL would have taken")
-    .option("--exit", "end when the run has ended instead of serving the monitor on")
+    .option("--sft-only", "for comparison: no RL, but as many additional SFT steps")
+    .option("--exit", "exit when the run has ended instead of serving the monitor further")
     .option(
       "--set <path=value>",
       "override an option (repeatable)",

@@ -1,16 +1,16 @@
-/** `weir doctor`: what this machine offers, what weir uses, and why. */
+/** `weir doctor`: capabilities of this machine, what weir uses, and why. */
 import type { Command } from "commander";
 import { type DoctorReport, runDoctor } from "../doctor.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
 
-/** 0 healthy, 1 usable with something to look at, 4 no backend computes or the native engine that is set up fails. */
+/** 0 healthy, 1 usable with a problem to look at, 4 no backend computes or the native engine that is set up fails. */
 export function doctorExitCode(report: DoctorReport): ExitCode {
   if (report.backend === null) return 4;
   if (report.tensorflow.path !== null && report.backend !== "tensorflow") return 4;
   return report.problems.length > 0 ? 1 : 0;
 }
 
-/** Rows of the report for a person. */
+/** Rows of the report. */
 export function doctorRows(report: DoctorReport): (readonly [string, string])[] {
   const ability = (probe: { readonly ok: boolean; readonly reason?: string }) =>
     probe.ok ? "yes" : `no: ${probe.reason ?? "unknown"}`;
@@ -63,7 +63,7 @@ export function register(program: Command): void {
     .option("--json", "print the report as JSON")
     .addHelpText(
       "after",
-      "\nExit codes: 0 healthy, 1 usable with something to look at, 4 no backend computes or the native engine fails.",
+      "\nExit codes: 0 healthy, 1 usable with a problem to look at, 4 no backend computes or the native engine fails.",
     )
     .action(async (options: { json?: boolean }) => {
       process.exitCode = await doctorCommand(options);

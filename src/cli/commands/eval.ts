@@ -125,7 +125,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
 }
 
 /**
- * What the rules can score; says on standard error what was left out. Errors: WEIR_E_DATA for a gold answer that no rule can
+ * Tasks that the rules can score; reports on standard error what was left out. Errors: WEIR_E_DATA for a gold answer that no rule can
  * read; WEIR_E_REWARD_SOURCE where no task has a rule.
  */
 function scorable(files: readonly TaskFile[], mode: RewardMode): CheckedGolds {
@@ -134,7 +134,7 @@ function scorable(files: readonly TaskFile[], mode: RewardMode): CheckedGolds {
   assertReadable(checked);
   if (checked.tasks.length === 0) throw noRuleError(checked, total, "tasks");
   if (checked.goldsLeftOut > 0)
-    note(`warning: ${checked.goldsLeftOut} gold answers hold no answer; their tasks have others, which count`);
+    note(`warning: ${checked.goldsLeftOut} gold answers could not be read; their tasks have others, which count`);
   if (checked.withoutRule.length > 0)
     note(
       `warning: ${checked.withoutRule.length} of ${total} tasks are not scored: there is no reward rule for ${sourceCounts(checked.withoutRule)}`,
@@ -142,7 +142,7 @@ function scorable(files: readonly TaskFile[], mode: RewardMode): CheckedGolds {
   return checked;
 }
 
-/** The buckets with the tasks that no rule scores: in `n` and `unscored`, and in no accuracy. They are not sampled. */
+/** The buckets with the tasks that no rule scores: counted in `n` and `unscored` but not in the accuracy. They are not sampled. */
 function withoutRuleCounted(
   evaluated: Readonly<Record<string, BucketResult>>,
   phases: readonly Phase[],
@@ -166,7 +166,7 @@ function countBySource(tasks: readonly Task[]): Record<string, number> {
   return counts;
 }
 
-/** The reward that is named, of weir or of a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
+/** The named reward, built in or from a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
 async function rewardOf(options: EvalCommandOptions, mode: RewardMode) {
   const config = parseConfig({
     model: { path: options.model },

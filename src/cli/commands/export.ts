@@ -1,4 +1,4 @@
-/** `weir export`: the model of a run or checkpoint becomes a clean Hugging Face model folder. */
+/** `weir export`: writes the model of a run or checkpoint as a plain Hugging Face model folder. */
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Command } from "commander";
@@ -38,7 +38,7 @@ async function modelInside(directory: string): Promise<string> {
   return (await isPresent(join(inner, "config.json"))) ? inner : directory;
 }
 
-/** When a file was last written, ms; minus infinity when it does not exist. */
+/** Time of a file's last change, ms; minus infinity when it does not exist. */
 async function writtenAt(path: string): Promise<number> {
   return (await isPresent(path)) ? (await stat(path)).mtimeMs : Number.NEGATIVE_INFINITY;
 }
@@ -46,7 +46,7 @@ async function writtenAt(path: string): Promise<number> {
 /** The final model of a finished run, or its newest whole checkpoint where that is newer; null without either. */
 async function newestModelOf(run: string, say: (text: string) => void): Promise<string | null> {
   const { checkpoint, passedOver } = await latestCheckpoint(join(run, CHECKPOINTS_FOLDER));
-  for (const { name, reason } of passedOver) say(`passing over ${name}: ${reason}`);
+  for (const { name, reason } of passedOver) say(`skipping ${name}: ${reason}`);
   const finished = await writtenAt(join(run, MODEL_FOLDER, WEIGHTS_FILE));
   if (checkpoint !== null && (await writtenAt(join(checkpoint.directory, MANIFEST_NAME))) > finished)
     return modelInside(checkpoint.directory);
@@ -55,7 +55,7 @@ async function newestModelOf(run: string, say: (text: string) => void): Promise<
 
 /**
  * The model folder that a path stands for. A run: its final model, or the newest whole checkpoint where that is newer;
- * checkpoints passed over are told to `say`. A checkpoint: its model, after a check against its manifest. Else itself.
+ * skipped checkpoints are reported to `say`. A checkpoint: its model, after a check against its manifest. Else itself.
  * Throws WEIR_E_FILE_MISSING, WEIR_E_CHECKPOINT_DAMAGED.
  */
 export async function resolveModelFolder(path: string, say: (text: string) => void): Promise<string> {
@@ -75,12 +75,12 @@ export async function resolveModelFolder(path: string, say: (text: string) => vo
   if (await isPresent(join(path, "config.json"))) return path;
   throw new WeirError(
     "WEIR_E_FILE_MISSING",
-    `${path} is no model folder (config.json), no checkpoint and no run. Give one of these.`,
+    `${path} is not a model folder (config.json), a checkpoint or a run; give one of these.`,
     { path },
   );
 }
 
-/** Writes the model behind `source` to `directory` and prints what was made. */
+/** Writes the model of `source` to `directory` and prints a summary. */
 export async function exportCommand(
   source: string,
   directory: string,
@@ -116,7 +116,7 @@ export function register(program: Command): void {
     .argument("<dir>", "new or empty folder")
     .option("--dtype <type>", "type of the written weights: f32, bf16 or f16", "f32")
     .option("--json", "print the result as JSON")
-    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 wrong call or missing folder, 3 damaged checkpoint.")
+    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 wrong usage or missing folder, 3 damaged checkpoint.")
     .action(async (source: string, directory: string, options: ExportCommandOptions) => {
       process.exitCode = await exportCommand(source, directory, options);
     });

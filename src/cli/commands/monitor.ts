@@ -7,7 +7,7 @@ import { WeirError } from "../../errors.js";
 import { connectTarget, openTarget, tokenFrom } from "../monitor-target.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
 
-/** `weir monitor`: the page of a run, live or past; its events as lines; what happened around a step. */
+/** `weir monitor`: the page of a run, live or past; its events as lines; the records around a step. */
 
 interface ServeOptions {
   readonly host: string;
@@ -27,7 +27,7 @@ const DEFAULT_TAIL = "metrics,alerts,lifecycle,logs";
 const STORED_MS = 30_000;
 const ENDED: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
 
-/** Serves the page until interrupted; where the run has a monitor of its own, prints that one's address and ends. */
+/** Serves the page until interrupted; where the run has its own monitor, prints that address and ends. */
 export async function serveCommand(run: string, options: ServeOptions): Promise<ExitCode> {
   const token = tokenFrom(options.tokenEnv);
   const { host, port } = options;
@@ -44,7 +44,7 @@ export async function serveCommand(run: string, options: ServeOptions): Promise<
   return 0;
 }
 
-/** Prints events as they come; ends with the run, or at once when it is past. */
+/** Prints events as they come; ends with the run, or at once for a past run. */
 export async function tailCommand(
   name: string,
   options: WatchOptions & { readonly channels: readonly StreamChannel[] },
@@ -54,7 +54,7 @@ export async function tailCommand(
   const client = await connectTarget(target, token);
   const stopped = interrupted();
   try {
-    // The run's own channel is followed in any case: it tells when everything has been said.
+    // The `run` channel is always followed: it tells when the run has ended.
     const over = new Promise<void>((resolve) => {
       client.subscribe("run", (event) => {
         if (options.channels.includes("run")) printEvent("run", event, options.json ?? false);
@@ -80,7 +80,7 @@ export async function tailCommand(
   return 0;
 }
 
-/** Metrics, alerts and traces of the steps around one: what to look at when something went wrong there. */
+/** Metrics, alerts and traces of the steps around one: for finding out what went wrong there. */
 export async function snapshotCommand(
   name: string,
   options: WatchOptions & { readonly around: number; readonly window: number },
@@ -122,7 +122,7 @@ export async function snapshotCommand(
   return 0;
 }
 
-/** Most rollouts of a step that are asked for; as many as the server gives. */
+/** Most rollouts of a step that are requested; the server's own limit. */
 const ROLLOUTS_PER_STEP = 500;
 
 /** The traces, and for steps that have none in the monitor's list those of the run folder; in the order of the steps. */
@@ -160,7 +160,7 @@ function printEvent<C extends StreamChannel>(channel: C, event: ChannelEvent<C>,
     );
 }
 
-/** One line for a person. */
+/** One line of text. */
 function line(channel: StreamChannel, item: unknown): string {
   switch (channel) {
     case "metrics": {
@@ -213,7 +213,7 @@ function interrupted(): Promise<void> {
   });
 }
 
-/** Opens the address in the person's browser; that there is none is no error. */
+/** Opens the address in the default browser; not having one is not an error. */
 function openBrowser(url: string): void {
   const program = process.platform === "darwin" ? "open" : process.platform === "win32" ? "explorer" : "xdg-open";
   const child = spawn(program, [url], { stdio: "ignore", detached: true });

@@ -1,5 +1,5 @@
 /**
- * `weir score`: scores responses by rule, one JSON line in, one JSON line out. Nothing is printed unless every line is good.
+ * `weir score`: scores responses by rule, one JSON line in, one JSON line out. Nothing is printed unless every line is valid.
  */
 
 import { type Command, Option } from "commander";
@@ -69,7 +69,7 @@ function parseRecord(text: string, where: string): Row {
   return record;
 }
 
-/** A ground truth is a gold sentence, a number, or a list of these; an empty text is one that the rules will not read. */
+/** A ground truth is a gold sentence, a number, or a list of these; no rule reads an empty text. */
 function goldsOf(cell: Cell | undefined, where: string): string[] {
   return cell === "" ? [""] : goldSentences(cell, { file: where, column: "ground_truth" }, "sentence");
 }
@@ -97,7 +97,7 @@ export function register(program: Command): void {
       "--in <file>",
       "JSON lines with data_source, response, ground_truth (text, number or list); - reads standard input",
     )
-    .option("--no-require-think", "take the whole response where it has no </think>")
+    .option("--no-require-think", "use the whole response where it has no </think>")
     .option("--json", "accepted for uniformity; the output is always JSON lines")
     .addHelpText(
       "after",

@@ -30,7 +30,7 @@ interface SetupModule {
   }): Promise<SetupResult>;
 }
 
-/** Runs the set-up with progress; 0 also where the native engine could not be had, since weir then runs on wasm. */
+/** Runs the set-up with progress; 0 also where the native engine could not be set up, since weir then runs on wasm. */
 export async function setupCommand(options: SetupOptions): Promise<ExitCode> {
   const script = pathToFileURL(join(packageRoot(), "setup", "setup.mjs")).href;
   const { runSetup } = (await import(script)) as SetupModule;
@@ -39,7 +39,7 @@ export async function setupCommand(options: SetupOptions): Promise<ExitCode> {
     native: options.native ?? true,
     variant: options.cpu ? "cpu" : options.gpu ? "gpu" : "auto",
     force: options.force ?? false,
-    // The running program is part of the installed packages: they are not replaced under it.
+    // The running program is part of the installed packages, so they are not replaced.
     packages: false,
     say: (text) => line.update(text),
   });
@@ -57,13 +57,13 @@ export function register(program: Command): void {
     .command("setup")
     .description("set up the native engine (libtensorflow through pip, addon compiled here) in the per-user cache")
     .option("--no-native", "leave the native engine out")
-    .addOption(new Option("--cpu", "take the CPU build even where an NVIDIA driver answers").conflicts("gpu"))
-    .addOption(new Option("--gpu", "take the GPU build").conflicts("cpu"))
+    .addOption(new Option("--cpu", "use the CPU build even where an NVIDIA driver is found").conflicts("gpu"))
+    .addOption(new Option("--gpu", "use the GPU build").conflicts("cpu"))
     .option("--force", "set up again even where a working engine is found")
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
-      "\nExit codes: 0 set up or left to wasm with the reason in one line, 1 failed, 2 wrong usage.",
+      "\nExit codes: 0 set up, or running on wasm with the reason in one line, 1 failed, 2 wrong usage.",
     )
     .action(async (options: SetupOptions) => {
       process.exitCode = await setupCommand(options);

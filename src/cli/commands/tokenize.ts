@@ -20,7 +20,7 @@ export interface TokenizeCommandOptions {
   readonly json?: boolean;
 }
 
-/** What `--text` gives. `chat` and `chatIds` are null where the folder has no chat template. */
+/** Result of `--text`. `chat` and `chatIds` are null where the folder has no chat template. */
 export interface TokenizedText {
   readonly ids: readonly number[];
   readonly tokens: readonly string[];
@@ -28,12 +28,12 @@ export interface TokenizedText {
   readonly chatIds: readonly number[] | null;
 }
 
-/** What `--in` gives for conversations. */
+/** Result of `--in` for conversations. */
 export interface TokenizedChats {
   readonly chats: readonly { readonly text: string; readonly ids: readonly number[] }[];
 }
 
-/** What `--in` gives for SFT rows; a mask of 1 marks what the warm-up learns. */
+/** Result of `--in` for SFT rows; a mask of 1 marks the tokens that the warm-up trains on. */
 export interface TokenizedRows {
   readonly rows: readonly { readonly ids: readonly number[]; readonly lossMask: readonly number[] }[];
 }
@@ -47,7 +47,7 @@ export function tokenizeText(tokenizer: Tokenizer, text: string): TokenizedText 
   return { ids, tokens, chat: chat.text, chatIds: chat.ids };
 }
 
-/** Messages as they stand in the file: all their fields reach the template. Errors: WEIR_E_DATA naming the place. */
+/** Messages as in the file: all their fields reach the template. Errors: WEIR_E_DATA naming the place. */
 function conversationOf(value: unknown, file: string, index: number): readonly ChatTurn[] {
   const isChat = Array.isArray(value) && value.length > 0 && value.every((turn) => isRecord(turn) && "role" in turn);
   if (!isChat)
@@ -60,7 +60,7 @@ function conversationOf(value: unknown, file: string, index: number): readonly C
   return value as readonly ChatTurn[];
 }
 
-/** A conversation that ends with an assistant's message stands as it is; after any other the model's answer begins. */
+/** A conversation that ends with an assistant's message is rendered as it is; any other with the generation prompt. */
 export function tokenizeChats(tokenizer: Tokenizer, conversations: readonly unknown[], file: string): TokenizedChats {
   return {
     chats: conversations.map((value, index) => {

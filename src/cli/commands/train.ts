@@ -28,7 +28,7 @@ export async function configOfRun(runDirectory: string, settings: readonly strin
   return parseConfig(applySettings(config as Record<string, unknown>, settings));
 }
 
-/** An RL step in one line; what it did not measure is a dash, not 0. */
+/** An RL step in one line; values that were not measured are a dash. */
 export function stepLine(step: number, phase: number, values: MetricValues): string {
   const show = (name: MetricName, form: (value: number) => string) => {
     const value = values[name];
@@ -76,7 +76,7 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
   let signals = 0;
   const onSignal = () => {
     signals++;
-    note(signals === 1 ? "stopping after the step at hand (once more to stop at once)" : "stopping at once");
+    note(signals === 1 ? "stopping after the current step (once more to stop at once)" : "stopping at once");
     system.stop({ abort: signals > 1 }).catch(() => undefined);
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
@@ -89,7 +89,7 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
   }
 }
 
-/** Accuracy over the scored responses by bucket; the mean reward where rewards are no 0 or 1, and how many were not scored. */
+/** Accuracy over the scored responses by bucket; the mean reward where rewards are not 0 or 1, and how many were not scored. */
 export function bucketsLine(buckets: Readonly<Record<string, BucketResult>>): string {
   return Object.entries(buckets)
     .map(([label, result]) => {
@@ -109,7 +109,7 @@ export async function trainCommand(file: string | undefined, options: TrainComma
   if (file === undefined && resume === undefined) {
     throw new WeirError("WEIR_E_USAGE", "weir train takes CONFIG, or --resume RUN, got neither", {});
   }
-  // A file beside --resume gives the options that the run goes on with; without one they are those it has.
+  // With --resume, CONFIG gives the options to continue with; without it they stay.
   const config = file !== undefined ? await loadConfig(file, set) : await configOfRun(resume as string, set);
   const partsFiles = [];
   for (const path of options.parts ?? []) partsFiles.push(await loadParts(path));
@@ -146,7 +146,7 @@ export function register(program: Command): void {
     )
     .option(
       "--resume <run>",
-      "continue the run in this folder from its latest checkpoint; CONFIG and --set change options that lie ahead of it",
+      "continue the run in this folder from its latest checkpoint; CONFIG and --set change options of what is still to come",
     )
     .option(
       "--parts <file>",

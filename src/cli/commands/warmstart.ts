@@ -1,6 +1,6 @@
 /**
- * `weir warmstart`: trains the demo's base model from nothing on generated documents, on weir's own engine.
- * The folder is written every few steps with its optimiser, so a run that was cut off goes on with the same command.
+ * `weir warmstart`: trains the demo's base model from random weights on generated documents, on weir's own engine.
+ * The folder is written every few steps with its optimiser, so the same command continues an interrupted run.
  */
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -31,7 +31,7 @@ export interface WarmstartCommandOptions {
 
 const STAGES = WARMSTART_PLAN.rounds.flatMap((round) => round.stages);
 const STATE_FILE = "warmstart-state.json";
-/** Some minutes of work at most are lost when the command is cut off. */
+/** An interruption loses some minutes of work at most. */
 const SAVE_EVERY_STEPS = 100;
 const MICRO_BATCH_TOKENS = 16_384;
 
@@ -61,7 +61,7 @@ export async function warmstartCommand(directory: string, options: WarmstartComm
     await train(engine, { plan, steps, begun, corpus, work, signal });
   });
   if (steps < plan.length) {
-    note(`stopped after ${steps} of ${plan.length} steps; the same command without --steps goes on`);
+    note(`stopped after ${steps} of ${plan.length} steps; the same command without --steps continues`);
     return 0;
   }
   for (const name of [STATE_FILE, "engine-state.json", "optimizer.safetensors"])
@@ -202,7 +202,7 @@ async function writeState(work: string, state: WarmstartState): Promise<void> {
 export function register(program: Command): void {
   program
     .command("warmstart")
-    .description("train the demo's small base model from nothing (resumes when cut off)")
+    .description("train the demo's small base model from random weights (continues an interrupted run)")
     .argument("<dir>", "folder to write; must not exist yet")
     .option("--seed <n>", "seed of weights and corpus (assets/warmstart has 1)", "1")
     .option("--steps <n>", "stop after this many steps in all")

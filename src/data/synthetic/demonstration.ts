@@ -1,5 +1,5 @@
 /**
- * Responses that a policy is shown during warm-up. `quoting` states the evidence and then answers, `direct` answers at once.
+ * Responses for the warm-up. `quoting` states the evidence and then answers, `direct` answers at once.
  * The form says where the evidence stands: `think` follows a generation prompt that has opened `<think>` and closes it before
  * the answer; `plain` is running text without tags, for policies whose chat template opens none.
  */

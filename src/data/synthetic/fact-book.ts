@@ -35,7 +35,7 @@ const ENTITY_KINDS: ReadonlySet<ValueKind> = new Set(["city", "country", "langua
 
 /**
  * The facts of one part. `plainNames` keeps countries and values that are one capitalised ASCII word of at most 8 letters.
- * The division depends on the names alone, so all seeds and runs share it.
+ * The division depends on the names alone, so it is the same for all seeds and runs.
  */
 export function loadFactBook(split: Split, plainNames: boolean): FactBook {
   const chosen = countries.filter(

@@ -14,7 +14,7 @@ import { factSentence, RELATIONS, type RelationName } from "./relations.js";
 import { answerSentence, promptMessages } from "./template.js";
 import { permutedWorld, realWorld, type World } from "./world.js";
 
-/** Worlds drawn before the dials are taken to be impossible. */
+/** Worlds drawn before the dials count as impossible. */
 const WORLD_TRIES = 50;
 /** Documents tried for a length in tokens; each corrects the number of facts by what the last one missed. */
 const LENGTH_TRIES = 12;
@@ -33,8 +33,8 @@ export function generateTasks(options: SyntheticOptions): Task[] {
 }
 
 /**
- * Whether a part of the facts has values enough to hand out: among plain names there is one currency, and a relation that
- * has one value for all tells nothing.
+ * Whether a part of the facts has enough different values: among plain names there is only one currency, and a relation
+ * with one value for all says nothing.
  */
 function hasValues(book: FactBook, relation: RelationName): boolean {
   const kind = RELATIONS[relation].valueKind;

@@ -13,7 +13,7 @@ export interface ChainQuestion {
   readonly evidence: readonly Fact[];
 }
 
-/** Tries before a world is given up as holding no chain of that length; chains are dense in all but the barest worlds. */
+/** Tries before a world counts as having no chain of that length; most worlds have many. */
 const CHAIN_TRIES = 200;
 
 /**

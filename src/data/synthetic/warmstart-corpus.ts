@@ -1,6 +1,6 @@
 /**
  * The rows that the demo's base model is trained on: a document about a fictional world, then several questions with
- * worked answers. Many questions per document are what makes reading from the document appear early in training.
+ * worked answers. With many questions per document, reading from the document is learnt early in training.
  * The base learns to read and to work out answers, but not the thinking tags: the response format is what SFT teaches.
  * Row i depends on (seed, i) and the options alone. Weights: 0 on prompts, 1 on answers, `documentWeight` on the
  * document. The first question is asked in the full prompt template, the others in a short form after it.

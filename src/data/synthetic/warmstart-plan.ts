@@ -54,7 +54,7 @@ export const WARMSTART_PLAN: WarmstartPlan = {
   weightDecay: 0.01,
 };
 
-/** Rows whose lengths are evened out together: batches of like length are cut from chunks of this many batches. */
+/** Batches of similar length are cut from chunks of this many batches. */
 const CHUNK_BATCHES = 20;
 
 /** The batches of the plan as row numbers within their stage; `lengthOf` gives a row's length in tokens. */

@@ -16,7 +16,7 @@ export interface World {
   readonly facts: ReadonlyMap<string, ReadonlyMap<RelationName, string>>;
 }
 
-/** The value of a relation, or undefined where the world is silent. */
+/** The value of a relation, or undefined where the world has none. */
 export function relationValue(world: World, subject: string, relation: RelationName): string | undefined {
   return world.facts.get(subject)?.get(relation);
 }
@@ -38,15 +38,15 @@ export function realWorld(book: FactBook, relations: readonly RelationName[], si
   return { countries: chosen.map((country) => country.name), relations, facts: new Map(facts) };
 }
 
-/** `size` real countries whose values are drawn anew from all values of their kind. */
+/** `size` real countries whose values are redrawn from all values of their kind. */
 export function permutedWorld(book: FactBook, relations: readonly RelationName[], size: number, draws: Draws): World {
   const countries = draws.sample(book.countries, size).map((country) => country.name);
   return assign(countries, relations, (kind) => draws.sample(book.values.get(kind) ?? [], size), draws);
 }
 
 /**
- * `size` countries and their values drawn from one pool of names, whatever these name in fact: a world in which words are
- * known and facts are not. Numbers and codes are not drawn, so give relations with names.
+ * `size` countries and their values drawn from one pool of names, whatever they are in reality: a world of known words and
+ * unknown facts. Numbers and codes are not drawn, so give relations with names.
  */
 export function fictionalWorld(
   pool: readonly string[],
@@ -75,7 +75,7 @@ function assign(
   for (const relation of relations) {
     const kind = RELATIONS[relation].valueKind;
     if (kind === "country") {
-      // A rotation of a random order: everybody has a neighbour, nobody is their own.
+      // A rotation of a random order: every country has a neighbour, and none is its own.
       const order = draws.shuffle(countries);
       order.forEach((name, at) => {
         if (order.length > 1) facts.get(name)?.set(relation, order[(at + 1) % order.length] as string);

@@ -1,7 +1,7 @@
 /**
  * Prompts, which run for their keys and values only. A prompt of a batch runs once, forward and backward, however many
  * micro-batches attend to it; where it was sampled from at the same weights, the sampler's prefill is reused.
- * Invariants: cached prompts belong to the present weights, else they are dropped; an open prompt is freed after its last
+ * Invariants: cached prompts belong to the current weights, else they are dropped; an open prompt is freed after its last
  * micro-batch, or by `dispose`.
  */
 import { tensorsOf } from "../tensor/graph/compile.js";

@@ -139,7 +139,7 @@ export class EngineCore {
     return this.published;
   }
 
-  /** Draws from the present weights; they are published first where they were not and the request takes any version. */
+  /** Draws from the current weights; they are published first where they were not and the request takes any version. */
   async sample(request: SampleInput, signal: AbortSignal): Promise<SampleReply> {
     const started = performance.now();
     if (request.policy === null) this.published = this.nextVersion();
@@ -157,7 +157,7 @@ export class EngineCore {
     return { sequences, seconds: (performance.now() - started) / 1000 };
   }
 
-  /** Errors: WEIR_E_POLICY_VERSION where the present weights are not those that are wanted. */
+  /** Errors: WEIR_E_POLICY_VERSION where the current weights are not those that are wanted. */
   private assertPolicy(wanted: PolicyWanted, hash: string | null = null): void {
     const { n, sha256 } = this.published;
     const numbered = "exactly" in wanted ? n === wanted.exactly : n >= wanted.atLeast;
@@ -171,7 +171,7 @@ export class EngineCore {
     });
   }
 
-  /** What the present weights are called once they are published. */
+  /** What the current weights are called once they are published. */
   private nextVersion(): PolicyVersion {
     return this.changed ? { n: this.published.n + 1, sha256: this.weightsHash() } : this.published;
   }

@@ -1,7 +1,7 @@
 /**
  * The tokenizer of a model folder: text → ids, ids → text, chat → text and ids.
  * Each stage of tokenizer.json is computed as the Rust tokenizers library does (folder `tokenizer/`, token-decoder.ts) or
- * refused when the folder is opened; tokens that only the files beside it name get the ids that transformers gives them.
+ * refused when the folder is opened; tokens that only the files next to it name get the ids that transformers gives them.
  */
 import { join } from "node:path";
 import { WeirError } from "../../errors.js";

@@ -1,4 +1,4 @@
-/** Owns how long to wait between tries: exponential with full jitter, from counters (I12). */
+/** Waiting time between tries: exponential with full jitter, from counters (I12). */
 import { uniform } from "../../algorithms/random.js";
 
 /** First wait; the release's too. */
@@ -21,7 +21,7 @@ export function backoffMs(attempt: number, key: number, options: BackoffOptions,
   return retryAfterMs === null ? wait : Math.max(wait, Math.min(retryAfterMs, options.capMs));
 }
 
-/** Milliseconds of a Retry-After header in its seconds form; null for dates and garbage. */
+/** Milliseconds of a Retry-After header given in seconds; null for dates and anything else. */
 export function retryAfterMs(header: string | null): number | null {
   return header !== null && /^\d+(\.\d+)?$/.test(header.trim()) ? Number(header) * 1000 : null;
 }

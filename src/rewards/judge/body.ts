@@ -1,4 +1,4 @@
-/** Owns reading a server's answer without trusting its length. */
+/** Reads a server's answer up to a limit. */
 
 /** Most bytes of an answer that are read: a verdict with a long explanation has a few thousand. */
 export const BODY_LIMIT = 1 << 20;

@@ -1,4 +1,4 @@
-/** Owns the time that the judge client lives in, injected so that tests need not wait. */
+/** The clock of the judge client, injected so that tests need not wait. */
 
 export interface Clock {
   /** Milliseconds since an arbitrary start, never going back. */

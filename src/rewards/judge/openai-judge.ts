@@ -1,5 +1,5 @@
 /**
- * Owns the judge over an OpenAI-compatible chat server: T = 0, one deadline per request, retries with back-off on 429, 5xx
+ * The judge over an OpenAI-compatible chat server: T = 0, one deadline per request, retries with back-off on 429, 5xx
  * and broken connections, a bound on requests in flight, cancelling.
  * Invariants: every fault of the remote side is a verdict (`timedOut`, `failed`), never a number and never a rejection (I1);
  * a slot is returned on every path (I4); the API key is read from the environment, goes to the configured origin alone and
@@ -181,7 +181,7 @@ function retryOf(response: Response): Attempt {
   return { kind: "retry", reason: `the judge answered with status ${response.status}`, retryAfterMs: wait };
 }
 
-/** What an answer that needs no further try means. The key is blotted out before a text is cut: a cut could spare half of it. */
+/** What an answer that needs no further try means. The key is redacted before a text is cut: a cut could spare half of it. */
 function classify(response: Response, text: string, redact: (text: string) => string): Attempt {
   const status = response.status;
   if (status >= 300 && status < 400) {
@@ -194,7 +194,7 @@ function classify(response: Response, text: string, redact: (text: string) => st
   }
   const content = contentOf(text);
   if (content === null) {
-    return { kind: "final", verdict: failed("the judge's answer is no chat completion with text content") };
+    return { kind: "final", verdict: failed("the judge's answer is not a chat completion with text content") };
   }
   return { kind: "reply", text: content };
 }

@@ -1,5 +1,5 @@
 /**
- * Owns finding the question in a prompt of the paper's template; the document is never sent to the judge, whatever it holds.
+ * Finds the question in a prompt of the paper's template; the document is never sent to the judge.
  * The template is: document between `<text>` and `</text>` on lines of their own, question, format line.
  */
 import type { Task } from "../../contracts/task.js";
@@ -46,7 +46,7 @@ function nonEmpty(text: string): string | null {
   return strip(text) || null;
 }
 
-/** The question of a task, as a judge is told it: that of its last user message. */
+/** The question that a judge is asked about: that of the task's last user message. */
 export function problemOf(task: Pick<Task, "messages" | "document">): string | null {
   const user = task.messages.findLast((message) => message.role === "user");
   return user ? extractProblem(user.content ?? "", task.document) : null;

@@ -1,4 +1,4 @@
-/** Owns what the judge is told. The protocol is the paper's (problem, two answers, [[YES]] or [[NO]]); the words are weir's. */
+/** The prompt of the judge. The protocol is the paper's (problem, two answers, [[YES]] or [[NO]]); the words are weir's. */
 import type { JudgeQuery } from "../../contracts/judge.js";
 import type { ChatMessage } from "../../contracts/task.js";
 

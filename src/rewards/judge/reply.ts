@@ -1,4 +1,4 @@
-/** Owns reading a judge's reply. */
+/** Reads a judge's reply. */
 import type { RewardMode } from "../../contracts/reward.js";
 
 /**

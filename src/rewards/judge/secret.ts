@@ -1,27 +1,27 @@
 /**
- * Owns keeping the judge's API key out of everything that a server sends back: whatever echoes it, plain or encoded, is
- * blotted out before it can reach a reason, a journal, a log or a page.
+ * Keeps the judge's API key out of everything that a server sends back: an echo of it, plain or encoded, is redacted
+ * before it reaches a reason, a journal, a log or a page.
  */
 
-const BLOT = "[redacted]";
-/** Shortest piece of an encoded key that is looked for; a shorter one would blot out ordinary text. */
+const REDACTED = "[redacted]";
+/** Shortest piece of an encoded key that is looked for; a shorter one would redact ordinary text. */
 const PIECE_LIMIT = 6;
-/** Shortest key of which a server's abbreviation ("sk-abcdef****") is recognised, and how much of either end tells it. */
+/** Shortest key whose abbreviation by a server ("sk-abcdef****") is recognised, and how many characters of each end identify it. */
 const ABBREVIATED_FROM = 12;
 const END_LENGTH = 6;
-/** A header or field that carries a credential, and its value, whoever's it is. Bounded runs keep it linear. */
+/** A header or field that carries a credential, and its value. Bounded repetition keeps the match linear. */
 const FIELD =
   /\b((?:authorization|api[-_ ]?key(?:\s{1,5}provided)?)["'\\]{0,5}\s{0,5}[:=]\s{0,5}["'\\]{0,5}(?:(?:bearer|basic)\s{1,5})?)[^\s"'\\,;<>{}]{4,}/gi;
 const SCHEME = /\b((?:bearer|basic)\s{1,5})(?=\S*\d)[^\s"'\\,;<>{}]{8,}/gi;
 
-/** A function that blots out `key` in all its forms, abbreviated ones too, and every value that a text calls a credential. */
+/** A function that redacts `key` in all its forms, abbreviated ones too, and every value that a text names as a credential. */
 export function redactor(key: string | null): (text: string) => string {
   const forms = key === null || key === "" ? null : formsOf(key);
   const ends = key === null || key.length < ABBREVIATED_FROM ? [] : [key.slice(0, END_LENGTH), key.slice(-END_LENGTH)];
   return (text) => {
-    let clean = forms === null ? text : text.replace(forms, BLOT);
-    for (const end of ends) clean = clean.replace(/\S+/g, (word) => (word.includes(end) ? BLOT : word));
-    return clean.replace(FIELD, `$1${BLOT}`).replace(SCHEME, `$1${BLOT}`);
+    let clean = forms === null ? text : text.replace(forms, REDACTED);
+    for (const end of ends) clean = clean.replace(/\S+/g, (word) => (word.includes(end) ? REDACTED : word));
+    return clean.replace(FIELD, `$1${REDACTED}`).replace(SCHEME, `$1${REDACTED}`);
   };
 }
 

@@ -1,4 +1,4 @@
-/** Owns a bound on how many things run side by side; waiters are served in order of arrival, cancelled ones leave. */
+/** A bound on how many things run concurrently; waiters are served in order of arrival, cancelled ones leave. */
 import { WeirError } from "../../errors.js";
 
 export class Semaphore {
@@ -12,7 +12,7 @@ export class Semaphore {
     this.free = limit;
   }
 
-  /** Holders at this moment. */
+  /** Current holders. */
   get held(): number {
     return this.limit - this.free;
   }

@@ -1,13 +1,13 @@
 /**
- * Owns when an alert that was found is raised: once when its cause begins, again only after the cause has ended, or at growing
- * intervals while it lasts (`repeatSteps`, then twice that, …), so that a policy that stays collapsed for 400 steps gives a
- * handful of alerts. Pure but for its state; a function of the steps alone, so that a resumed run raises the same (I11).
+ * Decides when an alert is raised: once when its cause begins, again only after the cause has ended, or at growing
+ * intervals while it lasts (`repeatSteps`, then twice that, …), so a policy that stays collapsed for 400 steps raises a
+ * handful of alerts. Its only input is the sequence of steps, so a resumed run raises the same alerts (I11).
  */
 import type { Alert } from "../../contracts/alert.js";
 
 /** Rules about a jump: each is over with the step that shows it. */
 const MOMENTARY: ReadonlySet<string> = new Set(["kl_spike", "entropy_spike"]);
-/** Steps without the finding after which the cause of a lasting rule has ended: a value that flickers about its limit is one cause. */
+/** Steps without the finding after which the cause of a lasting rule has ended: a value that oscillates around its limit is one cause. */
 const QUIET_STEPS = 5;
 
 interface Cause {

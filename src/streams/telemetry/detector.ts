@@ -1,5 +1,5 @@
 /**
- * Owns the alarms of a run: spikes and stalls of each RL step, through one gate. State of all three is one snapshot, so that a
+ * The alarms of a run: spikes and stalls of each RL step, through one gate. State of all three is one snapshot, so that a
  * resumed run raises what an unbroken one would (I3).
  */
 import type { Alert } from "../../contracts/alert.js";
@@ -11,7 +11,7 @@ import { createStallDetector, type StallObservation, type StallOptions, type Sta
 export interface DetectorOptions {
   readonly spikes: SpikeOptions;
   readonly guard: StallOptions & {
-    /** RL steps after which an alert whose cause lasts is raised again; doubles each time. */
+    /** RL steps after which an alert whose cause persists is raised again; doubles each time. */
     readonly repeatSteps: number;
   };
 }
@@ -20,7 +20,7 @@ export interface Detector {
   /** The alerts that an RL step raises. */
   observe(observation: SpikeObservation & StallObservation): Alert[];
   snapshot(): Json;
-  /** Takes snapshots of version 1 too: those of the spikes alone, from checkpoints that know neither stalls nor a gate. */
+  /** Takes snapshots of version 1 too: those of the spikes alone, from checkpoints without stalls and gate. */
   restore(snapshot: Json): void;
 }
 

@@ -99,7 +99,7 @@ export const METRICS = [
   { name: "loss/policy", unit: "1", meaning: "Clipped policy-gradient loss alone (Eq. 4 or Eq. 6)." },
   { name: "loss/sft", unit: "nats", meaning: "Negative log-likelihood of the warm-up (Eq. 11)." },
   { name: "clip/fraction", unit: "1", meaning: "Share of tokens whose clipped loss exceeds the unclipped one." },
-  { name: "clip/fraction_lower", unit: "1", meaning: "Share of tokens held by the dual clip." },
+  { name: "clip/fraction_lower", unit: "1", meaning: "Share of tokens that the dual clip limits." },
   { name: "ratio/max", unit: "1", meaning: "Largest importance ratio π / π_old in the step." },
   {
     name: "gradient/norm",
@@ -117,7 +117,11 @@ export const METRICS = [
     meaning:
       "Optimiser steps of the RL step that changed weights: committed, with a gradient and a learning rate above 0.",
   },
-  { name: "update/idle_steps", unit: "steps", meaning: "RL steps in a row, up to this one, that changed no weight." },
+  {
+    name: "update/idle_steps",
+    unit: "steps",
+    meaning: "Consecutive RL steps, this one included, that changed no weight.",
+  },
   {
     name: "guard/skipped",
     unit: "1",
@@ -131,7 +135,7 @@ export const METRICS = [
     name: "data/never_issued_share",
     unit: "1",
     meaning:
-      "Share of the training tasks that are never issued: too long for every phase, or dropped by data.overlong; told once, by preflight.",
+      "Share of the training tasks that are never issued: too long for every phase, or dropped by data.overlong; reported once, by preflight.",
   },
   { name: "prompt/length_mean", unit: "tokens", meaning: "Mean templated prompt length of the step's tasks." },
   {
@@ -141,7 +145,7 @@ export const METRICS = [
   },
   { name: "time/step_seconds", unit: "s", meaning: "Wall time of the step." },
   { name: "time/sample_seconds", unit: "s", meaning: "Wall time of the step spent in the sampler." },
-  { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards (they run side by side)." },
+  { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards, which run concurrently." },
   { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
   { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
   {
@@ -168,7 +172,7 @@ export const METRICS = [
 /** A name as the registry spells it. */
 export type RegisteredName = (typeof METRICS)[number]["name"];
 
-/** A name as it is written: `<k>` is replaced by the phase number, `<name>` by a part's own word. */
+/** A name as it is written: `<k>` is replaced by the phase number, `<name>` by a name that a part chose. */
 type Written<N extends string> = N extends `${infer Head}<k>`
   ? `${Head}${number}`
   : N extends `${infer Head}<name>`
@@ -184,7 +188,7 @@ export type MetricName = Plain | Patterned;
 /** Scalars by registered name; none needs to be there. */
 export type MetricValues = { readonly [N in Plain]?: number } & { readonly [N in Patterned]: number };
 
-/** The same while it is put together. */
+/** The same, mutable. */
 export type MetricDraft = { -readonly [N in keyof MetricValues]: MetricValues[N] };
 
 const EXACT: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));

@@ -1,5 +1,5 @@
 /**
- * Owns the metrics that a user's parts add: the mean of each reward part, and what a part publishes under a name of its own.
+ * The metrics that a user's parts add: the mean of each reward part, and what a part publishes under a name of its own.
  * Invariants: names are bounded in number and form, values are finite; a mean does not depend on the order in which values
  * came (I11); what was published outside a step (preflight, evaluation) does not count towards one.
  */
@@ -10,7 +10,7 @@ import { isOwnName, type MetricName, type MetricValues } from "./metrics.js";
 const PART_PREFIX = "reward/parts/";
 const CUSTOM_PREFIX = "custom/";
 
-/** Different names of both prefixes in one run: as many charts as a person may look through. */
+/** Most names of both prefixes in one run: more charts than this cannot be looked through. */
 const MOST_NAMES = 64;
 
 /** Mean that is the same for every order of the values. */
@@ -24,10 +24,10 @@ export class PublishedMetrics {
   private readonly refused = new Set<MetricName>();
   private values = new Map<MetricName, number[]>();
 
-  /** `warn` hears of each name that is left out, once. */
+  /** `warn` is called once for each name that is left out. */
   constructor(private readonly warn: (error: WeirError) => void) {}
 
-  /** Adds a value to the step at hand. Errors: WEIR_E_PART for a name or value that is none. */
+  /** Adds a value to the current step. Errors: WEIR_E_PART for a malformed name or a value that is not finite. */
   publish(name: string, value: number): void {
     if (!isOwnName(name)) {
       throw new WeirError(

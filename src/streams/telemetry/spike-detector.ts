@@ -1,5 +1,5 @@
 /**
- * Owns spike detection: from the numbers of a step to alerts with the rollouts that caused them. Pure but for its history.
+ * Spike detection: from the numbers of a step to alerts with the rollouts that caused them. Its only state is its history.
  * Rules: non_finite (any value), kl_limit and kl_spike (KL to the previous and to the reference policy), entropy_collapse, entropy_divergence and entropy_spike, mismatch.
  * Invariants: a step is judged against the steps before it in the same phase, never against itself; non-finite values never
  * enter the history; alert ids are made of step, rule and metric, so that a repeated run gives equal alerts (I11).
@@ -13,7 +13,7 @@ import type { MetricName, MetricValues } from "./metrics.js";
 export interface SpikeOptions {
   /** Steps of history. */
   readonly window: number;
-  /** Robust z at which KL (upwards) or entropy (either way) raises an alert. */
+  /** Robust z at which KL (upwards) or entropy (either direction) raises an alert. */
   readonly z: number;
   /** kl/old_k3 that always raises an alert, nats. */
   readonly klLimit: number;
@@ -22,12 +22,12 @@ export interface SpikeOptions {
   readonly mismatchLimit: number;
 }
 
-/** Share of a rollout in a metric: its contribution and the token that gave most of it. */
+/** A rollout's part in a metric: its contribution and the token that contributed most. */
 export interface SpikeContribution {
   readonly rolloutId: string;
   readonly contribution: number;
   readonly tokenIndex: number;
-  /** Metric that this explains; every one where left out. */
+  /** Metric that this explains; all metrics if left out. */
   readonly metric?: MetricName;
 }
 
@@ -53,11 +53,11 @@ export const REFERENCE_METRIC = "kl/ref" satisfies MetricName;
 export const ENTROPY_METRIC = "entropy/mean" satisfies MetricName;
 export const MISMATCH_METRIC = "mismatch_abs" satisfies MetricName;
 
-/** Steps of history below which no z-score is taken: a median of fewer says little. */
+/** Minimum history of a z-score, steps: the median of fewer is too noisy. */
 export const MIN_HISTORY = 8;
 /** Culprits per alert. */
 const TOP_K = 5;
-/** Smallest scale of a z-score, so that a very steady history does not make noise look like a spike. */
+/** Smallest scale of a z-score: without it noise after a very steady history would look like a spike. */
 const MIN_SCALE: { readonly [N in MetricName]?: number } = {
   [KL_METRIC]: 1e-4,
   [REFERENCE_METRIC]: 1e-2,
@@ -72,7 +72,7 @@ interface Finding {
   readonly threshold: number;
   readonly z: number | null;
   readonly text: string;
-  /** Collapse is caused by the least entropy, everything else by the most of the metric. */
+  /** A collapse is caused by the rollouts of lowest entropy, everything else by those with the largest contribution. */
   readonly smallestFirst?: boolean;
 }
 
@@ -149,14 +149,14 @@ function klFindings(value: number, z: number | null, options: SpikeOptions): Fin
     return [{ ...base, level: "error", rule: "kl_limit", threshold: options.klLimit, text }];
   }
   if (z === null || z < options.z) return [];
-  const text = `KL to the previous policy is ${show(value)} nats, ${z.toFixed(1)} robust deviations above its median`;
+  const text = `KL to the previous policy is ${show(value)} nats, robust z-score ${z.toFixed(1)} over recent steps`;
   return [{ ...base, level: "warn", rule: "kl_spike", threshold: options.z, text }];
 }
 
-/** The reference drifts away by design, so only a jump counts, not a level. */
+/** The policy moves away from the reference by design, so only a jump counts, not a level. */
 function referenceFindings(value: number, z: number | null, options: SpikeOptions): Finding[] {
   if (z === null || z < options.z) return [];
-  const text = `KL to the reference policy is ${show(value)} nats, ${z.toFixed(1)} robust deviations above its median`;
+  const text = `KL to the reference policy is ${show(value)} nats, robust z-score ${z.toFixed(1)} over recent steps`;
   return [{ level: "warn", rule: "kl_spike", metric: REFERENCE_METRIC, value, threshold: options.z, z, text }];
 }
 
@@ -168,12 +168,11 @@ function entropyFindings(value: number, z: number | null, options: SpikeOptions)
     return [{ ...base, level: "error", rule, threshold: options.entropyLow, text, smallestFirst: true }];
   }
   if (value > options.entropyHigh) {
-    const text = `entropy is ${show(value)} nats, above ${options.entropyHigh}: the policy is falling apart`;
+    const text = `entropy is ${show(value)} nats, above ${options.entropyHigh}: the policy is diverging`;
     return [{ ...base, level: "error", rule: "entropy_divergence", threshold: options.entropyHigh, text }];
   }
   if (z === null || Math.abs(z) < options.z) return [];
-  const side = z > 0 ? "above" : "below";
-  const text = `entropy is ${show(value)} nats, ${Math.abs(z).toFixed(1)} robust deviations ${side} its median`;
+  const text = `entropy is ${show(value)} nats, robust z-score ${z.toFixed(1)} over recent steps`;
   return [{ ...base, level: "warn", rule: "entropy_spike", threshold: options.z, text, smallestFirst: z < 0 }];
 }
 
@@ -189,7 +188,7 @@ function alertOf(finding: Finding, observation: SpikeObservation): Alert {
   return { id: `${step}-${finding.rule}-${finding.metric}`, ...rest, step, phase, policyVersion, culprits, time };
 }
 
-/** A contribution that is not a number is the prime suspect. */
+/** A NaN contribution ranks first. */
 function rankable({ contribution }: SpikeContribution): number {
   return Number.isNaN(contribution) ? Number.MAX_VALUE : contribution;
 }
@@ -202,7 +201,7 @@ function show(value: number): string {
   return Number(value.toPrecision(3)).toString();
 }
 
-/** Contributions of rollouts to a metric from its per-token parts: their sum, and where the largest sits. Empty ones are left out. */
+/** Contributions of rollouts to a metric from its per-token parts: their sum, and the position of the largest. Rollouts without tokens are left out. */
 export function contributionsOfTokens(
   metric: MetricName,
   rollouts: readonly { readonly rolloutId: string; readonly perToken: readonly number[] }[],

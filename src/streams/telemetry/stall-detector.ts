@@ -1,6 +1,6 @@
 /**
- * Owns the findings about a run that learns nothing: no_update, equal_rewards and unscored. Each text names the cause and what
- * to do. Pure but for the rows it counts; whether a finding is raised again is the gate's business (alert-gate.ts).
+ * Findings about a run that learns nothing: no_update, equal_rewards and unscored. Each text names the cause and what
+ * to do. Its only state is the counts of consecutive steps; alert-gate.ts decides whether a finding is raised again.
  */
 import { isCorrect } from "../../algorithms/accuracy.js";
 import type { Alert } from "../../contracts/alert.js";
@@ -8,11 +8,11 @@ import type { Group } from "../../contracts/group.js";
 import { countBy, type DropReason, unshapedRewards } from "../collector.js";
 
 export interface StallOptions {
-  /** RL steps in a row without an update after which no_update is found. */
+  /** Consecutive RL steps without an update that give no_update. */
   readonly noUpdateSteps: number;
-  /** RL steps in a row with one and the same reward everywhere after which equal_rewards is found. */
+  /** Consecutive RL steps with one reward for all responses that give equal_rewards. */
   readonly equalRewardSteps: number;
-  /** Share of unscored rollouts in a step from which unscored is found. */
+  /** Share of unscored rollouts in a step that gives unscored. */
   readonly unscoredShare: number;
 }
 
@@ -22,9 +22,9 @@ export interface StallObservation {
   readonly policyVersion: number;
   readonly time: number;
   readonly groups: readonly Group[];
-  /** RL steps in a row, this one included, whose optimiser moved no weight. */
+  /** Consecutive RL steps, this one included, that changed no weight. */
   readonly idleSteps: number;
-  /** Why this step's optimiser moved no weight; null where it did. */
+  /** Why this step changed no weight; null where it did. */
   readonly idleCause: IdleCause | null;
   /** Unshaped reward from which a rollout counts as right. */
   readonly correctAt: number;
@@ -56,7 +56,7 @@ export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
     "the gradient was exactly 0; check that the advantage part returns other numbers than 0 and that responses are not empty",
 };
 
-/** The cause of a step without an update, from what became of its groups and of its optimiser steps. */
+/** The cause of a step without an update, from the outcome of its groups and optimiser steps. */
 export function idleCauseOf(step: {
   readonly dropped: readonly DropReason[];
   readonly kept: readonly { readonly group: Group }[];
@@ -101,7 +101,7 @@ export function createStallDetector(options: StallOptions): StallDetector {
   };
 }
 
-/** A step without a scored rollout neither lengthens the row nor ends it. */
+/** A step without a scored rollout neither counts nor resets the count. */
 function countEqual(before: StallState, groups: readonly Group[]): StallState {
   const rewards = groups.flatMap(unshapedRewards);
   const [first] = rewards;
@@ -120,7 +120,7 @@ function noUpdate({ idleSteps, idleCause }: StallObservation, options: StallOpti
     metric: "update/idle_steps",
     value: idleSteps,
     threshold: options.noUpdateSteps,
-    text: `no update for ${idleSteps} RL steps in a row: ${IDLE_TEXT[idleCause]}`,
+    text: `no update for ${idleSteps} consecutive RL steps: ${IDLE_TEXT[idleCause]}`,
   };
 }
 
@@ -131,8 +131,8 @@ function equalRewards(
 ): Finding | null {
   if (equalReward === null || equalSteps < options.equalRewardSteps) return null;
   const what = isCorrect(equalReward, correctAt)
-    ? "all are right, so that nothing is left to learn from these tasks; give harder ones or end the phase"
-    : "none stands out, so that nothing can be learnt from them; check with `weir inspect` that right responses get more, give easier tasks, or warm the policy up";
+    ? "all are correct, so nothing is left to learn from these tasks; use harder ones or end the phase"
+    : "no response stands out, so nothing can be learnt from them; check with `weir inspect` that correct responses get higher rewards, use easier tasks, or warm the policy up";
   return {
     level: "warn",
     rule: "equal_rewards",

@@ -27,7 +27,7 @@ export interface StepFacts {
   readonly controlRssBytes: number;
 }
 
-/** Token means over what sampler and trainer both scored; null where nothing was compared. */
+/** Token means over rollouts that both sampler and trainer scored; null where nothing was compared. */
 export interface Mismatch {
   readonly k3: number | null;
   readonly abs: number | null;

@@ -34,7 +34,7 @@ function partPaths(path: string, number: number, count: number): string[] {
   if (missing.length > 0)
     throw fault(
       path,
-      `is ${place}; ${missing.map((part) => basename(part)).join(", ")} ${missing.length === 1 ? "is" : "are"} missing beside it. Fetch all parts into one folder.`,
+      `is ${place}; ${missing.map((part) => basename(part)).join(", ")} ${missing.length === 1 ? "is" : "are"} missing next to it. Fetch all parts into one folder.`,
     );
   return paths;
 }

@@ -67,7 +67,7 @@ function definedTokens(definition: JsonRecord): readonly AddedToken[] {
   });
 }
 
-/** Adds the tokens of tokenizer.json and of the files beside it. Returns the content of each named token. */
+/** Adds the tokens of tokenizer.json and of the files next to it. Returns the content of each named token. */
 export function addNamedTokens(files: TokenizerFiles, vocabulary: AddedVocabulary): ReadonlyMap<string, string> {
   const defined = definedTokens(files.definition);
   for (const token of defined) vocabulary.add(token);
