@@ -26,9 +26,10 @@ export const guideFiles = (root) => filesBelow(root, join("docs", "guides")).fil
 
 const EXAMPLE = /^<!-- example: (\S+) -->\n\n?```[a-z]*\n[\s\S]*?^```$/gm;
 
-/** A guide with every marked block equal to its file. Errors: a file that is not there. */
+/** A guide with every marked block equal to its file; one whose file is not there stays as it is. */
 export function filledIn(root, text) {
-  return text.replace(EXAMPLE, (_, file) => {
+  return text.replace(EXAMPLE, (block, file) => {
+    if (!existsSync(join(root, file))) return block;
     const content = readFileSync(join(root, file), "utf8").trimEnd();
     return `<!-- example: ${file} -->\n\n\`\`\`${LANGUAGES[extname(file)] ?? ""}\n${content}\n\`\`\``;
   });
@@ -37,6 +38,15 @@ export function filledIn(root, text) {
 /** The files that a guide holds as blocks. */
 export const examplesOf = (text) => [...text.matchAll(/^<!-- example: (\S+) -->$/gm)].map(([, file]) => file);
 
+/** Headings of a page, as links name them. */
+const headingsOf = (text) =>
+  [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+
 /** What is wrong with the guides of a folder, one line each. */
 export function guideFaults(root) {
   const faults = [];
@@ -44,16 +54,21 @@ export function guideFaults(root) {
   for (const guide of guideFiles(root)) {
     const text = readFileSync(join(root, guide), "utf8");
     const blocks = [...text.matchAll(EXAMPLE)].length;
+    const fences = [...text.matchAll(/^```(?:ts|js|json|yaml|html)$/gm)].length;
     for (const file of examplesOf(text)) {
       shown.add(file);
       if (!existsSync(join(root, file))) faults.push(`${guide}: there is no file ${file}`);
     }
     if (blocks !== examplesOf(text).length) faults.push(`${guide}: a mark "example:" has no fenced block below it`);
-    else if (faults.length === 0 && filledIn(root, text) !== text)
+    else if (fences > blocks) faults.push(`${guide}: a block of code is no file: mark it with "example:"`);
+    else if (filledIn(root, text) !== text)
       faults.push(`${guide}: a block differs from its file; run node scripts/check-guides.mjs`);
-    for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
-      if (!existsSync(join(root, dirname(guide), target)))
-        faults.push(`${guide}: links to ${target}, which is not there`);
+    for (const [, target, anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
+      const path = target === "" ? guide : join(dirname(guide), target);
+      if (!existsSync(join(root, path))) faults.push(`${guide}: links to ${target}, which is not there`);
+      else if (anchor !== undefined && !headingsOf(readFileSync(join(root, path), "utf8")).includes(anchor))
+        faults.push(`${guide}: links to ${target}#${anchor}, which is no heading`);
+    }
   }
   for (const file of filesBelow(root, join("examples", "guides")))
     if (!shown.has(file)) faults.push(`${file}: no guide shows this file`);

@@ -1,9 +1,9 @@
-// Watches a live run from another process, pauses it once and lets it go on. Ends with the run.
-// Usage: node out/watch.js http://127.0.0.1:PORT   (a token, where the monitor wants one, in WEIR_MONITOR_TOKEN)
+// Watches a live run from another process, pauses it once, lets it go on, and stops it after a given step.
+// Usage: node out/watch.js http://127.0.0.1:PORT STEP   (a token, where the monitor wants one, in WEIR_MONITOR_TOKEN)
 import { connectMonitor } from "weir-rl/monitor";
 
-const [address] = process.argv.slice(2);
-if (address === undefined) throw new Error("usage: node out/watch.js http://127.0.0.1:PORT");
+const [address, lastStep] = process.argv.slice(2);
+if (address === undefined) throw new Error("usage: node out/watch.js http://127.0.0.1:PORT STEP");
 const token = process.env.WEIR_MONITOR_TOKEN;
 const client = connectMonitor(address, {
   name: "guide",
@@ -15,8 +15,10 @@ console.log(`watching ${run?.id} as ${role}`);
 
 client.subscribe("metrics", (event) => {
   if (event.kind === "gap") return;
-  for (const { step, values } of event.items)
+  for (const { step, values } of event.items) {
     if (values["reward/mean"] !== undefined) console.log(`step ${step}: reward ${values["reward/mean"].toFixed(3)}`);
+    if (step === Number(lastStep)) client.command("stop");
+  }
 });
 client.subscribe("alerts", (event) => {
   if (event.kind !== "gap") for (const alert of event.items) console.log(`${alert.level}: ${alert.text}`);
