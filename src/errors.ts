@@ -8,6 +8,7 @@ export const ERROR_CODES = {
   WEIR_E_ACTOR_MISSING: "A part that another part needs was not given.",
   WEIR_E_ACTOR_UNKNOWN: "The configuration names a part that nobody registered.",
   WEIR_E_BENCHMARK: "A process of a benchmark, weir's own or a peer's, could not be set up or gave no result.",
+  WEIR_E_CAPABILITY: "The configuration asks for something that the sampler, trainer or policy store in use cannot do.",
   WEIR_E_CHAT_TEMPLATE: "The chat template is missing or cannot be rendered.",
   WEIR_E_CHECKPOINT_DAMAGED: "A checkpoint does not match its manifest or cannot be read.",
   WEIR_E_CONFIG: "The configuration holds an unknown option or a wrong value.",
@@ -22,6 +23,7 @@ export const ERROR_CODES = {
   WEIR_E_ENGINE_TIMEOUT: "The engine did not answer within its deadline.",
   WEIR_E_FILE_MISSING: "A file or folder that was named does not exist.",
   WEIR_E_GGUF: "A GGUF file is damaged or uses a type or architecture that is not supported.",
+  WEIR_E_GUARD: "The guard took the run back to its last checkpoint more often than guard.maxRollbacks permits.",
   WEIR_E_JUDGE: "The judge cannot be reached or answered with something unusable.",
   WEIR_E_LEDGER: "A rollout was told to take a ledger state that does not follow from its present one.",
   WEIR_E_MODEL_FILES: "A model folder lacks a file or its tensors do not fit its configuration.",
@@ -34,9 +36,13 @@ export const ERROR_CODES = {
   WEIR_E_NOTHING_TRAINED: "A run ended whose training changed no weight.",
   WEIR_E_PART: "A replaceable part broke its contract: it threw, or gave something that the contract does not allow.",
   WEIR_E_PARTS_FILE: "A file given with --parts cannot be loaded, or exports something other than parts.",
+  WEIR_E_POLICY_STORE: "A published policy is missing, damaged or cannot be handed over.",
+  WEIR_E_POLICY_VERSION: "A sampler or trainer does not hold the policy version that was asked for.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
+  WEIR_E_REPLACE: "A part cannot be replaced while the run is under way, or the new one does not fit.",
   WEIR_E_REWARD: "Not one response could be scored by the reward.",
   WEIR_E_REWARD_SOURCE: "No reward family is known for the task's data source.",
+  WEIR_E_ROLLBACK: "The guard rejected an update and takes the run back to its last checkpoint.",
   WEIR_E_RUN_FOLDER: "A run folder is missing a file, or one of its files is damaged.",
   WEIR_E_RUN_LOCKED: "Another process writes to the run folder.",
   WEIR_E_SHAPE: "An array or tensor has another shape than the function needs.",
@@ -44,6 +50,7 @@ export const ERROR_CODES = {
   WEIR_E_SUBSCRIBER: "A subscriber of a training system's stream threw; the run went on.",
   WEIR_E_TOKENIZER: "The tokenizer is missing, damaged, of an unsupported kind, or has tokens that the model lacks.",
   WEIR_E_USAGE: "A command was called with wrong arguments.",
+  WEIR_E_WORK_QUEUE: "A work queue refused a call: a lease has expired, or an id is used for something else.",
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

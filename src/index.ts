@@ -1,7 +1,6 @@
 /** The public door of weir: start, steer and extend training systems. */
 
 export type { PartKind, Parts } from "./actors/parts/part-kinds.js";
-export type { PartsFile } from "./actors/parts/part-origins.js";
 export { type LoadedParts, loadParts, type PartDefinitions } from "./actors/parts/parts-file.js";
 export { type Need, type PartFactory, PartRegistry, type PartTools } from "./actors/parts/registry.js";
 export type { EngineFactory } from "./actors/run/engine-supervisor.js";

@@ -4,12 +4,18 @@ export { type CurriculumSuiteOptions, describeCurriculumActor } from "./testing/
 export { exampleRollout, exampleTask } from "./testing/examples.js";
 export {
   createFakeEngine,
+  createFakePolicyStore,
   createFakeSampler,
   createFakeTrainer,
   type FakeOptions,
+  type FakeWeights,
   fakeVersion,
 } from "./testing/fake-engine.js";
 export { createFakeJudge, createScriptedReward, scored } from "./testing/fakes.js";
 export type { SkippedTests, SuiteOptions, TestFramework } from "./testing/framework.js";
+export { describeGuard, exampleEvidence, type GuardSuiteOptions } from "./testing/guard-suite.js";
 export { describeLossPart, type LossSuiteOptions } from "./testing/loss-suite.js";
+export { describePolicyStore, type PolicyStoreSuiteOptions } from "./testing/policy-store-suite.js";
 export { describeRewardActor, type RewardSuiteOptions } from "./testing/reward-suite.js";
+export { describeSampler, type SamplerSuiteOptions } from "./testing/sampler-suite.js";
+export { describeTrainer, type TrainerSuiteOptions } from "./testing/trainer-suite.js";

@@ -56,8 +56,8 @@ export class TraceStore {
 /** The trace as the list shows it. */
 export function summarise(trace: Trace): TraceSummary {
   const { tokens } = trace;
-  const mean = (pick: (token: Trace["tokens"][number]) => number) =>
-    tokens.length === 0 ? null : tokens.reduce((sum, token) => sum + pick(token), 0) / tokens.length;
+  const mean = (values: readonly number[]) =>
+    values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
   return {
     id: trace.id,
     groupId: trace.groupId,
@@ -73,8 +73,8 @@ export function summarise(trace: Trace): TraceSummary {
     advantage: trace.advantage,
     promptTokens: trace.promptTokens,
     completionTokens: tokens.length,
-    meanLogprob: mean((token) => token.logprob),
-    meanEntropy: mean((token) => token.entropy),
+    meanLogprob: mean(tokens.map(({ logprob }) => logprob)),
+    meanEntropy: mean(tokens.flatMap(({ entropy }) => entropy ?? [])),
     finish: trace.finish,
     goldAnswer: trace.goldAnswer.slice(0, EXCERPT),
     promptExcerpt: trace.prompt.slice(-EXCERPT),
@@ -97,7 +97,7 @@ export function* traceParts(trace: Trace): Generator<TracePart, void, void> {
       ids: page.map((token) => token.id),
       texts: page.map((token) => token.text),
       logprobs: page.map((token) => rounded(token.logprob)),
-      entropies: page.map((token) => rounded(token.entropy)),
+      entropies: page.flatMap(({ entropy }) => (entropy === null ? [] : rounded(entropy))),
     };
   }
 }

@@ -365,6 +365,16 @@ const spikeSchema = z.strictObject({
 });
 
 const guardSchema = z.strictObject({
+  actor: actorName
+    .default("finite")
+    .describe(
+      "Name of the guard part, which judges each gradient before it is applied: `finite` (commits whatever is finite) or your own.",
+    ),
+  maxRollbacks: nonNegativeInt
+    .default(3)
+    .describe(
+      "Rollbacks that the guard may ask for without the run coming further than before; one more ends the run.",
+    ),
   noUpdateSteps: positiveInt.default(5).describe("RL steps in a row that change no weight before an alert says so."),
   equalRewardSteps: positiveInt
     .default(5)
@@ -433,6 +443,25 @@ export const configSchema = z.strictObject({
   rollout: rolloutSchema.prefault({}),
   dynamicSampling: dynamicSamplingSchema.prefault({}),
   reward: rewardSchema.prefault({}),
+  sampler: z
+    .strictObject({
+      actor: actorName.default("engine").describe("Name of the sampler part: `engine` (embedded) or your own."),
+    })
+    .prefault({}),
+  trainer: z
+    .strictObject({
+      actor: actorName.default("engine").describe("Name of the trainer part: `engine` (embedded) or your own."),
+    })
+    .prefault({}),
+  policyStore: z
+    .strictObject({
+      actor: actorName
+        .default("auto")
+        .describe(
+          "Name of the part that hands weights from trainer to sampler: `engine` (both are the embedded engine, nothing is copied), `folder` (policies/ in the run folder), `auto` (`engine` where that is possible, else `folder`), or your own.",
+        ),
+    })
+    .prefault({}),
   advantage: z
     .strictObject({
       actor: actorName

@@ -1,3 +1,5 @@
+import type { ModelInfo } from "./model-info.js";
+import type { PolicyStore } from "./policy-store.js";
 import type { PolicyVersion } from "./policy-version.js";
 import type { Sampler } from "./sampler.js";
 import type { ScoredSequences, Trainer } from "./trainer.js";
@@ -52,17 +54,6 @@ export interface EngineInfo {
   readonly pid: number;
 }
 
-export interface ModelInfo {
-  readonly family: "qwen2" | "qwen3" | "llama";
-  readonly parameters: number;
-  /** Parameters that training moves: all of them, or those of the adapters. */
-  readonly trainedParameters: number;
-  readonly vocabSize: number;
-  readonly maxPositions: number;
-  readonly stopIds: readonly number[];
-  readonly padId: number;
-}
-
 export interface EngineStats {
   readonly tensors: number;
   readonly bytes: number;
@@ -104,29 +95,23 @@ export interface MemoryPlan {
 }
 
 /**
- * A supervised process that holds one policy (and, when asked, a frozen reference of it): samples and trains.
+ * A supervised process that holds one policy (and, when asked, a frozen reference of it). Its sampler and trainer work on the same
+ * weights, so that a publication moves none: a policy is handed over as a handle.
  * Every call has a deadline and rejects with WEIR_E_ENGINE_* on crash, timeout or abort (I5).
  */
-export interface Engine extends Sampler, Trainer {
+export interface Engine {
   readonly info: EngineInfo;
   readonly model: ModelInfo;
+  readonly sampler: Sampler;
+  readonly trainer: Trainer;
+  readonly policyStore: PolicyStore;
+  /** The policy that was published last; the present weights may be newer. */
   version(): PolicyVersion;
   /** Plain sequences, for `weir logprobs`. */
   scoreSequences(
     sequences: readonly (readonly number[])[],
     options: { readonly signal: AbortSignal },
   ): Promise<ScoredSequences>;
-  /** Freezes a copy of the present weights as the reference policy. */
-  freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
-  /** Writes a Hugging Face folder with the weights, and `optimizer.safetensors` + `engine-state.json` when asked. */
-  save(
-    directory: string,
-    options: { readonly signal: AbortSignal; readonly optimiser: boolean },
-  ): Promise<PolicyVersion>;
-  /** Replaces weights (and optimiser when present) in place by those of a folder written by `save`. */
-  restore(directory: string, options: { readonly signal: AbortSignal }): Promise<PolicyVersion>;
-  /** Forgets Adam moments and step count. */
-  resetOptimiser(options: { readonly signal: AbortSignal }): Promise<void>;
   stats(options: { readonly signal: AbortSignal }): Promise<EngineStats>;
   /** What one forward/backward pass of this size would take; nothing is run. */
   planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan>;

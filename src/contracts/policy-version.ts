@@ -1,6 +1,9 @@
-/** Which weights: a counter of optimiser commits and the content hash of the parameters. */
+/** Which weights: a counter of publications and the content hash of the parameters. */
 export interface PolicyVersion {
-  /** Number of committed optimiser steps since the start of the run. */
+  /**
+   * Number of publications since the start of the run: 0 is the starting model, each RL step that changed weights adds one.
+   * Optimiser steps inside an update (mini-batches, epochs) and those of the warm-up are not published one by one.
+   */
   readonly n: number;
   /** Hex SHA-256 over the parameters' bytes in name order (I9). */
   readonly sha256: string;

@@ -12,10 +12,10 @@ export interface Rollout {
   readonly sampleIndex: number;
   readonly promptIds: readonly number[]; // [P]
   readonly tokenIds: readonly number[]; // [T]
-  /** log π(token) under the temperature-scaled full softmax, nats. */
+  /** log π(token) in the sampler's basis, nats: under the temperature-scaled full softmax where that is the embedded engine. */
   readonly samplerLogprobs: readonly number[]; // [T]
-  /** Entropy of the temperature-scaled distribution at each token, nats. */
-  readonly entropies: readonly number[]; // [T]
+  /** Entropy of that distribution at each token, nats; null where the sampler gives none. */
+  readonly entropies: readonly number[] | null; // [T]
   readonly finish: FinishReason;
   readonly policy: readonly PolicySpan[];
   /** 32-bit key of this rollout's counter-based random stream (I12). */

@@ -23,7 +23,8 @@ export interface Trace {
     readonly id: number;
     readonly text: string;
     readonly logprob: number;
-    readonly entropy: number;
+    /** Null where the sampler gives no entropies. */
+    readonly entropy: number | null;
   }[];
   readonly finish: FinishReason;
   readonly time: number;

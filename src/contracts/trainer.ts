@@ -1,13 +1,15 @@
 import type { LossAggregation, LossEvaluation, LossName, LossSequence, LossSettings } from "./loss.js";
+import type { ModelInfo } from "./model-info.js";
 import type { PolicyVersion } from "./policy-version.js";
+import type { ArtifactKind, PublishedPolicy } from "./published-policy.js";
 
 /** One response to a shared prompt, with what the policy loss needs of each of its tokens. */
 export interface TrainCompletion {
   readonly tokenIds: readonly number[]; // [T]
   readonly advantages: readonly number[]; // [T]
   /**
-   * Log-probs of the policy before this RL step (π_old), nats. Null where that is the policy at hand: then they are those of
-   * this very pass, and the ratio is 1. All completions of a batch have them, or none.
+   * Log-probs of the policy before this RL step (π_old), nats. Null where `PolicyBatch.oldPolicy` says that these are the trainer's
+   * present weights, for which the ratio is 1. All completions of a batch have them, or none.
    */
   readonly oldLogprobs: readonly number[] | null; // [T]
   /** Log-probs of the reference policy; null when no KL term is wanted. */
@@ -56,6 +58,11 @@ export interface PolicyBatch {
   readonly denominators: LossDenominators;
   /** Upper bound of padded tokens in one forward/backward pass. */
   readonly microBatchTokens: number;
+  /**
+   * π_old as a published version, for a batch without `oldLogprobs`; null with them.
+   * Errors of `forwardBackward`: WEIR_E_POLICY_VERSION where the trainer's present weights are not that version.
+   */
+  readonly oldPolicy: PolicyVersion | null;
 }
 
 /** Sums and means over the batch; all finite, or the step is refused (I7). */
@@ -76,18 +83,6 @@ export interface PolicyMetrics {
   readonly microBatches: number;
   /** Per group, per completion: log-probs at the weights the gradient was taken at. */
   readonly logprobs: readonly (readonly (readonly number[])[])[]; // [P][G][T]
-  /**
-   * Where `logprobs` come from activations that sampling kept: those of one completion by a forward pass of its own, for
-   * comparing sampler and trainer (I8). Null or left out where all of them come from such passes.
-   */
-  readonly checked?: CheckedCompletion | null;
-}
-
-/** A completion of a batch, by group and place in it. */
-export interface CheckedCompletion {
-  readonly group: number;
-  readonly completion: number;
-  readonly logprobs: readonly number[]; // [T]
 }
 
 /** SFT row: ids with a loss mask (1 where the token is a supervised target). */
@@ -129,7 +124,6 @@ export interface OptimStepReply {
   readonly gradNorm: number;
   /** Per tensor after clipping, keyed by Hugging Face name; only when asked for. */
   readonly gradNormByTensor: Readonly<Record<string, number>> | null;
-  readonly version: PolicyVersion;
 }
 
 /** Log-probs and entropies of given sequences: token i (i ≥ 1) given tokens < i; arrays have length T-1. */
@@ -141,16 +135,40 @@ export interface ScoredSequences {
 /** A loss of the caller's own, over the whole sequences of one micro-batch. */
 export type EvaluateLoss = (sequences: readonly LossSequence[]) => LossEvaluation | Promise<LossEvaluation>;
 
-/** The learner: accumulates gradients, then commits them. Four primitives, so that any loop can be written over them. */
-export interface Trainer {
-  readonly kind: string;
-  readonly specificationVersion: 1;
+export interface TrainerCapabilities {
+  /** Built-in losses that it evaluates itself. */
+  readonly losses: readonly LossName[];
+  /** Takes a loss of the caller's own (`evaluate`). */
+  readonly evaluates: boolean;
+  /** What a gradient is divided by: the denominators given, or what the server does: each row's mean, or a plain sum. */
+  readonly lossScale: "denominators" | "row-mean" | "sum";
+  readonly trains: "full" | "adapter";
+  readonly clipsGradients: boolean;
+  /** `gradientNorm` and `discardGradients` work: a gradient can be judged, and thrown away, before it is applied. */
+  readonly discardsGradients: boolean;
+  /** Can freeze a copy of its weights as the reference policy. */
+  readonly reference: boolean;
+  /**
+   * Log-probs of `forwardBackward` may come from activations that sampling left behind, so that they are no independent check of
+   * the sampler (I8); those of `logprobs` always come from a forward pass of the completion.
+   */
+  readonly reusesActivations: boolean;
+  /** Forms in which it can publish its weights. */
+  readonly publishes: readonly ArtifactKind[];
+}
+
+/** Gradients are summed over calls until they are applied or thrown away, so that any loop can be written over these operations. */
+export interface GradientOperations {
   /** `evaluate` is the loss where `batch.loss.name` is null; it is called with the sequences of each micro-batch. */
   forwardBackward(
     batch: PolicyBatch,
     options: { readonly signal: AbortSignal; readonly evaluate?: EvaluateLoss },
   ): Promise<PolicyMetrics>;
   sftForwardBackward(batch: SftBatch, options: { readonly signal: AbortSignal }): Promise<SftMetrics>;
+  /** Global L2 norm of the summed gradients before clipping; NaN or infinity where one is not finite. Errors: WEIR_E_STATE without gradients. */
+  gradientNorm(options: { readonly signal: AbortSignal }): Promise<number>;
+  /** Throws the summed gradients away; weights and moments stay as they are. */
+  discardGradients(options: { readonly signal: AbortSignal }): Promise<void>;
   optimStep(
     config: OptimiserConfig,
     options: { readonly signal: AbortSignal; readonly reportTensors?: boolean },
@@ -168,4 +186,33 @@ export interface Trainer {
     readonly logprobs: readonly (readonly (readonly number[])[])[];
     readonly entropies: readonly (readonly (readonly number[])[])[];
   }>;
+}
+
+export interface StateOperations {
+  /**
+   * Names the present weights, by the next version number where they have changed since the last publication, and hands them over
+   * in the form `as`, in `folder` where that form is files.
+   */
+  publish(options: {
+    readonly signal: AbortSignal;
+    readonly as: ArtifactKind;
+    readonly folder: string | null;
+  }): Promise<PublishedPolicy>;
+  /** Puts into `folder` all that `loadState` needs: weights, moments and version, or their address. Names no version. */
+  saveState(folder: string, options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Takes weights, moments and version from a folder that `saveState` wrote; a model folder gives weights alone, as version 0. */
+  loadState(folder: string, options: { readonly signal: AbortSignal }): Promise<PolicyVersion>;
+  /** Freezes a copy of the present weights as the reference policy. */
+  freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Forgets Adam moments and step count. */
+  resetOptimiser(options: { readonly signal: AbortSignal }): Promise<void>;
+}
+
+/** Holds the weights that are trained: sums gradients, applies them, and hands the weights over. */
+export interface Trainer extends GradientOperations, StateOperations {
+  readonly kind: string;
+  readonly specificationVersion: 2;
+  readonly capabilities: TrainerCapabilities;
+  readonly model: ModelInfo;
+  dispose?(): Promise<void> | void;
 }

@@ -44,7 +44,7 @@ const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] =
   ["token_ids", "integers", (trace) => trace.tokens.map((token) => token.id)],
   ["token_texts", "texts", (trace) => trace.tokens.map((token) => token.text)],
   ["logprobs", "reals", (trace) => trace.tokens.map((token) => token.logprob)],
-  ["entropies", "reals", (trace) => trace.tokens.map((token) => token.entropy)],
+  ["entropies", "reals", (trace) => trace.tokens.flatMap(({ entropy }) => entropy ?? [])],
   ["finish", "text", (trace) => trace.finish],
   ["time_ms", "long", (trace) => BigInt(Math.round(trace.time))],
 ];
@@ -149,7 +149,7 @@ function traceOf(row: Row): Trace {
       id,
       text: texts[t] ?? "",
       logprob: logprobs[t] ?? 0,
-      entropy: entropies[t] ?? 0,
+      entropy: entropies[t] ?? null,
     })),
     finish: row.finish as FinishReason,
     time: Number(row.time_ms),

@@ -116,8 +116,8 @@ export function denominatorsOf(groups: readonly SampleGroup[]): LossDenominators
 export type PerToken = readonly (readonly (readonly number[])[])[];
 
 /**
- * The trainer's form of a mini-batch. `old` and `reference` are log-probs per group, sample and token; without `old` it is the
- * policy at hand that sampled.
+ * The trainer's form of a mini-batch. `old` and `reference` are log-probs per group, sample and token; without `old` they are
+ * those of the trainer's present weights.
  * Errors: WEIR_E_SHAPE when they do not fit the samples.
  */
 export function trainGroups(

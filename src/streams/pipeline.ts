@@ -45,6 +45,10 @@ export interface PipelineOptions {
   readonly rewardConcurrency: number;
   readonly rewardTimeoutMs: number;
   readonly sampling: SamplingParams;
+  /** Version of the policy that is sampled from. */
+  readonly policy: number;
+  /** Deadline of one sampler call, ms. */
+  readonly sampleTimeoutMs: number;
   /** r_final of Eq. 7 from an unshaped reward and a response length. */
   readonly shape: (reward: number, length: number) => number;
   /** Text of token ids, special tokens kept. */
@@ -138,8 +142,16 @@ export async function runRound(
       promptIds: issued.promptIds,
       seeds: rolloutSeeds(options.seed, issued, groupSize),
     }));
+    const [first] = tasks;
     const reply = await parts.sampler.sample(
-      { prompts, params: options.sampling, keepForTraining: true },
+      {
+        id: first === undefined ? "" : `${groupIdOf(first)}+${tasks.length}`,
+        prompts,
+        params: options.sampling,
+        policy: { exactly: options.policy },
+        purpose: "training",
+        deadlineMs: options.sampleTimeoutMs,
+      },
       { signal: own.signal },
     );
     sampleSeconds += reply.seconds;
@@ -163,7 +175,7 @@ export async function runRound(
           samplerLogprobs: sequence.logprobs,
           entropies: sequence.entropies,
           finish: sequence.finish,
-          policy: [{ version: reply.version.n, sha256: reply.version.sha256, start: 0, end: sequence.tokenIds.length }],
+          policy: sequence.spans,
           seed: prompts[p]?.seeds[g] ?? 0,
           text: options.decode(sequence.tokenIds),
         };

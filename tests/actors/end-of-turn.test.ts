@@ -11,9 +11,12 @@ it("rollouts and evaluations stop at the end of a turn besides the model's stop 
   const fake = createFakeEngine({ vocabSize: 400 });
   const engine = {
     ...fake,
-    sample: (...[request, options]: Parameters<typeof fake.sample>) => {
-      seen.push(request.params);
-      return fake.sample(request, options);
+    sampler: {
+      ...fake.sampler,
+      sample: (...[request, options]: Parameters<typeof fake.sampler.sample>) => {
+        seen.push(request.params);
+        return fake.sampler.sample(request, options);
+      },
     },
   };
   const config = await tinyConfig(

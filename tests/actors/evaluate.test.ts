@@ -26,6 +26,8 @@ function evaluate(lengths: readonly number[], outcomes: readonly (number | Rewar
     correctAt,
     rewardConcurrency: 1,
     rewardTimeoutMs: 1000,
+    policy: null,
+    sampleTimeoutMs: 1000,
     decode: () => "text",
   };
   const { signal } = new AbortController();

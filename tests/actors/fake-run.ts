@@ -11,6 +11,8 @@ import type { Alert } from "../../src/contracts/alert.js";
 import type { Engine } from "../../src/contracts/engine.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { RewardActor, RewardInput, RewardOutcome } from "../../src/contracts/reward.js";
+import type { Sampler } from "../../src/contracts/sampler.js";
+import type { Trainer } from "../../src/contracts/trainer.js";
 import { createFakeEngine } from "../../src/testing.js";
 import { tinyConfig } from "../e2e/tiny-run.js";
 
@@ -40,14 +42,23 @@ export interface FakeRun {
 export async function fakeRun(
   over: Partial<ConfigInput>,
   reward: RewardActor,
-  rest: Partial<TrainingSystemOptions> & { readonly engine?: Partial<Engine> } = {},
+  rest: Partial<TrainingSystemOptions> & {
+    readonly sampler?: Partial<Sampler>;
+    readonly trainer?: Partial<Trainer>;
+  } = {},
 ): Promise<FakeRun> {
-  const { engine, ...options } = rest;
+  const { sampler, trainer, ...options } = rest;
+  const fake = createFakeEngine();
+  const engine: Engine = {
+    ...fake,
+    sampler: { ...fake.sampler, ...sampler },
+    trainer: { ...fake.trainer, ...trainer },
+  };
   const system = createTrainingSystem(
     await tinyConfig({ evaluation: { initial: false, tasksPerBucket: 4 }, ...over }),
     {
       ...options,
-      actors: { engine: async () => ({ ...createFakeEngine(), ...engine }), reward, ...options.actors },
+      actors: { engine: async () => engine, reward, ...options.actors },
     },
   );
   const alerts: Alert[] = [];

@@ -10,13 +10,23 @@ function drive(maxRecoveries = 2) {
     fromPromise<Plan>(
       ({ signal }) => new Promise((resolve, reject) => pending.push({ name, resolve, reject, signal })),
     );
-  const names = ["preflight", "evaluate", "warmup", "step", "checkpoint", "finish", "recover", "drain"] as const;
+  const names = [
+    "preflight",
+    "evaluate",
+    "warmup",
+    "step",
+    "checkpoint",
+    "finish",
+    "recover",
+    "rollBack",
+    "drain",
+  ] as const;
   const actors = Object.fromEntries(names.map((name) => [name, piece(name)])) as Record<
     (typeof names)[number],
     ReturnType<typeof piece>
   >;
   const actor = createActor(lifecycleMachine.provide({ actors }), {
-    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries },
+    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries, maxRollbacks: 2 },
   });
   actor.start();
   const next = async (name: string) => {

@@ -64,7 +64,7 @@ describe("a run whose RL stage changed no weight", () => {
   it("I14: fails as well where zero-variance groups are kept and AdamW commits gradients of 0", async () => {
     const off = { dynamicSampling: { enabled: false } };
     const { system, metrics } = await fakeRun({ ...onePhase(2), ...off }, equal, {
-      engine: { optimStep: zeroGradient },
+      trainer: { optimStep: zeroGradient },
     });
     await system.start();
     await failure(() => system.done, "WEIR_E_NOTHING_TRAINED");
@@ -122,7 +122,7 @@ describe("a run without RL, on purpose", () => {
     const good = await fakeRun(over, parity);
     await good.system.start();
     expect((await good.system.done).report).toMatchObject({ updates: { warmup: 2, rl: 0 } });
-    const bad = await fakeRun(over, parity, { engine: { optimStep: zeroGradient } });
+    const bad = await fakeRun(over, parity, { trainer: { optimStep: zeroGradient } });
     await bad.system.start();
     const error = await failure(() => bad.system.done, "WEIR_E_NOTHING_TRAINED");
     expect(error.message).toMatch(/warm-up stage took 2 steps and none/);

@@ -174,7 +174,11 @@ describe("weir train --parts", () => {
     const written = await readFile(join(run, "tensorboard", String(events)), "latin1");
     expect(written).toContain("custom/answer/tokens");
     expect(written).toContain("reward/parts/even");
-    expect(facts[0].data.parts.reward).toEqual({ kind: "even", source: "own" });
+    expect(facts[0].data.parts.reward).toEqual({
+      kind: "even",
+      source: "own",
+      file: facts[0].data.parts.files[0],
+    });
     expect(facts[0].data.parts.files).toEqual([{ file: expect.stringMatching(/^parts-/), sha256: expect.any(String) }]);
     const steps = facts.filter(
       ({ type, data }) => type === "metrics.recorded" && data.phase > 0 && data.values["reward/mean"] !== undefined,

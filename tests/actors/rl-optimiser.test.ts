@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import { rlOptimiser } from "../../src/actors/run/rl-step.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
-import { fakeVersion } from "../../src/testing.js";
 import { parityReward } from "../e2e/tiny-run.js";
 import { demonstrations, fakeRun } from "./fake-run.js";
 
@@ -55,10 +54,10 @@ describe("the learning rate of RL", () => {
       },
       parityReward,
       {
-        engine: {
+        trainer: {
           async optimStep({ learningRate }) {
             rates.push(learningRate);
-            return { applied: true, gradNorm: 1, gradNormByTensor: null, version: fakeVersion(rates.length) };
+            return { applied: true, gradNorm: 1, gradNormByTensor: null };
           },
         },
       },

@@ -2,7 +2,9 @@
 import type { Observable } from "rxjs";
 import { describe, expect, it } from "vitest";
 import type { TrainingSystem } from "../../src/actors/run/training-system.js";
+import { fakeVersion } from "../../src/testing.js";
 import { endStates, parityReward } from "../e2e/tiny-run.js";
+import { wholeSpan } from "../helpers/sampling.js";
 import { fakeRun, rewardOf } from "./fake-run.js";
 
 const onePhase = { phases: [{ maxTokens: 300, steps: 2 }] };
@@ -100,17 +102,19 @@ describe("rewards in flight", () => {
     const { reward, begun, aborted, settled } = waitingReward();
     let calls = 0;
     const { system } = await fakeRun(onePhase, reward, {
-      engine: {
+      sampler: {
         // Preflight takes two calls; the second one of step 1 fails while rewards of the first are computed.
-        async sample({ prompts, params }) {
+        async sample({ prompts, params, policy }) {
           calls++;
           if (calls === 4) {
             await begun;
             throw new Error("the sampler broke");
           }
-          const sequence = { tokenIds: [5], logprobs: [-1], entropies: [0.5], finish: "stop" as const };
+          const version = policy !== null && "exactly" in policy ? policy.exactly : 0;
+          const spans = wholeSpan(1, version, fakeVersion(version).sha256);
+          const sequence = { tokenIds: [5], logprobs: [-1], entropies: [0.5], finish: "stop" as const, spans };
           const sequences = prompts.map(({ seeds }) => seeds.map(() => sequence));
-          return { sequences, version: { n: 0, sha256: "00" }, seconds: params.maxTokens };
+          return { sequences, seconds: params.maxTokens };
         },
       },
     });

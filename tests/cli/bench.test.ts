@@ -117,6 +117,7 @@ describe("the work that is measured", () => {
       logprobs: tokenIds.map(() => -1),
       entropies: tokenIds.map(() => 1),
       finish: "length" as const,
+      spans: [],
     });
     const groups = trainGroups([{ promptIds: [4], seeds: [1, 2] }], [[sequence([1, 1]), sequence([1, 2])]]);
     const [first, second] = groups[0]?.completions ?? [];

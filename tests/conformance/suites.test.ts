@@ -1,4 +1,5 @@
 /** The suites themselves: they find faults, work with other frameworks, and refuse a wrong skip. */
+
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,6 +22,7 @@ import {
   describeRewardActor,
   type TestFramework,
 } from "../../src/testing.js";
+import { sampleRequest } from "../helpers/sampling.js";
 
 /** Runs a suite by hand and gives the names of failed tests. */
 async function failures(register: (framework: TestFramework) => void): Promise<string[]> {
@@ -256,18 +258,21 @@ describe("the fake engine", () => {
   it("samples the same tokens for the same seed, and others for another", async () => {
     const engine = createFakeEngine();
     const params = { temperature: 1, topP: 1, topK: 0, maxTokens: 8, stopIds: [] };
-    const request = { prompts: [{ promptIds: [1], seeds: [5, 6] }], params };
-    const { sequences, version } = await engine.sample(request, { signal });
-    expect(sequences).toEqual((await engine.sample(request, { signal })).sequences);
+    const request = sampleRequest({ prompts: [{ promptIds: [1], seeds: [5, 6] }], params });
+    const { sequences } = await engine.sampler.sample(request, { signal });
+    expect(sequences).toEqual((await engine.sampler.sample(request, { signal })).sequences);
     expect(sequences[0]?.[0]?.tokenIds).not.toEqual(sequences[0]?.[1]?.tokenIds);
-    expect(version).toEqual(engine.version());
+    expect(sequences[0]?.[0]?.spans[0]).toMatchObject({ version: engine.version().n, sha256: engine.version().sha256 });
   });
 
-  it("raises its version by one per optimiser step, and saves and restores it", async () => {
+  it("raises its version by one per publication after optimiser steps, and saves and loads it", async () => {
     const folder = mkdtempSync(join(tmpdir(), "weir-fake-"));
     try {
       const engine = createFakeEngine();
-      const saved = await engine.save(folder, { signal, optimiser: true });
+      const { trainer } = engine;
+      const publish = () => trainer.publish({ signal, as: "handle", folder: null });
+      const { version: saved } = await publish();
+      await trainer.saveState(folder, { signal });
       const optimiser = {
         learningRate: 1,
         betas: [0.9, 0.99] as const,
@@ -276,10 +281,15 @@ describe("the fake engine", () => {
         decayScope: "all" as const,
         maxGradNorm: null,
       };
-      const { version } = await engine.optimStep(optimiser, { signal });
+      const rows = [{ tokenIds: [1, 2], lossMask: [0, 1] }];
+      for (let step = 0; step < 2; step++) {
+        await trainer.sftForwardBackward({ rows, aggregation: "seq-mean", microBatchTokens: 8 }, { signal });
+        await trainer.optimStep(optimiser, { signal });
+      }
+      const { version } = await publish();
       expect(version.n).toBe(saved.n + 1);
       expect(version.sha256).not.toBe(saved.sha256);
-      expect(await engine.restore(folder, { signal })).toEqual(saved);
+      expect(await trainer.loadState(folder, { signal })).toEqual(saved);
       engine.crash("test");
       expect(await engine.exited).toEqual({ expected: false, reason: "test" });
     } finally {

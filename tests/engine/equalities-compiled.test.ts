@@ -20,10 +20,10 @@ describe.runIf(FAST_BACKEND === "tensorflow")("compiled", () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-room-"));
     const core = await EngineCore.open(await writeRandomModel(folder), { ...options, memoryGiB });
     const [group] = randomGroups(31, [[600, [2]]]);
-    const draw = async (keepForTraining: boolean) => {
+    const draw = async (forTraining: boolean) => {
       const prompts = [{ promptIds: group!.promptIds, seeds: [1] }];
       const params = { temperature: 1, topP: 1, topK: 0, maxTokens: 2, stopIds: [] };
-      await core.sample({ prompts, params, keepForTraining }, new AbortController().signal);
+      await core.sample({ prompts, params, policy: null, forTraining }, new AbortController().signal);
       return tf.memory().numTensors;
     };
     const without = await draw(false);

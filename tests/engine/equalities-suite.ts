@@ -9,7 +9,7 @@ import type { EvaluateLoss, PolicyBatch, PolicyLossConfig, TrainGroup } from "..
 import { evaluateLoss } from "../../src/losses/evaluate.js";
 import { POLICY_LOSSES } from "../../src/losses/index.js";
 import { lossSettings } from "../../src/losses/settings.js";
-import { EngineCore } from "../../src/model/engine/core.js";
+import { EngineCore, type SampleInput } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
 import { tf } from "../../src/model/tensor/tf.js";
 import { Transformer } from "../../src/model/transformer/model.js";
@@ -45,8 +45,12 @@ export function describeEqualities(options: CoreOptions): void {
         sequences: lengths.filter((length) => length > 0).length,
       },
       microBatchTokens,
+      oldPolicy: null,
     };
   }
+
+  const sample = (request: Pick<SampleInput, "prompts" | "params">) =>
+    core.sample({ ...request, policy: null, forTraining: false }, signal);
 
   /** Metrics and gradient norms by tensor of one batch; leaves no gradient behind. */
   async function measure(batch: PolicyBatch, evaluate: EvaluateLoss | null = null) {
@@ -268,15 +272,14 @@ export function describeEqualities(options: CoreOptions): void {
     ];
 
     it("draws the same sequences whatever their neighbours and order", async () => {
-      const together = (await core.sample({ prompts, params }, signal)).sequences;
-      const backwards = (await core.sample({ prompts: [...prompts].reverse(), params }, signal)).sequences;
+      const together = (await sample({ prompts, params })).sequences;
+      const backwards = (await sample({ prompts: [...prompts].reverse(), params })).sequences;
       for (const [index, { promptIds, seeds }] of prompts.entries()) {
         expect(backwards[prompts.length - 1 - index]!.map((s) => s.tokenIds)).toEqual(
           together[index]!.map((s) => s.tokenIds),
         );
         for (const [g, seed] of seeds.entries()) {
-          const alone = (await core.sample({ prompts: [{ promptIds, seeds: [seed] }], params }, signal))
-            .sequences[0]![0]!;
+          const alone = (await sample({ prompts: [{ promptIds, seeds: [seed] }], params })).sequences[0]![0]!;
           expect(alone.tokenIds).toEqual(together[index]![g]!.tokenIds);
           expect(alone.finish).toBe(together[index]![g]!.finish);
         }
@@ -284,7 +287,7 @@ export function describeEqualities(options: CoreOptions): void {
     });
 
     it("ends a sequence at a stop id, which it keeps, or at the longest length", async () => {
-      const { sequences } = await core.sample({ prompts, params }, signal);
+      const { sequences } = await sample({ prompts, params });
       for (const { tokenIds, logprobs, entropies, finish } of sequences.flat()) {
         expect(logprobs).toHaveLength(tokenIds.length);
         expect(entropies).toHaveLength(tokenIds.length);
@@ -300,7 +303,7 @@ export function describeEqualities(options: CoreOptions): void {
       { temperature: 1, topP: 0.8, topK: 0 },
       { temperature: 1.3, topP: 0.9, topK: 5 },
     ])("reports the log-probs and entropies that the trainer computes (%o)", async (choice) => {
-      const sampled = await core.sample({ prompts, params: { ...params, ...choice } }, signal);
+      const sampled = await sample({ prompts, params: { ...params, ...choice } });
       const scored = await core.logprobs(
         {
           groups: prompts.map(({ promptIds }, p) => ({
@@ -320,7 +323,7 @@ export function describeEqualities(options: CoreOptions): void {
           logprobs.forEach((value, t) => {
             sum += Math.abs(value - scored.logprobs[p]![g]![t]!);
             count += 1;
-            expect(entropies[t]!).toBeCloseTo(scored.entropies[p]![g]![t]!, 3);
+            expect(entropies![t]!).toBeCloseTo(scored.entropies[p]![g]![t]!, 3);
           });
         });
       });
@@ -334,7 +337,7 @@ export function describeEqualities(options: CoreOptions): void {
           prompts: [{ promptIds: [5, 6, 11], seeds }],
           params: { temperature: 1, maxTokens: 1, stopIds: [], ...choice },
         };
-        return (await core.sample(request, signal)).sequences[0]!.map(({ tokenIds }) => tokenIds[0]!);
+        return (await sample(request)).sequences[0]!.map(({ tokenIds }) => tokenIds[0]!);
       };
       const ids = Array.from({ length: TINY_CONFIG.vocab_size }, (_, id) => id);
       const scored = await core.scoreSequences(
@@ -372,10 +375,10 @@ export function describeEqualities(options: CoreOptions): void {
     /** Padded tokens of passes that a long prompt needs several of. */
     const SPLIT = LONG + 30;
     const runs = () => vi.spyOn(Transformer.prototype, "forwardKeys");
-    const draw = async (groups: readonly TrainGroup[], keepForTraining: boolean) => {
+    const draw = async (groups: readonly TrainGroup[], forTraining: boolean) => {
       const prompts = groups.map(({ promptIds }) => ({ promptIds, seeds: [1, 2] }));
       const params = { temperature: 1, topP: 1, topK: 0, maxTokens: 5, stopIds: [] };
-      return (await core.sample({ prompts, params, keepForTraining }, signal)).sequences;
+      return (await core.sample({ prompts, params, policy: null, forTraining }, signal)).sequences;
     };
     afterEach(() => {
       vi.restoreAllMocks();
@@ -488,13 +491,10 @@ export function describeEqualities(options: CoreOptions): void {
     it("holds the same number of tensors after 30 steps", async () => {
       const groups = randomGroups(9, [[12, [5, 4]]]);
       const step = async () => {
-        const reply = await core.sample(
-          {
-            prompts: [{ promptIds: groups[0]!.promptIds, seeds: [1, 2] }],
-            params: { temperature: 1, topP: 0.9, topK: 0, maxTokens: 6, stopIds: [] },
-          },
-          signal,
-        );
+        const reply = await sample({
+          prompts: [{ promptIds: groups[0]!.promptIds, seeds: [1, 2] }],
+          params: { temperature: 1, topP: 0.9, topK: 0, maxTokens: 6, stopIds: [] },
+        });
         expect(reply.sequences[0]).toHaveLength(2);
         await measure(batchOf(groups, LOSS, 4096));
       };

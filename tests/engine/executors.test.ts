@@ -18,7 +18,7 @@ function batch(microBatchTokens: number): PolicyBatch {
     [1, [4]],
   ]);
   const loss = { ...TEST_LOSS, klCoefficient: 0.1, klClamp: 10, entropyCoefficient: 0.02, temperature: 0.9 };
-  return { groups, loss, denominators: { tokens: 61, sequences: 6 }, microBatchTokens };
+  return { groups, loss, denominators: { tokens: 61, sequences: 6 }, microBatchTokens, oldPolicy: null };
 }
 
 describe.runIf(FAST_BACKEND === "tensorflow")("compiled against eager", () => {

@@ -41,7 +41,13 @@ function batch(): PolicyBatch {
     [20, [7, 3]],
     [1, [4]],
   ]);
-  return { groups, loss: TEST_LOSS, denominators: { tokens: 14, sequences: 3 }, microBatchTokens: 4096 };
+  return {
+    groups,
+    loss: TEST_LOSS,
+    denominators: { tokens: 14, sequences: 3 },
+    microBatchTokens: 4096,
+    oldPolicy: null,
+  };
 }
 
 /** Gradients by name after one pass. */
@@ -101,7 +107,7 @@ describe("adapters", () => {
           if (step > 0) await gradients(core);
           expect(core.optimStep(TEST_OPTIMISER, false).applied).toBe(true);
         }
-        const version = await core.save(saved, false);
+        const { version } = await core.publish("checkpoint", saved);
         const found = await gradients(core);
         core.dispose();
 
@@ -143,7 +149,7 @@ describe("adapters", () => {
         expect(core.modelInfo.trainedParameters).toBeLessThan(core.modelInfo.parameters / 4);
         await gradients(core);
         core.optimStep(TEST_OPTIMISER, false);
-        await core.save(`${model}-after`, false);
+        await core.publish("checkpoint", `${model}-after`);
         core.dispose();
         const before = await readSafetensors(join(model, "model.safetensors"));
         const after = await readSafetensors(join(`${model}-after`, "model.safetensors"));
@@ -176,7 +182,7 @@ describe("adapters", () => {
         await core.forwardBackward(batch(), signal);
         core.optimStep(TEST_OPTIMISER, false);
       }
-      return core.version().sha256;
+      return (await core.publish("handle", null)).version.sha256;
     }
 
     it("go on from a checkpoint as if nothing had happened", async () => {
@@ -186,15 +192,15 @@ describe("adapters", () => {
       whole.dispose();
       const first = await EngineCore.open(model, options);
       await stepped(first, 2);
-      await first.save(`${model}-2`, true);
+      await first.saveState(`${model}-2`);
       await stepped(first, 1);
       // Back in the same process, and on in another.
-      await first.restore(`${model}-2`);
+      await first.loadState(`${model}-2`);
       expect(await stepped(first, 2)).toBe(expected);
       first.dispose();
       const second = await EngineCore.open(model, options);
-      await second.restore(`${model}-2`);
-      expect(second.version().n).toBe(2);
+      await second.loadState(`${model}-2`);
+      expect(second.version().n).toBe(1);
       expect(await stepped(second, 2)).toBe(expected);
       second.dispose();
     });
@@ -204,11 +210,11 @@ describe("adapters", () => {
       const other = await writeRandomModel(join(folder, "two"), {}, 0.2);
       const core = await EngineCore.open(model, options);
       await stepped(core, 1);
-      await core.save(`${model}-saved`, true);
+      await core.saveState(`${model}-saved`);
       core.dispose();
       const wrong = await EngineCore.open(other, options);
       const before = await stepped(wrong, 1);
-      await expect(wrong.restore(`${model}-saved`)).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
+      await expect(wrong.loadState(`${model}-saved`)).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
       expect(wrong.version().sha256).toBe(before);
       wrong.dispose();
     });
@@ -221,11 +227,11 @@ describe("adapters", () => {
       const model = await writeRandomModel(join(folder, `other-${what.replaceAll(" ", "-")}`));
       const core = await EngineCore.open(model, options);
       await stepped(core, 1);
-      await core.save(`${model}-saved`, true);
+      await core.saveState(`${model}-saved`);
       core.dispose();
       const other = await EngineCore.open(model, { ...options, lora: { ...LORA, ...changes } });
       const before = other.version().sha256;
-      await expect(other.restore(`${model}-saved`)).rejects.toMatchObject({
+      await expect(other.loadState(`${model}-saved`)).rejects.toMatchObject({
         code: "WEIR_E_CHECKPOINT_DAMAGED",
         message: expect.stringContaining("give the model.lora it was trained with"),
       });
@@ -239,10 +245,10 @@ describe("adapters", () => {
       const full = await EngineCore.open(model, ENGINE_OPTIONS);
       await stepped(full, 1);
       full.resetOptimiser();
-      await full.save(`${model}-saved`, true);
+      await full.saveState(`${model}-saved`);
       full.dispose();
       const core = await EngineCore.open(model, options);
-      await expect(core.restore(`${model}-saved`)).rejects.toMatchObject({
+      await expect(core.loadState(`${model}-saved`)).rejects.toMatchObject({
         code: "WEIR_E_CHECKPOINT_DAMAGED",
         message: expect.stringContaining("was trained without adapters"),
       });
@@ -254,11 +260,11 @@ describe("adapters", () => {
       const other = await writeRandomModel(join(folder, "plain-other"), {}, 0.2);
       const core = await EngineCore.open(model, options);
       await stepped(core, 2);
-      const { sha256 } = await core.restore(other);
+      const { sha256 } = await core.loadState(other);
       const bare = await EngineCore.open(other, options);
       expect(sha256).toBe(bare.version().sha256);
       expect(await stepped(core, 2)).toBe(await stepped(bare, 2));
-      await core.save(`${other}-saved`, false);
+      await core.publish("checkpoint", `${other}-saved`);
       const config = JSON.parse(await readFile(join(`${other}-saved`, "adapter", "adapter_config.json"), "utf8"));
       expect(config.base_model_name_or_path).toBe(other);
       core.dispose();
@@ -268,7 +274,7 @@ describe("adapters", () => {
     it("say in the PEFT format what they are", async () => {
       const model = await writeRandomModel(join(folder, "peft"));
       const core = await EngineCore.open(model, options);
-      await core.save(`${model}-saved`, false);
+      await core.publish("checkpoint", `${model}-saved`);
       core.dispose();
       const config = JSON.parse(await readFile(join(`${model}-saved`, "adapter", "adapter_config.json"), "utf8"));
       expect(config).toMatchObject({ peft_type: "LORA", r: 3, lora_alpha: 6, base_model_name_or_path: model });

@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Engine } from "../../src/contracts/engine.js";
 import type { LossEvaluation, LossSequence } from "../../src/contracts/loss.js";
+import type { PolicyVersion } from "../../src/contracts/policy-version.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { evaluateLoss } from "../../src/losses/evaluate.js";
 import { POLICY_LOSSES } from "../../src/losses/index.js";
@@ -17,6 +18,7 @@ import { startEngine } from "../../src/model/engine/host.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
 import { ENGINE_OPTIONS, TEST_LOSS, TEST_OPTIMISER, writeRandomModel } from "../helpers/engines.js";
 import { temporaryFolder } from "../helpers/fixtures.js";
+import { sampleRequest } from "../helpers/sampling.js";
 
 const { signal } = new AbortController();
 let modelDir: string;
@@ -27,10 +29,10 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true }));
 
-const ENDLESS = {
+const ENDLESS = sampleRequest({
   prompts: [{ promptIds: [5, 6, 7], seeds: [1, 2] }],
   params: { temperature: 1, topP: 1, topK: 0, maxTokens: 1000, stopIds: [] },
-};
+});
 
 function batch(key: number): PolicyBatch {
   const tokenIds = [3 + (key % 5), 9, 11, 4];
@@ -49,13 +51,18 @@ function batch(key: number): PolicyBatch {
     loss: TEST_LOSS,
     denominators: { tokens: 8, sequences: 2 },
     microBatchTokens: 1024,
+    oldPolicy: null,
   };
+}
+
+async function publish(engine: Engine): Promise<PolicyVersion> {
+  return (await engine.trainer.publish({ signal, as: "handle", folder: null })).version;
 }
 
 async function steps(engine: Engine, from: number, count: number): Promise<void> {
   for (let key = from; key < from + count; key += 1) {
-    await engine.forwardBackward(batch(key), { signal });
-    await engine.optimStep(TEST_OPTIMISER, { signal });
+    await engine.trainer.forwardBackward(batch(key), { signal });
+    await engine.trainer.optimStep(TEST_OPTIMISER, { signal });
   }
 }
 
@@ -66,7 +73,10 @@ describe("an engine process", () => {
     expect(engine.model).toMatchObject({ family: "qwen2", vocabSize: 61, stopIds: [2], padId: 0 });
     const before = engine.version();
     await steps(engine, 0, 2);
-    expect(engine.version().n).toBe(2);
+    expect(engine.version()).toEqual(before);
+    await publish(engine);
+    expect(engine.version().n).toBe(1);
+    expect(await publish(engine)).toEqual(engine.version());
     expect(engine.version().sha256).not.toBe(before.sha256);
     await engine.close();
     expect(await engine.exited).toEqual({ expected: true, reason: "closed" });
@@ -83,13 +93,13 @@ describe("an engine process", () => {
       seen.push(...sequences.map(({ logprobs }) => logprobs.length));
       return evaluateLoss(POLICY_LOSSES.dapo, sequences, settings);
     };
-    const found = await engine.forwardBackward(own, { signal, evaluate });
+    const found = await engine.trainer.forwardBackward(own, { signal, evaluate });
     const still = { ...TEST_OPTIMISER, learningRate: 0 };
-    const { gradNorm } = await engine.optimStep(still, { signal });
-    const expected = await engine.forwardBackward(batch(1), { signal });
+    const { gradNorm } = await engine.trainer.optimStep(still, { signal });
+    const expected = await engine.trainer.forwardBackward(batch(1), { signal });
     expect(seen).toEqual([4, 4]);
     expect(found.loss).toBeCloseTo(expected.loss, 6);
-    expect(gradNorm).toBeCloseTo((await engine.optimStep(still, { signal })).gradNorm, 5);
+    expect(gradNorm).toBeCloseTo((await engine.trainer.optimStep(still, { signal })).gradNorm, 5);
 
     const { tensors } = await engine.stats({ signal });
     const broken: [string, () => LossEvaluation, string][] = [
@@ -120,11 +130,11 @@ describe("an engine process", () => {
       ],
     ];
     for (const [what, fails, message] of broken) {
-      await expect(engine.forwardBackward(own, { signal, evaluate: fails }), what).rejects.toThrow(message);
+      await expect(engine.trainer.forwardBackward(own, { signal, evaluate: fails }), what).rejects.toThrow(message);
     }
-    await expect(engine.forwardBackward(own, { signal })).rejects.toThrow("WEIR_E_STATE");
+    await expect(engine.trainer.forwardBackward(own, { signal })).rejects.toThrow("WEIR_E_STATE");
     const controller = new AbortController();
-    const hanging = engine.forwardBackward(own, {
+    const hanging = engine.trainer.forwardBackward(own, {
       signal: controller.signal,
       evaluate: () => new Promise<LossEvaluation>(() => controller.abort()),
     });
@@ -136,15 +146,15 @@ describe("an engine process", () => {
   it("stops a request that is aborted, and goes on with the next", async () => {
     const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
     const short = { ...ENDLESS, params: { ...ENDLESS.params, maxTokens: 40 } };
-    const { sequences } = await engine.sample(short, { signal });
+    const { sequences } = await engine.sampler.sample(short, { signal });
     const { tensors } = await engine.stats({ signal });
     const controller = new AbortController();
-    const sampling = engine.sample(ENDLESS, { signal: AbortSignal.timeout(100) });
-    const waiting = engine.sample(ENDLESS, { signal: controller.signal });
+    const sampling = engine.sampler.sample(ENDLESS, { signal: AbortSignal.timeout(100) });
+    const waiting = engine.sampler.sample(ENDLESS, { signal: controller.signal });
     controller.abort();
     await expect(sampling).rejects.toThrow("WEIR_E_ENGINE_ABORTED");
     await expect(waiting).rejects.toThrow("WEIR_E_ENGINE_ABORTED");
-    expect((await engine.sample(short, { signal })).sequences).toEqual(sequences);
+    expect((await engine.sampler.sample(short, { signal })).sequences).toEqual(sequences);
     expect((await engine.stats({ signal })).tensors).toBe(tensors);
     await engine.close();
   });
@@ -179,7 +189,7 @@ describe("an engine process", () => {
 
   it("rejects what is pending when it is killed", async () => {
     const engine = await startEngine({ modelDir, options: ENGINE_OPTIONS });
-    const sampling = engine.sample(ENDLESS, { signal });
+    const sampling = engine.sampler.sample(ENDLESS, { signal });
     process.kill(engine.info.pid, "SIGKILL");
     await expect(sampling).rejects.toMatchObject({ code: "WEIR_E_ENGINE_CRASHED" });
     expect(await engine.exited).toEqual({
@@ -192,7 +202,7 @@ describe("an engine process", () => {
 
   it("is ended when a request misses its deadline", async () => {
     const engine = await startEngine({ modelDir, options: { ...ENGINE_OPTIONS, requestTimeoutMs: 30 } });
-    await expect(engine.sample(ENDLESS, { signal })).rejects.toMatchObject({ code: "WEIR_E_ENGINE_TIMEOUT" });
+    await expect(engine.sampler.sample(ENDLESS, { signal })).rejects.toMatchObject({ code: "WEIR_E_ENGINE_TIMEOUT" });
     expect(await engine.exited).toMatchObject({ expected: false, reason: expect.stringContaining("requestTimeoutMs") });
   });
 
@@ -229,18 +239,23 @@ describe("a checkpoint", () => {
   it("continues bit by bit as an unbroken run does (I3)", async () => {
     const folder = await temporaryFolder();
     const unbroken = await startEngine({ modelDir, options: ENGINE_OPTIONS });
-    await steps(unbroken, 0, 3);
-    const saved = await unbroken.save(folder, { signal, optimiser: true });
-    expect(saved.n).toBe(3);
+    await steps(unbroken, 0, 2);
+    await publish(unbroken);
+    await steps(unbroken, 2, 1);
+    await unbroken.trainer.saveState(folder, { signal });
+    const saved = unbroken.version();
+    expect(saved.n).toBe(1);
     await steps(unbroken, 3, 3);
 
     const resumed = await startEngine({ modelDir, options: ENGINE_OPTIONS });
-    expect(await resumed.restore(folder, { signal })).toEqual(saved);
+    expect(await resumed.trainer.loadState(folder, { signal })).toEqual(saved);
     await steps(resumed, 3, 3);
-    expect(resumed.version()).toEqual(unbroken.version());
+    // What was trained on and not published when it was saved gets its number once, here and there.
+    expect((await publish(resumed)).n).toBe(2);
+    expect(resumed.version()).toEqual(await publish(unbroken));
     const draw = { ...ENDLESS, params: { ...ENDLESS.params, maxTokens: 20 } };
-    expect((await resumed.sample(draw, { signal })).sequences).toEqual(
-      (await unbroken.sample(draw, { signal })).sequences,
+    expect((await resumed.sampler.sample(draw, { signal })).sequences).toEqual(
+      (await unbroken.sampler.sample(draw, { signal })).sequences,
     );
     await Promise.all([unbroken.close(), resumed.close()]);
   });
@@ -249,7 +264,7 @@ describe("a checkpoint", () => {
     const folder = await temporaryFolder();
     const engine = await startInProcessEngine({ modelDir, options: ENGINE_OPTIONS });
     await steps(engine, 0, 2);
-    await engine.save(folder, { signal, optimiser: false });
+    await engine.trainer.publish({ signal, as: "checkpoint", folder });
     const again = await startInProcessEngine({ modelDir: folder, options: ENGINE_OPTIONS });
     const sequences = [
       [4, 5, 6, 7, 8],
@@ -266,16 +281,20 @@ describe("a checkpoint", () => {
     const folder = await temporaryFolder();
     const engine = await startInProcessEngine({ modelDir, options: ENGINE_OPTIONS });
     await steps(engine, 0, 1);
-    await engine.save(folder, { signal, optimiser: true });
+    await engine.trainer.saveState(folder, { signal });
     await steps(engine, 1, 1);
     const before = engine.version();
     const path = join(folder, "model.safetensors");
     const bytes = await readFile(path);
     bytes[bytes.length - 3]! ^= 1;
     await writeFile(path, bytes);
-    await expect(engine.restore(folder, { signal })).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
+    await expect(engine.trainer.loadState(folder, { signal })).rejects.toMatchObject({
+      code: "WEIR_E_CHECKPOINT_DAMAGED",
+    });
     await writeFile(join(folder, "engine-state.json"), "{}");
-    await expect(engine.restore(folder, { signal })).rejects.toMatchObject({ code: "WEIR_E_CHECKPOINT_DAMAGED" });
+    await expect(engine.trainer.loadState(folder, { signal })).rejects.toMatchObject({
+      code: "WEIR_E_CHECKPOINT_DAMAGED",
+    });
     expect(engine.version()).toEqual(before);
     await engine.close();
   });
@@ -284,12 +303,12 @@ describe("a checkpoint", () => {
     const engine = await startInProcessEngine({ modelDir, options: ENGINE_OPTIONS });
     const groups = [{ promptIds: [5, 6, 7], completions: [[8, 9, 10]] }];
     const options = { signal, temperature: 1, microBatchTokens: 512 };
-    await expect(engine.logprobs(groups, { ...options, which: "reference" })).rejects.toThrow("WEIR_E_STATE");
-    await engine.freezeReference({ signal });
-    const frozen = await engine.logprobs(groups, { ...options, which: "policy" });
+    await expect(engine.trainer.logprobs(groups, { ...options, which: "reference" })).rejects.toThrow("WEIR_E_STATE");
+    await engine.trainer.freezeReference({ signal });
+    const frozen = await engine.trainer.logprobs(groups, { ...options, which: "policy" });
     await steps(engine, 0, 2);
-    expect(await engine.logprobs(groups, { ...options, which: "reference" })).toEqual(frozen);
-    expect(await engine.logprobs(groups, { ...options, which: "policy" })).not.toEqual(frozen);
+    expect(await engine.trainer.logprobs(groups, { ...options, which: "reference" })).toEqual(frozen);
+    expect(await engine.trainer.logprobs(groups, { ...options, which: "policy" })).not.toEqual(frozen);
     await engine.close();
   });
 });

@@ -147,6 +147,8 @@ export function describeModels(
           {
             prompts: [{ promptIds: c.input_ids, seeds: [1] }],
             params: { temperature: 0, topP: 1, topK: 0, maxTokens: c.greedy_ids.length, stopIds: [] },
+            policy: null,
+            forTraining: false,
           },
           signal,
         );
@@ -214,6 +216,7 @@ export function describeSteps(backend: BackendName, executor: ExecutorName = "ea
           },
           denominators: { tokens, sequences: step.completions.length },
           microBatchTokens: 64,
+          oldPolicy: null,
         },
         signal,
       );

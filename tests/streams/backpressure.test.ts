@@ -5,6 +5,7 @@ import type { RewardActor } from "../../src/contracts/reward.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
 import { GaugeBoard } from "../../src/streams/gauges.js";
 import { type IssuedTask, runRound } from "../../src/streams/pipeline.js";
+import { FIXED_POLICY, PLAIN_CAPABILITIES, wholeSpan } from "../helpers/sampling.js";
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
@@ -18,7 +19,9 @@ const CONCURRENCY = 8;
 /** A sampler that costs nothing and returns rollouts of some size. */
 const sampler: Sampler = {
   kind: "null",
-  specificationVersion: 1,
+  specificationVersion: 2,
+  capabilities: PLAIN_CAPABILITIES,
+  ...FIXED_POLICY,
   sample: async ({ prompts }) => ({
     sequences: prompts.map(({ seeds }) =>
       seeds.map(() => ({
@@ -26,9 +29,9 @@ const sampler: Sampler = {
         logprobs: new Array<number>(TOKENS).fill(-1.5),
         entropies: new Array<number>(TOKENS).fill(0.5),
         finish: "stop" as const,
+        spans: wholeSpan(TOKENS),
       })),
     ),
-    version: { n: 0, sha256: "" },
     seconds: 0,
   }),
 };
@@ -83,6 +86,8 @@ async function measure(turns: number) {
       queueGroups: QUEUE_GROUPS,
       rewardConcurrency: CONCURRENCY,
       rewardTimeoutMs: 60_000,
+      policy: 0,
+      sampleTimeoutMs: 60_000,
       sampling: { temperature: 1, topP: 1, topK: 0, maxTokens: TOKENS, stopIds: [] },
       shape: (reward) => reward,
       decode: () => "",

@@ -12,6 +12,7 @@ import {
   rolloutSeeds,
   runRound,
 } from "../../src/streams/pipeline.js";
+import { FIXED_POLICY, PLAIN_CAPABILITIES, wholeSpan } from "../helpers/sampling.js";
 
 const GROUP = 4;
 
@@ -38,12 +39,19 @@ function issued(n: number): IssuedTask[] {
 /** Returns one token per sequence: its seed. */
 const echoSampler: Sampler = {
   kind: "echo",
-  specificationVersion: 1,
+  specificationVersion: 2,
+  capabilities: PLAIN_CAPABILITIES,
+  ...FIXED_POLICY,
   sample: async ({ prompts }) => ({
     sequences: prompts.map(({ seeds }) =>
-      seeds.map((seed) => ({ tokenIds: [seed % 97], logprobs: [-1], entropies: [0.5], finish: "stop" as const })),
+      seeds.map((seed) => ({
+        tokenIds: [seed % 97],
+        logprobs: [-1],
+        entropies: [0.5],
+        finish: "stop" as const,
+        spans: wholeSpan(1, 3, "ab"),
+      })),
     ),
-    version: { n: 3, sha256: "ab" },
     seconds: 0.25,
   }),
 };
@@ -57,6 +65,8 @@ const options = (over: Partial<PipelineOptions> = {}): PipelineOptions => ({
   queueGroups: 2,
   rewardConcurrency: 3,
   rewardTimeoutMs: 1000,
+  policy: 3,
+  sampleTimeoutMs: 60_000,
   sampling: { temperature: 1, topP: 1, topK: 0, maxTokens: 8, stopIds: [0] },
   shape: (reward) => reward,
   decode: (ids) => ids.join(" "),

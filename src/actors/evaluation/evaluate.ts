@@ -25,6 +25,10 @@ export interface EvaluationOptions {
   /** Prompts per sampler call. */
   readonly promptsPerCall: number;
   readonly sampling: SamplingParams;
+  /** Version of the policy that is evaluated; null takes whichever the sampler holds. */
+  readonly policy: number | null;
+  /** Deadline of one sampler call, ms. */
+  readonly sampleTimeoutMs: number;
   /** Unshaped reward from which a response counts as right. */
   readonly correctAt: number;
   readonly rewardConcurrency: number;
@@ -124,7 +128,17 @@ async function evaluateCall(
     promptIds,
     seeds: [counterKey(options.seed, "evaluation", task.id)],
   }));
-  const reply = await sampler.sample({ prompts, params: options.sampling }, { signal });
+  const reply = await sampler.sample(
+    {
+      id: `evaluation-${call[0]?.task.id ?? ""}+${call.length}`,
+      prompts,
+      params: options.sampling,
+      policy: options.policy === null ? null : { exactly: options.policy },
+      purpose: "evaluation",
+      deadlineMs: options.sampleTimeoutMs,
+    },
+    { signal },
+  );
   const jobs = new BoundedQueue<number>("evaluation rewards", Math.max(1, call.length));
   for (const index of call.keys()) await jobs.push(index);
   jobs.close();
@@ -143,7 +157,7 @@ async function evaluateCall(
       samplerLogprobs: sequence.logprobs,
       entropies: sequence.entropies,
       finish: sequence.finish,
-      policy: [{ version: reply.version.n, sha256: reply.version.sha256, start: 0, end: sequence.tokenIds.length }],
+      policy: sequence.spans,
       seed: prompts[index]?.seeds[0] ?? 0,
       text: options.decode(sequence.tokenIds),
     };

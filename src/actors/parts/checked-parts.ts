@@ -4,12 +4,17 @@
  */
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
+import type { Guard } from "../../contracts/guard.js";
 import type { Judge } from "../../contracts/judge.js";
 import type { LossPart } from "../../contracts/loss.js";
+import type { PolicyStore } from "../../contracts/policy-store.js";
 import type { RewardActor } from "../../contracts/reward.js";
+import type { Sampler } from "../../contracts/sampler.js";
+import type { Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { checkedAdvantage } from "./checked-advantage.js";
 import { checkedCurriculum } from "./checked-curriculum.js";
+import { checkedGuard, checkedPolicyStore, checkedSampler, checkedTrainer } from "./checked-engines.js";
 import { checkedLoss } from "./checked-loss.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
 import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
@@ -21,6 +26,13 @@ const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
   curriculum: ["setup", "next", "observe", "decide", "snapshot", "restore"],
   judge: ["ask"],
   loss: ["evaluate"],
+  sampler: ["sample", "adopt", "release", "load"],
+  trainer: [
+    ...["forwardBackward", "sftForwardBackward", "gradientNorm", "discardGradients", "optimStep", "logprobs"],
+    ...["publish", "saveState", "loadState", "freezeReference", "resetOptimiser"],
+  ],
+  policyStore: ["publish", "current", "fetch", "watch", "retain"],
+  guard: ["judge"],
 };
 
 /** Versions of each contract that are taken; an advantage of version 2 sees its batch. */
@@ -30,6 +42,10 @@ const VERSIONS: Readonly<Record<PartKind, readonly number[]>> = {
   curriculum: [1],
   judge: [1],
   loss: [1],
+  sampler: [2],
+  trainer: [2],
+  policyStore: [1],
+  guard: [1],
 };
 
 /** The kinds of parts that can be replaced. */
@@ -73,6 +89,10 @@ export function checkedPart<K extends PartKind>(
     curriculum: (given: CurriculumActor) => checkedCurriculum(given, label),
     judge: (given: Judge) => checkedJudge(given, label),
     loss: (given: LossPart) => checkedLoss(given, label),
+    sampler: (given: Sampler) => checkedSampler(given, label),
+    trainer: (given: Trainer) => checkedTrainer(given, label),
+    policyStore: (given: PolicyStore) => checkedPolicyStore(given, label),
+    guard: (given: Guard) => checkedGuard(given, label),
   };
   const checked = checks[label.part](part);
   const { dispose } = part as { dispose?: () => Promise<void> | void };

@@ -4,61 +4,46 @@
  */
 import { nearest } from "../../config/load.js";
 import type { Fact } from "../../contracts/fact.js";
+import type { PartOrigin, PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { PART_KINDS } from "./checked-parts.js";
 import type { PartKind } from "./part-kinds.js";
-import type { PartOrigin, PartRegistry } from "./registry.js";
+import type { PartRegistry } from "./registry.js";
 
-/** A file that parts were loaded from. */
-export interface PartsFile {
-  readonly file: string;
-  readonly sha256: string;
-}
+/** Kinds whose part is named in the journal; a judge that nothing asks is left out. */
+const RECORDED = ["advantage", "reward", "curriculum", "loss", "sampler", "trainer", "policyStore", "guard"] as const;
 
-/** The parts of a run by kind, without a judge that nothing asks, and the files they came from. */
-export interface PartsRecord {
-  readonly advantage: PartOrigin;
-  readonly reward: PartOrigin;
-  readonly curriculum: PartOrigin;
-  readonly loss: PartOrigin;
+/** The parts of a run by kind, and the files that parts were loaded from. */
+export type PartsRecord = Readonly<Record<(typeof RECORDED)[number], PartOrigin>> & {
   readonly files: readonly PartsFile[];
-}
-
-const RECORDED = ["advantage", "reward", "curriculum", "loss"] as const;
+};
 
 export function partsRecord(
   registry: PartRegistry,
   names: Readonly<Record<PartKind, string>>,
   files: readonly PartsFile[],
 ): PartsRecord {
-  const origin = (kind: PartKind) => registry.origin(kind, names[kind]);
-  return {
-    advantage: origin("advantage"),
-    reward: origin("reward"),
-    curriculum: origin("curriculum"),
-    loss: origin("loss"),
-    files,
-  };
+  const origins = RECORDED.map((kind) => [kind, registry.origin(kind, names[kind])] as const);
+  return { ...(Object.fromEntries(origins) as Omit<PartsRecord, "files">), files };
 }
 
 /**
  * Compares the parts of a resumed run with those that it was started with; gives what is worth a remark.
  * Errors: WEIR_E_ACTOR_MISSING for a part of the user's own that is not there.
  */
-function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirError[] {
-  if (then === undefined) return [];
+function assertOrigins(then: Partial<PartsRecord>, now: PartsRecord): WeirError[] {
   for (const kind of RECORDED) {
     const [before, present] = [then[kind], now[kind]];
     if (before?.source !== "own" || (present.source === "own" && present.kind === before.kind)) continue;
     throw new WeirError(
       "WEIR_E_ACTOR_MISSING",
       `the run was started with the ${kind} part "${before.kind}" of your own, and would go on with "${present.kind}"; give the same part: ` +
-        "the file that it came from with --parts, or in a program actors or register()",
+        `${before.file ? `the file ${before.file.file}` : "the file that it came from"} with --parts, or in a program actors or register()`,
       { kind, expected: before, given: present },
     );
   }
   return now.files.flatMap(({ file, sha256 }) => {
-    const earlier = then.files.find((known) => known.file === file);
+    const earlier = then.files?.find((known) => known.file === file);
     if (earlier === undefined || earlier.sha256 === sha256) return [];
     return [
       new WeirError(
@@ -70,12 +55,18 @@ function assertOrigins(then: PartsRecord | undefined, now: PartsRecord): WeirErr
   });
 }
 
-/** The same for the journal of the run. Errors: as `assertOrigins`. */
+/**
+ * The same for the journal of the run, in which parts may have been replaced. Journals of earlier builds name fewer kinds.
+ * Errors: as `assertOrigins`.
+ */
 export function compareOrigins(facts: Iterable<Fact>, now: PartsRecord): WeirError[] {
+  let then: Partial<PartsRecord> | null = null;
   for (const fact of facts) {
-    if (fact.type === "run.started") return assertOrigins(fact.data.parts as PartsRecord | undefined, now);
+    if (fact.type === "run.started") then = (fact.data.parts as Partial<PartsRecord> | undefined) ?? null;
+    if (fact.type === "part.replaced" && then !== null)
+      then = { ...then, [String(fact.data.kind)]: fact.data.to as unknown as PartOrigin };
   }
-  return [];
+  return then === null ? [] : assertOrigins(then, now);
 }
 
 /** Options that choose a part by name. */
@@ -85,6 +76,10 @@ const OPTIONS: Readonly<Record<PartKind, string>> = {
   curriculum: "curriculum.actor",
   judge: "reward.judge.actor",
   loss: "loss.algorithm",
+  sampler: "sampler.actor",
+  trainer: "trainer.actor",
+  policyStore: "policyStore.actor",
+  guard: "guard.actor",
 };
 
 /** What is worth a remark of parts that the user brought and the configuration does not use: it may have been forgotten. */

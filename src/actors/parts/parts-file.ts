@@ -7,10 +7,10 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { isRecord, shown, thrown } from "./part-errors.js";
 import type { PartKind, Parts } from "./part-kinds.js";
-import type { PartsFile } from "./part-origins.js";
 import { assertKind, type PartFactory } from "./registry.js";
 
 /** What a parts file exports: parts, or factories of parts, by kind and name. */

@@ -1,4 +1,5 @@
 import { nearest } from "../../config/load.js";
+import type { PartOrigin, PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
 import type { PartKind, Parts } from "./part-kinds.js";
@@ -22,16 +23,11 @@ export interface PartTools {
 
 export type PartFactory<K extends PartKind> = (need: Need, tools: PartTools) => Parts[K];
 
-/** Which part is in use: its own kind, and whether weir brought it. */
-export interface PartOrigin {
-  readonly kind: string;
-  readonly source: "built-in" | "own";
-}
-
 interface Entry {
   readonly kind: PartKind;
   readonly name: string;
   readonly factory: PartFactory<PartKind>;
+  readonly file: PartsFile | null;
 }
 
 /** What the registry gives to parts; the defaults keep nothing. */
@@ -57,8 +53,8 @@ export class PartRegistry {
     return this;
   }
 
-  /** Registers a factory under a name that the configuration can use. */
-  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): this {
+  /** Registers a factory under a name that the configuration can use. `file`: where it was loaded from. */
+  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>, file: PartsFile | null = null): this {
     assertKind(kind);
     if (this.sealed) {
       throw new WeirError(
@@ -74,7 +70,7 @@ export class PartRegistry {
         { kind, name },
       );
     }
-    this.entries.push({ kind, name, factory: factory as PartFactory<PartKind> });
+    this.entries.push({ kind, name, factory: factory as PartFactory<PartKind>, file });
     return this;
   }
 
@@ -92,6 +88,28 @@ export class PartRegistry {
     assertPart(givenLabel(kind, value), value);
     this.values.set(kind, value);
     return this;
+  }
+
+  /** Puts `value` in the place of whatever part of this kind there was; returns what undoes it. For a run that is under way. */
+  replace<K extends PartKind>(kind: K, value: Parts[K]): () => void {
+    assertKind(kind);
+    assertPart(givenLabel(kind, value), value);
+    const before = this.values.get(kind);
+    this.values.set(kind, value);
+    return () => {
+      if (before === undefined) this.values.delete(kind);
+      else this.values.set(kind, before);
+    };
+  }
+
+  /** Whether a registered or given part is there under this name. */
+  has(kind: PartKind, name: string): boolean {
+    return this.values.has(kind) || this.find(kind, name) !== undefined;
+  }
+
+  /** Whether a part of this kind was built. */
+  uses(kind: PartKind): boolean {
+    return this.built.has(kind) || [...this.built].some((built) => typeof built === "object" && built.kind === kind);
   }
 
   /** No registrations from here on. */
@@ -153,7 +171,8 @@ export class PartRegistry {
     const given = this.values.get(kind);
     if (given) return { kind: given.kind, source: "own" };
     const index = this.entries.findIndex((entry) => entry.kind === kind && entry.name === name);
-    return { kind: name, source: index < this.builtIns ? "built-in" : "own" };
+    const file = this.entries[index]?.file;
+    return { kind: name, source: index < this.builtIns ? "built-in" : "own", ...(file ? { file } : {}) };
   }
 
   private find(kind: PartKind, name: string): Entry | undefined {

@@ -1,43 +1,71 @@
-import type { Engine, EngineOptions } from "../../contracts/engine.js";
+import type { Engine, EngineInfo, EngineOptions, EngineStats, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { PolicyStore } from "../../contracts/policy-store.js";
+import type { Sampler } from "../../contracts/sampler.js";
+import type { Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 
 /**
- * Owns the engine process of a run: starts it, replaces it after a loss, closes it.
+ * Owns the embedded engine of a run: starts it where a part of the run is built on it, replaces it after a loss, closes it. Its
+ * sampler, trainer and policy store are parts like any other, which last over restarts; the engine itself is seen by nobody.
  * Invariant: at most one engine at a time; a lost engine is closed before the next one starts.
  */
 
 export type EngineFactory = (modelDirectory: string, options: EngineOptions) => Promise<Engine>;
 
-export class EngineSupervisor {
+/** The parts that the embedded engine gives; each lasts over restarts of the engine. */
+export interface EmbeddedParts {
+  readonly sampler: Sampler;
+  readonly trainer: Trainer;
+  readonly policyStore: PolicyStore;
+}
+
+/** What is told of the embedded engine; all of it null where the run does without one. */
+export interface EngineView {
+  readonly info: EngineInfo | null;
+  /** Hash of the weights that the engine was started with. */
+  readonly startSha256: string | null;
+  stats(options: { readonly signal: AbortSignal }): Promise<EngineStats | null>;
+  planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null>;
+  restart(delayMs: number, signal: AbortSignal): Promise<void>;
+}
+
+export class EngineSupervisor implements EngineView {
+  /** Asking for them says that the run needs the engine. */
+  readonly parts: EmbeddedParts;
+  startSha256: string | null = null;
   private current: Engine | null = null;
+  private needed = false;
 
   constructor(
     private readonly factory: EngineFactory,
     private readonly modelDirectory: string,
     private readonly options: EngineOptions,
-  ) {}
-
-  /** The running engine. Errors: WEIR_E_STATE before `start`. */
-  engine(): Engine {
-    if (!this.current) throw new WeirError("WEIR_E_STATE", "the engine has not been started; call start() first", {});
-    return this.current;
+  ) {
+    this.parts = this.lastingParts();
   }
 
-  get running(): boolean {
-    return this.current !== null;
+  /** Says that a part of the run is built on the engine. */
+  need(): void {
+    this.needed = true;
   }
 
-  async start(): Promise<Engine> {
+  get info(): EngineInfo | null {
+    return this.current?.info ?? null;
+  }
+
+  /** Starts the engine where it is needed. */
+  async start(): Promise<void> {
+    if (!this.needed) return;
     this.current = await this.factory(this.modelDirectory, this.options);
-    return this.current;
+    this.startSha256 = this.current.version().sha256;
   }
 
   /** Closes what is left of the present engine and starts another, after a wait. */
-  async restart(delayMs: number, signal: AbortSignal): Promise<Engine> {
+  async restart(delayMs: number, signal: AbortSignal): Promise<void> {
     await this.close();
     if (delayMs > 0) await abortableDelay(delayMs, signal);
     signal.throwIfAborted();
-    return this.start();
+    await this.start();
   }
 
   /** Never rejects: an engine that cannot be closed is gone. */
@@ -46,6 +74,63 @@ export class EngineSupervisor {
     this.current = null;
     await engine?.close().catch(() => undefined);
   }
+
+  async stats(options: { readonly signal: AbortSignal }): Promise<EngineStats | null> {
+    return (await this.current?.stats(options)) ?? null;
+  }
+
+  async planMemory(pass: PassSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null> {
+    return (await this.current?.planMemory(pass, options)) ?? null;
+  }
+
+  /** The running engine. Errors: WEIR_E_STATE before `start`. */
+  private engine(): Engine {
+    if (!this.current) throw new WeirError("WEIR_E_STATE", "the engine has not been started; call start() first", {});
+    return this.current;
+  }
+
+  private lastingParts(): EmbeddedParts {
+    return {
+      sampler: lasting<Sampler>("engine", 2, () => this.engine().sampler, ["sample", "adopt", "release", "load"]),
+      trainer: lasting<Trainer>("engine", 2, () => this.engine().trainer, [
+        "forwardBackward",
+        "sftForwardBackward",
+        "gradientNorm",
+        "discardGradients",
+        "optimStep",
+        "logprobs",
+        "publish",
+        "saveState",
+        "loadState",
+        "freezeReference",
+        "resetOptimiser",
+      ]),
+      policyStore: lasting<PolicyStore>("engine", 1, () => this.engine().policyStore, [
+        "publish",
+        "current",
+        "fetch",
+        "watch",
+        "retain",
+      ]),
+    };
+  }
+}
+
+/** A part whose calls go to the part of whichever engine runs now. */
+function lasting<T extends object>(
+  kind: string,
+  specificationVersion: number,
+  present: () => T,
+  methods: readonly (keyof T & string)[],
+): T {
+  const calls = methods.map((name) => [
+    name,
+    (...given: unknown[]) => (present()[name] as (...given: unknown[]) => unknown)(...given),
+  ]);
+  const part = { kind, specificationVersion, ...Object.fromEntries(calls) };
+  for (const name of ["capabilities", "model"])
+    Object.defineProperty(part, name, { enumerable: true, get: () => present()[name as keyof T] });
+  return part as T;
 }
 
 function abortableDelay(ms: number, signal: AbortSignal): Promise<void> {

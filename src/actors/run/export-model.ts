@@ -7,13 +7,13 @@ import type { RunContext } from "./run-context.js";
 /** Writes the present policy as a Hugging Face folder in the configured storage type. */
 export async function writeExport(context: RunContext, directory: string, signal: AbortSignal): Promise<void> {
   const { saveDtype } = context.config.model;
-  const engine = context.supervisor.engine();
+  const write = (folder: string) => context.parts.trainer.publish({ signal, as: "checkpoint", folder });
   if (saveDtype === "float32") {
-    await engine.save(directory, { signal, optimiser: false });
+    await write(directory);
     return;
   }
   const full = `${directory}.float32`;
-  await engine.save(full, { signal, optimiser: false });
+  await write(full);
   await writeModelFolder(directory, { sourceDir: full, tensors: await readTensors(full), dtype: saveDtype });
   await copyAdapter(full, directory);
   await rm(full, { recursive: true, force: true });

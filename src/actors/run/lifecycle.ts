@@ -5,7 +5,7 @@ import { WeirError } from "../../errors.js";
  * The lifecycle of a training run as a statechart:
  *
  *   operating ( deciding ⇄ preflight | evaluating | warmup | training | checkpointing | finishing ) ▸ completed
- *   with paused, draining, recovering, stopped and failed beside it; a history state brings a paused run back.
+ *   with paused, draining, recovering, rollingBack, stopped and failed beside it; a history state brings a paused run back.
  *
  * Invariants: samples never pass through the machine, only what to do next; requests (pause, stop, checkpoint) take
  * effect at safe points, that is in `deciding`, between two pieces of work; every piece of work is an invoked actor that
@@ -34,6 +34,9 @@ export interface LifecycleContext {
   /** Most steps that were ever done. */
   readonly furthest: number;
   readonly maxRecoveries: number;
+  /** Rollbacks that the guard asked for since then. */
+  readonly rollbacks: number;
+  readonly maxRollbacks: number;
   readonly error: unknown;
 }
 
@@ -49,12 +52,29 @@ export type LifecycleEvent =
 export interface LifecycleInput {
   readonly plan: Plan;
   readonly maxRecoveries: number;
+  readonly maxRollbacks: number;
 }
 
 /** Errors after which the engine can be restarted and the run restored. */
 export function isRecoverable(error: unknown): boolean {
   return (
     WeirError.isInstance(error) && (error.code === "WEIR_E_ENGINE_CRASHED" || error.code === "WEIR_E_ENGINE_TIMEOUT")
+  );
+}
+
+/** The guard wants the run back at its last checkpoint. */
+function wantsRollback(error: unknown): boolean {
+  return WeirError.isInstance(error) && error.code === "WEIR_E_ROLLBACK";
+}
+
+/** The error of a run whose guard asks for more rollbacks than it may. */
+function rollbacksUsedUp(error: unknown, maxRollbacks: number): WeirError {
+  const reason = error instanceof Error ? error.message.replace(/^WEIR_E_ROLLBACK: /, "") : String(error);
+  return new WeirError(
+    "WEIR_E_GUARD",
+    `after ${maxRollbacks} rollbacks without coming further: ${reason}; look at the journal (guard.judged), lower optimiser.learningRate, or raise guard.maxRollbacks`,
+    { maxRollbacks },
+    { cause: error },
   );
 }
 
@@ -75,6 +95,7 @@ const lifecycleSetup = setup({
     checkpoint: unprovided("checkpoint"),
     finish: unprovided("finish"),
     recover: unprovided("recover"),
+    rollBack: unprovided("rollBack"),
     drain: unprovided("drain"),
   },
   actions: {
@@ -84,9 +105,13 @@ const lifecycleSetup = setup({
       const { plan, progressed } = params;
       const done = plan.done ?? context.furthest + 1;
       if (!progressed || done <= context.furthest) return { plan };
-      return { plan, recoveries: 0, furthest: done };
+      return { plan, recoveries: 0, rollbacks: 0, furthest: done };
     }),
     takeError: assign((_, params: { error: unknown }) => ({ error: params.error })),
+    countRollback: assign(({ context }) => ({ rollbacks: context.rollbacks + 1 })),
+    refuseRollback: assign(({ context }, params: { error: unknown }) => ({
+      error: rollbacksUsedUp(params.error, context.maxRollbacks),
+    })),
     countRecovery: assign(({ context }) => ({ recoveries: context.recoveries + 1 })),
     checkpointDone: assign(({ context }) => ({
       checkpointRequested: false,
@@ -100,6 +125,9 @@ const lifecycleSetup = setup({
   guards: {
     recoverable: ({ context }, params: { error: unknown }) =>
       isRecoverable(params.error) && context.recoveries < context.maxRecoveries,
+    rollback: ({ context }, params: { error: unknown }) =>
+      wantsRollback(params.error) && context.rollbacks < context.maxRollbacks,
+    rollbacksUsedUp: (_, params: { error: unknown }) => wantsRollback(params.error),
     recoveriesLeft: ({ context }) => context.recoveries < context.maxRecoveries,
     stopRequested: ({ context }) => context.stopRequested,
     pauseRequested: ({ context }) => context.pauseRequested,
@@ -121,6 +149,16 @@ const failOrRecover = [
     guard: { type: "recoverable", params: errorOf },
     target: "#lifecycle.recovering",
     actions: ["countRecovery", noteError],
+  },
+  {
+    guard: { type: "rollback", params: errorOf },
+    target: "#lifecycle.rollingBack",
+    actions: ["countRollback", noteError],
+  },
+  {
+    guard: { type: "rollbacksUsedUp", params: errorOf },
+    target: "#lifecycle.failed",
+    actions: { type: "refuseRollback", params: errorOf },
   },
   fail,
 ] as const;
@@ -164,6 +202,8 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     recoveries: 0,
     furthest: input.plan.done ?? 0,
     maxRecoveries: input.maxRecoveries,
+    rollbacks: 0,
+    maxRollbacks: input.maxRollbacks,
     error: null,
   }),
   initial: "operating",
@@ -220,6 +260,17 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
           { guard: "recoveriesLeft", target: "recovering", reenter: true, actions: ["countRecovery", noteError] },
           fail,
         ],
+      },
+    },
+    rollingBack: {
+      on: requests,
+      invoke: {
+        src: "rollBack",
+        onDone: {
+          target: "operating",
+          actions: { type: "takePlan", params: ({ event }) => ({ plan: event.output, progressed: false }) },
+        },
+        onError: failOrRecover,
       },
     },
     draining: { invoke: { src: "drain", onDone: "stopped", onError: fail } },

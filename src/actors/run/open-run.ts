@@ -3,18 +3,14 @@ import { auditTime } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
-import type { AdvantagePart } from "../../contracts/advantage.js";
-import type { CurriculumActor } from "../../contracts/curriculum.js";
-import type { ModelInfo } from "../../contracts/engine.js";
 import type { Fact, FactType } from "../../contracts/fact.js";
-import type { LossPart } from "../../contracts/loss.js";
+import type { ModelInfo } from "../../contracts/model-info.js";
 import type { RewardActor } from "../../contracts/reward.js";
 import type { Json } from "../../contracts/task.js";
 import { fingerprintRecords, fingerprintTasks } from "../../data/fingerprint.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { type DataRecord, readRecords } from "../../data/records.js";
 import { WeirError } from "../../errors.js";
-import { startEngine } from "../../model/engine/host.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { GaugeBoard } from "../../streams/gauges.js";
@@ -22,8 +18,11 @@ import { createDetector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { usableMemory } from "../../system/memory.js";
 import { curriculumMachine } from "../curriculum/machine.js";
+import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins, type PartsRecord } from "../parts/part-origins.js";
-import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
+import { PolicyPublisher } from "../update/publisher.js";
+import { assertCapabilities } from "./capabilities.js";
+import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
@@ -42,16 +41,11 @@ import { warmupSteps } from "./warmup.js";
  */
 
 export interface OpenRunOptions {
-  readonly parts: {
-    readonly advantage: AdvantagePart;
-    readonly reward: RewardActor;
-    readonly curriculum: CurriculumActor;
-    readonly loss: LossPart;
-  };
+  readonly parts: RunParts;
   /** Which parts these are, for the journal. */
   readonly origins: PartsRecord;
   readonly published: PublishedMetrics;
-  readonly engine?: EngineFactory;
+  readonly supervisor: EngineSupervisor;
   /** Run folder to continue. */
   readonly resume?: string;
   readonly logger?: Logger;
@@ -84,93 +78,45 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   await assertStartable(config, options.resume);
   const tokenizer: RunTokenizer = await loadTokenizer(config.model.path);
   const phases = phasesFrom(config.phases);
-  const supervisor = new EngineSupervisor(
-    options.engine ?? ((modelDir, engine) => startEngine({ modelDir, options: engine })),
-    config.model.path,
-    { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
-  );
-  const closers: (() => Promise<unknown> | unknown)[] = [];
-  const closeAll = async () => {
-    const failures: unknown[] = [];
-    for (const close of closers.splice(0).reverse())
-      await Promise.resolve()
-        .then(close)
-        .catch((error) => failures.push(error));
-    if (failures.length > 0) throw failures[0];
-  };
+  const { supervisor } = options;
+  const closers = new Closers();
   let begun = options.resume !== undefined;
   try {
     const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
-    if (held) closers.push(() => held.close());
+    if (held) closers.add(() => held.close());
     // Before anything of the folder is changed: a run that may not go on is left as it was.
     const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins) : [];
-    closers.push(
-      () => supervisor.close(),
-      () => options.parts.reward.dispose?.(),
-    );
-    const engine = await supervisor.start();
-    const data = await loadData(config, tokenizer, phases, engine.model, options.parts.reward);
+    let present: Pick<RunContext, "parts"> = options;
+    closers.add(() => supervisor.close());
+    closers.add(() => disposeParts(present.parts));
+    await supervisor.start();
+    assertCapabilities(config, options.parts);
+    const data = await loadData(config, tokenizer, phases, options.parts.trainer.model, options.parts.reward);
     const rows = data.sftRows.length;
     const { batchRows, epochs } = config.warmup;
     const stepsOfWarmup = warmupSteps({ rows, batchRows, epochs, seed: config.run.seed });
-    const sources = await runSources(config, data.digests, engine.version().sha256);
+    const sources = await runSources(config, data.digests, supervisor.startSha256 ?? "");
     const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources);
-    if (!held) closers.push(() => (begun ? store.close() : store.abandon()));
+    if (!held) closers.add(() => (begun ? store.close() : store.abandon()));
     const { log, close: closeLog } = options.logger
       ? { log: options.logger, close: () => undefined }
       : openRunLog(config.log, store.directory);
-    closers.push(closeLog);
+    closers.add(closeLog);
     for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
       log.warn({ actor: "preflight" }, remark);
     const gauges = new GaugeBoard();
     const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
-    closers.push(() => watching.unsubscribe());
-    const machine = createActor(curriculumMachine, { input: { phases: phases.length } });
-    machine.start();
-    const context: RunContext = {
-      config,
-      phases,
-      tasks: new Map(data.train.map((item) => [item.task.id, item])),
-      heldout: data.heldout,
-      sftRows: data.sftRows,
-      leftOut: data.leftOut,
-      workload: {
-        warmupSteps: stepsOfWarmup,
-        trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
-        heldoutTasks: data.heldout.length,
-        tasks: data.counts,
-        evaluation: config.evaluation,
-      },
-      tokenizer,
-      supervisor,
-      store,
-      ...options.parts,
-      curriculumMachine: machine,
-      detector: createDetector(config),
-      gauges,
-      published: options.published,
-      taps: options.taps,
-      log,
-      clock: () => Date.now(),
-      progress: freshProgress,
-      skipPhase: false,
-    };
+    closers.add(() => watching.unsubscribe());
+    const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });
+    present = context;
     setUpCurriculum(context);
     const begin = async () => {
       if (options.resume !== undefined) {
-        await restoreRun(context, "resumed by hand", new AbortController().signal);
+        const { signal } = new AbortController();
+        await restoreRun(context, { reason: "resumed by hand", freshEngine: true }, signal);
         return;
       }
-      options.taps.fact("run.started", 0, {
-        seed: config.run.seed,
-        model: config.model.path,
-        engine: `${engine.info.backend} ${engine.info.backendVersion}, ${engine.info.executor}`,
-        plannedSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
-        tasks: data.train.length,
-        heldoutTasks: data.heldout.length,
-        sftRows: rows,
-        parts: options.origins as unknown as Json,
-      });
+      tellStarted(context, options.origins);
       begun = true;
     };
     return {
@@ -179,13 +125,92 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       partRemarks,
       append: (type, step, facts) => store.append(type, step, facts),
       begin,
-      close: closeAll,
+      close: () => closers.run(),
     };
   } catch (error) {
     // What went wrong first is what to tell.
-    await closeAll().catch(() => undefined);
+    await closers.run().catch(() => undefined);
     throw error;
   }
+}
+
+/** What has to be released at the end, the newest first. */
+class Closers {
+  private readonly all: (() => Promise<unknown> | unknown)[] = [];
+
+  add(close: () => Promise<unknown> | unknown): void {
+    this.all.push(close);
+  }
+
+  /** Errors: the first of what could not be closed; the others are closed all the same. */
+  async run(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const close of this.all.splice(0).reverse())
+      await Promise.resolve()
+        .then(close)
+        .catch((error) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
+  }
+}
+
+async function disposeParts(parts: RunParts): Promise<void> {
+  for (const part of Object.values(parts)) await (part as { dispose?: () => Promise<void> | void }).dispose?.();
+}
+
+/** What opening a run has brought together. */
+interface Opened extends Pick<RunContext, "tokenizer" | "phases" | "store" | "log" | "gauges"> {
+  readonly data: Awaited<ReturnType<typeof loadData>>;
+  readonly stepsOfWarmup: number;
+}
+
+function contextOf(config: Config, options: OpenRunOptions, opened: Opened): RunContext {
+  const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges } = opened;
+  const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
+  curriculumActor.start();
+  const context: RunContext = {
+    config,
+    phases,
+    tasks: new Map(data.train.map((item) => [item.task.id, item])),
+    heldout: data.heldout,
+    sftRows: data.sftRows,
+    leftOut: data.leftOut,
+    workload: {
+      warmupSteps: stepsOfWarmup,
+      trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+      heldoutTasks: data.heldout.length,
+      tasks: data.counts,
+      evaluation: config.evaluation,
+    },
+    tokenizer,
+    engine: options.supervisor,
+    store,
+    parts: options.parts,
+    policies: new PolicyPublisher(() => context.parts),
+    curriculumMachine: curriculumActor,
+    detector: createDetector(config),
+    gauges,
+    published: options.published,
+    taps: options.taps,
+    log,
+    clock: () => Date.now(),
+    progress: freshProgress,
+    skipPhase: false,
+  };
+  return context;
+}
+
+function tellStarted({ config, engine, parts, tasks, heldout, sftRows, taps }: RunContext, origins: PartsRecord): void {
+  const { info } = engine;
+  taps.fact("run.started", 0, {
+    seed: config.run.seed,
+    model: config.model.path,
+    engine: info === null ? parts.trainer.kind : `${info.backend} ${info.backendVersion}, ${info.executor}`,
+    plannedSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+    tasks: tasks.size,
+    heldoutTasks: heldout.length,
+    sftRows: sftRows.length,
+    parts: origins as unknown as Json,
+  });
 }
 
 /** A built-in reward refuses training rows that it cannot score, and leaves such held-out rows out; a custom one may score anything. */

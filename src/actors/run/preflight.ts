@@ -56,7 +56,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
   const outcomes = countBy(members.map((member) => member.outcome.kind));
   const [firstMember] = members;
   if (firstMember !== undefined && (outcomes.scored ?? 0) === 0) refuse(context, firstMember.outcome);
-  const memory = await context.supervisor.engine().planMemory(largestPass(context), { signal });
+  const memory = await context.engine.planMemory(largestPass(context), { signal });
   const truncatedShare = share(members, (member) => member.rollout.finish === "length");
   const zeroVarianceShare = share(groups, (group) => new Set(unshapedRewards(group)).size < 2);
   const { read, dropped, outsidePhases } = workload.tasks;
@@ -64,7 +64,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
   const findings = [
     truncation(truncatedShare, context.config.rollout.maxTokens),
     workload.trainingSteps > 0 && workload.warmupSteps === 0 ? equalRewards(groups, zeroVarianceShare) : null,
-    lackOfMemory(memory),
+    memory === null ? null : lackOfMemory(memory),
     unscored(groups, [...context.tasks.values()]),
     neverIssued(workload.tasks, neverIssuedShare, context.phases.at(-1)?.maxTokens ?? 0),
   ];
@@ -78,7 +78,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
       (phase) => [...context.tasks.values()].filter(({ task }) => holds(phase, task.promptTokens)).length,
     ),
     neverIssuedShare,
-    memory: memory.text,
+    memory: memory?.text ?? "the trainer tells no memory plan",
     warnings: findings.filter((finding) => finding !== null),
   };
 }
@@ -98,13 +98,14 @@ async function trialGroups(context: RunContext, signal: AbortSignal): Promise<re
     carried: false,
     sequence,
   }));
+  const policy = await context.policies.current(signal);
   const parts = {
-    sampler: context.supervisor.engine(),
-    reward: context.reward,
+    sampler: context.parts.sampler,
+    reward: context.parts.reward,
     gauges: new GaugeBoard(),
     listener: { generated: () => undefined, scored: () => undefined },
   };
-  return (await runRound(issued, parts, pipelineOptions(context), signal)).groups;
+  return (await runRound(issued, parts, pipelineOptions(context, policy.n), signal)).groups;
 }
 
 /** The first task of each data source, then others, PREFLIGHT_PROMPTS of them or one per source. */
@@ -216,7 +217,7 @@ function refuse(context: RunContext, outcome: RewardOutcome): never {
   const reason = outcome.kind === "scored" ? "" : outcome.reason;
   throw new WeirError(
     code,
-    `preflight: not one of the trial responses could be scored by the reward "${context.reward.kind}" (${outcome.kind}: ${reason || "no reason given"}); repair the reward before training`,
+    `preflight: not one of the trial responses could be scored by the reward "${context.parts.reward.kind}" (${outcome.kind}: ${reason || "no reason given"}); repair the reward before training`,
     { outcome },
   );
 }

@@ -7,8 +7,8 @@ const STATS_TIMEOUT_MS = 10_000;
 
 /** `report.json` of a run: why it failed or null, held-out counts by stage and length bucket, seconds by activity, memory, engine and seed. */
 export async function runReport(context: RunContext, failure: WeirError | null): Promise<Json> {
-  const { config, progress, supervisor } = context;
-  const engine = supervisor.engine();
+  const { config, progress, engine } = context;
+  const { model } = context.parts.trainer;
   const rounded = Object.fromEntries(
     Object.entries(progress.seconds).map(([name, seconds]) => [name, Math.round(seconds * 1000) / 1000]),
   );
@@ -17,18 +17,18 @@ export async function runReport(context: RunContext, failure: WeirError | null):
   return {
     schema_version: 1,
     seed: config.run.seed,
-    engine: {
-      backend: engine.info.backend,
-      executor: engine.info.executor,
-      version: engine.info.backendVersion,
-      reason: engine.info.reason,
-    },
-    model: {
-      family: engine.model.family,
-      parameters: engine.model.parameters,
-      trainedParameters: engine.model.trainedParameters,
-    },
-    policy: { ...engine.version() },
+    engine:
+      engine.info === null
+        ? null
+        : {
+            backend: engine.info.backend,
+            executor: engine.info.executor,
+            version: engine.info.backendVersion,
+            reason: engine.info.reason,
+          },
+    parts: { sampler: context.parts.sampler.kind, trainer: context.parts.trainer.kind },
+    model: { family: model.family, parameters: model.parameters, trainedParameters: model.trainedParameters },
+    policy: { ...context.policies.version },
     failure: failure === null ? null : { code: failure.code, message: failure.message },
     steps: { warmup: progress.warmupStep, rl: progress.step },
     // Optimiser steps that changed weights.

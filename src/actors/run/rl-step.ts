@@ -9,20 +9,15 @@ import { builtInLoss } from "../../losses/built-in.js";
 import { lossSettings } from "../../losses/settings.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { withAdvantages } from "../../streams/batches.js";
-import { collectGroups, type DropReason, unshapedRewards } from "../../streams/collector.js";
-import {
-  groupIdOf,
-  type IssuedTask,
-  type PipelineOptions,
-  type PipelineParts,
-  rolloutIdOf,
-  runRound,
-} from "../../streams/pipeline.js";
+import { collectGroups, unshapedRewards } from "../../streams/collector.js";
+import { type IssuedTask, type PipelineOptions, type PipelineParts, runRound } from "../../streams/pipeline.js";
 import type { MetricValues } from "../../streams/telemetry/metrics.js";
 import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detector.js";
 import { stepMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
+import { logprobsComparable } from "./capabilities.js";
 import { needsReference, type RunContext } from "./run-context.js";
+import { StepLedger } from "./step-ledger.js";
 
 /**
  * One RL step: issue ▸ rollouts ▸ rewards ▸ groups ▸ dynamic sampling ▸ advantages ▸ update ▸ ledger.
@@ -81,8 +76,9 @@ export function rlOptimiser(config: Config, step: number): OptimiserConfig {
   };
 }
 
-export function pipelineOptions(context: RunContext): PipelineOptions {
-  const { config, tokenizer, supervisor } = context;
+/** `policy`: the version to sample from. */
+export function pipelineOptions(context: RunContext, policy: number): PipelineOptions {
+  const { config, tokenizer, parts } = context;
   const { rollout, reward, run } = config;
   const overlong = {
     maxTokens: rollout.maxTokens,
@@ -97,7 +93,9 @@ export function pipelineOptions(context: RunContext): PipelineOptions {
     queueGroups: rollout.queueGroups,
     rewardConcurrency: reward.concurrency,
     rewardTimeoutMs: reward.timeoutMs,
-    sampling: rolloutSampling(config, withEndOfTurn(supervisor.engine().model.stopIds, tokenizer.endOfTurn)),
+    policy,
+    sampleTimeoutMs: config.engine.requestTimeoutMs,
+    sampling: rolloutSampling(config, withEndOfTurn(parts.trainer.model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),
     decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
   };
@@ -125,93 +123,36 @@ export interface StepResult {
 
 /** Runs RL step `progress.step + 1` in the curriculum's present phase. On failure the rollouts at hand are dropped as `aborted`. */
 export async function runRlStep(context: RunContext, signal: AbortSignal): Promise<StepResult> {
-  const { config, curriculum, supervisor, store } = context;
+  const { config, parts, policies } = context;
   context.published.reset();
   const started = context.clock();
   const step = context.progress.step + 1;
   const phase = context.curriculumMachine.getSnapshot().context.phase;
-  const version = supervisor.engine().version().n;
-  const options = pipelineOptions(context);
-  let sequence = context.progress.sequence;
-  let sampleSeconds = 0;
-  let rewardSeconds = 0;
-  const groups: Group[] = [];
-  const open = new Map<string, IssuedTask>();
-
-  const entry = (rolloutId: string, issued: IssuedTask) => ({
-    rolloutId,
-    groupId: groupIdOf(issued),
-    taskId: issued.task.id,
-    phase: issued.phase,
-    step,
-    policyVersion: version,
-  });
-  const end = (rolloutId: string, state: "trained" | "dropped", reason?: string) => {
-    const issued = open.get(rolloutId);
-    if (!issued) return;
-    open.delete(rolloutId);
-    store.ledger({ ...entry(rolloutId, issued), state, ...(reason === undefined ? {} : { reason }) });
-  };
-
-  const parts: PipelineParts = {
-    sampler: supervisor.engine(),
-    reward: context.reward,
-    gauges: context.gauges,
-    listener: {
-      generated: (rollout, issued) => store.ledger({ ...entry(rollout.id, issued), state: "generated" }),
-      scored: (member, issued) => {
-        if (member.outcome.kind === "scored") store.ledger({ ...entry(member.rollout.id, issued), state: "scored" });
-      },
-    },
-  };
-
-  const issue = (): IssuedTask => {
-    const pick = curriculum.next(phase);
-    const { task, promptIds } = context.tasks.get(pick.taskId) as {
-      task: IssuedTask["task"];
-      promptIds: readonly number[];
-    };
-    const issued = { task, promptIds, phase, step, visit: pick.visit, carried: pick.carried, sequence: sequence++ };
-    for (let g = 0; g < config.rollout.groupSize; g++) {
-      const id = rolloutIdOf(issued, g);
-      open.set(id, issued);
-      store.ledger({ ...entry(id, issued), state: "issued" });
-    }
-    return issued;
-  };
-
-  const round = async (missing: number) => {
-    const count = Math.ceil(missing * config.dynamicSampling.oversample);
-    const issued = Array.from({ length: count }, issue);
-    const result = await runRound(issued, parts, options, signal);
-    sampleSeconds += result.sampleSeconds;
-    rewardSeconds += result.rewardSeconds;
-    for (const group of result.groups)
-      curriculum.observe({ taskId: group.task.id, phase: group.phase, rewards: unshapedRewards(group) });
-    groups.push(...result.groups);
-    return result.groups;
-  };
-
+  const policy = await policies.current(signal);
+  const ledger = new StepLedger(context.store, step, policy.n);
   try {
-    const collected = await collectGroups(round, {
-      wanted: config.rollout.promptsPerStep,
-      dropZeroVariance: config.dynamicSampling.enabled,
-      minScored: config.dynamicSampling.minScored,
-      maxRounds: config.dynamicSampling.maxRounds,
-      onExhausted: config.dynamicSampling.onExhausted,
-    });
-    const kept = await withAdvantages(collected.kept, context.advantage, signal);
+    const rollouts = await collectRollouts(context, { step, phase, policy: policy.n, ledger }, signal);
+    const { collected, groups } = rollouts;
+    const kept = await withAdvantages(collected.kept, parts.advantage, signal);
     const optimiser = rlOptimiser(config, step);
     const trainStarted = context.clock();
     const update = await updatePolicy(
-      supervisor.engine(),
+      parts.trainer,
       kept,
-      { ...config.update, ...policyLoss(config, context.loss), optimiser, withReference: needsReference(config) },
+      {
+        ...config.update,
+        ...policyLoss(config, parts.loss),
+        ...{ step, phase, policy, optimiser, guard: parts.guard },
+        comparable: logprobsComparable(config, parts.sampler),
+        withReference: needsReference(config),
+      },
       signal,
     );
     const trainSeconds = (context.clock() - trainStarted) / 1000;
-    settle(kept, collected.dropped, update, end);
-    const stats = await supervisor.engine().stats({ signal });
+    const applied = changesOf(update.updates, optimiser.learningRate);
+    if (update.updates.some((one) => one.applied)) policies.markChanged();
+    ledger.settle(kept, collected.dropped, update.refused);
+    const stats = await context.engine.stats({ signal });
     const seconds = (context.clock() - started) / 1000;
     const measured = stepMetrics({
       groups,
@@ -223,27 +164,100 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
       mismatch: update.mismatch,
       withReference: needsReference(config),
       learningRate: optimiser.learningRate,
-      seconds: { step: seconds, sample: sampleSeconds, reward: rewardSeconds, train: trainSeconds },
+      seconds: { step: seconds, sample: rollouts.sampleSeconds, reward: rollouts.rewardSeconds, train: trainSeconds },
       engine: stats,
       controlRssBytes: process.memoryUsage.rss(),
     });
-    const applied = changesOf(update.updates, optimiser.learningRate);
-    const dropped = collected.dropped.map(({ reason }) => reason);
-    const { learningRate } = optimiser;
-    const idleCause = applied > 0 ? null : idleCauseOf({ dropped, kept, refused: update.refused.length, learningRate });
+    const idleCause = applied > 0 ? null : causeOf(collected, kept, update, optimiser.learningRate);
     const idleSteps = idleCause === null ? 0 : context.progress.idleSteps + 1;
     const values = {
       ...measured,
       ...context.published.ofStep(groups),
       "update/applied": applied,
       "update/idle_steps": idleSteps,
+      "guard/skipped": update.judged.length,
     };
     const { exhausted } = collected;
+    const { sequence } = rollouts;
     return { step, phase, groups, kept, update, values, exhausted, applied, idleCause, idleSteps, sequence, seconds };
   } catch (error) {
-    for (const rolloutId of [...open.keys()]) end(rolloutId, "dropped", "aborted");
+    ledger.abort();
     throw error;
   }
+}
+
+interface CollectOptions {
+  readonly step: number;
+  readonly phase: number;
+  /** Version to sample from. */
+  readonly policy: number;
+  readonly ledger: StepLedger;
+}
+
+interface CollectedRollouts {
+  readonly collected: Awaited<ReturnType<typeof collectGroups>>;
+  /** Every group that finished, kept or not. */
+  readonly groups: readonly Group[];
+  readonly sampleSeconds: number;
+  readonly rewardSeconds: number;
+  /** Order-of-issue counter afterwards. */
+  readonly sequence: number;
+}
+
+/** Issues tasks and has them answered and scored until dynamic sampling has what it wants. */
+async function collectRollouts(
+  context: RunContext,
+  { step, phase, policy, ledger }: CollectOptions,
+  signal: AbortSignal,
+): Promise<CollectedRollouts> {
+  const { config, parts } = context;
+  const options = pipelineOptions(context, policy);
+  let { sequence } = context.progress;
+  let sampleSeconds = 0;
+  let rewardSeconds = 0;
+  const groups: Group[] = [];
+  const issue = (): IssuedTask => {
+    const pick = parts.curriculum.next(phase);
+    const { task, promptIds } = context.tasks.get(pick.taskId) as Pick<IssuedTask, "task" | "promptIds">;
+    const issued = { task, promptIds, phase, step, visit: pick.visit, carried: pick.carried, sequence: sequence++ };
+    ledger.issue(issued, config.rollout.groupSize);
+    return issued;
+  };
+  const { sampler, reward } = parts;
+  const stages: PipelineParts = { sampler, reward, gauges: context.gauges, listener: ledger };
+  const round = async (missing: number) => {
+    const count = Math.ceil(missing * config.dynamicSampling.oversample);
+    const issued = Array.from({ length: count }, issue);
+    const result = await runRound(issued, stages, options, signal);
+    sampleSeconds += result.sampleSeconds;
+    rewardSeconds += result.rewardSeconds;
+    for (const group of result.groups)
+      parts.curriculum.observe({ taskId: group.task.id, phase: group.phase, rewards: unshapedRewards(group) });
+    groups.push(...result.groups);
+    return result.groups;
+  };
+  const { enabled, minScored, maxRounds, onExhausted } = config.dynamicSampling;
+  const wanted = config.rollout.promptsPerStep;
+  const collected = await collectGroups(round, {
+    wanted,
+    dropZeroVariance: enabled,
+    minScored,
+    maxRounds,
+    onExhausted,
+  });
+  return { collected, groups, sampleSeconds, rewardSeconds, sequence };
+}
+
+/** Why a step changed no weight. */
+function causeOf(
+  collected: CollectedRollouts["collected"],
+  kept: readonly SampleGroup[],
+  { refused }: UpdateResult,
+  learningRate: number,
+): IdleCause {
+  const dropped = collected.dropped.map(({ reason }) => reason);
+  const nonFinite = refused.filter(({ cause }) => cause === "non_finite").length;
+  return idleCauseOf({ dropped, kept, refused: nonFinite, skipped: refused.length - nonFinite, learningRate });
 }
 
 /**
@@ -255,25 +269,4 @@ export function changesOf(
   learningRate: number,
 ): number {
   return learningRate > 0 ? updates.filter(({ applied, gradNorm }) => applied && gradNorm !== 0).length : 0;
-}
-
-/** Writes the end state of every rollout of the step. */
-function settle(
-  kept: readonly SampleGroup[],
-  dropped: readonly { readonly group: Group; readonly reason: DropReason }[],
-  update: UpdateResult,
-  end: (rolloutId: string, state: "trained" | "dropped", reason?: string) => void,
-): void {
-  const refused = new Set(update.refused.flat().map((group) => group.group.id));
-  for (const { group, reason } of dropped) {
-    for (const { rollout, outcome } of group.members)
-      end(rollout.id, "dropped", outcome.kind === "scored" ? reason : `reward_${outcome.kind}`);
-  }
-  for (const { group } of kept) {
-    for (const { rollout, outcome } of group.members) {
-      if (outcome.kind !== "scored") end(rollout.id, "dropped", `reward_${outcome.kind}`);
-      else if (refused.has(group.id)) end(rollout.id, "dropped", "non_finite");
-      else end(rollout.id, "trained");
-    }
-  }
 }

@@ -1,14 +1,10 @@
 import type { Logger } from "pino";
 import type { Actor } from "xstate";
 import type { Config } from "../../config/schema.js";
-import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { CurriculumActor } from "../../contracts/curriculum.js";
 import type { Fact, FactType } from "../../contracts/fact.js";
-import type { LossPart } from "../../contracts/loss.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { Phase } from "../../contracts/phase.js";
-import type { RewardActor } from "../../contracts/reward.js";
 import type { Json, Task } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { SftRow } from "../../contracts/trainer.js";
@@ -17,7 +13,9 @@ import type { Detector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import type { curriculumMachine } from "../curriculum/machine.js";
 import type { EvaluationTask } from "../evaluation/evaluate.js";
-import type { EngineSupervisor } from "./engine-supervisor.js";
+import type { RunParts } from "../parts/part-kinds.js";
+import type { PolicyPublisher } from "../update/publisher.js";
+import type { EngineView } from "./engine-supervisor.js";
 import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RunStore } from "./run-store.js";
@@ -45,7 +43,7 @@ export interface RunTaps {
   changed(): void;
 }
 
-/** Everything the pieces of work share. One per run; `progress` is the only field that changes, besides the actors' own state. */
+/** Everything the pieces of work share. One per run; `progress` and `parts` change, besides the actors' own state. */
 export interface RunContext {
   readonly config: Config;
   readonly phases: readonly Phase[];
@@ -56,12 +54,12 @@ export interface RunContext {
   readonly leftOut: readonly LeftOut[];
   readonly workload: Workload;
   readonly tokenizer: RunTokenizer;
-  readonly supervisor: EngineSupervisor;
+  /** What is told of the embedded engine; nothing of the run calls it but through its parts. */
+  readonly engine: EngineView;
   readonly store: RunStore;
-  readonly advantage: AdvantagePart;
-  readonly loss: LossPart;
-  readonly reward: RewardActor;
-  readonly curriculum: CurriculumActor;
+  /** The parts in use; one may be replaced between two pieces of work. */
+  parts: RunParts;
+  readonly policies: PolicyPublisher;
   /** The phases' statechart; replaced on recovery. */
   curriculumMachine: Actor<typeof curriculumMachine>;
   readonly detector: Detector;

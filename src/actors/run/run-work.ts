@@ -1,12 +1,15 @@
 import { join } from "node:path";
 import { createActor } from "xstate";
 import { learningRateMultiplier } from "../../algorithms/schedules.js";
-import type { CurriculumDecision } from "../../contracts/curriculum.js";
+import type { Alert } from "../../contracts/alert.js";
+import type { CurriculumDecision, CurriculumSetup } from "../../contracts/curriculum.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
+import type { JudgedUpdate } from "../guard/guard.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
@@ -15,8 +18,9 @@ import { addSeconds, evaluationDue, freshProgress, type Progress, restoredProgre
 import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
+import type { RunStore } from "./run-store.js";
 import { tracesOf, tracesToShow } from "./traces.js";
-import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
+import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
 
 /**
  * The pieces of work that the lifecycle machine invokes. Each advances `context.progress` only after everything it
@@ -27,8 +31,8 @@ import { warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js"
 export const MODEL_FOLDER = "model";
 
 /** Data that the run goes on without, as alerts. */
-function raiseLeftOut({ leftOut, supervisor, taps, clock }: RunContext): void {
-  for (const alert of leftOutAlerts(leftOut, supervisor.engine().version().n, clock())) taps.alert(alert);
+function raiseLeftOut({ leftOut, policies, taps, clock }: RunContext): void {
+  for (const alert of leftOutAlerts(leftOut, policies.version.n, clock())) taps.alert(alert);
 }
 
 export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
@@ -43,7 +47,7 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
       values: { "data/never_issued_share": report.neverIssuedShare },
     });
   const { step } = context.progress;
-  const policyVersion = context.supervisor.engine().version().n;
+  const policyVersion = context.policies.version.n;
   for (const [i, warning] of report.warnings.entries())
     context.taps.alert({
       id: `${step}-preflight-${i + 1}`,
@@ -61,13 +65,14 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
 }
 
 export async function doEvaluate(context: RunContext, signal: AbortSignal): Promise<void> {
-  const { config, progress, supervisor } = context;
+  const { config, progress } = context;
+  const { sampler, trainer, reward } = context.parts;
   const stage = evaluationDue(progress, context.workload) ?? STAGES.rl;
   const started = context.clock();
-  const model = supervisor.engine().model;
+  const policy = await context.policies.current(signal);
   const buckets = await evaluateHeldout(
-    supervisor.engine(),
-    context.reward,
+    sampler,
+    reward,
     context.heldout,
     {
       seed: config.run.seed,
@@ -75,10 +80,12 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       tasksPerBucket: config.evaluation.tasksPerBucket,
       promptsPerCall: config.rollout.promptsPerCall * config.rollout.groupSize,
       sampling: {
-        ...rolloutSampling(config, withEndOfTurn(model.stopIds, context.tokenizer.endOfTurn)),
+        ...rolloutSampling(config, withEndOfTurn(trainer.model.stopIds, context.tokenizer.endOfTurn)),
         temperature: config.evaluation.temperature,
         ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
       },
+      policy: policy.n,
+      sampleTimeoutMs: config.engine.requestTimeoutMs,
       rewardConcurrency: config.reward.concurrency,
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,
@@ -103,33 +110,22 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
 
 /** One optimiser step of the warm-up. */
 export async function doWarmup(context: RunContext, signal: AbortSignal): Promise<void> {
-  const { config, progress } = context;
+  const { config, progress, parts, policies } = context;
   const { warmup } = config;
   const started = context.clock();
-  const plan = {
-    rows: context.sftRows.length,
-    batchRows: warmup.batchRows,
-    epochs: warmup.epochs,
-    seed: config.run.seed,
-  };
-  const total = warmupSteps(plan);
-  const rows = warmupRows(plan, progress.warmupStep).map(
-    (index) => context.sftRows[index] as (typeof context.sftRows)[number],
-  );
-  const rising = Math.floor(warmup.warmupShare * total);
-  const multiplier = learningRateMultiplier(progress.warmupStep + (rising > 0 ? 1 : 0), {
-    kind: warmup.schedule,
-    warmupSteps: rising,
-    totalSteps: total + 1,
-  });
-  const metrics = await warmupStep(
-    context.supervisor.engine(),
+  const { rows, total, learningRate } = warmupPlan(context);
+  const done = progress.warmupStep + 1;
+  const result = await warmupStep(
+    parts.trainer,
     rows,
     {
+      step: done,
+      policy: policies.version,
+      guard: parts.guard,
       aggregation: warmup.aggregation,
       microBatchTokens: config.update.microBatchTokens,
       optimiser: {
-        learningRate: warmup.learningRate * multiplier,
+        learningRate,
         betas: [config.optimiser.beta1, warmup.beta2],
         epsilon: config.optimiser.epsilon,
         weightDecay: warmup.weightDecay,
@@ -139,45 +135,94 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
     },
     signal,
   );
-  const done = progress.warmupStep + 1;
+  if (result.applied) policies.markChanged();
   const last = done >= total;
   const seconds = (context.clock() - started) / 1000;
-  context.taps.metrics({
+  reportWarmup(context, result, { rows, done, total, seconds });
+  const warmupUpdates = progress.warmupUpdates + changesOf([result], learningRate);
+  const every = config.checkpoint.warmupEverySteps;
+  const checkpointDue = last || (every > 0 && done % every === 0);
+  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
+  if (last && warmupUpdates === 0) context.taps.alert(warmupIdle(context, total));
+  // RL starts with fresh moments: the warm-up's belong to another loss.
+  if (last) await parts.trainer.resetOptimiser({ signal });
+}
+
+/** The rows of the warm-up step at hand, its learning rate, and how many steps there are. */
+function warmupPlan({ config, progress, sftRows }: RunContext) {
+  const { warmup } = config;
+  const { batchRows, epochs } = warmup;
+  const plan = { rows: sftRows.length, batchRows, epochs, seed: config.run.seed };
+  const total = warmupSteps(plan);
+  const rows = warmupRows(plan, progress.warmupStep).map((index) => sftRows[index] as (typeof sftRows)[number]);
+  const rising = Math.floor(warmup.warmupShare * total);
+  const multiplier = learningRateMultiplier(progress.warmupStep + (rising > 0 ? 1 : 0), {
+    kind: warmup.schedule,
+    warmupSteps: rising,
+    totalSteps: total + 1,
+  });
+  return { rows, total, learningRate: warmup.learningRate * multiplier };
+}
+
+interface WarmupPlace {
+  readonly rows: RunContext["sftRows"];
+  readonly done: number;
+  readonly total: number;
+  readonly seconds: number;
+}
+
+function reportWarmup(
+  context: RunContext,
+  { metrics, gradNorm, applied, judged }: WarmupResult,
+  { rows, done, total, seconds }: WarmupPlace,
+): void {
+  const { progress, taps, log } = context;
+  tellJudged(context, judged);
+  taps.metrics({
     step: done,
     phase: 0,
     time: context.clock(),
     values: {
-      "loss/sft": metrics.loss,
-      ...(Number.isFinite(metrics.gradNorm) ? { "gradient/norm": metrics.gradNorm } : {}),
-      "gradient/applied": metrics.applied ? 1 : 0,
-      "padding/share": warmupPadding(rows, metrics.paddedTokens),
+      ...(metrics === null
+        ? {}
+        : { "loss/sft": metrics.loss, "padding/share": warmupPadding(rows, metrics.paddedTokens) }),
+      ...(Number.isFinite(gradNorm) ? { "gradient/norm": gradNorm } : {}),
+      "gradient/applied": applied ? 1 : 0,
       "time/step_seconds": seconds,
     },
   });
-  context.log.info({ actor: "warmup", step: done, of: total, loss: metrics.loss }, "warm-up step");
-  if (last) context.taps.fact("warmup.finished", progress.step, { steps: total, loss: metrics.loss });
-  const warmupUpdates = progress.warmupUpdates + changesOf([metrics], warmup.learningRate * multiplier);
-  const every = config.checkpoint.warmupEverySteps;
-  const checkpointDue = last || (every > 0 && done % every === 0);
-  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
-  if (last && warmupUpdates === 0)
-    context.taps.alert({
-      id: "warmup-no_update-update/applied",
-      level: "error",
-      rule: "no_update",
-      metric: "update/applied",
-      value: 0,
-      threshold: 0,
-      z: null,
-      step: progress.step,
-      phase: 1,
-      policyVersion: context.supervisor.engine().version().n,
-      text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
-      culprits: [],
-      time: context.clock(),
+  log.info({ actor: "warmup", step: done, of: total, loss: metrics?.loss ?? null }, "warm-up step");
+  if (done >= total) taps.fact("warmup.finished", progress.step, { steps: total, loss: metrics?.loss ?? null });
+}
+
+/** Journals verdicts other than commit. */
+export function tellJudged({ taps, log, progress }: RunContext, judged: readonly JudgedUpdate[]): void {
+  for (const { evidence, verdict } of judged) {
+    const { stage, step, miniBatch, gradNorm, loss } = evidence;
+    const { action, reason } = verdict;
+    taps.fact("guard.judged", stage === "warmup" ? progress.step : step, {
+      ...{ stage, miniBatch, verdict: action, reason, gradNorm, loss },
     });
-  // RL starts with fresh moments: the warm-up's belong to another loss.
-  if (last) await context.supervisor.engine().resetOptimiser({ signal });
+    log.warn({ actor: "guard", stage, step, miniBatch, verdict: action }, reason);
+  }
+}
+
+function warmupIdle(context: RunContext, total: number): Alert {
+  return {
+    id: "warmup-no_update-update/applied",
+    level: "error",
+    rule: "no_update",
+    metric: "update/applied",
+    value: 0,
+    threshold: 0,
+    z: null,
+    step: context.progress.step,
+    phase: 1,
+    policyVersion: context.policies.version.n,
+    text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
+    culprits: [],
+    time: context.clock(),
+  };
 }
 
 /** One RL step with all that follows from it. */
@@ -186,8 +231,9 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   if (context.progress.step === 0) await beginTraining(context, signal);
   const before = machine.getSnapshot().context.phase;
   const result = await runRlStep(context, signal);
-  await reportStep(context, result);
-  const decided = context.curriculum.decide({
+  const version = await context.policies.current(signal);
+  await reportStep(context, result, version);
+  const decided = context.parts.curriculum.decide({
     step: result.step,
     phase: result.phase,
     meanReward: result.values["reward/unshaped_mean"] ?? null,
@@ -203,7 +249,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   if (moved || finished) {
     context.taps.fact("phase.decided", result.step, { ...decision, evidence: { ...decision.evidence } });
     if (moved) enterPhase(context, snapshot.context.phase, result.step + 1);
-    if (moved && config.optimiser.resetAtPhase) await context.supervisor.engine().resetOptimiser({ signal });
+    if (moved && config.optimiser.resetAtPhase) await context.parts.trainer.resetOptimiser({ signal });
   }
   const every = config.evaluation.everySteps;
   const evaluationDueNow = (every > 0 && result.step % every === 0) || (moved && config.evaluation.atPhaseEnd);
@@ -238,11 +284,11 @@ function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDec
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
   if (needsReference(context.config)) {
-    const engine = context.supervisor.engine();
+    const { trainer } = context.parts;
     await context.store.reference(async (folder) => {
-      await engine.save(folder, { signal, optimiser: false });
+      await trainer.publish({ signal, as: "checkpoint", folder });
     });
-    await engine.freezeReference({ signal });
+    await trainer.freezeReference({ signal });
   }
   context.curriculumMachine.send({ type: "BEGIN", step: 1 });
   enterPhase(context, context.curriculumMachine.getSnapshot().context.phase, 1);
@@ -260,12 +306,12 @@ function enterPhase(context: RunContext, k: number, fromStep: number): void {
 }
 
 /** Metrics, alerts, traces and files of a step. */
-async function reportStep(context: RunContext, result: StepResult): Promise<void> {
+async function reportStep(context: RunContext, result: StepResult, version: PolicyVersion): Promise<void> {
   const { config, store, taps } = context;
   const time = context.clock();
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
-  const version = context.supervisor.engine().version();
+  tellJudged(context, result.update.judged);
   const alerts = context.detector.observe({
     step: result.step,
     phase: result.phase,
@@ -279,11 +325,12 @@ async function reportStep(context: RunContext, result: StepResult): Promise<void
     correctAt: config.reward.correctAt,
   });
   for (const alert of alerts) taps.alert(alert);
-  for (const batch of result.update.refused) {
-    const path = await store.saveBatch(result.step, batch as unknown as Json);
+  for (const { groups, cause } of result.update.refused) {
+    const path = await store.saveBatch(result.step, groups as unknown as Json);
+    const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
     context.log.error(
       { actor: "update", step: result.step, path },
-      "a loss or gradient was not finite: the mini-batch changed nothing and was saved",
+      `${why}: the mini-batch changed nothing and was saved`,
     );
   }
   const traces = tracesOf(context, result);
@@ -323,21 +370,22 @@ export function runState(context: RunContext): Json {
   return {
     schema_version: 1,
     progress: { ...context.progress, checkpointDue: false } as unknown as Json,
-    curriculum: context.curriculum.snapshot(),
+    curriculum: context.parts.curriculum.snapshot(),
+    guard: context.parts.guard.snapshot?.() ?? null,
     curriculumMachine: context.curriculumMachine.getPersistedSnapshot() as unknown as Json,
     detector: context.detector.snapshot(),
-    policy: { ...context.supervisor.engine().version() },
+    policy: { ...context.policies.version },
   };
 }
 
 export async function doCheckpoint(context: RunContext, signal: AbortSignal): Promise<void> {
-  const { progress, store, supervisor, taps } = context;
+  const { progress, store, parts, taps } = context;
   const started = context.clock();
   context.progress = { ...progress, checkpointDue: false };
   const directory = await store.checkpoint(
     progress.step,
     async (folder) => {
-      await supervisor.engine().save(join(folder, MODEL_FOLDER), { signal, optimiser: true });
+      await parts.trainer.saveState(join(folder, MODEL_FOLDER), { signal });
     },
     runState(context),
     progress.phaseEnded ? ["phase-end"] : [],
@@ -358,6 +406,7 @@ export async function doFinish(context: RunContext, signal: AbortSignal): Promis
     await finishReport(context, failure);
     throw failure;
   }
+  await context.policies.current(signal);
   const model = join(context.store.directory, MODEL_FOLDER);
   await writeExport(context, model, signal);
   context.progress = { ...context.progress, finished: true };
@@ -371,32 +420,39 @@ export async function finishReport(context: RunContext, failure: WeirError | nul
   return report;
 }
 
+/** Why a run is brought back, and from where. */
+export interface Restoring {
+  readonly reason: string;
+  /** The engine has just been started from the configured model, so that without a checkpoint it is at the beginning. */
+  readonly freshEngine: boolean;
+}
+
+interface CheckpointState {
+  readonly progress: Partial<Progress> & Pick<Progress, "step">;
+  readonly curriculum: Json;
+  readonly curriculumMachine: unknown;
+  readonly detector: Json;
+  /** Checkpoints of earlier builds have none. */
+  readonly guard?: Json;
+}
+
 /**
- * Brings a context back to its latest whole checkpoint, or to the beginning: journal, ledger, weights, optimiser,
- * curriculum, detector, progress. The engine must have just been started from the configured model.
+ * Brings a context back to its latest whole checkpoint, or to the beginning: journal, ledger, weights, optimiser, curriculum,
+ * detector, progress. A guard that asked for this keeps what it knows.
  */
-export async function restoreRun(context: RunContext, reason: string, signal: AbortSignal): Promise<void> {
+export async function restoreRun(context: RunContext, restoring: Restoring, signal: AbortSignal): Promise<void> {
   const latest = await context.store.latest();
-  const state = latest?.state as
-    | {
-        progress: Partial<Progress> & Pick<Progress, "step">;
-        curriculum: Json;
-        curriculumMachine: unknown;
-        detector: Json;
-      }
-    | undefined;
+  const state = latest?.state as CheckpointState | undefined;
   await context.store.rollBack(latest?.state ?? null);
-  const engine = context.supervisor.engine();
+  context.policies.reset();
   context.curriculumMachine.stop();
   setUpCurriculum(context);
   if (latest && state) {
-    if (needsReference(context.config) && state.progress.step > 0) {
-      await engine.restore(await context.store.referenceDirectory(), { signal });
-      await engine.freezeReference({ signal });
-    }
-    await engine.restore(join(latest.directory, MODEL_FOLDER), { signal });
-    context.curriculum.restore(state.curriculum);
+    await restoreWeights(context, join(latest.directory, MODEL_FOLDER), state.progress.step, signal);
+    const { curriculum, guard } = context.parts;
+    curriculum.restore(state.curriculum);
     context.detector.restore(state.detector);
+    if (restoring.freshEngine && state.guard != null) guard.restore?.(state.guard);
     context.curriculumMachine = createActor(curriculumMachine, {
       input: { phases: context.phases.length },
       // Later phases may have been added or left out since.
@@ -404,11 +460,25 @@ export async function restoreRun(context: RunContext, reason: string, signal: Ab
     });
     context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
   } else {
+    if (!restoring.freshEngine) await context.parts.trainer.loadState(context.config.model.path, { signal });
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
   context.curriculumMachine.start();
-  const step = context.progress.step;
+  tellResumed(context, latest, restoring.reason);
+}
+
+async function restoreWeights(context: RunContext, model: string, step: number, signal: AbortSignal): Promise<void> {
+  const { trainer } = context.parts;
+  if (needsReference(context.config) && step > 0) {
+    await trainer.loadState(await context.store.referenceDirectory(), { signal });
+    await trainer.freezeReference({ signal });
+  }
+  await trainer.loadState(model, { signal });
+}
+
+function tellResumed(context: RunContext, latest: Awaited<ReturnType<RunStore["latest"]>>, reason: string): void {
+  const { step } = context.progress;
   // The fact of a checkpoint stands behind the checkpoint's own mark, so rolling back has cut it off.
   if (latest) context.taps.fact("checkpoint.written", latest.step, { step: latest.step, path: latest.directory });
   const remarks = context.store.takeRemarks();
@@ -433,9 +503,14 @@ function withPhases(snapshot: unknown, phases: number): unknown {
 
 /** Tells the curriculum its tasks; it forgets whatever it knew. */
 export function setUpCurriculum(context: RunContext): void {
-  context.curriculum.setup({
-    tasks: [...context.tasks.values()].map(({ task }) => ({ id: task.id, promptTokens: task.promptTokens })),
-    phases: context.phases,
-    seed: context.config.run.seed,
-  });
+  context.parts.curriculum.setup(curriculumSetup(context));
+}
+
+/** What a curriculum is told of a run. */
+export function curriculumSetup({ tasks, phases, config }: RunContext): CurriculumSetup {
+  return {
+    tasks: [...tasks.values()].map(({ task }) => ({ id: task.id, promptTokens: task.promptTokens })),
+    phases,
+    seed: config.run.seed,
+  };
 }

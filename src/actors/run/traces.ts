@@ -39,7 +39,7 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
           id,
           text: context.tokenizer.tokenText(id),
           logprob: rollout.samplerLogprobs[t] ?? 0,
-          entropy: rollout.entropies[t] ?? 0,
+          entropy: rollout.entropies?.[t] ?? null,
         })),
         finish: rollout.finish,
         time,

@@ -6,24 +6,28 @@ import type { Config, ConfigInput } from "../../config/schema.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactType } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
+import type { PartsFile } from "../../contracts/part-origin.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import { WeirError } from "../../errors.js";
+import { startEngine } from "../../model/engine/host.js";
 import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
+import type { JudgedUpdate } from "../guard/guard.js";
 import { createRegistry } from "../parts/built-ins.js";
 import type { PartKind, Parts } from "../parts/part-kinds.js";
-import { assertPartNames, type PartsFile, partsRecord, unusedParts } from "../parts/part-origins.js";
+import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
 import type { PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import { assertCanTrain } from "./can-train.js";
-import type { EngineFactory } from "./engine-supervisor.js";
+import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
 import { planOf } from "./progress.js";
+import { PartReplacements } from "./replacement.js";
 import type { RunContext } from "./run-context.js";
 import {
   doCheckpoint,
@@ -34,6 +38,7 @@ import {
   doWarmup,
   finishReport,
   restoreRun,
+  tellJudged,
 } from "./run-work.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
@@ -71,8 +76,18 @@ export interface RunResult {
 }
 
 export interface TrainingSystem {
-  /** Registers a part under a name that the configuration may use. Errors: WEIR_E_ACTOR_DUPLICATE, WEIR_E_ACTOR_LATE. */
-  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): TrainingSystem;
+  /**
+   * Registers a part under a name that the configuration may use; `file` says where it was loaded from.
+   * Errors: WEIR_E_ACTOR_DUPLICATE, WEIR_E_ACTOR_LATE.
+   */
+  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>, file?: PartsFile): TrainingSystem;
+  /**
+   * Replaces a part of a run that is under way, between two pieces of work; resolves once the new one is in use. State goes over
+   * by `snapshot` and `restore` where the parts have them.
+   * Errors: WEIR_E_REPLACE for a trainer or policy store, or a part that does not fit the run; WEIR_E_PART, WEIR_E_CAPABILITY;
+   * WEIR_E_STATE before the start and where the run ends first. The run goes on with the old part then.
+   */
+  replace<K extends PartKind>(kind: K, part: Parts[K]): Promise<void>;
   /** Prepares the run and lets it go; resolves once it is under way. */
   start(): Promise<void>;
   /** Takes effect at the next safe point: between two steps. */
@@ -129,6 +144,8 @@ class System implements TrainingSystem {
 
   private readonly inFlight = new InFlight();
   private readonly registry;
+  private readonly supervisor: EngineSupervisor;
+  private readonly replacements: PartReplacements;
   private readonly published = new PublishedMetrics((error) => this.remark(error));
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
   private started = false;
@@ -137,22 +154,28 @@ class System implements TrainingSystem {
   private monitor: AttachedMonitor | null = null;
   private lifecycle = "created";
   private concluded = false;
+  /** Aborts when the run ends. */
+  private readonly ending = new AbortController();
 
   constructor(
     private readonly config: Config,
     private readonly options: TrainingSystemOptions,
   ) {
-    this.registry = createRegistry(config, {
-      publish: (name, value) => this.published.publish(name, value),
-      report: (error) => this.remark(error),
-    });
+    const { engine, ...actors } = options.actors ?? {};
+    this.supervisor = new EngineSupervisor(
+      engine ?? ((modelDir, settings) => startEngine({ modelDir, options: settings })),
+      config.model.path,
+      { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
+    );
+    this.registry = createRegistry(
+      config,
+      { publish: (name, value) => this.published.publish(name, value), report: (error) => this.remark(error) },
+      { parts: () => this.embedded(), runDirectory: () => this.presentDirectory() },
+    );
+    this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
-    const { advantage, reward, curriculum, judge, loss } = options.actors ?? {};
-    if (advantage) this.registry.use("advantage", advantage);
-    if (reward) this.registry.use("reward", reward);
-    if (curriculum) this.registry.use("curriculum", curriculum);
-    if (judge) this.registry.use("judge", judge);
-    if (loss) this.registry.use("loss", loss);
+    for (const [kind, part] of Object.entries(actors) as [PartKind, Parts[PartKind] | undefined][])
+      if (part) this.registry.use(kind, part);
     let settle: System["settle"] = { resolve: () => undefined, reject: () => undefined };
     this.done = new Promise((resolve, reject) => {
       settle = { resolve, reject };
@@ -162,9 +185,58 @@ class System implements TrainingSystem {
     this.settle = settle;
   }
 
-  register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>): TrainingSystem {
-    this.registry.register(kind, name, factory);
+  register<K extends PartKind>(
+    kind: K,
+    name: string,
+    factory: PartFactory<K>,
+    file: PartsFile | null = null,
+  ): TrainingSystem {
+    this.registry.register(kind, name, factory, file);
     return this;
+  }
+
+  async replace<K extends PartKind>(kind: K, part: Parts[K]): Promise<void> {
+    const { context } = this.run ?? {};
+    if (!context || !this.machine || this.concluded)
+      throw new WeirError("WEIR_E_STATE", "a part can be replaced while a run is under way; call start() first", {
+        kind,
+      });
+    const done = this.replacements.request(kind, part);
+    // A paused run has no piece of work before which it could be done.
+    if (this.lifecycle === "paused") await this.inFlight.track(this.replacements.apply(context, this.ending.signal));
+    return done;
+  }
+
+  /** Names by which the configuration chooses parts. */
+  private names(): Readonly<Record<PartKind, string>> {
+    const { config, registry } = this;
+    const [sampler, trainer] = [config.sampler.actor, config.trainer.actor];
+    const embedded = (["sampler", "trainer"] as const).every((kind) => {
+      const { kind: name, source } = registry.origin(kind, config[kind].actor);
+      return name === "engine" && source === "built-in";
+    });
+    const store = config.policyStore.actor;
+    return {
+      advantage: config.advantage.actor,
+      reward: config.reward.actor,
+      curriculum: config.curriculum.actor,
+      judge: config.reward.judge.actor,
+      loss: config.loss.algorithm,
+      sampler,
+      trainer,
+      policyStore: store !== "auto" ? store : embedded ? "engine" : "folder",
+      guard: config.guard.actor,
+    };
+  }
+
+  private embedded() {
+    this.supervisor.need();
+    return this.supervisor.parts;
+  }
+
+  private presentDirectory(): string {
+    if (this.runDirectory !== null) return this.runDirectory;
+    throw new WeirError("WEIR_E_STATE", "the run folder is not there yet; publish policies once the run has begun");
   }
 
   get state(): LifecycleState {
@@ -185,18 +257,17 @@ class System implements TrainingSystem {
     this.started = true;
     this.registry.seal();
     try {
-      const names = {
-        advantage: this.config.advantage.actor,
-        reward: this.config.reward.actor,
-        curriculum: this.config.curriculum.actor,
-        judge: this.config.reward.judge.actor,
-        loss: this.config.loss.algorithm,
-      };
+      const names = this.names();
+      const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
       const parts = {
-        advantage: this.registry.build("advantage", names),
-        reward: trackedReward(this.registry.build("reward", names), this.inFlight),
-        curriculum: this.registry.build("curriculum", names),
-        loss: this.registry.build("loss", names),
+        advantage: build("advantage"),
+        reward: trackedReward(build("reward"), this.inFlight),
+        curriculum: build("curriculum"),
+        loss: build("loss"),
+        sampler: build("sampler"),
+        trainer: build("trainer"),
+        policyStore: build("policyStore"),
+        guard: build("guard"),
       };
       assertCanTrain(this.config, parts.advantage);
       const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);
@@ -204,7 +275,7 @@ class System implements TrainingSystem {
         parts,
         origins,
         published: this.published,
-        ...(this.options.actors?.engine ? { engine: this.options.actors.engine } : {}),
+        supervisor: this.supervisor,
         ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
         ...(this.options.logger ? { logger: this.options.logger } : {}),
         taps: {
@@ -301,6 +372,7 @@ class System implements TrainingSystem {
   private runMachine(context: RunContext): void {
     const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>) =>
       fromPromise<Plan>(async ({ signal }) => {
+        await this.replacements.apply(context, signal);
         await this.inFlight.track(work(context, signal));
         return { ...planOf(context.progress, context.workload), done: stepsDone(context) };
       });
@@ -311,8 +383,17 @@ class System implements TrainingSystem {
         { actor: "lifecycle", reason },
         "the engine was lost; restarting it and restoring the last checkpoint",
       );
-      await context.supervisor.restart(this.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1), signal);
-      await restoreRun(context, reason, signal);
+      const delay = this.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
+      await context.engine.restart(delay, signal);
+      await restoreRun(context, { reason, freshEngine: true }, signal);
+    };
+    const rollBack = async (_: RunContext, signal: AbortSignal) => {
+      const error = this.machine?.getSnapshot().context.error as WeirError | null;
+      const reason = error?.message ?? "the guard asked for it";
+      context.log.warn({ actor: "guard", reason }, "going back to the last checkpoint");
+      await restoreRun(context, { reason, freshEngine: false }, signal);
+      const { judged } = (error?.details ?? {}) as { readonly judged?: JudgedUpdate };
+      if (judged) tellJudged(context, [judged]);
     };
     const machine = lifecycleMachine.provide({
       actors: {
@@ -323,6 +404,7 @@ class System implements TrainingSystem {
         checkpoint: piece(doCheckpoint),
         finish: piece(doFinish),
         recover: piece(recover),
+        rollBack: piece(rollBack),
         drain: piece(doCheckpoint),
       },
     });
@@ -330,6 +412,7 @@ class System implements TrainingSystem {
       input: {
         plan: { ...planOf(context.progress, context.workload), done: stepsDone(context) },
         maxRecoveries: this.config.engine.maxRestarts,
+        maxRollbacks: this.config.guard.maxRollbacks,
       },
     });
     this.machine = actor;
@@ -360,6 +443,8 @@ class System implements TrainingSystem {
     if (this.concluded) return;
     this.concluded = true;
     const context = this.run?.context as RunContext;
+    this.ending.abort();
+    this.replacements.end();
     const left = await this.inFlight.settled(GRACE_MS);
     if (left > 0)
       context.log.warn(

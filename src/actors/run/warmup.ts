@@ -1,6 +1,9 @@
 import { counterKey, shuffled } from "../../algorithms/random.js";
 import { paddingShare } from "../../algorithms/statistics.js";
+import type { Guard } from "../../contracts/guard.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { OptimiserConfig, SftBatch, SftMetrics, SftRow, Trainer } from "../../contracts/trainer.js";
+import { guardedStep, type JudgedUpdate } from "../guard/guard.js";
 
 /**
  * Warm-up SFT (§3.1): which rows make up step i, and that step. The order is a function of (seed, epoch) only, so a
@@ -45,17 +48,42 @@ export function warmupPadding(rows: readonly SftRow[], paddedTokens: number): nu
   return paddingShare(real, paddedTokens);
 }
 
-/** One optimiser step of the warm-up. `applied` is false when a gradient was not finite (I7). */
+export interface WarmupOptions extends Pick<SftBatch, "aggregation" | "microBatchTokens"> {
+  /** 1-based. */
+  readonly step: number;
+  readonly policy: PolicyVersion;
+  readonly guard: Guard;
+  readonly optimiser: OptimiserConfig;
+}
+
+export interface WarmupResult {
+  /** Null where the loss was not finite. */
+  readonly metrics: SftMetrics | null;
+  /** NaN where there is none, or the trainer does not tell it. */
+  readonly gradNorm: number;
+  /** False where a gradient was not finite (I7) or the guard skipped it. */
+  readonly applied: boolean;
+  readonly judged: readonly JudgedUpdate[];
+}
+
+/** One optimiser step of the warm-up. Errors: WEIR_E_ROLLBACK where the guard says so. */
 export async function warmupStep(
   trainer: Trainer,
   rows: readonly SftRow[],
-  options: Pick<SftBatch, "aggregation" | "microBatchTokens"> & { readonly optimiser: OptimiserConfig },
+  { step, policy, guard, optimiser, aggregation, microBatchTokens }: WarmupOptions,
   signal: AbortSignal,
-): Promise<SftMetrics & { readonly gradNorm: number; readonly applied: boolean }> {
-  const metrics = await trainer.sftForwardBackward(
-    { rows, aggregation: options.aggregation, microBatchTokens: options.microBatchTokens },
-    { signal },
+): Promise<WarmupResult> {
+  const { metrics, step: done } = await guardedStep<SftMetrics>(
+    trainer,
+    guard,
+    {
+      base: { stage: "warmup", step, phase: 0, miniBatch: 0, policy, groups: [] },
+      optimiser,
+      gradient: () => trainer.sftForwardBackward({ rows, aggregation, microBatchTokens }, { signal }),
+      policyOf: () => null,
+    },
+    signal,
   );
-  const reply = await trainer.optimStep(options.optimiser, { signal });
-  return { ...metrics, gradNorm: reply.gradNorm, applied: reply.applied };
+  if (!done.committed) return { metrics, gradNorm: done.gradNorm, applied: false, judged: [done.judged] };
+  return { metrics, gradNorm: done.reply.gradNorm, applied: done.reply.applied, judged: [] };
 }

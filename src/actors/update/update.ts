@@ -1,5 +1,8 @@
 import { klEstimate } from "../../algorithms/kl.js";
+import { mean } from "../../algorithms/statistics.js";
 import type { SampleGroup } from "../../contracts/group.js";
+import type { Evidence, Guard } from "../../contracts/guard.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type {
   EvaluateLoss,
   OptimiserConfig,
@@ -18,14 +21,23 @@ import {
   type SpikeContribution,
 } from "../../streams/telemetry/spike-detector.js";
 import { type Mismatch, mismatchOf, type UpdateFacts } from "../../streams/telemetry/step-metrics.js";
+import { type GuardedOutcome, guardedStep, type JudgedUpdate } from "../guard/guard.js";
 
 /**
  * The update of one RL step: old (and reference) log-probs, mini-batches, optimiser steps.
- * Invariants: denominators are those of the whole mini-batch (I6); a mini-batch whose loss or gradient is not finite
- * changes no weight and is handed back for saving (I7); sampler and trainer log-probs at the same version are compared (I8).
+ * Invariants: denominators are those of the whole mini-batch (I6); a mini-batch whose loss or gradient is not finite, or that the
+ * guard skips, changes no weight and is handed back for saving (I7); rollouts of another version than the trainer's are refused
+ * (I13); sampler and trainer log-probs at the same version are compared (I8).
  */
 
 export interface UpdateOptions {
+  readonly step: number;
+  readonly phase: number;
+  /** The version that the trainer holds, which sampled the rollouts. */
+  readonly policy: PolicyVersion;
+  readonly guard: Guard;
+  /** The sampler's log-probs are of the same distribution as the trainer's, so that they can be compared. */
+  readonly comparable: boolean;
   readonly loss: PolicyLossConfig;
   /** The loss where `loss.name` is null. */
   readonly evaluate?: EvaluateLoss;
@@ -38,18 +50,26 @@ export interface UpdateOptions {
   readonly withReference: boolean;
 }
 
+/** A mini-batch that changed no weight. */
+export interface RefusedBatch {
+  readonly groups: readonly SampleGroup[];
+  readonly cause: "non_finite" | "guard";
+}
+
 export interface UpdateResult {
   readonly updates: readonly UpdateFacts[];
   readonly mismatch: Mismatch;
   /** Shares of rollouts in the metrics that the spike detector watches. */
   readonly contributions: readonly SpikeContribution[];
-  /** Mini-batches that were refused because something was not finite. */
-  readonly refused: readonly (readonly SampleGroup[])[];
+  readonly refused: readonly RefusedBatch[];
+  /** Verdicts other than commit, in order. */
+  readonly judged: readonly JudgedUpdate[];
 }
 
 /**
  * Trains on kept groups and says what happened.
- * Errors: those of the trainer other than WEIR_E_NON_FINITE.
+ * Errors: WEIR_E_POLICY_VERSION for rollouts of another version; WEIR_E_ROLLBACK where the guard says so; those of the trainer other
+ * than WEIR_E_NON_FINITE.
  */
 export async function updatePolicy(
   trainer: Trainer,
@@ -57,19 +77,12 @@ export async function updatePolicy(
   options: UpdateOptions,
   signal: AbortSignal,
 ): Promise<UpdateResult> {
+  assertSampledBy(groups, options.policy);
   const sampled = groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
-  const sequences = groups.map((group) => ({
-    promptIds: group.samples[0]?.rollout.promptIds ?? [],
-    completions: group.samples.map((sample) => sample.rollout.tokenIds),
-  }));
-  const read = async (which: "policy" | "reference", start: number) => {
-    const request = {
-      signal,
-      temperature: options.loss.temperature,
-      which,
-      microBatchTokens: options.microBatchTokens,
-    };
-    return (await trainer.logprobs(sequences.slice(start), request)).logprobs;
+  const sequences = groups.map(sequencesOf);
+  const read = async (which: "policy" | "reference", of: readonly GroupTokens[]) => {
+    const { microBatchTokens, loss } = options;
+    return (await trainer.logprobs(of, { signal, temperature: loss.temperature, which, microBatchTokens })).logprobs;
   };
   const batches = miniBatches(groups, options.miniBatchPrompts);
   /** Per group, what the trainer gives at the weights that sampled. */
@@ -79,100 +92,211 @@ export async function updatePolicy(
       scored[start + p] ??= value;
     });
   };
-  // The first optimiser step's own pass sees those weights: its groups need no other one.
+  // The first optimiser step's own pass sees the weights that sampled: its groups are not scored before.
   const own = options.epochs === 1 ? (batches[0]?.length ?? 0) : 0;
-  if (options.oldLogprobs === "recompute" && groups.length > own) fill(own, await read("policy", own));
-  const reference = options.withReference && groups.length > 0 ? await read("reference", 0) : null;
+  if (options.oldLogprobs === "recompute" && groups.length > own) fill(own, await read("policy", sequences.slice(own)));
+  const reference = options.withReference && groups.length > 0 ? await read("reference", sequences) : null;
   const old = (start: number, end: number) => {
     if (options.oldLogprobs === "sampler") return sampled.slice(start, end);
     return start < own ? null : (scored.slice(start, end) as PerToken);
   };
+  const probe = trainer.capabilities.reusesActivations ? probeOf(sequences, scored, batches[0]?.length ?? 0) : null;
+  const probed = probe === null ? null : ((await read("policy", [probe.tokens]))[0]?.[0] ?? []);
 
-  let first: PolicyMetrics | null = null;
-  const updates: UpdateFacts[] = [];
-  const refused: (readonly SampleGroup[])[] = [];
-  for (let epoch = 0; epoch < options.epochs; epoch++) {
-    let start = 0;
-    for (const batch of batches) {
-      const end = start + batch.length;
-      const step = await optimise(
-        trainer,
-        batch,
-        old(start, end),
-        reference?.slice(start, end) ?? null,
-        options,
-        signal,
-      );
-      if (step === null) refused.push(batch);
-      else {
-        updates.push(step);
-        if (!step.applied) refused.push(batch);
-        if (epoch === 0 && start === 0) first = step.metrics;
-      }
-      start = end;
-    }
-  }
-  const compared = comparedRows(sampled, scored, first);
-  if (first !== null) fill(0, first.logprobs);
+  const run = await optimiseAll(trainer, batches, { options, old, reference }, signal);
+  const compared = options.comparable
+    ? comparedRows(sampled, scored, run.first, probe && { ...probe, logprobs: probed ?? [] })
+    : [];
+  if (run.first !== null) fill(0, run.first.logprobs);
   const known = [...scored.keys()].filter((p) => scored[p] !== null);
   const contributing = known.map((p) => groups[p] as SampleGroup);
   const atSampling = known.map((p) => scored[p] as PerToken[number]);
   return {
-    updates,
+    updates: run.updates,
     mismatch: mismatchOf(
       compared.map(({ sampler }) => sampler),
-      compared.map(({ trainer: own }) => own),
+      compared.map(({ trainer: values }) => values),
     ),
     contributions: contributionsOf(contributing, atSampling, reference && known.map((p) => reference[p] ?? [])),
-    refused,
+    refused: run.refused,
+    judged: run.judged,
   };
+}
+
+/** Errors: WEIR_E_POLICY_VERSION where a token was drawn from other weights than those that the trainer holds. */
+function assertSampledBy(groups: readonly SampleGroup[], policy: PolicyVersion): void {
+  for (const { rollout } of groups.flatMap((group) => group.samples)) {
+    const other = rollout.policy.find(({ version, sha256 }) => version !== policy.n || sha256 !== policy.sha256);
+    if (other === undefined) continue;
+    throw new WeirError(
+      "WEIR_E_POLICY_VERSION",
+      `rollout ${rollout.id} has tokens of policy version ${other.version} (${other.sha256.slice(0, 12)}…), the trainer holds ${policy.n} ` +
+        `(${policy.sha256.slice(0, 12)}…): its log-probs would be taken for those of another policy. Let the sampler adopt each version`,
+      { rollout: rollout.id, sampled: other.version, trainer: policy.n },
+    );
+  }
+}
+
+interface GroupTokens {
+  readonly promptIds: readonly number[];
+  readonly completions: readonly (readonly number[])[];
+}
+
+function sequencesOf(group: SampleGroup): GroupTokens {
+  return {
+    promptIds: group.samples[0]?.rollout.promptIds ?? [],
+    completions: group.samples.map((sample) => sample.rollout.tokenIds),
+  };
+}
+
+/** A completion that the trainer scores by a forward pass of its own. */
+interface Probe {
+  readonly group: number;
+  readonly completion: number;
+  readonly tokens: GroupTokens;
+}
+
+/**
+ * One completion of the first mini-batch, for a trainer whose pass may reuse what sampling computed: without it nothing would show
+ * where sampler and trainer differ. Which one follows from the tokens. Null where all groups have been scored already.
+ */
+function probeOf(
+  sequences: readonly GroupTokens[],
+  scored: readonly (PerToken[number] | null)[],
+  first: number,
+): Probe | null {
+  const candidates = sequences
+    .slice(0, first)
+    .flatMap(({ promptIds, completions }, group) =>
+      scored[group] !== null
+        ? []
+        : completions.map((ids, completion) => ({ group, completion, tokens: { promptIds, completions: [ids] } })),
+    );
+  const sum = candidates.reduce(
+    (total, { tokens }) => (tokens.completions[0] as readonly number[]).reduce((a, b) => a + b, total),
+    0,
+  );
+  return candidates[sum % candidates.length] ?? null;
+}
+
+interface MiniBatchRun {
+  readonly updates: UpdateFacts[];
+  readonly refused: RefusedBatch[];
+  readonly judged: JudgedUpdate[];
+  /** Of the first mini-batch in the first epoch. */
+  readonly first: PolicyMetrics | null;
+}
+
+interface MiniBatchInput {
+  readonly options: UpdateOptions;
+  /** Old log-probs of groups [start, end); null where they are the trainer's own. */
+  readonly old: (start: number, end: number) => PerToken | null;
+  readonly reference: PerToken | null;
+}
+
+async function optimiseAll(
+  trainer: Trainer,
+  batches: readonly (readonly SampleGroup[])[],
+  { options, old, reference }: MiniBatchInput,
+  signal: AbortSignal,
+): Promise<MiniBatchRun> {
+  const run: { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } = {
+    updates: [],
+    refused: [],
+    judged: [],
+    first: null,
+  };
+  let miniBatch = 0;
+  for (let epoch = 0; epoch < options.epochs; epoch++) {
+    let start = 0;
+    for (const groups of batches) {
+      const end = start + groups.length;
+      const given = { groups, old: old(start, end), reference: reference?.slice(start, end) ?? null, miniBatch };
+      const { metrics, step } = await optimise(trainer, given, options, signal);
+      const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
+      if (metrics !== null) run.updates.push({ metrics, gradNorm, applied });
+      if (!applied) {
+        const finite = !step.committed && step.judged.evidence.nonFinite.length === 0;
+        run.refused.push({ groups, cause: finite ? "guard" : "non_finite" });
+      }
+      if (!step.committed) run.judged.push(step.judged);
+      if (miniBatch === 0) run.first = metrics;
+      start = end;
+      miniBatch++;
+    }
+  }
+  return run;
 }
 
 /**
  * Log-probs of the same rows by sampler and trainer, at the weights that sampled. `scored`: those of groups that the trainer
- * scored before the first optimiser step; `first`: that step's, for the other groups it had.
+ * scored before the first optimiser step; `first`: that step's, for the other groups it had, or `probe` in their place.
  */
 function comparedRows(
   sampled: PerToken,
   scored: readonly (PerToken[number] | null)[],
   first: PolicyMetrics | null,
+  probe: (Probe & { readonly logprobs: readonly number[] }) | null,
 ): { readonly sampler: readonly number[]; readonly trainer: readonly number[] }[] {
   const rowsOf = (p: number, trainer: PerToken[number]) =>
     trainer.map((row, g) => ({ sampler: sampled[p]?.[g] ?? [], trainer: row }));
   return scored.flatMap((own, p) => {
     if (own !== null) return rowsOf(p, own);
-    const checked = first?.checked ?? null;
-    if (checked === null) return rowsOf(p, first?.logprobs[p] ?? []);
-    if (checked.group !== p) return [];
-    return [{ sampler: sampled[p]?.[checked.completion] ?? [], trainer: checked.logprobs }];
+    if (probe === null) return rowsOf(p, first?.logprobs[p] ?? []);
+    if (probe.group !== p) return [];
+    return [{ sampler: sampled[p]?.[probe.completion] ?? [], trainer: probe.logprobs }];
   });
 }
 
-async function optimise(
+interface MiniBatch {
+  readonly groups: readonly SampleGroup[];
+  readonly old: PerToken | null;
+  readonly reference: PerToken | null;
+  readonly miniBatch: number;
+}
+
+function optimise(
   trainer: Trainer,
-  batch: readonly SampleGroup[],
-  old: PerToken | null,
-  reference: PerToken | null,
+  { groups, old, reference, miniBatch }: MiniBatch,
   options: UpdateOptions,
   signal: AbortSignal,
-): Promise<UpdateFacts | null> {
-  let metrics: PolicyMetrics;
-  try {
-    metrics = await trainer.forwardBackward(
-      {
-        groups: trainGroups(batch, old, reference),
-        loss: options.loss,
-        denominators: denominatorsOf(batch),
-        microBatchTokens: options.microBatchTokens,
-      },
-      options.evaluate === undefined ? { signal } : { signal, evaluate: options.evaluate },
-    );
-  } catch (error) {
-    if (WeirError.isInstance(error) && error.code === "WEIR_E_NON_FINITE") return null;
-    throw error;
-  }
-  const reply = await trainer.optimStep(options.optimiser, { signal });
-  return { metrics, gradNorm: reply.gradNorm, applied: reply.applied };
+): Promise<GuardedOutcome<PolicyMetrics>> {
+  const { step, phase, policy, guard, optimiser, withReference } = options;
+  const batch = {
+    groups: trainGroups(groups, old, reference),
+    loss: options.loss,
+    denominators: denominatorsOf(groups),
+    microBatchTokens: options.microBatchTokens,
+    oldPolicy: old === null ? policy : null,
+  };
+  const call = options.evaluate === undefined ? { signal } : { signal, evaluate: options.evaluate };
+  return guardedStep(
+    trainer,
+    guard,
+    {
+      base: { stage: "rl", step, phase, miniBatch, policy, groups: groups.map(groupEvidence) },
+      optimiser,
+      gradient: () => trainer.forwardBackward(batch, call),
+      policyOf: ({ klRef, klOldK3, entropy, clipFraction, ratioMax }) => ({
+        klRef: withReference ? klRef : null,
+        klOldK3,
+        entropy,
+        clipFraction,
+        ratioMax,
+      }),
+    },
+    signal,
+  );
+}
+
+function groupEvidence({ group, samples }: SampleGroup): Evidence["groups"][number] {
+  const lengths = samples.map(({ rollout }) => rollout.tokenIds.length);
+  return {
+    groupId: group.id,
+    taskId: group.task.id,
+    rewards: samples.map(({ reward }) => reward),
+    meanLength: lengths.length === 0 ? 0 : mean(lengths),
+  };
 }
 
 /** Who contributed how much to the step's KL, mismatch and entropy, per rollout. */
@@ -195,7 +319,7 @@ function contributionsOf(
   return [
     ...of(KL_METRIC, (row) => sampled(row).map(k3)),
     ...of(MISMATCH_METRIC, (row) => sampled(row).map(Math.abs)),
-    ...of(ENTROPY_METRIC, ({ sample }) => [...sample.rollout.entropies]),
+    ...of(ENTROPY_METRIC, ({ sample }) => [...(sample.rollout.entropies ?? [])]),
     ...(reference === null ? [] : of(REFERENCE_METRIC, (row) => gaps(row, reference[row.p]?.[row.g] ?? []).map(k3))),
   ];
 }

@@ -87,8 +87,8 @@ function measureLength(modelDir: string, options: EngineOptions, work: LengthWor
     const step = async (index: number) => {
       const batch = lengthBatch(engine.model.vocabSize, index, work);
       const started = performance.now();
-      const { microBatches } = await engine.forwardBackward(batch, { signal });
-      await commit(engine, RL_OPTIMISER, signal);
+      const { microBatches } = await engine.trainer.forwardBackward(batch, { signal });
+      await commit(engine.trainer, RL_OPTIMISER, signal);
       return { seconds: (performance.now() - started) / 1000, microBatches };
     };
     const first = await step(0);

@@ -48,14 +48,23 @@ function sampling(maxTokens: number): SamplingParams {
 }
 
 /** Prompts of random ids, other ones each step. */
-export function sampleRequest(vocabulary: number, shape: RlShape, step: number): SampleRequest {
+export function sampleRequest(
+  vocabulary: number,
+  shape: RlShape,
+  step: number,
+  purpose: SampleRequest["purpose"],
+): SampleRequest {
   const prompt = (p: number): SamplePrompt => ({
     promptIds: randomIds(vocabulary, shape.prompt, "bench-prompt", step, p),
     seeds: Array.from({ length: shape.group }, (_, g) => counterKey(1, "bench-sample", step, p, g)),
   });
   return {
+    id: `bench-${step}`,
     prompts: Array.from({ length: shape.prompts }, (_, p) => prompt(p)),
     params: sampling(shape.completion),
+    policy: null,
+    purpose,
+    deadlineMs: Number.POSITIVE_INFINITY,
   };
 }
 
@@ -87,7 +96,8 @@ export function trainGroups(
 export function policyBatch(groups: readonly TrainGroup[], microBatchTokens: number): PolicyBatch {
   const completions = groups.flatMap((group) => group.completions);
   const tokens = completions.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
-  return { groups, loss: DAPO_LOSS, denominators: { tokens, sequences: completions.length }, microBatchTokens };
+  const denominators = { tokens, sequences: completions.length };
+  return { groups, loss: DAPO_LOSS, denominators, microBatchTokens, oldPolicy: null };
 }
 
 /** Seconds of one whole step and of its parts, and the share of trained positions that were padding. */
@@ -98,14 +108,15 @@ export async function timedRlStep(
   microBatchTokens: number,
   signal: AbortSignal,
 ): Promise<RlStepTimes> {
-  const request = { ...sampleRequest(engine.model.vocabSize, shape, step), keepForTraining: true };
+  const request = sampleRequest(engine.model.vocabSize, shape, step, "training");
   const started = performance.now();
-  const { sequences } = await engine.sample(request, { signal });
+  const { sequences } = await engine.sampler.sample(request, { signal });
   const sampled = performance.now();
   const batch = policyBatch(trainGroups(request.prompts, sequences), microBatchTokens);
   const training = performance.now();
-  const { paddedTokens } = await engine.forwardBackward(batch, { signal });
-  await commit(engine, RL_OPTIMISER, signal);
+  const { paddedTokens } = await engine.trainer.forwardBackward(batch, { signal });
+  await commit(engine.trainer, RL_OPTIMISER, signal);
+  await engine.trainer.publish({ signal, as: "handle", folder: null });
   const ended = performance.now();
   const real = shape.prompts * (shape.prompt + shape.group * shape.completion);
   return {

@@ -58,9 +58,9 @@ export async function benchSample(options: SampleOptions): Promise<SampleResult>
       const line = progress();
       const all: number[] = [];
       for (let step = 0; step < warmup + steps; step += 1) {
-        const request = sampleRequest(engine.model.vocabSize, shape, step);
+        const request = sampleRequest(engine.model.vocabSize, shape, step, "evaluation");
         const started = performance.now();
-        await engine.sample(request, { signal });
+        await engine.sampler.sample(request, { signal });
         all.push((performance.now() - started) / 1000);
         line.update(`call ${step + 1}/${warmup + steps}  ${(all[step] as number).toFixed(2)} s`);
       }

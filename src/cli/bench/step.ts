@@ -57,8 +57,8 @@ export function sftBatch(
 /** Seconds of one step. */
 export async function timedSftStep(engine: Engine, batch: SftBatch, signal: AbortSignal): Promise<number> {
   const started = performance.now();
-  await engine.sftForwardBackward(batch, { signal });
-  await commit(engine, STEP_OPTIMISER, signal);
+  await engine.trainer.sftForwardBackward(batch, { signal });
+  await commit(engine.trainer, STEP_OPTIMISER, signal);
   return (performance.now() - started) / 1000;
 }
 

@@ -86,7 +86,7 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
     if (prepared.truncated > 0)
       note(`${prepared.truncated} tasks are longer than the model's positions allow and were cut in the middle`);
     const evaluated = await evaluateHeldout(
-      engine,
+      engine.sampler,
       reward,
       prepared.tasks,
       {
@@ -101,6 +101,8 @@ export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode
           maxTokens,
           stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
         },
+        policy: null,
+        sampleTimeoutMs: Number.POSITIVE_INFINITY,
         rewardConcurrency: concurrency,
         rewardTimeoutMs: timeoutMs,
         correctAt,

@@ -41,8 +41,12 @@ export async function generateCommand(options: GenerateCommandOptions): Promise<
       for (const ids of sequences) assertInVocabulary(ids, "the prompt", tokenizer, engine.model.vocabSize);
     checkSequences(sequences, engine, options.maxTokens);
     const { temperature, topP, topK, maxTokens } = options;
-    const reply = await engine.sample(
+    const reply = await engine.sampler.sample(
       {
+        id: "generate",
+        policy: null,
+        purpose: "evaluation",
+        deadlineMs: Number.POSITIVE_INFINITY,
         prompts: sequences.map((promptIds, index) => ({
           promptIds,
           seeds: [counterKey(options.seed, "generate", index)],

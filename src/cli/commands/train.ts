@@ -120,7 +120,8 @@ export async function trainCommand(file: string | undefined, options: TrainComma
     partsFiles: partsFiles.map(({ file, sha256 }) => ({ file, sha256 })),
     ...(options.resume === undefined ? {} : { resume: options.resume }),
   });
-  for (const { kind, name, factory } of partsFiles.flatMap(({ parts }) => parts)) system.register(kind, name, factory);
+  for (const { file, sha256, parts } of partsFiles)
+    for (const { kind, name, factory } of parts) system.register(kind, name, factory, { file, sha256 });
   await system.start();
   note(`run folder: ${system.runDirectory}`);
   if (system.monitorUrl) note(`monitor: ${system.monitorUrl}`);

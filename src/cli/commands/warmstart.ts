@@ -89,11 +89,11 @@ async function train(engine: Engine, input: TrainInput): Promise<void> {
   for (let step = begun.step; step < input.steps; step++) {
     const { rows: keys, learningRate } = input.plan[step] as WarmstartStep;
     const rows = keys.map((key) => input.corpus.row(key));
-    const metrics = await engine.sftForwardBackward(
+    const metrics = await engine.trainer.sftForwardBackward(
       { rows, aggregation: "token-mean", microBatchTokens: MICRO_BATCH_TOKENS },
       { signal },
     );
-    await engine.optimStep(
+    await engine.trainer.optimStep(
       {
         learningRate,
         betas: WARMSTART_PLAN.betas,
@@ -112,7 +112,7 @@ async function train(engine: Engine, input: TrainInput): Promise<void> {
       `step ${step + 1}/${input.plan.length}  loss ${loss.toFixed(4)}  ${(tokens / 1e6).toFixed(2)} M tokens  ${rate} tokens/s`,
     );
     if ((step + 1) % SAVE_EVERY_STEPS === 0 || step + 1 === input.steps) {
-      await engine.save(input.work, { signal, optimiser: true });
+      await engine.trainer.saveState(input.work, { signal });
       await writeState(input.work, { seed: begun.seed, step: step + 1, tokens });
     }
   }

@@ -79,14 +79,17 @@ function planBatches(model: Transformer, prompts: readonly SamplePrompt[], maxTo
   return batches;
 }
 
-/** Draws all sequences of a request: [prompt][G]. Prompts are kept in `held` where that is asked for, by the decoder alone. */
+/** A sequence whose policy the engine names. */
+export type DrawnSequence = Omit<SampledSequence, "spans">;
+
+/** Draws all sequences of a request: [prompt][G]. The compiled decoder leaves activations in `held`, where it is given. */
 export async function sampleSequences(
   model: Transformer,
-  request: SampleRequest,
+  request: Pick<SampleRequest, "prompts" | "params">,
   signal: AbortSignal,
   decoder: CompiledDecoder | null,
-  held: HeldPrefixes,
-): Promise<SampledSequence[][]> {
+  held: HeldPrefixes | null,
+): Promise<DrawnSequence[][]> {
   const { prompts, params } = request;
   assertParams(params);
   for (const { promptIds } of prompts) {
@@ -104,7 +107,7 @@ export async function sampleSequences(
   );
   if (decoder !== null) {
     const entrants = prompts.map(({ promptIds }, index) => ({ promptIds, rows: rows[index]! }));
-    await decoder.run(model, params, entrants, uniformOf, request.keepForTraining ? held : null, signal);
+    await decoder.run(model, params, entrants, uniformOf, held, signal);
   } else {
     for (const batch of planBatches(model, prompts, params.maxTokens)) {
       await breathe(signal);

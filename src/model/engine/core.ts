@@ -3,11 +3,13 @@
  * Calls are answered one after another; the caller serialises them. Invariant: after a call that throws, weights,
  * optimiser and gradient sums are as before it.
  */
-import { access, readFile, writeFile } from "node:fs/promises";
+import { access, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, ModelInfo, PassSize } from "../../contracts/engine.js";
+import type { EngineInfo, EngineStats, LoraOptions, MemoryPlan, PassSize } from "../../contracts/engine.js";
+import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
-import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
+import type { ArtifactKind, PolicyArtifact, PublishedPolicy } from "../../contracts/published-policy.js";
+import type { PolicyWanted, SampleReply, SampleRequest } from "../../contracts/sampler.js";
 import type {
   EvaluateLoss,
   OptimiserConfig,
@@ -39,13 +41,22 @@ import { type ChosenExecutor, type CoreOptions, chooseExecutor } from "./executo
 
 const OPTIMISER_FILE = "optimizer.safetensors";
 const STATE_FILE = "engine-state.json";
-const STATE_SCHEMA = 2;
+const STATE_SCHEMA = 3;
 
 interface EngineState {
   readonly schemaVersion: number;
+  /** The version that was published last. */
   readonly version: PolicyVersion;
+  /** Hash of the weights in the folder; another one than that of `version` where they were not published. */
+  readonly sha256: string;
   readonly optimiserStep: number;
 }
+
+/** What `sample` needs of a request. */
+export type SampleInput = Pick<SampleRequest, "prompts" | "params" | "policy"> & {
+  /** Activations go to the cache that training reads. */
+  readonly forTraining: boolean;
+};
 
 export interface LogprobsRequest {
   readonly groups: readonly {
@@ -68,7 +79,9 @@ export class EngineCore {
   private readonly executor: ChosenExecutor;
   private readonly adapters: Adapters | null;
   private reference: Transformer | null = null;
-  private current: PolicyVersion;
+  private published: PolicyVersion;
+  /** The weights are no longer those of `published`. */
+  private changed = false;
 
   private constructor(
     opened: OpenedBackend,
@@ -83,8 +96,8 @@ export class EngineCore {
     this.config = config;
     this.executor = executor;
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
-    this.current = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
-    this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.current.sha256 });
+    this.published = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
+    this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.published.sha256 });
     this.held = new HeldPrefixes(this.policy);
     this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.held);
     this.info = {
@@ -121,14 +134,50 @@ export class EngineCore {
     return new EngineCore(opened, modelDir, config, parameters, dtype, executor, options.lora ?? null);
   }
 
+  /** The policy that was published last. */
   version(): PolicyVersion {
-    return this.current;
+    return this.published;
   }
 
-  async sample(request: SampleRequest, signal: AbortSignal): Promise<SampleReply> {
+  /** Draws from the present weights; they are published first where they were not and the request takes any version. */
+  async sample(request: SampleInput, signal: AbortSignal): Promise<SampleReply> {
     const started = performance.now();
-    const sequences = await sampleSequences(this.policy, request, signal, this.executor.decoder, this.held);
-    return { sequences, version: this.current, seconds: (performance.now() - started) / 1000 };
+    if (request.policy === null) this.published = this.nextVersion();
+    else this.assertPolicy(request.policy);
+    this.changed = false;
+    const { n: version, sha256 } = this.published;
+    const cache = request.forTraining ? this.held : null;
+    const drawn = await sampleSequences(this.policy, request, signal, this.executor.decoder, cache);
+    const sequences = drawn.map((group) =>
+      group.map((sequence) => ({
+        ...sequence,
+        spans: [{ version, sha256, start: 0, end: sequence.tokenIds.length }],
+      })),
+    );
+    return { sequences, seconds: (performance.now() - started) / 1000 };
+  }
+
+  /** Errors: WEIR_E_POLICY_VERSION where the present weights are not those that are wanted. */
+  private assertPolicy(wanted: PolicyWanted, hash: string | null = null): void {
+    const { n, sha256 } = this.published;
+    const numbered = "exactly" in wanted ? n === wanted.exactly : n >= wanted.atLeast;
+    const fits = numbered && (hash === null || hash === sha256);
+    if (fits && !this.changed) return;
+    const asked = "exactly" in wanted ? `${wanted.exactly}` : `${wanted.atLeast} or newer`;
+    const found = this.changed ? `weights that were trained on from version ${n} and not published` : `version ${n}`;
+    throw new WeirError("WEIR_E_POLICY_VERSION", `policy version ${asked} was asked for, the engine holds ${found}`, {
+      wanted,
+      version: n,
+    });
+  }
+
+  /** What the present weights are called once they are published. */
+  private nextVersion(): PolicyVersion {
+    return this.changed ? { n: this.published.n + 1, sha256: this.weightsHash() } : this.published;
+  }
+
+  private weightsHash(): string {
+    return this.policy.parameters.sha256(this.executor.fusedStep?.digests);
   }
 
   forwardBackward(
@@ -136,6 +185,7 @@ export class EngineCore {
     signal: AbortSignal,
     evaluate: EvaluateLoss | null = null,
   ): Promise<PolicyMetrics> {
+    if (batch.oldPolicy !== null) this.assertPolicy({ exactly: batch.oldPolicy.n }, batch.oldPolicy.sha256);
     return this.learner.forwardBackward(batch, signal, evaluate);
   }
 
@@ -146,9 +196,16 @@ export class EngineCore {
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
     const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
     this.held.clear();
-    if (applied)
-      this.current = { n: this.current.n + 1, sha256: this.policy.parameters.sha256(this.executor.fusedStep?.digests) };
-    return { applied, gradNorm, gradNormByTensor: byTensor, version: this.current };
+    this.changed ||= applied;
+    return { applied, gradNorm, gradNormByTensor: byTensor };
+  }
+
+  gradientNorm(): number {
+    return this.learner.gradientNorm();
+  }
+
+  discardGradients(): void {
+    this.learner.clear();
   }
 
   logprobs(request: LogprobsRequest, signal: AbortSignal) {
@@ -177,23 +234,85 @@ export class EngineCore {
     this.reference = this.executor.transformer(this.policy.parameters.copy(), this.policy.tables);
   }
 
-  async save(directory: string, optimiser: boolean): Promise<PolicyVersion> {
+  /** Names the weights and hands them over in the form `as`. Errors: WEIR_E_CAPABILITY for adapters where none are trained. */
+  async publish(as: ArtifactKind, folder: string | null): Promise<PublishedPolicy> {
+    const version = this.nextVersion();
+    const { artifact, bytes } = await this.artifact(as, folder);
+    this.published = version;
+    this.changed = false;
+    return { version, artifact, bytes };
+  }
+
+  private async artifact(
+    as: ArtifactKind,
+    folder: string | null,
+  ): Promise<{ artifact: PolicyArtifact; bytes: number }> {
+    if (as === "handle") return { artifact: { kind: "handle", uri: `engine:${process.pid}` }, bytes: 0 };
+    if (folder === null) throw new WeirError("WEIR_E_USAGE", `publishing a ${as} needs a folder to write it to`);
+    if (as === "checkpoint") {
+      await this.writeModel(folder);
+      return { artifact: { kind: "checkpoint", uri: folder }, bytes: await folderBytes(folder) };
+    }
+    if (this.adapters === null) {
+      throw new WeirError("WEIR_E_CAPABILITY", "no adapters are trained here; set model.lora, or publish a checkpoint");
+    }
+    const saved = this.adapters.saved();
+    const uri = await writeAdapter(folder, saved);
+    const artifact = { kind: "adapter", uri, baseSha256: saved.base.sha256, rank: saved.options.rank } as const;
+    return { artifact, bytes: await folderBytes(uri) };
+  }
+
+  private async writeModel(directory: string): Promise<void> {
     await writeModelFolder(directory, {
       sourceDir: this.modelDir,
       tensors: this.policy.parameters.source(),
       dtype: "float32",
     });
     if (this.adapters !== null) await writeAdapter(directory, this.adapters.saved());
-    if (optimiser) {
-      const state: EngineState = {
-        schemaVersion: STATE_SCHEMA,
-        version: this.current,
-        optimiserStep: this.learner.optimiser.step,
-      };
-      await writeSafetensors(join(directory, OPTIMISER_FILE), this.learner.optimiser.source(), { format: "pt" });
-      await writeFile(join(directory, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
+  }
+
+  /** Writes a Hugging Face folder with the weights, and `optimizer.safetensors` + `engine-state.json`. */
+  async saveState(directory: string): Promise<void> {
+    await this.writeModel(directory);
+    const state: EngineState = {
+      schemaVersion: STATE_SCHEMA,
+      version: this.published,
+      sha256: this.changed ? this.weightsHash() : this.published.sha256,
+      optimiserStep: this.learner.optimiser.step,
+    };
+    await writeSafetensors(join(directory, OPTIMISER_FILE), this.learner.optimiser.source(), { format: "pt" });
+    await writeFile(join(directory, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
+  }
+
+  /**
+   * Takes a policy that was published elsewhere; for an engine that only samples.
+   * Errors: WEIR_E_POLICY_VERSION for a handle of other weights than its own; WEIR_E_STATE where this engine trains.
+   */
+  async adopt({ version, artifact }: PublishedPolicy): Promise<void> {
+    const same = version.n === this.published.n && version.sha256 === this.published.sha256;
+    if (same && !this.changed) return;
+    if (artifact.kind !== "checkpoint") {
+      throw new WeirError(
+        "WEIR_E_POLICY_VERSION",
+        `policy version ${version.n} is a ${artifact.kind} of other weights than this engine's (version ${this.published.n}); publish a checkpoint`,
+        { version: version.n, artifact: artifact.kind },
+      );
     }
-    return this.current;
+    if (this.learner.optimiser.step > 0 || this.changed) {
+      throw new WeirError(
+        "WEIR_E_STATE",
+        "an engine that trains cannot adopt other weights; sample with another engine",
+      );
+    }
+    const found = await this.loadWeights(artifact.uri, null);
+    if (found !== version.sha256) {
+      throw new WeirError(
+        "WEIR_E_POLICY_VERSION",
+        `the weights in ${artifact.uri} hash to ${found.slice(0, 12)}…, version ${version.n} to ${version.sha256.slice(0, 12)}…; publish it again`,
+        { version: version.n },
+      );
+    }
+    this.published = version;
   }
 
   /**
@@ -201,14 +320,22 @@ export class EngineCore {
    * Gradients not yet committed are dropped. Where adapters are trained, the folder's adapter is taken with it; weights without
    * one become the frozen weights under fresh adapters. Throws WEIR_E_CHECKPOINT_DAMAGED, with everything as before.
    */
-  async restore(directory: string): Promise<PolicyVersion> {
-    const source = await readTensors(directory, this.config);
+  async loadState(directory: string): Promise<PolicyVersion> {
     const state = await readState(directory);
+    const sha256 = await this.loadWeights(directory, state);
+    this.published = state?.version ?? { n: 0, sha256 };
+    this.changed = sha256 !== this.published.sha256;
+    return this.published;
+  }
+
+  /** Returns the hash of the weights that were loaded. */
+  private async loadWeights(directory: string, state: EngineState | null): Promise<string> {
+    const source = await readTensors(directory, this.config);
     const sha256 = contentHash(this.policy.parameters.names().map((name) => tensorDigest(source.read(name))));
-    if (state !== null && state.version.sha256 !== sha256) {
+    if (state !== null && state.sha256 !== sha256) {
       throw new WeirError(
         "WEIR_E_CHECKPOINT_DAMAGED",
-        `the weights in ${directory} hash to ${sha256.slice(0, 12)}…, ${STATE_FILE} says ${state.version.sha256.slice(0, 12)}…; use another checkpoint`,
+        `the weights in ${directory} hash to ${sha256.slice(0, 12)}…, ${STATE_FILE} says ${state.sha256.slice(0, 12)}…; use another checkpoint`,
         { directory },
       );
     }
@@ -232,8 +359,7 @@ export class EngineCore {
     if (adapter === null) this.adapters?.rebase(parameters, { directory, sha256 });
     else this.adapters?.take(adapter);
     this.learner.clear();
-    this.current = state?.version ?? { n: 0, sha256 };
-    return this.current;
+    return sha256;
   }
 
   resetOptimiser(): void {
@@ -277,9 +403,11 @@ async function readState(directory: string): Promise<EngineState | null> {
   }
   try {
     const state = JSON.parse(await readFile(path, "utf8")) as EngineState;
-    if (state.schemaVersion !== STATE_SCHEMA) throw new Error(`schemaVersion ${state.schemaVersion}`);
+    // Schema 2 counted optimiser steps as versions, so that its weights were always those of its version.
+    const earlier = state.schemaVersion === 2;
+    if (!earlier && state.schemaVersion !== STATE_SCHEMA) throw new Error(`schemaVersion ${state.schemaVersion}`);
     if (!Number.isInteger(state.version.n) || !Number.isInteger(state.optimiserStep)) throw new Error("counters");
-    return state;
+    return earlier ? { ...state, sha256: state.version.sha256 } : state;
   } catch (cause) {
     throw new WeirError(
       "WEIR_E_CHECKPOINT_DAMAGED",
@@ -288,4 +416,11 @@ async function readState(directory: string): Promise<EngineState | null> {
       { cause },
     );
   }
+}
+
+/** Sizes of the files in a folder. */
+async function folderBytes(directory: string): Promise<number> {
+  const names = await readdir(directory);
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(directory, name))).size));
+  return sizes.reduce((sum, size) => sum + size, 0);
 }

@@ -20,6 +20,15 @@ const HANDLERS: Handlers = {
   forwardBackward: (core, { batch, asks }, signal, evaluate) =>
     core.forwardBackward(batch, signal, asks ? evaluate : null),
   sftForwardBackward: (core, input, signal) => core.sftForwardBackward(input, signal),
+  adopt: async (core, input) => {
+    await core.adopt(input);
+    return null;
+  },
+  gradientNorm: (core) => core.gradientNorm(),
+  discardGradients: (core) => {
+    core.discardGradients();
+    return null;
+  },
   optimStep: (core, { config, reportTensors }) => core.optimStep(config, reportTensors),
   logprobs: (core, input, signal) => core.logprobs(input, signal),
   scoreSequences: (core, input, signal) => core.scoreSequences(input, signal),
@@ -27,8 +36,12 @@ const HANDLERS: Handlers = {
     core.freezeReference();
     return null;
   },
-  save: (core, { directory, optimiser }) => core.save(directory, optimiser),
-  restore: (core, { directory }) => core.restore(directory),
+  publish: (core, { as, folder }) => core.publish(as, folder),
+  saveState: async (core, { directory }) => {
+    await core.saveState(directory);
+    return null;
+  },
+  loadState: (core, { directory }) => core.loadState(directory),
   resetOptimiser: (core) => {
     core.resetOptimiser();
     return null;

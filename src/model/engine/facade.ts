@@ -1,7 +1,12 @@
 /** Builds the `Engine` of the contract over a function that carries out one call; used in process and over IPC. */
-import type { Engine, EngineInfo, ModelInfo } from "../../contracts/engine.js";
+import type { Engine, EngineInfo } from "../../contracts/engine.js";
+import { LOSS_NAMES } from "../../contracts/loss.js";
+import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
-import type { EvaluateLoss } from "../../contracts/trainer.js";
+import type { Sampler } from "../../contracts/sampler.js";
+import type { EvaluateLoss, Trainer } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { createHandleStore } from "./handle-store.js";
 import type { EngineCalls, EngineMethod } from "./protocol.js";
 
 export type Call = <M extends EngineMethod>(
@@ -20,33 +25,122 @@ export interface FacadeParts {
   readonly close: () => Promise<void>;
 }
 
-export function engineFacade({ info, model, version, call, exited, close }: FacadeParts): Engine {
+export function engineFacade(parts: FacadeParts): Engine {
+  const { info, model, version, call, exited, close } = parts;
   return {
-    kind: "tfjs",
-    specificationVersion: 1,
     info,
     model,
+    sampler: samplerOf(parts),
+    trainer: trainerOf(parts),
+    policyStore: createHandleStore(),
     version,
     exited,
     close,
-    sample: (request, { signal }) => call("sample", request, signal),
+    scoreSequences: (sequences, { signal }) => call("scoreSequences", sequences, signal),
+    stats: ({ signal }) => call("stats", null, signal),
+    planMemory: (pass, { signal }) => call("planMemory", pass, signal),
+  };
+}
+
+function samplerOf({ call, version }: FacadeParts): Sampler {
+  let running = 0;
+  return {
+    kind: "engine",
+    specificationVersion: 2,
+    capabilities: {
+      logprobBasis: "scaled",
+      seeds: "per-sequence",
+      tokenVersions: false,
+      adopts: ["handle", "checkpoint"],
+      heldVersions: 1,
+      entropies: true,
+      abort: true,
+    },
+    async sample({ id, prompts, params, policy, purpose, deadlineMs }, { signal }) {
+      const input = { prompts, params, policy, forTraining: purpose === "training" };
+      running += 1;
+      try {
+        return await within(deadlineMs, id, signal, (inner) => call("sample", input, inner));
+      } finally {
+        running -= 1;
+      }
+    },
+    adopt: async (policy, { signal }) => {
+      await call("adopt", policy, signal);
+    },
+    release: async () => undefined,
+    load: async () => ({
+      running: Math.min(running, 1),
+      waiting: Math.max(0, running - 1),
+      cacheUse: null,
+      versions: [version().n],
+    }),
+  };
+}
+
+function trainerOf({ call, info, model }: FacadeParts): Trainer {
+  const adapters = model.trainedParameters !== model.parameters;
+  return {
+    kind: "engine",
+    specificationVersion: 2,
+    capabilities: {
+      losses: LOSS_NAMES,
+      evaluates: true,
+      lossScale: "denominators",
+      trains: adapters ? "adapter" : "full",
+      clipsGradients: true,
+      discardsGradients: true,
+      reference: true,
+      reusesActivations: info.executor === "compiled",
+      publishes: adapters ? ["handle", "checkpoint", "adapter"] : ["handle", "checkpoint"],
+    },
+    model,
     forwardBackward: (batch, { signal, evaluate }) =>
       call("forwardBackward", { batch, asks: evaluate !== undefined }, signal, evaluate),
     sftForwardBackward: (batch, { signal }) => call("sftForwardBackward", batch, signal),
+    gradientNorm: ({ signal }) => call("gradientNorm", null, signal),
+    discardGradients: async ({ signal }) => {
+      await call("discardGradients", null, signal);
+    },
     optimStep: (config, { signal, reportTensors }) =>
       call("optimStep", { config, reportTensors: reportTensors ?? false }, signal),
     logprobs: (groups, { signal, temperature, which, microBatchTokens }) =>
       call("logprobs", { groups, temperature, which, microBatchTokens }, signal),
-    scoreSequences: (sequences, { signal }) => call("scoreSequences", sequences, signal),
+    publish: ({ signal, as, folder }) => call("publish", { as, folder }, signal),
+    saveState: async (directory, { signal }) => {
+      await call("saveState", { directory }, signal);
+    },
+    loadState: (directory, { signal }) => call("loadState", { directory }, signal),
     freezeReference: async ({ signal }) => {
       await call("freezeReference", null, signal);
     },
-    save: (directory, { signal, optimiser }) => call("save", { directory, optimiser }, signal),
-    restore: (directory, { signal }) => call("restore", { directory }, signal),
     resetOptimiser: async ({ signal }) => {
       await call("resetOptimiser", null, signal);
     },
-    stats: ({ signal }) => call("stats", null, signal),
-    planMemory: (pass, { signal }) => call("planMemory", pass, signal),
   };
+}
+
+/** Node's timers fire at once beyond it. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Cancels a call that is not answered within its deadline. Errors: WEIR_E_ENGINE_TIMEOUT. */
+async function within<T>(
+  deadlineMs: number,
+  id: string,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), Math.min(deadlineMs, LONGEST_TIMER_MS));
+  try {
+    return await work(AbortSignal.any([signal, late.signal]));
+  } catch (error) {
+    if (!late.signal.aborted || signal.aborted) throw error;
+    throw new WeirError("WEIR_E_ENGINE_TIMEOUT", `sampling ${id} took longer than its deadline of ${deadlineMs} ms`, {
+      id,
+      limitMs: deadlineMs,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -2,17 +2,12 @@
  * Messages between the control plane and an engine process. Structured clone carries them (advanced serialisation), so
  * typed arrays and NaN cross unharmed. One request is at work at a time; `abort` overtakes.
  */
-import type {
-  EngineInfo,
-  EngineOptions,
-  EngineStats,
-  MemoryPlan,
-  ModelInfo,
-  PassSize,
-} from "../../contracts/engine.js";
+import type { EngineInfo, EngineOptions, EngineStats, MemoryPlan, PassSize } from "../../contracts/engine.js";
 import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
+import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
-import type { SampleReply, SampleRequest } from "../../contracts/sampler.js";
+import type { ArtifactKind, PublishedPolicy } from "../../contracts/published-policy.js";
+import type { SampleReply } from "../../contracts/sampler.js";
 import type {
   OptimiserConfig,
   OptimStepReply,
@@ -25,20 +20,24 @@ import type {
 } from "../../contracts/trainer.js";
 import type { ErrorCode } from "../../errors.js";
 import type { RotaryDtype } from "../transformer/rope.js";
-import type { LogprobsRequest } from "./core.js";
+import type { LogprobsRequest, SampleInput } from "./core.js";
 
 /** Each request: its input and its answer. */
 export interface EngineCalls {
-  sample: { input: SampleRequest; output: SampleReply };
+  sample: { input: SampleInput; output: SampleReply };
+  adopt: { input: PublishedPolicy; output: null };
   /** `asks`: the caller evaluates the loss; the engine sends it the sequences of each micro-batch. */
   forwardBackward: { input: { batch: PolicyBatch; asks: boolean }; output: PolicyMetrics };
   sftForwardBackward: { input: SftBatch; output: SftMetrics };
+  gradientNorm: { input: null; output: number };
+  discardGradients: { input: null; output: null };
   optimStep: { input: { config: OptimiserConfig; reportTensors: boolean }; output: OptimStepReply };
   logprobs: { input: LogprobsRequest; output: Awaited<ReturnType<Trainer["logprobs"]>> };
   scoreSequences: { input: readonly (readonly number[])[]; output: ScoredSequences };
   freezeReference: { input: null; output: null };
-  save: { input: { directory: string; optimiser: boolean }; output: PolicyVersion };
-  restore: { input: { directory: string }; output: PolicyVersion };
+  publish: { input: { as: ArtifactKind; folder: string | null }; output: PublishedPolicy };
+  saveState: { input: { directory: string }; output: null };
+  loadState: { input: { directory: string }; output: PolicyVersion };
   resetOptimiser: { input: null; output: null };
   stats: { input: null; output: EngineStats };
   planMemory: { input: PassSize; output: MemoryPlan };

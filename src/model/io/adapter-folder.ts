@@ -36,8 +36,8 @@ export interface SavedAdapter {
 const optionsText = ({ rank, alpha, targets }: LoraOptions): string =>
   JSON.stringify({ rank, alpha, targets: [...targets].sort() });
 
-/** Writes `adapter/` into a model folder. */
-export async function writeAdapter(directory: string, { options, tensors, base }: SavedAdapter): Promise<void> {
+/** Writes `adapter/` into a folder; returns its path. */
+export async function writeAdapter(directory: string, { options, tensors, base }: SavedAdapter): Promise<string> {
   const folder = join(directory, ADAPTER_FOLDER);
   await mkdir(folder, { recursive: true });
   const config = {
@@ -64,6 +64,7 @@ export async function writeAdapter(directory: string, { options, tensors, base }
     [BASE_KEY]: base.sha256,
     [OPTIONS_KEY]: optionsText(options),
   });
+  return folder;
 }
 
 /** Copies the adapter of a model folder into another one, where there is any. */

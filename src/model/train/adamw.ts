@@ -21,6 +21,15 @@ export interface OptimiserOutcome {
   readonly byTensor: Readonly<Record<string, number>> | null;
 }
 
+/** Gradients by name with what they measure. */
+export interface MeasuredGradients {
+  readonly names: readonly string[];
+  /** Σg² of each. */
+  readonly squares: readonly number[];
+  /** Global L2 norm; not finite where a gradient is not. */
+  readonly norm: number;
+}
+
 export class AdamW {
   /** Steps taken since the moments were zero. */
   step = 0;
@@ -28,20 +37,25 @@ export class AdamW {
 
   constructor(private readonly fused: FusedStep | null) {}
 
-  /** One step from the summed gradients; clears them. Throws WEIR_E_STATE where there are none. */
-  apply(
-    parameters: ParameterStore,
-    gradients: GradientStore,
-    config: OptimiserConfig,
-    reportTensors: boolean,
-  ): OptimiserOutcome {
+  /** Throws WEIR_E_STATE where there are no gradients. */
+  measure(gradients: GradientStore): MeasuredGradients {
     if (gradients.empty) {
       throw new WeirError("WEIR_E_STATE", "an optimiser step needs gradients; run a forward-backward pass first");
     }
     const names = gradients.names();
     const summed = names.map((name) => gradients.get(name) as Tensor);
     const squares = this.fused?.squaredNorms(summed) ?? squaredNorms(summed);
-    const gradNorm = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
+    return { names, squares, norm: Math.sqrt(squares.reduce((sum, square) => sum + square, 0)) };
+  }
+
+  /** One step from the summed gradients; clears them. */
+  apply(
+    parameters: ParameterStore,
+    gradients: GradientStore,
+    { names, squares, norm: gradNorm }: MeasuredGradients,
+    config: OptimiserConfig,
+    reportTensors: boolean,
+  ): OptimiserOutcome {
     if (!Number.isFinite(gradNorm)) {
       gradients.clear();
       return { applied: false, gradNorm, byTensor: null };

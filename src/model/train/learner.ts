@@ -5,7 +5,6 @@
  */
 import type { LossEvaluation } from "../../contracts/loss.js";
 import type {
-  CheckedCompletion,
   EvaluateLoss,
   OptimiserConfig,
   PolicyBatch,
@@ -27,7 +26,7 @@ import { type PackedGroups, type PackItem, planGroups, planRows } from "../trans
 import type { ParameterStore } from "../transformer/parameters.js";
 import { plainSegment } from "../transformer/segment.js";
 import { assertIds } from "../transformer/token-ids.js";
-import { AdamW, type OptimiserOutcome } from "./adamw.js";
+import { AdamW, type MeasuredGradients, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
 import { runGroups, runRows } from "./passes.js";
 import {
@@ -47,6 +46,8 @@ export class Learner {
   readonly optimiser: AdamW;
   private readonly model: Transformer;
   private readonly gradients: GradientStore;
+  /** Norms of the summed gradients, once somebody has asked for them. */
+  private measured: MeasuredGradients | null = null;
 
   /**
    * `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. `adapters`: what is trained instead of
@@ -78,7 +79,6 @@ export class Learner {
     }));
     const sums = new PolicyMetricSums(batch.loss);
     const logprobs = emptyLike(items);
-    const checked = await this.check(items, batch, signal);
     const metrics = await this.accumulate(async (gradients) => {
       const passes = planGroups(items, batch.microBatchTokens, this.model.runner.rounding);
       const prefixes = new BatchPrefixes(this.model, passes, this.held, gradients);
@@ -105,37 +105,12 @@ export class Learner {
       } finally {
         prefixes.dispose();
       }
-      const reply = sums.finish(logprobs, checked);
-      const { logprobs: _, checked: __, ...numbers } = reply;
+      const reply = sums.finish(logprobs);
+      const { logprobs: _, ...numbers } = reply;
       assertFinite(numbers);
       return reply;
     });
     return metrics;
-  }
-
-  /**
-   * Runs one completion forward, of those whose activations sampling kept: the others have no forward pass that would show
-   * where sampler and trainer differ. Which one follows from the tokens. Null where there are none.
-   */
-  private async check(
-    items: readonly PackItem[],
-    { loss: { temperature }, microBatchTokens }: PolicyBatch,
-    signal: AbortSignal,
-  ): Promise<CheckedCompletion | null> {
-    const { held } = this;
-    held?.refresh();
-    const kept = items.flatMap(({ promptIds, completions }, group) =>
-      completions.flatMap((tokenIds, completion) =>
-        held?.rows.has(promptIds, tokenIds) ? [{ group, completion, promptIds, tokenIds }] : [],
-      ),
-    );
-    const sum = kept.reduce((total, { tokenIds }) => tokenIds.reduce((a, b) => a + b, total), 0);
-    const chosen = kept[sum % kept.length];
-    if (chosen === undefined) return null;
-    const { group, completion, promptIds, tokenIds } = chosen;
-    const options = { temperature, microBatchTokens, held, signal };
-    const scores = await scoreGroups(this.model, [{ promptIds, completions: [tokenIds] }], options);
-    return { group, completion, logprobs: scores.logprobs[0]?.[0] ?? [] };
   }
 
   async sftForwardBackward(batch: SftBatch, signal: AbortSignal): Promise<SftMetrics> {
@@ -171,9 +146,21 @@ export class Learner {
     });
   }
 
+  /** Global L2 norm of the summed gradients; not finite where one of them is not. Throws WEIR_E_STATE where there are none. */
+  gradientNorm(): number {
+    return this.measuredGradients().norm;
+  }
+
+  private measuredGradients(): MeasuredGradients {
+    this.measured ??= this.optimiser.measure(this.gradients);
+    return this.measured;
+  }
+
   /** Commits the summed gradients. */
   optimStep(config: OptimiserConfig, reportTensors: boolean): OptimiserOutcome {
-    const outcome = this.optimiser.apply(this.trained, this.gradients, config, reportTensors);
+    const measured = this.measuredGradients();
+    this.measured = null;
+    const outcome = this.optimiser.apply(this.trained, this.gradients, measured, config, reportTensors);
     if (outcome.applied) this.adapters?.merge(this.model.parameters);
     return outcome;
   }
@@ -185,6 +172,7 @@ export class Learner {
 
   /** Drops gradients that were summed and not committed. */
   clear(): void {
+    this.measured = null;
     this.gradients.clear();
   }
 
@@ -203,6 +191,7 @@ export class Learner {
     const own = this.emptyStore();
     try {
       const result = await body(own);
+      this.measured = null;
       own.moveInto(this.gradients);
       return result;
     } finally {

@@ -7,13 +7,7 @@
 
 import { K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
 import type { LossEvaluation, LossName, LossSequence } from "../../contracts/loss.js";
-import type {
-  CheckedCompletion,
-  EvaluateLoss,
-  PolicyBatch,
-  PolicyLossConfig,
-  PolicyMetrics,
-} from "../../contracts/trainer.js";
+import type { EvaluateLoss, PolicyBatch, PolicyLossConfig, PolicyMetrics } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { tokenWeight } from "../../losses/aggregation.js";
 import { evaluateLoss } from "../../losses/evaluate.js";
@@ -271,7 +265,7 @@ export class PolicyMetricSums {
   }
 
   /** The reply; `logprobs` is filled by the caller. Not checked for finiteness here. */
-  finish(logprobs: PolicyMetrics["logprobs"], checked: CheckedCompletion | null): PolicyMetrics {
+  finish(logprobs: PolicyMetrics["logprobs"]): PolicyMetrics {
     const mean = (sum: number) => (this.tokens === 0 ? 0 : sum / this.tokens);
     const { klCoefficient, entropyCoefficient } = this.loss;
     return {
@@ -288,7 +282,6 @@ export class PolicyMetricSums {
       paddedTokens: this.padded,
       microBatches: this.passes,
       logprobs,
-      checked,
     };
   }
 }

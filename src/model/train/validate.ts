@@ -35,6 +35,9 @@ export function assertPolicyBatch(batch: PolicyBatch, config: ModelConfig): void
   if (new Set(own).size > 1) {
     throw new WeirError("WEIR_E_SHAPE", "a batch needs oldLogprobs of every completion or of none, got some nulls");
   }
+  if (own[0] === true && batch.oldPolicy === null) {
+    throw new WeirError("WEIR_E_SHAPE", "a batch without oldLogprobs needs oldPolicy, the version that they are of");
+  }
   for (const { promptIds, completions } of batch.groups) {
     assertIds(
       config,

@@ -81,7 +81,7 @@ export const METRICS = [
     name: "mismatch_kl",
     unit: "nats",
     meaning:
-      "Token mean of k3, not clamped, between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8).",
+      "Token mean of k3, not clamped, between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8); absent where the sampler's log-probs are of another distribution.",
   },
   {
     name: "mismatch_abs",
@@ -92,7 +92,8 @@ export const METRICS = [
   {
     name: "entropy/mean",
     unit: "nats",
-    meaning: "Token mean entropy of the temperature-scaled policy on the sampled tokens.",
+    meaning:
+      "Token mean entropy of the temperature-scaled policy on the sampled tokens; absent where the sampler gives no entropies.",
   },
   { name: "loss/total", unit: "1", meaning: "Policy loss with KL and entropy terms." },
   { name: "loss/policy", unit: "1", meaning: "Clipped policy-gradient loss alone (Eq. 4 or Eq. 6)." },
@@ -117,6 +118,11 @@ export const METRICS = [
       "Optimiser steps of the RL step that changed weights: committed, with a gradient and a learning rate above 0.",
   },
   { name: "update/idle_steps", unit: "steps", meaning: "RL steps in a row, up to this one, that changed no weight." },
+  {
+    name: "guard/skipped",
+    unit: "1",
+    meaning: "Optimiser steps of the RL step that the guard threw away, those that were not finite included.",
+  },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },

@@ -31,7 +31,7 @@ export interface StallObservation {
 }
 
 /** Why an RL step left the weights as they were. */
-export type IdleCause = "equal_rewards" | "unscored" | "non_finite" | "zero_rate" | "no_gradient";
+export type IdleCause = "equal_rewards" | "unscored" | "non_finite" | "guard" | "zero_rate" | "no_gradient";
 
 export interface StallState {
   readonly equalSteps: number;
@@ -49,6 +49,8 @@ export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
     "too few responses of a prompt could be scored (dynamicSampling.minScored); repair the reward or judge, or leave out the tasks that it cannot score",
   non_finite:
     "the loss or gradient was not finite each time; lower optimiser.learningRate, and look at the refused mini-batches that the log names",
+  guard:
+    "the guard skipped every update; look at its reasons in the journal (guard.judged), lower optimiser.learningRate, or change the guard",
   zero_rate: "the learning rate was 0; raise optimiser.learningRate",
   no_gradient:
     "the gradient was exactly 0; check that the advantage part returns other numbers than 0 and that responses are not empty",
@@ -58,10 +60,14 @@ export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
 export function idleCauseOf(step: {
   readonly dropped: readonly DropReason[];
   readonly kept: readonly { readonly group: Group }[];
+  /** Mini-batches that were not finite. */
   readonly refused: number;
+  /** Mini-batches that the guard skipped though they were finite. */
+  readonly skipped: number;
   readonly learningRate: number;
 }): IdleCause {
   if (step.refused > 0) return "non_finite";
+  if (step.skipped > 0) return "guard";
   if (step.kept.length > 0) {
     if (step.learningRate === 0) return "zero_rate";
     const varied = step.kept.some(({ group }) => new Set(unshapedRewards(group)).size > 1);

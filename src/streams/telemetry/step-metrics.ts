@@ -22,7 +22,8 @@ export interface StepFacts {
   readonly withReference: boolean;
   readonly learningRate: number;
   readonly seconds: { readonly step: number; readonly sample: number; readonly reward: number; readonly train: number };
-  readonly engine: { readonly tensors: number; readonly rssBytes: number };
+  /** Null where no embedded engine runs. */
+  readonly engine: { readonly tensors: number; readonly rssBytes: number } | null;
   readonly controlRssBytes: number;
 }
 
@@ -69,8 +70,9 @@ export function stepMetrics(facts: StepFacts): MetricValues {
     "time/sample_seconds": facts.seconds.sample,
     "time/reward_seconds": facts.seconds.reward,
     "time/train_seconds": facts.seconds.train,
-    "engine/tensors": facts.engine.tensors,
-    "engine/rss_bytes": facts.engine.rssBytes,
+    ...(facts.engine === null
+      ? {}
+      : { "engine/tensors": facts.engine.tensors, "engine/rss_bytes": facts.engine.rssBytes }),
     "control/rss_bytes": facts.controlRssBytes,
   };
 }
@@ -110,7 +112,7 @@ function rolloutMetrics(facts: StepFacts): MetricValues {
   const { groups, kept, seconds } = facts;
   const rollouts = groups.flatMap((group) => group.members.map((member) => member.rollout));
   const lengths = rollouts.map((rollout) => rollout.tokenIds.length);
-  const entropies = rollouts.flatMap((rollout) => rollout.entropies);
+  const entropies = rollouts.flatMap((rollout) => rollout.entropies ?? []);
   const values: MetricDraft = { "group/kept": kept.length, "group/rounds": facts.rounds };
   if (kept.length > 0) values["group/carried_share"] = mean(kept.map(({ group }) => (group.carried ? 1 : 0)));
   if (entropies.length > 0) values["entropy/mean"] = mean(entropies);

@@ -1,0 +1,183 @@
+/**
+ * Checks what samplers, trainers, policy stores and guards of the user's own give. A sampler's sequences are checked token by
+ * token: a log-prob that is missing or not finite would be trained on.
+ */
+import type { Guard, Verdict } from "../../contracts/guard.js";
+import type { PolicyStore } from "../../contracts/policy-store.js";
+import { ARTIFACT_KINDS, type PublishedPolicy } from "../../contracts/published-policy.js";
+import { LOGPROB_BASES, type SampledSequence, type SampleRequest, type Sampler } from "../../contracts/sampler.js";
+import type { Trainer } from "../../contracts/trainer.js";
+import { awaitPart, faced, isFiniteNumber, isRecord, type PartLabel, partError, shown } from "./part-errors.js";
+
+const SAMPLE =
+  "sample(request) resolves to { sequences: per prompt one { tokenIds, logprobs, entropies or null, finish, spans } per seed, seconds }";
+
+/** What is wrong with one drawn sequence, or null. */
+function sequenceFault(given: unknown, { params, policy }: SampleRequest): string | null {
+  if (!isRecord(given)) return `gave ${shown(given)} as a sequence`;
+  const { tokenIds, logprobs, entropies, finish, spans } = given as Partial<SampledSequence>;
+  if (!Array.isArray(tokenIds) || tokenIds.some((id) => !Number.isInteger(id) || id < 0))
+    return `gave the token ids ${shown(tokenIds)}`;
+  if (tokenIds.length > params.maxTokens) return `gave ${tokenIds.length} tokens, maxTokens is ${params.maxTokens}`;
+  for (const [name, values] of Object.entries({ logprobs, ...(entropies === null ? {} : { entropies }) })) {
+    if (!Array.isArray(values) || values.length !== tokenIds.length)
+      return `gave ${name} of ${Array.isArray(values) ? values.length : shown(values)} for ${tokenIds.length} tokens`;
+    const at = values.findIndex((value) => !isFiniteNumber(value));
+    if (at >= 0) return `gave ${name} with ${shown(values[at])} at token ${at}`;
+  }
+  if (finish !== "stop" && finish !== "length" && finish !== "aborted") return `gave finish = ${shown(finish)}`;
+  if (!Array.isArray(spans)) return `gave spans = ${shown(spans)}`;
+  let end = 0;
+  for (const span of spans as readonly unknown[]) {
+    if (!isRecord(span) || !Number.isInteger(span.version) || typeof span.sha256 !== "string")
+      return `gave the span ${shown(span)}`;
+    if (span.start !== end || !isFiniteNumber(span.end) || span.end < end)
+      return `gave spans with a gap: ${shown(spans)}`;
+    if (policy !== null && "exactly" in policy && span.version !== policy.exactly)
+      return `drew from version ${span.version}, version ${policy.exactly} was asked for`;
+    end = span.end;
+  }
+  return end === tokenIds.length ? null : `gave spans over ${end} of ${tokenIds.length} tokens`;
+}
+
+function replyFault(given: unknown, request: SampleRequest): string | null {
+  if (!isRecord(given)) return `gave ${shown(given)}`;
+  if (!isFiniteNumber(given.seconds)) return `gave seconds = ${shown(given.seconds)}`;
+  const { sequences } = given;
+  if (!Array.isArray(sequences) || sequences.length !== request.prompts.length)
+    return `gave sequences for ${Array.isArray(sequences) ? sequences.length : shown(sequences)} of ${request.prompts.length} prompts`;
+  for (const [p, { seeds }] of request.prompts.entries()) {
+    const group: unknown = sequences[p];
+    if (!Array.isArray(group) || group.length !== seeds.length)
+      return `gave ${Array.isArray(group) ? group.length : shown(group)} sequences for prompt ${p}, ${seeds.length} were asked for`;
+    for (const sequence of group) {
+      const wrong = sequenceFault(sequence, request);
+      if (wrong !== null) return `${wrong} (prompt ${p})`;
+    }
+  }
+  return null;
+}
+
+/** Errors: WEIR_E_PART for capabilities that are not those of the contract. */
+export function checkedSampler(sampler: Sampler, label: PartLabel): Sampler {
+  return faced(sampler, {
+    async sample(request, options) {
+      assertSamplerCapabilities(sampler, label);
+      const given = await awaitPart(label, "sample()", SAMPLE, () => sampler.sample(request, options), options.signal);
+      const wrong = replyFault(given, request);
+      if (wrong !== null) throw partError(label, wrong, SAMPLE);
+      return given;
+    },
+    adopt: (policy, options) =>
+      awaitPart(
+        label,
+        "adopt()",
+        "adopt(policy) resolves once it can be sampled from",
+        () => sampler.adopt(policy, options),
+        options.signal,
+      ),
+    release: (version, options) =>
+      awaitPart(
+        label,
+        "release()",
+        "release(version) resolves",
+        () => sampler.release(version, options),
+        options.signal,
+      ),
+  });
+}
+
+function assertSamplerCapabilities({ capabilities }: Sampler, label: PartLabel): void {
+  const contract = `capabilities has logprobBasis: ${LOGPROB_BASES.join(", ")}, adopts: of ${ARTIFACT_KINDS.join(", ")}, and the other fields of SamplerCapabilities`;
+  if (!isRecord(capabilities)) throw partError(label, `has capabilities = ${shown(capabilities)}`, contract);
+  if (!(LOGPROB_BASES as readonly unknown[]).includes(capabilities.logprobBasis))
+    throw partError(label, `has the logprobBasis ${shown(capabilities.logprobBasis)}`, contract);
+  if (!Array.isArray(capabilities.adopts))
+    throw partError(label, `has adopts = ${shown(capabilities.adopts)}`, contract);
+}
+
+const METRICS =
+  "forwardBackward() and sftForwardBackward() resolve to metrics with a finite loss and the number of tokens";
+
+/** What a trainer gives that enters decisions: losses, norms, versions. */
+export function checkedTrainer(trainer: Trainer, label: PartLabel): Trainer {
+  const metrics = <T>(given: T, call: string): T => {
+    const { loss, tokens } = (isRecord(given) ? given : {}) as { readonly loss?: unknown; readonly tokens?: unknown };
+    if (isFiniteNumber(loss) && isFiniteNumber(tokens)) return given;
+    throw partError(label, `gave ${shown(given)} from ${call}`, METRICS);
+  };
+  const ask = <T>(call: string, contract: string, signal: AbortSignal, work: () => Promise<T>) =>
+    awaitPart(label, `${call}()`, contract, work, signal);
+  return faced(trainer, {
+    forwardBackward: async (batch, options) =>
+      metrics(
+        await ask("forwardBackward", METRICS, options.signal, () => trainer.forwardBackward(batch, options)),
+        "forwardBackward()",
+      ),
+    sftForwardBackward: async (batch, options) =>
+      metrics(
+        await ask("sftForwardBackward", METRICS, options.signal, () => trainer.sftForwardBackward(batch, options)),
+        "sftForwardBackward()",
+      ),
+    optimStep: async (config, options) => {
+      const contract =
+        "optimStep() resolves to { applied: boolean, gradNorm: number, gradNormByTensor: record or null }";
+      const given = await ask("optimStep", contract, options.signal, () => trainer.optimStep(config, options));
+      if (typeof given?.applied !== "boolean" || typeof given.gradNorm !== "number")
+        throw partError(label, `gave ${shown(given)} from optimStep()`, contract);
+      return given;
+    },
+    publish: async (options) => {
+      const given = await ask("publish", PUBLISHED, options.signal, () => trainer.publish(options));
+      return published(given, "publish()", label);
+    },
+  });
+}
+
+const PUBLISHED = "a published policy is { version: { n, sha256 }, artifact: { kind, uri, … }, bytes }";
+
+function published(given: unknown, call: string, label: PartLabel): PublishedPolicy {
+  const { version, artifact, bytes } = (isRecord(given) ? given : {}) as Partial<
+    Record<keyof PublishedPolicy, unknown>
+  >;
+  const named = isRecord(version) && Number.isInteger(version.n) && typeof version.sha256 === "string";
+  const placed =
+    isRecord(artifact) &&
+    (ARTIFACT_KINDS as readonly unknown[]).includes(artifact.kind) &&
+    typeof artifact.uri === "string";
+  if (named && placed && isFiniteNumber(bytes)) return given as PublishedPolicy;
+  throw partError(label, `gave ${shown(given)} from ${call}`, PUBLISHED);
+}
+
+export function checkedPolicyStore(store: PolicyStore, label: PartLabel): PolicyStore {
+  return faced(store, {
+    publish: async (as, write, options) => {
+      const call = () => store.publish(as, write, options);
+      return published(await awaitPart(label, "publish()", PUBLISHED, call, options.signal), "publish()", label);
+    },
+    retain: (versions) =>
+      awaitPart(label, "retain()", "retain(versions) resolves once the others are gone", () => store.retain(versions)),
+  });
+}
+
+const VERDICT =
+  'judge(evidence) returns, at once or by a promise, { action: "commit" }, or { action: "skip" or "rollback", reason: string }';
+
+function isVerdict(given: unknown): given is Verdict {
+  if (!isRecord(given)) return false;
+  if (given.action === "commit") return true;
+  return (given.action === "skip" || given.action === "rollback") && typeof given.reason === "string";
+}
+
+export function checkedGuard(guard: Guard, label: PartLabel): Guard {
+  if ((guard.snapshot === undefined) !== (guard.restore === undefined))
+    throw partError(label, "has only one of snapshot() and restore()", "a guard has both or neither");
+  return faced(guard, {
+    async judge(evidence, options) {
+      const call = () => guard.judge(evidence, options);
+      const given: unknown = await awaitPart(label, "judge()", VERDICT, call, options.signal);
+      if (!isVerdict(given)) throw partError(label, `gave ${shown(given)} as its verdict`, VERDICT);
+      return given;
+    },
+  });
+}

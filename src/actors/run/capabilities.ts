@@ -1,0 +1,71 @@
+/**
+ * What a configuration asks of its sampler, trainer and policy store, compared with what these can do. Everything that does not fit
+ * is found before anything is trained.
+ */
+import type { Config } from "../../config/schema.js";
+import { WeirError } from "../../errors.js";
+import { builtInLoss } from "../../losses/built-in.js";
+import type { RunParts } from "../parts/part-kinds.js";
+import { artifactKind } from "../update/publisher.js";
+import { needsReference } from "./run-context.js";
+
+/** True where the sampler's log-probs are of the distribution that the trainer computes: softmax(logits / T) over the whole vocabulary. */
+export function logprobsComparable(
+  config: Pick<Config, "rollout">,
+  { capabilities }: Pick<RunParts["sampler"], "capabilities">,
+): boolean {
+  const { temperature, topP, topK } = config.rollout;
+  switch (capabilities.logprobBasis) {
+    case "scaled":
+      return true;
+    case "raw":
+      return temperature === 1;
+    case "processed":
+      return topP === 1 && topK === 0;
+  }
+}
+
+type Needed = Pick<RunParts, "sampler" | "trainer" | "policyStore" | "loss" | "guard">;
+
+/** Errors: WEIR_E_CAPABILITY with the option and the part. */
+export function assertCapabilities(config: Config, parts: Needed): void {
+  const { sampler, trainer, loss, guard } = parts;
+  const { capabilities } = trainer;
+  const refuse = (path: string, text: string): never => {
+    throw new WeirError("WEIR_E_CAPABILITY", `option "${path}": ${text}`, { path });
+  };
+  artifactKind(parts);
+  const builtIn = builtInLoss(loss);
+  if (builtIn !== null && !capabilities.losses.includes(builtIn.name))
+    refuse(
+      "loss.algorithm",
+      `the trainer "${trainer.kind}" does not know the loss "${builtIn.name}" (it knows ${capabilities.losses.join(", ") || "none"}); choose one of these`,
+    );
+  if (builtIn === null && !capabilities.evaluates)
+    refuse(
+      "loss.algorithm",
+      `the trainer "${trainer.kind}" takes no loss of your own; choose one of ${capabilities.losses.join(", ")}`,
+    );
+  if (capabilities.lossScale !== "denominators")
+    refuse(
+      "trainer.actor",
+      `the trainer "${trainer.kind}" divides gradients by itself (${capabilities.lossScale}), so that the loss would depend on how a batch is split; use a trainer that takes denominators`,
+    );
+  if (config.update.oldLogprobs === "sampler" && !logprobsComparable(config, sampler))
+    refuse(
+      "update.oldLogprobs",
+      `the sampler "${sampler.kind}" gives ${sampler.capabilities.logprobBasis} log-probs, which are not those of the policy at rollout.temperature ${config.rollout.temperature}, rollout.topP ${config.rollout.topP} and rollout.topK ${config.rollout.topK}; set it to recompute`,
+    );
+  if (needsReference(config) && !capabilities.reference)
+    refuse(
+      "loss.klCoefficient",
+      `the trainer "${trainer.kind}" keeps no reference policy; set loss.klCoefficient to 0 and loss.monitorKl to false`,
+    );
+  if (config.optimiser.maxGradNorm !== null && !capabilities.clipsGradients)
+    refuse("optimiser.maxGradNorm", `the trainer "${trainer.kind}" does not clip gradients; set it to null`);
+  if (guard.kind !== "finite" && !capabilities.discardsGradients)
+    refuse(
+      "guard.actor",
+      `the guard "${guard.kind}" judges gradients before they are applied, and the trainer "${trainer.kind}" cannot throw one away; use the guard "finite"`,
+    );
+}

@@ -1,0 +1,124 @@
+/**
+ * Replaces a part of a run that is under way, between two pieces of work. The new part is tried first: where it does not fit, the run
+ * goes on with the old one. Each replacement is a fact of the journal, so that a resumed run asks for the part that it ended with.
+ */
+import type { PartOrigin } from "../../contracts/part-origin.js";
+import type { Json } from "../../contracts/task.js";
+import { WeirError } from "../../errors.js";
+import type { InFlight } from "../../streams/in-flight.js";
+import type { PartKind, Parts, RunParts } from "../parts/part-kinds.js";
+import type { PartRegistry } from "../parts/registry.js";
+import { trackedReward } from "../reward/tracked-reward.js";
+import { assertCanTrain } from "./can-train.js";
+import { assertCapabilities } from "./capabilities.js";
+import type { RunContext } from "./run-context.js";
+import { curriculumSetup } from "./run-work.js";
+
+/** Kinds that hold the run's weights: another one could not go on from them. */
+const LASTING: readonly PartKind[] = ["trainer", "policyStore"];
+
+interface Wish {
+  readonly kind: PartKind;
+  readonly value: Parts[PartKind];
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class PartReplacements {
+  private wishes: Wish[] = [];
+
+  constructor(
+    private readonly registry: PartRegistry,
+    private readonly names: () => Readonly<Record<PartKind, string>>,
+    private readonly inFlight: InFlight,
+  ) {}
+
+  /** Resolves once the part is in use. Errors: WEIR_E_REPLACE, WEIR_E_PART, WEIR_E_CAPABILITY; WEIR_E_STATE where the run ends before. */
+  request<K extends PartKind>(kind: K, value: Parts[K]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.wishes.push({ kind, value, resolve, reject });
+    });
+  }
+
+  /** Carries out what has been asked for. Never rejects: each wish has its own answer. */
+  async apply(context: RunContext, signal: AbortSignal): Promise<void> {
+    for (const wish of this.wishes.splice(0)) {
+      try {
+        await this.replace(context, wish.kind, wish.value, signal);
+        wish.resolve();
+      } catch (error) {
+        context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
+        wish.reject(error);
+      }
+    }
+  }
+
+  /** The run is over: what is still asked for is refused. */
+  end(): void {
+    for (const { kind, reject } of this.wishes.splice(0))
+      reject(new WeirError("WEIR_E_STATE", `the run ended before the ${kind} part could be replaced`, { kind }));
+  }
+
+  private async replace<K extends PartKind>(
+    context: RunContext,
+    kind: K,
+    value: Parts[K],
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (LASTING.includes(kind))
+      throw refused(kind, "it holds the run's weights; stop the run and start another from its model folder");
+    const names = this.names();
+    const from = this.registry.origin(kind, names[kind]);
+    const undo = this.registry.replace(kind, value);
+    try {
+      const slot: keyof RunParts = kind === "judge" ? "reward" : (kind as keyof RunParts);
+      const before = context.parts[slot];
+      const built = this.registry.build(slot, names);
+      if (kind === "judge" && !this.registry.uses("judge"))
+        throw refused(kind, `the reward "${before.kind}" asks no judge; replace the reward`);
+      const part = slot === "reward" ? trackedReward(built as Parts["reward"], this.inFlight) : built;
+      const parts = { ...context.parts, [slot]: part } as RunParts;
+      await this.fit(context, slot, parts, signal);
+      context.parts = parts;
+      const to = this.registry.origin(kind, names[kind]);
+      this.tell(context, kind, from, to);
+      await (before as { dispose?: () => Promise<void> | void }).dispose?.();
+    } catch (error) {
+      undo();
+      throw error;
+    }
+  }
+
+  /** Tries the new part and hands it the old one's state. Errors: as `request`. */
+  private async fit(context: RunContext, slot: keyof RunParts, parts: RunParts, signal: AbortSignal): Promise<void> {
+    const { config } = context;
+    assertCapabilities(config, parts);
+    try {
+      assertCanTrain(config, parts.advantage);
+      if (slot === "curriculum") {
+        parts.curriculum.setup(curriculumSetup(context));
+        parts.curriculum.restore(context.parts.curriculum.snapshot());
+      }
+      const state = slot === "guard" ? context.parts.guard.snapshot?.() : undefined;
+      if (state !== undefined) parts.guard.restore?.(state);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw refused(slot, `the new one does not fit: ${why}`, error);
+    }
+    if (slot === "sampler") await context.policies.handOver(parts.sampler, signal);
+  }
+
+  private tell({ taps, log, progress }: RunContext, kind: PartKind, from: PartOrigin, to: PartOrigin): void {
+    taps.fact("part.replaced", progress.step, { kind, from: from as unknown as Json, to: to as unknown as Json });
+    log.info({ actor: "parts", kind, from: from.kind, to: to.kind }, "a part was replaced");
+  }
+}
+
+function refused(kind: PartKind, why: string, cause?: unknown): WeirError {
+  return new WeirError(
+    "WEIR_E_REPLACE",
+    `the ${kind} part cannot be replaced now: ${why}`,
+    { kind },
+    cause === undefined ? undefined : { cause },
+  );
+}

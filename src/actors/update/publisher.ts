@@ -1,0 +1,107 @@
+import type { PolicyStore } from "../../contracts/policy-store.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
+import { ARTIFACT_KINDS, type ArtifactKind, type PublishedPolicy } from "../../contracts/published-policy.js";
+import type { Sampler } from "../../contracts/sampler.js";
+import type { Trainer } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+
+/**
+ * Brings the trainer's weights to the sampler: publishes them through the policy store and has the sampler adopt them.
+ * Invariant: nothing is sampled from weights that have no version (I9).
+ */
+
+export interface PublishingParts {
+  readonly trainer: Pick<Trainer, "kind" | "capabilities" | "publish">;
+  readonly policyStore: PolicyStore;
+  readonly sampler: Sampler;
+}
+
+/**
+ * The form in which weights go from trainer to sampler: a handle where both work on the same server, else the smallest that all
+ * three know. Errors: WEIR_E_CAPABILITY where there is none.
+ */
+export function artifactKind({ trainer, policyStore, sampler }: PublishingParts): ArtifactKind {
+  const together = trainer.kind === sampler.kind;
+  const order = together
+    ? (["handle", "adapter", "checkpoint"] as const)
+    : (["adapter", "checkpoint", "handle"] as const);
+  const found = order.find(
+    (kind) =>
+      trainer.capabilities.publishes.includes(kind) &&
+      policyStore.capabilities.holds.includes(kind) &&
+      sampler.capabilities.adopts.includes(kind),
+  );
+  if (found !== undefined) return found;
+  const list = (kinds: readonly ArtifactKind[]) => kinds.join(", ") || "nothing";
+  throw new WeirError(
+    "WEIR_E_CAPABILITY",
+    `weights cannot get to the sampler: the trainer "${trainer.kind}" publishes ${list(trainer.capabilities.publishes)}, the policy store ` +
+      `"${policyStore.kind}" holds ${list(policyStore.capabilities.holds)}, the sampler "${sampler.kind}" adopts ${list(sampler.capabilities.adopts)}; ` +
+      "choose parts that have one of them in common",
+    { known: ARTIFACT_KINDS },
+  );
+}
+
+export class PolicyPublisher {
+  private published: PublishedPolicy | null = null;
+  private adopted: { readonly sampler: Sampler; readonly version: PolicyVersion } | null = null;
+  private changed = true;
+
+  /** `parts` is read anew at each publication: a sampler may be replaced. */
+  constructor(private readonly parts: () => PublishingParts) {}
+
+  /** The trainer's weights are no longer those that were published last. */
+  markChanged(): void {
+    this.changed = true;
+  }
+
+  /** Nothing is known any more of what trainer and sampler hold: the engine was restarted, or the run restored. */
+  reset(): void {
+    this.changed = true;
+    this.adopted = null;
+  }
+
+  /** The version that was published last; 0 without a hash before the first publication. */
+  get version(): PolicyVersion {
+    return this.published?.version ?? { n: 0, sha256: "" };
+  }
+
+  /** The trainer's policy, published and adopted by the sampler; does nothing where both have been done already. */
+  current(signal: AbortSignal): Promise<PolicyVersion> {
+    return this.bring(this.parts(), signal);
+  }
+
+  /** The same for a sampler that is to take the place of the present one. */
+  handOver(sampler: Sampler, signal: AbortSignal): Promise<PolicyVersion> {
+    return this.bring({ ...this.parts(), sampler }, signal);
+  }
+
+  private async bring(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+    const { policyStore, sampler } = parts;
+    const policy = await this.publish(parts, signal);
+    const { version } = policy;
+    const before = this.adopted;
+    if (before?.sampler === sampler && isSame(before.version, version)) return version;
+    await sampler.adopt(policy, { signal, inFlight: "wait" });
+    this.adopted = { sampler, version };
+    if (before?.sampler === sampler && before.version.n !== version.n)
+      await sampler.release(before.version.n, { signal });
+    await policyStore.retain(new Set([version.n]));
+    return version;
+  }
+
+  private async publish(parts: PublishingParts, signal: AbortSignal): Promise<PublishedPolicy> {
+    const as = artifactKind(parts);
+    const known = this.published;
+    if (known !== null && !this.changed && known.artifact.kind === as) return known;
+    const { trainer, policyStore } = parts;
+    const write = (folder: string | null) => trainer.publish({ signal, as, folder });
+    this.published = await policyStore.publish(as, write, { signal });
+    this.changed = false;
+    return this.published;
+  }
+}
+
+function isSame(a: PolicyVersion, b: PolicyVersion): boolean {
+  return a.n === b.n && a.sha256 === b.sha256;
+}

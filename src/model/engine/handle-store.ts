@@ -1,0 +1,35 @@
+/** The policy store of an engine whose sampler and trainer share their weights: it hands addresses on and holds no weights. */
+import type { PolicyStore } from "../../contracts/policy-store.js";
+import type { PublishedPolicy } from "../../contracts/published-policy.js";
+import { WeirError } from "../../errors.js";
+import { Latest } from "../../system/latest.js";
+
+export function createHandleStore(): PolicyStore {
+  const latest = new Latest<PublishedPolicy>();
+  return {
+    kind: "engine",
+    specificationVersion: 1,
+    capabilities: { holds: ["handle"] },
+    async publish(as, write, { signal }) {
+      signal.throwIfAborted();
+      if (as !== "handle") throw refused(`holds handles, not a ${as}; use the policy store "folder"`);
+      const policy = await write(null);
+      if (policy.artifact.kind !== "handle") throw refused(`was given a ${policy.artifact.kind} in place of a handle`);
+      latest.set(policy);
+      return policy;
+    },
+    current: async () => latest.value,
+    async fetch(version) {
+      const held = latest.value?.version.n === version ? "has only a handle" : "has nothing";
+      throw refused(
+        `${held} of policy version ${version}; use the policy store "folder" where weights are needed as files`,
+      );
+    },
+    watch: (after, { signal }) => latest.follow(({ version }, last) => version.n > (last?.version.n ?? after), signal),
+    retain: async () => undefined,
+  };
+}
+
+function refused(what: string): WeirError {
+  return new WeirError("WEIR_E_POLICY_STORE", `the policy store "engine" ${what}`);
+}

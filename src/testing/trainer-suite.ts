@@ -1,0 +1,217 @@
+/** Owns the conformance suite of trainers; the embedded engine's runs it too. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LOSS_NAMES } from "../contracts/loss.js";
+import type { PolicyVersion } from "../contracts/policy-version.js";
+import { ARTIFACT_KINDS, type ArtifactKind } from "../contracts/published-policy.js";
+import type { OptimiserConfig, PolicyBatch, PolicyLossConfig, Trainer, TrainGroup } from "../contracts/trainer.js";
+import { WeirError } from "../errors.js";
+import { lossSettings } from "../losses/settings.js";
+import { registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
+
+export interface TrainerSuiteOptions extends SuiteOptions {
+  readonly create: () => Trainer | Promise<Trainer>;
+  /** Token ids that the model knows, at least six different ones. */
+  readonly ids?: readonly number[];
+  /** Largest difference of log-probs and losses that stands for equal, nats. */
+  readonly tolerance?: number;
+}
+
+const LOSS: PolicyLossConfig = {
+  name: "grpo",
+  settings: lossSettings("grpo"),
+  aggregation: "token-mean",
+  lossScale: 8,
+  klCoefficient: 0,
+  klEstimator: "k3",
+  entropyCoefficient: 0,
+  temperature: 1,
+};
+const OPTIMISER: OptimiserConfig = {
+  learningRate: 1e-3,
+  betas: [0.9, 0.999],
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decayScope: "all",
+  maxGradNorm: null,
+};
+const live = () => ({ signal: new AbortController().signal });
+const coded = (code: string) => (error: unknown) => WeirError.isInstance(error) && error.code === code;
+
+export function describeTrainer(options: TrainerSuiteOptions): void {
+  const { ids = [1, 2, 3, 4, 5, 6], tolerance = 1e-5 } = options;
+  const [a, b, c, d, e, f] = ids as [number, number, number, number, number, number];
+  const completions = [
+    [d, e, f],
+    [f, a],
+  ];
+  const group: TrainGroup = {
+    promptIds: [a, b, c],
+    completions: completions.map((tokenIds, g) => ({
+      tokenIds,
+      advantages: tokenIds.map(() => (g === 0 ? 1 : -1)),
+      oldLogprobs: null,
+      refLogprobs: null,
+    })),
+  };
+  const batch = (oldPolicy: PolicyVersion, microBatchTokens = 256): PolicyBatch => ({
+    groups: [group],
+    loss: LOSS,
+    denominators: { tokens: 5, sequences: 2 },
+    microBatchTokens,
+    oldPolicy,
+  });
+  const scores = async (trainer: Trainer, which: "policy" | "reference" = "policy") => {
+    const of = [{ promptIds: group.promptIds, completions }];
+    return (await trainer.logprobs(of, { ...live(), temperature: 1, which, microBatchTokens: 256 })).logprobs;
+  };
+  const publish = (trainer: Trainer) => published(trainer);
+  const step = async (trainer: Trainer) => {
+    const { version } = await publish(trainer);
+    await trainer.forwardBackward(batch(version), live());
+    return trainer.optimStep(OPTIMISER, live());
+  };
+  const near = (found: readonly (readonly (readonly number[])[])[], expected: typeof found, what: string) => {
+    const flat = expected.flat(2);
+    found.flat(2).forEach((value, i) => {
+      const gap = Math.abs(value - (flat[i] as number));
+      assert.ok(gap <= tolerance, `${what}: token ${i} differs by ${gap}`);
+    });
+  };
+  const test = (name: string, check: (trainer: Trainer) => Promise<void> | void): SuiteTest => ({
+    name,
+    body: async () => {
+      const trainer = await options.create();
+      try {
+        await check(trainer);
+      } finally {
+        await trainer.dispose?.();
+      }
+    },
+  });
+  const tests: readonly SuiteTest[] = [
+    test("declares a kind, specification version 2, its capabilities and its model", (trainer) => {
+      const { kind, specificationVersion, capabilities, model } = trainer;
+      assert.equal(typeof kind, "string");
+      assert.notEqual(kind, "");
+      assert.equal(specificationVersion, 2);
+      assert.ok(
+        capabilities.losses.every((name) => LOSS_NAMES.includes(name)),
+        `losses ${capabilities.losses}`,
+      );
+      assert.ok(
+        capabilities.publishes.every((form) => ARTIFACT_KINDS.includes(form)),
+        `${capabilities.publishes}`,
+      );
+      assert.ok(capabilities.publishes.length > 0, "publishes something");
+      assert.ok(model.parameters > 0 && model.vocabSize > 0 && model.maxPositions > 0, JSON.stringify(model));
+    }),
+    test("gives finite metrics, and a log-prob for each token of each completion", async (trainer) => {
+      const { version } = await publish(trainer);
+      const { logprobs, ...numbers } = await trainer.forwardBackward(batch(version), live());
+      for (const [name, value] of Object.entries(numbers)) assert.ok(Number.isFinite(value), `${name} ${value}`);
+      assert.deepEqual(
+        logprobs.map((rows) => rows.map((row) => row.length)),
+        [completions.map((row) => row.length)],
+      );
+      near(logprobs, await scores(trainer), "the pass and logprobs()");
+    }),
+    test("takes its own log-probs for those of the version it holds, and refuses another version", async (trainer) => {
+      const { version } = await publish(trainer);
+      const { ratioMax, klOldK3 } = await trainer.forwardBackward(batch(version), live());
+      assert.ok(Math.abs(ratioMax - 1) <= tolerance, `ratio ${ratioMax}`);
+      assert.ok(Math.abs(klOldK3) <= tolerance, `KL ${klOldK3}`);
+      const other = { n: version.n + 7, sha256: "0" };
+      await assert.rejects(async () => trainer.forwardBackward(batch(other), live()), coded("WEIR_E_POLICY_VERSION"));
+    }),
+    test("gives the same loss however the batch is split (I6)", async (trainer) => {
+      const { version } = await publish(trainer);
+      const whole = await trainer.forwardBackward(batch(version), live());
+      const split = await trainer.forwardBackward(batch(version, 8), live());
+      assert.ok(Math.abs(whole.loss - split.loss) <= tolerance, `${whole.loss} and ${split.loss}`);
+    }),
+    test("tells a gradient's norm before the step, and throws it away when told to", async (trainer) => {
+      if (!trainer.capabilities.discardsGradients) return;
+      const before = await scores(trainer);
+      const { version } = await publish(trainer);
+      await trainer.forwardBackward(batch(version), live());
+      const norm = await trainer.gradientNorm(live());
+      assert.ok(norm > 0, `norm ${norm}`);
+      await trainer.discardGradients(live());
+      await assert.rejects(async () => trainer.optimStep(OPTIMISER, live()), coded("WEIR_E_STATE"));
+      near(await scores(trainer), before, "after a gradient was thrown away");
+      await trainer.forwardBackward(batch(version), live());
+      const { gradNorm } = await trainer.optimStep(OPTIMISER, live());
+      assert.ok(Math.abs(gradNorm - norm) <= tolerance * Math.max(1, norm), `${gradNorm} and ${norm}`);
+    }),
+    test("makes the better completion likelier and the worse one less likely", async (trainer) => {
+      const before = await scores(trainer);
+      const { applied } = await step(trainer);
+      assert.equal(applied, true);
+      const after = await scores(trainer);
+      const sum = (row: readonly number[] | undefined) => (row ?? []).reduce((x, y) => x + y, 0);
+      assert.ok(sum(after[0]?.[0]) > sum(before[0]?.[0]), "the better one");
+      assert.ok(sum(after[0]?.[1]) < sum(before[0]?.[1]), "the worse one");
+    }),
+    test("names its weights once per publication that found them changed", async (trainer) => {
+      const { version: first } = await publish(trainer);
+      assert.deepEqual((await publish(trainer)).version, first);
+      await step(trainer);
+      await step(trainer);
+      const { version: next } = await publish(trainer);
+      assert.ok(next.n > first.n, `${first.n} and ${next.n}`);
+      assert.notEqual(next.sha256, first.sha256);
+    }),
+    test("goes back to a saved state and on from there alike", async (trainer) => {
+      const folder = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+      try {
+        await step(trainer);
+        const { version } = await publish(trainer);
+        await trainer.saveState(folder, live());
+        await step(trainer);
+        const further = await scores(trainer);
+        assert.deepEqual(await trainer.loadState(folder, live()), version);
+        await step(trainer);
+        near(await scores(trainer), further, "after the same step again");
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    }),
+    test("keeps the reference as it was frozen", async (trainer) => {
+      if (!trainer.capabilities.reference) return;
+      await trainer.freezeReference(live());
+      const frozen = await scores(trainer, "reference");
+      near(frozen, await scores(trainer), "when it was frozen");
+      await step(trainer);
+      near(await scores(trainer, "reference"), frozen, "after a step");
+    }),
+    test("trains on supervised rows", async (trainer) => {
+      const rows = [{ tokenIds: [a, b, c, d], lossMask: [0, 0, 1, 1] }];
+      const { loss, tokens } = await trainer.sftForwardBackward(
+        { rows, aggregation: "token-mean", microBatchTokens: 64 },
+        live(),
+      );
+      assert.ok(Number.isFinite(loss) && loss > 0, `loss ${loss}`);
+      assert.ok(tokens > 0, `tokens ${tokens}`);
+      assert.equal((await trainer.optimStep(OPTIMISER, live())).applied, true);
+      await trainer.resetOptimiser(live());
+    }),
+  ];
+  registerSuite("trainer contract", tests, options);
+}
+
+/** Publishes in whichever form the trainer has, and throws the files away. */
+async function published(trainer: Trainer) {
+  const as: ArtifactKind = trainer.capabilities.publishes.includes("handle")
+    ? "handle"
+    : (trainer.capabilities.publishes[0] as ArtifactKind);
+  if (as === "handle") return trainer.publish({ ...live(), as, folder: null });
+  const folder = await mkdtemp(join(tmpdir(), "weir-published-"));
+  try {
+    return await trainer.publish({ ...live(), as, folder });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,216 @@
+/** The guard between gradient and optimiser step: its verdicts, and what becomes of a run. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { guardedStep } from "../../src/actors/guard/guard.js";
+import type { Evidence, Guard, Verdict } from "../../src/contracts/guard.js";
+import type { PolicyMetrics } from "../../src/contracts/trainer.js";
+import { WeirError } from "../../src/errors.js";
+import { createFakeTrainer } from "../../src/testing.js";
+import { endStates, parityReward } from "../e2e/tiny-run.js";
+import { TEST_OPTIMISER } from "../helpers/engines.js";
+import { demonstrations, fakeRun } from "./fake-run.js";
+
+const { signal } = new AbortController();
+
+function guardOf(judge: (evidence: Evidence) => Verdict, over: Partial<Guard> = {}): Guard {
+  return { kind: "test", specificationVersion: 1, judge, ...over };
+}
+
+interface GuardFact {
+  readonly type: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+async function facts(directory: string, type: string): Promise<GuardFact[]> {
+  const lines = (await readFile(join(directory, "journal.ndjson"), "utf8")).trim().split("\n");
+  return lines.map((line) => JSON.parse(line) as GuardFact).filter((fact) => fact.type === type);
+}
+
+describe("a guarded step", () => {
+  const base = {
+    stage: "rl",
+    step: 1,
+    phase: 1,
+    miniBatch: 0,
+    policy: { n: 0, sha256: "" },
+    groups: [],
+  } as const;
+  const run = async (guard: Guard, gradient: () => Promise<Partial<PolicyMetrics>>, gradNorm = 2) => {
+    const calls: string[] = [];
+    const trainer = {
+      ...createFakeTrainer(),
+      gradientNorm: async () => gradNorm,
+      discardGradients: async () => void calls.push("discard"),
+      optimStep: async () => {
+        calls.push("step");
+        return { applied: true, gradNorm, gradNormByTensor: null };
+      },
+    };
+    const outcome = guardedStep<PolicyMetrics>(
+      trainer,
+      guard,
+      {
+        base,
+        optimiser: TEST_OPTIMISER,
+        gradient: async () => (await gradient()) as PolicyMetrics,
+        policyOf: () => null,
+      },
+      signal,
+    );
+    return { outcome, calls };
+  };
+
+  it("shows the guard the numbers before anything is applied, and carries out its verdict", async () => {
+    const seen: Evidence[] = [];
+    const commit = await run(
+      guardOf((evidence) => {
+        seen.push(evidence);
+        return { action: "commit" };
+      }),
+      async () => ({ loss: 0.5, tokens: 9 }),
+    );
+    await commit.outcome;
+    expect(commit.calls).toEqual(["step"]);
+    expect(seen).toEqual([
+      expect.objectContaining({ loss: 0.5, gradNorm: 2, tokens: 9, nonFinite: [], policyVersion: 0, step: 1 }),
+    ]);
+    const skip = await run(
+      guardOf(() => ({ action: "skip", reason: "not today" })),
+      async () => ({ loss: 0.5, tokens: 9 }),
+    );
+    expect(await skip.outcome).toMatchObject({
+      step: { committed: false, judged: { verdict: { reason: "not today" } } },
+    });
+    expect(skip.calls).toEqual(["discard"]);
+    const back = await run(
+      guardOf(() => ({ action: "rollback", reason: "too far" })),
+      async () => ({ loss: 0.5, tokens: 9 }),
+    );
+    await expect(back.outcome).rejects.toThrow(
+      "WEIR_E_ROLLBACK: the guard rejected RL step 1, optimiser step 1: too far",
+    );
+    expect(back.calls).toEqual(["discard"]);
+  });
+
+  it("I7: never applies what is not finite, whatever the guard says", async () => {
+    const always = guardOf(() => ({ action: "commit" }));
+    const norm = await run(always, async () => ({ loss: 0.5, tokens: 9 }), Number.POSITIVE_INFINITY);
+    expect(await norm.outcome).toMatchObject({ step: { committed: false } });
+    expect(norm.calls).toEqual(["discard"]);
+    const loss = await run(always, async () => {
+      throw new WeirError("WEIR_E_NON_FINITE", "loss is NaN", { metric: "pgLoss" });
+    });
+    const outcome = await loss.outcome;
+    expect(outcome.metrics).toBeNull();
+    expect(outcome.step).toMatchObject({ judged: { evidence: { nonFinite: ["pgLoss"], loss: null } } });
+    expect(loss.calls).toEqual([]);
+  });
+});
+
+describe("a run with a guard of its own", () => {
+  const onePhase = { phases: [{ maxTokens: 300, steps: 3 }], update: { miniBatchPrompts: null } };
+
+  it("skips the updates that it rejects: no weight changes, the groups are saved, ledger and journal say why", async () => {
+    const guard = guardOf(({ step, stage }) =>
+      stage === "rl" && step === 2 ? { action: "skip", reason: "step 2 looks odd" } : { action: "commit" },
+    );
+    const { system, metrics } = await fakeRun(onePhase, parityReward, { actors: { guard } });
+    await system.start();
+    const { runDirectory } = await system.done;
+    const skipped = metrics.flatMap(({ values }) => ("guard/skipped" in values ? [values["guard/skipped"]] : []));
+    expect(skipped).toEqual([0, 1, 0]);
+    const versions = (await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion);
+    expect(versions).toEqual([1, 1, 2]);
+    expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data)).toEqual([
+      { stage: "rl", miniBatch: 0, verdict: "skip", reason: "step 2 looks odd", gradNorm: 1, loss: 0 },
+    ]);
+    const ends = [...(await endStates(runDirectory)).entries()];
+    expect(new Set(ends.filter(([id]) => id.startsWith("s2-")).map(([, end]) => end))).toContain("dropped:guard");
+    expect(ends.filter(([id]) => !id.startsWith("s2-")).map(([, end]) => end)).not.toContain("dropped:guard");
+  });
+
+  it("goes back to the last checkpoint and on from there, and keeps what it learnt", async () => {
+    let rejected = 0;
+    const guard = guardOf(
+      ({ step }) => {
+        if (step !== 3 || rejected > 0) return { action: "commit" };
+        rejected++;
+        return { action: "rollback", reason: "the norm jumped" };
+      },
+      {
+        snapshot: () => rejected,
+        restore: (state) => {
+          rejected = state as number;
+        },
+      },
+    );
+    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 2 } }, parityReward, {
+      actors: { guard },
+    });
+    const states: string[] = [];
+    system.state$.subscribe(({ lifecycle }) => states.push(lifecycle));
+    await system.start();
+    const { status, runDirectory } = await system.done;
+    expect(status).toBe("completed");
+    expect(states).toContain("rollingBack");
+    const [resumed] = await facts(runDirectory, "run.resumed");
+    expect(resumed?.data).toMatchObject({ step: 2, reason: expect.stringContaining("the norm jumped") });
+    expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data.verdict)).toEqual(["rollback"]);
+    expect((await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion)).toEqual([1, 2, 3]);
+  });
+
+  it("goes back to the beginning where there is no checkpoint", async () => {
+    let rejected = false;
+    const guard = guardOf(({ step }) => {
+      if (step !== 2 || rejected) return { action: "commit" };
+      rejected = true;
+      return { action: "rollback", reason: "start again" };
+    });
+    const loaded: string[] = [];
+    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 0 } }, parityReward, {
+      actors: { guard },
+      trainer: { loadState: async (folder) => ({ n: loaded.push(folder) - 1, sha256: "" }) },
+    });
+    await system.start();
+    await system.done.catch(() => undefined);
+    expect(loaded[0]).toMatch(/tiny-qwen2$/);
+  });
+
+  it("ends with a code after as many rollbacks as are permitted without coming further", async () => {
+    const guard = guardOf(({ step }) =>
+      step === 2 ? { action: "rollback", reason: "never step 2" } : { action: "commit" },
+    );
+    const { system } = await fakeRun({ ...onePhase, guard: { maxRollbacks: 2 } }, parityReward, { actors: { guard } });
+    await system.start();
+    await expect(system.done).rejects.toThrow(/WEIR_E_GUARD: after 2 rollbacks .*never step 2/);
+  });
+
+  it("judges the warm-up, too, and a run whose every update it skips has trained nothing", async () => {
+    const seen = new Set<string>();
+    const guard = guardOf(({ stage }) => {
+      seen.add(stage);
+      return { action: "skip", reason: "no" };
+    });
+    const warmup = { data: [await demonstrations()], batchRows: 2, epochs: 1 };
+    const { system, alerts } = await fakeRun({ ...onePhase, warmup, guard: { noUpdateSteps: 2 } }, parityReward, {
+      actors: { guard },
+    });
+    await system.start();
+    await expect(system.done).rejects.toThrow("WEIR_E_NOTHING_TRAINED");
+    expect([...seen]).toEqual(["warmup", "rl"]);
+    expect(alerts.find(({ rule, step }) => rule === "no_update" && step > 0)?.text).toMatch(
+      /the guard skipped every update/,
+    );
+  });
+
+  it("is refused where it breaks its contract", async () => {
+    const guard = guardOf(() => ({ action: "perhaps" }) as never);
+    const { system } = await fakeRun(onePhase, parityReward, { actors: { guard } });
+    await system.start();
+    await expect(system.done).rejects.toThrow(/WEIR_E_PART: the guard part "test" gave .*perhaps/);
+    const half = guardOf(() => ({ action: "commit" }), { snapshot: () => null });
+    const other = await fakeRun(onePhase, parityReward, { actors: { guard: half } });
+    await expect(other.system.start()).rejects.toThrow(/only one of snapshot\(\) and restore\(\)/);
+  });
+});

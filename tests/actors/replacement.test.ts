@@ -1,0 +1,178 @@
+/** Parts that are replaced while a run is under way. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { TrainingSystem } from "../../src/actors/run/training-system.js";
+import type { AdvantageActor } from "../../src/contracts/advantage.js";
+import type { Guard } from "../../src/contracts/guard.js";
+import type { Sampler } from "../../src/contracts/sampler.js";
+import { createFakeEngine, createFakeSampler } from "../../src/testing.js";
+import { parityReward } from "../e2e/tiny-run.js";
+import { fakeRun, rewardOf } from "./fake-run.js";
+
+const onePhase = { phases: [{ maxTokens: 300, steps: 4 }], update: { miniBatchPrompts: null } };
+
+const advantage = (kind: string, over: Partial<AdvantageActor> = {}): AdvantageActor => ({
+  kind,
+  specificationVersion: 1,
+  handle: ({ rewards }) => rewards.map((reward) => reward - 0.5),
+  ...over,
+});
+
+/** Does `act` once step `step` has been committed. */
+function afterStep(system: TrainingSystem, step: number, act: () => void): void {
+  const subscription = system.facts$.subscribe((fact) => {
+    if (fact.type !== "step.committed" || fact.step !== step) return;
+    subscription.unsubscribe();
+    act();
+  });
+}
+
+async function replaced(directory: string) {
+  const lines = (await readFile(join(directory, "journal.ndjson"), "utf8")).trim().split("\n");
+  return lines.map((line) => JSON.parse(line)).filter(({ type }) => type === "part.replaced");
+}
+
+describe("replace()", () => {
+  it("puts a part in use at the next safe point, journals it, and gives up the old one", async () => {
+    let disposed = 0;
+    const old = { ...parityReward, dispose: () => void disposed++ };
+    const { system } = await fakeRun(onePhase, old);
+    const seen: number[] = [];
+    const next = rewardOf(({ rollout }) => {
+      seen.push(rollout.tokenIds.length);
+      return rollout.sampleIndex % 2;
+    });
+    let done: Promise<void> | null = null;
+    afterStep(system, 2, () => {
+      done = system.replace("reward", next);
+    });
+    await system.start();
+    const { runDirectory } = await system.done;
+    await done;
+    expect(seen.length).toBeGreaterThan(0);
+    expect(disposed).toBe(1);
+    const [fact, ...others] = await replaced(runDirectory);
+    expect(others).toEqual([]);
+    expect(fact).toMatchObject({
+      step: 2,
+      data: { kind: "reward", from: { kind: "parity", source: "own" }, to: { kind: "given", source: "own" } },
+    });
+  });
+
+  it("goes on with the old part where the new one does not fit, and says why", async () => {
+    const { system } = await fakeRun(onePhase, parityReward);
+    const refusals: Promise<unknown>[] = [];
+    const refused = (promise: Promise<void>) =>
+      refusals.push(
+        promise.then(
+          () => "taken",
+          (error) => error.message,
+        ),
+      );
+    afterStep(system, 1, () => {
+      refused(system.replace("advantage", advantage("pairs", { minGroupSize: 64 })));
+      refused(system.replace("advantage", { kind: "x" } as never));
+      refused(system.replace("trainer", createFakeEngine().trainer));
+      refused(
+        system.replace("judge", {
+          kind: "j",
+          specificationVersion: 1,
+          ask: async () => ({ kind: "verdict", value: 1, reply: "" }),
+        }),
+      );
+      const fake = createFakeSampler();
+      const deaf: Sampler = { ...fake, capabilities: { ...fake.capabilities, adopts: [] } };
+      refused(system.replace("sampler", deaf));
+    });
+    await system.start();
+    const { status, runDirectory } = await system.done;
+    expect(status).toBe("completed");
+    expect(await replaced(runDirectory)).toEqual([]);
+    const texts = await Promise.all(refusals);
+    for (const [at, text] of [
+      /WEIR_E_REPLACE: the advantage part cannot be replaced now: the new one does not fit: .*needs at least 64/,
+      /WEIR_E_PART: the advantage part "x" lacks handle\(\)/,
+      /WEIR_E_REPLACE: the trainer part cannot be replaced now: it holds the run's weights/,
+      /WEIR_E_REPLACE: the judge part cannot be replaced now: the reward "parity" asks no judge/,
+      /WEIR_E_CAPABILITY: weights cannot get to the sampler/,
+    ].entries())
+      expect(texts[at]).toMatch(text);
+  });
+
+  it("hands state over by snapshot and restore", async () => {
+    const counting = (kind: string, start = 0): Guard & { readonly count: () => number } => {
+      let count = start;
+      return {
+        kind,
+        specificationVersion: 1,
+        judge: () => {
+          count++;
+          return { action: "commit" };
+        },
+        snapshot: () => count,
+        restore: (state) => {
+          count = state as number;
+        },
+        count: () => count,
+      };
+    };
+    const [first, second] = [counting("first"), counting("second", 100)];
+    const { system } = await fakeRun(onePhase, parityReward, { actors: { guard: first } });
+    afterStep(system, 2, () => void system.replace("guard", second));
+    await system.start();
+    await system.done;
+    expect([first.count(), second.count()]).toEqual([2, 4]);
+  });
+
+  it("lets a new sampler adopt the present policy before it draws", async () => {
+    const adopted: number[] = [];
+    const fake = createFakeSampler();
+    const sampler: Sampler = {
+      ...fake,
+      kind: "other",
+      adopt: async (policy, options) => {
+        adopted.push(policy.version.n);
+        await fake.adopt(policy, options);
+      },
+    };
+    const { system } = await fakeRun(onePhase, parityReward);
+    let done: Promise<void> | null = null;
+    afterStep(system, 2, () => {
+      done = system.replace("sampler", sampler);
+    });
+    await system.start();
+    await system.done;
+    await done;
+    expect(adopted).toEqual([2, 3, 4]);
+  });
+
+  it("takes effect in a paused run, and is refused before the start and after the end", async () => {
+    const { system } = await fakeRun(onePhase, parityReward);
+    await expect(system.replace("advantage", advantage("early"))).rejects.toThrow("WEIR_E_STATE");
+    const paused = new Promise<void>((resolve) => {
+      system.state$.subscribe(({ lifecycle }) => {
+        if (lifecycle === "paused") resolve();
+      });
+    });
+    afterStep(system, 1, () => system.pause());
+    await system.start();
+    await paused;
+    await system.replace("advantage", advantage("later"));
+    system.resume();
+    const { runDirectory } = await system.done;
+    expect((await replaced(runDirectory)).map(({ data }) => data.to.kind)).toEqual(["later"]);
+    await expect(system.replace("advantage", advantage("late"))).rejects.toThrow("WEIR_E_STATE");
+  });
+
+  it("binds the resumed run: it goes on with the part that it ended with, or not at all", async () => {
+    const first = await fakeRun(onePhase, parityReward);
+    afterStep(first.system, 1, () => void first.system.replace("advantage", advantage("mine")));
+    afterStep(first.system, 2, () => void first.system.stop());
+    await first.system.start();
+    const { runDirectory } = await first.system.done;
+    const over = { ...onePhase, run: JSON.parse(await readFile(join(runDirectory, "config.json"), "utf8")).config.run };
+    const bare = await fakeRun(over, parityReward, { resume: runDirectory });
+    await expect(bare.system.start()).rejects.toThrow(/WEIR_E_ACTOR_MISSING.*advantage part "mine"/);
+  });
+});

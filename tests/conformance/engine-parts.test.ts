@@ -1,0 +1,223 @@
+/** Samplers, trainers, policy stores and guards that weir brings, and the fakes, against their contracts' own suites. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createFiniteGuard } from "../../src/actors/guard/guard.js";
+import type { Engine } from "../../src/contracts/engine.js";
+import type { Evidence, Guard } from "../../src/contracts/guard.js";
+import type { Sampler } from "../../src/contracts/sampler.js";
+import type { Trainer } from "../../src/contracts/trainer.js";
+import { createHandleStore } from "../../src/model/engine/handle-store.js";
+import { startInProcessEngine } from "../../src/model/engine/in-process.js";
+import { createFolderPolicyStore } from "../../src/store/policy-folder.js";
+import {
+  createFakePolicyStore,
+  createFakeSampler,
+  createFakeTrainer,
+  describeGuard,
+  describePolicyStore,
+  describeSampler,
+  describeTrainer,
+  fakeVersion,
+  type TestFramework,
+} from "../../src/testing.js";
+import { ENGINE_OPTIONS, FAST_BACKEND, writeRandomModel } from "../helpers/engines.js";
+
+const framework = { describe, it };
+
+/** Runs a suite by hand and gives the names of failed tests. */
+async function failures(register: (framework: TestFramework) => void): Promise<string[]> {
+  const tests: { name: string; body: () => unknown }[] = [];
+  register({ describe: (_name, body) => body(), it: (name, body) => tests.push({ name, body }) });
+  const failed: string[] = [];
+  for (const { name, body } of tests) {
+    try {
+      await body();
+    } catch {
+      failed.push(name);
+    }
+  }
+  return failed;
+}
+
+describe.each(FAST_BACKEND === "tensorflow" ? (["eager", "compiled"] as const) : (["eager"] as const))(
+  "the embedded engine, %s",
+  (executor) => {
+    let folder: string;
+    const engines: Engine[] = [];
+    beforeAll(async () => {
+      folder = mkdtempSync(join(tmpdir(), "weir-parts-"));
+      await writeRandomModel(folder);
+    });
+    const open = async () => {
+      const engine = await startInProcessEngine({ modelDir: folder, options: { ...ENGINE_OPTIONS, executor } });
+      engines.push(engine);
+      return engine;
+    };
+    afterAll(async () => {
+      for (const engine of engines) await engine.close();
+      rmSync(folder, { recursive: true });
+    });
+    const disposing = <T extends object>(part: T, engine: Engine): T => ({ ...part, dispose: () => engine.close() });
+    describeSampler({
+      framework,
+      policy: null,
+      create: async () => {
+        const engine = await open();
+        return disposing(engine.sampler, engine);
+      },
+    });
+    describeTrainer({
+      framework,
+      create: async () => {
+        const engine = await open();
+        return disposing(engine.trainer, engine);
+      },
+    });
+
+    it("adopts a checkpoint of another engine, and says what it cannot adopt", async () => {
+      const { signal } = new AbortController();
+      const [first, second] = [await open(), await open()];
+      const rows = [{ tokenIds: [4, 5, 6], lossMask: [0, 1, 1] }];
+      await first.trainer.sftForwardBackward({ rows, aggregation: "token-mean", microBatchTokens: 64 }, { signal });
+      await first.trainer.optimStep(
+        { learningRate: 0.01, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0, decayScope: "all", maxGradNorm: null },
+        { signal },
+      );
+      const store = createFolderPolicyStore(() => folder);
+      const publish = (as: "checkpoint" | "handle") =>
+        store.publish(as, (into) => first.trainer.publish({ signal, as, folder: into }), { signal });
+      const policy = await publish("checkpoint");
+      expect(policy.version.n).toBe(1);
+      await second.sampler.adopt(policy, { signal, inFlight: "wait" });
+      const sequences = [[4, 5, 6, 7]];
+      expect(await second.scoreSequences(sequences, { signal })).toEqual(
+        await first.scoreSequences(sequences, { signal }),
+      );
+      const { sequences: drawn } = await second.sampler.sample(
+        {
+          id: "x",
+          prompts: [{ promptIds: [4], seeds: [1] }],
+          params: { temperature: 1, topP: 1, topK: 0, maxTokens: 2, stopIds: [] },
+          policy: { exactly: 1 },
+          purpose: "training",
+          deadlineMs: 60_000,
+        },
+        { signal },
+      );
+      expect(drawn[0]?.[0]?.spans[0]).toMatchObject({ version: 1, sha256: policy.version.sha256 });
+      const handle = { ...(await publish("handle")), version: { n: 5, sha256: "other" } };
+      const adopting = second.sampler.adopt(handle, { signal, inFlight: "wait" });
+      await expect(adopting).rejects.toThrow("WEIR_E_POLICY_VERSION");
+      const own = first.sampler.adopt({ ...policy, version: { n: 9, sha256: "x" } }, { signal, inFlight: "wait" });
+      await expect(own).rejects.toThrow("WEIR_E_STATE");
+    });
+  },
+);
+
+describe("the fakes", () => {
+  const policy = { version: fakeVersion(2), artifact: { kind: "handle", uri: "fake:" }, bytes: 0 } as const;
+  describeSampler({ framework, policy, create: () => createFakeSampler() });
+  describeTrainer({
+    framework,
+    create: () => createFakeTrainer(),
+    skip: [
+      {
+        reason: "a fake computes nothing",
+        tests: ["makes the better completion likelier and the worse one less likely"],
+      },
+    ],
+  });
+  describePolicyStore({ framework, create: (folder) => createFakePolicyStore(folder), skip: FAKE_STORE_SKIPS });
+});
+
+const FAKE_STORE_SKIPS = [
+  {
+    reason: "the fake keeps one version",
+    tests: ["keeps the newest version and those that it is told to, and no other"],
+  },
+];
+
+describe("the policy store of the engine", () => describePolicyStore({ framework, create: () => createHandleStore() }));
+describe("the policy store in folders", () =>
+  describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => folder) }));
+describe("the built-in guard", () => describeGuard({ framework, create: createFiniteGuard }));
+
+describe("the suites find", () => {
+  const sampler = (over: Partial<Sampler>) =>
+    failures((by) =>
+      describeSampler({ framework: by, policy: null, create: () => ({ ...createFakeSampler(), ...over }) }),
+    );
+
+  it("a sampler that lies about its versions, its seeds or its entropies", async () => {
+    const fake = createFakeSampler();
+    const changed = (change: (sequence: Record<string, unknown>, call: number) => object) => {
+      let calls = 0;
+      return sampler({
+        async sample(request, options) {
+          const reply = await fake.sample(request, options);
+          const call = calls++;
+          const sequences = reply.sequences.map((group) =>
+            group.map((one) => ({ ...one, ...change(one as never, call) })),
+          );
+          return { ...reply, sequences };
+        },
+      });
+    };
+    expect(await changed(() => ({ spans: [] }))).toContain(
+      "draws one sequence per seed, with log-probs and the version of each token",
+    );
+    expect(await changed((_, call) => ({ tokenIds: [call, 1, 2] }))).toContain(
+      "repeats what it drew as far as its seeds say",
+    );
+    expect(await changed(() => ({ entropies: null }))).toContain(
+      "draws one sequence per seed, with log-probs and the version of each token",
+    );
+    const anyVersion = (request: Parameters<Sampler["sample"]>[0], options: Parameters<Sampler["sample"]>[1]) =>
+      fake.sample({ ...request, policy: null }, options);
+    expect(await sampler({ sample: anyVersion })).toContain("refuses a version that it does not hold");
+  });
+
+  it("a trainer that takes any version, keeps a gradient or forgets its state", async () => {
+    const trainer = (over: (fake: Trainer) => Partial<Trainer>) =>
+      failures((by) =>
+        describeTrainer({
+          framework: by,
+          create: () => {
+            const fake = createFakeTrainer();
+            return { ...fake, ...over(fake) };
+          },
+        }),
+      );
+    expect(
+      await trainer((fake) => ({
+        forwardBackward: (batch, o) => fake.forwardBackward({ ...batch, oldPolicy: null }, o),
+      })),
+    ).toContain("takes its own log-probs for those of the version it holds, and refuses another version");
+    expect(await trainer(() => ({ discardGradients: async () => undefined }))).toContain(
+      "tells a gradient's norm before the step, and throws it away when told to",
+    );
+    expect(await trainer(() => ({ loadState: async () => fakeVersion(0) }))).toContain(
+      "goes back to a saved state and on from there alike",
+    );
+  });
+
+  it("a guard that commits what is not finite, gives no reason, or keeps state that its snapshot lacks", async () => {
+    const guard = (judge: Guard["judge"]) =>
+      failures((by) => describeGuard({ framework: by, create: () => ({ kind: "g", specificationVersion: 1, judge }) }));
+    expect(await guard(() => ({ action: "commit" }))).toEqual(["does not commit what is not finite"]);
+    expect(await guard(() => ({ action: "skip", reason: "" }))).toContain("commits a healthy update");
+    const counting = (): Guard => {
+      let seen = 0;
+      const judge = ({ nonFinite }: Evidence) =>
+        ++seen > 4 || nonFinite.length > 0
+          ? ({ action: "skip", reason: "enough" } as const)
+          : ({ action: "commit" } as const);
+      return { kind: "g", specificationVersion: 1, judge, snapshot: () => null, restore: () => undefined };
+    };
+    expect(await failures((by) => describeGuard({ framework: by, create: counting }))).toContain(
+      "goes on from its snapshot as if nothing had happened",
+    );
+  });
+});
