@@ -19,3 +19,4 @@ export type * from "./contracts/index.js";
 export { ERROR_CODES, type ErrorCode, WeirError } from "./errors.js";
 export { type EngineLogger, type StartEngineInput, startEngine } from "./model/engine/host.js";
 export type { QueueGauge } from "./streams/bounded-queue.js";
+export { createMemoryWorkQueue, type MemoryWorkQueueOptions } from "./streams/work-queue.js";

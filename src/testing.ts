@@ -19,3 +19,4 @@ export { describePolicyStore, type PolicyStoreSuiteOptions } from "./testing/pol
 export { describeRewardActor, type RewardSuiteOptions } from "./testing/reward-suite.js";
 export { describeSampler, type SamplerSuiteOptions } from "./testing/sampler-suite.js";
 export { describeTrainer, type TrainerSuiteOptions } from "./testing/trainer-suite.js";
+export { describeWorkQueue, type WorkQueueLimits, type WorkQueueSuiteOptions } from "./testing/work-queue-suite.js";

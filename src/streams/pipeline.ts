@@ -3,7 +3,7 @@ import { counterKey } from "../algorithms/random.js";
 import type { Group, ScoredRollout } from "../contracts/group.js";
 import type { RewardActor } from "../contracts/reward.js";
 import type { Rollout } from "../contracts/rollout.js";
-import type { Sampler, SamplingParams } from "../contracts/sampler.js";
+import type { SampledSequence, Sampler, SamplingParams } from "../contracts/sampler.js";
 import type { Task } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import { BoundedQueue } from "./bounded-queue.js";
@@ -112,35 +112,77 @@ export async function runRound(
   signal: AbortSignal,
 ): Promise<Round> {
   signal.throwIfAborted();
-  const { groupSize, promptsPerCall } = options;
-  const calls = parts.gauges.watch(new BoundedQueue<readonly IssuedTask[]>("tasks", 1));
-  const rollouts = parts.gauges.watch(new BoundedQueue<RolloutJob>("rollouts", options.queueGroups * groupSize));
-  const scored = parts.gauges.watch(new BoundedQueue<ScoredJob>("scored", options.queueGroups * groupSize));
-  const queues = [calls, rollouts, scored];
-  const release = (error: unknown) => {
-    for (const queue of queues) queue.fail(error);
-  };
-  // What is in flight ends with the round, also when the round fails while nobody cancels it.
-  const own = new AbortController();
-  const onAbort = () => {
-    own.abort(signal.reason);
-    release(signal.reason);
-  };
+  const round = new RoundInWork(issuedTasks, parts, options);
+  const onAbort = () => round.cancel(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await round.run();
+  } catch (error) {
+    round.cancel(error);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    parts.gauges.publish();
+  }
+}
 
-  let sampleSeconds = 0;
-  let rewardSeconds = 0;
+/** The queues and stages of one round. */
+class RoundInWork {
+  private readonly calls: BoundedQueue<readonly IssuedTask[]>;
+  private readonly rollouts: BoundedQueue<RolloutJob>;
+  private readonly scored: BoundedQueue<ScoredJob>;
+  private readonly assembly: GroupAssembly;
+  /** What is in flight ends with the round, also when the round fails while nobody cancels it. */
+  private readonly own = new AbortController();
+  private sampleSeconds = 0;
+  private rewardSeconds = 0;
 
-  const feed = async () => {
-    for (let start = 0; start < issuedTasks.length; start += promptsPerCall)
-      await calls.push(issuedTasks.slice(start, start + promptsPerCall));
-    calls.close();
-  };
+  constructor(
+    private readonly issued: readonly IssuedTask[],
+    private readonly parts: PipelineParts,
+    private readonly options: PipelineOptions,
+  ) {
+    const { gauges } = parts;
+    const bound = options.queueGroups * options.groupSize;
+    this.calls = gauges.watch(new BoundedQueue("tasks", 1));
+    this.rollouts = gauges.watch(new BoundedQueue("rollouts", bound));
+    this.scored = gauges.watch(new BoundedQueue("scored", bound));
+    this.assembly = new GroupAssembly(issued, options.groupSize);
+  }
 
-  const sample = async (tasks: readonly IssuedTask[]) => {
+  async run(): Promise<Round> {
+    const { calls, rollouts, scored } = this;
+    await lastValueFrom(
+      merge(
+        this.feed(),
+        pullLanes(calls, 1, (tasks) => this.sample(tasks)).pipe(tap({ complete: () => rollouts.close() })),
+        pullLanes(rollouts, this.options.rewardConcurrency, (job) => this.score(job)).pipe(
+          tap({ complete: () => scored.close() }),
+        ),
+        pullLanes(scored, 1, (job) => this.assemble(job)),
+      ).pipe(ignoreElements()),
+      { defaultValue: undefined },
+    );
+    return { groups: this.assembly.finish(), sampleSeconds: this.sampleSeconds, rewardSeconds: this.rewardSeconds };
+  }
+
+  cancel(reason: unknown): void {
+    this.own.abort(reason);
+    for (const queue of [this.calls, this.rollouts, this.scored]) queue.fail(reason);
+  }
+
+  private async feed(): Promise<void> {
+    const { promptsPerCall } = this.options;
+    for (let start = 0; start < this.issued.length; start += promptsPerCall)
+      await this.calls.push(this.issued.slice(start, start + promptsPerCall));
+    this.calls.close();
+  }
+
+  private async sample(tasks: readonly IssuedTask[]): Promise<void> {
+    const { options, parts } = this;
     const prompts = tasks.map((issued) => ({
       promptIds: issued.promptIds,
-      seeds: rolloutSeeds(options.seed, issued, groupSize),
+      seeds: rolloutSeeds(options.seed, issued, options.groupSize),
     }));
     const [first] = tasks;
     const reply = await parts.sampler.sample(
@@ -152,80 +194,65 @@ export async function runRound(
         purpose: "training",
         deadlineMs: options.sampleTimeoutMs,
       },
-      { signal: own.signal },
+      { signal: this.own.signal },
     );
-    sampleSeconds += reply.seconds;
+    this.sampleSeconds += reply.seconds;
     for (const [p, issued] of tasks.entries()) {
-      const sequences = reply.sequences[p];
-      if (sequences?.length !== groupSize) {
-        throw new WeirError(
-          "WEIR_E_ENGINE_REQUEST",
-          `the sampler must return ${groupSize} sequences for prompt ${p}, got ${sequences?.length ?? 0}`,
-          { prompt: p },
-        );
-      }
-      for (const [g, sequence] of sequences.entries()) {
-        const rollout: Rollout = {
-          id: rolloutIdOf(issued, g),
-          taskId: issued.task.id,
-          groupId: groupIdOf(issued),
-          sampleIndex: g,
-          promptIds: issued.promptIds,
-          tokenIds: sequence.tokenIds,
-          samplerLogprobs: sequence.logprobs,
-          entropies: sequence.entropies,
-          finish: sequence.finish,
-          policy: sequence.spans,
-          seed: prompts[p]?.seeds[g] ?? 0,
-          text: options.decode(sequence.tokenIds),
-        };
-        parts.listener.generated(rollout, issued);
-        await rollouts.push({ issued, rollout });
-        parts.gauges.publish();
-      }
+      const sequences = this.wholeGroup(reply.sequences[p], p);
+      for (const [g, sequence] of sequences.entries())
+        await this.deliver(issued, g, sequence, prompts[p]?.seeds[g] ?? 0);
     }
-  };
+  }
 
-  const score = async ({ issued, rollout }: RolloutJob) => {
+  private wholeGroup(sequences: readonly SampledSequence[] | undefined, p: number): readonly SampledSequence[] {
+    const { groupSize } = this.options;
+    if (sequences?.length === groupSize) return sequences;
+    throw new WeirError(
+      "WEIR_E_ENGINE_REQUEST",
+      `the sampler must return ${groupSize} sequences for prompt ${p}, got ${sequences?.length ?? 0}`,
+      { prompt: p },
+    );
+  }
+
+  private async deliver(issued: IssuedTask, g: number, sequence: SampledSequence, seed: number): Promise<void> {
+    const rollout: Rollout = {
+      id: rolloutIdOf(issued, g),
+      taskId: issued.task.id,
+      groupId: groupIdOf(issued),
+      sampleIndex: g,
+      promptIds: issued.promptIds,
+      tokenIds: sequence.tokenIds,
+      samplerLogprobs: sequence.logprobs,
+      entropies: sequence.entropies,
+      finish: sequence.finish,
+      policy: sequence.spans,
+      seed,
+      text: this.options.decode(sequence.tokenIds),
+    };
+    this.parts.listener.generated(rollout, issued);
+    await this.rollouts.push({ issued, rollout });
+    this.parts.gauges.publish();
+  }
+
+  private async score({ issued, rollout }: RolloutJob): Promise<void> {
+    const { options, parts } = this;
     const started = performance.now();
     const outcome = await outcomeWithin(
       (inner) => parts.reward.handle({ task: issued.task, rollout }, { signal: inner }),
       options.rewardTimeoutMs,
-      own.signal,
+      this.own.signal,
       options.timers,
     );
-    rewardSeconds += (performance.now() - started) / 1000;
+    this.rewardSeconds += (performance.now() - started) / 1000;
     const reward = outcome.kind === "scored" ? options.shape(outcome.value, rollout.tokenIds.length) : null;
     const member: ScoredRollout = { rollout, outcome, reward };
     parts.listener.scored(member, issued);
-    await scored.push({ issued, member });
-  };
+    await this.scored.push({ issued, member });
+  }
 
-  const assembly = new GroupAssembly(issuedTasks, groupSize);
-  const assemble = (job: ScoredJob) => {
-    assembly.add(job.issued, job.member);
-    parts.gauges.publish();
-    return Promise.resolve();
-  };
-
-  try {
-    await lastValueFrom(
-      merge(
-        feed(),
-        pullLanes(calls, 1, sample).pipe(tap({ complete: () => rollouts.close() })),
-        pullLanes(rollouts, options.rewardConcurrency, score).pipe(tap({ complete: () => scored.close() })),
-        pullLanes(scored, 1, assemble),
-      ).pipe(ignoreElements()),
-      { defaultValue: undefined },
-    );
-    return { groups: assembly.finish(), sampleSeconds, rewardSeconds };
-  } catch (error) {
-    own.abort(error);
-    release(error);
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    parts.gauges.publish();
+  private async assemble(job: ScoredJob): Promise<void> {
+    this.assembly.add(job.issued, job.member);
+    this.parts.gauges.publish();
   }
 }
 

@@ -40,165 +40,188 @@ const OPTIMISER: OptimiserConfig = {
 const live = () => ({ signal: new AbortController().signal });
 const coded = (code: string) => (error: unknown) => WeirError.isInstance(error) && error.code === code;
 
-export function describeTrainer(options: TrainerSuiteOptions): void {
-  const { ids = [1, 2, 3, 4, 5, 6], tolerance = 1e-5 } = options;
-  const [a, b, c, d, e, f] = ids as [number, number, number, number, number, number];
-  const completions = [
-    [d, e, f],
-    [f, a],
-  ];
-  const group: TrainGroup = {
-    promptIds: [a, b, c],
-    completions: completions.map((tokenIds, g) => ({
-      tokenIds,
-      advantages: tokenIds.map(() => (g === 0 ? 1 : -1)),
-      oldLogprobs: null,
-      refLogprobs: null,
-    })),
-  };
-  const batch = (oldPolicy: PolicyVersion, microBatchTokens = 256): PolicyBatch => ({
-    groups: [group],
-    loss: LOSS,
-    denominators: { tokens: 5, sequences: 2 },
-    microBatchTokens,
-    oldPolicy,
-  });
-  const scores = async (trainer: Trainer, which: "policy" | "reference" = "policy") => {
-    const of = [{ promptIds: group.promptIds, completions }];
+/** One group of two completions, the first better than the second, and what is asked of a trainer with it. */
+class Fixture {
+  readonly completions: readonly (readonly number[])[];
+  private readonly group: TrainGroup;
+
+  constructor(
+    readonly ids: readonly number[],
+    /** Largest difference that stands for equal. */
+    readonly tolerance: number,
+  ) {
+    const [a, b, c, d, e, f] = ids as [number, number, number, number, number, number];
+    this.completions = [
+      [d, e, f],
+      [f, a],
+    ];
+    this.group = {
+      promptIds: [a, b, c],
+      completions: this.completions.map((tokenIds, g) => ({
+        tokenIds,
+        advantages: tokenIds.map(() => (g === 0 ? 1 : -1)),
+        oldLogprobs: null,
+        refLogprobs: null,
+      })),
+    };
+  }
+
+  batch(oldPolicy: PolicyVersion, microBatchTokens = 256): PolicyBatch {
+    const denominators = { tokens: 5, sequences: 2 };
+    return { groups: [this.group], loss: LOSS, denominators, microBatchTokens, oldPolicy };
+  }
+
+  async scores(trainer: Trainer, which: "policy" | "reference" = "policy") {
+    const of = [{ promptIds: this.group.promptIds, completions: this.completions }];
     return (await trainer.logprobs(of, { ...live(), temperature: 1, which, microBatchTokens: 256 })).logprobs;
-  };
-  const publish = (trainer: Trainer) => published(trainer);
-  const step = async (trainer: Trainer) => {
-    const { version } = await publish(trainer);
-    await trainer.forwardBackward(batch(version), live());
+  }
+
+  publish(trainer: Trainer) {
+    return published(trainer);
+  }
+
+  async step(trainer: Trainer) {
+    const { version } = await this.publish(trainer);
+    await trainer.forwardBackward(this.batch(version), live());
     return trainer.optimStep(OPTIMISER, live());
-  };
-  const near = (found: readonly (readonly (readonly number[])[])[], expected: typeof found, what: string) => {
+  }
+
+  near(found: PerToken, expected: PerToken, what: string): void {
     const flat = expected.flat(2);
     found.flat(2).forEach((value, i) => {
       const gap = Math.abs(value - (flat[i] as number));
-      assert.ok(gap <= tolerance, `${what}: token ${i} differs by ${gap}`);
+      assert.ok(gap <= this.tolerance, `${what}: token ${i} differs by ${gap}`);
     });
-  };
-  const test = (name: string, check: (trainer: Trainer) => Promise<void> | void): SuiteTest => ({
-    name,
-    body: async () => {
-      const trainer = await options.create();
-      try {
-        await check(trainer);
-      } finally {
-        await trainer.dispose?.();
-      }
-    },
-  });
-  const tests: readonly SuiteTest[] = [
-    test("declares a kind, specification version 2, its capabilities and its model", (trainer) => {
-      const { kind, specificationVersion, capabilities, model } = trainer;
-      assert.equal(typeof kind, "string");
-      assert.notEqual(kind, "");
-      assert.equal(specificationVersion, 2);
-      assert.ok(
-        capabilities.losses.every((name) => LOSS_NAMES.includes(name)),
-        `losses ${capabilities.losses}`,
-      );
-      assert.ok(
-        capabilities.publishes.every((form) => ARTIFACT_KINDS.includes(form)),
-        `${capabilities.publishes}`,
-      );
-      assert.ok(capabilities.publishes.length > 0, "publishes something");
-      assert.ok(model.parameters > 0 && model.vocabSize > 0 && model.maxPositions > 0, JSON.stringify(model));
+  }
+}
+
+type PerToken = readonly (readonly (readonly number[])[])[];
+type Check = (trainer: Trainer, at: Fixture) => Promise<void> | void;
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  "declares a kind, specification version 2, its capabilities and its model": (trainer) => {
+    const { kind, specificationVersion, capabilities, model } = trainer;
+    assert.equal(typeof kind, "string");
+    assert.notEqual(kind, "");
+    assert.equal(specificationVersion, 2);
+    assert.ok(
+      capabilities.losses.every((name) => LOSS_NAMES.includes(name)),
+      `losses ${capabilities.losses}`,
+    );
+    assert.ok(
+      capabilities.publishes.every((form) => ARTIFACT_KINDS.includes(form)),
+      `${capabilities.publishes}`,
+    );
+    assert.ok(capabilities.publishes.length > 0, "publishes something");
+    assert.ok(model.parameters > 0 && model.vocabSize > 0 && model.maxPositions > 0, JSON.stringify(model));
+  },
+  "gives finite metrics, and a log-prob for each token of each completion": async (trainer, at) => {
+    const { version } = await at.publish(trainer);
+    const { logprobs, ...numbers } = await trainer.forwardBackward(at.batch(version), live());
+    for (const [name, value] of Object.entries(numbers)) assert.ok(Number.isFinite(value), `${name} ${value}`);
+    assert.deepEqual(
+      logprobs.map((rows) => rows.map((row) => row.length)),
+      [at.completions.map((row) => row.length)],
+    );
+    at.near(logprobs, await at.scores(trainer), "the pass and logprobs()");
+  },
+  "takes its own log-probs for those of the version it holds, and refuses another version": async (trainer, at) => {
+    const { version } = await at.publish(trainer);
+    const { ratioMax, klOldK3 } = await trainer.forwardBackward(at.batch(version), live());
+    assert.ok(Math.abs(ratioMax - 1) <= at.tolerance, `ratio ${ratioMax}`);
+    assert.ok(Math.abs(klOldK3) <= at.tolerance, `KL ${klOldK3}`);
+    const other = { n: version.n + 7, sha256: "0" };
+    await assert.rejects(async () => trainer.forwardBackward(at.batch(other), live()), coded("WEIR_E_POLICY_VERSION"));
+  },
+  "gives the same loss however the batch is split (I6)": async (trainer, at) => {
+    const { version } = await at.publish(trainer);
+    const whole = await trainer.forwardBackward(at.batch(version), live());
+    const split = await trainer.forwardBackward(at.batch(version, 8), live());
+    assert.ok(Math.abs(whole.loss - split.loss) <= at.tolerance, `${whole.loss} and ${split.loss}`);
+  },
+  "tells a gradient's norm before the step, and throws it away when told to": async (trainer, at) => {
+    if (!trainer.capabilities.discardsGradients) return;
+    const before = await at.scores(trainer);
+    const { version } = await at.publish(trainer);
+    await trainer.forwardBackward(at.batch(version), live());
+    const norm = await trainer.gradientNorm(live());
+    assert.ok(norm > 0, `norm ${norm}`);
+    await trainer.discardGradients(live());
+    await assert.rejects(async () => trainer.optimStep(OPTIMISER, live()), coded("WEIR_E_STATE"));
+    at.near(await at.scores(trainer), before, "after a gradient was thrown away");
+    await trainer.forwardBackward(at.batch(version), live());
+    const { gradNorm } = await trainer.optimStep(OPTIMISER, live());
+    assert.ok(Math.abs(gradNorm - norm) <= at.tolerance * Math.max(1, norm), `${gradNorm} and ${norm}`);
+  },
+  "makes the better completion likelier and the worse one less likely": async (trainer, at) => {
+    const before = await at.scores(trainer);
+    const { applied } = await at.step(trainer);
+    assert.equal(applied, true);
+    const after = await at.scores(trainer);
+    const sum = (row: readonly number[] | undefined) => (row ?? []).reduce((x, y) => x + y, 0);
+    assert.ok(sum(after[0]?.[0]) > sum(before[0]?.[0]), "the better one");
+    assert.ok(sum(after[0]?.[1]) < sum(before[0]?.[1]), "the worse one");
+  },
+  "names its weights once per publication that found them changed": async (trainer, at) => {
+    const { version: first } = await at.publish(trainer);
+    assert.deepEqual((await at.publish(trainer)).version, first);
+    await at.step(trainer);
+    await at.step(trainer);
+    const { version: next } = await at.publish(trainer);
+    assert.ok(next.n > first.n, `${first.n} and ${next.n}`);
+    assert.notEqual(next.sha256, first.sha256);
+  },
+  "goes back to a saved state and on from there alike": async (trainer, at) => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+    try {
+      await at.step(trainer);
+      const { version } = await at.publish(trainer);
+      await trainer.saveState(folder, live());
+      await at.step(trainer);
+      const further = await at.scores(trainer);
+      assert.deepEqual(await trainer.loadState(folder, live()), version);
+      await at.step(trainer);
+      at.near(await at.scores(trainer), further, "after the same step again");
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+  "keeps the reference as it was frozen": async (trainer, at) => {
+    if (!trainer.capabilities.reference) return;
+    await trainer.freezeReference(live());
+    const frozen = await at.scores(trainer, "reference");
+    at.near(frozen, await at.scores(trainer), "when it was frozen");
+    await at.step(trainer);
+    at.near(await at.scores(trainer, "reference"), frozen, "after a step");
+  },
+  "trains on supervised rows": async (trainer, at) => {
+    const rows = [{ tokenIds: at.ids.slice(0, 4), lossMask: [0, 0, 1, 1] }];
+    const { loss, tokens } = await trainer.sftForwardBackward(
+      { rows, aggregation: "token-mean", microBatchTokens: 64 },
+      live(),
+    );
+    assert.ok(Number.isFinite(loss) && loss > 0, `loss ${loss}`);
+    assert.ok(tokens > 0, `tokens ${tokens}`);
+    assert.equal((await trainer.optimStep(OPTIMISER, live())).applied, true);
+    await trainer.resetOptimiser(live());
+  },
+};
+
+export function describeTrainer(options: TrainerSuiteOptions): void {
+  const fixture = new Fixture(options.ids ?? [1, 2, 3, 4, 5, 6], options.tolerance ?? 1e-5);
+  const tests = Object.entries(CHECKS).map(
+    ([name, check]): SuiteTest => ({
+      name,
+      body: async () => {
+        const trainer = await options.create();
+        try {
+          await check(trainer, fixture);
+        } finally {
+          await trainer.dispose?.();
+        }
+      },
     }),
-    test("gives finite metrics, and a log-prob for each token of each completion", async (trainer) => {
-      const { version } = await publish(trainer);
-      const { logprobs, ...numbers } = await trainer.forwardBackward(batch(version), live());
-      for (const [name, value] of Object.entries(numbers)) assert.ok(Number.isFinite(value), `${name} ${value}`);
-      assert.deepEqual(
-        logprobs.map((rows) => rows.map((row) => row.length)),
-        [completions.map((row) => row.length)],
-      );
-      near(logprobs, await scores(trainer), "the pass and logprobs()");
-    }),
-    test("takes its own log-probs for those of the version it holds, and refuses another version", async (trainer) => {
-      const { version } = await publish(trainer);
-      const { ratioMax, klOldK3 } = await trainer.forwardBackward(batch(version), live());
-      assert.ok(Math.abs(ratioMax - 1) <= tolerance, `ratio ${ratioMax}`);
-      assert.ok(Math.abs(klOldK3) <= tolerance, `KL ${klOldK3}`);
-      const other = { n: version.n + 7, sha256: "0" };
-      await assert.rejects(async () => trainer.forwardBackward(batch(other), live()), coded("WEIR_E_POLICY_VERSION"));
-    }),
-    test("gives the same loss however the batch is split (I6)", async (trainer) => {
-      const { version } = await publish(trainer);
-      const whole = await trainer.forwardBackward(batch(version), live());
-      const split = await trainer.forwardBackward(batch(version, 8), live());
-      assert.ok(Math.abs(whole.loss - split.loss) <= tolerance, `${whole.loss} and ${split.loss}`);
-    }),
-    test("tells a gradient's norm before the step, and throws it away when told to", async (trainer) => {
-      if (!trainer.capabilities.discardsGradients) return;
-      const before = await scores(trainer);
-      const { version } = await publish(trainer);
-      await trainer.forwardBackward(batch(version), live());
-      const norm = await trainer.gradientNorm(live());
-      assert.ok(norm > 0, `norm ${norm}`);
-      await trainer.discardGradients(live());
-      await assert.rejects(async () => trainer.optimStep(OPTIMISER, live()), coded("WEIR_E_STATE"));
-      near(await scores(trainer), before, "after a gradient was thrown away");
-      await trainer.forwardBackward(batch(version), live());
-      const { gradNorm } = await trainer.optimStep(OPTIMISER, live());
-      assert.ok(Math.abs(gradNorm - norm) <= tolerance * Math.max(1, norm), `${gradNorm} and ${norm}`);
-    }),
-    test("makes the better completion likelier and the worse one less likely", async (trainer) => {
-      const before = await scores(trainer);
-      const { applied } = await step(trainer);
-      assert.equal(applied, true);
-      const after = await scores(trainer);
-      const sum = (row: readonly number[] | undefined) => (row ?? []).reduce((x, y) => x + y, 0);
-      assert.ok(sum(after[0]?.[0]) > sum(before[0]?.[0]), "the better one");
-      assert.ok(sum(after[0]?.[1]) < sum(before[0]?.[1]), "the worse one");
-    }),
-    test("names its weights once per publication that found them changed", async (trainer) => {
-      const { version: first } = await publish(trainer);
-      assert.deepEqual((await publish(trainer)).version, first);
-      await step(trainer);
-      await step(trainer);
-      const { version: next } = await publish(trainer);
-      assert.ok(next.n > first.n, `${first.n} and ${next.n}`);
-      assert.notEqual(next.sha256, first.sha256);
-    }),
-    test("goes back to a saved state and on from there alike", async (trainer) => {
-      const folder = await mkdtemp(join(tmpdir(), "weir-trainer-"));
-      try {
-        await step(trainer);
-        const { version } = await publish(trainer);
-        await trainer.saveState(folder, live());
-        await step(trainer);
-        const further = await scores(trainer);
-        assert.deepEqual(await trainer.loadState(folder, live()), version);
-        await step(trainer);
-        near(await scores(trainer), further, "after the same step again");
-      } finally {
-        await rm(folder, { recursive: true, force: true });
-      }
-    }),
-    test("keeps the reference as it was frozen", async (trainer) => {
-      if (!trainer.capabilities.reference) return;
-      await trainer.freezeReference(live());
-      const frozen = await scores(trainer, "reference");
-      near(frozen, await scores(trainer), "when it was frozen");
-      await step(trainer);
-      near(await scores(trainer, "reference"), frozen, "after a step");
-    }),
-    test("trains on supervised rows", async (trainer) => {
-      const rows = [{ tokenIds: [a, b, c, d], lossMask: [0, 0, 1, 1] }];
-      const { loss, tokens } = await trainer.sftForwardBackward(
-        { rows, aggregation: "token-mean", microBatchTokens: 64 },
-        live(),
-      );
-      assert.ok(Number.isFinite(loss) && loss > 0, `loss ${loss}`);
-      assert.ok(tokens > 0, `tokens ${tokens}`);
-      assert.equal((await trainer.optimStep(OPTIMISER, live())).applied, true);
-      await trainer.resetOptimiser(live());
-    }),
-  ];
+  );
   registerSuite("trainer contract", tests, options);
 }
 

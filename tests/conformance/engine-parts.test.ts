@@ -11,6 +11,7 @@ import type { Trainer } from "../../src/contracts/trainer.js";
 import { createHandleStore } from "../../src/model/engine/handle-store.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
 import { createFolderPolicyStore } from "../../src/store/policy-folder.js";
+import { createMemoryWorkQueue } from "../../src/streams/work-queue.js";
 import {
   createFakePolicyStore,
   createFakeSampler,
@@ -19,6 +20,7 @@ import {
   describePolicyStore,
   describeSampler,
   describeTrainer,
+  describeWorkQueue,
   fakeVersion,
   type TestFramework,
 } from "../../src/testing.js";
@@ -142,6 +144,8 @@ const FAKE_STORE_SKIPS = [
 describe("the policy store of the engine", () => describePolicyStore({ framework, create: () => createHandleStore() }));
 describe("the policy store in folders", () =>
   describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => folder) }));
+describe("the work queue in the process", () =>
+  describeWorkQueue({ framework, create: (limits) => createMemoryWorkQueue(limits) }));
 describe("the built-in guard", () => describeGuard({ framework, create: createFiniteGuard }));
 
 describe("the suites find", () => {

@@ -180,13 +180,21 @@ export function describeEqualities(options: CoreOptions): void {
         completions: completions.map((completion, g) => ({ ...completion, oldLogprobs: of(p, g) })),
       }));
     const loss = { ...LOSS, dualClip: 3 };
-    const own = await measure(
-      batchOf(
-        withOld(() => null),
-        loss,
-        64,
-      ),
+    const bare = batchOf(
+      withOld(() => null),
+      loss,
+      64,
     );
+    const { version } = await core.publish("handle", null);
+    const own = await measure({ ...bare, oldPolicy: version });
+    await expect(core.forwardBackward(bare, signal)).rejects.toThrow(/WEIR_E_SHAPE.*needs oldPolicy/);
+    // The step that measured it has changed the weights; and a hash of others is none of theirs.
+    await expect(core.forwardBackward({ ...bare, oldPolicy: version }, signal)).rejects.toThrow(
+      "WEIR_E_POLICY_VERSION",
+    );
+    await core.publish("handle", null);
+    const other = { ...core.version(), sha256: "other" };
+    await expect(core.forwardBackward({ ...bare, oldPolicy: other }, signal)).rejects.toThrow("WEIR_E_POLICY_VERSION");
     expect(own.metrics).toMatchObject({ klOldK1: 0, klOldK3: 0, ratioMax: 1, clipFraction: 0, clipFractionLower: 0 });
     const { logprobs } = own.metrics;
     expectSame(

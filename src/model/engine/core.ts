@@ -180,7 +180,7 @@ export class EngineCore {
     return this.policy.parameters.sha256(this.executor.fusedStep?.digests);
   }
 
-  forwardBackward(
+  async forwardBackward(
     batch: PolicyBatch,
     signal: AbortSignal,
     evaluate: EvaluateLoss | null = null,
