@@ -1,7 +1,7 @@
 /**
  * Runs the programs of examples/ as a stranger would: weir packed, the tarball installed in an empty project, the examples
  * and the README's program compiled there by a strict TypeScript that also checks weir's own types, and run on a fixture
- * model. Needs the npm registry for weir's dependencies and for TypeScript.
+ * model; then the guides. Needs the npm registry for weir's dependencies, TypeScript and vitest.
  * Usage: node scripts/run-examples.mjs [--keep]
  */
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { ensureBuild } from "../setup/dist.mjs";
 import { cleanNpmEnvironment } from "../setup/install.mjs";
 import { run } from "../setup/run.mjs";
+import { runGuides } from "./run-guides.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const project = mkdtempSync(join(tmpdir(), "weir-examples-"));
@@ -58,9 +59,16 @@ function readmeProgram() {
 /** Installs the compiler in the versions that weir is built with, and compiles the examples into out/. */
 async function compile(npm) {
   const { devDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const tools = ["typescript", "@types/node"].map((name) => `${name}@${devDependencies[name]}`);
-  await example("npm install of TypeScript", "npm", ["install", "--no-audit", "--no-fund", ...tools], /added \d+/, npm);
-  for (const file of readdirSync(join(root, "examples"))) cpSync(join(root, "examples", file), join(project, file));
+  const tools = ["typescript", "@types/node", "vitest", "vite"].map((name) => `${name}@${devDependencies[name]}`);
+  await example(
+    "npm install of TypeScript and vitest",
+    "npm",
+    ["install", "--no-audit", "--no-fund", ...tools],
+    /added \d+/,
+    npm,
+  );
+  for (const file of readdirSync(join(root, "examples")).filter((name) => name.endsWith(".ts")))
+    cpSync(join(root, "examples", file), join(project, file));
   writeFileSync(join(project, "readme.ts"), readmeProgram());
   writeFileSync(join(project, "tsconfig.json"), JSON.stringify(TYPESCRIPT, null, 2));
   await example("strict compilation", "npx", ["--no", "--", "tsc", "-p", "."], /^$/);
@@ -150,6 +158,7 @@ try {
     await example(["parts.ts", ...further].join(" "), "npx", args, /completed: /);
   }
   await watchExample();
+  await runGuides({ root, project, model, example });
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

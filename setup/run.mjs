@@ -9,17 +9,20 @@ const REPORTED_CHARACTERS = 20_000;
 /**
  * @param {string} command
  * @param {string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, onLine?: (line: string) => void, input?: string }} options
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, onLine?: (line: string) => void, group?: boolean }} options with
+ *   `group`, the deadline ends what the program has started too
  * @returns {Promise<{ code: number, stdout: string, output: string, seconds: number }>} never rejects; code 127 = not found
  */
-export function run(command, args, { cwd, env = process.env, timeoutMs = 1_800_000, onLine = () => {} } = {}) {
+export function run(command, args, options = {}) {
+  const { cwd, env = process.env, timeoutMs = 1_800_000, onLine = () => {}, group = false } = options;
   const started = performance.now();
   return new Promise((resolve) => {
     let output = "";
     let stdout = "";
     let pending = "";
-    const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
-    const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
+    const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], detached: group });
+    const end = () => (group && child.pid ? process.kill(-child.pid, "SIGKILL") : child.kill("SIGKILL"));
+    const timer = setTimeout(end, timeoutMs);
     const take = (chunk) => {
       output = (output + chunk).slice(-REPORTED_CHARACTERS);
       pending += chunk;
