@@ -121,7 +121,7 @@ export const tracePartSchema = z.discriminatedUnion("part", [
     ids: z.array(z.number().int()),
     texts: z.array(z.string()),
     logprobs: z.array(z.number()),
-    entropies: z.array(z.number()),
+    entropies: z.array(z.number()).describe("Nats; empty where the sampler gives no entropies."),
   }),
 ]);
 export type TracePart = z.output<typeof tracePartSchema>;

@@ -24,7 +24,8 @@ interface Token {
   readonly text: string;
   readonly id: number;
   readonly logprob: number;
-  readonly entropy: number;
+  /** Null where the sampler gives no entropies. */
+  readonly entropy: number | null;
 }
 
 interface Whole {
@@ -33,7 +34,8 @@ interface Whole {
   readonly tokens: readonly Token[];
 }
 
-type Measure = "surprise" | "entropy" | "none";
+const MEASURES = ["surprise", "entropy", "none"] as const;
+type Measure = (typeof MEASURES)[number];
 
 /** Shades of the heat-map; the style sheet has one class for each. */
 const SHADES = 9;
@@ -188,10 +190,12 @@ function Completion(props: {
   readonly measure: Measure;
   readonly setMeasure: (measure: Measure) => void;
 }) {
-  const { tokens, text, measure, setMeasure } = props;
+  const { tokens, text, setMeasure } = props;
+  const choices = MEASURES.filter((one) => one !== "entropy" || tokens.some(({ entropy }) => entropy !== null));
+  const measure = choices.includes(props.measure) ? props.measure : "surprise";
   const box = useRef<HTMLPreElement>(null);
   const [hot, setHot] = useState(-1);
-  const value = (token: Token) => (measure === "entropy" ? token.entropy : -token.logprob);
+  const value = (token: Token) => (measure === "entropy" ? (token.entropy ?? 0) : -token.logprob);
   const ranked = useMemo(
     () => tokens.map((_, i) => i).sort((a, b) => value(tokens[b] as Token) - value(tokens[a] as Token)),
     [tokens, measure],
@@ -222,7 +226,7 @@ function Completion(props: {
         Response
         <fieldset class="choice">
           <legend class="hidden">Shading</legend>
-          {(["surprise", "entropy", "none"] as const).map((choice) => (
+          {choices.map((choice) => (
             <label key={choice}>
               <input type="radio" name="shading" checked={measure === choice} onChange={() => setMeasure(choice)} />
               <span>{choice === "surprise" ? "−log p" : choice}</span>
@@ -250,7 +254,7 @@ function Completion(props: {
               <span
                 key={`${i.toString()}`}
                 class={`h${shade(token)}${hot >= 0 && ranked[hot] === i ? " hot" : ""}`}
-                title={`p ${formatNumber(Math.exp(token.logprob))} · log p ${formatNumber(token.logprob)} · entropy ${formatNumber(token.entropy)} · id ${token.id}`}
+                title={`p ${formatNumber(Math.exp(token.logprob))} · log p ${formatNumber(token.logprob)} · entropy ${token.entropy === null ? "not given" : formatNumber(token.entropy)} · id ${token.id}`}
               >
                 {token.text}
               </span>
@@ -274,7 +278,7 @@ function assemble(parts: readonly TracePart[]): Whole | null {
           id,
           text: part.texts[i] ?? "",
           logprob: part.logprobs[i] ?? 0,
-          entropy: part.entropies[i] ?? 0,
+          entropy: part.entropies[i] ?? null,
         });
   }
   return head && { head, prompt, tokens };

@@ -5,7 +5,6 @@ import { BACKEND_CHOICES, EXECUTOR_CHOICES, LORA_TARGETS, PRECISIONS, WEIGHT_DTY
 import { SHORT_STEP_RULES } from "../contracts/group.js";
 import { LOSS_AGGREGATIONS } from "../contracts/loss.js";
 import { REWARD_MODES } from "../contracts/reward.js";
-import { DATA_FORMATS } from "../contracts/task.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../contracts/trainer.js";
 import type { PresetName } from "./presets.js";
 
@@ -90,7 +89,13 @@ const engineSchema = z.strictObject({
 const dataSchema = z.strictObject({
   train: z.array(z.string()).min(1).describe("Files of training tasks (verl-style parquet or jsonl)."),
   heldout: z.array(z.string()).default([]).describe("Files of held-out tasks for evaluation."),
-  format: z.enum(DATA_FORMATS).default("auto").describe("File format; `auto` looks at the content."),
+  format: z
+    .string()
+    .min(1)
+    .default("auto")
+    .describe(
+      "File format: `auto` looks at the columns; `verl`, `jsonl` (rows of verl, or weir's tasks), `longbench`, `docmath`, `frames`.",
+    ),
   overlong: z
     .enum(["error", "drop", "truncate"])
     .default("error")

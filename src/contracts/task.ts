@@ -1,7 +1,3 @@
-/** Formats of data files: `auto` looks at the columns; `jsonl` is any text file of verl rows or weir tasks. */
-export const DATA_FORMATS = ["auto", "verl", "jsonl", "longbench", "docmath", "frames"] as const;
-export type DataFormat = (typeof DATA_FORMATS)[number];
-
 /**
  * One message of a chat, as chat templates and the OpenAI protocol know it. Further fields (`tool_calls`, `tool_call_id`,
  * `name`, `reasoning_content` …) reach the chat template unchanged.

@@ -1,18 +1,17 @@
 /** From a file to tasks with stable, unique ids. */
-import type { ChatMessage, DataFormat, Json, Task } from "../contracts/task.js";
+import type { ChatMessage, Json, Task } from "../contracts/task.js";
 import { contentHash } from "./canonical.js";
 import type { Row } from "./exact.js";
 import { fileFault } from "./faults.js";
-import { detectFormat, READERS, type TaskFormat, type UnnamedTask } from "./formats.js";
+import { formatFor, KNOWN_COLUMNS, type TaskFormat, type UnnamedTask } from "./formats/index.js";
 import { streamRows } from "./records.js";
 
 export interface ReadTasksOptions {
-  readonly format?: DataFormat;
+  /** One of FORMAT_CHOICES; `auto` when left out. */
+  readonly format?: string;
 }
 
 const HASH_DIGITS = 8;
-const KNOWN =
-  "verl (data_source, prompt, reward_model), weir tasks (messages, goldAnswer, source), LongBench (context, input, answers), DocMath (paragraphs, question, ground_truth), Frames (wiki_items, Prompt, Answer)";
 
 /**
  * The tasks of a file, one after the other: task i is row i. Prompts are not measured yet: `promptTokens` is 0.
@@ -39,23 +38,21 @@ export async function readTasks(path: string, options: ReadTasksOptions = {}): P
 
 function taskOf(record: Row, format: TaskFormat, file: string, row: number, taken: Map<string, number>): Task {
   try {
-    return named(READERS[format](record, { file, row }), taken);
+    return named(format.read(record, { file, row }), taken);
   } catch (cause) {
     if (cause instanceof RangeError) throw fileFault(file, `row ${row} is nested too deeply to be read`, cause);
     throw cause;
   }
 }
 
-function formatOf(path: string, first: Row, wanted: DataFormat): TaskFormat {
-  if (wanted !== "auto" && wanted !== "jsonl") return wanted;
-  const found = detectFormat(first);
-  const fits = found !== null && (wanted === "auto" || found === "task" || found === "verl");
-  if (!fits) {
+function formatOf(path: string, first: Row, wanted: string): TaskFormat {
+  const found = formatFor(first, wanted);
+  if (found === null) {
     const demonstrations = first.response !== undefined && (first.prompt ?? first.messages) !== undefined;
     const advice = demonstrations ? ". It looks like demonstrations, which warmup.data reads" : "";
     throw fileFault(
       path,
-      `its columns (${Object.keys(first).join(", ") || "none"}) fit no known format; expected one of ${KNOWN}${advice}`,
+      `its columns (${Object.keys(first).join(", ") || "none"}) fit no known format; expected one of ${KNOWN_COLUMNS}${advice}`,
     );
   }
   return found;

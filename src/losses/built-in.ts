@@ -1,7 +1,7 @@
 /** Built-in losses as parts. The update recognises them, since the engine traces them itself. */
 import type { LossName, LossPart, LossSettings } from "../contracts/loss.js";
 import { evaluateLoss } from "./evaluate.js";
-import { POLICY_LOSSES } from "./index.js";
+import { policyLossNamed } from "./index.js";
 
 interface BuiltIn {
   readonly name: LossName;
@@ -11,7 +11,7 @@ interface BuiltIn {
 const BUILT_INS = new WeakMap<LossPart, BuiltIn>();
 
 export function createBuiltInLoss(name: LossName, settings: LossSettings): LossPart {
-  const loss = POLICY_LOSSES[name];
+  const loss = policyLossNamed(name);
   const part: LossPart = {
     kind: name,
     specificationVersion: 1,

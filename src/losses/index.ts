@@ -1,24 +1,18 @@
-/** The built-in policy losses by the names that a configuration uses. A new one is a file here and a line below. */
-import type { LossName } from "../contracts/loss.js";
-import { CISPO } from "./cispo.js";
-import { DAPO } from "./dapo.js";
-import { DPPO_TV } from "./dppo-tv.js";
-import { DR_GRPO } from "./dr-grpo.js";
-import { GMPO } from "./gmpo.js";
-import { GRPO } from "./grpo.js";
-import { GSPO } from "./gspo.js";
+import { WeirError } from "../errors.js";
+import * as all from "./all.js";
 import type { PolicyLoss } from "./policy-loss.js";
-import { REINFORCE } from "./reinforce.js";
-import { SAPO } from "./sapo.js";
 
-export const POLICY_LOSSES: Readonly<Record<LossName, PolicyLoss>> = {
-  grpo: GRPO,
-  dapo: DAPO,
-  dr_grpo: DR_GRPO,
-  gspo: GSPO,
-  cispo: CISPO,
-  sapo: SAPO,
-  gmpo: GMPO,
-  dppo_tv: DPPO_TV,
-  reinforce: REINFORCE,
-};
+/** The built-in policy losses by name. */
+export const POLICY_LOSSES: Readonly<Record<string, PolicyLoss>> = all;
+
+/** Their names. */
+export const LOSS_NAMES: readonly string[] = Object.keys(POLICY_LOSSES);
+
+/** Errors: WEIR_E_ACTOR_UNKNOWN for a name that no built-in loss has. */
+export function policyLossNamed(name: string): PolicyLoss {
+  const found = Object.hasOwn(POLICY_LOSSES, name) ? POLICY_LOSSES[name] : undefined;
+  if (found !== undefined) return found;
+  throw new WeirError("WEIR_E_ACTOR_UNKNOWN", `unknown loss "${name}"; built in are ${LOSS_NAMES.join(", ")}`, {
+    name,
+  });
+}

@@ -1,6 +1,6 @@
 /** A loss's settings: its own defaults, overridden by the configuration. */
 import type { LossName, LossSetting, LossSettings } from "../contracts/loss.js";
-import { POLICY_LOSSES } from "./index.js";
+import { policyLossNamed } from "./index.js";
 
 /** Fallbacks of settings for which a loss has no default of its own. */
 const NEUTRAL: LossSettings = {
@@ -20,7 +20,7 @@ export function lossSettings(
   name: LossName | null,
   asked: { readonly [K in keyof LossSettings]?: LossSettings[K] | null | undefined } = {},
 ): LossSettings {
-  const own = name === null ? {} : POLICY_LOSSES[name].defaults;
+  const own = name === null ? {} : policyLossNamed(name).defaults;
   const set = LOSS_SETTINGS.map((setting) => [setting, asked[setting]] as const).filter(
     ([, value]) => value !== null && value !== undefined,
   );

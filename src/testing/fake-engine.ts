@@ -7,7 +7,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { uint32 } from "../algorithms/random.js";
 import type { Engine } from "../contracts/engine.js";
-import { LOSS_NAMES, type LossSequence } from "../contracts/loss.js";
+import type { LossSequence } from "../contracts/loss.js";
 import type { ModelInfo } from "../contracts/model-info.js";
 import type { PolicyStore } from "../contracts/policy-store.js";
 import type { PolicyVersion } from "../contracts/policy-version.js";
@@ -15,6 +15,7 @@ import type { PublishedPolicy } from "../contracts/published-policy.js";
 import type { PolicyWanted, SampledSequence, Sampler } from "../contracts/sampler.js";
 import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
+import { LOSS_NAMES } from "../losses/index.js";
 import { Latest } from "../system/latest.js";
 
 const LOGPROB = -1;

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LOSS_NAMES } from "../contracts/loss.js";
 import type { PolicyVersion } from "../contracts/policy-version.js";
 import { ARTIFACT_KINDS, type ArtifactKind } from "../contracts/published-policy.js";
 import type { OptimiserConfig, PolicyBatch, PolicyLossConfig, Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
+import { LOSS_NAMES } from "../losses/index.js";
 import { lossSettings } from "../losses/settings.js";
 import { registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
 

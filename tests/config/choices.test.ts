@@ -6,22 +6,19 @@ import { SCHEDULES } from "../../src/algorithms/schedules.js";
 import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../../src/contracts/curriculum.js";
 import { BACKENDS, EXECUTORS, LORA_TARGETS, WEIGHT_DTYPES } from "../../src/contracts/engine.js";
 import { SHORT_STEP_RULES } from "../../src/contracts/group.js";
-import { LOSS_AGGREGATIONS, LOSS_NAMES } from "../../src/contracts/loss.js";
+import { LOSS_AGGREGATIONS } from "../../src/contracts/loss.js";
 import { REWARD_MODES } from "../../src/contracts/reward.js";
-import { DATA_FORMATS } from "../../src/contracts/task.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../../src/contracts/trainer.js";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const LISTS: Readonly<Record<string, readonly string[]>> = {
   ADVANCE_RULES,
   BACKENDS,
-  DATA_FORMATS,
   DECAY_SCOPES,
   EXECUTORS,
   KL_ESTIMATORS,
   LORA_TARGETS,
   LOSS_AGGREGATIONS,
-  LOSS_NAMES,
   OLD_LOGPROB_SOURCES,
   RETROSPECTIVE_MODES,
   REWARD_MODES,

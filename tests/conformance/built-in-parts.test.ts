@@ -3,8 +3,8 @@ import { describe, it } from "vitest";
 import { ADVANTAGE_ACTORS } from "../../src/actors/advantage/advantage.js";
 import { createPhasedCurriculum } from "../../src/actors/curriculum/curriculum.js";
 import { createHybridReward, createRuleReward } from "../../src/actors/reward/reward.js";
-import { LOSS_NAMES } from "../../src/contracts/loss.js";
 import { createBuiltInLoss } from "../../src/losses/built-in.js";
+import { LOSS_NAMES } from "../../src/losses/index.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import {
   createFakeJudge,

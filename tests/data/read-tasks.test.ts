@@ -2,7 +2,6 @@ import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { DataFormat } from "../../src/contracts/task.js";
 import { readTasks } from "../../src/data/read-tasks.js";
 
 const fixture = (name: string) => new URL(`../fixtures/data/${name}`, import.meta.url).pathname;
@@ -143,7 +142,7 @@ describe("text formats", () => {
 
 describe("errors name file, row and column", () => {
   const good = { data_source: "musique", prompt: "Who?", reward_model: { ground_truth: "A" } };
-  it.each<[string, unknown[], DataFormat, RegExp]>([
+  it.each<[string, unknown[], string, RegExp]>([
     [
       "a prompt that is no prompt",
       [good, { ...good, prompt: [{ role: "user" }] }],
@@ -170,7 +169,12 @@ describe("errors name file, row and column", () => {
       /column "reward_model": expected a struct with ground_truth, got "A"/,
     ],
     ["extra info that is no struct", [{ ...good, extra_info: "x" }], "auto", /column "extra_info"/],
-    ["unknown columns", [{ a: 1, b: 2 }], "auto", /its columns \(a, b\) fit no known format; expected one of verl/],
+    [
+      "unknown columns",
+      [{ a: 1, b: 2 }],
+      "auto",
+      /its columns \(a, b\) fit no known format; expected one of weir tasks \(messages.*verl \(data_source/,
+    ],
     [
       "an evaluation file read as jsonl",
       [{ context: "c", input: "i", answers: ["a"] }],

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { LOSS_NAMES, type LossSequence } from "../../src/contracts/loss.js";
+import type { LossSequence } from "../../src/contracts/loss.js";
 import type { EvaluateLoss, PolicyBatch, PolicyLossConfig, TrainGroup } from "../../src/contracts/trainer.js";
 import { evaluateLoss } from "../../src/losses/evaluate.js";
-import { POLICY_LOSSES } from "../../src/losses/index.js";
+import { LOSS_NAMES, policyLossNamed } from "../../src/losses/index.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { EngineCore, type SampleInput } from "../../src/model/engine/core.js";
 import type { CoreOptions } from "../../src/model/engine/executor.js";
@@ -89,7 +89,7 @@ export function describeEqualities(options: CoreOptions): void {
       ...LOSS,
       name,
       settings: lossSettings(name, { dualClip: name === "dppo_tv" ? 20 : 3 }),
-      aggregation: POLICY_LOSSES[name].aggregation,
+      aggregation: policyLossNamed(name).aggregation,
       lossScale: 16,
     };
     const groups = () =>
@@ -106,7 +106,7 @@ export function describeEqualities(options: CoreOptions): void {
       const batch = batchOf(groups(), loss, 64);
       const hosted = { ...batch, loss: { ...loss, name: null } };
       const evaluate = (sequences: readonly LossSequence[]) =>
-        evaluateLoss(POLICY_LOSSES[name], sequences, loss.settings);
+        evaluateLoss(policyLossNamed(name), sequences, loss.settings);
       expectSame(await measure(batch), await measure(hosted, evaluate));
     });
 

@@ -12,7 +12,7 @@ import type { LossEvaluation, LossSequence } from "../../src/contracts/loss.js";
 import type { PolicyVersion } from "../../src/contracts/policy-version.js";
 import type { PolicyBatch } from "../../src/contracts/trainer.js";
 import { evaluateLoss } from "../../src/losses/evaluate.js";
-import { POLICY_LOSSES } from "../../src/losses/index.js";
+import { policyLossNamed } from "../../src/losses/index.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
@@ -91,7 +91,7 @@ describe("an engine process", () => {
     const evaluate = async (sequences: readonly LossSequence[]) => {
       await Promise.resolve();
       seen.push(...sequences.map(({ logprobs }) => logprobs.length));
-      return evaluateLoss(POLICY_LOSSES.dapo, sequences, settings);
+      return evaluateLoss(policyLossNamed("dapo"), sequences, settings);
     };
     const found = await engine.trainer.forwardBackward(own, { signal, evaluate });
     const still = { ...TEST_OPTIMISER, learningRate: 0 };

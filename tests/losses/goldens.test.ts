@@ -9,9 +9,9 @@ import {
   reinforcePlusPlusAdvantages,
   reinforcePlusPlusBaselineAdvantages,
 } from "../../src/algorithms/batch-advantages.js";
-import type { LossName, LossSettings } from "../../src/contracts/loss.js";
+import type { LossSettings } from "../../src/contracts/loss.js";
 import { evaluateLoss } from "../../src/losses/evaluate.js";
-import { POLICY_LOSSES } from "../../src/losses/index.js";
+import { POLICY_LOSSES, policyLossNamed } from "../../src/losses/index.js";
 import type { PolicyLoss } from "../../src/losses/policy-loss.js";
 import { importanceWeights, keptTokens } from "../../src/losses/rollout-correction.js";
 
@@ -100,7 +100,7 @@ function weightOf(item: LossCase, length: number, lengths: readonly number[]): n
 }
 
 function checkLoss(item: LossCase): void {
-  const loss = POLICY_LOSSES[item.loss as LossName];
+  const loss = policyLossNamed(item.loss);
   const batch = golden.batches[item.batch];
   if (!loss || !batch) throw new Error(`losses.json has an unknown loss or batch: ${item.loss}, ${item.batch}`);
   const unmasked = (matrix: Matrix, b: number) => (matrix[b] ?? []).filter((_, t) => batch.mask[b]?.[t] !== 0);

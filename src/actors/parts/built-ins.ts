@@ -1,6 +1,6 @@
 import type { Config } from "../../config/schema.js";
-import { LOSS_NAMES } from "../../contracts/loss.js";
 import { createBuiltInLoss } from "../../losses/built-in.js";
+import { LOSS_NAMES } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
 import { createFolderPolicyStore } from "../../store/policy-folder.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";

@@ -2,6 +2,7 @@ import { access, constants, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { assertSafe } from "../../../monitor/server/security.js";
 import type { Config } from "../../config/schema.js";
+import { assertFormat } from "../../data/formats/index.js";
 import { WeirError } from "../../errors.js";
 import { assertRoomForRun } from "../../store/index.js";
 
@@ -12,6 +13,7 @@ import { assertRoomForRun } from "../../store/index.js";
 
 /** Errors: WEIR_E_CONFIG, WEIR_E_MONITOR_UNSAFE, WEIR_E_MONITOR_ADDRESS, WEIR_E_FILE_MISSING, WEIR_E_USAGE, WEIR_E_DISK. */
 export async function assertStartable(config: Config, resume: string | undefined): Promise<void> {
+  assertFormat(config.data.format);
   await assertMonitorPossible(config.monitor);
   await assertFolder(config.model.path);
   for (const [option, files] of [

@@ -2,7 +2,7 @@
 
 import { checkGolds, goldProblem, sourceCounts } from "../../actors/run/gold-check.js";
 import type { RewardMode } from "../../contracts/reward.js";
-import type { ChatMessage, DataFormat, Task } from "../../contracts/task.js";
+import type { ChatMessage, Task } from "../../contracts/task.js";
 import { streamTasks } from "../../data/read-tasks.js";
 import { problemOf } from "../../rewards/judge/problem.js";
 import { wholeNumber } from "../arguments.js";
@@ -24,7 +24,7 @@ export async function showCommand(files: readonly string[], options: ShowOptions
   let shown = 0;
   for (const file of files) {
     let row = 0;
-    for await (const task of streamTasks(file, { format: options.format as DataFormat })) {
+    for await (const task of streamTasks(file, { format: options.format })) {
       if (shown >= limit) break;
       remarks.see(file, row, task);
       if (options.json) print(terminalSafe(JSON.stringify(taskView(task))));

@@ -8,7 +8,7 @@ import { vocabularyCheck } from "../../actors/run/prepare.js";
 import { counterKey } from "../../algorithms/random.js";
 import { REWARD_MODES, type RewardMode } from "../../contracts/reward.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
-import { DATA_FORMATS, type DataFormat } from "../../contracts/task.js";
+import { FORMAT_CHOICES } from "../../data/formats/index.js";
 import { countPromptTokens, measurePromptTokens } from "../../data/measure.js";
 import { readTasks } from "../../data/read-tasks.js";
 import { type DataStatistics, dataStatistics } from "../../data/statistics.js";
@@ -174,7 +174,7 @@ export async function statsCommand(files: readonly string[], options: StatsOptio
       {},
     );
   const read: TaskFile[] = [];
-  for (const file of files) read.push({ file, tasks: await readTasks(file, { format: options.format as DataFormat }) });
+  for (const file of files) read.push({ file, tasks: await readTasks(file, { format: options.format }) });
   const remarks = new GoldRemarks(options.mode as RewardMode);
   for (const { file, tasks } of read) for (const [row, task] of tasks.entries()) remarks.see(file, row, task);
   const tasks = options.model === undefined ? read.flatMap((one) => one.tasks) : await measured(read, options.model);
@@ -262,6 +262,6 @@ export function register(program: Command): void {
     });
 }
 
-const formatOption = () => new Option("--format <name>", "file format").choices(DATA_FORMATS).default("auto");
+const formatOption = () => new Option("--format <name>", "file format").choices(FORMAT_CHOICES).default("auto");
 const modeOption = () =>
   new Option("--mode <mode>", "rules that read the gold answers").choices(REWARD_MODES).default("paper");

@@ -1,11 +1,11 @@
 /** Builds the `Engine` of the contract over a function that carries out one call; used in process and over IPC. */
 import type { Engine, EngineInfo } from "../../contracts/engine.js";
-import { LOSS_NAMES } from "../../contracts/loss.js";
 import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { EvaluateLoss, Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { LOSS_NAMES } from "../../losses/index.js";
 import { createHandleStore } from "./handle-store.js";
 import type { EngineCalls, EngineMethod } from "./protocol.js";
 

@@ -6,12 +6,12 @@
  */
 
 import { K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
-import type { LossEvaluation, LossName, LossSequence } from "../../contracts/loss.js";
+import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
 import type { EvaluateLoss, PolicyBatch, PolicyLossConfig, PolicyMetrics } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { tokenWeight } from "../../losses/aggregation.js";
 import { evaluateLoss } from "../../losses/evaluate.js";
-import { POLICY_LOSSES } from "../../losses/index.js";
+import { policyLossNamed } from "../../losses/index.js";
 import { LOG_RATIO_CLAMP, type PolicyLoss, type SettingOperands } from "../../losses/policy-loss.js";
 import { LOSS_SETTINGS } from "../../losses/settings.js";
 import { type Tensor, tf } from "../tensor/tf.js";
@@ -87,7 +87,7 @@ export function lossSequences(
  */
 export function hostEvaluation(loss: PolicyLossConfig, evaluate: EvaluateLoss | null): EvaluateLoss {
   if (loss.name !== null) {
-    const formula = POLICY_LOSSES[loss.name];
+    const formula = policyLossNamed(loss.name);
     return (sequences) => evaluateLoss(formula, sequences, loss.settings);
   }
   if (evaluate === null)
@@ -118,7 +118,7 @@ function assertEvaluation(found: LossEvaluation, sequences: readonly LossSequenc
 
 /** True where the loss's gradient is traced into the graph: a built-in whose tokens are independent of one another. */
 export function isTraced(loss: PolicyLossConfig): boolean {
-  return loss.name !== null && POLICY_LOSSES[loss.name].scope === "token";
+  return loss.name !== null && policyLossNamed(loss.name).scope === "token";
 }
 
 /**
@@ -132,7 +132,7 @@ export function policyTokenLoss(
 ): TokenLoss {
   const withKl = targets.reference !== null && loss.klCoefficient !== 0;
   const { advantages, old, weights, reference } = targets;
-  const formula = coefficients === null ? POLICY_LOSSES[loss.name as LossName] : null;
+  const formula = coefficients === null ? policyLossNamed(loss.name as string) : null;
   const clamp = loss.klClamp ?? null;
   const set = LOSS_SETTINGS.filter((name) => formula !== null && loss.settings[name] !== null);
   return {
