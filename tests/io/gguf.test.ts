@@ -407,7 +407,7 @@ describe("a GGUF model in several files", () => {
     await rm(parts[2]!);
     const missing = await attempt(parts[0]!);
     expect(missing).toContain("is part 1 of 3 of a split model (split.count)");
-    expect(missing).toContain("small-00003-of-00003.gguf is missing beside it");
+    expect(missing).toContain("small-00003-of-00003.gguf is missing next to it");
     const renamed = join(folder, "renamed.gguf");
     await writeFile(renamed, await readFile(parts[1]!));
     expect(await attempt(renamed)).toContain("is part 2 of 3");

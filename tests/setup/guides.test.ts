@@ -15,7 +15,8 @@ interface GuidesModule {
   missingLine(output: string, lines: readonly string[]): string | null;
 }
 
-const { guideFaults, filledIn, commandsOf, bashScript, missingLine } = await loadScript<GuidesModule>("guides.mjs");
+const { guideFaults, filledIn, commandsOf, bashScript, missingLine } =
+  await loadScript<GuidesModule>("scripts/guides.mjs");
 const root = join(import.meta.dirname, "..", "..");
 
 /** A folder with the files given, by path. */

@@ -1,28 +1,22 @@
-import type { Config } from "../../config/schema.js";
 import { createBuiltInLoss } from "../../losses/built-in.js";
 import { LOSS_NAMES } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
-import { createFolderPolicyStore } from "../../store/policy-folder.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
 import { createPhasedCurriculum } from "../curriculum/curriculum.js";
-import { createFiniteGuard } from "../guard/guard.js";
 import { createConfiguredJudge, createHybridReward, createRuleReward } from "../reward/reward.js";
-import type { Parts } from "./part-kinds.js";
+import * as guards from "./lists/guards.js";
+import * as policyStores from "./lists/policy-stores.js";
+import * as samplers from "./lists/samplers.js";
+import type { BuiltInSource, EmbeddedSource, PartConfig } from "./lists/source.js";
+import * as trainers from "./lists/trainers.js";
+import type { PartKind, Parts } from "./part-kinds.js";
 import { PartRegistry, type PartSurroundings } from "./registry.js";
-
-/** Where parts come from that are built on the embedded engine or the run folder. */
-export interface EmbeddedSource {
-  /** Asking for them says that the run needs the engine. */
-  parts(): Pick<Parts, "sampler" | "trainer" | "policyStore">;
-  /** Errors: WEIR_E_STATE before the run folder is there. */
-  runDirectory(): string;
-}
 
 /** The parts that weir brings, registered by the names that a configuration uses. */
 export function createRegistry(
-  config: Pick<Config, "advantage" | "loss" | "reward" | "curriculum" | "run">,
+  config: PartConfig,
   surroundings?: PartSurroundings,
-  embedded?: EmbeddedSource,
+  embedded: EmbeddedSource | null = null,
 ): PartRegistry {
   const registry = new PartRegistry(surroundings);
   for (const [name, create] of Object.entries(ADVANTAGE_ACTORS))
@@ -38,12 +32,13 @@ export function createRegistry(
   registry.register("curriculum", "phased", () =>
     createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
   );
-  registry.register("guard", "finite", createFiniteGuard);
-  if (embedded) {
-    registry.register("sampler", "engine", () => embedded.parts().sampler);
-    registry.register("trainer", "engine", () => embedded.parts().trainer);
-    registry.register("policyStore", "engine", () => embedded.parts().policyStore);
-    registry.register("policyStore", "folder", () => createFolderPolicyStore(embedded.runDirectory));
-  }
+  const source: BuiltInSource = { config, embedded };
+  const list = <K extends PartKind>(kind: K, creators: Readonly<Record<string, (from: BuiltInSource) => Parts[K]>>) => {
+    for (const [name, create] of Object.entries(creators)) registry.register(kind, name, () => create(source));
+  };
+  list("guard", guards);
+  list("sampler", samplers);
+  list("trainer", trainers);
+  list("policyStore", policyStores);
   return registry.markBuiltIns();
 }

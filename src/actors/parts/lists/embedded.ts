@@ -1,0 +1,18 @@
+/** The parts that the embedded engine and the run folder give. */
+import type { PolicyStore } from "../../../contracts/policy-store.js";
+import type { Sampler } from "../../../contracts/sampler.js";
+import type { Trainer } from "../../../contracts/trainer.js";
+import { WeirError } from "../../../errors.js";
+import { createFolderPolicyStore } from "../../../store/policy-folder.js";
+import type { BuiltInSource, EmbeddedSource } from "./source.js";
+
+export const engineSampler = (source: BuiltInSource): Sampler => needed(source).parts().sampler;
+export const engineTrainer = (source: BuiltInSource): Trainer => needed(source).parts().trainer;
+export const enginePolicyStore = (source: BuiltInSource): PolicyStore => needed(source).parts().policyStore;
+export const folderPolicyStore = (source: BuiltInSource): PolicyStore =>
+  createFolderPolicyStore(needed(source).runDirectory);
+
+function needed({ embedded }: BuiltInSource): EmbeddedSource {
+  if (embedded !== null) return embedded;
+  throw new WeirError("WEIR_E_STATE", "a part of the embedded engine needs a run; use createTrainingSystem");
+}

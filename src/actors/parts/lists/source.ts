@@ -1,0 +1,20 @@
+import type { Config } from "../../../config/schema.js";
+import type { Parts } from "../part-kinds.js";
+
+/** What the factories of built-in samplers, trainers, policy stores and guards are given. */
+export interface BuiltInSource {
+  readonly config: PartConfig;
+  /** Null where no run is being set up, such as in `weir eval`: parts of the engine are not registered then. */
+  readonly embedded: EmbeddedSource | null;
+}
+
+/** The options that parts read. */
+export type PartConfig = Pick<Config, "advantage" | "loss" | "reward" | "curriculum" | "run">;
+
+/** Where parts come from that are built on the embedded engine or the run folder. */
+export interface EmbeddedSource {
+  /** Asking for them says that the run needs the engine. */
+  parts(): Pick<Parts, "sampler" | "trainer" | "policyStore">;
+  /** Errors: WEIR_E_STATE before the run folder is there. */
+  runDirectory(): string;
+}
