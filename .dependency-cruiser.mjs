@@ -46,7 +46,10 @@ const RULES = {
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
   "src/actors/evaluation": [...PURE, "src/streams"],
   "src/actors/curriculum": [...PURE, "src/streams"],
+  // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
+  "src/remote": PURE,
   "src/actors/parts": [
+    "src/remote",
     ...PURE,
     "src/losses",
     "src/streams",
