@@ -1,5 +1,5 @@
 /** Parts that are replaced while a run is under way. */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { TrainingSystem } from "../../src/actors/run/training-system.js";
@@ -145,6 +145,30 @@ describe("replace()", () => {
     await system.done;
     await done;
     expect(adopted).toEqual([2, 3, 4]);
+  });
+
+  it("brings the policy store in folders with a sampler that reads no handles", async () => {
+    const fake = createFakeSampler();
+    const seen: string[] = [];
+    const sampler: Sampler = {
+      ...fake,
+      kind: "other",
+      capabilities: { ...fake.capabilities, adopts: ["checkpoint"] },
+      adopt: async (policy, options) => {
+        seen.push(policy.artifact.uri.split("/").slice(-2).join("/"));
+        await fake.adopt(policy, options);
+      },
+    };
+    const { system } = await fakeRun(onePhase, parityReward);
+    let done: Promise<void> | null = null;
+    afterStep(system, 2, () => {
+      done = system.replace("sampler", sampler);
+    });
+    await system.start();
+    const { runDirectory } = await system.done;
+    await done;
+    expect(seen).toEqual(["policies/v0000002", "policies/v0000003", "policies/v0000004"]);
+    expect(await readdir(join(runDirectory, "policies"))).toEqual(["v0000004"]);
   });
 
   it("takes effect in a paused run, and is refused before the start and after the end", async () => {

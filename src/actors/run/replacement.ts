@@ -76,7 +76,7 @@ export class PartReplacements {
       if (kind === "judge" && !this.registry.uses("judge"))
         throw refused(kind, `the reward "${before.kind}" asks no judge; replace the reward`);
       const part = slot === "reward" ? trackedReward(built as Parts["reward"], this.inFlight) : built;
-      const parts = { ...context.parts, [slot]: part } as RunParts;
+      const parts = { ...context.parts, ...this.storeFor(context, slot, names), [slot]: part } as RunParts;
       await this.fit(context, slot, parts, signal);
       context.parts = parts;
       const to = this.registry.origin(kind, names[kind]);
@@ -86,6 +86,16 @@ export class PartReplacements {
       undo();
       throw error;
     }
+  }
+
+  /** With `policyStore.actor: auto` a sampler that is not the embedded engine brings the store in folders with it. */
+  private storeFor(
+    { config, parts }: RunContext,
+    slot: keyof RunParts,
+    names: Readonly<Record<PartKind, string>>,
+  ): Partial<Pick<RunParts, "policyStore">> {
+    if (slot !== "sampler" || config.policyStore.actor !== "auto" || parts.policyStore.kind === "folder") return {};
+    return { policyStore: this.registry.build("policyStore", { ...names, policyStore: "folder" }) };
   }
 
   /** Tries the new part and hands it the old one's state. Errors: as `request`. */
@@ -104,7 +114,7 @@ export class PartReplacements {
       const why = error instanceof Error ? error.message : String(error);
       throw refused(slot, `the new one does not fit: ${why}`, error);
     }
-    if (slot === "sampler") await context.policies.handOver(parts.sampler, signal);
+    if (slot === "sampler") await context.policies.handOver(parts, signal);
   }
 
   private tell({ taps, log, progress }: RunContext, kind: PartKind, from: PartOrigin, to: PartOrigin): void {

@@ -71,9 +71,9 @@ export class PolicyPublisher {
     return this.bring(this.parts(), signal);
   }
 
-  /** The same for a sampler that is to take the place of the present one. */
-  handOver(sampler: Sampler, signal: AbortSignal): Promise<PolicyVersion> {
-    return this.bring({ ...this.parts(), sampler }, signal);
+  /** The same for parts that are to take the place of those in use: a new sampler adopts the policy before it draws. */
+  handOver(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+    return this.bring(parts, signal);
   }
 
   private async bring(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
