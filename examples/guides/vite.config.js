@@ -1,4 +1,4 @@
 // Serves the page, and hands the monitor's paths on in such a way that they seem to come from the monitor's own page.
 const monitor = { target: "http://127.0.0.1:4100", ws: true, changeOrigin: true, rewriteWsOrigin: true };
 
-export default { server: { proxy: { "/v1": monitor } } };
+export default { server: { proxy: { "/v2": monitor } } };
