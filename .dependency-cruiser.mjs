@@ -8,7 +8,7 @@ const PURE = [...SHARED, "src/algorithms"];
 const MODEL = ["io", "tensor", "transformer", "activations", "train", "decode", "engine"].map(
   (floor) => `src/model/${floor}`,
 );
-const ACTORS = ["advantage", "reward", "guard", "update", "evaluation", "curriculum", "parts", "run"].map(
+const ACTORS = ["advantage", "reward", "filter", "guard", "update", "evaluation", "curriculum", "parts", "run"].map(
   (actor) => `src/actors/${actor}`,
 );
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
@@ -42,6 +42,7 @@ const RULES = {
   "src/streams": PURE,
   "src/actors/advantage": PURE,
   "src/actors/reward": [...PURE, "src/rewards", "src/streams"],
+  "src/actors/filter": PURE,
   "src/actors/guard": PURE,
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
   "src/actors/evaluation": [...PURE, "src/streams"],
@@ -54,7 +55,7 @@ const RULES = {
     "src/losses",
     "src/streams",
     "src/store",
-    ...["advantage", "reward", "curriculum", "guard"].map((actor) => `src/actors/${actor}`),
+    ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/run": [...PURE, ...MIDDLE, ...ACTORS, "monitor/protocol", "monitor/server"],
   "src/testing": EVERYTHING,

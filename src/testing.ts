@@ -12,8 +12,10 @@ export {
   fakeVersion,
 } from "./testing/fake-engine.js";
 export { createFakeJudge, createScriptedReward, scored } from "./testing/fakes.js";
+export { describeGroupFilter, exampleFilterGroup, type FilterSuiteOptions } from "./testing/filter-suite.js";
 export type { SkippedTests, SuiteOptions, TestFramework } from "./testing/framework.js";
 export { describeGuard, exampleEvidence, type GuardSuiteOptions } from "./testing/guard-suite.js";
+export { describeJudge, type JudgeSuiteOptions } from "./testing/judge-suite.js";
 export { describeLossPart, type LossSuiteOptions } from "./testing/loss-suite.js";
 export { describePolicyStore, type PolicyStoreSuiteOptions } from "./testing/policy-store-suite.js";
 export { describeRewardActor, type RewardSuiteOptions } from "./testing/reward-suite.js";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createFakeJudge, describeRewardActor, exampleRollout, exampleTask } from "weir-rl/testing";
+import { createFakeJudge, describeJudge, describeRewardActor, exampleRollout, exampleTask } from "weir-rl/testing";
 import { createJudged, lenient } from "./judge.js";
 
 const { signal } = new AbortController();
@@ -28,4 +28,5 @@ describe("the reward that asks a judge", () => {
   });
 });
 
+describeJudge({ create: () => lenient, framework: { describe, it } });
 describeRewardActor({ create: () => createJudged(() => lenient as never), framework: { describe, it } });

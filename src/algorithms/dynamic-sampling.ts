@@ -72,8 +72,8 @@ export function exhaustedError<T>(
 ): WeirError {
   return new WeirError(
     "WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED",
-    `expected ${bounds.groupsPerStep} groups of non-zero variance within ${bounds.maxRounds} rounds, got ` +
-      `${exit.state.kept.length} (${exit.state.zeroVariance} had equal rewards); ` +
+    `expected ${bounds.groupsPerStep} groups that pass the filter within ${bounds.maxRounds} rounds, got ` +
+      `${exit.state.kept.length} (${exit.state.zeroVariance} were dropped, those of equal rewards by the default filter); ` +
       "make tasks easier or harder, raise dynamicSampling.maxRounds or set dynamicSampling.onExhausted to proceed",
     { kept: exit.state.kept.length, zeroVariance: exit.state.zeroVariance, rounds: exit.state.rounds },
   );

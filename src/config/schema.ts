@@ -189,10 +189,15 @@ const rolloutSchema = z.strictObject({
 });
 
 const dynamicSamplingSchema = z.strictObject({
+  filter: actorName
+    .default("variance")
+    .describe(
+      "Name of the filter part, which says which groups are trained on: `variance` (drops groups of equal rewards), `none` or your own.",
+    ),
   enabled: z
     .boolean()
     .default(true)
-    .describe("Drop groups of zero reward variance and draw others in their place (DAPO)."),
+    .describe("Filter groups and draw others in the place of those that are dropped (DAPO); false keeps all."),
   maxRounds: positiveInt.default(10).describe("Generation rounds per step (release: 10)."),
   oversample: z
     .number()

@@ -5,6 +5,7 @@ export type * from "./curriculum.js";
 export type * from "./engine.js";
 export type * from "./evaluation.js";
 export type * from "./fact.js";
+export type * from "./filter.js";
 export type * from "./group.js";
 export type * from "./guard.js";
 export type * from "./judge.js";

@@ -21,6 +21,7 @@ export interface PartsRecord {
   readonly sampler?: PartOrigin;
   readonly trainer?: PartOrigin;
   readonly policyStore?: PartOrigin;
+  readonly filter?: PartOrigin;
   readonly guard?: PartOrigin;
   readonly files: readonly PartsFile[];
 }

@@ -36,6 +36,7 @@ const parts = z.object({
   sampler: partOrigin.exactOptional(),
   trainer: partOrigin.exactOptional(),
   policyStore: partOrigin.exactOptional(),
+  filter: partOrigin.exactOptional(),
   guard: partOrigin.exactOptional(),
   files: z.array(partsFile).default([]),
 });

@@ -1,4 +1,5 @@
 import type { AdvantageGroup, AdvantageInput, AdvantagePart, GroupAdvantages } from "../contracts/advantage.js";
+import type { FilterGroup } from "../contracts/filter.js";
 import type { Group, Sample, SampleGroup } from "../contracts/group.js";
 import type { LossDenominators, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
@@ -14,6 +15,11 @@ function scoredOf(group: Group) {
 }
 
 /** A group in the form that batch-aware advantages receive. */
+/** A finished group as a filter is given it. */
+export function filterGroup(group: Group): FilterGroup {
+  return { ...advantageGroup(group), groupId: group.id, size: group.members.length };
+}
+
 function advantageGroup(group: Group): AdvantageGroup {
   return {
     taskId: group.task.id,

@@ -1,4 +1,4 @@
-import { accumulateRound, emptyAccumulation, exhaustedError, hasVariance } from "../algorithms/dynamic-sampling.js";
+import { accumulateRound, emptyAccumulation, exhaustedError } from "../algorithms/dynamic-sampling.js";
 import type { Group, ShortStepRule } from "../contracts/group.js";
 
 /**
@@ -6,12 +6,14 @@ import type { Group, ShortStepRule } from "../contracts/group.js";
  * bound (DAPO; QwenLong-L1 §2.2). Pure: rounds come from a function.
  */
 
-export type DropReason = "zero_variance" | "group_too_small" | "surplus";
+/** `group_too_small`, `surplus`, or what the filter said, such as `zero_variance`. */
+export type DropReason = string;
 
 export interface CollectOptions {
   /** Groups wanted. */
   readonly wanted: number;
-  readonly dropZeroVariance: boolean;
+  /** For each group null to keep it, or why it is dropped. */
+  readonly filter: (groups: readonly Group[]) => Promise<readonly (string | null)[]>;
   /** Scored members that a group needs (I1). */
   readonly minScored: number;
   readonly maxRounds: number;
@@ -27,8 +29,9 @@ export interface Collected {
   readonly exhausted: boolean;
 }
 
-/** Stands in for a group's metric where zero-variance groups are kept. */
-const ALWAYS_INFORMATIVE = [0, 1];
+/** Stand in for the metrics of groups that the filter keeps, and drops. */
+const INFORMATIVE = [0, 1];
+const UNINFORMATIVE: readonly number[] = [];
 
 /**
  * The metric of dynamic sampling: unshaped rewards of the scored members (release: metric `acc`), so that an overlong
@@ -57,16 +60,23 @@ export async function collectGroups(
   for (;;) {
     const groups = await round(missing, state.rounds);
     const viable = groups.filter((group) => unshapedRewards(group).length >= options.minScored);
-    const metricOf = options.dropZeroVariance ? unshapedRewards : () => ALWAYS_INFORMATIVE;
-    const exit = accumulateRound(state, viable, metricOf, bounds);
+    const verdicts = await options.filter(viable);
+    const reasons = new Map(viable.map((group, p) => [group, verdicts[p] ?? null] as const));
+    const reasonOf = (group: Group) => reasons.get(group) ?? null;
+    const exit = accumulateRound(
+      state,
+      viable,
+      (group) => (reasonOf(group) === null ? INFORMATIVE : UNINFORMATIVE),
+      bounds,
+    );
     drop(
       groups.filter((group) => !viable.includes(group)),
       "group_too_small",
     );
-    drop(
-      viable.filter((group) => !hasVariance(metricOf(group))),
-      "zero_variance",
-    );
+    for (const group of viable) {
+      const reason = reasonOf(group);
+      if (reason !== null) drop([group], reason);
+    }
     state = exit.state;
     if (exit.kind === "complete") {
       drop(exit.surplus, "surplus");

@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createKeepAllFilter, createVarianceFilter } from "../../src/actors/filter/filter.js";
 import { createFiniteGuard } from "../../src/actors/guard/guard.js";
 import type { Engine } from "../../src/contracts/engine.js";
+import type { GroupFilter } from "../../src/contracts/filter.js";
 import type { Evidence, Guard } from "../../src/contracts/guard.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
 import type { Trainer } from "../../src/contracts/trainer.js";
@@ -16,7 +18,9 @@ import {
   createFakePolicyStore,
   createFakeSampler,
   createFakeTrainer,
+  describeGroupFilter,
   describeGuard,
+  describeJudge,
   describePolicyStore,
   describeSampler,
   describeTrainer,
@@ -146,6 +150,19 @@ describe("the policy store in folders", () =>
   describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => folder) }));
 describe("the work queue in the process", () =>
   describeWorkQueue({ framework, create: (limits) => createMemoryWorkQueue(limits) }));
+describe("the built-in filters", () => {
+  describeGroupFilter({ framework, create: createVarianceFilter });
+  describeGroupFilter({ framework, create: createKeepAllFilter });
+});
+describe("a judge that compares texts", () =>
+  describeJudge({
+    framework,
+    create: () => ({
+      kind: "equal",
+      specificationVersion: 1,
+      ask: async ({ prediction, gold }) => ({ kind: "verdict", value: prediction === gold ? 1 : 0, reply: "" }),
+    }),
+  }));
 describe("the built-in guard", () => describeGuard({ framework, create: createFiniteGuard }));
 
 describe("the suites find", () => {
@@ -205,6 +222,27 @@ describe("the suites find", () => {
     expect(await trainer(() => ({ loadState: async () => fakeVersion(0) }))).toContain(
       "goes back to a saved state and on from there alike",
     );
+  });
+
+  it("a filter that gives no reason in words or too few of them, and a judge that says yes to everything", async () => {
+    const filter = (give: GroupFilter["filter"]) =>
+      failures((by) =>
+        describeGroupFilter({ framework: by, create: () => ({ kind: "f", specificationVersion: 1, filter: give }) }),
+      );
+    expect(await filter((groups) => groups.map(() => "Too easy!"))).toContain("gives null or a reason for each group");
+    expect(await filter((groups) => groups.slice(1).map(() => null))).toContain(
+      "gives null or a reason for each group",
+    );
+    const yes = async () => ({ kind: "verdict", value: 1, reply: "YES" }) as const;
+    expect(
+      await failures((by) =>
+        describeJudge({ framework: by, create: () => ({ kind: "j", specificationVersion: 1, ask: yes }) }),
+      ),
+    ).toEqual([
+      "calls equal answers equal and different ones different",
+      "gives no verdict of equality on an empty prediction",
+      "answers several questions at once, each its own",
+    ]);
   });
 
   it("a guard that commits what is not finite, gives no reason, or keeps state that its snapshot lacks", async () => {

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { createVarianceFilter } from "../../src/actors/filter/filter.js";
 import type { Group } from "../../src/contracts/group.js";
 import type { RewardActor, RewardOutcome } from "../../src/contracts/reward.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
+import { filterGroup } from "../../src/streams/batches.js";
 import { collectGroups } from "../../src/streams/collector.js";
 import { checkedOutcome, outcomeWithin } from "../../src/streams/deadline.js";
 import { GaugeBoard } from "../../src/streams/gauges.js";
@@ -232,7 +234,14 @@ describe("dynamic sampling over rounds", () => {
       outcome: reward === null ? { kind: "failed" as const, code: "x", reason: "y" } : scored(reward),
     })),
   });
-  const base = { wanted: 2, dropZeroVariance: true, minScored: 2, maxRounds: 3, onExhausted: "proceed" as const };
+  const base = {
+    wanted: 2,
+    filter: async (groups: readonly Group[]) =>
+      createVarianceFilter().filter(groups.map(filterGroup), { signal: AbortSignal.abort() }),
+    minScored: 2,
+    maxRounds: 3,
+    onExhausted: "proceed" as const,
+  };
 
   it("asks for what is missing, keeps the order, and says why it dropped", async () => {
     const rounds = [
@@ -262,10 +271,20 @@ describe("dynamic sampling over rounds", () => {
     );
   });
 
+  it("drops what a filter of one's own says, for its reason", async () => {
+    const filter = async (groups: readonly Group[]) => groups.map(({ id }) => (id === "g0" ? "too_easy" : null));
+    const collected = await collectGroups(async () => [group([1, 1], 0), group([0, 0], 1), group([1, 0], 2)], {
+      ...base,
+      filter,
+    });
+    expect(collected.kept.map(({ id }) => id)).toEqual(["g1", "g2"]);
+    expect(collected.dropped.map(({ reason }) => reason)).toEqual(["too_easy"]);
+  });
+
   it("keeps zero-variance groups when it is switched off, but never a group with too few scores (I1)", async () => {
     const collected = await collectGroups(async () => [group([1, 1], 0), group([null, null], 1), group([0, 0], 2)], {
       ...base,
-      dropZeroVariance: false,
+      filter: async (groups) => groups.map(() => null),
     });
     expect(collected.kept.map((kept) => kept.id)).toEqual(["g0", "g2"]);
   });

@@ -4,6 +4,7 @@
  */
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
+import type { GroupFilter } from "../../contracts/filter.js";
 import type { Guard } from "../../contracts/guard.js";
 import type { Judge } from "../../contracts/judge.js";
 import type { LossPart } from "../../contracts/loss.js";
@@ -15,6 +16,7 @@ import { WeirError } from "../../errors.js";
 import { checkedAdvantage } from "./checked-advantage.js";
 import { checkedCurriculum } from "./checked-curriculum.js";
 import { checkedGuard, checkedPolicyStore, checkedSampler, checkedTrainer } from "./checked-engines.js";
+import { checkedFilter } from "./checked-filter.js";
 import { checkedLoss } from "./checked-loss.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
 import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
@@ -32,6 +34,7 @@ const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
     ...["publish", "saveState", "loadState", "freezeReference", "resetOptimiser"],
   ],
   policyStore: ["publish", "current", "fetch", "watch", "retain"],
+  filter: ["filter"],
   guard: ["judge"],
 };
 
@@ -45,6 +48,7 @@ const VERSIONS: Readonly<Record<PartKind, readonly number[]>> = {
   sampler: [2],
   trainer: [2],
   policyStore: [1],
+  filter: [1],
   guard: [1],
 };
 
@@ -92,6 +96,7 @@ export function checkedPart<K extends PartKind>(
     sampler: (given: Sampler) => checkedSampler(given, label),
     trainer: (given: Trainer) => checkedTrainer(given, label),
     policyStore: (given: PolicyStore) => checkedPolicyStore(given, label),
+    filter: (given: GroupFilter) => checkedFilter(given, label),
     guard: (given: Guard) => checkedGuard(given, label),
   };
   const checked = checks[label.part](part);

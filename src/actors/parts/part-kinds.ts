@@ -1,6 +1,7 @@
 /** The kinds of parts that can be replaced, and the contract of each. */
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
+import type { GroupFilter } from "../../contracts/filter.js";
 import type { Guard } from "../../contracts/guard.js";
 import type { Judge } from "../../contracts/judge.js";
 import type { LossPart } from "../../contracts/loss.js";
@@ -18,6 +19,7 @@ export interface Parts {
   readonly sampler: Sampler;
   readonly trainer: Trainer;
   readonly policyStore: PolicyStore;
+  readonly filter: GroupFilter;
   readonly guard: Guard;
 }
 

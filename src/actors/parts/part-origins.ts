@@ -11,7 +11,17 @@ import type { PartKind } from "./part-kinds.js";
 import type { PartRegistry } from "./registry.js";
 
 /** Kinds whose part is named in the journal; a judge that nothing asks is left out. */
-const RECORDED = ["advantage", "reward", "curriculum", "loss", "sampler", "trainer", "policyStore", "guard"] as const;
+const RECORDED = [
+  "advantage",
+  "reward",
+  "curriculum",
+  "loss",
+  "sampler",
+  "trainer",
+  "policyStore",
+  "filter",
+  "guard",
+] as const;
 
 export function partsRecord(
   registry: PartRegistry,
@@ -73,6 +83,7 @@ const OPTIONS: Readonly<Record<PartKind, string>> = {
   sampler: "sampler.actor",
   trainer: "trainer.actor",
   policyStore: "policyStore.actor",
+  filter: "dynamicSampling.filter",
   guard: "guard.actor",
 };
 

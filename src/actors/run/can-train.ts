@@ -41,7 +41,7 @@ export function assertCanTrain(config: Config, advantage: Pick<AdvantagePart, "k
       "dynamicSampling.minScored",
       `the advantage "${advantage.kind}" needs at least ${least} scored responses to a prompt, got ${dynamicSampling.minScored}; give at least ${least}`,
     );
-  if (dynamicSampling.enabled && groupSize === 1)
+  if (dynamicSampling.enabled && dynamicSampling.filter === "variance" && groupSize === 1)
     refuse(
       "dynamicSampling.enabled",
       "a group of one response has no variance, so every group would be dropped; set it to false, or raise rollout.groupSize",

@@ -8,7 +8,7 @@ import type { EvaluateLoss, OptimiserConfig, PolicyLossConfig } from "../../cont
 import { builtInLoss } from "../../losses/built-in.js";
 import { lossSettings } from "../../losses/settings.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
-import { withAdvantages } from "../../streams/batches.js";
+import { filterGroup, withAdvantages } from "../../streams/batches.js";
 import { collectGroups, unshapedRewards } from "../../streams/collector.js";
 import { type IssuedTask, type PipelineOptions, type PipelineParts, runRound } from "../../streams/pipeline.js";
 import type { MetricValues } from "../../streams/telemetry/metrics.js";
@@ -236,15 +236,10 @@ async function collectRollouts(
     groups.push(...result.groups);
     return result.groups;
   };
-  const { enabled, minScored, maxRounds, onExhausted } = config.dynamicSampling;
+  const { minScored, maxRounds, onExhausted } = config.dynamicSampling;
   const wanted = config.rollout.promptsPerStep;
-  const collected = await collectGroups(round, {
-    wanted,
-    dropZeroVariance: enabled,
-    minScored,
-    maxRounds,
-    onExhausted,
-  });
+  const filter = async (finished: readonly Group[]) => parts.filter.filter(finished.map(filterGroup), { signal });
+  const collected = await collectGroups(round, { wanted, filter, minScored, maxRounds, onExhausted });
   return { collected, groups, sampleSeconds, rewardSeconds, sequence };
 }
 

@@ -225,6 +225,7 @@ class System implements TrainingSystem {
       sampler,
       trainer,
       policyStore: store !== "auto" ? store : embedded ? "engine" : "folder",
+      filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor,
     };
   }
@@ -267,6 +268,7 @@ class System implements TrainingSystem {
         sampler: build("sampler"),
         trainer: build("trainer"),
         policyStore: build("policyStore"),
+        filter: build("filter"),
         guard: build("guard"),
       };
       assertCanTrain(this.config, parts.advantage);

@@ -31,7 +31,14 @@ export interface StallObservation {
 }
 
 /** Why an RL step left the weights as they were. */
-export type IdleCause = "equal_rewards" | "unscored" | "non_finite" | "guard" | "zero_rate" | "no_gradient";
+export type IdleCause =
+  | "equal_rewards"
+  | "unscored"
+  | "non_finite"
+  | "guard"
+  | "filtered"
+  | "zero_rate"
+  | "no_gradient";
 
 export interface StallState {
   readonly equalSteps: number;
@@ -51,6 +58,7 @@ export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
     "the loss or gradient was not finite each time; lower optimiser.learningRate, and look at the refused mini-batches that the log names",
   guard:
     "the guard skipped every update; look at its reasons in the journal (guard.judged), lower optimiser.learningRate, or change the guard",
+  filtered: "the filter part dropped the groups; look at the ledger's reasons, or change dynamicSampling.filter",
   zero_rate: "the learning rate was 0; raise optimiser.learningRate",
   no_gradient:
     "the gradient was exactly 0; check that the advantage part returns other numbers than 0 and that responses are not empty",
@@ -73,7 +81,9 @@ export function idleCauseOf(step: {
     const varied = step.kept.some(({ group }) => new Set(unshapedRewards(group)).size > 1);
     return varied ? "no_gradient" : "equal_rewards";
   }
-  const { group_too_small: small = 0, zero_variance: equal = 0 } = countBy(step.dropped);
+  const { group_too_small: small = 0, zero_variance: equal = 0, surplus = 0, ...others } = countBy(step.dropped);
+  const filtered = Object.values(others).reduce((sum, count) => sum + count, 0);
+  if (filtered > small && filtered > equal) return "filtered";
   return small > equal ? "unscored" : "equal_rewards";
 }
 
