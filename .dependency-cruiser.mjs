@@ -24,7 +24,7 @@ const RULES = {
   "src/contracts": ["src/streams/telemetry/metrics"],
   "src/errors": [],
   "src/printable": [],
-  "src/system": ["src/errors"],
+  "src/system": ["src/errors", "src/contracts"],
   "src/algorithms": ["src/contracts", "src/errors"],
   "src/config": ["src/contracts", "src/errors", "src/algorithms"],
   "src/losses": ["src/contracts", "src/errors", "src/algorithms"],

@@ -11,7 +11,7 @@ export interface PartOrigin {
   readonly file?: PartsFile;
 }
 
-/** The parts of a run by kind, without a judge that nothing asks, and the files they came from. */
+/** The parts of a run by kind, and the files they came from. */
 export interface PartsRecord {
   readonly advantage: PartOrigin;
   readonly reward: PartOrigin;
@@ -23,5 +23,7 @@ export interface PartsRecord {
   readonly policyStore?: PartOrigin;
   readonly filter?: PartOrigin;
   readonly guard?: PartOrigin;
+  /** Where a part asks it. */
+  readonly judge?: PartOrigin;
   readonly files: readonly PartsFile[];
 }

@@ -1,4 +1,4 @@
-/** A piece of work that a worker holds for a while. Each call but `extend` ends the lease; a second one is WEIR_E_STATE. */
+/** A piece of work that a worker holds for a while. Each call but `extend` ends the lease; any call after that is WEIR_E_STATE. */
 export interface Lease<Task, Result> {
   readonly id: string;
   readonly task: Task;

@@ -38,6 +38,7 @@ const parts = z.object({
   policyStore: partOrigin.exactOptional(),
   filter: partOrigin.exactOptional(),
   guard: partOrigin.exactOptional(),
+  judge: partOrigin.exactOptional(),
   files: z.array(partsFile).default([]),
 });
 

@@ -10,7 +10,7 @@ import type { PolicyStore } from "../contracts/policy-store.js";
 import type { PolicyArtifact, PublishedPolicy } from "../contracts/published-policy.js";
 import { WeirError } from "../errors.js";
 import { onDiskAsync } from "../system/disk-error.js";
-import { Latest } from "../system/latest.js";
+import { isNewer, Latest } from "../system/latest.js";
 import { PRIVATE_FOLDER, syncPath, writeDurably } from "./durable.js";
 import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder } from "./manifest.js";
 
@@ -26,6 +26,14 @@ const folderName = (version: number) => `v${String(version).padStart(VERSION_DIG
 export function createFolderPolicyStore(place: () => string, clock: () => number = Date.now): PolicyStore {
   const latest = new Latest<PublishedPolicy>();
   const folder = () => join(place(), POLICIES_FOLDER);
+  let cleaned = false;
+  /** Removes what a killed writer left, once. */
+  const clean = async () => {
+    if (cleaned) return;
+    for (const name of await readdir(folder()))
+      if (name.startsWith(DRAFT_PREFIX)) await rm(join(folder(), name), { recursive: true, force: true });
+    cleaned = true;
+  };
   const versions = async () =>
     (await readdir(folder()).catch(() => [] as string[])).flatMap((name) => {
       const match = NAME.exec(name);
@@ -39,6 +47,7 @@ export function createFolderPolicyStore(place: () => string, clock: () => number
       signal.throwIfAborted();
       const policy = await onDiskAsync(folder(), async () => {
         await mkdir(folder(), { recursive: true, mode: PRIVATE_FOLDER });
+        await clean();
         const draft = join(folder(), `${DRAFT_PREFIX}${randomUUID()}`);
         await mkdir(draft, { mode: PRIVATE_FOLDER });
         try {
@@ -46,7 +55,8 @@ export function createFolderPolicyStore(place: () => string, clock: () => number
           if (written.artifact.kind !== as) throw failed(`was given a ${written.artifact.kind} in place of a ${as}`);
           const final = join(folder(), folderName(written.version.n));
           const published = { ...written, artifact: moved(written.artifact, draft, final) };
-          await seal(draft, published, clock());
+          // Addresses inside are kept relative, so that a run folder may be moved.
+          await seal(draft, { ...published, artifact: moved(written.artifact, draft, ".") }, clock());
           for (const { version, path } of await versions())
             if (version >= written.version.n) await rm(path, { recursive: true, force: true });
           await rename(draft, final);
@@ -69,9 +79,9 @@ export function createFolderPolicyStore(place: () => string, clock: () => number
       if (difference !== null) throw failed(`holds a damaged policy version ${version}: ${difference}`);
       const { artifact } = JSON.parse(await readFile(join(path, POLICY_NAME), "utf8")) as PublishedPolicy;
       if (artifact.kind === "handle") throw failed(`has only a handle of policy version ${version}`);
-      return artifact.uri;
+      return moved(artifact, ".", path).uri;
     },
-    watch: (after, { signal }) => latest.follow(({ version }, last) => version.n > (last?.version.n ?? after), signal),
+    watch: (after, { signal }) => latest.follow((policy, last) => isNewer(policy, last, after), signal),
     async retain(kept) {
       const newest = latest.value?.version.n;
       await onDiskAsync(folder(), async () => {
@@ -91,7 +101,7 @@ async function seal(draft: string, policy: PublishedPolicy, time: number): Promi
 
 /** The artifact under its final address. */
 function moved(artifact: PolicyArtifact, from: string, to: string): PolicyArtifact {
-  return artifact.kind === "handle" ? artifact : { ...artifact, uri: artifact.uri.replace(from, to) };
+  return artifact.kind === "handle" ? artifact : { ...artifact, uri: to + artifact.uri.slice(from.length) };
 }
 
 function failed(what: string): WeirError {

@@ -210,6 +210,11 @@ export class RunFolder {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
   }
 
+  /** Facts of the journal as it stands. */
+  facts(): Iterable<Fact> {
+    return this.journal.read();
+  }
+
   append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     return this.journal.append(type, step, data);
   }

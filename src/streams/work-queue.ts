@@ -30,6 +30,8 @@ interface Held<Task> {
   readonly entry: Entry<Task>;
   readonly attempt: number;
   expiresAt: number;
+  /** One of the calls that end a lease has been made. */
+  ending: boolean;
 }
 
 /** Longest sleep between two looks at expired leases, ms. */
@@ -123,7 +125,12 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
   private lease(entry: Entry<Task>): Lease<Task, Result> {
     this.ready.splice(this.ready.indexOf(entry), 1);
     entry.attempts += 1;
-    const held: Held<Task> = { entry, attempt: entry.attempts, expiresAt: this.clock() + this.options.leaseMs };
+    const held: Held<Task> = {
+      entry,
+      attempt: entry.attempts,
+      expiresAt: this.clock() + this.options.leaseMs,
+      ending: false,
+    };
     this.leased.set(entry.id, held);
     const { id, task } = entry;
     return {
@@ -139,11 +146,11 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
       },
       done: (result) => this.finish(held, result),
       retry: async (delayMs) => {
-        this.assertHeld(held);
+        this.endLease(held);
         this.giveBack(held, this.clock() + delayMs);
       },
       reject: async (reason) => {
-        this.assertHeld(held);
+        this.endLease(held);
         this.bury(held, reason);
       },
     };
@@ -151,7 +158,7 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
 
   /** Waits for room; the lease is held meanwhile, so that nobody else does the work again. */
   private async finish(held: Held<Task>, result: Result): Promise<void> {
-    this.assertHeld(held);
+    this.endLease(held);
     held.expiresAt = Number.POSITIVE_INFINITY;
     const { signal } = new AbortController();
     while (this.finished.length >= this.options.resultBound) await this.change(signal, LONGEST_WAIT_MS);
@@ -160,7 +167,14 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
     this.wake();
   }
 
+  /** Errors: WEIR_E_STATE for a second call that ends the lease; as `assertHeld`. */
+  private endLease(held: Held<Task>): void {
+    this.assertHeld(held);
+    held.ending = true;
+  }
+
   private assertHeld(held: Held<Task>): void {
+    if (held.ending) throw new WeirError("WEIR_E_STATE", `the lease of "${held.entry.id}" has ended already`);
     this.reclaim();
     if (this.leased.get(held.entry.id) === held) return;
     throw new WeirError(
@@ -199,7 +213,8 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
       ...[...this.leased.values()].map(({ expiresAt }) => expiresAt),
       ...this.ready.map(({ notBefore }) => notBefore),
     ];
-    return Math.min(this.clock() + LONGEST_WAIT_MS, ...times);
+    const now = this.clock();
+    return Math.min(now + LONGEST_WAIT_MS, ...times.filter((time) => time > now));
   }
 
   private wake(): void {

@@ -1,3 +1,5 @@
+import type { PublishedPolicy } from "../contracts/published-policy.js";
+
 /** Owns a value that readers follow: each reader gets the newest and skips what it was too slow for. */
 export class Latest<T> {
   private waiting: (() => void)[] = [];
@@ -38,4 +40,13 @@ export class Latest<T> {
       signal.addEventListener("abort", done, { once: true });
     });
   }
+}
+
+/**
+ * Whether a policy is news for a reader that was given `last`, or knows version `after`: a larger number, or, after a rollback, other
+ * weights than those it was given.
+ */
+export function isNewer({ version }: PublishedPolicy, last: PublishedPolicy | null, after: number): boolean {
+  if (last === null) return version.n > after;
+  return version.n !== last.version.n || version.sha256 !== last.version.sha256;
 }

@@ -16,7 +16,7 @@ import type { PolicyWanted, SampledSequence, Sampler } from "../contracts/sample
 import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
-import { Latest } from "../system/latest.js";
+import { isNewer, Latest } from "../system/latest.js";
 
 const LOGPROB = -1;
 const ENTROPY = 0.5;
@@ -233,7 +233,7 @@ export function createFakePolicyStore(folder: string | null = null): PolicyStore
         throw new WeirError("WEIR_E_POLICY_STORE", `the fake store has no files of policy version ${version}`);
       return held.artifact.uri;
     },
-    watch: (after, { signal }) => latest.follow(({ version }, last) => version.n > (last?.version.n ?? after), signal),
+    watch: (after, { signal }) => latest.follow((policy, last) => isNewer(policy, last, after), signal),
     retain: async () => undefined,
   };
 }

@@ -101,6 +101,14 @@ const CHECKS: Readonly<Record<string, Check>> = {
       else stop.abort();
     }
     assert.deepEqual(seen, [2, 5]);
+    const again = new AbortController();
+    const after: number[] = [];
+    for await (const { version } of store.watch(0, { signal: again.signal })) {
+      after.push(version.n);
+      if (after.length === 1) await store.publish(as, writer(3, as), live());
+      else again.abort();
+    }
+    assert.deepEqual(after, [5, 3], "a rollback is news");
   },
 };
 

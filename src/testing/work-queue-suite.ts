@@ -24,6 +24,7 @@ type Check = (queue: Queue, leaseMs: number) => Promise<void>;
 const live = () => ({ signal: new AbortController().signal });
 const soon = { deadlineMs: 0 };
 const expired = (error: unknown) => WeirError.isInstance(error) && error.code === "WEIR_E_WORK_QUEUE";
+const ended = (error: unknown) => WeirError.isInstance(error) && error.code === "WEIR_E_STATE";
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function takeOne(queue: Queue): Promise<Lease<number, string>> {
@@ -65,6 +66,8 @@ const CHECKS: Readonly<Record<string, Check>> = {
       ],
     );
     await leases[1]?.done("of b");
+    await assert.rejects(async () => leases[1]?.reject("late"), ended);
+    await assert.rejects(async () => leases[1]?.done("again"), ended);
     const { id, result, commit } = await firstOf((signal) => queue.results({ signal }));
     assert.deepEqual([id, result], ["b", "of b"]);
     await commit();

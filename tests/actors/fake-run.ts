@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   createTrainingSystem,
+  type TrainingActors,
   type TrainingSystem,
   type TrainingSystemOptions,
 } from "../../src/actors/run/training-system.js";
@@ -58,7 +59,7 @@ export async function fakeRun(
     await tinyConfig({ evaluation: { initial: false, tasksPerBucket: 4 }, ...over }),
     {
       ...options,
-      actors: { engine: async () => engine, reward, ...options.actors },
+      actors: defined({ engine: async () => engine, reward, ...options.actors }),
     },
   );
   const alerts: Alert[] = [];
@@ -66,6 +67,11 @@ export async function fakeRun(
   system.alerts$.subscribe((alert) => alerts.push(alert));
   system.metrics$.subscribe((record) => metrics.push(record));
   return { system, alerts, metrics };
+}
+
+/** Without the parts that a test leaves to the configuration. */
+function defined(actors: TrainingActors): TrainingActors {
+  return Object.fromEntries(Object.entries(actors).filter(([, part]) => part !== undefined));
 }
 
 /** Demonstrations for a warm-up. */

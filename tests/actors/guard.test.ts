@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { guardedStep } from "../../src/actors/guard/guard.js";
+import { checkedPart } from "../../src/actors/parts/checked-parts.js";
 import type { Evidence, Guard, Verdict } from "../../src/contracts/guard.js";
 import type { PolicyMetrics } from "../../src/contracts/trainer.js";
 import { WeirError } from "../../src/errors.js";
@@ -184,6 +185,10 @@ describe("a run with a guard of its own", () => {
     const { system } = await fakeRun({ ...onePhase, guard: { maxRollbacks: 2 } }, parityReward, { actors: { guard } });
     await system.start();
     await expect(system.done).rejects.toThrow(/WEIR_E_GUARD: after 2 rollbacks .*never step 2/);
+    const told = await facts(system.runDirectory as string, "guard.judged");
+    expect(told.map(({ data }) => [data.verdict, data.reason])).toEqual(
+      new Array(3).fill(["rollback", "never step 2"]),
+    );
   });
 
   it("judges the warm-up, too, and a run whose every update it skips has trained nothing", async () => {
@@ -202,6 +207,29 @@ describe("a run with a guard of its own", () => {
     expect(alerts.find(({ rule, step }) => rule === "no_update" && step > 0)?.text).toMatch(
       /the guard skipped every update/,
     );
+  });
+
+  it("leaves rollouts as trained that moved the weights in an earlier epoch", async () => {
+    const guard = guardOf(({ miniBatch }) =>
+      miniBatch === 1 ? { action: "skip", reason: "second epoch" } : { action: "commit" },
+    );
+    const over = { ...onePhase, update: { miniBatchPrompts: null, epochs: 2 } };
+    const { system } = await fakeRun(over, parityReward, { actors: { guard } });
+    await system.start();
+    const { runDirectory } = await system.done;
+    const ends = new Set((await endStates(runDirectory)).values());
+    expect(ends).toContain("trained");
+    expect(ends).not.toContain("dropped:guard");
+  });
+
+  it("is given up where it does not answer in time (I5)", async () => {
+    const guard: Guard = { kind: "deaf", specificationVersion: 1, judge: () => new Promise(() => undefined) };
+    const checked = checkedPart({ part: "guard", name: "deaf" }, guard, () => undefined, -4_990);
+    await expect(checked.judge({} as Evidence, { signal })).rejects.toThrow(/WEIR_E_PART.*did not answer judge/);
+    const stop = new AbortController();
+    const waiting = checkedPart({ part: "guard", name: "deaf" }, guard, () => undefined).judge({} as Evidence, stop);
+    stop.abort(new Error("stopped"));
+    await expect(waiting).rejects.toThrow("stopped");
   });
 
   it("is refused where it breaks its contract", async () => {

@@ -6,7 +6,7 @@ import type { TrainingSystem } from "../../src/actors/run/training-system.js";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 import type { Guard } from "../../src/contracts/guard.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
-import { createFakeEngine, createFakeSampler } from "../../src/testing.js";
+import { createFakeEngine, createFakeJudge, createFakeSampler } from "../../src/testing.js";
 import { parityReward } from "../e2e/tiny-run.js";
 import { fakeRun, rewardOf } from "./fake-run.js";
 
@@ -187,6 +187,77 @@ describe("replace()", () => {
     const { runDirectory } = await system.done;
     expect((await replaced(runDirectory)).map(({ data }) => data.to.kind)).toEqual(["later"]);
     await expect(system.replace("advantage", advantage("late"))).rejects.toThrow("WEIR_E_STATE");
+  });
+
+  it("is done when a pause begins that was asked for before, and several at once are all kept", async () => {
+    const { system } = await fakeRun(onePhase, parityReward);
+    const guard: Guard = { kind: "mine", specificationVersion: 1, judge: () => ({ action: "commit" }) };
+    let done: Promise<unknown> = Promise.resolve();
+    afterStep(system, 1, () => {
+      system.pause();
+      done = Promise.all([system.replace("guard", guard), system.replace("advantage", advantage("mine"))]).then(() =>
+        system.resume(),
+      );
+    });
+    await system.start();
+    const { runDirectory } = await system.done;
+    await done;
+    expect((await replaced(runDirectory)).map(({ data }) => [data.kind, data.to.kind])).toEqual([
+      ["guard", "mine"],
+      ["advantage", "mine"],
+    ]);
+    const { parts } = (system as unknown as { run: { context: { parts: Record<string, { kind: string }> } } }).run
+      .context;
+    expect([parts.guard?.kind, parts.advantage?.kind]).toEqual(["mine", "mine"]);
+  });
+
+  it("stands in the journal after going back to a checkpoint from before it", async () => {
+    let asked = false;
+    const guard: Guard = {
+      kind: "once",
+      specificationVersion: 1,
+      judge: ({ step }) => {
+        if (step !== 4 || asked) return { action: "commit" };
+        asked = true;
+        return { action: "rollback", reason: "once" };
+      },
+    };
+    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 2 } }, parityReward, {
+      actors: { guard },
+    });
+    afterStep(system, 3, () => void system.replace("advantage", advantage("mine")));
+    await system.start();
+    const { runDirectory } = await system.done;
+    expect((await replaced(runDirectory)).map(({ step, data }) => [step, data.from.kind, data.to.kind])).toEqual([
+      [2, "grpo", "mine"],
+    ]);
+  });
+
+  it("refuses a judge that the reward in use does not ask, whatever asked one before", async () => {
+    const judge = createFakeJudge([1]);
+    const { system } = await fakeRun({ ...onePhase, reward: { actor: "hybrid" } }, parityReward, {
+      actors: { reward: undefined as never, judge },
+    });
+    let refusal: Promise<unknown> = Promise.resolve();
+    afterStep(system, 1, () => {
+      void system.replace("reward", parityReward).then(() => {
+        refusal = system.replace("judge", createFakeJudge([0])).catch((error) => error.message);
+      });
+    });
+    await system.start();
+    await system.done.catch(() => undefined);
+    expect(await refusal).toMatch(/asks no judge/);
+  });
+
+  it("a resumed run keeps its trainer", async () => {
+    const first = await fakeRun(onePhase, parityReward);
+    afterStep(first.system, 2, () => void first.system.stop());
+    await first.system.start();
+    const { runDirectory } = await first.system.done;
+    const over = { ...onePhase, run: JSON.parse(await readFile(join(runDirectory, "config.json"), "utf8")).config.run };
+    const trainer = { ...createFakeEngine().trainer, kind: "other" };
+    const other = await fakeRun(over, parityReward, { resume: runDirectory, actors: { trainer } });
+    await expect(other.system.start()).rejects.toThrow(/WEIR_E_CONFIG.*trainer.actor.*"engine".*"other"/);
   });
 
   it("binds the resumed run: it goes on with the part that it ended with, or not at all", async () => {

@@ -121,7 +121,7 @@ async function evaluateCall(
   }));
   const reply = await sampler.sample(
     {
-      id: `evaluation-${call[0]?.task.id ?? ""}+${call.length}`,
+      id: `evaluation-v${options.policy ?? ""}-${call[0]?.task.id ?? ""}+${call.length}`,
       prompts,
       params: options.sampling,
       policy: options.policy === null ? null : { exactly: options.policy },

@@ -78,7 +78,7 @@ export async function guardedStep<M extends PolicyMetrics | SftMetrics>(
   }
   if (metrics !== null) await trainer.discardGradients({ signal });
   const judged = { evidence, verdict };
-  if (verdict.action === "rollback") throw rollback(judged);
+  if (verdict.action === "rollback") throw rollbackError([judged]);
   return { metrics, step: { committed: false, judged, gradNorm: norm ?? Number.NaN } };
 }
 
@@ -104,8 +104,17 @@ async function finiteOrNot<M>(
   }
 }
 
-function rollback(judged: JudgedUpdate): WeirError {
-  const { stage, step, miniBatch } = judged.evidence;
+/** WEIR_E_ROLLBACK with all verdicts of the step but commits; the last one asked for it. */
+export function rollbackError(judged: readonly JudgedUpdate[]): WeirError {
+  const { evidence, verdict } = judged.at(-1) as JudgedUpdate;
+  const { stage, step, miniBatch } = evidence;
   const where = stage === "warmup" ? `warm-up step ${step}` : `RL step ${step}, optimiser step ${miniBatch + 1}`;
-  return new WeirError("WEIR_E_ROLLBACK", `the guard rejected ${where}: ${judged.verdict.reason}`, { judged });
+  return new WeirError("WEIR_E_ROLLBACK", `the guard rejected ${where}: ${verdict.reason}`, { judged });
+}
+
+/** The verdicts that an error of `rollbackError` carries, also as the cause of another; none for other errors. */
+export function judgedOf(error: unknown): readonly JudgedUpdate[] {
+  if (!WeirError.isInstance(error)) return [];
+  if (error.code !== "WEIR_E_ROLLBACK") return judgedOf(error.cause);
+  return error.details.judged as readonly JudgedUpdate[];
 }

@@ -7,7 +7,16 @@ import type { PolicyStore } from "../../contracts/policy-store.js";
 import { ARTIFACT_KINDS, type PublishedPolicy } from "../../contracts/published-policy.js";
 import { LOGPROB_BASES, type SampledSequence, type SampleRequest, type Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
-import { awaitPart, faced, isFiniteNumber, isRecord, type PartLabel, partError, shown } from "./part-errors.js";
+import {
+  awaitPart,
+  awaitPartWithin,
+  faced,
+  isFiniteNumber,
+  isRecord,
+  type PartLabel,
+  partError,
+  shown,
+} from "./part-errors.js";
 
 const SAMPLE =
   "sample(request) resolves to { sequences: per prompt one { tokenIds, logprobs, entropies or null, finish, spans } per seed, seconds }";
@@ -58,31 +67,24 @@ function replyFault(given: unknown, request: SampleRequest): string | null {
   return null;
 }
 
-/** Errors: WEIR_E_PART for capabilities that are not those of the contract. */
-export function checkedSampler(sampler: Sampler, label: PartLabel): Sampler {
+/** `limitMs`: deadline of calls whose request names none. Errors: WEIR_E_PART for capabilities that are not those of the contract. */
+export function checkedSampler(sampler: Sampler, label: PartLabel, limitMs: number): Sampler {
   return faced(sampler, {
-    async sample(request, options) {
+    async sample(request, { signal }) {
       assertSamplerCapabilities(sampler, label);
-      const given = await awaitPart(label, "sample()", SAMPLE, () => sampler.sample(request, options), options.signal);
+      const draw = (own: AbortSignal) => sampler.sample(request, { signal: own });
+      const given = await awaitPartWithin(label, "sample()", SAMPLE, request.deadlineMs, signal, draw);
       const wrong = replyFault(given, request);
       if (wrong !== null) throw partError(label, wrong, SAMPLE);
       return given;
     },
-    adopt: (policy, options) =>
-      awaitPart(
-        label,
-        "adopt()",
-        "adopt(policy) resolves once it can be sampled from",
-        () => sampler.adopt(policy, options),
-        options.signal,
+    adopt: (policy, { signal, inFlight }) =>
+      awaitPartWithin(label, "adopt()", "adopt(policy) resolves once it can be sampled from", limitMs, signal, (own) =>
+        sampler.adopt(policy, { signal: own, inFlight }),
       ),
-    release: (version, options) =>
-      awaitPart(
-        label,
-        "release()",
-        "release(version) resolves",
-        () => sampler.release(version, options),
-        options.signal,
+    release: (version, { signal }) =>
+      awaitPartWithin(label, "release()", "release(version) resolves", limitMs, signal, (own) =>
+        sampler.release(version, { signal: own }),
       ),
   });
 }
@@ -100,38 +102,80 @@ const METRICS =
   "forwardBackward() and sftForwardBackward() resolve to metrics with a finite loss and the number of tokens";
 
 /** What a trainer gives that enters decisions: losses, norms, versions. */
-export function checkedTrainer(trainer: Trainer, label: PartLabel): Trainer {
+export function checkedTrainer(trainer: Trainer, label: PartLabel, limitMs: number): Trainer {
   const metrics = <T>(given: T, call: string): T => {
     const { loss, tokens } = (isRecord(given) ? given : {}) as { readonly loss?: unknown; readonly tokens?: unknown };
     if (isFiniteNumber(loss) && isFiniteNumber(tokens)) return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, METRICS);
   };
-  const ask = <T>(call: string, contract: string, signal: AbortSignal, work: () => Promise<T>) =>
-    awaitPart(label, `${call}()`, contract, work, signal);
+  const ask = <T>(call: string, contract: string, signal: AbortSignal, work: (own: AbortSignal) => Promise<T>) =>
+    awaitPartWithin(label, `${call}()`, contract, limitMs, signal, work);
+  const number = (given: unknown, call: string): number => {
+    if (typeof given === "number") return given;
+    throw partError(label, `gave ${shown(given)} from ${call}`, "gradientNorm() resolves to a number");
+  };
   return faced(trainer, {
-    forwardBackward: async (batch, options) =>
-      metrics(
-        await ask("forwardBackward", METRICS, options.signal, () => trainer.forwardBackward(batch, options)),
-        "forwardBackward()",
-      ),
-    sftForwardBackward: async (batch, options) =>
-      metrics(
-        await ask("sftForwardBackward", METRICS, options.signal, () => trainer.sftForwardBackward(batch, options)),
-        "sftForwardBackward()",
+    forwardBackward: async (batch, options) => {
+      const pass = (signal: AbortSignal) => trainer.forwardBackward(batch, { ...options, signal });
+      return metrics(await ask("forwardBackward", METRICS, options.signal, pass), "forwardBackward()");
+    },
+    sftForwardBackward: async (batch, options) => {
+      const pass = (signal: AbortSignal) => trainer.sftForwardBackward(batch, { ...options, signal });
+      return metrics(await ask("sftForwardBackward", METRICS, options.signal, pass), "sftForwardBackward()");
+    },
+    gradientNorm: async ({ signal }) =>
+      number(
+        await ask("gradientNorm", "gradientNorm() resolves to a number", signal, (own) =>
+          trainer.gradientNorm({ signal: own }),
+        ),
+        "gradientNorm()",
       ),
     optimStep: async (config, options) => {
       const contract =
         "optimStep() resolves to { applied: boolean, gradNorm: number, gradNormByTensor: record or null }";
-      const given = await ask("optimStep", contract, options.signal, () => trainer.optimStep(config, options));
+      const step = (signal: AbortSignal) => trainer.optimStep(config, { ...options, signal });
+      const given = await ask("optimStep", contract, options.signal, step);
       if (typeof given?.applied !== "boolean" || typeof given.gradNorm !== "number")
         throw partError(label, `gave ${shown(given)} from optimStep()`, contract);
       return given;
     },
+    logprobs: async (groups, options) => {
+      const score = (signal: AbortSignal) => trainer.logprobs(groups, { ...options, signal });
+      const given = await ask("logprobs", LOGPROBS, options.signal, score);
+      if (!fitsGroups(given, groups)) throw partError(label, `gave ${shown(given)} from logprobs()`, LOGPROBS);
+      return given;
+    },
     publish: async (options) => {
-      const given = await ask("publish", PUBLISHED, options.signal, () => trainer.publish(options));
-      return published(given, "publish()", label);
+      const hand = (signal: AbortSignal) => trainer.publish({ ...options, signal });
+      return published(await ask("publish", PUBLISHED, options.signal, hand), "publish()", label);
+    },
+    saveState: (folder, { signal }) =>
+      ask("saveState", "saveState(folder) resolves", signal, (own) => trainer.saveState(folder, { signal: own })),
+    loadState: async (folder, { signal }) => {
+      const contract = "loadState(folder) resolves to the version { n, sha256 } of what it loaded";
+      const given = await ask("loadState", contract, signal, (own) => trainer.loadState(folder, { signal: own }));
+      if (!Number.isInteger(given?.n) || typeof given.sha256 !== "string")
+        throw partError(label, `gave ${shown(given)} from loadState()`, contract);
+      return given;
     },
   });
+}
+
+const LOGPROBS =
+  "logprobs(groups) resolves to { logprobs, entropies }: finite log-probs per group, completion and token";
+
+function fitsGroups(
+  given: unknown,
+  groups: readonly { readonly completions: readonly (readonly number[])[] }[],
+): boolean {
+  const rows = isRecord(given) ? given.logprobs : null;
+  if (!Array.isArray(rows) || rows.length !== groups.length) return false;
+  return groups.every(({ completions }, p) =>
+    completions.every((ids, g) => {
+      const row: unknown = (rows[p] as unknown[] | undefined)?.[g];
+      return Array.isArray(row) && row.length === ids.length && row.every(isFiniteNumber);
+    }),
+  );
 }
 
 const PUBLISHED = "a published policy is { version: { n, sha256 }, artifact: { kind, uri, … }, bytes }";
@@ -169,13 +213,13 @@ function isVerdict(given: unknown): given is Verdict {
   return (given.action === "skip" || given.action === "rollback") && typeof given.reason === "string";
 }
 
-export function checkedGuard(guard: Guard, label: PartLabel): Guard {
+export function checkedGuard(guard: Guard, label: PartLabel, limitMs: number): Guard {
   if ((guard.snapshot === undefined) !== (guard.restore === undefined))
     throw partError(label, "has only one of snapshot() and restore()", "a guard has both or neither");
   return faced(guard, {
-    async judge(evidence, options) {
-      const call = () => guard.judge(evidence, options);
-      const given: unknown = await awaitPart(label, "judge()", VERDICT, call, options.signal);
+    async judge(evidence, { signal }) {
+      const call = (own: AbortSignal) => guard.judge(evidence, { signal: own });
+      const given: unknown = await awaitPartWithin(label, "judge()", VERDICT, limitMs, signal, call);
       if (!isVerdict(given)) throw partError(label, `gave ${shown(given)} as its verdict`, VERDICT);
       return given;
     },

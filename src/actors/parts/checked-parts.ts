@@ -81,11 +81,12 @@ export function assertPart(label: PartLabel & { readonly part: PartKind }, part:
     throw partError(label, `has dispose = ${shown(record.dispose)}`, "dispose, where there is one, is a function");
 }
 
-/** A part whose every answer is checked. `report` hears of faults that end nothing: a reward of NaN, a `dispose` that failed. */
+/** A part whose every answer is checked. `limitMs`: deadline of calls that leave the process. `report` hears of faults that end nothing: a reward of NaN, a `dispose` that failed. */
 export function checkedPart<K extends PartKind>(
   label: PartLabel & { readonly part: K },
   part: Parts[K],
   report: (error: WeirError) => void,
+  limitMs = Number.POSITIVE_INFINITY,
 ): Parts[K] {
   const checks: { readonly [P in PartKind]: (given: Parts[P]) => Parts[P] } = {
     advantage: (given: AdvantagePart) => checkedAdvantage(given, label),
@@ -93,11 +94,11 @@ export function checkedPart<K extends PartKind>(
     curriculum: (given: CurriculumActor) => checkedCurriculum(given, label),
     judge: (given: Judge) => checkedJudge(given, label),
     loss: (given: LossPart) => checkedLoss(given, label),
-    sampler: (given: Sampler) => checkedSampler(given, label),
-    trainer: (given: Trainer) => checkedTrainer(given, label),
+    sampler: (given: Sampler) => checkedSampler(given, label, limitMs),
+    trainer: (given: Trainer) => checkedTrainer(given, label, limitMs),
     policyStore: (given: PolicyStore) => checkedPolicyStore(given, label),
     filter: (given: GroupFilter) => checkedFilter(given, label),
-    guard: (given: Guard) => checkedGuard(given, label),
+    guard: (given: Guard) => checkedGuard(given, label, limitMs),
   };
   const checked = checks[label.part](part);
   const { dispose } = part as { dispose?: () => Promise<void> | void };

@@ -1,5 +1,6 @@
 /** Owns how a broken contract of a replaceable part is told: which part, what it did, what the contract says. */
 import { WeirError } from "../../errors.js";
+import { withDeadline } from "../../streams/deadline.js";
 
 /** Longest excerpt of a value in a message. */
 const SHOWN_CHARACTERS = 200;
@@ -77,6 +78,28 @@ export async function awaitPart<T>(
     if (WeirError.isInstance(error) || signal?.aborted) throw error;
     throw partError(label, `threw in ${call}: ${thrown(error)}`, contract, error);
   }
+}
+
+/** How much longer than its deadline a call may take before it is given up: parts with deadlines of their own come first. */
+const GRACE_MS = 5_000;
+/** Node's timers fire at once beyond it. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** `awaitPart` with a deadline (I5): settles then, and when the signal aborts, also where the part obeys neither. */
+export async function awaitPartWithin<T>(
+  label: PartLabel,
+  call: string,
+  contract: string,
+  limitMs: number,
+  parent: AbortSignal,
+  work: (signal: AbortSignal) => T | Promise<T>,
+): Promise<T> {
+  const ms = Math.min(limitMs + GRACE_MS, LONGEST_TIMER_MS);
+  const ended = await withDeadline(async (signal) => work(signal), ms, parent);
+  if (ended.kind === "value") return ended.value;
+  if (ended.kind === "timedOut") throw partError(label, `did not answer ${call} within ${limitMs} ms`, contract);
+  if (WeirError.isInstance(ended.error) || parent.aborted) throw ended.error;
+  throw partError(label, `threw in ${call}: ${thrown(ended.error)}`, contract, ended.error);
 }
 
 export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -10,8 +10,8 @@ import { PART_KINDS } from "./checked-parts.js";
 import type { PartKind } from "./part-kinds.js";
 import type { PartRegistry } from "./registry.js";
 
-/** Kinds whose part is named in the journal; a judge that nothing asks is left out. */
-const RECORDED = [
+/** Kinds whose part is named in the journal, besides a judge where a part asks it. */
+export const RECORDED = [
   "advantage",
   "reward",
   "curriculum",
@@ -27,8 +27,10 @@ export function partsRecord(
   registry: PartRegistry,
   names: Readonly<Record<PartKind, string>>,
   files: readonly PartsFile[],
+  asksJudge: boolean,
 ): PartsRecord {
-  const origins = RECORDED.map((kind) => [kind, registry.origin(kind, names[kind])] as const);
+  const kinds = [...RECORDED, ...(asksJudge ? (["judge"] as const) : [])];
+  const origins = kinds.map((kind) => [kind, registry.origin(kind, names[kind])] as const);
   return { ...(Object.fromEntries(origins) as Omit<PartsRecord, "files">), files };
 }
 
@@ -37,7 +39,14 @@ export function partsRecord(
  * Errors: WEIR_E_ACTOR_MISSING for a part of the user's own that is not there.
  */
 function assertOrigins(then: Partial<PartsRecord>, now: PartsRecord): WeirError[] {
-  for (const kind of RECORDED) {
+  const { trainer } = then;
+  if (trainer && now.trainer && trainer.kind !== now.trainer.kind)
+    throw new WeirError(
+      "WEIR_E_CONFIG",
+      `option "trainer.actor": the run was started with the trainer "${trainer.kind}" and cannot go on with "${now.trainer.kind}", whose state is another; start a new run from the exported model`,
+      { path: "trainer.actor", expected: trainer, given: now.trainer },
+    );
+  for (const kind of [...RECORDED, "judge"] as const) {
     const [before, present] = [then[kind], now[kind]];
     if (before?.source !== "own" || (present?.source === "own" && present.kind === before.kind)) continue;
     throw new WeirError(
@@ -65,12 +74,18 @@ function assertOrigins(then: Partial<PartsRecord>, now: PartsRecord): WeirError[
  * Errors: as `assertOrigins`.
  */
 export function compareOrigins(facts: Iterable<Fact>, now: PartsRecord): WeirError[] {
+  const then = recordedOrigins(facts);
+  return then === null ? [] : assertOrigins(then, now);
+}
+
+/** The parts that a run uses by its journal; null where it names none. */
+export function recordedOrigins(facts: Iterable<Fact>): Partial<PartsRecord> | null {
   let then: Partial<PartsRecord> | null = null;
   for (const fact of facts) {
     if (fact.type === "run.started") then = fact.data.parts;
     if (fact.type === "part.replaced" && then !== null) then = { ...then, [fact.data.kind]: fact.data.to };
   }
-  return then === null ? [] : assertOrigins(then, now);
+  return then;
 }
 
 /** Options that choose a part by name. */

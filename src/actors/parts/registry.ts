@@ -32,6 +32,8 @@ interface Entry {
 
 /** What the registry gives to parts; the defaults keep nothing. */
 export interface PartSurroundings extends PartTools {
+  /** Deadline of a part's calls that may leave the process, ms; none where it is left out. */
+  readonly callTimeoutMs?: number;
   /** Hears of faults that end nothing, such as a `dispose` that threw. */
   report(error: WeirError): void;
 }
@@ -43,6 +45,8 @@ export class PartRegistry {
   private readonly values = new Map<PartKind, Parts[PartKind]>();
   private readonly built = new Set<PartKind | Entry>();
   private builtIns = 0;
+  /** Kinds that were built since `buildAsking` was called. */
+  private asked = new Set<PartKind>();
   private sealed = false;
 
   constructor(private readonly surroundings: PartSurroundings = ALONE) {}
@@ -107,9 +111,20 @@ export class PartRegistry {
     return this.values.has(kind) || this.find(kind, name) !== undefined;
   }
 
-  /** Whether a part of this kind was built. */
-  uses(kind: PartKind): boolean {
-    return this.built.has(kind) || [...this.built].some((built) => typeof built === "object" && built.kind === kind);
+  /** The same as `build`, with the kinds of the parts that its factory asked for. */
+  buildAsking<K extends PartKind>(
+    kind: K,
+    names: Partial<Record<PartKind, string>>,
+  ): { readonly part: Parts[K]; readonly asked: ReadonlySet<PartKind> } {
+    const before = this.asked;
+    this.asked = new Set();
+    try {
+      const part = this.build(kind, names);
+      this.asked.delete(kind);
+      return { part, asked: this.asked };
+    } finally {
+      this.asked = before;
+    }
   }
 
   /** No registrations from here on. */
@@ -126,9 +141,11 @@ export class PartRegistry {
    * Errors: WEIR_E_ACTOR_UNKNOWN for a name nobody registered, WEIR_E_ACTOR_MISSING for a dependency without a name.
    */
   build<K extends PartKind>(kind: K, names: Partial<Record<PartKind, string>>): Parts[K] {
+    this.asked.add(kind);
     const given = this.values.get(kind) as Parts[K] | undefined;
     if (given) this.built.add(kind);
-    if (given) return checkedPart(givenLabel(kind, given), given, this.surroundings.report);
+    const { report, callTimeoutMs } = this.surroundings;
+    if (given) return checkedPart(givenLabel(kind, given), given, report, callTimeoutMs);
     const name = names[kind];
     if (name === undefined) {
       throw new WeirError(
@@ -148,11 +165,13 @@ export class PartRegistry {
       );
     }
     const label = { part: kind, name };
-    const { publish, report } = this.surroundings;
+    const { publish } = this.surroundings;
     const part = makePart(label, () => entry.factory((other) => this.build(other, names), { publish }));
     assertPart(label, part);
     this.built.add(entry);
-    return checkedPart(label, part as Parts[K], report);
+    // The embedded engine has deadlines of its own, and is waited for when it is cancelled.
+    const own = this.entries.indexOf(entry) >= this.builtIns;
+    return checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined);
   }
 
   /** Kinds of which parts of the user's own are there and none was built, with the names of those parts. */

@@ -5,6 +5,7 @@
 import type { Config } from "../../config/schema.js";
 import { WeirError } from "../../errors.js";
 import { builtInLoss } from "../../losses/built-in.js";
+import { isRecord, partError, shown } from "../parts/part-errors.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind } from "../update/publisher.js";
 import { needsReference } from "./run-context.js";
@@ -30,11 +31,17 @@ type Needed = Pick<RunParts, "sampler" | "trainer" | "policyStore" | "loss" | "g
 /** Errors: WEIR_E_CAPABILITY with the option and the part. */
 export function assertCapabilities(config: Config, parts: Needed): void {
   const { sampler, trainer, loss, guard } = parts;
+  assertDescribed(parts);
   const { capabilities } = trainer;
   const refuse = (path: string, text: string): never => {
     throw new WeirError("WEIR_E_CAPABILITY", `option "${path}": ${text}`, { path });
   };
   artifactKind(parts);
+  if (!capabilities.publishes.includes("checkpoint"))
+    refuse(
+      "trainer.actor",
+      `the trainer "${trainer.kind}" publishes no checkpoint (${capabilities.publishes.join(", ") || "nothing"}), which the run's model/ and the reference policy are made of; give one that does`,
+    );
   const builtIn = builtInLoss(loss);
   if (builtIn !== null && !capabilities.losses.includes(builtIn.name))
     refuse(
@@ -68,4 +75,30 @@ export function assertCapabilities(config: Config, parts: Needed): void {
       "guard.actor",
       `the guard "${guard.kind}" judges gradients before they are applied, and the trainer "${trainer.kind}" cannot throw one away; use the guard "finite"`,
     );
+}
+
+/** Errors: WEIR_E_PART for a sampler, trainer or policy store that does not say what it can do. */
+function assertDescribed({ sampler, trainer, policyStore }: Needed): void {
+  const lists = { sampler: "adopts", trainer: "publishes", policyStore: "holds" } as const;
+  for (const [part, given] of Object.entries({ sampler, trainer, policyStore }) as [keyof typeof lists, Described][]) {
+    const label = { part, name: given.kind };
+    const { capabilities } = given;
+    if (!isRecord(capabilities) || !Array.isArray(capabilities[lists[part]]))
+      throw partError(
+        label,
+        `has capabilities = ${shown(capabilities)}`,
+        `capabilities is a record with ${lists[part]}`,
+      );
+  }
+  if (!Array.isArray(trainer.capabilities.losses) || !isRecord(trainer.model))
+    throw partError(
+      { part: "trainer", name: trainer.kind },
+      `has model = ${shown(trainer.model)} and losses = ${shown(trainer.capabilities.losses)}`,
+      "a trainer has model: ModelInfo and capabilities.losses, a list of names",
+    );
+}
+
+interface Described {
+  readonly kind: string;
+  readonly capabilities: unknown;
 }

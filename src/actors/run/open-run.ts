@@ -42,8 +42,8 @@ import { warmupSteps } from "./warmup.js";
 
 export interface OpenRunOptions {
   readonly parts: RunParts;
-  /** Which parts these are, for the journal. */
-  readonly origins: PartsRecord;
+  /** Which parts these are now, for the journal. */
+  readonly origins: () => PartsRecord;
   readonly published: PublishedMetrics;
   readonly supervisor: EngineSupervisor;
   /** Run folder to continue. */
@@ -85,7 +85,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
     if (held) closers.add(() => held.close());
     // Before anything of the folder is changed: a run that may not go on is left as it was.
-    const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins) : [];
+    const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins()) : [];
     let present: Pick<RunContext, "parts"> = options;
     closers.add(() => supervisor.close());
     closers.add(() => disposeParts(present.parts));
@@ -116,7 +116,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
         await restoreRun(context, { reason: "resumed by hand", freshEngine: true }, signal);
         return;
       }
-      tellStarted(context, options.origins);
+      tellStarted(context, options.origins());
       begun = true;
     };
     return {
@@ -167,6 +167,7 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
   const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges } = opened;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
+  const detector = createDetector(config);
   const context: RunContext = {
     config,
     phases,
@@ -187,7 +188,9 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     parts: options.parts,
     policies: new PolicyPublisher(() => context.parts),
     curriculumMachine: curriculumActor,
-    detector: createDetector(config),
+    origins: options.origins,
+    fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
+    detector,
     gauges,
     published: options.published,
     taps: options.taps,

@@ -24,7 +24,11 @@ interface Wish {
 }
 
 export class PartReplacements {
+  /** Whether the reward in use asks a judge. */
+  asksJudge = false;
   private wishes: Wish[] = [];
+  /** What is being carried out. */
+  private work: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly registry: PartRegistry,
@@ -39,17 +43,23 @@ export class PartReplacements {
     });
   }
 
-  /** Carries out what has been asked for. Never rejects: each wish has its own answer. */
-  async apply(context: RunContext, signal: AbortSignal): Promise<void> {
-    for (const wish of this.wishes.splice(0)) {
-      try {
-        await this.replace(context, wish.kind, wish.value, signal);
-        wish.resolve();
-      } catch (error) {
-        context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
-        wish.reject(error);
+  /**
+   * Carries out what has been asked for, one wish after another; resolves once none is being carried out. Never rejects: each wish
+   * has its own answer.
+   */
+  apply(context: RunContext, signal: AbortSignal): Promise<void> {
+    this.work = this.work.then(async () => {
+      for (const wish of this.wishes.splice(0)) {
+        try {
+          await this.replace(context, wish.kind, wish.value, signal);
+          wish.resolve();
+        } catch (error) {
+          context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
+          wish.reject(error);
+        }
       }
-    }
+    });
+    return this.work;
   }
 
   /** The run is over: what is still asked for is refused. */
@@ -72,15 +82,15 @@ export class PartReplacements {
     try {
       const slot: keyof RunParts = kind === "judge" ? "reward" : (kind as keyof RunParts);
       const before = context.parts[slot];
-      const built = this.registry.build(slot, names);
-      if (kind === "judge" && !this.registry.uses("judge"))
+      const { part: built, asked } = this.registry.buildAsking(slot, names);
+      if (kind === "judge" && !asked.has("judge"))
         throw refused(kind, `the reward "${before.kind}" asks no judge; replace the reward`);
       const part = slot === "reward" ? trackedReward(built as Parts["reward"], this.inFlight) : built;
-      const parts = { ...context.parts, ...this.storeFor(context, slot, names), [slot]: part } as RunParts;
-      await this.fit(context, slot, parts, signal);
-      context.parts = parts;
-      const to = this.registry.origin(kind, names[kind]);
-      this.tell(context, kind, from, to);
+      const changes = { ...this.storeFor(context, slot, names), [slot]: part } as Partial<RunParts>;
+      await this.fit(context, slot, { ...context.parts, ...changes }, signal);
+      this.tell(context, kind, from, this.registry.origin(kind, names[kind]));
+      context.parts = { ...context.parts, ...changes };
+      if (slot === "reward") this.asksJudge = asked.has("judge");
       await (before as { dispose?: () => Promise<void> | void }).dispose?.();
     } catch (error) {
       undo();

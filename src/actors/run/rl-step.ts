@@ -151,7 +151,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     const trainSeconds = (context.clock() - trainStarted) / 1000;
     const applied = changesOf(update.updates, optimiser.learningRate);
     if (update.updates.some((one) => one.applied)) policies.markChanged();
-    ledger.settle(kept, collected.dropped, update.refused);
+    ledger.settle(kept, collected.dropped, update);
     const stats = await context.engine.stats({ signal });
     const seconds = (context.clock() - started) / 1000;
     const measured = stepMetrics({

@@ -4,8 +4,9 @@ import type { Config } from "../../config/schema.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
+import type { PartsRecord } from "../../contracts/part-origin.js";
 import type { Phase } from "../../contracts/phase.js";
-import type { Task } from "../../contracts/task.js";
+import type { Json, Task } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { SftRow } from "../../contracts/trainer.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
@@ -60,6 +61,10 @@ export interface RunContext {
   /** The parts in use; one may be replaced between two pieces of work. */
   parts: RunParts;
   readonly policies: PolicyPublisher;
+  /** Which parts these are now, for the journal. */
+  readonly origins: () => PartsRecord;
+  /** Detector and guard as they were when the run was opened. */
+  readonly fresh: { readonly detector: Json; readonly guard: Json };
   /** The phases' statechart; replaced on recovery. */
   curriculumMachine: Actor<typeof curriculumMachine>;
   readonly detector: Detector;

@@ -10,6 +10,8 @@ export interface RunStore {
   readonly directory: string;
   /** Appends a fact with the next sequence number. */
   append<T extends FactType>(type: T, step: number, data: FactData[T]): Fact;
+  /** Facts of the journal as it stands. */
+  facts(): Iterable<Fact>;
   ledger(entry: Omit<LedgerEntry, "schema_version">): void;
   /** Rollouts per ledger state. */
   ledgerCounts(): Readonly<Record<string, number>>;

@@ -10,6 +10,7 @@ import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
+import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
@@ -444,12 +445,12 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   const latest = await context.store.latest();
   const state = latest?.state as CheckpointState | undefined;
   await context.store.rollBack(latest?.state ?? null);
-  context.policies.reset();
   context.curriculumMachine.stop();
   setUpCurriculum(context);
+  const { curriculum, guard, trainer } = context.parts;
   if (latest && state) {
-    await restoreWeights(context, join(latest.directory, MODEL_FOLDER), state.progress.step, signal);
-    const { curriculum, guard } = context.parts;
+    const folder = join(latest.directory, MODEL_FOLDER);
+    context.policies.reset(await restoreWeights(context, folder, state.progress.step, signal));
     curriculum.restore(state.curriculum);
     context.detector.restore(state.detector);
     if (restoring.freshEngine && state.guard != null) guard.restore?.(state.guard);
@@ -460,7 +461,11 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     });
     context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
   } else {
-    if (!restoring.freshEngine) await context.parts.trainer.loadState(context.config.model.path, { signal });
+    // Only the embedded engine's own trainer begins anew with its process.
+    const begun = restoring.freshEngine && context.origins().trainer?.source === "built-in";
+    context.policies.reset(begun ? null : await trainer.loadState(context.config.model.path, { signal }));
+    context.detector.restore(context.fresh.detector);
+    if (restoring.freshEngine && context.fresh.guard !== null) guard.restore?.(context.fresh.guard);
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
@@ -468,13 +473,18 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   tellResumed(context, latest, restoring.reason);
 }
 
-async function restoreWeights(context: RunContext, model: string, step: number, signal: AbortSignal): Promise<void> {
+async function restoreWeights(
+  context: RunContext,
+  model: string,
+  step: number,
+  signal: AbortSignal,
+): Promise<PolicyVersion> {
   const { trainer } = context.parts;
   if (needsReference(context.config) && step > 0) {
     await trainer.loadState(await context.store.referenceDirectory(), { signal });
     await trainer.freezeReference({ signal });
   }
-  await trainer.loadState(model, { signal });
+  return trainer.loadState(model, { signal });
 }
 
 function tellResumed(context: RunContext, latest: Awaited<ReturnType<RunStore["latest"]>>, reason: string): void {
@@ -492,7 +502,20 @@ function tellResumed(context: RunContext, latest: Awaited<ReturnType<RunStore["l
   // Rolling back has cut off the facts of changes that came after the checkpoint, too.
   for (const change of context.store.changesAfter(latest?.state ?? null))
     context.taps.fact("config.changed", step, { ...change });
+  tellReplaced(context);
   context.taps.changed();
+}
+
+/** The same for parts that were replaced after the checkpoint: the journal names those that the run goes on with. */
+function tellReplaced({ store, origins, taps, progress }: RunContext): void {
+  const then = recordedOrigins(store.facts());
+  if (then === null) return;
+  const now = origins();
+  for (const kind of [...RECORDED, "judge"] as const) {
+    const [from, to] = [then[kind], now[kind]];
+    if (from === undefined || to === undefined || (from.kind === to.kind && from.source === to.source)) continue;
+    taps.fact("part.replaced", progress.step, { kind, from, to });
+  }
 }
 
 /** A persisted snapshot of the curriculum's statechart with another number of phases. */

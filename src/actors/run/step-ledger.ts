@@ -2,7 +2,7 @@ import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js
 import type { Rollout } from "../../contracts/rollout.js";
 import type { DropReason } from "../../streams/collector.js";
 import { groupIdOf, type IssuedTask, type PipelineListener, rolloutIdOf } from "../../streams/pipeline.js";
-import type { RefusedBatch } from "../update/update.js";
+import type { UpdateResult } from "../update/update.js";
 import type { RunStore } from "./run-store.js";
 
 /** The ledger of one RL step. Invariant: every rollout that was issued ends once, as trained or dropped with a reason (I2). */
@@ -36,7 +36,7 @@ export class StepLedger implements PipelineListener {
   settle(
     kept: readonly SampleGroup[],
     dropped: readonly { readonly group: Group; readonly reason: DropReason }[],
-    refused: readonly RefusedBatch[],
+    { refused, moved }: Pick<UpdateResult, "refused" | "moved">,
   ): void {
     const causes = new Map(
       refused.flatMap(({ groups, cause }) => groups.map(({ group }) => [group.id, cause] as const)),
@@ -49,7 +49,7 @@ export class StepLedger implements PipelineListener {
       for (const { rollout, outcome } of group.members) {
         const cause = causes.get(group.id);
         if (outcome.kind !== "scored") this.end(rollout.id, "dropped", `reward_${outcome.kind}`);
-        else if (cause !== undefined) this.end(rollout.id, "dropped", cause);
+        else if (cause !== undefined && !moved.has(group.id)) this.end(rollout.id, "dropped", cause);
         else this.end(rollout.id, "trained");
       }
     }

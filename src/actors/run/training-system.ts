@@ -15,7 +15,7 @@ import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
-import type { JudgedUpdate } from "../guard/guard.js";
+import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
 import { createRegistry } from "../parts/built-ins.js";
 import type { PartKind, Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
@@ -154,6 +154,8 @@ class System implements TrainingSystem {
   private monitor: AttachedMonitor | null = null;
   private lifecycle = "created";
   private concluded = false;
+  /** Verdicts that led to rollbacks since the last checkpoint. */
+  private rollbacks: readonly JudgedUpdate[] = [];
   /** Aborts when the run ends. */
   private readonly ending = new AbortController();
 
@@ -169,7 +171,11 @@ class System implements TrainingSystem {
     );
     this.registry = createRegistry(
       config,
-      { publish: (name, value) => this.published.publish(name, value), report: (error) => this.remark(error) },
+      {
+        publish: (name, value) => this.published.publish(name, value),
+        report: (error) => this.remark(error),
+        callTimeoutMs: config.engine.requestTimeoutMs,
+      },
       { parts: () => this.embedded(), runDirectory: () => this.presentDirectory() },
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
@@ -203,7 +209,7 @@ class System implements TrainingSystem {
       });
     const done = this.replacements.request(kind, part);
     // A paused run has no piece of work before which it could be done.
-    if (this.lifecycle === "paused") await this.inFlight.track(this.replacements.apply(context, this.ending.signal));
+    if (this.lifecycle === "paused") void this.inFlight.track(this.replacements.apply(context, this.ending.signal));
     return done;
   }
 
@@ -260,9 +266,11 @@ class System implements TrainingSystem {
     try {
       const names = this.names();
       const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
+      const reward = this.registry.buildAsking("reward", names);
+      this.replacements.asksJudge = reward.asked.has("judge");
       const parts = {
         advantage: build("advantage"),
-        reward: trackedReward(build("reward"), this.inFlight),
+        reward: trackedReward(reward.part, this.inFlight),
         curriculum: build("curriculum"),
         loss: build("loss"),
         sampler: build("sampler"),
@@ -272,7 +280,8 @@ class System implements TrainingSystem {
         guard: build("guard"),
       };
       assertCanTrain(this.config, parts.advantage);
-      const origins = partsRecord(this.registry, names, this.options.partsFiles ?? []);
+      const files = this.options.partsFiles ?? [];
+      const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);
       this.run = await openRun(this.config, {
         parts,
         origins,
@@ -372,9 +381,10 @@ class System implements TrainingSystem {
   }
 
   private runMachine(context: RunContext): void {
-    const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>) =>
+    const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>, safe = true) =>
       fromPromise<Plan>(async ({ signal }) => {
-        await this.replacements.apply(context, signal);
+        // A run that is being brought back is not the place for another part.
+        if (safe) await this.replacements.apply(context, signal);
         await this.inFlight.track(work(context, signal));
         return { ...planOf(context.progress, context.workload), done: stepsDone(context) };
       });
@@ -388,14 +398,14 @@ class System implements TrainingSystem {
       const delay = this.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
       await context.engine.restart(delay, signal);
       await restoreRun(context, { reason, freshEngine: true }, signal);
+      this.tellRollbacks(context, []);
     };
     const rollBack = async (_: RunContext, signal: AbortSignal) => {
       const error = this.machine?.getSnapshot().context.error as WeirError | null;
       const reason = error?.message ?? "the guard asked for it";
       context.log.warn({ actor: "guard", reason }, "going back to the last checkpoint");
       await restoreRun(context, { reason, freshEngine: false }, signal);
-      const { judged } = (error?.details ?? {}) as { readonly judged?: JudgedUpdate };
-      if (judged) tellJudged(context, [judged]);
+      this.tellRollbacks(context, judgedOf(error));
     };
     const machine = lifecycleMachine.provide({
       actors: {
@@ -405,8 +415,8 @@ class System implements TrainingSystem {
         step: piece(doStep),
         checkpoint: piece(doCheckpoint),
         finish: piece(doFinish),
-        recover: piece(recover),
-        rollBack: piece(rollBack),
+        recover: piece(recover, false),
+        rollBack: piece(rollBack, false),
         drain: piece(doCheckpoint),
       },
     });
@@ -427,6 +437,8 @@ class System implements TrainingSystem {
           const value = snapshot.value as Json;
           this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
           this.changed();
+          // Nothing runs in a paused run before which a part could be replaced.
+          if (name === "paused") void this.inFlight.track(this.replacements.apply(context, this.ending.signal));
         } catch (error) {
           // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
           actor.stop();
@@ -455,6 +467,7 @@ class System implements TrainingSystem {
       );
     if (state === "failed") {
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
+      this.told(() => tellJudged(context, judgedOf(error)));
       // Stops what is in work where the machine itself has not ended.
       this.machine?.stop();
       if (this.lifecycle !== "failed") {
@@ -485,11 +498,21 @@ class System implements TrainingSystem {
 
   /** The fact of the end, where it can still be written; the run ends either way. */
   private lastFact(context: RunContext, data: FactData["run.finished"]): void {
+    this.told(() => this.fact("run.finished", context.progress.step, data));
+  }
+
+  private told(tell: () => void): void {
     try {
-      this.fact("run.finished", context.progress.step, data);
+      tell();
     } catch (cause) {
-      context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
+      this.run?.context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
     }
+  }
+
+  /** Journals why the guard asked for rollbacks. Restoring cuts off what came after the checkpoint, so earlier ones are told again. */
+  private tellRollbacks(context: RunContext, judged: readonly JudgedUpdate[]): void {
+    this.rollbacks = [...this.rollbacks, ...judged];
+    tellJudged(context, this.rollbacks);
   }
 
   /** Releases everything, then settles `done`; what could not be closed is logged, and told where nothing else went wrong. */
@@ -506,6 +529,7 @@ class System implements TrainingSystem {
 
   private fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
+    if (type === "checkpoint.written" && this.lifecycle === "checkpointing") this.rollbacks = [];
     this.out.facts.next(fact);
     this.monitor?.fact(fact);
     return fact;

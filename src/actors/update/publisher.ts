@@ -46,6 +46,8 @@ export class PolicyPublisher {
   private published: PublishedPolicy | null = null;
   private adopted: { readonly sampler: Sampler; readonly version: PolicyVersion } | null = null;
   private changed = true;
+  /** What the trainer said of the weights that it loaded; of no use once something is published. */
+  private loaded: PolicyVersion | null = null;
 
   /** `parts` is read anew at each publication: a sampler may be replaced. */
   constructor(private readonly parts: () => PublishingParts) {}
@@ -55,15 +57,17 @@ export class PolicyPublisher {
     this.changed = true;
   }
 
-  /** Nothing is known any more of what trainer and sampler hold: the engine was restarted, or the run restored. */
-  reset(): void {
+  /** The trainer has loaded weights of this version; nothing is known of what the sampler holds. */
+  reset(loaded: PolicyVersion | null): void {
     this.changed = true;
     this.adopted = null;
+    this.published = null;
+    this.loaded = loaded;
   }
 
-  /** The version that was published last; 0 without a hash before the first publication. */
+  /** The version that was published or loaded last; 0 without a hash before either. */
   get version(): PolicyVersion {
-    return this.published?.version ?? { n: 0, sha256: "" };
+    return this.published?.version ?? this.loaded ?? { n: 0, sha256: "" };
   }
 
   /** The trainer's policy, published and adopted by the sampler; does nothing where both have been done already. */

@@ -23,7 +23,7 @@ import {
   type SpikeContribution,
 } from "../../streams/telemetry/spike-detector.js";
 import { type Mismatch, mismatchOf, type UpdateFacts } from "../../streams/telemetry/step-metrics.js";
-import { type GuardedOutcome, guardedStep, type JudgedUpdate } from "../guard/guard.js";
+import { type GuardedOutcome, guardedStep, type JudgedUpdate, judgedOf, rollbackError } from "../guard/guard.js";
 
 /**
  * The update of one RL step: old (and reference) log-probs, mini-batches, optimiser steps.
@@ -64,6 +64,8 @@ export interface UpdateResult {
   /** Shares of rollouts in the metrics that the spike detector watches. */
   readonly contributions: readonly SpikeContribution[];
   readonly refused: readonly RefusedBatch[];
+  /** Ids of groups that moved the weights, in one epoch at least. */
+  readonly moved: ReadonlySet<string>;
   /** Verdicts other than commit, in order. */
   readonly judged: readonly JudgedUpdate[];
 }
@@ -121,6 +123,7 @@ export async function updatePolicy(
     ),
     contributions: contributionsOf(contributing, atSampling, reference && known.map((p) => reference[p] ?? [])),
     refused: run.refused,
+    moved: run.moved,
     judged: run.judged,
   };
 }
@@ -184,6 +187,7 @@ function probeOf(
 interface MiniBatchRun {
   readonly updates: UpdateFacts[];
   readonly refused: RefusedBatch[];
+  readonly moved: Set<string>;
   readonly judged: JudgedUpdate[];
   /** Of the first mini-batch in the first epoch. */
   readonly first: PolicyMetrics | null;
@@ -205,6 +209,7 @@ async function optimiseAll(
   const run: { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } = {
     updates: [],
     refused: [],
+    moved: new Set(),
     judged: [],
     first: null,
   };
@@ -214,10 +219,14 @@ async function optimiseAll(
     for (const groups of batches) {
       const end = start + groups.length;
       const given = { groups, old: old(start, end), reference: reference?.slice(start, end) ?? null, miniBatch };
-      const { metrics, step } = await optimise(trainer, given, options, signal);
+      const { metrics, step } = await optimise(trainer, given, options, signal).catch((error) => {
+        const last = judgedOf(error);
+        throw last.length === 0 ? error : rollbackError([...run.judged, ...last]);
+      });
       const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
       if (metrics !== null) run.updates.push({ metrics, gradNorm, applied });
-      if (!applied) {
+      if (applied) for (const { group } of groups) run.moved.add(group.id);
+      else {
         const finite = !step.committed && step.judged.evidence.nonFinite.length === 0;
         run.refused.push({ groups, cause: finite ? "guard" : "non_finite" });
       }

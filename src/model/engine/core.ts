@@ -304,14 +304,7 @@ export class EngineCore {
         "an engine that trains cannot adopt other weights; sample with another engine",
       );
     }
-    const found = await this.loadWeights(artifact.uri, null);
-    if (found !== version.sha256) {
-      throw new WeirError(
-        "WEIR_E_POLICY_VERSION",
-        `the weights in ${artifact.uri} hash to ${found.slice(0, 12)}…, version ${version.n} to ${version.sha256.slice(0, 12)}…; publish it again`,
-        { version: version.n },
-      );
-    }
+    await this.loadWeights(artifact.uri, null, version);
     this.published = version;
   }
 
@@ -328,10 +321,24 @@ export class EngineCore {
     return this.published;
   }
 
-  /** Returns the hash of the weights that were loaded. */
-  private async loadWeights(directory: string, state: EngineState | null): Promise<string> {
+  /**
+   * Returns the hash of the weights that were loaded. Errors: WEIR_E_POLICY_VERSION where they are not those of `expected`, with
+   * everything as before.
+   */
+  private async loadWeights(
+    directory: string,
+    state: EngineState | null,
+    expected: PolicyVersion | null = null,
+  ): Promise<string> {
     const source = await readTensors(directory, this.config);
     const sha256 = contentHash(this.policy.parameters.names().map((name) => tensorDigest(source.read(name))));
+    if (expected !== null && expected.sha256 !== sha256) {
+      throw new WeirError(
+        "WEIR_E_POLICY_VERSION",
+        `the weights in ${directory} hash to ${sha256.slice(0, 12)}…, version ${expected.n} to ${expected.sha256.slice(0, 12)}…; publish it again`,
+        { version: expected.n },
+      );
+    }
     if (state !== null && state.sha256 !== sha256) {
       throw new WeirError(
         "WEIR_E_CHECKPOINT_DAMAGED",

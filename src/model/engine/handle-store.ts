@@ -2,7 +2,7 @@
 import type { PolicyStore } from "../../contracts/policy-store.js";
 import type { PublishedPolicy } from "../../contracts/published-policy.js";
 import { WeirError } from "../../errors.js";
-import { Latest } from "../../system/latest.js";
+import { isNewer, Latest } from "../../system/latest.js";
 
 export function createHandleStore(): PolicyStore {
   const latest = new Latest<PublishedPolicy>();
@@ -25,7 +25,7 @@ export function createHandleStore(): PolicyStore {
         `${held} of policy version ${version}; use the policy store "folder" where weights are needed as files`,
       );
     },
-    watch: (after, { signal }) => latest.follow(({ version }, last) => version.n > (last?.version.n ?? after), signal),
+    watch: (after, { signal }) => latest.follow((policy, last) => isNewer(policy, last, after), signal),
     retain: async () => undefined,
   };
 }

@@ -4,7 +4,7 @@ import type { Parts } from "../part-kinds.js";
 /** What the factories of built-in samplers, trainers, policy stores and guards are given. */
 export interface BuiltInSource {
   readonly config: PartConfig;
-  /** Null where no run is being set up, such as in `weir eval`: parts of the engine are not registered then. */
+  /** Null where no run is being set up, such as in `weir eval`: parts of the engine cannot be built then. */
   readonly embedded: EmbeddedSource | null;
 }
 
