@@ -226,7 +226,8 @@ class Client implements MonitorClient {
         this.finish({ kind: "unauthorised", reason });
         return;
       }
-      if (answer.kind === "otherVersion") {
+      // While a monitor that has answered before is away, a proxy or another program may say 404; 410 is a monitor's own word.
+      if (answer.kind === "otherVersion" && (answer.status === 410 || this.welcome === null)) {
         const reason = `the monitor does not speak version ${PROTOCOL_VERSION} of the protocol; use the client of the weir that runs it`;
         this.finish({ kind: "closed", reason });
         return;

@@ -54,7 +54,7 @@ export type TicketAnswer =
   | { readonly kind: "ticket"; readonly ticket: string }
   | { readonly kind: "refused"; readonly status: number }
   /** The server has no such address: it speaks another version of the protocol. */
-  | { readonly kind: "otherVersion" }
+  | { readonly kind: "otherVersion"; readonly status: number }
   | { readonly kind: "unreachable" };
 
 /** What servers of other versions answer to a request for a ticket. */
@@ -69,7 +69,7 @@ export async function fetchTicket(base: URL, token: string | undefined, timeoutM
       signal: AbortSignal.timeout(timeoutMs),
     });
     if (response.status === 401 || response.status === 403) return { kind: "refused", status: response.status };
-    if (NO_SUCH_ADDRESS.includes(response.status)) return { kind: "otherVersion" };
+    if (NO_SUCH_ADDRESS.includes(response.status)) return { kind: "otherVersion", status: response.status };
     const body = (await response.json()) as { ticket?: unknown };
     return typeof body.ticket === "string" ? { kind: "ticket", ticket: body.ticket } : { kind: "unreachable" };
   } catch {

@@ -59,7 +59,7 @@ export const LIMITS = {
   stallMs: 5_000,
   /** Sockets at once; each may cost `hardBufferBytes`. */
   connections: 100,
-  /** Subscriptions of one socket: the eight channels and a few open traces. */
+  /** Subscriptions of one socket: the seven channels and a few open traces. */
   subscriptions: 32,
   /** Updates per second and channel: faster than this cannot be seen. */
   flushHz: 10,

@@ -8,7 +8,7 @@ import { planBatches } from "../../src/model/decode/sampler.js";
 import { samplingMemory } from "../../src/model/decode/sampling-memory.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import type { ModelConfig } from "../../src/model/io/config.js";
-import { standingBytes } from "../../src/model/transformer/memory-plan.js";
+import { standingBytes, trainingStateBytes } from "../../src/model/transformer/memory-plan.js";
 import type { Transformer } from "../../src/model/transformer/model.js";
 import { EAGER } from "../../src/model/transformer/runner.js";
 import { FAST_BACKEND, writeRandomModel } from "../helpers/engines.js";
@@ -31,7 +31,12 @@ const CONFIG = {
 
 /** A model whose budget leaves `rest` bytes beside its state. */
 const modelWith = (rest: number) =>
-  ({ config: CONFIG, runner: EAGER, memoryBudget: standingBytes(CONFIG, EAGER.form) + rest }) as unknown as Transformer;
+  ({
+    config: CONFIG,
+    runner: EAGER,
+    memoryBudget: standingBytes(CONFIG, EAGER.form) + rest,
+    trains: true,
+  }) as unknown as Transformer;
 
 describe("memory of sampling", () => {
   it("is bounded where there is plenty, and without a budget", () => {
@@ -46,6 +51,14 @@ describe("memory of sampling", () => {
     expect(cacheBytes).toBeCloseTo(0.4 * GIB, 3);
     expect(prefillBytes).toBeCloseTo(0.2 * GIB, 3);
     expect(samplingMemory(modelWith(-GIB), "eager")).toEqual({ cacheBytes: 0, prefillBytes: 0 });
+  });
+
+  it("takes what moments and gradients would where nothing is trained", () => {
+    const state = trainingStateBytes(CONFIG, EAGER.form);
+    expect(state).toBeGreaterThan(GIB);
+    const sampling = { ...modelWith(GIB - state), trains: false } as unknown as Transformer;
+    expect(samplingMemory(sampling, "compiled").cacheBytes).toBeCloseTo(0.4 * GIB, 0);
+    expect(samplingMemory(modelWith(GIB - state), "compiled").cacheBytes).toBe(0);
   });
 
   it("decides how many prompts are decoded together; one at least", () => {

@@ -9,6 +9,7 @@ import type { MetricRecord } from "../../contracts/metrics.js";
 import type { PartsFile } from "../../contracts/part-origin.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
+import { assertFormat } from "../../data/formats/index.js";
 import { WeirError } from "../../errors.js";
 import { startEngine } from "../../model/engine/host.js";
 import type { QueueGauge } from "../../streams/bounded-queue.js";
@@ -122,7 +123,9 @@ export function createTrainingSystem(
   config: ConfigInput | Config,
   options: TrainingSystemOptions = {},
 ): TrainingSystem {
-  return new System(parseConfig(config), options);
+  const parsed = parseConfig(config);
+  assertFormat(parsed.data.format);
+  return new System(parsed, options);
 }
 
 /**

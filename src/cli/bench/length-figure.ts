@@ -87,6 +87,6 @@ export function lengthFigure(points: readonly LengthPoint[]): string {
     `  line [${points.map(({ length }) => short(fixed + linear * length)).join(", ")}]`,
     "```",
     "",
-    `The growth has three parts: ${short(fixed)} s that every step takes (optimiser, content hash), ${short(1000 * linear)} s per 1,000 tokens for work that is proportional to the tokens (matrix products, norms, loss), and ${short(1e6 * quadratic)} s per 1,000 tokens squared for causal attention, in which each token attends to all before it.${crossing} at ${last.length} tokens attention is ${share.toFixed(0)} % of the time. The fit is at most ${(100 * worst).toFixed(0)} % off a measurement.`,
+    `The growth has three parts: ${short(fixed)} s that every step takes (optimiser), ${short(1000 * linear)} s per 1,000 tokens for work that is proportional to the tokens (matrix products, norms, loss), and ${short(1e6 * quadratic)} s per 1,000 tokens squared for causal attention, in which each token attends to all before it.${crossing} at ${last.length} tokens attention is ${share.toFixed(0)} % of the time. The fit is at most ${(100 * worst).toFixed(0)} % off a measurement.`,
   ].join("\n");
 }

@@ -1,9 +1,10 @@
 /**
- * Owns how much memory sampling may take: shares of what the engine's budget leaves after the program and the model's state, up
+ * How much memory sampling may take: shares of what the engine's budget leaves after the program and the model's state (that of training
+ * only once there is any), up
  * to bounds above which larger batches are no faster. Less memory means fewer prompts at a time, never other samples.
  */
 
-import { standingBytes } from "../transformer/memory-plan.js";
+import { standingBytes, trainingStateBytes } from "../transformer/memory-plan.js";
 import type { Transformer } from "../transformer/model.js";
 
 /** Rows decoded together at most. */
@@ -24,10 +25,11 @@ export interface SamplingMemory {
 }
 
 export function samplingMemory(
-  { config, runner, memoryBudget }: Pick<Transformer, "config" | "runner" | "memoryBudget">,
+  { config, runner, memoryBudget, trains }: Pick<Transformer, "config" | "runner" | "memoryBudget" | "trains">,
   executor: keyof typeof MOST_PREFILL_BYTES,
 ): SamplingMemory {
-  const rest = Math.max(0, memoryBudget - standingBytes(config, runner.form));
+  const standing = standingBytes(config, runner.form) - (trains ? 0 : trainingStateBytes(config, runner.form));
+  const rest = Math.max(0, memoryBudget - standing);
   return {
     cacheBytes: Math.min(MOST_CACHE_BYTES, CACHE_SHARE * rest),
     prefillBytes: Math.min(MOST_PREFILL_BYTES[executor], PREFILL_SHARE * rest),

@@ -358,6 +358,7 @@ export class EngineCore {
     const moments = state && (await readSafetensors(join(directory, OPTIMISER_FILE)));
     if (state === null || moments === null) optimiser.reset();
     else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
+    this.policy.trains ||= optimiser.step > 0;
     const { parameters } = this.policy;
     this.activationCache.clear();
     for (const name of parameters.names()) {

@@ -172,15 +172,19 @@ function readFamily(config: JsonRecord): ModelFamily {
   return family;
 }
 
-/** Both fields that name an activation must agree, since releases of transformers differ in which one they read. */
-function readActivation(config: JsonRecord, { activations }: ModelFamily): ActivationName {
-  const fields = ["hidden_act", "hidden_activation"].filter((field) => (config[field] ?? null) !== null);
-  const [found = activations[0], other = found] = fields.map((field) => {
+/** A field that the family does not read may only repeat what it has: releases of transformers differ in which one they read. */
+function readActivation(config: JsonRecord, { activations, activationFields }: ModelFamily): ActivationName {
+  const named = (field: string): ActivationName | null => {
+    if ((config[field] ?? null) === null) return null;
     const activation = activations.find((name) => ACTIVATION_NAMES[name].includes(String(config[field])));
     if (activation !== undefined) return activation;
     throw unsupported(field, config[field], activations.flatMap((name) => ACTIVATION_NAMES[name]).join(", "));
-  });
-  if (other !== found) throw unsupported("hidden_activation", config.hidden_activation, "what hidden_act names");
+  };
+  const [found = activations[0]] = activationFields.flatMap((field) => named(field) ?? []);
+  for (const field of ["hidden_act", "hidden_activation"]) {
+    const other = named(field);
+    if (other !== null && other !== found) throw unsupported(field, config[field], ACTIVATION_NAMES[found].join(", "));
+  }
   return found;
 }
 

@@ -189,6 +189,7 @@ export class Learner {
   /** Runs `body` on sums of its own, and merges them only when it succeeds. */
   private async accumulate<T>(body: (gradients: GradientStore) => Promise<T>): Promise<T> {
     const own = this.emptyStore();
+    this.model.trains = true;
     try {
       const result = await body(own);
       this.measured = null;

@@ -80,6 +80,14 @@ export function stateBytes(config: ModelConfig, form: StorageForm): number {
   return trained + elements * (FLOAT + (form.copies ? training + narrow : 0));
 }
 
+/** What of `stateBytes` only training needs: moments and gradient sums. */
+export function trainingStateBytes(config: ModelConfig, { lora }: StorageForm): number {
+  const shapes = expectedTensors(config);
+  if (lora === null) return 3 * FLOAT * elementsOf(shapes);
+  const adapted = new Map([...shapes].filter(([name]) => isAdapted(name, lora)));
+  return 3 * FLOAT * elementsOf(adapterShapes(adapted, lora));
+}
+
 /** Bytes taken before any micro-batch: the program and the model's state. */
 export function standingBytes(config: ModelConfig, form: StorageForm): number {
   return PROGRAM_BYTES + stateBytes(config, form);

@@ -32,6 +32,8 @@ export class Transformer {
   readonly runner: ModelRunner;
   /** Memory that micro-batches are planned for, bytes. */
   readonly memoryBudget: number;
+  /** Gradients or moments of these weights take memory, or have done so. */
+  trains = false;
 
   constructor(
     config: ModelConfig,

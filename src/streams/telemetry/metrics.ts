@@ -109,7 +109,8 @@ export const METRICS = [
   {
     name: "gradient/applied",
     unit: "1",
-    meaning: "Share of the step's optimiser steps that were committed; below 1 where a gradient was not finite.",
+    meaning:
+      "Share of the step's optimiser steps that were committed; below 1 where a gradient was not finite or the guard skipped it.",
   },
   {
     name: "update/applied",

@@ -15,6 +15,8 @@ export interface ModelFamily {
   readonly normOffset: 0 | 1;
   /** Activations that `hidden_act` may name; the first is the default. */
   readonly activations: readonly [ActivationName, ...ActivationName[]];
+  /** Fields of config.json that name the activation; another one of the two may only repeat it. */
+  readonly activationFields: readonly ("hidden_act" | "hidden_activation")[];
   /** RMSNorm over each head of q and k before rotation. */
   readonly qkNorm: boolean;
   /** Embedded tokens are multiplied by √hiddenSize. */
@@ -39,7 +41,7 @@ export interface ModelFamily {
   };
   /** transformers builds a tokenizer of its own for this `model_type` where tokenizer_config.json names no class. */
   readonly tokenizerRebuilt: boolean;
-  /** How llama.cpp's files hold it; null where they are not read. */
+  /** How llama.cpp's files hold it; null where they are not read. They hold w + 1 for norms of offset 1, which are not read. */
   readonly gguf: {
     /** `general.architecture`. */
     readonly architecture: string;

@@ -8,6 +8,7 @@ export const gemma: ModelFamily = {
   normOffset: 1,
   // Where a configuration says "gelu", releases of transformers differ in which GELU they compute; the models have this one.
   activations: ["gelu_tanh"],
+  activationFields: ["hidden_act", "hidden_activation"],
   qkNorm: false,
   embeddingScaled: true,
   attentionBias: "option",

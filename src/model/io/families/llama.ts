@@ -7,6 +7,7 @@ export const llama: ModelFamily = {
   models: "Llama, SmolLM2 and kin",
   normOffset: 0,
   activations: EVERY_ACTIVATION,
+  activationFields: ["hidden_act"],
   qkNorm: false,
   embeddingScaled: false,
   attentionBias: "option",

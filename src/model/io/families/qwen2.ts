@@ -7,6 +7,7 @@ export const qwen2: ModelFamily = {
   models: "Qwen2, Qwen2.5",
   normOffset: 0,
   activations: EVERY_ACTIVATION,
+  activationFields: ["hidden_act"],
   qkNorm: false,
   embeddingScaled: false,
   attentionBias: "qkv",

@@ -7,6 +7,7 @@ export const qwen3: ModelFamily = {
   models: null,
   normOffset: 0,
   activations: EVERY_ACTIVATION,
+  activationFields: ["hidden_act"],
   qkNorm: true,
   embeddingScaled: false,
   attentionBias: "option",
