@@ -15,7 +15,7 @@ export const ERROR_CODES = {
   WEIR_E_DATA: "A data file is missing, unreadable or lacks a needed column.",
   WEIR_E_DISK: "A file cannot be written or read: the disk is full, read-only, failing, or access is denied.",
   WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED:
-    "Dynamic sampling reached its maximum number of rounds without enough groups of non-zero variance.",
+    "Dynamic sampling reached its maximum number of rounds without enough groups that pass the filter.",
   WEIR_E_EMPTY_PHASE: "A phase (length bucket) holds no task.",
   WEIR_E_ENGINE_ABORTED: "An engine request was cancelled by the caller.",
   WEIR_E_ENGINE_CRASHED: "The engine process ended while it was needed.",

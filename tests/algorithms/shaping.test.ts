@@ -63,7 +63,7 @@ describe("dynamic sampling", () => {
     expect(second).toMatchObject({ kind: "exhausted", missing: 1, state: { rounds: 2, zeroVariance: 4 } });
     const exit = second as Extract<AccumulationExit<number[]>, { kind: "exhausted" }>;
     expect(exhaustedError(exit, bounds).message).toMatch(
-      /WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED: expected 2 .* within 2 rounds, got 1 \(4 had equal rewards\)/,
+      /WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED: expected 2 .* within 2 rounds, got 1 \(4 were dropped/,
     );
     const done = accumulateRound(first.state, [[1, 0], [0, 2], ...none], metric, bounds);
     expect(done).toMatchObject({
