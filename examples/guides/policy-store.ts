@@ -46,10 +46,14 @@ export function createSharedStore(root: string): PolicyStore {
     current: newest,
     fetch: async (version) => (await read(version)).artifact.uri,
     async *watch(after, { signal }) {
-      for (let last = after; !signal.aborted; ) {
+      let last: string | null = null;
+      while (!signal.aborted) {
         const policy = await newest();
-        if (policy !== null && policy.version.n > last) {
-          last = policy.version.n;
+        const version = policy?.version;
+        // After a rollback an older number comes again, with other weights.
+        const isNews = last === null ? (version?.n ?? after) > after : version?.sha256 !== last;
+        if (policy !== null && isNews) {
+          last = policy.version.sha256;
           yield policy;
         } else await setTimeout(POLL_MS, null, { signal }).catch(() => undefined);
       }
