@@ -10,7 +10,7 @@ import type { PolicyStore } from "../contracts/policy-store.js";
 import type { PolicyArtifact, PublishedPolicy } from "../contracts/published-policy.js";
 import { WeirError } from "../errors.js";
 import { onDiskAsync } from "../system/disk-error.js";
-import { isNewer, Latest } from "../system/latest.js";
+import { LatestPolicy } from "../system/latest-policy.js";
 import { PRIVATE_FOLDER, syncPath, writeDurably } from "./durable.js";
 import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder } from "./manifest.js";
 
@@ -24,7 +24,7 @@ const folderName = (version: number) => `v${String(version).padStart(VERSION_DIG
 
 /** `place` gives the folder of the run; it is asked for at the first publication. */
 export function createFolderPolicyStore(place: () => string, clock: () => number = Date.now): PolicyStore {
-  const latest = new Latest<PublishedPolicy>();
+  const latest = new LatestPolicy();
   const folder = () => join(place(), POLICIES_FOLDER);
   let cleaned = false;
   /** Removes what a killed writer left, once. */
@@ -81,7 +81,7 @@ export function createFolderPolicyStore(place: () => string, clock: () => number
       if (artifact.kind === "handle") throw failed(`has only a handle of policy version ${version}`);
       return moved(artifact, ".", path).uri;
     },
-    watch: (after, { signal }) => latest.follow((policy, last) => isNewer(policy, last, after), signal),
+    watch: (after, options) => latest.watch(after, options),
     async retain(kept) {
       const newest = latest.value?.version.n;
       await onDiskAsync(folder(), async () => {

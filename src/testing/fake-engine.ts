@@ -16,7 +16,7 @@ import type { PolicyWanted, SampledSequence, Sampler } from "../contracts/sample
 import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
-import { isNewer, Latest } from "../system/latest.js";
+import { LatestPolicy } from "../system/latest-policy.js";
 
 const LOGPROB = -1;
 const ENTROPY = 0.5;
@@ -215,7 +215,7 @@ function fakeModel(options: FakeOptions): ModelInfo {
 
 /** Hands policies on in memory, in every form; folders that `publish` asks for are those that `write` is given. */
 export function createFakePolicyStore(folder: string | null = null): PolicyStore {
-  const latest = new Latest<PublishedPolicy>();
+  const latest = new LatestPolicy();
   return {
     kind: "fake",
     specificationVersion: 1,
@@ -233,7 +233,7 @@ export function createFakePolicyStore(folder: string | null = null): PolicyStore
         throw new WeirError("WEIR_E_POLICY_STORE", `the fake store has no files of policy version ${version}`);
       return held.artifact.uri;
     },
-    watch: (after, { signal }) => latest.follow((policy, last) => isNewer(policy, last, after), signal),
+    watch: (after, options) => latest.watch(after, options),
     retain: async () => undefined,
   };
 }

@@ -1,7 +1,7 @@
 /** The conformance suite of group filters; the built-ins run it too. */
 import assert from "node:assert/strict";
 import type { FilterGroup, GroupFilter } from "../contracts/filter.js";
-import { deepFreeze, registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
+import { checksOf, deepFreeze, registerSuite, type SuiteOptions } from "./framework.js";
 
 export interface FilterSuiteOptions extends SuiteOptions {
   readonly create: () => GroupFilter | Promise<GroupFilter>;
@@ -61,18 +61,5 @@ const CHECKS: Readonly<Record<string, Check>> = {
 };
 
 export function describeGroupFilter(options: FilterSuiteOptions): void {
-  const tests = Object.entries(CHECKS).map(
-    ([name, check]): SuiteTest => ({
-      name,
-      body: async () => {
-        const filter = await options.create();
-        try {
-          await check(filter);
-        } finally {
-          await filter.dispose?.();
-        }
-      },
-    }),
-  );
-  registerSuite("group filter contract", tests, options);
+  registerSuite("group filter contract", checksOf(CHECKS, options.create), options);
 }

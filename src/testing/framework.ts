@@ -58,6 +58,25 @@ export function registerSuite(name: string, tests: readonly SuiteTest[], options
   });
 }
 
+/** The tests of a table of checks: each gets a part of its own, which is disposed of after it, and `given`. */
+export function checksOf<Part extends { dispose?(): Promise<void> | void }, Given extends readonly unknown[]>(
+  checks: Readonly<Record<string, (part: Part, ...given: Given) => Promise<void> | void>>,
+  create: () => Part | Promise<Part>,
+  ...given: Given
+): SuiteTest[] {
+  return Object.entries(checks).map(([name, check]) => ({
+    name,
+    body: async () => {
+      const part = await create();
+      try {
+        await check(part, ...given);
+      } finally {
+        await part.dispose?.();
+      }
+    },
+  }));
+}
+
 function globalFramework(): TestFramework {
   const { describe, it } = globalThis as Partial<TestFramework>;
   if (typeof describe === "function" && typeof it === "function") return { describe, it };

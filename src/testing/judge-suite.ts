@@ -1,7 +1,7 @@
 /** The conformance suite of judges. */
 import assert from "node:assert/strict";
 import type { Judge, JudgeQuery, JudgeVerdict } from "../contracts/judge.js";
-import { deepFreeze, registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
+import { checksOf, deepFreeze, registerSuite, type SuiteOptions } from "./framework.js";
 
 export interface JudgeSuiteOptions extends SuiteOptions {
   readonly create: () => Judge | Promise<Judge>;
@@ -72,18 +72,5 @@ const CHECKS: Readonly<Record<string, Check>> = {
 
 export function describeJudge(options: JudgeSuiteOptions): void {
   const queries = { equal: options.equal ?? EQUAL, different: options.different ?? DIFFERENT };
-  const tests = Object.entries(CHECKS).map(
-    ([name, check]): SuiteTest => ({
-      name,
-      body: async () => {
-        const judge = await options.create();
-        try {
-          await check(judge, queries);
-        } finally {
-          await judge.dispose?.();
-        }
-      },
-    }),
-  );
-  registerSuite("judge contract", tests, options);
+  registerSuite("judge contract", checksOf(CHECKS, options.create, queries), options);
 }

@@ -9,7 +9,7 @@ import type { OptimiserConfig, PolicyBatch, PolicyLossConfig, Trainer, TrainGrou
 import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
 import { lossSettings } from "../losses/settings.js";
-import { registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
+import { checksOf, registerSuite, type SuiteOptions } from "./framework.js";
 
 export interface TrainerSuiteOptions extends SuiteOptions {
   readonly create: () => Trainer | Promise<Trainer>;
@@ -209,20 +209,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
 
 export function describeTrainer(options: TrainerSuiteOptions): void {
   const fixture = new Fixture(options.ids ?? [1, 2, 3, 4, 5, 6], options.tolerance ?? 1e-5);
-  const tests = Object.entries(CHECKS).map(
-    ([name, check]): SuiteTest => ({
-      name,
-      body: async () => {
-        const trainer = await options.create();
-        try {
-          await check(trainer, fixture);
-        } finally {
-          await trainer.dispose?.();
-        }
-      },
-    }),
-  );
-  registerSuite("trainer contract", tests, options);
+  registerSuite("trainer contract", checksOf(CHECKS, options.create, fixture), options);
 }
 
 /** Publishes in whichever form the trainer has, and throws the files away. */

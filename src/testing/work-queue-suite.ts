@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Lease, WorkQueue } from "../contracts/work-queue.js";
 import { WeirError } from "../errors.js";
-import { registerSuite, type SuiteOptions, type SuiteTest } from "./framework.js";
+import { checksOf, registerSuite, type SuiteOptions } from "./framework.js";
 
 export interface WorkQueueSuiteOptions extends SuiteOptions {
   /** A queue of its own for each test: four tasks, two results, leases of `leaseMs`, three deliveries at most. */
@@ -129,18 +129,6 @@ const CHECKS: Readonly<Record<string, Check>> = {
 
 export function describeWorkQueue(options: WorkQueueSuiteOptions): void {
   const { leaseMs = 60 } = options;
-  const tests = Object.entries(CHECKS).map(
-    ([name, check]): SuiteTest => ({
-      name,
-      body: async () => {
-        const queue = await options.create({ bound: 4, resultBound: 2, leaseMs, maxAttempts: 3 });
-        try {
-          await check(queue, leaseMs);
-        } finally {
-          await queue.dispose?.();
-        }
-      },
-    }),
-  );
-  registerSuite("work queue contract", tests, options);
+  const create = () => options.create({ bound: 4, resultBound: 2, leaseMs, maxAttempts: 3 });
+  registerSuite("work queue contract", checksOf(CHECKS, create, leaseMs), options);
 }

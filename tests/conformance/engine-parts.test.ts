@@ -29,23 +29,9 @@ import {
   type TestFramework,
 } from "../../src/testing.js";
 import { ENGINE_OPTIONS, FAST_BACKEND, writeRandomModel } from "../helpers/engines.js";
+import { failures } from "../helpers/suite-failures.js";
 
 const framework = { describe, it };
-
-/** Runs a suite by hand and gives the names of failed tests. */
-async function failures(register: (framework: TestFramework) => void): Promise<string[]> {
-  const tests: { name: string; body: () => unknown }[] = [];
-  register({ describe: (_name, body) => body(), it: (name, body) => tests.push({ name, body }) });
-  const failed: string[] = [];
-  for (const { name, body } of tests) {
-    try {
-      await body();
-    } catch {
-      failed.push(name);
-    }
-  }
-  return failed;
-}
 
 describe.each(FAST_BACKEND === "tensorflow" ? (["eager", "compiled"] as const) : (["eager"] as const))(
   "the embedded engine, %s",

@@ -23,21 +23,7 @@ import {
   type TestFramework,
 } from "../../src/testing.js";
 import { sampleRequest } from "../helpers/sampling.js";
-
-/** Runs a suite by hand and gives the names of failed tests. */
-async function failures(register: (framework: TestFramework) => void): Promise<string[]> {
-  const tests: { name: string; body: () => unknown }[] = [];
-  register({ describe: (_name, body) => body(), it: (name, body) => tests.push({ name, body }) });
-  const failed: string[] = [];
-  for (const { name, body } of tests) {
-    try {
-      await body();
-    } catch {
-      failed.push(name);
-    }
-  }
-  return failed;
-}
+import { failures } from "../helpers/suite-failures.js";
 
 const advantage = (handle: AdvantageActor["handle"]): AdvantageActor => ({
   kind: "mine",

@@ -67,11 +67,10 @@ function replyFault(given: unknown, request: SampleRequest): string | null {
   return null;
 }
 
-/** `limitMs`: deadline of calls whose request names none. Errors: WEIR_E_PART for capabilities that are not those of the contract. */
+/** `limitMs`: deadline of calls whose request names none. */
 export function checkedSampler(sampler: Sampler, label: PartLabel, limitMs: number): Sampler {
   return faced(sampler, {
     async sample(request, { signal }) {
-      assertSamplerCapabilities(sampler, label);
       const draw = (own: AbortSignal) => sampler.sample(request, { signal: own });
       const given = await awaitPartWithin(label, "sample()", SAMPLE, request.deadlineMs, signal, draw);
       const wrong = replyFault(given, request);
@@ -89,7 +88,8 @@ export function checkedSampler(sampler: Sampler, label: PartLabel, limitMs: numb
   });
 }
 
-function assertSamplerCapabilities({ capabilities }: Sampler, label: PartLabel): void {
+/** Errors: WEIR_E_PART for capabilities that are not those of the contract. */
+export function assertSamplerCapabilities({ capabilities }: Sampler, label: PartLabel): void {
   const contract = `capabilities has logprobBasis: ${LOGPROB_BASES.join(", ")}, adopts: of ${ARTIFACT_KINDS.join(", ")}, and the other fields of SamplerCapabilities`;
   if (!isRecord(capabilities)) throw partError(label, `has capabilities = ${shown(capabilities)}`, contract);
   if (!(LOGPROB_BASES as readonly unknown[]).includes(capabilities.logprobBasis))

@@ -106,11 +106,6 @@ export class PartRegistry {
     };
   }
 
-  /** Whether a registered or given part is there under this name. */
-  has(kind: PartKind, name: string): boolean {
-    return this.values.has(kind) || this.find(kind, name) !== undefined;
-  }
-
   /** The same as `build`, with the kinds of the parts that its factory asked for. */
   buildAsking<K extends PartKind>(
     kind: K,

@@ -5,6 +5,7 @@
 import type { Config } from "../../config/schema.js";
 import { WeirError } from "../../errors.js";
 import { builtInLoss } from "../../losses/built-in.js";
+import { assertSamplerCapabilities } from "../parts/checked-engines.js";
 import { isRecord, partError, shown } from "../parts/part-errors.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind } from "../update/publisher.js";
@@ -79,8 +80,9 @@ export function assertCapabilities(config: Config, parts: Needed): void {
 
 /** Errors: WEIR_E_PART for a sampler, trainer or policy store that does not say what it can do. */
 function assertDescribed({ sampler, trainer, policyStore }: Needed): void {
-  const lists = { sampler: "adopts", trainer: "publishes", policyStore: "holds" } as const;
-  for (const [part, given] of Object.entries({ sampler, trainer, policyStore }) as [keyof typeof lists, Described][]) {
+  assertSamplerCapabilities(sampler, { part: "sampler", name: sampler.kind });
+  const lists = { trainer: "publishes", policyStore: "holds" } as const;
+  for (const [part, given] of Object.entries({ trainer, policyStore }) as [keyof typeof lists, Described][]) {
     const label = { part, name: given.kind };
     const { capabilities } = given;
     if (!isRecord(capabilities) || !Array.isArray(capabilities[lists[part]]))

@@ -30,19 +30,8 @@ const MOST = 0.5;
 /** One finding; raised as an alert with the rule `preflight`. */
 export type PreflightWarning = Pick<Alert, "level" | "metric" | "value" | "threshold" | "text">;
 
-export interface PreflightReport {
-  readonly rollouts: number;
-  readonly truncatedShare: number;
-  readonly zeroVarianceShare: number;
-  /** Count of each unshaped reward. */
-  readonly rewardHistogram: Readonly<Record<string, number>>;
-  /** Count of each outcome. */
-  readonly outcomes: Readonly<Record<string, number>>;
-  readonly tasksPerPhase: readonly number[];
-  /** Share of the training tasks that no phase can issue. */
-  readonly neverIssuedShare: number;
-  /** Memory plan of the largest micro-batch, in one line. */
-  readonly memory: string;
+/** What preflight found; its fact has the same numbers, and of the warnings the sentences. */
+export interface PreflightReport extends Omit<FactData["preflight.finished"], "warnings"> {
   readonly warnings: readonly PreflightWarning[];
 }
 

@@ -1,11 +1,10 @@
 /** The policy store of an engine whose sampler and trainer share their weights: it hands addresses on and holds no weights. */
 import type { PolicyStore } from "../../contracts/policy-store.js";
-import type { PublishedPolicy } from "../../contracts/published-policy.js";
 import { WeirError } from "../../errors.js";
-import { isNewer, Latest } from "../../system/latest.js";
+import { LatestPolicy } from "../../system/latest-policy.js";
 
 export function createHandleStore(): PolicyStore {
-  const latest = new Latest<PublishedPolicy>();
+  const latest = new LatestPolicy();
   return {
     kind: "engine",
     specificationVersion: 1,
@@ -25,7 +24,7 @@ export function createHandleStore(): PolicyStore {
         `${held} of policy version ${version}; use the policy store "folder" where weights are needed as files`,
       );
     },
-    watch: (after, { signal }) => latest.follow((policy, last) => isNewer(policy, last, after), signal),
+    watch: (after, options) => latest.watch(after, options),
     retain: async () => undefined,
   };
 }

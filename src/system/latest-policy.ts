@@ -1,26 +1,26 @@
 import type { PublishedPolicy } from "../contracts/published-policy.js";
 
-/** Owns a value that readers follow: each reader gets the newest and skips what it was too slow for. */
-export class Latest<T> {
+/** The policy that was published last, for readers that follow it: each gets the newest and skips what it was too slow for. */
+export class LatestPolicy {
   private waiting: (() => void)[] = [];
-  private held: T | null = null;
+  private held: PublishedPolicy | null = null;
 
-  get value(): T | null {
+  get value(): PublishedPolicy | null {
     return this.held;
   }
 
-  set(value: T | null): void {
+  set(value: PublishedPolicy): void {
     this.held = value;
     const waiting = this.waiting;
     this.waiting = [];
     for (const wake of waiting) wake();
   }
 
-  /** Values for which `isNews` holds against the one given last (null at first), until the signal aborts. */
-  async *follow(isNews: (value: T, last: T | null) => boolean, signal: AbortSignal): AsyncGenerator<T> {
-    let last: T | null = null;
+  /** `watch` of a policy store: policies newer than version `after`, until the signal aborts. */
+  async *watch(after: number, { signal }: { readonly signal: AbortSignal }): AsyncGenerator<PublishedPolicy> {
+    let last: PublishedPolicy | null = null;
     while (!signal.aborted) {
-      if (this.held !== null && isNews(this.held, last)) {
+      if (this.held !== null && isNewer(this.held, last, after)) {
         last = this.held;
         yield last;
         continue;
@@ -46,7 +46,7 @@ export class Latest<T> {
  * Whether a policy is news for a reader that was given `last`, or knows version `after`: a larger number, or, after a rollback, other
  * weights than those it was given.
  */
-export function isNewer({ version }: PublishedPolicy, last: PublishedPolicy | null, after: number): boolean {
+function isNewer({ version }: PublishedPolicy, last: PublishedPolicy | null, after: number): boolean {
   if (last === null) return version.n > after;
   return version.n !== last.version.n || version.sha256 !== last.version.sha256;
 }
