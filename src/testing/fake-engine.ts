@@ -11,7 +11,6 @@ import type { LossSequence } from "../contracts/loss.js";
 import type { ModelInfo } from "../contracts/model-info.js";
 import type { PolicyStore } from "../contracts/policy-store.js";
 import type { PolicyVersion } from "../contracts/policy-version.js";
-import type { PublishedPolicy } from "../contracts/published-policy.js";
 import type { PolicyWanted, SampledSequence, Sampler } from "../contracts/sampler.js";
 import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";

@@ -26,7 +26,6 @@ import {
   describeTrainer,
   describeWorkQueue,
   fakeVersion,
-  type TestFramework,
 } from "../../src/testing.js";
 import { ENGINE_OPTIONS, FAST_BACKEND, writeRandomModel } from "../helpers/engines.js";
 import { failures } from "../helpers/suite-failures.js";

@@ -20,7 +20,6 @@ import {
   describeCurriculumActor,
   describeLossPart,
   describeRewardActor,
-  type TestFramework,
 } from "../../src/testing.js";
 import { sampleRequest } from "../helpers/sampling.js";
 import { failures } from "../helpers/suite-failures.js";
