@@ -54,6 +54,13 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     for (const warning of data.warnings) hub.publishLog({ level: "warn", text: warning, time });
   },
 
+  "actor.changed": (hub, { data, time }) => {
+    const { actor, state, reason, restarts } = data;
+    const level = state === "running" ? "info" : state === "failed" ? "error" : "warn";
+    const why = reason === null ? "" : `: ${reason}`;
+    hub.publishLog({ level, text: `actor ${actor} is ${state} (restart ${restarts})${why}`, time });
+  },
+
   "lifecycle.changed": (hub, { data, time }, run) => {
     const { machine, value } = data;
     hub.publishLifecycle({ machine, value, since: time });

@@ -1,3 +1,4 @@
+import type { ActorState } from "./actor-status.js";
 import type { Alert } from "./alert.js";
 import type { ConfigChange } from "./config-change.js";
 import type { CurriculumDecision } from "./curriculum.js";
@@ -11,6 +12,14 @@ import type { Json } from "./task.js";
  * holds; a name or a field that is not here does not compile. Numbers that were not finite are null in a journal.
  */
 export interface FactData {
+  /** An actor of the pipeline failed and is restarted, runs again, or was given up. */
+  "actor.changed": {
+    readonly actor: string;
+    readonly state: ActorState;
+    /** The error; null where it runs again. */
+    readonly reason: string | null;
+    readonly restarts: number;
+  };
   "alert.raised": { readonly alert: Alert };
   "checkpoint.written": {
     readonly step: number;

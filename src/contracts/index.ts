@@ -1,3 +1,4 @@
+export type * from "./actor-status.js";
 export type * from "./advantage.js";
 export type * from "./alert.js";
 export type * from "./config-change.js";

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { currentFact, OLD_NAMES, type OldNames } from "../config/old-names.js";
+import { ACTOR_STATES } from "../contracts/actor-status.js";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
 import type { MetricName, MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
@@ -64,6 +65,7 @@ const alert = z.object({
 });
 
 const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
+  "actor.changed": z.object({ actor: text, state: z.enum(ACTOR_STATES), reason: text.nullable(), restarts: count }),
   "alert.raised": z.object({ alert }),
   "checkpoint.written": z.object({ step: count, path: text }),
   "config.changed": z.object({ path: text, old: json, new: json }),

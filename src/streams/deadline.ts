@@ -1,18 +1,9 @@
 import { setMaxListeners } from "node:events";
 import type { RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
+import { realTime, type Timers } from "../system/time.js";
 
 /** Deadlines for awaits that leave the control plane (I5). Timers are injected, so tests run on virtual time. */
-
-export interface Timers {
-  set(callback: () => void, ms: number): unknown;
-  clear(handle: unknown): void;
-}
-
-export const realTimers: Timers = {
-  set: (callback, ms) => setTimeout(callback, ms),
-  clear: (handle) => clearTimeout(handle as NodeJS.Timeout),
-};
 
 export type Deadlined<T> =
   | { readonly kind: "value"; readonly value: T }
@@ -27,7 +18,7 @@ export async function withDeadline<T>(
   work: (signal: AbortSignal) => Promise<T>,
   ms: number,
   parent: AbortSignal,
-  timers: Timers = realTimers,
+  timers: Timers = realTime,
 ): Promise<Deadlined<T>> {
   parent.throwIfAborted();
   // One listener per concurrent reward; this is not a leak.
@@ -75,7 +66,7 @@ export async function outcomeWithin(
   work: (signal: AbortSignal) => Promise<RewardOutcome>,
   ms: number,
   parent: AbortSignal,
-  timers: Timers = realTimers,
+  timers: Timers = realTime,
 ): Promise<RewardOutcome> {
   const result = await withDeadline(work, ms, parent, timers);
   if (result.kind === "value") return checkedOutcome(result.value);

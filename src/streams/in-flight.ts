@@ -1,10 +1,10 @@
 /** Tracks unfinished pieces of work and rewards of a run, so that its end can wait for them, within bounds. */
-import { realTimers, type Timers } from "./deadline.js";
+import { realTime, type Timers } from "../system/time.js";
 
 export class InFlight {
   private readonly open = new Set<Promise<unknown>>();
 
-  constructor(private readonly timers: Timers = realTimers) {}
+  constructor(private readonly timers: Timers = realTime) {}
 
   get size(): number {
     return this.open.size;

@@ -6,8 +6,9 @@ import type { Rollout } from "../contracts/rollout.js";
 import type { SampledSequence, Sampler, SamplingParams } from "../contracts/sampler.js";
 import type { Task } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
+import type { Timers } from "../system/time.js";
 import { BoundedQueue } from "./bounded-queue.js";
-import { outcomeWithin, type Timers } from "./deadline.js";
+import { outcomeWithin } from "./deadline.js";
 import type { GaugeBoard } from "./gauges.js";
 import { runWorkers } from "./workers.js";
 

@@ -27,6 +27,7 @@ const OWN = { kind: "mine", source: "own", file: { file: "parts.ts", sha256: "ab
 
 /** One fact of each kind, with every field. */
 const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknown[]]>[2] } = {
+  "actor.changed": { actor: "rollout", state: "restarting", reason: "the sampler broke", restarts: 1 },
   "alert.raised": { alert: ALERT },
   "checkpoint.written": { step: 2, path: "checkpoints/step-00002" },
   "config.changed": { path: "loss.clipLow", old: null, new: 0.2 },
