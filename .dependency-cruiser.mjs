@@ -13,7 +13,7 @@ const ACTORS = ["advantage", "reward", "filter", "guard", "update", "evaluation"
 );
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
-const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/testing", "src/index", ...MONITOR];
+const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/simulation", "src/testing", "src/index", ...MONITOR];
 
 /** Floors of src/model, each on those before it; `train` and `decode` meet in the activation cache only. */
 const below = (...floors) => [...PURE, "src/losses", ...floors.map((floor) => `src/model/${floor}`)];
@@ -58,6 +58,8 @@ const RULES = {
     ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/run": [...PURE, ...MIDDLE, ...ACTORS, "monitor/protocol", "monitor/server"],
+  // The control plane over scripted parts and a run folder in memory.
+  "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],
   "src/testing": EVERYTHING,
   "src/index": EVERYTHING,
   "src/cli": [...EVERYTHING, "monitor/web"],

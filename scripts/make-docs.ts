@@ -17,6 +17,7 @@ interface Definition {
   readonly element?: Node;
   readonly defaultValue?: unknown;
   readonly entries?: Record<string, string>;
+  readonly options?: readonly Node[];
 }
 interface Node {
   readonly _zod: { readonly def: Definition };
@@ -76,7 +77,9 @@ function typeName(node: Node, nullable: boolean): string {
           .join(" or ")
       : def.type === "array"
         ? `list of ${unwrap(def.element as Node).node._zod.def.type}`
-        : def.type;
+        : def.type === "union"
+          ? [...new Set((def.options ?? []).map((option) => typeName(option, false)))].join(" or ")
+          : def.type;
   return nullable ? `${name} or null` : name;
 }
 

@@ -448,6 +448,51 @@ const logSchema = z.strictObject({
   file: z.boolean().default(true).describe("Write the log to log.ndjson in the run folder."),
 });
 
+const amount = z.number().nonnegative();
+const DISTRIBUTION =
+  "must be a number, or one of { uniform: [low, high] }, { lognormal: { median, sigma } }, { quantiles: [lowest, …, highest] }";
+const distribution = z.union(
+  [
+    amount,
+    z.strictObject({ uniform: z.tuple([amount, amount]) }),
+    z.strictObject({ lognormal: z.strictObject({ median: z.number().positive(), sigma: amount }) }),
+    z.strictObject({ quantiles: z.array(amount).min(2) }),
+  ],
+  { error: DISTRIBUTION },
+);
+
+const latencySchema = z.strictObject({
+  sampleCall: distribution.default(0.5).describe("Seconds of a sampler call before its first token."),
+  sampleToken: distribution.default(0.03).describe("Seconds per token of the longest response of a call."),
+  reward: distribution.default({ lognormal: { median: 0.05, sigma: 0.5 } }).describe("Seconds of one reward."),
+  logprobs: distribution.default(2).describe("Seconds of one call for log-probs of the policy or the reference."),
+  forwardBackward: distribution.default(8).describe("Seconds of forward and backward of one mini-batch."),
+  optimStep: distribution.default(0.5).describe("Seconds of one optimiser step."),
+  publish: distribution.default(1).describe("Seconds from the trainer's weights to a published policy."),
+  adopt: distribution.default(2).describe("Seconds in which a sampler loads a published policy."),
+  checkpoint: distribution.default(5).describe("Seconds in which the trainer saves or loads its state."),
+  restart: distribution.default(20).describe("Seconds in which a lost engine starts again."),
+});
+
+const simulationSchema = z.strictObject({
+  samplers: positiveInt
+    .default(1)
+    .describe(
+      "Sampler engines beside the trainer, each with one call at a time; all of `simulation.*` is read by `weir simulate` only.",
+    ),
+  faults: share.default(0).describe("Probability of a fault (crash, error, hang or slowness) at each await of a part."),
+  tasks: positiveInt.default(64).describe("Training tasks per phase."),
+  responseTokens: distribution
+    .default({ lognormal: { median: 400, sigma: 0.6 } })
+    .describe("Tokens of a response, cut at rollout.maxTokens."),
+  informativeShare: share.default(0.6).describe("Share of groups whose rewards differ."),
+  solvedShare: share
+    .default(0.5)
+    .describe("Share of the other groups in which every response is right; in the rest none is."),
+  unscoredShare: share.default(0).describe("Share of responses that the reward abstains from."),
+  latencies: latencySchema.prefault({}),
+});
+
 export const configSchema = z.strictObject({
   run: runSchema.prefault({}),
   model: modelSchema,
@@ -514,6 +559,7 @@ export const configSchema = z.strictObject({
   checkpoint: checkpointSchema.prefault({}),
   monitor: monitorSchema.prefault({}),
   log: logSchema.prefault({}),
+  simulation: simulationSchema.prefault({}),
 });
 
 /** Every option resolved. */

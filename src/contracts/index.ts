@@ -3,6 +3,7 @@ export type * from "./advantage.js";
 export type * from "./alert.js";
 export type * from "./config-change.js";
 export type * from "./curriculum.js";
+export type * from "./distribution.js";
 export type * from "./engine.js";
 export type * from "./evaluation.js";
 export type * from "./fact.js";

@@ -11,6 +11,7 @@ import { bucketLabel, holds, type LengthBound } from "../../streams/buckets.js";
 import { outcomeWithin } from "../../streams/deadline.js";
 import type { MetricDraft, MetricValues } from "../../streams/telemetry/metrics.js";
 import { runWorkers } from "../../streams/workers.js";
+import type { Timers } from "../../system/time.js";
 
 /** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
 
@@ -35,6 +36,7 @@ export interface EvaluationOptions {
   readonly rewardConcurrency: number;
   readonly rewardTimeoutMs: number;
   readonly decode: (ids: readonly number[]) => string;
+  readonly timers?: Timers;
 }
 
 export type { BucketResult };
@@ -156,6 +158,7 @@ async function evaluateCall(
       (inner) => reward.handle({ task, rollout }, { signal: inner }),
       options.rewardTimeoutMs,
       signal,
+      options.timers,
     );
     scores[index] = outcome.kind === "scored" ? outcome.value : null;
   };

@@ -10,6 +10,7 @@ import type { Trainer } from "../../contracts/trainer.js";
 import {
   awaitPart,
   awaitPartWithin,
+  type CallLimits,
   faced,
   isFiniteNumber,
   isRecord,
@@ -67,22 +68,23 @@ function replyFault(given: unknown, request: SampleRequest): string | null {
   return null;
 }
 
-/** `limitMs`: deadline of calls whose request names none. */
-export function checkedSampler(sampler: Sampler, label: PartLabel, limitMs: number): Sampler {
+/** `limits` hold for calls whose request names no deadline. */
+export function checkedSampler(sampler: Sampler, label: PartLabel, limits: CallLimits): Sampler {
+  const { timers } = limits;
   return faced(sampler, {
     async sample(request, { signal }) {
       const draw = (own: AbortSignal) => sampler.sample(request, { signal: own });
-      const given = await awaitPartWithin(label, "sample()", SAMPLE, request.deadlineMs, signal, draw);
+      const given = await awaitPartWithin(label, "sample()", SAMPLE, { limitMs: request.deadlineMs, timers }, signal, draw);
       const wrong = replyFault(given, request);
       if (wrong !== null) throw partError(label, wrong, SAMPLE);
       return given;
     },
     adopt: (policy, { signal, inFlight }) =>
-      awaitPartWithin(label, "adopt()", "adopt(policy) resolves once it can be sampled from", limitMs, signal, (own) =>
+      awaitPartWithin(label, "adopt()", "adopt(policy) resolves once it can be sampled from", limits, signal, (own) =>
         sampler.adopt(policy, { signal: own, inFlight }),
       ),
     release: (version, { signal }) =>
-      awaitPartWithin(label, "release()", "release(version) resolves", limitMs, signal, (own) =>
+      awaitPartWithin(label, "release()", "release(version) resolves", limits, signal, (own) =>
         sampler.release(version, { signal: own }),
       ),
   });
@@ -102,14 +104,14 @@ const METRICS =
   "forwardBackward() and sftForwardBackward() resolve to metrics with a finite loss and the number of tokens";
 
 /** What a trainer gives that enters decisions: losses, norms, versions. */
-export function checkedTrainer(trainer: Trainer, label: PartLabel, limitMs: number): Trainer {
+export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallLimits): Trainer {
   const metrics = <T>(given: T, call: string): T => {
     const { loss, tokens } = (isRecord(given) ? given : {}) as { readonly loss?: unknown; readonly tokens?: unknown };
     if (isFiniteNumber(loss) && isFiniteNumber(tokens)) return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, METRICS);
   };
   const ask = <T>(call: string, contract: string, signal: AbortSignal, work: (own: AbortSignal) => Promise<T>) =>
-    awaitPartWithin(label, `${call}()`, contract, limitMs, signal, work);
+    awaitPartWithin(label, `${call}()`, contract, limits, signal, work);
   const number = (given: unknown, call: string): number => {
     if (typeof given === "number") return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, "gradientNorm() resolves to a number");
@@ -213,13 +215,13 @@ function isVerdict(given: unknown): given is Verdict {
   return (given.action === "skip" || given.action === "rollback") && typeof given.reason === "string";
 }
 
-export function checkedGuard(guard: Guard, label: PartLabel, limitMs: number): Guard {
+export function checkedGuard(guard: Guard, label: PartLabel, limits: CallLimits): Guard {
   if ((guard.snapshot === undefined) !== (guard.restore === undefined))
     throw partError(label, "has only one of snapshot() and restore()", "a guard has both or neither");
   return faced(guard, {
     async judge(evidence, { signal }) {
       const call = (own: AbortSignal) => guard.judge(evidence, { signal: own });
-      const given: unknown = await awaitPartWithin(label, "judge()", VERDICT, limitMs, signal, call);
+      const given: unknown = await awaitPartWithin(label, "judge()", VERDICT, limits, signal, call);
       if (!isVerdict(given)) throw partError(label, `gave ${shown(given)} as its verdict`, VERDICT);
       return given;
     },

@@ -13,6 +13,7 @@ import type { RewardActor } from "../../contracts/reward.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { realTime, type Timers } from "../../system/time.js";
 import { checkedAdvantage } from "./checked-advantage.js";
 import { checkedCurriculum } from "./checked-curriculum.js";
 import { checkedGuard, checkedPolicyStore, checkedSampler, checkedTrainer } from "./checked-engines.js";
@@ -87,18 +88,20 @@ export function checkedPart<K extends PartKind>(
   part: Parts[K],
   report: (error: WeirError) => void,
   limitMs = Number.POSITIVE_INFINITY,
+  timers: Timers = realTime,
 ): Parts[K] {
+  const limits = { limitMs, timers };
   const checks: { readonly [P in PartKind]: (given: Parts[P]) => Parts[P] } = {
     advantage: (given: AdvantagePart) => checkedAdvantage(given, label),
     reward: (given: RewardActor) => checkedReward(given, label, report),
     curriculum: (given: CurriculumActor) => checkedCurriculum(given, label),
     judge: (given: Judge) => checkedJudge(given, label),
     loss: (given: LossPart) => checkedLoss(given, label),
-    sampler: (given: Sampler) => checkedSampler(given, label, limitMs),
-    trainer: (given: Trainer) => checkedTrainer(given, label, limitMs),
+    sampler: (given: Sampler) => checkedSampler(given, label, limits),
+    trainer: (given: Trainer) => checkedTrainer(given, label, limits),
     policyStore: (given: PolicyStore) => checkedPolicyStore(given, label),
     filter: (given: GroupFilter) => checkedFilter(given, label),
-    guard: (given: Guard) => checkedGuard(given, label, limitMs),
+    guard: (given: Guard) => checkedGuard(given, label, limits),
   };
   const checked = checks[label.part](part);
   const { dispose } = part as { dispose?: () => Promise<void> | void };

@@ -1,6 +1,7 @@
 /** Owns how a broken contract of a replaceable part is told: which part, what it did, what the contract says. */
 import { WeirError } from "../../errors.js";
 import { withDeadline } from "../../streams/deadline.js";
+import type { Timers } from "../../system/time.js";
 
 /** Longest excerpt of a value in a message. */
 const SHOWN_CHARACTERS = 200;
@@ -85,17 +86,23 @@ const GRACE_MS = 5_000;
 /** Node's timers fire at once beyond it. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** The deadline of a call, and the timers that watch over it. */
+export interface CallLimits {
+  readonly limitMs: number;
+  readonly timers: Timers;
+}
+
 /** `awaitPart` with a deadline (I5): settles then, and when the signal aborts, also where the part obeys neither. */
 export async function awaitPartWithin<T>(
   label: PartLabel,
   call: string,
   contract: string,
-  limitMs: number,
+  { limitMs, timers }: CallLimits,
   parent: AbortSignal,
   work: (signal: AbortSignal) => T | Promise<T>,
 ): Promise<T> {
   const ms = Math.min(limitMs + GRACE_MS, LONGEST_TIMER_MS);
-  const ended = await withDeadline(async (signal) => work(signal), ms, parent);
+  const ended = await withDeadline(async (signal) => work(signal), ms, parent, timers);
   if (ended.kind === "value") return ended.value;
   if (ended.kind === "timedOut") throw partError(label, `did not answer ${call} within ${limitMs} ms`, contract);
   if (WeirError.isInstance(ended.error) || parent.aborted) throw ended.error;

@@ -1,6 +1,7 @@
 import { nearest } from "../../config/load.js";
 import type { PartOrigin, PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
+import type { Timers } from "../../system/time.js";
 import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
 import type { PartKind, Parts } from "./part-kinds.js";
 
@@ -34,6 +35,8 @@ interface Entry {
 export interface PartSurroundings extends PartTools {
   /** Deadline of a part's calls that may leave the process, ms; none where it is left out. */
   readonly callTimeoutMs?: number;
+  /** Timers of these deadlines; Node's where they are left out. */
+  readonly timers?: Timers;
   /** Hears of faults that end nothing, such as a `dispose` that threw. */
   report(error: WeirError): void;
 }
@@ -139,8 +142,8 @@ export class PartRegistry {
     this.asked.add(kind);
     const given = this.values.get(kind) as Parts[K] | undefined;
     if (given) this.built.add(kind);
-    const { report, callTimeoutMs } = this.surroundings;
-    if (given) return checkedPart(givenLabel(kind, given), given, report, callTimeoutMs);
+    const { report, callTimeoutMs, timers } = this.surroundings;
+    if (given) return checkedPart(givenLabel(kind, given), given, report, callTimeoutMs, timers);
     const name = names[kind];
     if (name === undefined) {
       throw new WeirError(
@@ -166,7 +169,7 @@ export class PartRegistry {
     this.built.add(entry);
     // The embedded engine has deadlines of its own, and is waited for when it is cancelled.
     const own = this.entries.indexOf(entry) >= this.builtIns;
-    return checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined);
+    return checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined, timers);
   }
 
   /** Kinds of which parts of the user's own are there and none was built, with the names of those parts. */

@@ -98,6 +98,7 @@ export function pipelineOptions(context: RunContext, policy: number): PipelineOp
     sampling: rolloutSampling(config, withEndOfTurn(parts.trainer.model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),
     decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
+    ...(context.timers ? { timers: context.timers } : {}),
   };
 }
 

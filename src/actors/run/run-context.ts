@@ -12,6 +12,7 @@ import type { SftRow } from "../../contracts/trainer.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
 import type { Detector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
+import type { Timers } from "../../system/time.js";
 import type { curriculumMachine } from "../curriculum/machine.js";
 import type { EvaluationTask } from "../evaluation/evaluate.js";
 import type { RunParts } from "../parts/part-kinds.js";
@@ -74,6 +75,8 @@ export interface RunContext {
   readonly taps: RunTaps;
   readonly log: Logger;
   readonly clock: () => number;
+  /** Timers of deadlines in the run's own process; those of Node where they are left out. */
+  readonly timers?: Timers;
   progress: Progress;
   /** An operator asked to end the present phase; cleared when it is done. */
   skipPhase: boolean;

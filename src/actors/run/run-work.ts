@@ -91,6 +91,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,
       decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
+      ...(context.timers ? { timers: context.timers } : {}),
     },
     signal,
   );

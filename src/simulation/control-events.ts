@@ -1,0 +1,71 @@
+import type { Draws } from "./latency.js";
+import type { Life } from "./life.js";
+
+/** What a person, or the machine's end, may do to a run at any moment. */
+
+export const CONTROL_EVENTS = [
+  "pause",
+  "checkpoint",
+  "skipPhase",
+  "replace",
+  "outage",
+  "stop",
+  "abort",
+  "kill",
+] as const;
+export type ControlEvent = (typeof CONTROL_EVENTS)[number];
+
+/** Control events per fault. */
+const SHARE = 0.3;
+const LONGEST_PAUSE_MS = 60_000;
+
+/** Lets control events happen during the awaits of parts: with probability `faults` · SHARE one somewhere within each. */
+export class ControlEvents {
+  constructor(
+    private readonly draws: Draws,
+    private readonly faults: number,
+    private readonly trace: (what: string) => void,
+  ) {}
+
+  /** A call of a part begins that takes `ms`. */
+  called(life: Life, ms: number): void {
+    if (this.faults === 0) return;
+    const value = this.draws.next("control");
+    if (value >= this.faults * SHARE) return;
+    const event = CONTROL_EVENTS[Math.floor((value / (this.faults * SHARE)) * CONTROL_EVENTS.length)] as ControlEvent;
+    life.options.time.set(() => this.happen(life, event), ms * this.draws.next("control/when"));
+  }
+
+  private happen(life: Life, event: ControlEvent): void {
+    if (life.driver.ended !== null) return;
+    const { driver, options, outage } = life;
+    const { time, config } = options;
+    this.trace(`control: ${event}`);
+    switch (event) {
+      case "pause":
+        driver.send({ type: "PAUSE" });
+        time.set(() => driver.send({ type: "RESUME" }), LONGEST_PAUSE_MS * this.draws.next("pause"));
+        return;
+      case "checkpoint":
+        driver.send({ type: "CHECKPOINT" });
+        return;
+      case "skipPhase":
+        life.skipPhase();
+        return;
+      case "replace":
+        life.replaceParts();
+        return;
+      case "outage":
+        outage.until = time.now() + 3 * config.reward.timeoutMs * this.draws.next("outage");
+        return;
+      case "stop":
+        driver.send({ type: "STOP" });
+        return;
+      case "abort":
+        driver.send({ type: "ABORT" });
+        return;
+      case "kill":
+        life.kill();
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import type { LedgerEntry } from "../contracts/ledger.js";
+import type { RewardOutcome } from "../contracts/reward.js";
+
+/**
+ * What really happened in a simulated run, over all its lives: which weights were published, which sequence was drawn from which
+ * of them, how it was scored and whether it was trained on. Parts write it down as they answer; the control plane never sees it,
+ * so that its own records can be checked against it. A sequence is known by its first token id.
+ */
+
+/** A broken invariant with its numbers. */
+export interface Violation {
+  /** `I1` … `I14`, or `error` for an error that no fault explains. */
+  readonly invariant: string;
+  readonly text: string;
+  /** Virtual ms. */
+  readonly time: number;
+}
+
+/** Weights that were published: their number, and a name that is theirs alone. */
+export interface Identity {
+  readonly index: number;
+  readonly n: number;
+}
+
+/** Which weights drew which part of a sequence, in simulated tokens. */
+export interface TrueSpan {
+  readonly identity: Identity;
+  readonly tokens: number;
+}
+
+export interface TrueSequence {
+  readonly spans: readonly TrueSpan[];
+  /** Tokens; the arrays that parts exchange are cut to a few. */
+  readonly length: number;
+  outcome: RewardOutcome["kind"] | null;
+  rolloutId: string | null;
+  /** Version that was trained on it, −1 before. */
+  trainedAt: number;
+}
+
+/** Longest array of token ids that parts exchange. */
+const SHOWN_TOKENS = 4;
+/** More are not kept: the first ones say it all. */
+const MOST_VIOLATIONS = 20;
+
+export class GroundTruth {
+  readonly violations: Violation[] = [];
+  readonly identities: Identity[] = [{ index: 0, n: 0 }];
+  /** Tokens that were trained on, by lag. */
+  readonly lags: number[] = [];
+  /** Optimiser steps that changed weights. */
+  applied = 0;
+  hangs = 0;
+  hangsEnded = 0;
+  private readonly sequences: TrueSequence[] = [];
+  private readonly byRollout = new Map<string, TrueSequence>();
+
+  constructor(private readonly now: () => number) {}
+
+  broken(invariant: string, text: string): void {
+    if (this.violations.length < MOST_VIOLATIONS) this.violations.push({ invariant, text, time: this.now() });
+  }
+
+  /** Names new weights with version n. */
+  identity(n: number): Identity {
+    const made = { index: this.identities.length, n };
+    this.identities.push(made);
+    return made;
+  }
+
+  /** Writes a drawn sequence down; resolves to the token ids that stand for it. */
+  drawn(spans: readonly TrueSpan[], length: number): number[] {
+    const index = this.sequences.length;
+    this.sequences.push({ spans, length, outcome: null, rolloutId: null, trainedAt: -1 });
+    return Array.from({ length: Math.max(1, Math.min(SHOWN_TOKENS, length)) }, () => index);
+  }
+
+  sequenceOf(tokenIds: readonly number[]): TrueSequence | null {
+    return this.sequences[tokenIds[0] ?? -1] ?? null;
+  }
+
+  scored(rolloutId: string, tokenIds: readonly number[], outcome: RewardOutcome["kind"]): void {
+    const sequence = this.sequenceOf(tokenIds);
+    if (sequence === null) {
+      this.broken("I1", `rollout ${rolloutId} was scored and was never drawn`);
+      return;
+    }
+    sequence.outcome = outcome;
+    sequence.rolloutId = rolloutId;
+    this.byRollout.set(rolloutId, sequence);
+  }
+
+  /** Looks at what the ledger is told: what it calls trained must have been trained on (I2). */
+  entered({ rolloutId, state }: Pick<LedgerEntry, "rolloutId" | "state">): void {
+    if (state !== "trained") return;
+    const sequence = this.byRollout.get(rolloutId);
+    if (sequence === undefined || sequence.trainedAt < 0)
+      this.broken("I2", `the ledger calls rollout ${rolloutId} trained, the trainer never saw it`);
+  }
+}

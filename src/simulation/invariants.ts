@@ -1,0 +1,77 @@
+import { WeirError } from "../errors.js";
+import { LedgerBook } from "../store/ledger-book.js";
+import { isSimulated } from "./faults.js";
+import type { GroundTruth } from "./ground-truth.js";
+import type { Life } from "./life.js";
+import type { MemoryDisk } from "./memory-store.js";
+
+/** What has to hold at the end of each life and of a whole run; the rest is checked by the parts as they are called. */
+
+/** Errors that a run may end with for no fault of the control plane. */
+const EXPECTED: ReadonlySet<string> = new Set([
+  "WEIR_E_NOTHING_TRAINED",
+  "WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED",
+  "WEIR_E_GUARD",
+  // Preflight refuses where the rewards of a whole trial batch fail.
+  "WEIR_E_REWARD",
+  "WEIR_E_JUDGE",
+]);
+
+/** Virtual ms after its end within which nothing of a run may be left. */
+export const AFTERMATH_MS = 1_000;
+
+/** A life has ended by itself: as completed, stopped or failed. */
+export function checkLife(life: Life, truth: GroundTruth, disk: MemoryDisk, faulty: boolean): void {
+  const { ended } = life.driver;
+  if (ended === null) return;
+  if (ended.status === "failed") checkError(ended.error, truth, faulty);
+  const open = disk.book.open();
+  if (open.length > 0)
+    truth.broken(
+      "I2",
+      `${open.length} rollouts have no end in the ledger of a run that is ${ended.status}: ${open.slice(0, 3).join(", ")}`,
+    );
+  for (const { name, bound, highWater } of life.context.gauges.read())
+    if (highWater > bound) truth.broken("I4", `queue ${name} held ${highWater}, its bound is ${bound}`);
+  if (ended.status === "completed" && truth.applied === 0)
+    truth.broken("I14", "the run is completed and not one update was applied");
+}
+
+/** A moment after the end of a life. */
+export function checkAftermath(life: Life, truth: GroundTruth): void {
+  const { calls, options } = life;
+  if (calls.open > 0) truth.broken("I5", `${calls.open} calls of parts go on after the end of the run`);
+  if (options.time.pending > 0) truth.broken("I5", `${options.time.pending} timers are set after the end of the run`);
+  for (const { name, depth, waitingProducers } of life.context.gauges.read())
+    if (depth + waitingProducers > 0 && life.driver.ended?.status === "completed")
+      truth.broken(
+        "I4",
+        `queue ${name} holds ${depth} items after the end of the run, ${waitingProducers} producers wait`,
+      );
+}
+
+/** The run is over: its ledger, read again from the start, and its hangs. */
+export function checkRun(truth: GroundTruth, disk: MemoryDisk): void {
+  const book = new LedgerBook();
+  try {
+    for (const entry of disk.entries) book.apply(entry);
+  } catch (error) {
+    truth.broken("I2", String((error as Error).message));
+  }
+}
+
+/** An error that ended a life must follow from a fault, or say that the run has nothing to learn from. */
+export function checkError(error: unknown, truth: GroundTruth, faulty: boolean): void {
+  const text = error instanceof Error ? error.message : String(error);
+  const code = WeirError.isInstance(error) ? error.code : null;
+  if (code === "WEIR_E_LEDGER") truth.broken("I2", text);
+  else if (code === "WEIR_E_POLICY_VERSION") truth.broken("I13", text);
+  else if (code !== null && EXPECTED.has(code)) return;
+  else if (!faulty || !isExplained(error)) truth.broken("error", text);
+}
+
+/** A fault explains its own error, and the deadline of a call that hung. */
+function isExplained(error: unknown): boolean {
+  if (isSimulated(error)) return true;
+  return WeirError.isInstance(error) && error.code === "WEIR_E_PART" && error.message.includes("did not answer");
+}

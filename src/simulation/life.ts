@@ -1,0 +1,305 @@
+import { pino } from "pino";
+import { createActor } from "xstate";
+import { curriculumMachine } from "../actors/curriculum/machine.js";
+import { createRegistry } from "../actors/parts/built-ins.js";
+import type { PartKind } from "../actors/parts/part-kinds.js";
+import { partsRecord } from "../actors/parts/part-origins.js";
+import type { PartRegistry } from "../actors/parts/registry.js";
+import type { EngineView } from "../actors/run/engine-supervisor.js";
+import { freshProgress } from "../actors/run/progress.js";
+import { PartReplacements } from "../actors/run/replacement.js";
+import type { RunContext, RunTaps } from "../actors/run/run-context.js";
+import { restoreRun, setUpCurriculum } from "../actors/run/run-work.js";
+import { warmupSteps } from "../actors/run/warmup.js";
+import { PolicyPublisher } from "../actors/update/publisher.js";
+import { phasesFrom } from "../algorithms/phases.js";
+import type { Config } from "../config/schema.js";
+import type { Fact } from "../contracts/fact.js";
+import type { Sampler } from "../contracts/sampler.js";
+import type { Json } from "../contracts/task.js";
+import { GaugeBoard } from "../streams/gauges.js";
+import { InFlight } from "../streams/in-flight.js";
+import { createDetector } from "../streams/telemetry/detector.js";
+import { PublishedMetrics } from "../streams/telemetry/published-metrics.js";
+import { ScriptedCalls } from "./calls.js";
+import { FaultPlan } from "./faults.js";
+import type { GroundTruth } from "./ground-truth.js";
+import { Draws } from "./latency.js";
+import { type MemoryDisk, MemoryStore } from "./memory-store.js";
+import { RunDriver } from "./run-driver.js";
+import { createSamplerEngines } from "./sampler-engines.js";
+import { scriptedSftRows, scriptedTasks, scriptedTokenizer } from "./scripted-data.js";
+import { type BusyTime, ScriptedEngine } from "./scripted-engine.js";
+import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, type Outage } from "./scripted-parts.js";
+import { createScriptedSampler } from "./scripted-sampler.js";
+import { createScriptedTrainer } from "./scripted-trainer.js";
+import type { Lifetime } from "./virtual-time.js";
+
+/**
+ * One process of a simulated run, from its start to its end or its death: the real control plane over scripted parts and a stored
+ * run in memory. A run that is killed or stopped goes on in another life over the same disk.
+ */
+
+export interface LifeOptions {
+  readonly config: Config;
+  readonly seed: number;
+  /** 0 for the first process of a run. */
+  readonly number: number;
+  /** Probability of a fault at each await. */
+  readonly faults: number;
+  readonly time: Lifetime;
+  readonly disk: MemoryDisk;
+  readonly truth: GroundTruth;
+  readonly trace: (what: string) => void;
+  readonly onCall: (name: string, ms: number) => void;
+}
+
+/** How many doubts of a scripted guard come for each fault. */
+const DOUBT = 0.2;
+/** Share of seeds whose engines have deadlines of their own, as weir's has; the others rely on those of the control plane. */
+const EMBEDDED_SHARE = 0.5;
+
+/** Virtual ms, and those in which samplers (summed) and trainer were at work. */
+interface Stage {
+  readonly ms: number;
+  readonly sampler: number;
+  readonly trainer: number;
+}
+
+export class Life {
+  readonly calls: ScriptedCalls;
+  readonly context: RunContext;
+  readonly driver: RunDriver;
+  readonly outage: Outage = { until: 0 };
+  readonly samplers: readonly ScriptedEngine[];
+  readonly trainer: ScriptedEngine;
+  /** False after a kill. */
+  alive = true;
+  /** Of the RL stage so far, up to its last step: virtual ms, and those in which engines were at work. */
+  stage: Stage = { ms: 0, sampler: 0, trainer: 0 };
+  private stageBegan: Stage | null = null;
+  private readonly draws: Draws;
+  private readonly registry: PartRegistry;
+  private readonly inFlight: InFlight;
+  private readonly sampler: Sampler;
+
+  constructor(readonly options: LifeOptions) {
+    const { config, seed, number, faults, time, truth, trace, onCall } = options;
+    this.draws = new Draws(seed, "simulation", number);
+    const plan = new FaultPlan(this.draws, faults);
+    this.calls = new ScriptedCalls({ time, faults: plan, draws: this.draws, truth, onCall, trace });
+    const embedded = new Draws(seed, "simulation", 0).next("embedded") < EMBEDDED_SHARE;
+    const deadline = embedded ? config.engine.requestTimeoutMs : null;
+    this.trainer = new ScriptedEngine("trainer", time, deadline);
+    this.samplers = Array.from(
+      { length: config.simulation.samplers },
+      (_, i) => new ScriptedEngine(`sampler-${i + 1}`, time, deadline),
+    );
+    this.inFlight = new InFlight(time);
+    this.sampler = createSamplerEngines(
+      this.samplers.map((engine) =>
+        createScriptedSampler({ config, calls: this.calls, truth, engine, continues: false }),
+      ),
+    );
+    this.registry = this.parts();
+    this.context = this.open();
+    const replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
+    this.driver = new RunDriver(this.context, { replacements, inFlight: this.inFlight, time });
+  }
+
+  /** Restores the stored run, in a life after the first, and lets it go. */
+  async begin(): Promise<void> {
+    const { context } = this;
+    if (this.options.number > 0)
+      await restoreRun(context, { reason: "resumed by hand", freshEngine: true }, new AbortController().signal);
+    else
+      context.taps.fact("run.started", 0, {
+        seed: context.config.run.seed,
+        model: context.config.model.path,
+        engine: "simulated",
+        plannedSteps: context.workload.trainingSteps,
+        tasks: context.tasks.size,
+        heldoutTasks: context.heldout.length,
+        sftRows: context.sftRows.length,
+        parts: context.origins(),
+      });
+    this.driver.start();
+  }
+
+  /** As `kill -9`: nothing of it happens any more. */
+  kill(): void {
+    this.alive = false;
+    this.options.time.abandon();
+  }
+
+  /** Asks for another reward and another guard at the next safe point. */
+  replaceParts(): void {
+    const { config, seed, truth, faults } = this.options;
+    const world = { config, seed, calls: this.calls, truth };
+    this.driver.replace("reward", createScriptedReward(world, this.outage));
+    this.driver.replace("guard", createScriptedGuard(world, faults * DOUBT));
+  }
+
+  /** Ends the present phase, where another one follows. */
+  skipPhase(): void {
+    const { context, driver } = this;
+    const { phase } = context.curriculumMachine.getSnapshot().context;
+    if (driver.lifecycle === "training" && phase < context.phases.length) context.skipPhase = true;
+  }
+
+  private present(): Stage {
+    const { samplers, trainer, options } = this;
+    return { ms: options.time.now(), sampler: busyMs(samplers), trainer: busyMs([trainer]) };
+  }
+
+  private follow(fact: Fact): void {
+    if (fact.type === "lifecycle.changed" && isTraining(fact.data.value)) this.stageBegan ??= this.present();
+    if (fact.type !== "step.committed" || this.stageBegan === null) return;
+    const [from, to] = [this.stageBegan, this.present()];
+    this.stage = { ms: to.ms - from.ms, sampler: to.sampler - from.sampler, trainer: to.trainer - from.trainer };
+  }
+
+  private parts(): PartRegistry {
+    const { config, seed, truth, faults, disk, time } = this.options;
+    const { calls, trainer: engine } = this;
+    const world = { config, seed, calls, truth };
+    const registry = createRegistry(config, {
+      publish: () => undefined,
+      report: () => undefined,
+      callTimeoutMs: config.engine.requestTimeoutMs,
+      timers: time,
+    });
+    const maxLag = 0;
+    registry
+      .use("sampler", this.sampler)
+      .use("trainer", createScriptedTrainer({ config, calls, truth, engine, files: disk.files, maxLag }))
+      .use("policyStore", createScriptedPolicyStore(world))
+      .use("reward", createScriptedReward(world, this.outage))
+      .use("guard", createScriptedGuard(world, faults * DOUBT));
+    registry.seal();
+    return registry;
+  }
+
+  /** Parts that the configuration names and that weir brings; in the place of others its defaults, which the simulation cannot tell apart. */
+  private names(): Readonly<Record<PartKind, string>> {
+    const { config } = this.options;
+    const known = (kind: PartKind, name: string, otherwise: string) =>
+      this.registry.names(kind).includes(name) ? name : otherwise;
+    return {
+      advantage: known("advantage", config.advantage.actor, "grpo"),
+      reward: "scripted",
+      curriculum: known("curriculum", config.curriculum.actor, "phased"),
+      judge: config.reward.judge.actor,
+      loss: known("loss", config.loss.algorithm, "dapo"),
+      sampler: "engine",
+      trainer: "engine",
+      policyStore: "scripted",
+      filter: config.dynamicSampling.enabled ? known("filter", config.dynamicSampling.filter, "variance") : "none",
+      guard: "scripted",
+    };
+  }
+
+  private open(): RunContext {
+    const { config, disk, time, truth } = this.options;
+    const phases = phasesFrom(config.phases);
+    const names = this.names();
+    const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
+    const detector = createDetector(config);
+    const sftRows = scriptedSftRows(config);
+    const train = scriptedTasks(config, phases, "train");
+    const heldout = config.data.heldout.length > 0 ? scriptedTasks(config, phases, "heldout") : [];
+    const { batchRows, epochs } = config.warmup;
+    const store = new MemoryStore(disk, {
+      keep: config.checkpoint.keep,
+      now: () => time.now(),
+      alive: () => this.alive,
+      onEntry: (entry) => truth.entered(entry),
+    });
+    const context: RunContext = {
+      config,
+      phases,
+      tasks: new Map(train.map((item) => [item.task.id, item])),
+      heldout,
+      sftRows,
+      leftOut: [],
+      workload: {
+        warmupSteps: warmupSteps({ rows: sftRows.length, batchRows, epochs, seed: config.run.seed }),
+        trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+        heldoutTasks: heldout.length,
+        tasks: { read: train.length, dropped: 0, outsidePhases: 0 },
+        evaluation: config.evaluation,
+      },
+      tokenizer: scriptedTokenizer,
+      engine: this.engineView(),
+      store,
+      parts: {
+        advantage: build("advantage"),
+        reward: build("reward"),
+        curriculum: build("curriculum"),
+        loss: build("loss"),
+        sampler: build("sampler"),
+        trainer: build("trainer"),
+        policyStore: build("policyStore"),
+        filter: build("filter"),
+        guard: build("guard"),
+      },
+      policies: new PolicyPublisher(() => context.parts),
+      curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
+      origins: () => partsRecord(this.registry, names, [], false),
+      fresh: { detector: detector.snapshot(), guard: null },
+      detector,
+      gauges: new GaugeBoard(),
+      published: new PublishedMetrics(() => undefined),
+      taps: this.taps(store),
+      log: SILENT,
+      clock: () => time.now(),
+      timers: time,
+      progress: freshProgress,
+      skipPhase: false,
+    };
+    setUpCurriculum(context);
+    return context;
+  }
+
+  private taps(store: MemoryStore): RunTaps {
+    const { trace } = this.options;
+    const fact: RunTaps["fact"] = (type, step, data) => {
+      trace(`fact ${type}, step ${step}`);
+      const written = store.append(type, step, data);
+      this.follow(written);
+      return written;
+    };
+    return {
+      fact,
+      metrics: ({ step, phase, values }) => void fact("metrics.recorded", step, { phase, values: { ...values } }),
+      alert: (alert) => void fact("alert.raised", alert.step, { alert }),
+      trace: () => undefined,
+      changed: () => undefined,
+    };
+  }
+
+  private engineView(): EngineView {
+    const { config } = this.options;
+    return {
+      info: null,
+      startSha256: null,
+      stats: async () => null,
+      planMemory: async () => null,
+      restart: async (delayMs, signal) => {
+        const seconds = delayMs / 1000 + this.draws.of("restart", config.simulation.latencies.restart);
+        await this.calls.run("engine.restart", { signal, seconds }, () => {
+          for (const engine of [this.trainer, ...this.samplers]) engine.start();
+        });
+      },
+    };
+  }
+}
+
+const SILENT = pino({ enabled: false });
+
+const isTraining = (value: Json): boolean =>
+  value === "training" || (typeof value === "object" && value !== null && Object.values(value).includes("training"));
+
+/** Time of all engines of one kind in work, ms. */
+const busyMs = (engines: readonly { readonly busy: BusyTime }[]): number =>
+  engines.reduce((sum, { busy }) => sum + busy.ms, 0);

@@ -1,0 +1,96 @@
+import { counterKey, uniform } from "../algorithms/random.js";
+import type { Config } from "../config/schema.js";
+import type { Guard } from "../contracts/guard.js";
+import type { PolicyStore } from "../contracts/policy-store.js";
+import type { RewardActor, RewardOutcome } from "../contracts/reward.js";
+import { WeirError } from "../errors.js";
+import { LatestPolicy } from "../system/latest-policy.js";
+import type { ScriptedCalls } from "./calls.js";
+import type { GroundTruth } from "./ground-truth.js";
+
+/** Scripted reward, guard and policy store. */
+
+export interface PartWorld {
+  readonly config: Config;
+  readonly seed: number;
+  readonly calls: ScriptedCalls;
+  readonly truth: GroundTruth;
+}
+
+/** An outage of what stands behind the rewards: until this moment (virtual ms) none answers. */
+export interface Outage {
+  until: number;
+}
+
+/** Gives the shares of outcomes that `simulation` asks for, by group: the same for a group however often it is asked. */
+export function createScriptedReward(world: PartWorld, outage: Outage): RewardActor {
+  const { calls, truth, config } = world;
+  const { time, draws } = calls.tools;
+  return {
+    kind: "scripted",
+    specificationVersion: 1,
+    async handle({ rollout }, { signal }) {
+      const seconds = draws.of("reward", config.simulation.latencies.reward);
+      const down = time.now() < outage.until;
+      const wait = down ? (outage.until - time.now()) / 1000 : 0;
+      const outcome = await calls.run("reward.handle", { signal, seconds: seconds + wait }, () => {
+        if (down) throw new WeirError("WEIR_E_JUDGE", "the judge is away", {});
+        return outcomeOf(world, rollout.groupId, rollout.sampleIndex);
+      });
+      truth.scored(rollout.id, rollout.tokenIds, outcome.kind);
+      return outcome;
+    },
+  };
+}
+
+function outcomeOf({ config, seed }: PartWorld, groupId: string, member: number): RewardOutcome {
+  const { informativeShare, solvedShare, unscoredShare } = config.simulation;
+  const key = counterKey(seed, "simulation/group", groupId);
+  if (uniform(key, 2 * member + 2) < unscoredShare) return { kind: "abstained", reason: "simulated" };
+  const informative = uniform(key, 0) < informativeShare;
+  const solved = uniform(key, 1) < solvedShare;
+  // The first two responses of an informative group differ, whatever the others are.
+  const mixed = member < 2 ? member === 0 : uniform(key, 2 * member + 3) < 0.5;
+  const value = (informative ? mixed : solved) ? 1 : 0;
+  return { kind: "scored", value, parts: { simulated: value }, prediction: null };
+}
+
+/** Commits; with probability `doubt` each it skips an update, or asks for a rollback. */
+export function createScriptedGuard({ calls }: PartWorld, doubt: number): Guard {
+  const { draws } = calls.tools;
+  return {
+    kind: "scripted",
+    specificationVersion: 1,
+    judge: ({ nonFinite }, { signal }) =>
+      calls.run("guard.judge", { signal, seconds: 0 }, () => {
+        const value = draws.next("verdict");
+        if (nonFinite.length > 0 || value < doubt) return { action: "skip", reason: "simulated" } as const;
+        return value < 2 * doubt ? ({ action: "rollback", reason: "simulated" } as const) : { action: "commit" };
+      }),
+  };
+}
+
+/** Hands policies on in memory. */
+export function createScriptedPolicyStore({ calls }: PartWorld): PolicyStore {
+  const latest = new LatestPolicy();
+  const call = <T>(name: string, signal: AbortSignal | null, work: () => T) =>
+    calls.run(`policyStore.${name}`, { signal, seconds: 0 }, work);
+  return {
+    kind: "scripted",
+    specificationVersion: 1,
+    capabilities: { holds: ["handle"] },
+    async publish(as, write, { signal }) {
+      signal.throwIfAborted();
+      const policy = await write(as === "handle" ? null : "policies");
+      return call("publish", signal, () => {
+        latest.set(policy);
+        return policy;
+      });
+    },
+    current: async () => latest.value,
+    fetch: (version) =>
+      Promise.reject(new WeirError("WEIR_E_POLICY_STORE", `policy version ${version} is a handle`, { version })),
+    watch: (after, options) => latest.watch(after, options),
+    retain: () => Promise.resolve(),
+  };
+}

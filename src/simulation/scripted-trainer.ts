@@ -1,0 +1,210 @@
+import type { Config } from "../config/schema.js";
+import type { PolicyVersion } from "../contracts/policy-version.js";
+import type { PublishedPolicy } from "../contracts/published-policy.js";
+import type { Trainer, TrainGroup } from "../contracts/trainer.js";
+import { WeirError } from "../errors.js";
+import { LOSS_NAMES } from "../losses/index.js";
+import type { ScriptedCalls } from "./calls.js";
+import type { GroundTruth, Identity } from "./ground-truth.js";
+import type { MemoryFiles } from "./memory-store.js";
+import type { ScriptedEngine } from "./scripted-engine.js";
+
+/**
+ * A trainer without arithmetic that checks what it is given: only responses that were scored (I1), with finite advantages, drawn by
+ * weights that its own come from, at most `maxLag` versions ago (I13), and each in one update only (I2).
+ */
+
+const LOGPROB = -1;
+const ENTROPY = 0.5;
+
+/** Weights as the simulator knows them: by where they come from. */
+export interface ScriptedWeights {
+  readonly n: number;
+  readonly changed: boolean;
+  /** Weights published on the way here, by version. */
+  readonly lineage: readonly Identity[];
+}
+
+export interface TrainerWorld {
+  readonly config: Config;
+  readonly calls: ScriptedCalls;
+  readonly truth: GroundTruth;
+  readonly files: MemoryFiles;
+  readonly engine: ScriptedEngine;
+  readonly maxLag: number;
+}
+
+/** The policy under which weights are handed over; only the simulator's sampler can read it. */
+export function publishedIdentity({ index, n }: Identity): PublishedPolicy {
+  const version: PolicyVersion = { n, sha256: `simulated-${index}` };
+  return { version, artifact: { kind: "handle", uri: `simulated:${index}` }, bytes: 0 };
+}
+
+export function createScriptedTrainer(world: TrainerWorld): Trainer {
+  return new ScriptedTrainer(world).part();
+}
+
+class ScriptedTrainer {
+  private weights: ScriptedWeights;
+  private gradients = 0;
+
+  constructor(private readonly world: TrainerWorld) {
+    this.weights = start(world.truth);
+  }
+
+  part(): Trainer {
+    return {
+      kind: "engine",
+      specificationVersion: 2,
+      capabilities: {
+        losses: LOSS_NAMES,
+        evaluates: true,
+        lossScale: "denominators",
+        trains: "full",
+        clipsGradients: true,
+        discardsGradients: true,
+        reference: true,
+        reusesActivations: false,
+        publishes: ["handle", "checkpoint"],
+      },
+      model: MODEL,
+      ...this.gradientOperations(),
+      ...this.stateOperations(),
+    };
+  }
+
+  private gradientOperations() {
+    const { latencies } = this.world.config.simulation;
+    const counts = (tokens: number) => ({ tokens, paddedTokens: tokens, microBatches: 1 });
+    const policy = (groups: readonly TrainGroup[], tokens: number) => {
+      const logprobs = groups.map(({ completions }) => completions.map(({ tokenIds }) => tokenIds.map(() => LOGPROB)));
+      const zero = { loss: 0, pgLoss: 0, klRef: 0, klOldK1: 0, klOldK3: 0, clipFraction: 0, clipFractionLower: 0 };
+      return { ...zero, ...counts(tokens), entropy: ENTROPY, ratioMax: 1, logprobs };
+    };
+    return {
+      forwardBackward: ({ groups, denominators }, { signal }) =>
+        this.call("forwardBackward", latencies.forwardBackward, signal, () => {
+          this.look(groups);
+          this.gradients++;
+          return policy(groups, denominators.tokens);
+        }),
+      sftForwardBackward: ({ rows }, { signal }) =>
+        this.call("sftForwardBackward", latencies.forwardBackward, signal, () => {
+          this.gradients++;
+          return { loss: 1, ...counts(rows.reduce((total, { tokenIds }) => total + tokenIds.length, 0)) };
+        }),
+      gradientNorm: ({ signal }) => this.call("gradientNorm", 0, signal, () => this.needGradients()),
+      discardGradients: ({ signal }) =>
+        this.call("discardGradients", 0, signal, () => {
+          this.gradients = 0;
+        }),
+      optimStep: (_config, { signal }) =>
+        this.call("optimStep", latencies.optimStep, signal, () => {
+          this.needGradients();
+          this.gradients = 0;
+          this.weights = { ...this.weights, changed: true };
+          this.world.truth.applied++;
+          return { applied: true, gradNorm: 1, gradNormByTensor: null };
+        }),
+      logprobs: (groups, { signal }) =>
+        this.call("logprobs", latencies.logprobs, signal, () => {
+          const fill = (value: number) =>
+            groups.map(({ completions }) => completions.map((ids) => ids.map(() => value)));
+          return { logprobs: fill(LOGPROB), entropies: fill(ENTROPY) };
+        }),
+    } satisfies Partial<Trainer>;
+  }
+
+  private stateOperations() {
+    const { config, files, truth } = this.world;
+    const { latencies } = config.simulation;
+    return {
+      publish: ({ signal, as, folder }) =>
+        this.call(as === "handle" ? "publish" : "export", latencies.publish, signal, () => {
+          const policy = publishedIdentity(this.named());
+          if (as === "handle" || folder === null) return policy;
+          files.write(folder, this.weights);
+          return { ...policy, artifact: { kind: "checkpoint", uri: folder } };
+        }),
+      saveState: (folder, { signal }) =>
+        this.call("saveState", latencies.checkpoint, signal, () => files.write(folder, this.weights)),
+      loadState: (folder, { signal }) =>
+        this.call("loadState", latencies.checkpoint, signal, () => {
+          this.gradients = 0;
+          this.weights = folder === config.model.path ? start(truth) : files.read(folder);
+          const { n, lineage } = this.weights;
+          return publishedIdentity(lineage[n] as Identity).version;
+        }),
+      freezeReference: ({ signal }) => this.call("freezeReference", 0, signal, () => undefined),
+      resetOptimiser: ({ signal }) => this.call("resetOptimiser", 0, signal, () => undefined),
+    } satisfies Partial<Trainer>;
+  }
+
+  private call<T>(
+    name: string,
+    latency: Config["simulation"]["latencies"]["reward"],
+    signal: AbortSignal,
+    work: () => T,
+  ): Promise<T> {
+    const { calls, engine } = this.world;
+    const seconds = calls.tools.draws.of(`trainer/${name}`, latency);
+    return calls.run(`trainer.${name}`, { signal, seconds, engine }, work);
+  }
+
+  /** The published form of the weights, by a new name where they have changed. */
+  private named(): Identity {
+    const { truth } = this.world;
+    const { n, changed, lineage } = this.weights;
+    if (!changed) return lineage[n] as Identity;
+    const identity = truth.identity(n + 1);
+    this.weights = { n: n + 1, changed: false, lineage: [...lineage.slice(0, n + 1), identity] };
+    return identity;
+  }
+
+  private needGradients(): number {
+    if (this.gradients > 0) return 1;
+    throw new WeirError("WEIR_E_STATE", "the scripted trainer has no gradients");
+  }
+
+  private look(groups: readonly TrainGroup[]): void {
+    const { truth, maxLag } = this.world;
+    const { n, lineage } = this.weights;
+    for (const { tokenIds, advantages } of groups.flatMap(({ completions }) => completions)) {
+      const sequence = truth.sequenceOf(tokenIds);
+      if (sequence === null || sequence.outcome !== "scored") {
+        truth.broken("I1", `the trainer was given a response whose reward is ${sequence?.outcome ?? "unknown"}`);
+        continue;
+      }
+      const who = `rollout ${sequence.rolloutId}`;
+      if (!advantages.every(Number.isFinite)) truth.broken("I1", `${who} has the advantages ${advantages}`);
+      if (sequence.trainedAt >= 0 && sequence.trainedAt !== n)
+        truth.broken("I2", `${who} was trained on at version ${sequence.trainedAt} and again at ${n}`);
+      sequence.trainedAt = n;
+      for (const { identity, tokens } of sequence.spans) {
+        const lag = n - identity.n;
+        if (lag < 0 || lineage[identity.n] !== identity)
+          truth.broken(
+            "I13",
+            `${who} has tokens of version ${identity.n}, which is not one that version ${n} comes from`,
+          );
+        else if (lag > maxLag) truth.broken("I13", `${who} has tokens ${lag} versions old, async.maxLag is ${maxLag}`);
+        if (lag >= 0) truth.lags[lag] = (truth.lags[lag] ?? 0) + tokens;
+      }
+    }
+  }
+}
+
+function start(truth: GroundTruth): ScriptedWeights {
+  return { n: 0, changed: false, lineage: [truth.identities[0] as Identity] };
+}
+
+/** Room for any configuration. */
+const MODEL = {
+  family: "simulated",
+  parameters: 1,
+  trainedParameters: 1,
+  vocabSize: 2 ** 31,
+  maxPositions: 2 ** 31,
+  stopIds: [0],
+  padId: 0,
+} as unknown as Trainer["model"];
