@@ -32,8 +32,7 @@ export interface CallTools {
 const MS = 1000;
 
 export class ScriptedCalls {
-  /** Calls that have not ended. */
-  open = 0;
+  private readonly running = new Map<string, number>();
 
   constructor(readonly tools: CallTools) {}
 
@@ -50,10 +49,10 @@ export class ScriptedCalls {
     trace(fault === null ? `${name} begins` : `${name} begins, fault: ${fault}`);
     onCall(name, ms);
     return new Promise<T>((resolve, reject) => {
-      this.open++;
+      this.count(name, 1);
       let timer: unknown = null;
       const end = (act: () => void) => {
-        this.open--;
+        this.count(name, -1);
         time.clear(timer);
         signal?.removeEventListener("abort", onAbort);
         engine?.leave(fail);
@@ -74,6 +73,17 @@ export class ScriptedCalls {
       const early = fault === "crash" || fault === "reject" ? draws.next(`early/${name}`) : 1;
       timer = time.set(() => this.finish({ name, fault, engine, work, end, resolve, fail }), ms * early);
     });
+  }
+
+  /** Names of the calls that have not ended, with how many there are of each where there are several. */
+  get open(): string[] {
+    return [...this.running].map(([name, count]) => (count === 1 ? name : `${count} × ${name}`));
+  }
+
+  private count(name: string, by: number): void {
+    const count = (this.running.get(name) ?? 0) + by;
+    if (count === 0) this.running.delete(name);
+    else this.running.set(name, count);
   }
 
   private finish<T>({ name, fault, engine, work, end, resolve, fail }: Finishing<T>): void {

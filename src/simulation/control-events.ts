@@ -1,3 +1,4 @@
+import type { Time } from "../system/time.js";
 import type { Draws } from "./latency.js";
 import type { Life } from "./life.js";
 
@@ -22,6 +23,7 @@ const LONGEST_PAUSE_MS = 60_000;
 /** Lets control events happen during the awaits of parts: with probability `faults` · SHARE one somewhere within each. */
 export class ControlEvents {
   constructor(
+    private readonly time: Time,
     private readonly draws: Draws,
     private readonly faults: number,
     private readonly trace: (what: string) => void,
@@ -33,13 +35,13 @@ export class ControlEvents {
     const value = this.draws.next("control");
     if (value >= this.faults * SHARE) return;
     const event = CONTROL_EVENTS[Math.floor((value / (this.faults * SHARE)) * CONTROL_EVENTS.length)] as ControlEvent;
-    life.options.time.set(() => this.happen(life, event), ms * this.draws.next("control/when"));
+    this.time.set(() => this.happen(life, event), ms * this.draws.next("control/when"));
   }
 
   private happen(life: Life, event: ControlEvent): void {
-    if (life.driver.ended !== null) return;
+    if (!life.alive || life.driver.ended !== null) return;
+    const { time } = this;
     const { driver, options, outage } = life;
-    const { time, config } = options;
     this.trace(`control: ${event}`);
     switch (event) {
       case "pause":
@@ -56,7 +58,7 @@ export class ControlEvents {
         life.replaceParts();
         return;
       case "outage":
-        outage.until = time.now() + 3 * config.reward.timeoutMs * this.draws.next("outage");
+        outage.until = time.now() + 3 * options.config.reward.timeoutMs * this.draws.next("outage");
         return;
       case "stop":
         driver.send({ type: "STOP" });

@@ -40,7 +40,7 @@ export function checkLife(life: Life, truth: GroundTruth, disk: MemoryDisk, faul
 /** A moment after the end of a life. */
 export function checkAftermath(life: Life, truth: GroundTruth): void {
   const { calls, options } = life;
-  if (calls.open > 0) truth.broken("I5", `${calls.open} calls of parts go on after the end of the run`);
+  if (calls.open.length > 0) truth.broken("I5", `after the end of the run these calls go on: ${calls.open.join(", ")}`);
   if (options.time.pending > 0) truth.broken("I5", `${options.time.pending} timers are set after the end of the run`);
   for (const { name, depth, waitingProducers } of life.context.gauges.read())
     if (depth + waitingProducers > 0 && life.driver.ended?.status === "completed")

@@ -17,6 +17,7 @@ import type { Config } from "../config/schema.js";
 import type { Fact } from "../contracts/fact.js";
 import type { Sampler } from "../contracts/sampler.js";
 import type { Json } from "../contracts/task.js";
+import { withDeadline } from "../streams/deadline.js";
 import { GaugeBoard } from "../streams/gauges.js";
 import { InFlight } from "../streams/in-flight.js";
 import { createDetector } from "../streams/telemetry/detector.js";
@@ -287,9 +288,13 @@ export class Life {
       planMemory: async () => null,
       restart: async (delayMs, signal) => {
         const seconds = delayMs / 1000 + this.draws.of("restart", config.simulation.latencies.restart);
-        await this.calls.run("engine.restart", { signal, seconds }, () => {
-          for (const engine of [this.trainer, ...this.samplers]) engine.start();
-        });
+        const start = (own: AbortSignal) =>
+          this.calls.run("engine.restart", { signal: own, seconds }, () => {
+            for (const engine of [this.trainer, ...this.samplers]) engine.start();
+          });
+        const ended = await withDeadline(start, delayMs + config.engine.startTimeoutMs, signal, this.options.time);
+        if (ended.kind === "error") throw ended.error;
+        if (ended.kind === "timedOut") throw this.trainer.lost();
       },
     };
   }

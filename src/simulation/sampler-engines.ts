@@ -45,8 +45,14 @@ export function createSamplerEngines(members: readonly Sampler[]): Sampler {
         give(member);
       }
     },
-    adopt: async (policy, options) => {
-      await Promise.all(members.map((member) => member.adopt(policy, options)));
+    adopt: async (policy, { signal, inFlight }) => {
+      const failed = new AbortController();
+      const both = AbortSignal.any([signal, failed.signal]);
+      const adopting = members.map((member) => member.adopt(policy, { signal: both, inFlight }));
+      await Promise.all(adopting).catch((error) => {
+        failed.abort(error);
+        throw error;
+      });
     },
     release: async () => undefined,
     load: async (options) => {

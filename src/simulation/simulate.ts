@@ -98,7 +98,7 @@ class SimulatedRun {
     const trace = options.trace
       ? (what: string) => void this.log.push(`${stamp(time.now())} ${what}`)
       : () => undefined;
-    const control = new ControlEvents(new Draws(seed, "control", number), faults, trace);
+    const control = new ControlEvents(time, new Draws(seed, "control", number), faults, trace);
     trace(`life ${number} begins`);
     const life: Life = new Life({
       ...{ config, seed, number, faults, disk, truth, trace },
@@ -177,7 +177,7 @@ function standing({ driver, context, calls }: Life): string {
       ({ name, depth, bound, waitingProducers, waitingConsumers }) =>
         `${name} ${depth}/${bound} (${waitingProducers} push, ${waitingConsumers} pull)`,
     );
-  return `lifecycle ${driver.lifecycle}, step ${context.progress.step}, ${calls.open} calls open, queues ${queues.join(", ") || "at rest"}`;
+  return `lifecycle ${driver.lifecycle}, step ${context.progress.step}, open calls: ${calls.open.join(", ") || "none"}, queues ${queues.join(", ") || "at rest"}`;
 }
 
 /** Adds seeds up. */

@@ -8,7 +8,6 @@ import { ARTIFACT_KINDS, type PublishedPolicy } from "../../contracts/published-
 import { LOGPROB_BASES, type SampledSequence, type SampleRequest, type Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
 import {
-  awaitPart,
   awaitPartWithin,
   type CallLimits,
   faced,
@@ -74,7 +73,14 @@ export function checkedSampler(sampler: Sampler, label: PartLabel, limits: CallL
   return faced(sampler, {
     async sample(request, { signal }) {
       const draw = (own: AbortSignal) => sampler.sample(request, { signal: own });
-      const given = await awaitPartWithin(label, "sample()", SAMPLE, { limitMs: request.deadlineMs, timers }, signal, draw);
+      const given = await awaitPartWithin(
+        label,
+        "sample()",
+        SAMPLE,
+        { limitMs: request.deadlineMs, timers },
+        signal,
+        draw,
+      );
       const wrong = replyFault(given, request);
       if (wrong !== null) throw partError(label, wrong, SAMPLE);
       return given;
@@ -112,6 +118,8 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
   };
   const ask = <T>(call: string, contract: string, signal: AbortSignal, work: (own: AbortSignal) => Promise<T>) =>
     awaitPartWithin(label, `${call}()`, contract, limits, signal, work);
+  const done = (call: string, signal: AbortSignal, work: (own: AbortSignal) => Promise<void>) =>
+    ask(call, `${call}() resolves`, signal, work);
   const number = (given: unknown, call: string): number => {
     if (typeof given === "number") return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, "gradientNorm() resolves to a number");
@@ -132,6 +140,10 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
         ),
         "gradientNorm()",
       ),
+    discardGradients: ({ signal }) =>
+      done("discardGradients", signal, (own) => trainer.discardGradients({ signal: own })),
+    freezeReference: ({ signal }) => done("freezeReference", signal, (own) => trainer.freezeReference({ signal: own })),
+    resetOptimiser: ({ signal }) => done("resetOptimiser", signal, (own) => trainer.resetOptimiser({ signal: own })),
     optimStep: async (config, options) => {
       const contract =
         "optimStep() resolves to { applied: boolean, gradNorm: number, gradNormByTensor: record or null }";
@@ -180,6 +192,7 @@ function fitsGroups(
   );
 }
 
+const RETAINED = "retain(versions) resolves once the others are gone";
 const PUBLISHED = "a published policy is { version: { n, sha256 }, artifact: { kind, uri, … }, bytes }";
 
 function published(given: unknown, call: string, label: PartLabel): PublishedPolicy {
@@ -195,14 +208,18 @@ function published(given: unknown, call: string, label: PartLabel): PublishedPol
   throw partError(label, `gave ${shown(given)} from ${call}`, PUBLISHED);
 }
 
-export function checkedPolicyStore(store: PolicyStore, label: PartLabel): PolicyStore {
+/** The trainer writes, under a deadline of its own, while the store publishes: that takes two of them together. */
+const TRAINER_AND_STORE = 2;
+
+export function checkedPolicyStore(store: PolicyStore, label: PartLabel, limits: CallLimits): PolicyStore {
+  const whole = { ...limits, limitMs: TRAINER_AND_STORE * limits.limitMs };
   return faced(store, {
-    publish: async (as, write, options) => {
-      const call = () => store.publish(as, write, options);
-      return published(await awaitPart(label, "publish()", PUBLISHED, call, options.signal), "publish()", label);
+    publish: async (as, write, { signal }) => {
+      const call = (own: AbortSignal) => store.publish(as, write, { signal: own });
+      return published(await awaitPartWithin(label, "publish()", PUBLISHED, whole, signal, call), "publish()", label);
     },
     retain: (versions) =>
-      awaitPart(label, "retain()", "retain(versions) resolves once the others are gone", () => store.retain(versions)),
+      awaitPartWithin(label, "retain()", RETAINED, limits, new AbortController().signal, () => store.retain(versions)),
   });
 }
 

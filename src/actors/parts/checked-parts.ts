@@ -99,7 +99,7 @@ export function checkedPart<K extends PartKind>(
     loss: (given: LossPart) => checkedLoss(given, label),
     sampler: (given: Sampler) => checkedSampler(given, label, limits),
     trainer: (given: Trainer) => checkedTrainer(given, label, limits),
-    policyStore: (given: PolicyStore) => checkedPolicyStore(given, label),
+    policyStore: (given: PolicyStore) => checkedPolicyStore(given, label, limits),
     filter: (given: GroupFilter) => checkedFilter(given, label),
     guard: (given: Guard) => checkedGuard(given, label, limits),
   };
