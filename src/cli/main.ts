@@ -17,6 +17,7 @@ import { register as registerLogprobs } from "./commands/logprobs.js";
 import { register as registerMonitor } from "./commands/monitor.js";
 import { register as registerScore } from "./commands/score.js";
 import { register as registerSetup } from "./commands/setup.js";
+import { register as registerSimulate } from "./commands/simulate.js";
 import { register as registerTokenize } from "./commands/tokenize.js";
 import { register as registerTrain } from "./commands/train.js";
 import { register as registerWarmstart } from "./commands/warmstart.js";
@@ -41,6 +42,7 @@ export function createProgram(): Command {
     .showHelpAfterError("(weir COMMAND --help shows the options)");
   const registrations = [
     registerTrain,
+    registerSimulate,
     registerEval,
     registerGenerate,
     registerLogprobs,

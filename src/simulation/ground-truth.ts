@@ -22,6 +22,14 @@ export interface Identity {
   readonly n: number;
 }
 
+/** Weights as the simulator knows them: by where they come from. */
+export interface ScriptedWeights {
+  readonly n: number;
+  readonly changed: boolean;
+  /** Weights published on the way here, by version. */
+  readonly lineage: readonly Identity[];
+}
+
 /** Which weights drew which part of a sequence, in simulated tokens. */
 export interface TrueSpan {
   readonly identity: Identity;

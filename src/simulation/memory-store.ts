@@ -7,7 +7,7 @@ import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
 import type { ConfigChange } from "../store/index.js";
 import { LedgerBook } from "../store/ledger-book.js";
-import type { ScriptedWeights } from "./scripted-trainer.js";
+import type { ScriptedWeights } from "./ground-truth.js";
 
 /**
  * A run folder in memory, with the rules of the one on disk (src/store/run-folder.ts): a checkpoint names the places of journal and

@@ -5,7 +5,7 @@ import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
 import type { ScriptedCalls } from "./calls.js";
-import type { GroundTruth, Identity } from "./ground-truth.js";
+import type { GroundTruth, Identity, ScriptedWeights } from "./ground-truth.js";
 import type { MemoryFiles } from "./memory-store.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
 
@@ -16,14 +16,6 @@ import type { ScriptedEngine } from "./scripted-engine.js";
 
 const LOGPROB = -1;
 const ENTROPY = 0.5;
-
-/** Weights as the simulator knows them: by where they come from. */
-export interface ScriptedWeights {
-  readonly n: number;
-  readonly changed: boolean;
-  /** Weights published on the way here, by version. */
-  readonly lineage: readonly Identity[];
-}
 
 export interface TrainerWorld {
   readonly config: Config;

@@ -19,6 +19,9 @@ export interface SimulateOptions {
   readonly trace?: boolean;
 }
 
+/** Whether a seed found a fault of the control plane. */
+export const foundFault = ({ deadlock, violations }: SeedResult): boolean => deadlock !== null || violations.length > 0;
+
 /** What became of one seed. */
 export interface SeedResult {
   readonly seed: number;
@@ -27,6 +30,8 @@ export interface SeedResult {
   /** Where it stands still though nothing is over; null where it does not. */
   readonly deadlock: string | null;
   readonly violations: readonly Violation[];
+  /** How the last process ended: `completed`, or why it did not. */
+  readonly end: string;
   readonly steps: number;
   /** Virtual seconds from the first RL step's beginning to the last one's end. */
   readonly seconds: number;
@@ -154,6 +159,7 @@ class SimulatedRun {
       lives: this.lives,
       deadlock,
       violations: truth.violations,
+      end: endOf(life),
       steps: life.context.progress.step,
       seconds: stage.ms / 1000,
       samplerBusy: share(stage.sampler, config.simulation.samplers),
@@ -164,6 +170,14 @@ class SimulatedRun {
       log: this.log,
     };
   }
+}
+
+function endOf({ driver }: Life): string {
+  const { ended } = driver;
+  if (ended === null) return "without an end";
+  return ended.status === "failed"
+    ? `failed: ${ended.error instanceof Error ? ended.error.message : ended.error}`
+    : ended.status;
 }
 
 const stamp = (ms: number) => `${(ms / 1000).toFixed(3)} s`;
