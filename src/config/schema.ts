@@ -3,7 +3,7 @@ import { SCHEDULES } from "../algorithms/schedules.js";
 import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../contracts/curriculum.js";
 import { BACKEND_CHOICES, EXECUTOR_CHOICES, LORA_TARGETS, PRECISIONS, WEIGHT_DTYPES } from "../contracts/engine.js";
 import { SHORT_STEP_RULES } from "../contracts/group.js";
-import { LOSS_AGGREGATIONS } from "../contracts/loss.js";
+import { IMPORTANCE_LEVELS, LOSS_AGGREGATIONS, REJECTION_LEVELS } from "../contracts/loss.js";
 import { REWARD_MODES } from "../contracts/reward.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../contracts/trainer.js";
 import type { PresetName } from "./presets.js";
@@ -359,6 +359,49 @@ const optimiserSchema = z.strictObject({
     .describe("Reset AdamW's moments when a phase begins; the paper does not say."),
 });
 
+const correctionSchema = z.strictObject({
+  importance: z
+    .enum(["none", ...IMPORTANCE_LEVELS])
+    .default("none")
+    .describe(
+      "Importance weights π_old/π_sampler of the loss: one per `token`, or their product per `sequence`; `none` leaves them out (verl's default).",
+    ),
+  lower: z
+    .number()
+    .nonnegative()
+    .nullable()
+    .default(null)
+    .describe(
+      "Smallest importance weight; null truncates weights at `upper` (TIS), a number removes tokens outside [lower, upper] (IcePop: 0.5 and 5).",
+    ),
+  upper: z.number().positive().default(2).describe("Largest importance weight (verl: 2)."),
+  rejection: z
+    .enum(["none", ...REJECTION_LEVELS])
+    .default("none")
+    .describe(
+      "Removes what another policy sampled too differently: each `token` by itself, or whole sequences by the sum, mean or maximum over their tokens.",
+    ),
+  rejectionEstimator: z
+    .enum(KL_ESTIMATORS)
+    .default("k1")
+    .describe("What rejection compares: the ratio π_old/π_sampler (`k1`), or `k2` or `k3` of its logarithm in nats."),
+  rejectionLower: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("Smallest ratio that stays, with `k1` only; null takes 1/rejectionUpper (verl)."),
+  rejectionUpper: z
+    .number()
+    .positive()
+    .default(2)
+    .describe("Largest ratio that stays (`k1`), or largest estimate in nats (`k2`, `k3`)."),
+  allowUncorrected: z
+    .boolean()
+    .default(false)
+    .describe("Allow async.maxLag above 0 without importance weights and without a loss that bounds its ratio."),
+});
+
 const updateSchema = z.strictObject({
   miniBatchPrompts: positiveInt
     .nullable()
@@ -374,6 +417,13 @@ const updateSchema = z.strictObject({
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one micro-batch; bounds memory, never changes the loss (I6)."),
+  correction: correctionSchema.prefault({}),
+});
+
+const asyncSchema = z.strictObject({
+  maxLag: nonNegativeInt
+    .default(0)
+    .describe("Largest lag, in policy versions, of a sample when it is trained; 0 trains synchronously."),
 });
 
 const spikeSchema = z.strictObject({
@@ -508,6 +558,7 @@ export const configSchema = z.strictObject({
   loss: lossSchema.prefault({}),
   optimiser: optimiserSchema.prefault({}),
   update: updateSchema.prefault({}),
+  async: asyncSchema.prefault({}),
   spikes: spikeSchema.prefault({}),
   guard: guardSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),
