@@ -175,6 +175,10 @@ const rolloutSchema = z.strictObject({
   groupSize: z.number().int().min(1).default(8).describe("G, responses per prompt (paper: 8)."),
   promptsPerStep: positiveInt.default(128).describe("Prompts per RL step (paper: 128)."),
   promptsPerCall: positiveInt.default(16).describe("Prompts sent to the sampler in one call."),
+  callsInFlight: positiveInt
+    .nullable()
+    .default(null)
+    .describe("Calls that the sampler is given at once; null takes one, or one for each of its engines."),
   temperature: z
     .number()
     .positive()
@@ -424,6 +428,24 @@ const asyncSchema = z.strictObject({
   maxLag: nonNegativeInt
     .default(0)
     .describe("Largest lag, in policy versions, of a sample when it is trained; 0 trains synchronously."),
+  inFlight: z
+    .enum(["finish", "continue"])
+    .default("finish")
+    .describe(
+      "What becomes of rollouts that are being sampled when weights are published: `finish` with the old ones, or `continue` with the new ones, where the sampler can (each token's version is recorded).",
+    ),
+  maxAttempts: positiveInt
+    .default(3)
+    .describe("Times that a task is issued for one pick of the curriculum when its groups become stale or are lost."),
+});
+
+const stagesSchema = z.strictObject({
+  maxRestarts: nonNegativeInt
+    .default(3)
+    .describe("Restarts of a stage of the pipeline in a row, without an item finished in between, before the run fails."),
+  restartDelayMs: nonNegativeInt
+    .default(500)
+    .describe("Wait before the first restart of a stage in ms; doubles with each further one in a row."),
 });
 
 const spikeSchema = z.strictObject({
@@ -559,6 +581,7 @@ export const configSchema = z.strictObject({
   optimiser: optimiserSchema.prefault({}),
   update: updateSchema.prefault({}),
   async: asyncSchema.prefault({}),
+  stages: stagesSchema.prefault({}),
   spikes: spikeSchema.prefault({}),
   guard: guardSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),

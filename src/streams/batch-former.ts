@@ -1,4 +1,4 @@
-import { exhaustedError } from "../algorithms/dynamic-sampling.js";
+import { accumulationExit, exhaustedError } from "../algorithms/dynamic-sampling.js";
 import type { Group, ShortStepRule } from "../contracts/group.js";
 import { largestLag } from "./lag.js";
 
@@ -53,10 +53,6 @@ export class BatchFormer {
 
   constructor(private readonly options: FormerOptions) {}
 
-  get waiting(): readonly Group[] {
-    return this.ready;
-  }
-
   take(round: JudgedRound): void {
     const groups = [...round.kept, ...round.dropped.map(({ group }) => group)];
     this.finished.push(...groups.sort((a, b) => a.sequence - b.sequence));
@@ -65,17 +61,16 @@ export class BatchFormer {
     this.rounds++;
   }
 
-  /** Drops groups that wait and do not pass `test`; returns them. */
-  drop(test: (group: Group) => boolean, reason: DropReason): readonly Group[] {
-    const gone = this.ready.filter(test);
-    if (gone.length === 0) return gone;
-    this.ready = this.ready.filter((group) => !gone.includes(group));
-    this.dropped.push(...gone.map((group) => ({ group, reason })));
+  /** Drops those of the groups that wait for which `test` is true; returns them. */
+  drop(test: (group: Group) => boolean, reason: DropReason): readonly DroppedGroup[] {
+    const gone = this.ready.filter(test).map((group) => ({ group, reason }));
+    this.ready = this.ready.filter((group) => !test(group));
+    this.dropped.push(...gone);
     return gone;
   }
 
   /** Drops what would be trained at a lag above the bound with weights of this version; returns it. Without lag there is none. */
-  dropStale(version: number): readonly Group[] {
+  dropStale(version: number): readonly DroppedGroup[] {
     const { maxLag } = this.options;
     const stale = ({ members }: Group) => members.some(({ rollout }) => largestLag(rollout, { n: version }) > maxLag);
     return maxLag === 0 ? [] : this.drop(stale, "stale");
@@ -89,28 +84,24 @@ export class BatchFormer {
   form(): FormedBatch | null {
     const { wanted, maxLag, maxRounds, onExhausted } = this.options;
     const rounds = this.roundsSoFar();
-    const enough = this.ready.length >= wanted;
-    if (!enough && rounds < maxRounds) return null;
-    if (!enough && onExhausted === "fail") throw this.exhausted(rounds);
-    const kept = this.ready.slice(0, wanted);
-    this.ready = this.ready.slice(wanted);
+    const bounds = { groupsPerStep: wanted, maxRounds };
+    const zeroVariance = this.dropped.filter(({ reason }) => reason !== TOO_SMALL).length;
+    const exit = accumulationExit({ kept: this.ready, rounds, zeroVariance }, bounds);
+    if (exit.kind === "incomplete") return null;
+    if (exit.kind === "exhausted" && onExhausted === "fail") throw exhaustedError(exit, bounds);
+    const kept = exit.kind === "complete" ? exit.trained : exit.state.kept;
+    this.ready = exit.kind === "complete" ? [...exit.surplus] : [];
     if (maxLag === 0) this.drop(() => true, "surplus");
     const { dropped, finished } = this;
     this.dropped = [];
     this.finished = [];
     this.rounds = 0;
-    return { kept, dropped, finished, rounds, exhausted: !enough };
+    return { kept, dropped, finished, rounds, exhausted: exit.kind === "exhausted" };
   }
 
   /** Generation rounds since the batch before; without barriers between rounds, as many as the groups that finished would have made. */
   private roundsSoFar(): number {
     const { wanted, maxLag, oversample } = this.options;
     return maxLag === 0 ? this.rounds : Math.floor(this.finished.length / Math.ceil(wanted * oversample));
-  }
-
-  private exhausted(rounds: number): Error {
-    const { wanted, maxRounds } = this.options;
-    const state = { kept: this.ready, rounds, zeroVariance: this.dropped.filter(({ reason }) => reason !== TOO_SMALL).length };
-    return exhaustedError({ kind: "exhausted", state, missing: wanted - this.ready.length }, { groupsPerStep: wanted, maxRounds });
   }
 }

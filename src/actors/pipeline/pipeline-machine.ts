@@ -1,4 +1,4 @@
-import { assign, enqueueActions, setup } from "xstate";
+import { type AnyActorRef, assign, enqueueActions, setup } from "xstate";
 import type { SupervisedStage } from "../../streams/stage.js";
 import { type StageFailed, type StageInput, stageMachine } from "./stage-machine.js";
 
@@ -16,6 +16,8 @@ export type PipelineEvent =
   | StageFailed;
 
 export interface PipelineInput extends Omit<StageInput, "stage"> {
+  /** Given the supervisor once it is there. */
+  readonly attached: (ref: AnyActorRef) => void;
   /** Called once when a stage was given up, after the others have been stopped. */
   readonly failed: (error: unknown) => void;
 }
@@ -44,6 +46,7 @@ export const pipelineMachine = setup({
 }).createMachine({
   id: "pipeline",
   context: ({ input }) => ({ ...input, stages: [] }),
+  entry: ({ context, self }) => context.attached(self),
   initial: "idle",
   states: {
     idle: { on: { START: { target: "running", actions: "takeStages" } } },
