@@ -8,7 +8,7 @@ const PURE = [...SHARED, "src/algorithms"];
 const MODEL = ["io", "tensor", "transformer", "activations", "train", "decode", "engine"].map(
   (floor) => `src/model/${floor}`,
 );
-const ACTORS = ["advantage", "reward", "filter", "guard", "update", "evaluation", "curriculum", "parts", "run"].map(
+const ACTORS = ["advantage", "reward", "filter", "guard", "update", "evaluation", "curriculum", "parts", "pipeline", "run"].map(
   (actor) => `src/actors/${actor}`,
 );
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
@@ -57,6 +57,7 @@ const RULES = {
     "src/store",
     ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
+  "src/actors/pipeline": [...PURE, "src/losses", "src/streams", ...["update", "parts"].map((actor) => `src/actors/${actor}`)],
   "src/actors/run": [...PURE, ...MIDDLE, ...ACTORS, "monitor/protocol", "monitor/server"],
   // The control plane over scripted parts and a run folder in memory.
   "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],

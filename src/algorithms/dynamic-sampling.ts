@@ -52,17 +52,23 @@ export function accumulateRound<T>(
     rounds: state.rounds + 1,
     zeroVariance: state.zeroVariance + round.length - informative.length,
   };
-  const missing = bounds.groupsPerStep - next.kept.length;
+  return accumulationExit(next, bounds);
+}
+
+/** What follows from the groups that have been kept so far. */
+export function accumulationExit<T>(state: AccumulationState<T>, bounds: AccumulationBounds): AccumulationExit<T> {
+  const { groupsPerStep, maxRounds } = bounds;
+  const missing = groupsPerStep - state.kept.length;
   if (missing <= 0) {
     return {
       kind: "complete",
-      state: next,
-      trained: next.kept.slice(0, bounds.groupsPerStep),
-      surplus: next.kept.slice(bounds.groupsPerStep),
+      state,
+      trained: state.kept.slice(0, groupsPerStep),
+      surplus: state.kept.slice(groupsPerStep),
     };
   }
-  const exhausted = bounds.maxRounds > 0 && next.rounds >= bounds.maxRounds;
-  return { kind: exhausted ? "exhausted" : "incomplete", state: next, missing };
+  const exhausted = maxRounds > 0 && state.rounds >= maxRounds;
+  return { kind: exhausted ? "exhausted" : "incomplete", state, missing };
 }
 
 /** The error for runs that are configured to fail at the bound. */

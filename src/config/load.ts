@@ -107,7 +107,32 @@ export function parseConfig(input: unknown): Config {
       {},
     );
   }
+  assertCorrection(result.data.update);
   return result.data;
+}
+
+/** Errors: WEIR_E_CONFIG where rollout correction has nothing to compare with, or bounds that exclude everything. */
+function assertCorrection({ oldLogprobs, correction }: Config["update"]): void {
+  const { importance, lower, upper, rejection, rejectionEstimator, rejectionLower, rejectionUpper } = correction;
+  const refuse = (option: string, text: string): never => {
+    throw new WeirError("WEIR_E_CONFIG", `option "update.correction.${option}": ${text}`, { option });
+  };
+  for (const [option, value] of Object.entries({ importance, rejection })) {
+    if (value !== "none" && oldLogprobs === "sampler")
+      refuse(
+        option,
+        `"${value}" compares the trainer's log-probs with the sampler's, and update.oldLogprobs: sampler takes both from the sampler; set update.oldLogprobs to recompute, or this option to none`,
+      );
+  }
+  if (importance !== "none" && lower !== null && lower >= upper)
+    refuse("lower", `must be less than update.correction.upper (${upper}), got ${lower}`);
+  if (rejection === "none" || rejectionEstimator !== "k1") return;
+  const smallest = rejectionLower ?? 1 / rejectionUpper;
+  if (smallest >= rejectionUpper)
+    refuse(
+      "rejectionUpper",
+      `must be greater than the smallest ratio that stays (${rejectionLower === null ? "1/rejectionUpper = " : ""}${smallest}), got ${rejectionUpper}`,
+    );
 }
 
 const PATHS = [

@@ -3,7 +3,7 @@ import { SCHEDULES } from "../algorithms/schedules.js";
 import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../contracts/curriculum.js";
 import { BACKEND_CHOICES, EXECUTOR_CHOICES, LORA_TARGETS, PRECISIONS, WEIGHT_DTYPES } from "../contracts/engine.js";
 import { SHORT_STEP_RULES } from "../contracts/group.js";
-import { LOSS_AGGREGATIONS } from "../contracts/loss.js";
+import { IMPORTANCE_LEVELS, LOSS_AGGREGATIONS, REJECTION_LEVELS } from "../contracts/loss.js";
 import { REWARD_MODES } from "../contracts/reward.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../contracts/trainer.js";
 import type { PresetName } from "./presets.js";
@@ -175,6 +175,10 @@ const rolloutSchema = z.strictObject({
   groupSize: z.number().int().min(1).default(8).describe("G, responses per prompt (paper: 8)."),
   promptsPerStep: positiveInt.default(128).describe("Prompts per RL step (paper: 128)."),
   promptsPerCall: positiveInt.default(16).describe("Prompts sent to the sampler in one call."),
+  callsInFlight: positiveInt
+    .nullable()
+    .default(null)
+    .describe("Calls that the sampler is given at once; null takes one, or one for each of its engines."),
   temperature: z
     .number()
     .positive()
@@ -359,6 +363,49 @@ const optimiserSchema = z.strictObject({
     .describe("Reset AdamW's moments when a phase begins; the paper does not say."),
 });
 
+const correctionSchema = z.strictObject({
+  importance: z
+    .enum(["none", ...IMPORTANCE_LEVELS])
+    .default("none")
+    .describe(
+      "Importance weights π_old/π_sampler of the loss: one per `token`, or their product per `sequence`; `none` leaves them out (verl's default).",
+    ),
+  lower: z
+    .number()
+    .nonnegative()
+    .nullable()
+    .default(null)
+    .describe(
+      "Smallest importance weight; null truncates weights at `upper` (TIS), a number removes tokens outside [lower, upper] (IcePop: 0.5 and 5).",
+    ),
+  upper: z.number().positive().default(2).describe("Largest importance weight (verl: 2)."),
+  rejection: z
+    .enum(["none", ...REJECTION_LEVELS])
+    .default("none")
+    .describe(
+      "Removes what another policy sampled too differently: each `token` by itself, or whole sequences by the sum, mean or maximum over their tokens.",
+    ),
+  rejectionEstimator: z
+    .enum(KL_ESTIMATORS)
+    .default("k1")
+    .describe("What rejection compares: the ratio π_old/π_sampler (`k1`), or `k2` or `k3` of its logarithm in nats."),
+  rejectionLower: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("Smallest ratio that stays, with `k1` only; null takes 1/rejectionUpper (verl)."),
+  rejectionUpper: z
+    .number()
+    .positive()
+    .default(2)
+    .describe("Largest ratio that stays (`k1`), or largest estimate in nats (`k2`, `k3`)."),
+  allowUncorrected: z
+    .boolean()
+    .default(false)
+    .describe("Allow async.maxLag above 0 without importance weights and without a loss that bounds its ratio."),
+});
+
 const updateSchema = z.strictObject({
   miniBatchPrompts: positiveInt
     .nullable()
@@ -374,6 +421,33 @@ const updateSchema = z.strictObject({
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one micro-batch; bounds memory, never changes the loss (I6)."),
+  correction: correctionSchema.prefault({}),
+});
+
+const asyncSchema = z.strictObject({
+  maxLag: nonNegativeInt
+    .default(0)
+    .describe("Largest lag, in policy versions, of a sample when it is trained; 0 trains synchronously."),
+  inFlight: z
+    .enum(["finish", "continue"])
+    .default("finish")
+    .describe(
+      "What becomes of rollouts that are being sampled when weights are published: `finish` with the old ones, or `continue` with the new ones, where the sampler can (each token's version is recorded).",
+    ),
+  maxAttempts: positiveInt
+    .default(3)
+    .describe("Times that a task is issued for one pick of the curriculum when its groups become stale or are lost."),
+});
+
+const stagesSchema = z.strictObject({
+  maxRestarts: nonNegativeInt
+    .default(3)
+    .describe(
+      "Restarts of a stage of the pipeline in a row, without an item finished in between, before the run fails.",
+    ),
+  restartDelayMs: nonNegativeInt
+    .default(500)
+    .describe("Wait before the first restart of a stage in ms; doubles with each further one in a row."),
 });
 
 const spikeSchema = z.strictObject({
@@ -475,10 +549,10 @@ const latencySchema = z.strictObject({
 });
 
 const simulationSchema = z.strictObject({
-  samplers: positiveInt
+  samplers: nonNegativeInt
     .default(1)
     .describe(
-      "Sampler engines beside the trainer, each with one call at a time; all of `simulation.*` is read by `weir simulate` only.",
+      "Sampler engines beside the trainer, each with one call at a time; 0: the trainer's own engine samples. All of `simulation.*` is read by `weir simulate` only.",
     ),
   faults: share.default(0).describe("Probability of a fault (crash, error, hang or slowness) at each await of a part."),
   tasks: positiveInt.default(64).describe("Training tasks per phase."),
@@ -553,6 +627,8 @@ export const configSchema = z.strictObject({
   loss: lossSchema.prefault({}),
   optimiser: optimiserSchema.prefault({}),
   update: updateSchema.prefault({}),
+  async: asyncSchema.prefault({}),
+  stages: stagesSchema.prefault({}),
   spikes: spikeSchema.prefault({}),
   guard: guardSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),

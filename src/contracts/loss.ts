@@ -8,6 +8,14 @@ export const LOSS_AGGREGATIONS = [
 ] as const;
 export type LossAggregation = (typeof LOSS_AGGREGATIONS)[number];
 
+/** What one importance weight is computed from: each token, or the product over its sequence. */
+export const IMPORTANCE_LEVELS = ["token", "sequence"] as const;
+export type ImportanceLevel = (typeof IMPORTANCE_LEVELS)[number];
+
+/** What decides a rejection: each token, or the sum, mean or maximum over its sequence. */
+export const REJECTION_LEVELS = ["token", "seq_sum", "seq_mean", "seq_max"] as const;
+export type RejectionLevel = (typeof REJECTION_LEVELS)[number];
+
 /** Name of a built-in policy loss; each is a file of src/losses. */
 export type LossName = string;
 

@@ -6,13 +6,14 @@
  * rejection (seq_mean). Sums run over the tokens given, which are those that count.
  */
 import { klEstimate } from "../algorithms/kl.js";
+import type { ImportanceLevel, RejectionLevel } from "../contracts/loss.js";
 import type { KlEstimator } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { LOG_RATIO_CLAMP } from "./policy-loss.js";
 
 export interface ImportanceOptions {
   /** `token`: one weight per token. `sequence`: their product, for each token of the sequence. */
-  readonly level: "token" | "sequence";
+  readonly level: ImportanceLevel;
   /** Null lower bound: weights above `upper` become `upper` (TIS). Else weights outside [lower, upper] become 0 (IcePop). */
   readonly lower: number | null;
   readonly upper: number;
@@ -20,7 +21,7 @@ export interface ImportanceOptions {
 
 /** What is summed up to decide a rejection: d = log π_sampler − log π_old (k1), d²/2 (k2), e^(−d) + d − 1 (k3). */
 export interface RejectionOptions {
-  readonly level: "token" | "seq_sum" | "seq_mean" | "seq_max";
+  readonly level: RejectionLevel;
   readonly estimator: KlEstimator;
   /** k1: bounds of the ratio, compared in log space. k2, k3: `lower` is not read. */
   readonly lower: number;

@@ -39,7 +39,7 @@ export class ControlEvents {
   }
 
   private happen(life: Life, event: ControlEvent): void {
-    if (!life.alive || life.driver.ended !== null) return;
+    if (!life.alive || life.ended !== null) return;
     const { time } = this;
     const { driver, options, outage } = life;
     this.trace(`control: ${event}`);

@@ -1,4 +1,5 @@
 import type { LedgerEntry } from "../contracts/ledger.js";
+import type { PolicyVersion } from "../contracts/policy-version.js";
 import type { RewardOutcome } from "../contracts/reward.js";
 
 /**
@@ -46,6 +47,11 @@ export interface TrueSequence {
   trainedAt: number;
 }
 
+const SHA_PREFIX = "simulated-";
+
+/** The version of published weights as the control plane sees it. */
+export const versionOf = ({ index, n }: Identity): PolicyVersion => ({ n, sha256: `${SHA_PREFIX}${index}` });
+
 /** Longest array of token ids that parts exchange. */
 const SHOWN_TOKENS = 4;
 /** More are not kept: the first ones say it all. */
@@ -74,6 +80,10 @@ export class GroundTruth {
     const made = { index: this.identities.length, n };
     this.identities.push(made);
     return made;
+  }
+
+  identityOf({ sha256 }: PolicyVersion): Identity | undefined {
+    return this.identities[Number(sha256.slice(SHA_PREFIX.length))];
   }
 
   /** Writes a drawn sequence down; resolves to the token ids that stand for it. */

@@ -22,7 +22,7 @@ export const AFTERMATH_MS = 1_000;
 
 /** A life has ended by itself: as completed, stopped or failed. */
 export function checkLife(life: Life, truth: GroundTruth, disk: MemoryDisk, faulty: boolean): void {
-  const { ended } = life.driver;
+  const { ended } = life;
   if (ended === null) return;
   if (ended.status === "failed") checkError(ended.error, truth, faulty);
   const open = disk.book.open();
@@ -43,7 +43,7 @@ export function checkAftermath(life: Life, truth: GroundTruth): void {
   if (calls.open.length > 0) truth.broken("I5", `after the end of the run these calls go on: ${calls.open.join(", ")}`);
   if (options.time.pending > 0) truth.broken("I5", `${options.time.pending} timers are set after the end of the run`);
   for (const { name, depth, waitingProducers } of life.context.gauges.read())
-    if (depth + waitingProducers > 0 && life.driver.ended?.status === "completed")
+    if (depth + waitingProducers > 0 && life.ended?.status === "completed")
       truth.broken(
         "I4",
         `queue ${name} holds ${depth} items after the end of the run, ${waitingProducers} producers wait`,

@@ -2,19 +2,22 @@ import { pino } from "pino";
 import { createActor } from "xstate";
 import { curriculumMachine } from "../actors/curriculum/machine.js";
 import { createRegistry } from "../actors/parts/built-ins.js";
-import type { PartKind } from "../actors/parts/part-kinds.js";
+import type { PartKind, Parts } from "../actors/parts/part-kinds.js";
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
 import type { RunContext, RunTaps } from "../actors/run/run-context.js";
-import { restoreRun, setUpCurriculum } from "../actors/run/run-work.js";
+import { RunDriver, type RunEnd } from "../actors/run/run-driver.js";
+import { createPipeline } from "../actors/run/run-pipeline.js";
+import { finishReport, restoreRun, setUpCurriculum } from "../actors/run/run-work.js";
 import { warmupSteps } from "../actors/run/warmup.js";
 import { PolicyPublisher } from "../actors/update/publisher.js";
 import { phasesFrom } from "../algorithms/phases.js";
 import type { Config } from "../config/schema.js";
 import type { Fact } from "../contracts/fact.js";
+import type { ArtifactKind } from "../contracts/published-policy.js";
 import type { Sampler } from "../contracts/sampler.js";
 import type { Json } from "../contracts/task.js";
 import { withDeadline } from "../streams/deadline.js";
@@ -27,7 +30,6 @@ import { FaultPlan } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
 import { Draws } from "./latency.js";
 import { type MemoryDisk, MemoryStore } from "./memory-store.js";
-import { RunDriver } from "./run-driver.js";
 import { createSamplerEngines } from "./sampler-engines.js";
 import { scriptedSftRows, scriptedTasks, scriptedTokenizer } from "./scripted-data.js";
 import { type BusyTime, ScriptedEngine } from "./scripted-engine.js";
@@ -76,12 +78,15 @@ export class Life {
   readonly trainer: ScriptedEngine;
   /** False after a kill. */
   alive = true;
+  /** How it ended by itself; null before. */
+  ended: RunEnd | null = null;
   /** Of the RL stage so far, up to its last step: virtual ms, and those in which engines were at work. */
   stage: Stage = { ms: 0, sampler: 0, trainer: 0 };
   private stageBegan: Stage | null = null;
   private readonly draws: Draws;
   private readonly registry: PartRegistry;
   private readonly inFlight: InFlight;
+  private readonly replacements: PartReplacements;
   private readonly sampler: Sampler;
 
   constructor(readonly options: LifeOptions) {
@@ -92,20 +97,31 @@ export class Life {
     const embedded = new Draws(seed, "simulation", 0).next("embedded") < EMBEDDED_SHARE;
     const deadline = embedded ? config.engine.requestTimeoutMs : null;
     this.trainer = new ScriptedEngine("trainer", time, deadline);
-    this.samplers = Array.from(
-      { length: config.simulation.samplers },
-      (_, i) => new ScriptedEngine(`sampler-${i + 1}`, time, deadline),
-    );
+    const { samplers } = config.simulation;
+    const beside = Array.from({ length: samplers }, (_, i) => new ScriptedEngine(`sampler-${i + 1}`, time, deadline));
+    this.samplers = samplers === 0 ? [this.trainer] : beside;
     this.inFlight = new InFlight(time);
     this.sampler = createSamplerEngines(
       this.samplers.map((engine) =>
-        createScriptedSampler({ config, calls: this.calls, truth, engine, continues: false }),
+        createScriptedSampler({
+          config,
+          calls: this.calls,
+          truth,
+          engine,
+          adopts: this.form,
+          continues: config.async.inFlight === "continue",
+        }),
       ),
     );
     this.registry = this.parts();
     this.context = this.open();
-    const replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
-    this.driver = new RunDriver(this.context, { replacements, inFlight: this.inFlight, time });
+    this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
+    this.driver = new RunDriver(this.context, {
+      inFlight: this.inFlight,
+      safePoint: (signal) => this.replacements.apply(this.context, signal),
+      onState: () => undefined,
+    });
+    void this.driver.ended.then((end) => this.conclude(end));
   }
 
   /** Restores the stored run, in a life after the first, and lets it go. */
@@ -137,8 +153,14 @@ export class Life {
   replaceParts(): void {
     const { config, seed, truth, faults } = this.options;
     const world = { config, seed, calls: this.calls, truth };
-    this.driver.replace("reward", createScriptedReward(world, this.outage));
-    this.driver.replace("guard", createScriptedGuard(world, faults * DOUBT));
+    const wish = <K extends PartKind>(kind: K, part: Parts[K]) =>
+      void this.replacements
+        .request(kind, part)
+        .catch((error: Error) => this.options.trace(`refused: ${error.message}`));
+    wish("reward", createScriptedReward(world, this.outage));
+    wish("guard", createScriptedGuard(world, faults * DOUBT));
+    if (this.driver.lifecycle === "paused")
+      void this.inFlight.track(this.replacements.apply(this.context, new AbortController().signal));
   }
 
   /** Ends the present phase, where another one follows. */
@@ -146,6 +168,12 @@ export class Life {
     const { context, driver } = this;
     const { phase } = context.curriculumMachine.getSnapshot().context;
     if (driver.lifecycle === "training" && phase < context.phases.length) context.skipPhase = true;
+  }
+
+  private async conclude(end: RunEnd): Promise<void> {
+    this.replacements.end();
+    if (end.status !== "failed" && this.alive) await finishReport(this.context);
+    this.ended = end;
   }
 
   private present(): Stage {
@@ -160,6 +188,11 @@ export class Life {
     this.stage = { ms: to.ms - from.ms, sampler: to.sampler - from.sampler, trainer: to.trainer - from.trainer };
   }
 
+  /** An engine that samples from the weights that it trains hands over none. */
+  private get form(): ArtifactKind {
+    return this.options.config.simulation.samplers === 0 ? "handle" : "checkpoint";
+  }
+
   private parts(): PartRegistry {
     const { config, seed, truth, faults, disk, time } = this.options;
     const { calls, trainer: engine } = this;
@@ -170,11 +203,11 @@ export class Life {
       callTimeoutMs: config.engine.requestTimeoutMs,
       timers: time,
     });
-    const maxLag = 0;
+    const { maxLag } = config.async;
     registry
       .use("sampler", this.sampler)
       .use("trainer", createScriptedTrainer({ config, calls, truth, engine, files: disk.files, maxLag }))
-      .use("policyStore", createScriptedPolicyStore(world))
+      .use("policyStore", createScriptedPolicyStore(world, this.form))
       .use("reward", createScriptedReward(world, this.outage))
       .use("guard", createScriptedGuard(world, faults * DOUBT));
     registry.seal();
@@ -216,10 +249,18 @@ export class Life {
       alive: () => this.alive,
       onEntry: (entry) => truth.entered(entry),
     });
-    const context: RunContext = {
+    const shared = {
       config,
-      phases,
+      time,
       tasks: new Map(train.map((item) => [item.task.id, item])),
+      policies: new PolicyPublisher(() => context.parts, config.async.inFlight === "continue" ? "keep" : "wait"),
+      gauges: new GaugeBoard(),
+      store,
+      log: SILENT,
+    };
+    const context: RunContext = {
+      ...shared,
+      phases,
       heldout,
       sftRows,
       leftOut: [],
@@ -232,7 +273,6 @@ export class Life {
       },
       tokenizer: scriptedTokenizer,
       engine: this.engineView(),
-      store,
       parts: {
         advantage: build("advantage"),
         reward: build("reward"),
@@ -244,17 +284,13 @@ export class Life {
         filter: build("filter"),
         guard: build("guard"),
       },
-      policies: new PolicyPublisher(() => context.parts),
+      pipeline: createPipeline(shared, () => context),
       curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
       origins: () => partsRecord(this.registry, names, [], false),
       fresh: { detector: detector.snapshot(), guard: null },
       detector,
-      gauges: new GaugeBoard(),
       published: new PublishedMetrics(() => undefined),
       taps: this.taps(store),
-      log: SILENT,
-      clock: () => time.now(),
-      timers: time,
       progress: freshProgress,
       skipPhase: false,
     };

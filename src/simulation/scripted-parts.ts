@@ -2,6 +2,7 @@ import { counterKey, uniform } from "../algorithms/random.js";
 import type { Config } from "../config/schema.js";
 import type { Guard } from "../contracts/guard.js";
 import type { PolicyStore } from "../contracts/policy-store.js";
+import type { ArtifactKind } from "../contracts/published-policy.js";
 import type { RewardActor, RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 import { LatestPolicy } from "../system/latest-policy.js";
@@ -70,18 +71,20 @@ export function createScriptedGuard({ calls }: PartWorld, doubt: number): Guard 
   };
 }
 
+const POLICIES = "policies";
+
 /** Hands policies on in memory. */
-export function createScriptedPolicyStore({ calls }: PartWorld): PolicyStore {
+export function createScriptedPolicyStore({ calls }: PartWorld, form: ArtifactKind): PolicyStore {
   const latest = new LatestPolicy();
   const call = <T>(name: string, signal: AbortSignal | null, work: () => T) =>
     calls.run(`policyStore.${name}`, { signal, seconds: 0 }, work);
   return {
     kind: "scripted",
     specificationVersion: 1,
-    capabilities: { holds: ["handle"] },
+    capabilities: { holds: [form] },
     async publish(as, write, { signal }) {
       signal.throwIfAborted();
-      const policy = await write(as === "handle" ? null : "policies");
+      const policy = await write(as === "handle" ? null : POLICIES);
       return call("publish", signal, () => {
         latest.set(policy);
         return policy;

@@ -1,9 +1,9 @@
 import type { Config } from "../config/schema.js";
-import type { PublishedPolicy } from "../contracts/published-policy.js";
+import type { ArtifactKind, PublishedPolicy } from "../contracts/published-policy.js";
 import type { PolicyWanted, SampledSequence, SampleRequest, Sampler } from "../contracts/sampler.js";
 import { WeirError } from "../errors.js";
 import type { ScriptedCalls } from "./calls.js";
-import type { GroundTruth, Identity, TrueSpan } from "./ground-truth.js";
+import { type GroundTruth, type Identity, type TrueSpan, versionOf } from "./ground-truth.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
 
 /** One sampler engine without a model: takes its time and writes down which weights drew what. */
@@ -16,6 +16,7 @@ export interface SamplerWorld {
   readonly calls: ScriptedCalls;
   readonly truth: GroundTruth;
   readonly engine: ScriptedEngine;
+  readonly adopts: ArtifactKind;
   /** Sequences in work go on under a policy that is adopted meanwhile. */
   readonly continues: boolean;
 }
@@ -34,7 +35,7 @@ export function createScriptedSampler(world: SamplerWorld): Sampler {
       logprobBasis: "scaled",
       seeds: "per-sequence",
       tokenVersions: world.continues,
-      adopts: ["handle"],
+      adopts: [world.adopts],
       heldVersions: 1,
       entropies: true,
       abort: true,
@@ -91,9 +92,9 @@ class ScriptedSampler {
 
   async adopt(policy: PublishedPolicy, { signal, inFlight }: Parameters<Sampler["adopt"]>[1]): Promise<void> {
     const { calls, config, engine, truth } = this.world;
-    const identity = truth.identities[Number(policy.artifact.uri.split(":")[1])];
+    const identity = truth.identityOf(policy.version);
     if (identity === undefined)
-      throw new WeirError("WEIR_E_POLICY_VERSION", `the scripted sampler cannot read ${policy.artifact.uri}`, {});
+      throw new WeirError("WEIR_E_POLICY_VERSION", `the scripted sampler does not know ${policy.version.sha256}`, {});
     if (inFlight === "abort") {
       this.stops.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "another policy is adopted", {}));
       this.stops = new AbortController();
@@ -141,9 +142,10 @@ class ScriptedSampler {
     }));
     const tokenIds = this.world.truth.drawn(truth, length);
     const shown = places(tokenIds.length);
-    const spans = from.flatMap(({ identity: { n, index } }, i) => {
+    const spans = from.flatMap(({ identity }, i) => {
+      const { n: version, sha256 } = versionOf(identity);
       const [start, end] = [shown[i] as number, shown[i + 1] as number];
-      return end > start ? [{ version: n, sha256: `simulated-${index}`, start, end }] : [];
+      return end > start ? [{ version, sha256, start, end }] : [];
     });
     const logprobs = tokenIds.map(() => LOGPROB);
     return { tokenIds, logprobs, entropies: tokenIds.map(() => ENTROPY), finish: "stop", spans };

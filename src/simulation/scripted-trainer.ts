@@ -1,11 +1,9 @@
 import type { Config } from "../config/schema.js";
-import type { PolicyVersion } from "../contracts/policy-version.js";
-import type { PublishedPolicy } from "../contracts/published-policy.js";
 import type { Trainer, TrainGroup } from "../contracts/trainer.js";
 import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
 import type { ScriptedCalls } from "./calls.js";
-import type { GroundTruth, Identity, ScriptedWeights } from "./ground-truth.js";
+import { type GroundTruth, type Identity, type ScriptedWeights, versionOf } from "./ground-truth.js";
 import type { MemoryFiles } from "./memory-store.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
 
@@ -24,12 +22,6 @@ export interface TrainerWorld {
   readonly files: MemoryFiles;
   readonly engine: ScriptedEngine;
   readonly maxLag: number;
-}
-
-/** The policy under which weights are handed over; only the simulator's sampler can read it. */
-export function publishedIdentity({ index, n }: Identity): PublishedPolicy {
-  const version: PolicyVersion = { n, sha256: `simulated-${index}` };
-  return { version, artifact: { kind: "handle", uri: `simulated:${index}` }, bytes: 0 };
 }
 
 export function createScriptedTrainer(world: TrainerWorld): Trainer {
@@ -112,11 +104,12 @@ class ScriptedTrainer {
     const { latencies } = config.simulation;
     return {
       publish: ({ signal, as, folder }) =>
-        this.call(as === "handle" ? "publish" : "export", latencies.publish, signal, () => {
-          const policy = publishedIdentity(this.named());
-          if (as === "handle" || folder === null) return policy;
+        this.call("publish", latencies.publish, signal, () => {
+          const version = versionOf(this.named());
+          if (as === "handle" || folder === null)
+            return { version, artifact: { kind: "handle", uri: "simulated" }, bytes: 0 };
           files.write(folder, this.weights);
-          return { ...policy, artifact: { kind: "checkpoint", uri: folder } };
+          return { version, artifact: { kind: "checkpoint", uri: folder }, bytes: 0 };
         }),
       saveState: (folder, { signal }) =>
         this.call("saveState", latencies.checkpoint, signal, () => files.write(folder, this.weights)),
@@ -125,7 +118,7 @@ class ScriptedTrainer {
           this.gradients = 0;
           this.weights = folder === config.model.path ? start(truth) : files.read(folder);
           const { n, lineage } = this.weights;
-          return publishedIdentity(lineage[n] as Identity).version;
+          return versionOf(lineage[n] as Identity);
         }),
       freezeReference: ({ signal }) => this.call("freezeReference", 0, signal, () => undefined),
       resetOptimiser: ({ signal }) => this.call("resetOptimiser", 0, signal, () => undefined),

@@ -64,7 +64,10 @@ const MOST_TIMERS = 1_000_000;
 
 /** Simulates one seed. Never rejects for what the control plane does. */
 export async function simulateSeed(config: Config, seed: number, options: SimulateOptions): Promise<SeedResult> {
-  return new SimulatedRun({ ...config, run: { ...config.run, seed } }, seed, options).run();
+  const { rollout, run, simulation } = config;
+  const callsInFlight = rollout.callsInFlight ?? Math.max(1, simulation.samplers);
+  const simulated = { ...config, run: { ...run, seed }, rollout: { ...rollout, callsInFlight } };
+  return new SimulatedRun(simulated, seed, options).run();
 }
 
 class SimulatedRun {
@@ -90,7 +93,7 @@ class SimulatedRun {
       life = this.born();
       deadlock = await this.live(life);
       this.measure(life);
-      if (deadlock !== null || life.driver.ended?.status === "completed" || this.lives > FAULTY_LIVES) break;
+      if (deadlock !== null || life.ended?.status === "completed" || this.lives > FAULTY_LIVES) break;
     }
     if (deadlock === null) checkRun(this.truth, this.disk);
     return this.result(life, deadlock);
@@ -121,7 +124,7 @@ class SimulatedRun {
     life.begin().catch((error) => {
       refused = error ?? "refused";
     });
-    const over = () => !life.alive || driver.ended !== null || refused !== null;
+    const over = () => !life.alive || life.ended !== null || refused !== null;
     const ran = await time.run(over, MOST_TIMERS);
     if (ran !== "done")
       return `${ran === "idle" ? "nothing is left that could happen" : `no end after ${MOST_TIMERS} timers`}; ${standing(life)}`;
@@ -162,7 +165,7 @@ class SimulatedRun {
       end: endOf(life),
       steps: life.context.progress.step,
       seconds: stage.ms / 1000,
-      samplerBusy: share(stage.sampler, config.simulation.samplers),
+      samplerBusy: share(stage.sampler, Math.max(1, config.simulation.samplers)),
       trainerBusy: share(stage.trainer, 1),
       maxLag: Math.max(0, truth.lags.length - 1),
       rollouts: { ended: counts.trained + counts.dropped, stale: disk.book.reasons().stale ?? 0 },
@@ -172,8 +175,8 @@ class SimulatedRun {
   }
 }
 
-function endOf({ driver }: Life): string {
-  const { ended } = driver;
+function endOf(life: Life): string {
+  const { ended } = life;
   if (ended === null) return "without an end";
   return ended.status === "failed"
     ? `failed: ${ended.error instanceof Error ? ended.error.message : ended.error}`

@@ -24,6 +24,11 @@ interface Waiter<T> {
   reject(error: unknown): void;
 }
 
+interface CallOptions {
+  /** Withdraws a call that still waits; one that has been granted stands. */
+  readonly signal?: AbortSignal;
+}
+
 /**
  * A first-in-first-out queue with a name and a bound: `push` waits for room, `pull` waits for an item.
  * Invariants: depth never exceeds the bound (I4); items leave in the order they came;
@@ -51,8 +56,8 @@ export class BoundedQueue<T> {
     }
   }
 
-  /** Resolves once the item is in the queue or with a consumer. Rejects after `close` or `fail`. */
-  push(item: T): Promise<void> {
+  /** Resolves once the item is in the queue or with a consumer. Rejects after `close` or `fail`, and with the reason of `signal`. */
+  push(item: T, { signal }: CallOptions = {}): Promise<void> {
     if (this.failure) return Promise.reject(this.failure.error);
     if (this.closed)
       return Promise.reject(
@@ -69,11 +74,15 @@ export class BoundedQueue<T> {
       this.highWater = Math.max(this.highWater, this.items.length);
       return Promise.resolve();
     }
-    return new Promise((resolve, reject) => this.producers.push({ item, resolve, reject }));
+    if (signal?.aborted) return Promise.reject(signal.reason as Error);
+    return new Promise((resolve, reject) => {
+      const waiter = { item, resolve, reject };
+      this.producers.push(signal ? withdrawing(this.producers, waiter, signal) : waiter);
+    });
   }
 
-  /** The oldest item, as soon as there is one; END when the queue is closed and empty. */
-  pull(): Promise<T | typeof END> {
+  /** The oldest item, as soon as there is one; END when the queue is closed and empty. Rejects with the reason of `signal`. */
+  pull({ signal }: CallOptions = {}): Promise<T | typeof END> {
     if (this.failure) return Promise.reject(this.failure.error);
     if (this.items.length > 0) {
       const item = this.items.shift() as T;
@@ -86,7 +95,11 @@ export class BoundedQueue<T> {
       return Promise.resolve(item);
     }
     if (this.closed) return Promise.resolve(END);
-    return new Promise((resolve, reject) => this.consumers.push({ resolve, reject }));
+    if (signal?.aborted) return Promise.reject(signal.reason as Error);
+    return new Promise((resolve, reject) => {
+      const waiter = { resolve, reject };
+      this.consumers.push(signal ? withdrawing(this.consumers, waiter, signal) : waiter);
+    });
   }
 
   /** No more items will come. Producers that wait for room keep their place. */
@@ -103,6 +116,11 @@ export class BoundedQueue<T> {
     for (const waiter of [...this.producers.splice(0), ...this.consumers.splice(0)]) waiter.reject(error);
   }
 
+  /** Closed or failed. */
+  get ended(): boolean {
+    return this.closed || this.failure !== null;
+  }
+
   gauge(): QueueGauge {
     return {
       name: this.name,
@@ -114,4 +132,28 @@ export class BoundedQueue<T> {
       passed: this.passed,
     };
   }
+}
+
+/** The waiter, taken out of the list with the signal's reason when that aborts first. */
+function withdrawing<T, W extends Waiter<T>>(list: W[], waiter: W, signal: AbortSignal): W {
+  const settled = () => signal.removeEventListener("abort", withdraw);
+  const guarded: W = {
+    ...waiter,
+    resolve: (value: T) => {
+      settled();
+      waiter.resolve(value);
+    },
+    reject: (error: unknown) => {
+      settled();
+      waiter.reject(error);
+    },
+  };
+  const withdraw = () => {
+    const at = list.indexOf(guarded);
+    if (at < 0) return;
+    list.splice(at, 1);
+    guarded.reject(signal.reason);
+  };
+  signal.addEventListener("abort", withdraw, { once: true });
+  return guarded;
 }

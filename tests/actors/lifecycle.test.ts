@@ -3,6 +3,9 @@ import { createActor, fromPromise, waitFor } from "xstate";
 import { lifecycleMachine, type Plan } from "../../src/actors/run/lifecycle.js";
 import { WeirError } from "../../src/errors.js";
 
+const nothing = () => undefined;
+const NO_PIPELINE = { maxRestarts: 0, restartDelayMs: 0, attached: nothing, changed: nothing, failed: nothing };
+
 /** Drives the machine by hand: every piece of work waits in `pending` until the test settles it. */
 function drive(maxRecoveries = 2) {
   const pending: { name: string; resolve(plan: Plan): void; reject(error: unknown): void; signal: AbortSignal }[] = [];
@@ -26,7 +29,7 @@ function drive(maxRecoveries = 2) {
     ReturnType<typeof piece>
   >;
   const actor = createActor(lifecycleMachine.provide({ actors }), {
-    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries, maxRollbacks: 2 },
+    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries, maxRollbacks: 2, pipeline: NO_PIPELINE },
   });
   actor.start();
   const next = async (name: string) => {

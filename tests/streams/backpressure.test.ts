@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { RewardActor } from "../../src/contracts/reward.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
 import { GaugeBoard } from "../../src/streams/gauges.js";
-import { type IssuedTask, runRound } from "../../src/streams/pipeline.js";
+import { type IssuedTask, runRound } from "../../src/streams/rollout-stages.js";
+import { realTime } from "../../src/system/time.js";
 import { FIXED_POLICY, PLAIN_CAPABILITIES, wholeSpan } from "../helpers/sampling.js";
 
 setFlagsFromString("--expose-gc");
@@ -48,7 +49,7 @@ const rewardOf = (turns: number): RewardActor => ({
 
 async function measure(turns: number) {
   const gauges = new GaugeBoard();
-  const issued: IssuedTask[] = Array.from({ length: GROUPS }, (_, sequence) => ({
+  const issued: Omit<IssuedTask, "round">[] = Array.from({ length: GROUPS }, (_, sequence) => ({
     task: {
       id: `t${sequence}`,
       messages: [],
@@ -64,6 +65,7 @@ async function measure(turns: number) {
     visit: 0,
     carried: false,
     sequence,
+    attempt: 0,
   }));
   // Rollouts that have been sampled and not yet scored: what a slow reward could pile up.
   let sampled = 0;
@@ -76,9 +78,10 @@ async function measure(turns: number) {
     },
     scored: () => void scored++,
   };
-  const { groups } = await runRound(
+  const reward = rewardOf(turns);
+  const groups = await runRound(
     issued,
-    { sampler, reward: rewardOf(turns), gauges, listener },
+    { parts: () => ({ sampler, reward }), gauges, listener, time: realTime },
     {
       seed: 1,
       groupSize: GROUP,
@@ -86,7 +89,8 @@ async function measure(turns: number) {
       queueGroups: QUEUE_GROUPS,
       rewardConcurrency: CONCURRENCY,
       rewardTimeoutMs: 60_000,
-      policy: 0,
+      callsInFlight: 1,
+      policy: () => ({ exactly: 0 }),
       sampleTimeoutMs: 60_000,
       sampling: { temperature: 1, topP: 1, topK: 0, maxTokens: TOKENS, stopIds: [] },
       shape: (reward) => reward,

@@ -1,24 +1,19 @@
 import { describe, expect, it } from "vitest";
-import { createVarianceFilter } from "../../src/actors/filter/filter.js";
-import type { Group } from "../../src/contracts/group.js";
 import type { RewardActor, RewardOutcome } from "../../src/contracts/reward.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
-import { filterGroup } from "../../src/streams/batches.js";
-import { collectGroups } from "../../src/streams/collector.js";
 import { checkedOutcome, outcomeWithin } from "../../src/streams/deadline.js";
 import { GaugeBoard } from "../../src/streams/gauges.js";
-import {
-  type IssuedTask,
-  type PipelineOptions,
-  type PipelineParts,
-  rolloutSeeds,
-  runRound,
-} from "../../src/streams/pipeline.js";
+import { type IssuedTask, rolloutSeeds, runRound } from "../../src/streams/rollout-stages.js";
+import { realTime } from "../../src/system/time.js";
 import { FIXED_POLICY, PLAIN_CAPABILITIES, wholeSpan } from "../helpers/sampling.js";
 
 const GROUP = 4;
 
-function issued(n: number): IssuedTask[] {
+type Issued = Omit<IssuedTask, "round">;
+type Options = Parameters<typeof runRound>[2];
+type Parts = Parameters<typeof runRound>[1];
+
+function issued(n: number): Issued[] {
   return Array.from({ length: n }, (_, sequence) => ({
     task: {
       id: `t${sequence}`,
@@ -35,6 +30,7 @@ function issued(n: number): IssuedTask[] {
     visit: 0,
     carried: false,
     sequence,
+    attempt: 0,
   }));
 }
 
@@ -60,14 +56,15 @@ const echoSampler: Sampler = {
 
 const scored = (value: number): RewardOutcome => ({ kind: "scored", value, parts: { rule: value }, prediction: null });
 
-const options = (over: Partial<PipelineOptions> = {}): PipelineOptions => ({
+const options = (over: Partial<Options> = {}): Options => ({
   seed: 7,
   groupSize: GROUP,
   promptsPerCall: 2,
   queueGroups: 2,
   rewardConcurrency: 3,
   rewardTimeoutMs: 1000,
-  policy: 3,
+  policy: () => ({ exactly: 3 }),
+  callsInFlight: 1,
   sampleTimeoutMs: 60_000,
   sampling: { temperature: 1, topP: 1, topK: 0, maxTokens: 8, stopIds: [0] },
   shape: (reward) => reward,
@@ -75,9 +72,9 @@ const options = (over: Partial<PipelineOptions> = {}): PipelineOptions => ({
   ...over,
 });
 
-const parts = (reward: RewardActor, over: Partial<PipelineParts> = {}): PipelineParts => ({
-  sampler: echoSampler,
-  reward,
+const parts = (reward: RewardActor, over: Partial<Parts> = {}, sampler: Sampler = echoSampler): Parts => ({
+  parts: () => ({ sampler, reward }),
+  time: realTime,
   gauges: new GaugeBoard(),
   listener: { generated: () => undefined, scored: () => undefined },
   ...over,
@@ -101,7 +98,7 @@ describe("a generation round", () => {
       waiting.pop()?.();
       await new Promise((resolve) => setImmediate(resolve));
     }
-    const { groups } = await running;
+    const groups = await running;
     expect(groups.map((group) => group.task.id)).toEqual(["t0", "t1", "t2", "t3", "t4", "t5"]);
     for (const group of groups) expect(group.members.map((member) => member.rollout.sampleIndex)).toEqual([0, 1, 2, 3]);
   });
@@ -118,7 +115,7 @@ describe("a generation round", () => {
         return echoSampler.sample(request, settings);
       },
     };
-    const running = runRound(issued(100), parts(reward, { gauges, sampler }), options(), new AbortController().signal);
+    const running = runRound(issued(100), parts(reward, { gauges }, sampler), options(), new AbortController().signal);
     for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
     // 2 groups queued, 3 rollouts with rewards, the rest of the second call waiting for room: no third call is made.
     expect(sampled).toBe(4);
@@ -146,7 +143,8 @@ describe("a generation round", () => {
         issued(4),
         parts(
           rewardOf(async () => scored(1)),
-          { sampler: failing },
+          {},
+          failing,
         ),
         options(),
         new AbortController().signal,
@@ -217,75 +215,5 @@ describe("the outcome of a reward", () => {
   it("that is no outcome at all is invalid", () => {
     expect(checkedOutcome(0.5)).toMatchObject({ kind: "invalid" });
     expect(checkedOutcome(undefined)).toMatchObject({ kind: "invalid" });
-  });
-});
-
-describe("dynamic sampling over rounds", () => {
-  const group = (rewards: (number | null)[], id: number): Group => ({
-    id: `g${id}`,
-    task: issued(1)[0]?.task as Group["task"],
-    phase: 1,
-    visit: 0,
-    carried: false,
-    sequence: id,
-    members: rewards.map((reward) => ({
-      rollout: {} as never,
-      reward,
-      outcome: reward === null ? { kind: "failed" as const, code: "x", reason: "y" } : scored(reward),
-    })),
-  });
-  const base = {
-    wanted: 2,
-    filter: async (groups: readonly Group[]) =>
-      createVarianceFilter().filter(groups.map(filterGroup), { signal: AbortSignal.abort() }),
-    minScored: 2,
-    maxRounds: 3,
-    onExhausted: "proceed" as const,
-  };
-
-  it("asks for what is missing, keeps the order, and says why it dropped", async () => {
-    const rounds = [
-      [group([1, 1], 0), group([1, 0], 1)],
-      [group([null, 1], 2), group([0, 1], 3), group([1, 0], 4)],
-    ];
-    const asked: number[] = [];
-    const collected = await collectGroups(async (count, index) => {
-      asked.push(count);
-      return rounds[index] ?? [];
-    }, base);
-    expect(asked).toEqual([2, 1]);
-    expect(collected.kept.map((kept) => kept.id)).toEqual(["g1", "g3"]);
-    expect(collected.dropped.map(({ group: dropped, reason }) => [dropped.id, reason])).toEqual([
-      ["g0", "zero_variance"],
-      ["g2", "group_too_small"],
-      ["g4", "surplus"],
-    ]);
-    expect(collected).toMatchObject({ rounds: 2, exhausted: false });
-  });
-
-  it("proceeds with what there is at the bound, or fails with a coded error", async () => {
-    const round = async () => [group([0, 0], 9)];
-    expect(await collectGroups(round, base)).toMatchObject({ kept: [], rounds: 3, exhausted: true });
-    await expect(collectGroups(round, { ...base, onExhausted: "fail" })).rejects.toThrow(
-      /WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED.*within 3 rounds/s,
-    );
-  });
-
-  it("drops what a filter of one's own says, for its reason", async () => {
-    const filter = async (groups: readonly Group[]) => groups.map(({ id }) => (id === "g0" ? "too_easy" : null));
-    const collected = await collectGroups(async () => [group([1, 1], 0), group([0, 0], 1), group([1, 0], 2)], {
-      ...base,
-      filter,
-    });
-    expect(collected.kept.map(({ id }) => id)).toEqual(["g1", "g2"]);
-    expect(collected.dropped.map(({ reason }) => reason)).toEqual(["too_easy"]);
-  });
-
-  it("keeps zero-variance groups when it is switched off, but never a group with too few scores (I1)", async () => {
-    const collected = await collectGroups(async () => [group([1, 1], 0), group([null, null], 1), group([0, 0], 2)], {
-      ...base,
-      filter: async (groups) => groups.map(() => null),
-    });
-    expect(collected.kept.map((kept) => kept.id)).toEqual(["g0", "g2"]);
   });
 });

@@ -1,11 +1,13 @@
 import { assign, fromPromise, setup } from "xstate";
 import { WeirError } from "../../errors.js";
+import { type PipelineInput, pipelineMachine } from "../pipeline/pipeline-machine.js";
 
 /**
  * The lifecycle of a training run as a statechart:
  *
  *   operating ( deciding ⇄ preflight | evaluating | warmup | training | checkpointing | finishing ) ▸ completed
  *   with paused, draining, recovering, rollingBack, stopped and failed next to it; a history state brings a paused run back.
+ *   The supervisor of the pipeline's stages is its child from start to end.
  *
  * Invariants: samples never pass through the machine, only what to do next; requests (pause, stop, checkpoint) take
  * effect at safe points, that is in `deciding`, between two pieces of work; every piece of work is an invoked actor that
@@ -38,6 +40,7 @@ export interface LifecycleContext {
   readonly rollbacks: number;
   readonly maxRollbacks: number;
   readonly error: unknown;
+  readonly pipeline: PipelineInput;
 }
 
 export type LifecycleEvent =
@@ -53,6 +56,8 @@ export interface LifecycleInput {
   readonly plan: Plan;
   readonly maxRecoveries: number;
   readonly maxRollbacks: number;
+  /** Of the pipeline's supervisor, which lives as long as the run. */
+  readonly pipeline: PipelineInput;
 }
 
 /** Errors after which the engine can be restarted and the run restored. */
@@ -88,6 +93,7 @@ const unprovided = (name: string) =>
 const lifecycleSetup = setup({
   types: {} as { context: LifecycleContext; events: LifecycleEvent; input: LifecycleInput },
   actors: {
+    pipeline: pipelineMachine,
     preflight: unprovided("preflight"),
     evaluate: unprovided("evaluate"),
     warmup: unprovided("warmup"),
@@ -205,7 +211,9 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     rollbacks: 0,
     maxRollbacks: input.maxRollbacks,
     error: null,
+    pipeline: input.pipeline,
   }),
+  invoke: { src: "pipeline", id: "pipeline", input: ({ context }) => context.pipeline },
   initial: "operating",
   on: { ABORT: ".stopped" },
   states: {

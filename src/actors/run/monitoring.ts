@@ -46,7 +46,7 @@ export async function attachMonitor(
     id: basename(store.directory),
     live: true,
     status: "starting",
-    startedAt: context.clock(),
+    startedAt: context.time.now(),
     seed: config.run.seed,
     model: config.model.path,
     plannedSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { auditTime } from "rxjs";
+import { auditTime, interval, merge } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
@@ -17,6 +17,7 @@ import { GaugeBoard } from "../../streams/gauges.js";
 import { createDetector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { usableMemory } from "../../system/memory.js";
+import { realTime } from "../../system/time.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins } from "../parts/part-origins.js";
@@ -29,6 +30,7 @@ import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from ".
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { openRunLog } from "./run-log.js";
+import { createPipeline } from "./run-pipeline.js";
 import { runSources } from "./run-sources.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
 import { assertStartable } from "./start-check.js";
@@ -68,6 +70,8 @@ export interface OpenedRun {
 
 /** Display rate of the gauges, ms: fast enough for the eye, slow enough to cost nothing. */
 const GAUGE_INTERVAL_MS = 100;
+/** The same while nothing passes through the queues, ms. */
+const IDLE_GAUGE_INTERVAL_MS = 1_000;
 const BYTES_PER_GIB = 1024 ** 3;
 
 /**
@@ -105,10 +109,15 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
       log.warn({ actor: "preflight" }, remark);
     const gauges = new GaugeBoard();
-    const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
-    closers.add(() => watching.unsubscribe());
     const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });
     present = context;
+    const watching = merge(gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)), interval(IDLE_GAUGE_INTERVAL_MS)).subscribe(
+      () => {
+        context.pipeline.observe();
+        options.onGauges(gauges.read());
+      },
+    );
+    closers.add(() => watching.unsubscribe());
     setUpCurriculum(context);
     const begin = async () => {
       if (options.resume !== undefined) {
@@ -168,10 +177,17 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
   const detector = createDetector(config);
-  const context: RunContext = {
+  const inFlight = config.async.inFlight === "continue" ? "keep" : "wait";
+  const shared = {
     config,
-    phases,
+    time: realTime,
     tasks: new Map(data.train.map((item) => [item.task.id, item])),
+    policies: new PolicyPublisher(() => context.parts, inFlight),
+    ...{ gauges, store, log },
+  };
+  const context: RunContext = {
+    ...shared,
+    phases,
     heldout: data.heldout,
     sftRows: data.sftRows,
     leftOut: data.leftOut,
@@ -184,18 +200,14 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     },
     tokenizer,
     engine: options.supervisor,
-    store,
     parts: options.parts,
-    policies: new PolicyPublisher(() => context.parts),
+    pipeline: createPipeline(shared, () => context),
     curriculumMachine: curriculumActor,
     origins: options.origins,
     fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
     detector,
-    gauges,
     published: options.published,
     taps: options.taps,
-    log,
-    clock: () => Date.now(),
     progress: freshProgress,
     skipPhase: false,
   };

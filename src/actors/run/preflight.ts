@@ -6,13 +6,13 @@ import type { Group } from "../../contracts/group.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
 import { ERROR_CODES, type ErrorCode, WeirError } from "../../errors.js";
 import { holds } from "../../streams/buckets.js";
-import { countBy, unshapedRewards } from "../../streams/collector.js";
+import { countBy, unshapedRewards } from "../../streams/groups.js";
 import { GaugeBoard } from "../../streams/gauges.js";
-import { runRound } from "../../streams/pipeline.js";
+import { runRound } from "../../streams/rollout-stages.js";
 import { listOf } from "../../streams/telemetry/stall-detector.js";
 import type { EvaluationTask } from "../evaluation/evaluate.js";
 import type { Workload } from "./progress.js";
-import { pipelineOptions } from "./rl-step.js";
+import { rolloutOptions } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
 /**
@@ -86,15 +86,22 @@ async function trialGroups(context: RunContext, signal: AbortSignal): Promise<re
     visit: 0,
     carried: false,
     sequence,
+    attempt: 0,
   }));
   const policy = await context.policies.current(signal);
   const parts = {
-    sampler: context.parts.sampler,
-    reward: context.parts.reward,
+    parts: () => context.parts,
+    time: context.time,
     gauges: new GaugeBoard(),
     listener: { generated: () => undefined, scored: () => undefined },
   };
-  return (await runRound(issued, parts, pipelineOptions(context, policy.n), signal)).groups;
+  const options = {
+    ...rolloutOptions(context),
+    promptsPerCall: context.config.rollout.promptsPerCall,
+    callsInFlight: context.config.rollout.callsInFlight ?? 1,
+    policy: () => ({ exactly: policy.n }),
+  };
+  return runRound(issued, parts, options, signal);
 }
 
 /** The first task of each data source, then others, PREFLIGHT_PROMPTS of them or one per source. */

@@ -49,17 +49,23 @@ export class PartReplacements {
    */
   apply(context: RunContext, signal: AbortSignal): Promise<void> {
     this.work = this.work.then(async () => {
-      for (const wish of this.wishes.splice(0)) {
-        try {
-          await this.replace(context, wish.kind, wish.value, signal);
-          wish.resolve();
-        } catch (error) {
-          context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
-          wish.reject(error);
-        }
-      }
+      if (this.wishes.length === 0) return;
+      // With overlap rollouts are in flight between two pieces of work: they end under the parts that they began with.
+      await context.pipeline.quietly(() => this.carryOut(context, signal), signal).catch(() => undefined);
     });
     return this.work;
+  }
+
+  private async carryOut(context: RunContext, signal: AbortSignal): Promise<void> {
+    for (const wish of this.wishes.splice(0)) {
+      try {
+        await this.replace(context, wish.kind, wish.value, signal);
+        wish.resolve();
+      } catch (error) {
+        context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
+        wish.reject(error);
+      }
+    }
   }
 
   /** The run is over: what is still asked for is refused. */

@@ -12,10 +12,11 @@ import type { SftRow } from "../../contracts/trainer.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
 import type { Detector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
-import type { Timers } from "../../system/time.js";
+import type { Time } from "../../system/time.js";
 import type { curriculumMachine } from "../curriculum/machine.js";
 import type { EvaluationTask } from "../evaluation/evaluate.js";
 import type { RunParts } from "../parts/part-kinds.js";
+import type { TrainingPipeline } from "../pipeline/training-pipeline.js";
 import type { PolicyPublisher } from "../update/publisher.js";
 import type { EngineView } from "./engine-supervisor.js";
 import type { LeftOut } from "./gold-check.js";
@@ -74,9 +75,9 @@ export interface RunContext {
   readonly published: PublishedMetrics;
   readonly taps: RunTaps;
   readonly log: Logger;
-  readonly clock: () => number;
-  /** Timers of deadlines in the run's own process; those of Node where they are left out. */
-  readonly timers?: Timers;
+  readonly time: Time;
+  /** From tasks to published weights. */
+  readonly pipeline: TrainingPipeline;
   progress: Progress;
   /** An operator asked to end the present phase; cleared when it is done. */
   skipPhase: boolean;

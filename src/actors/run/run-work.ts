@@ -32,8 +32,8 @@ import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps }
 export const MODEL_FOLDER = "model";
 
 /** Data that the run goes on without, as alerts. */
-function raiseLeftOut({ leftOut, policies, taps, clock }: RunContext): void {
-  for (const alert of leftOutAlerts(leftOut, policies.version.n, clock())) taps.alert(alert);
+function raiseLeftOut({ leftOut, policies, taps, time }: RunContext): void {
+  for (const alert of leftOutAlerts(leftOut, policies.version.n, time.now())) taps.alert(alert);
 }
 
 export async function doPreflight(context: RunContext, signal: AbortSignal): Promise<void> {
@@ -44,7 +44,7 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
     context.taps.metrics({
       step: 0,
       phase: 0,
-      time: context.clock(),
+      time: context.time.now(),
       values: { "data/never_issued_share": report.neverIssuedShare },
     });
   const { step } = context.progress;
@@ -59,7 +59,7 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
       phase: 1,
       policyVersion,
       culprits: [],
-      time: context.clock(),
+      time: context.time.now(),
     });
   raiseLeftOut(context);
   context.progress = { ...context.progress, preflightDone: true };
@@ -69,7 +69,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
   const { config, progress } = context;
   const { sampler, trainer, reward } = context.parts;
   const stage = evaluationDue(progress, context.workload) ?? STAGES.rl;
-  const started = context.clock();
+  const started = context.time.now();
   const policy = await context.policies.current(signal);
   const buckets = await evaluateHeldout(
     sampler,
@@ -91,19 +91,19 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,
       decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
-      ...(context.timers ? { timers: context.timers } : {}),
+      timers: context.time,
     },
     signal,
   );
   const next = addSeconds(
     { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
     `evaluation/${stage}`,
-    (context.clock() - started) / 1000,
+    (context.time.now() - started) / 1000,
   );
   context.taps.metrics({
     step: progress.step,
     phase: context.curriculumMachine.getSnapshot().context.phase,
-    time: context.clock(),
+    time: context.time.now(),
     values: heldoutMetrics(buckets, context.phases),
   });
   context.taps.fact("evaluation.finished", progress.step, { stage, buckets });
@@ -114,7 +114,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
 export async function doWarmup(context: RunContext, signal: AbortSignal): Promise<void> {
   const { config, progress, parts, policies } = context;
   const { warmup } = config;
-  const started = context.clock();
+  const started = context.time.now();
   const { rows, total, learningRate } = warmupPlan(context);
   const done = progress.warmupStep + 1;
   const result = await warmupStep(
@@ -139,7 +139,7 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
   );
   if (result.applied) policies.markChanged();
   const last = done >= total;
-  const seconds = (context.clock() - started) / 1000;
+  const seconds = (context.time.now() - started) / 1000;
   reportWarmup(context, result, { rows, done, total, seconds });
   const warmupUpdates = progress.warmupUpdates + changesOf([result], learningRate);
   const every = config.checkpoint.warmupEverySteps;
@@ -183,7 +183,7 @@ function reportWarmup(
   taps.metrics({
     step: done,
     phase: 0,
-    time: context.clock(),
+    time: context.time.now(),
     values: {
       ...(metrics === null
         ? {}
@@ -223,7 +223,7 @@ function warmupIdle(context: RunContext, total: number): Alert {
     policyVersion: context.policies.version.n,
     text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
     culprits: [],
-    time: context.clock(),
+    time: context.time.now(),
   };
 }
 
@@ -233,8 +233,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   if (context.progress.step === 0) await beginTraining(context, signal);
   const before = machine.getSnapshot().context.phase;
   const result = await runRlStep(context, signal);
-  const version = await context.policies.current(signal);
-  await reportStep(context, result, version);
+  await reportStep(context, result, context.policies.version);
   const decided = context.parts.curriculum.decide({
     step: result.step,
     phase: result.phase,
@@ -251,7 +250,9 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   if (moved || finished) {
     context.taps.fact("phase.decided", result.step, { ...decision, evidence: { ...decision.evidence } });
     if (moved) enterPhase(context, snapshot.context.phase, result.step + 1);
+    if (moved) context.pipeline.enterPhase(snapshot.context.phase);
     if (moved && config.optimiser.resetAtPhase) await context.parts.trainer.resetOptimiser({ signal });
+    if (finished) await context.pipeline.halt("training_ended");
   }
   const every = config.evaluation.everySteps;
   const evaluationDueNow = (every > 0 && result.step % every === 0) || (moved && config.evaluation.atPhaseEnd);
@@ -261,7 +262,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     {
       ...context.progress,
       step: result.step,
-      sequence: result.sequence,
+      sequence: context.pipeline.sequence,
       updates: context.progress.updates + result.applied,
       idleSteps: result.idleSteps,
       idleCause: result.idleCause,
@@ -310,7 +311,7 @@ function enterPhase(context: RunContext, k: number, fromStep: number): void {
 /** Metrics, alerts, traces and files of a step. */
 async function reportStep(context: RunContext, result: StepResult, version: PolicyVersion): Promise<void> {
   const { config, store, taps } = context;
-  const time = context.clock();
+  const time = context.time.now();
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
@@ -377,12 +378,20 @@ export function runState(context: RunContext): Json {
     curriculumMachine: context.curriculumMachine.getPersistedSnapshot() as unknown as Json,
     detector: context.detector.snapshot(),
     policy: { ...context.policies.version },
+    pipeline: context.pipeline.snapshot(),
   };
+}
+
+/** Ends what is in flight in order, and writes a last checkpoint that has it issued again. */
+export async function doDrain(context: RunContext, signal: AbortSignal): Promise<void> {
+  await context.pipeline.park();
+  context.progress = { ...context.progress, sequence: context.pipeline.sequence };
+  await doCheckpoint(context, signal);
 }
 
 export async function doCheckpoint(context: RunContext, signal: AbortSignal): Promise<void> {
   const { progress, store, parts, taps } = context;
-  const started = context.clock();
+  const started = context.time.now();
   context.progress = { ...progress, checkpointDue: false };
   const directory = await store.checkpoint(
     progress.step,
@@ -392,7 +401,7 @@ export async function doCheckpoint(context: RunContext, signal: AbortSignal): Pr
     runState(context),
     progress.phaseEnded ? ["phase-end"] : [],
   );
-  context.progress = addSeconds(context.progress, "checkpoint", (context.clock() - started) / 1000);
+  context.progress = addSeconds(context.progress, "checkpoint", (context.time.now() - started) / 1000);
   taps.fact("checkpoint.written", progress.step, { step: progress.step, path: directory });
   context.log.info({ actor: "checkpoint", step: progress.step, directory }, "checkpoint written");
 }
@@ -436,6 +445,8 @@ interface CheckpointState {
   readonly detector: Json;
   /** Checkpoints of earlier builds have none. */
   readonly guard?: Json;
+  /** Groups that were in flight; checkpoints of earlier builds, and of runs without lag, have none. */
+  readonly pipeline?: Json;
 }
 
 /**
@@ -445,6 +456,7 @@ interface CheckpointState {
 export async function restoreRun(context: RunContext, restoring: Restoring, signal: AbortSignal): Promise<void> {
   const latest = await context.store.latest();
   const state = latest?.state as CheckpointState | undefined;
+  await context.pipeline.forget();
   await context.store.rollBack(latest?.state ?? null);
   context.curriculumMachine.stop();
   setUpCurriculum(context);
@@ -470,6 +482,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
+  context.pipeline.restore(state?.pipeline ?? null, context.progress.sequence);
   context.curriculumMachine.start();
   tellResumed(context, latest, restoring.reason);
 }

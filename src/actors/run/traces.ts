@@ -10,7 +10,7 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
     ),
   );
   const prompts = new Map<string, string>();
-  const time = context.clock();
+  const time = context.time.now();
   return result.groups.flatMap((group) =>
     group.members.map(({ rollout, outcome, reward }): Trace => {
       let prompt = prompts.get(group.id);

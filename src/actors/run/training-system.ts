@@ -1,6 +1,5 @@
 import type { Logger } from "pino";
 import type { Observable } from "rxjs";
-import { type Actor, createActor, fromPromise } from "xstate";
 import { parseConfig } from "../../config/load.js";
 import type { Config, ConfigInput } from "../../config/schema.js";
 import type { Alert } from "../../contracts/alert.js";
@@ -16,7 +15,7 @@ import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
-import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
+import { judgedOf } from "../guard/guard.js";
 import { createRegistry } from "../parts/built-ins.js";
 import type { PartKind, Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
@@ -24,23 +23,12 @@ import type { PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
-import { lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
-import { planOf } from "./progress.js";
 import { PartReplacements } from "./replacement.js";
 import type { RunContext } from "./run-context.js";
-import {
-  doCheckpoint,
-  doEvaluate,
-  doFinish,
-  doPreflight,
-  doStep,
-  doWarmup,
-  finishReport,
-  restoreRun,
-  tellJudged,
-} from "./run-work.js";
+import { driving, RunDriver, type RunEnd } from "./run-driver.js";
+import { finishReport, tellJudged } from "./run-work.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
 /**
@@ -128,12 +116,6 @@ export function createTrainingSystem(
   return new System(parsed, options);
 }
 
-/**
- * How long the end of a run waits for what was cancelled: longer than an HTTP request needs to be torn down, shorter than a person
- * waits for a prompt. A reward that ignores its signal is left behind after that.
- */
-const GRACE_MS = 2_000;
-
 class System implements TrainingSystem {
   readonly done: Promise<RunResult>;
 
@@ -153,14 +135,10 @@ class System implements TrainingSystem {
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
   private started = false;
   private run: OpenedRun | null = null;
-  private machine: Actor<typeof lifecycleMachine> | null = null;
+  private driver: RunDriver | null = null;
   private monitor: AttachedMonitor | null = null;
-  private lifecycle = "created";
+  private failedEarly = false;
   private concluded = false;
-  /** Verdicts that led to rollbacks since the last checkpoint. */
-  private rollbacks: readonly JudgedUpdate[] = [];
-  /** Aborts when the run ends. */
-  private readonly ending = new AbortController();
 
   constructor(
     private readonly config: Config,
@@ -206,13 +184,14 @@ class System implements TrainingSystem {
 
   async replace<K extends PartKind>(kind: K, part: Parts[K]): Promise<void> {
     const { context } = this.run ?? {};
-    if (!context || !this.machine || this.concluded)
+    if (!context || !this.driver || this.concluded)
       throw new WeirError("WEIR_E_STATE", "a part can be replaced while a run is under way; call start() first", {
         kind,
       });
     const done = this.replacements.request(kind, part);
     // A paused run has no piece of work before which it could be done.
-    if (this.lifecycle === "paused") void this.inFlight.track(this.replacements.apply(context, this.ending.signal));
+    if (this.lifecycle === "paused")
+      void this.inFlight.track(this.replacements.apply(context, new AbortController().signal));
     return done;
   }
 
@@ -237,6 +216,10 @@ class System implements TrainingSystem {
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor,
     };
+  }
+
+  private get lifecycle(): string {
+    return this.failedEarly ? "failed" : (this.driver?.lifecycle ?? "created");
   }
 
   private embedded() {
@@ -314,29 +297,31 @@ class System implements TrainingSystem {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
       await this.run.begin();
-      this.runMachine(context);
+      this.driver = this.drive(context);
+      void this.driver.ended.then((end) => this.conclude(end));
+      this.driver.start();
     } catch (error) {
       this.concluded = true;
-      this.lifecycle = "failed";
+      this.failedEarly = true;
       await this.end(() => this.settle.reject(error));
       throw error;
     }
   }
 
   pause(): void {
-    this.require().send({ type: "PAUSE" });
+    driving(this.driver).send({ type: "PAUSE" });
   }
 
   resume(): void {
-    this.require().send({ type: "RESUME" });
+    driving(this.driver).send({ type: "RESUME" });
   }
 
   checkpoint(): void {
-    this.require().send({ type: "CHECKPOINT" });
+    driving(this.driver).send({ type: "CHECKPOINT" });
   }
 
   stop(options: { readonly abort?: boolean } = {}): Promise<RunResult> {
-    this.require().send({ type: options.abort ? "ABORT" : "STOP" });
+    driving(this.driver).send({ type: options.abort ? "ABORT" : "STOP" });
     return this.done;
   }
 
@@ -377,111 +362,26 @@ class System implements TrainingSystem {
     };
   }
 
-  private require(): Actor<typeof lifecycleMachine> {
-    if (!this.machine)
-      throw new WeirError("WEIR_E_STATE", "the training system has not started; call start() first", {});
-    return this.machine;
+  private drive(context: RunContext): RunDriver {
+    return new RunDriver(context, {
+      inFlight: this.inFlight,
+      safePoint: (signal) => this.replacements.apply(context, signal),
+      onState: () => this.changed(),
+    });
   }
 
-  private runMachine(context: RunContext): void {
-    const piece = (work: (context: RunContext, signal: AbortSignal) => Promise<void>, safe = true) =>
-      fromPromise<Plan>(async ({ signal }) => {
-        // A run that is being brought back is not the place for another part.
-        if (safe) await this.replacements.apply(context, signal);
-        await this.inFlight.track(work(context, signal));
-        return { ...planOf(context.progress, context.workload), done: stepsDone(context) };
-      });
-    const recover = async (_: RunContext, signal: AbortSignal) => {
-      const recoveries = this.machine?.getSnapshot().context.recoveries ?? 1;
-      const reason = String((this.machine?.getSnapshot().context.error as Error | null)?.message ?? "engine lost");
-      context.log.warn(
-        { actor: "lifecycle", reason },
-        "the engine was lost; restarting it and restoring the last checkpoint",
-      );
-      const delay = this.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
-      await context.engine.restart(delay, signal);
-      await restoreRun(context, { reason, freshEngine: true }, signal);
-      this.tellRollbacks(context, []);
-    };
-    const rollBack = async (_: RunContext, signal: AbortSignal) => {
-      const error = this.machine?.getSnapshot().context.error as WeirError | null;
-      const reason = error?.message ?? "the guard asked for it";
-      context.log.warn({ actor: "guard", reason }, "going back to the last checkpoint");
-      await restoreRun(context, { reason, freshEngine: false }, signal);
-      this.tellRollbacks(context, judgedOf(error));
-    };
-    const machine = lifecycleMachine.provide({
-      actors: {
-        preflight: piece(doPreflight),
-        evaluate: piece(doEvaluate),
-        warmup: piece(doWarmup),
-        step: piece(doStep),
-        checkpoint: piece(doCheckpoint),
-        finish: piece(doFinish),
-        recover: piece(recover, false),
-        rollBack: piece(rollBack, false),
-        drain: piece(doCheckpoint),
-      },
-    });
-    const actor = createActor(machine, {
-      input: {
-        plan: { ...planOf(context.progress, context.workload), done: stepsDone(context) },
-        maxRecoveries: this.config.engine.maxRestarts,
-        maxRollbacks: this.config.guard.maxRollbacks,
-      },
-    });
-    this.machine = actor;
-    actor.subscribe({
-      next: (snapshot) => {
-        const name = typeof snapshot.value === "string" ? snapshot.value : String(Object.values(snapshot.value)[0]);
-        if (name === "deciding" || name === this.lifecycle) return;
-        this.lifecycle = name;
-        try {
-          const value = snapshot.value as Json;
-          this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
-          this.changed();
-          // Nothing runs in a paused run before which a part could be replaced.
-          if (name === "paused") void this.inFlight.track(this.replacements.apply(context, this.ending.signal));
-        } catch (error) {
-          // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
-          actor.stop();
-          void this.conclude("failed", error);
-          return;
-        }
-        if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
-      },
-      error: (error) => void this.conclude("failed", error),
-    });
-    actor.start();
-  }
-
-  /** Brings the run to its end, once. Never rejects. */
-  private async conclude(state: string, error: unknown): Promise<void> {
-    if (this.concluded) return;
+  /** Brings the run to its end. Never rejects. */
+  private async conclude({ status, error }: RunEnd): Promise<void> {
     this.concluded = true;
     const context = this.run?.context as RunContext;
-    this.ending.abort();
     this.replacements.end();
-    const left = await this.inFlight.settled(GRACE_MS);
-    if (left > 0)
-      context.log.warn(
-        { actor: "lifecycle", left },
-        `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
-      );
-    if (state === "failed") {
+    if (status === "failed") {
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
       this.told(() => tellJudged(context, judgedOf(error)));
-      // Stops what is in work where the machine itself has not ended.
-      this.machine?.stop();
-      if (this.lifecycle !== "failed") {
-        this.lifecycle = "failed";
-        this.changed();
-      }
-      this.lastFact(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
+      this.lastFact(context, { status, error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
     }
-    const status = state === "completed" ? "completed" : "stopped";
     let report: Json = null;
     try {
       report = await finishReport(context);
@@ -512,12 +412,6 @@ class System implements TrainingSystem {
     }
   }
 
-  /** Journals why the guard asked for rollbacks. Restoring cuts off what came after the checkpoint, so earlier ones are told again. */
-  private tellRollbacks(context: RunContext, judged: readonly JudgedUpdate[]): void {
-    this.rollbacks = [...this.rollbacks, ...judged];
-    tellJudged(context, this.rollbacks);
-  }
-
   /** Releases everything, then settles `done`; what could not be closed is logged, and told where nothing else went wrong. */
   private async end(settle: () => void): Promise<void> {
     const failures: unknown[] = [];
@@ -532,7 +426,7 @@ class System implements TrainingSystem {
 
   private fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
-    if (type === "checkpoint.written" && this.lifecycle === "checkpointing") this.rollbacks = [];
+    if (type === "checkpoint.written") this.driver?.checkpointWritten();
     this.out.facts.next(fact);
     this.monitor?.fact(fact);
     return fact;
@@ -568,5 +462,3 @@ class System implements TrainingSystem {
     this.out.state.next(this.state);
   }
 }
-
-const stepsDone = ({ progress }: RunContext): number => progress.warmupStep + progress.step;

@@ -46,11 +46,16 @@ export class PolicyPublisher {
   private published: PublishedPolicy | null = null;
   private adopted: { readonly sampler: Sampler; readonly version: PolicyVersion } | null = null;
   private changed = true;
+  private bringing: Promise<unknown> = Promise.resolve();
   /** What the trainer said of the weights that it loaded; of no use once something is published. */
   private loaded: PolicyVersion | null = null;
 
   /** `parts` is read anew at each publication: a sampler may be replaced. */
-  constructor(private readonly parts: () => PublishingParts) {}
+  constructor(
+    private readonly parts: () => PublishingParts,
+    /** What becomes of sequences that are being drawn when the sampler adopts a policy. */
+    private readonly inFlight: "keep" | "wait" = "wait",
+  ) {}
 
   /** The trainer's weights are no longer those that were published last. */
   markChanged(): void {
@@ -70,9 +75,29 @@ export class PolicyPublisher {
     return this.published?.version ?? this.loaded ?? { n: 0, sha256: "" };
   }
 
+  /** The sampler is known to hold a policy. */
+  get isAdopted(): boolean {
+    return this.adopted !== null;
+  }
+
+  /** The version that the sampler adopted last; `version` where nothing is known of it. */
+  get sampledVersion(): number {
+    return this.adopted?.version.n ?? this.version.n;
+  }
+
   /** The trainer's policy, published and adopted by the sampler; does nothing where both have been done already. */
   current(signal: AbortSignal): Promise<PolicyVersion> {
     return this.bring(this.parts(), signal);
+  }
+
+  /** Names and publishes the trainer's weights; the sampler goes on with those that it has. */
+  async publishNow(signal: AbortSignal): Promise<PolicyVersion> {
+    return (await this.publish(this.parts(), signal)).version;
+  }
+
+  /** Has the sampler adopt what was published last; waits for an adoption under way and skips what is outdated by then. */
+  async adoptLatest(signal: AbortSignal): Promise<void> {
+    await this.bring(this.parts(), signal);
   }
 
   /** The same for parts that are to take the place of those in use: a new sampler adopts the policy before it draws. */
@@ -80,13 +105,21 @@ export class PolicyPublisher {
     return this.bring(parts, signal);
   }
 
-  private async bring(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+  /** One after another: what a sampler holds is known only once it has adopted it. */
+  private bring(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+    const work = this.bringing.then(() => this.bringNow(parts, signal));
+    this.bringing = work.catch(() => undefined);
+    return work;
+  }
+
+  private async bringNow(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+    signal.throwIfAborted();
     const { policyStore, sampler } = parts;
     const policy = await this.publish(parts, signal);
     const { version } = policy;
     const before = this.adopted;
     if (before?.sampler === sampler && isSame(before.version, version)) return version;
-    await sampler.adopt(policy, { signal, inFlight: "wait" });
+    await sampler.adopt(policy, { signal, inFlight: this.inFlight });
     this.adopted = { sampler, version };
     if (before?.sampler === sampler && before.version.n !== version.n)
       await sampler.release(before.version.n, { signal });

@@ -5,7 +5,8 @@
 import { isCorrect } from "../../algorithms/accuracy.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Group } from "../../contracts/group.js";
-import { countBy, type DropReason, unshapedRewards } from "../collector.js";
+import type { DropReason } from "../batch-former.js";
+import { countBy, unshapedRewards } from "../groups.js";
 
 export interface StallOptions {
   /** Consecutive RL steps without an update that give no_update. */

@@ -4,7 +4,7 @@ import { paddingShare } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup } from "../../contracts/group.js";
 import type { PolicyMetrics } from "../../contracts/trainer.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
-import { unshapedRewards } from "../collector.js";
+import { unshapedRewards } from "../groups.js";
 import type { MetricDraft, MetricValues } from "./metrics.js";
 
 /** The numbers of one RL step, from its groups and the update's metrics. Pure; names are those of metrics.ts. */

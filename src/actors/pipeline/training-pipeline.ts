@@ -1,0 +1,532 @@
+import type { AnyActorRef } from "xstate";
+import type { Config } from "../../config/schema.js";
+import { ACTOR_STATES, type ActorState, type ActorStatus } from "../../contracts/actor-status.js";
+import type { Group, SampleGroup } from "../../contracts/group.js";
+import type { PolicyVersion } from "../../contracts/policy-version.js";
+import type { PolicyWanted } from "../../contracts/sampler.js";
+import type { Json } from "../../contracts/task.js";
+import { WeirError } from "../../errors.js";
+import type { AdmissionState } from "../../streams/admission.js";
+import { BatchFormer, type DroppedGroup, type JudgedRound, TOO_SMALL } from "../../streams/batch-former.js";
+import { filterGroup, withAdvantages } from "../../streams/batches.js";
+import { BoundedQueue, END } from "../../streams/bounded-queue.js";
+import type { GaugeBoard } from "../../streams/gauges.js";
+import { GroupBook } from "../../streams/group-book.js";
+import { lagsOf, tokensByLag } from "../../streams/lag.js";
+import { groupIdOf, type IssuedTask, type RolloutOptions } from "../../streams/rollout-stages.js";
+import type { SupervisedStage } from "../../streams/stage.js";
+import { unshapedRewards } from "../../streams/groups.js";
+import type { Time } from "../../system/time.js";
+import type { RunParts } from "../parts/part-kinds.js";
+import { artifactKind, type PolicyPublisher } from "../update/publisher.js";
+import type { UpdateResult } from "../update/update.js";
+import { Issuer, type Visit } from "./issuer.js";
+import type { PipelineInput } from "./pipeline-machine.js";
+import { type BatchInput, type FormedStep, type SampledStep, type TrainedStep, trainingStages } from "./pipeline-stages.js";
+import { type AppendEntry, RunLedger } from "./run-ledger.js";
+import type { StageChange } from "./stage-machine.js";
+
+/**
+ * The pipeline of a run, from the first RL step to the last:
+ *
+ *   tasks ▸ rollout ▸ reward ▸ group ▸ filter ▸ batch ▸ advantage ▸ update ▸ publish
+ *
+ * An RL step asks for one batch and waits until it has been trained on and published. With `async.maxLag` 0 nothing is issued but for
+ * the step that waits, so that the stages work one after another; above it, admission lets tasks in while an update, an evaluation or
+ * a checkpoint is under way.
+ * Invariants: a group is in the book from its issue to its end (I4); a batch holds no token older than `async.maxLag` versions (I13);
+ * rounds and batches are in the order of issue where `async.maxLag` is 0 (I11); every issued rollout ends once (I2).
+ */
+
+/** What the pipeline needs of the run. */
+export interface PipelineHost {
+  readonly config: Config;
+  readonly time: Time;
+  readonly tasks: ReadonlyMap<string, Pick<IssuedTask, "task" | "promptIds">>;
+  /** The parts in use now. */
+  readonly parts: () => RunParts;
+  readonly policies: PolicyPublisher;
+  readonly gauges: GaugeBoard;
+  readonly ledger: AppendEntry;
+  /** Present phase. */
+  readonly phase: () => number;
+  /** RL steps of the present phase that are still to come, the one under way included. */
+  readonly stepsLeft: () => number;
+  /** RL step that is under way or next. */
+  readonly step: () => number;
+  readonly rollout: () => Omit<RolloutOptions, "policy" | "callsInFlight">;
+  /** Trains on a batch. */
+  readonly update: (kept: readonly SampleGroup[], policy: PolicyVersion, signal: AbortSignal) => Promise<UpdateResult>;
+  /** A stage was restarted, runs again, or was given up. */
+  readonly changed: (change: StageChange) => void;
+}
+
+/** A group that a checkpoint finds open, or that waits to be issued again. */
+interface PendingGroup extends Omit<Visit, "task" | "promptIds"> {
+  readonly taskId: string;
+  /** Where its rollouts have no end state in the ledger yet: what they were issued as. */
+  readonly open: { readonly step: number; readonly sequence: number; readonly policyVersion: number } | null;
+}
+
+interface Waiting {
+  resolve(trained: TrainedStep): void;
+  reject(error: unknown): void;
+}
+
+const NO_TIME = { sample: 0, reward: 0, train: 0 } as const;
+
+export class TrainingPipeline {
+  /** Of the supervisor of the stages, which the run's own machine spawns. */
+  readonly input: PipelineInput;
+  private ref: AnyActorRef | null = null;
+  private readonly ledger: RunLedger;
+  private book = new GroupBook();
+  private former: BatchFormer;
+  private issuer: Issuer;
+  private stages: readonly SupervisedStage[] = [];
+  private asks: BoundedQueue<BatchInput> | null = null;
+  /** Holds one token: whoever has it may use weights that sampler and trainer share. */
+  private turn = new BoundedQueue<true>("turn", 1);
+  private running = false;
+  private held = false;
+  private quiet = false;
+  private waiting: Waiting | null = null;
+  private failure: { readonly error: unknown } | null = null;
+  /** A batch has been made, and its weights are not published yet. */
+  private updating = false;
+  private wakers = new Set<() => void>();
+  /** Ends adoptions that are under way. */
+  private adoption = new AbortController();
+  private spent: { sample: number; reward: number; train: number } = { ...NO_TIME };
+
+  constructor(private readonly host: PipelineHost) {
+    const { maxRestarts, restartDelayMs } = host.config.stages;
+    this.input = {
+      maxRestarts,
+      restartDelayMs,
+      attached: (ref) => {
+        this.ref = ref;
+      },
+      changed: host.changed,
+      failed: (error) => this.failed(error),
+    };
+    this.ledger = new RunLedger(host.ledger);
+    this.former = this.newFormer();
+    this.issuer = this.newIssuer(0, []);
+  }
+
+  /** Order-of-issue counter. */
+  get sequence(): number {
+    return this.issuer.sequence;
+  }
+
+  /** Groups that are being sampled, scored or judged. */
+  get inFlight(): number {
+    return this.book.count("inFlight");
+  }
+
+  /**
+   * Asks for the batch of the next RL step; resolves once it has been trained on and its weights are published.
+   * Errors: what made a stage fail, or the reason of `signal`, after everything in flight was cancelled and dropped as `aborted`.
+   */
+  async step(signal: AbortSignal): Promise<TrainedStep> {
+    signal.throwIfAborted();
+    let onAbort: () => void = () => undefined;
+    try {
+      if (this.failure) throw this.failure.error;
+      this.start();
+      return await new Promise<TrainedStep>((resolve, reject) => {
+        this.waiting = { resolve, reject };
+        onAbort = () => reject(signal.reason as Error);
+        signal.addEventListener("abort", onAbort, { once: true });
+        this.asks?.push("asked", { signal }).then(() => this.wake(), reject);
+      });
+    } catch (error) {
+      this.waiting = null;
+      await this.halt("aborted");
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.waiting = null;
+      this.host.gauges.publish();
+    }
+  }
+
+  /** Lets no more tasks in. */
+  hold(): void {
+    this.held = true;
+  }
+
+  release(): void {
+    this.held = false;
+    this.wake();
+  }
+
+  /** Does `work` while nothing is being sampled, scored or judged, and lets nothing in meanwhile. Errors: the reason of the signal. */
+  async quietly(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    this.quiet = true;
+    try {
+      while (this.running && this.inFlight > 0 && this.failure === null) await this.change(signal);
+      await work();
+    } finally {
+      this.quiet = false;
+      this.wake();
+    }
+  }
+
+  /** The run has entered a phase: groups of another one are dropped, those in flight when they come. */
+  enterPhase(phase: number): void {
+    this.issuer.keepPhase(phase);
+    this.endDropped(this.former.drop((group) => group.phase !== phase, "phase_ended"));
+  }
+
+  /** Cancels what is in work and waits for it; every open rollout is dropped with the reason. */
+  async halt(reason: string): Promise<void> {
+    await this.stopStages();
+    this.ledger.abort(reason);
+    this.reset(this.issuer.sequence, []);
+  }
+
+  /** The same, but the tasks that are lost by it are issued again when the run goes on. */
+  async park(): Promise<void> {
+    const lost = this.book.all();
+    await this.stopStages();
+    this.ledger.abort("aborted");
+    this.reset(this.issuer.sequence, [...lost.map(nextAttempt), ...this.issuer.waiting]);
+  }
+
+  /** What a checkpoint has to know to issue lost tasks again. */
+  snapshot(): Json {
+    const open = this.book.all().map((issued): PendingGroup => {
+      const { step, sequence } = issued;
+      return { ...pendingOf(issued), open: { step, sequence, policyVersion: this.ledger.versionOf(issued) } };
+    });
+    const again = this.issuer.waiting.map((visit): PendingGroup => ({ ...pendingOf(visit), open: null }));
+    return { pending: [...open, ...again] } as unknown as Json;
+  }
+
+  /**
+   * Begins anew from a checkpoint's snapshot, after `halt`: what was open then is lost, its rollouts end as `aborted`, and its tasks are
+   * issued again. `null`: from the beginning, or from a checkpoint that knows of nothing.
+   */
+  restore(snapshot: Json | null, sequence: number): void {
+    const { pending } = (snapshot ?? { pending: [] }) as unknown as { readonly pending: readonly PendingGroup[] };
+    const { groupSize } = this.host.config.rollout;
+    const visits: Visit[] = [];
+    for (const { taskId, open, ...rest } of pending) {
+      const task = this.host.tasks.get(taskId);
+      if (!task) continue;
+      const visit: Visit = { ...rest, ...task };
+      if (open !== null) this.ledger.lose({ ...visit, ...open, round: { id: 0, size: 1 } }, groupSize, open.policyVersion);
+      visits.push(open === null ? visit : nextAttempt(visit));
+    }
+    this.reset(sequence, visits);
+  }
+
+  /** Forgets what is open without a word: the ledger was rolled back. */
+  async forget(): Promise<void> {
+    await this.stopStages();
+    this.ledger.forget();
+    this.reset(0, []);
+  }
+
+  actors(): readonly ActorStatus[] {
+    const { policies } = this.host;
+    const versions: Readonly<Record<string, number>> = { rollout: policies.sampledVersion, update: policies.version.n };
+    return this.stages.map((one): ActorStatus => {
+      const { name, workers, busy, handled, dropped, queue } = one.status();
+      const snapshot = this.actorOf(name)?.getSnapshot() as
+        | { readonly value: unknown; readonly context: { readonly restarts: number; readonly error: unknown } }
+        | undefined;
+      const { restarts = 0, error = null } = snapshot?.context ?? {};
+      const state = stateOf(snapshot?.value);
+      const told = (state === "restarting" || state === "failed") && error !== null;
+      return {
+        ...{ name, parent: "run", state, workers, busy, handled, dropped, restarts, queue },
+        policyVersion: versions[name] ?? null,
+        detail: told ? messageOf(error) : null,
+      };
+    });
+  }
+
+  /** Tells the stages' machines what their workers wait for; called a few times a second. */
+  observe(): void {
+    for (const one of this.stages) this.actorOf(one.name)?.send({ type: "OBSERVED", status: one.status() });
+  }
+
+  private actorOf(name: string): AnyActorRef | undefined {
+    return (this.ref?.getSnapshot().children as Readonly<Record<string, AnyActorRef | undefined>> | undefined)?.[name];
+  }
+
+  private start(): void {
+    if (this.running) return;
+    if (this.ref === null)
+      throw new WeirError("WEIR_E_STATE", "the pipeline has no supervisor; start the run's machine first");
+    if (this.stages.length === 0) this.reset(this.issuer.sequence, this.issuer.waiting);
+    this.running = true;
+    this.ref.send({ type: "START", stages: this.stages });
+  }
+
+  private async stopStages(): Promise<void> {
+    this.running = false;
+    this.ref?.send({ type: "HALT" });
+    this.wake();
+    await Promise.all(this.stages.map((one) => one.settled()));
+  }
+
+  private failed(error: unknown): void {
+    this.failure = { error };
+    this.waiting?.reject(error);
+    this.wake();
+  }
+
+  private reset(sequence: number, visits: readonly Visit[]): void {
+    const { gauges, config } = this.host;
+    this.book = new GroupBook();
+    this.former = this.newFormer();
+    this.issuer = this.newIssuer(sequence, visits);
+    this.turn = new BoundedQueue<true>("turn", 1);
+    void this.turn.push(true);
+    this.adoption.abort();
+    this.adoption = new AbortController();
+    this.failure = null;
+    this.updating = false;
+    this.spent = { ...NO_TIME };
+    const { stages } = trainingStages(
+      {
+        parts: {
+          parts: this.host.parts,
+          listener: this.ledger,
+          time: this.host.time,
+          spent: (what, seconds) => {
+            this.spent[what] += seconds;
+          },
+          ...(config.async.maxLag > 0 ? { exclusively: (work, signal) => this.inTurn(work, signal) } : {}),
+        },
+        options: {
+          ...this.host.rollout(),
+          callsInFlight: config.rollout.callsInFlight ?? 1,
+          policy: () => this.policyWanted(),
+        },
+      },
+      {
+        nextCall: (signal) => this.nextCall(signal),
+        judge: (groups, signal) => this.judge(groups, signal),
+        form: (input) => this.form(input),
+        advantages: async (formed, signal) => ({
+          ...formed,
+          kept: await withAdvantages(formed.batch.kept, this.host.parts().advantage, signal),
+        }),
+        train: (sampled, signal) => this.train(sampled, signal),
+        publish: (trained, signal) => this.publish(trained, signal),
+      },
+    );
+    this.stages = stages;
+    this.asks = (stages.find(({ name }) => name === "batch")?.mailbox ?? null) as BoundedQueue<BatchInput> | null;
+    for (const { mailbox } of stages) if (mailbox !== null) gauges.watch(mailbox);
+  }
+
+  private newFormer(): BatchFormer {
+    const { rollout, dynamicSampling, async: asynchronous } = this.host.config;
+    const { oversample, maxRounds, onExhausted } = dynamicSampling;
+    const { maxLag } = asynchronous;
+    return new BatchFormer({ oversample, maxRounds, onExhausted, maxLag, wanted: rollout.promptsPerStep });
+  }
+
+  private newIssuer(sequence: number, visits: readonly Visit[]): Issuer {
+    const { config, parts, tasks, phase, step, policies } = this.host;
+    const { promptsPerCall, groupSize } = config.rollout;
+    const host = {
+      admission: () => this.admission(),
+      next: () => ({ ...parts().curriculum.next(phase()), phase: phase() }),
+      task: (id: string) => tasks.get(id) as Pick<IssuedTask, "task" | "promptIds">,
+      step,
+      issued: (task: IssuedTask) => {
+        this.book.issue(task);
+        this.ledger.issue(task, groupSize, policies.sampledVersion);
+      },
+    };
+    return new Issuer(host, { promptsPerCall, wholeRounds: config.async.maxLag === 0 }, { sequence, visits });
+  }
+
+  private admission(): AdmissionState | null {
+    if (this.held || this.quiet || !this.running || this.failure !== null) return null;
+    const { config, policies, stepsLeft } = this.host;
+    const formed = this.updating ? 1 : 0;
+    return {
+      perStep: config.rollout.promptsPerStep,
+      maxLag: config.async.maxLag,
+      nextVersion: policies.version.n + formed,
+      samplerVersion: policies.sampledVersion,
+      inFlight: this.inFlight,
+      ready: this.book.count("ready"),
+      stepsLeft: stepsLeft() - formed,
+      stepWaits: this.waiting !== null && !this.updating,
+      oversample: config.dynamicSampling.oversample,
+    };
+  }
+
+  private async nextCall(signal: AbortSignal): Promise<readonly IssuedTask[] | typeof END> {
+    for (;;) {
+      const call = this.issuer.call();
+      if (call !== null) return call;
+      await this.change(signal);
+    }
+  }
+
+  private policyWanted(): PolicyWanted {
+    const { policies, config } = this.host;
+    if (config.async.maxLag === 0) return { exactly: policies.version.n };
+    return { atLeast: policies.sampledVersion };
+  }
+
+  private async judge(groups: readonly Group[], signal: AbortSignal): Promise<JudgedRound> {
+    const { parts, config } = this.host;
+    const { filter, curriculum } = parts();
+    const viable = groups.filter((group) => unshapedRewards(group).length >= config.dynamicSampling.minScored);
+    const verdicts = await filter.filter(viable.map(filterGroup), { signal });
+    for (const group of groups)
+      curriculum.observe({ taskId: group.task.id, phase: group.phase, rewards: unshapedRewards(group) });
+    const reasons = new Map<Group, string | null>(viable.map((group, p) => [group, verdicts[p] ?? null]));
+    const small = groups.filter((group) => !reasons.has(group)).map((group) => ({ group, reason: TOO_SMALL }));
+    const dropped = viable.flatMap((group) => {
+      const reason = reasons.get(group);
+      return typeof reason === "string" ? [{ group, reason }] : [];
+    });
+    return { kept: viable.filter((group) => reasons.get(group) === null), dropped: [...small, ...dropped] };
+  }
+
+  private form(input: BatchInput): readonly FormedStep[] {
+    if (input !== "asked") this.take(input.round);
+    try {
+      if (this.waiting === null || this.updating) return [];
+      const policy = this.host.policies.version;
+      this.endDropped(this.former.dropStale(policy.n));
+      const batch = this.former.form();
+      if (batch === null) return [];
+      this.updating = true;
+      for (const { group } of batch.dropped) this.book.end(group.id);
+      for (const { id } of batch.kept) this.book.move(id, "training");
+      return [{ batch, policy }];
+    } finally {
+      this.wake();
+      this.host.gauges.publish();
+    }
+  }
+
+  private take({ kept, dropped }: JudgedRound): void {
+    const phase = this.host.phase();
+    const late = kept.filter((group) => group.phase !== phase).map((group) => ({ group, reason: "phase_ended" }));
+    const stay = kept.filter((group) => group.phase === phase);
+    this.former.take({ kept: stay, dropped: [...dropped, ...late] });
+    for (const { id } of stay) this.book.move(id, "ready");
+    this.endDropped([...dropped, ...late]);
+  }
+
+  /** Groups that go no further. Those that became stale are issued again, if not too often. */
+  private endDropped(dropped: readonly DroppedGroup[]): void {
+    const { async: asynchronous } = this.host.config;
+    for (const { group, reason } of dropped) {
+      const issued = this.book.end(group.id);
+      if (issued !== null && reason === "stale" && issued.attempt + 1 < asynchronous.maxAttempts)
+        this.issuer.repeat(nextAttempt(issued));
+    }
+    // Without overlap the ledger tells of a step's groups together, when the step has been trained.
+    if (asynchronous.maxLag > 0) this.ledger.drop(dropped);
+  }
+
+  private async train(sampled: SampledStep, signal: AbortSignal): Promise<TrainedStep> {
+    const { host, spent } = this;
+    const { kept, policy, batch } = sampled;
+    const { maxLag } = host.config.async;
+    if (maxLag > 0 && this.sharesWeights()) await this.turn.pull({ signal });
+    const started = host.time.now();
+    const update = await host.update(kept, policy, signal);
+    if (update.updates.some((one) => one.applied)) host.policies.markChanged();
+    this.ledger.settle(kept, batch, update, { step: host.step(), policyVersion: policy.n });
+    for (const { group } of kept) this.book.end(group.id);
+    this.spent = { ...NO_TIME };
+    const rollouts = kept.flatMap(({ samples }) => samples.map(({ rollout }) => rollout));
+    return {
+      ...sampled,
+      update,
+      lag: { bound: maxLag, tokens: tokensByLag(rollouts.map((rollout) => lagsOf(rollout, policy)), maxLag) },
+      seconds: { ...spent, train: (host.time.now() - started) / 1000 },
+    };
+  }
+
+  private async publish(trained: TrainedStep, signal: AbortSignal): Promise<void> {
+    const { policies, config } = this.host;
+    if (config.async.maxLag === 0) await policies.current(signal);
+    else {
+      await policies.publishNow(signal);
+      this.adopt();
+      if (this.sharesWeights()) await this.turn.push(true, { signal });
+    }
+    this.updating = false;
+    this.waiting?.resolve(trained);
+    this.wake();
+  }
+
+  /** Has the sampler adopt the newest policy while training goes on. */
+  private adopt(): void {
+    const { signal } = this.adoption;
+    this.host.policies.adoptLatest(signal).then(
+      () => this.wake(),
+      (error) => {
+        if (!signal.aborted) this.failed(error);
+      },
+    );
+  }
+
+  private sharesWeights(): boolean {
+    return artifactKind(this.host.parts()) === "handle";
+  }
+
+  private async inTurn<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    if (!this.sharesWeights()) return work();
+    const { turn } = this;
+    await turn.pull({ signal });
+    try {
+      return await work();
+    } finally {
+      void turn.push(true);
+    }
+  }
+
+  private wake(): void {
+    for (const waker of [...this.wakers]) waker();
+  }
+
+  /** Resolves when something that admission depends on has changed. Errors: the reason of the signal. */
+  private change(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const end = (act: () => void) => {
+        this.wakers.delete(waker);
+        signal.removeEventListener("abort", onAbort);
+        act();
+      };
+      const waker = () => end(resolve);
+      const onAbort = () => end(() => reject(signal.reason as Error));
+      this.wakers.add(waker);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+}
+
+function nextAttempt({ task, promptIds, phase, visit, carried, attempt }: Visit): Visit {
+  return { task, promptIds, phase, visit, carried, attempt: attempt + 1 };
+}
+
+function pendingOf({ task, phase, visit, carried, attempt }: Visit): Omit<PendingGroup, "open"> {
+  return { taskId: task.id, phase, visit, carried, attempt };
+}
+
+/** The innermost state of a stage's machine. */
+function stateOf(value: unknown): ActorState {
+  const name = typeof value === "object" && value !== null ? Object.values(value)[0] : value;
+  return ACTOR_STATES.find((state) => state === name) ?? "starting";
+}
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,232 @@
+import { type Actor, createActor, fromPromise } from "xstate";
+import type { Json } from "../../contracts/task.js";
+import { WeirError } from "../../errors.js";
+import type { InFlight } from "../../streams/in-flight.js";
+import type { Time } from "../../system/time.js";
+import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
+import { type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
+import { planOf } from "./progress.js";
+import type { RunContext } from "./run-context.js";
+import {
+  doCheckpoint,
+  doDrain,
+  doEvaluate,
+  doFinish,
+  doPreflight,
+  doStep,
+  doWarmup,
+  restoreRun,
+  tellJudged,
+} from "./run-work.js";
+
+/**
+ * Drives a run: the lifecycle machine over the pieces of work, from the start to the moment at which nothing of it is at work any
+ * more. It knows nothing of files, monitors and subscribers, so that a training system and the simulator share it.
+ */
+
+/**
+ * How long the end of a run waits for what was cancelled: longer than an HTTP request needs to be torn down, shorter than a person
+ * waits for a prompt. A reward that ignores its signal is left behind after that.
+ */
+const GRACE_MS = 2_000;
+
+export interface RunDriverOptions {
+  /** Tracks pieces of work and rewards. */
+  readonly inFlight: InFlight;
+  /** Called between two pieces of work, and when the run is paused; nothing of the lifecycle is at work meanwhile. */
+  readonly safePoint: (signal: AbortSignal) => Promise<void>;
+  /** The lifecycle has come to another state. */
+  readonly onState: (name: string) => void;
+}
+
+/** How a run ended. */
+export interface RunEnd {
+  readonly status: "completed" | "stopped" | "failed";
+  readonly error: unknown;
+}
+
+export class RunDriver {
+  /** Resolves once nothing of the run is at work. */
+  readonly ended: Promise<RunEnd>;
+  private readonly machine: Actor<typeof lifecycleMachine>;
+  private settle: (end: RunEnd) => void = () => undefined;
+  private name = "created";
+  private concluded = false;
+  /** Aborts when the run ends. */
+  private readonly ending = new AbortController();
+  /** Verdicts that led to rollbacks since the last checkpoint. */
+  private rollbacks: readonly JudgedUpdate[] = [];
+
+  constructor(
+    private readonly context: RunContext,
+    private readonly options: RunDriverOptions,
+  ) {
+    this.ended = new Promise((resolve) => {
+      this.settle = resolve;
+    });
+    this.machine = this.createMachine();
+  }
+
+  /** Name of the lifecycle's state. */
+  get lifecycle(): string {
+    return this.name;
+  }
+
+  start(): void {
+    this.machine.start();
+  }
+
+  send(event: LifecycleEvent): void {
+    this.machine.send(event);
+  }
+
+  /** The checkpoint that was due has been written: what led to it is in the journal for good. */
+  checkpointWritten(): void {
+    if (this.name === "checkpointing") this.rollbacks = [];
+  }
+
+  /** Ends the run at once, as after an error of the machinery around it. */
+  async fail(error: unknown): Promise<void> {
+    await this.conclude("failed", error);
+  }
+
+  private createMachine(): Actor<typeof lifecycleMachine> {
+    const { context } = this;
+    const { config } = context;
+    const actor = createActor(
+      lifecycleMachine.provide({
+        actors: {
+          preflight: this.piece(doPreflight),
+          evaluate: this.piece(doEvaluate),
+          warmup: this.piece(doWarmup),
+          step: this.piece(doStep),
+          checkpoint: this.piece(doCheckpoint),
+          finish: this.piece(doFinish),
+          recover: this.piece((_, signal) => this.recover(signal), false),
+          rollBack: this.piece((_, signal) => this.rollBack(signal), false),
+          drain: this.piece(doDrain),
+        },
+      }),
+      {
+        clock: clockOf(context.time),
+        input: {
+          plan: this.plan(),
+          maxRecoveries: config.engine.maxRestarts,
+          maxRollbacks: config.guard.maxRollbacks,
+          pipeline: context.pipeline.input,
+        },
+      },
+    );
+    actor.subscribe({
+      next: (snapshot) => this.moved(snapshot),
+      error: (error) => void this.conclude("failed", error),
+    });
+    return actor;
+  }
+
+  private plan(): Plan {
+    const { progress, workload } = this.context;
+    return { ...planOf(progress, workload), done: progress.warmupStep + progress.step };
+  }
+
+  private piece(work: (context: RunContext, signal: AbortSignal) => Promise<void>, safe = true) {
+    const { context, options } = this;
+    return fromPromise<Plan>(async ({ signal }) => {
+      // A run that is being brought back is not the place for another part.
+      if (safe) await options.safePoint(signal);
+      await options.inFlight.track(work(context, signal));
+      return this.plan();
+    });
+  }
+
+  private moved(snapshot: ReturnType<Actor<typeof lifecycleMachine>["getSnapshot"]>): void {
+    const name = typeof snapshot.value === "string" ? snapshot.value : String(Object.values(snapshot.value)[0]);
+    if (name === "deciding" || name === this.name) return;
+    const { context, options } = this;
+    this.name = name;
+    try {
+      context.taps.fact("lifecycle.changed", context.progress.step, {
+        machine: "lifecycle",
+        value: snapshot.value as Json,
+      });
+      options.onState(name);
+      if (name === "paused") {
+        context.pipeline.hold();
+        // Nothing runs in a paused run before which a part could be replaced.
+        void options.inFlight.track(options.safePoint(this.ending.signal));
+      } else context.pipeline.release();
+    } catch (error) {
+      // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
+      void this.conclude("failed", error);
+      return;
+    }
+    if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
+  }
+
+  private async recover(signal: AbortSignal): Promise<void> {
+    const { context } = this;
+    const { error, recoveries } = this.machine.getSnapshot().context;
+    const reason = error instanceof Error ? error.message : "engine lost";
+    context.log.warn(
+      { actor: "lifecycle", reason },
+      "the engine was lost; restarting it and restoring the last checkpoint",
+    );
+    const delay = context.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
+    await context.engine.restart(delay, signal);
+    await restoreRun(context, { reason, freshEngine: true }, signal);
+    this.tellRollbacks([]);
+  }
+
+  private async rollBack(signal: AbortSignal): Promise<void> {
+    const { context } = this;
+    const error = this.machine.getSnapshot().context.error as WeirError | null;
+    const reason = error?.message ?? "the guard asked for it";
+    context.log.warn({ actor: "guard", reason }, "going back to the last checkpoint");
+    await restoreRun(context, { reason, freshEngine: false }, signal);
+    this.tellRollbacks(judgedOf(error));
+  }
+
+  /** Journals why the guard asked for rollbacks. Restoring cuts off what came after the checkpoint, so earlier ones are told again. */
+  private tellRollbacks(judged: readonly JudgedUpdate[]): void {
+    this.rollbacks = [...this.rollbacks, ...judged];
+    tellJudged(this.context, this.rollbacks);
+  }
+
+  /** Brings the run to its end, once. Never rejects. */
+  private async conclude(state: string, error: unknown): Promise<void> {
+    if (this.concluded) return;
+    this.concluded = true;
+    const { context, options } = this;
+    this.ending.abort();
+    // Stops what is in work where the machine itself has not ended.
+    this.machine.stop();
+    const left = await options.inFlight.settled(GRACE_MS);
+    if (left > 0)
+      context.log.warn(
+        { actor: "lifecycle", left },
+        `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
+      );
+    await context.pipeline.halt("aborted").catch((cause) => {
+      context.log.error({ actor: "lifecycle", err: cause }, "open rollouts could not be ended in the ledger");
+    });
+    if (state === "failed" && this.name !== "failed") {
+      this.name = "failed";
+      options.onState("failed");
+    }
+    this.settle({ status: state === "failed" ? "failed" : state === "completed" ? "completed" : "stopped", error });
+  }
+}
+
+/** A run's time as XState wants it. */
+function clockOf(time: Time) {
+  return {
+    setTimeout: (callback: () => void, ms: number) => time.set(callback, ms),
+    clearTimeout: (handle: unknown) => time.clear(handle),
+  };
+}
+
+/** Errors: WEIR_E_STATE before the run has started. */
+export function driving(driver: RunDriver | null): RunDriver {
+  if (driver) return driver;
+  throw new WeirError("WEIR_E_STATE", "the training system has not started; call start() first", {});
+}

@@ -1,0 +1,34 @@
+import { TrainingPipeline } from "../pipeline/training-pipeline.js";
+import { rolloutOptions, trainBatch } from "./rl-step.js";
+import type { RunContext } from "./run-context.js";
+
+/** Makes the pipeline of a run. `context` is read when the pipeline works: it holds the pipeline itself. */
+export function createPipeline(
+  given: Pick<RunContext, "config" | "time" | "tasks" | "policies" | "gauges" | "store" | "log">,
+  context: () => RunContext,
+): TrainingPipeline {
+  const { config, time, tasks, policies, gauges, store, log } = given;
+  const curriculum = () => context().curriculumMachine.getSnapshot().context;
+  const step = () => context().progress.step + 1;
+  return new TrainingPipeline({
+    ...{ config, time, tasks, policies, gauges, step },
+    parts: () => context().parts,
+    ledger: (entry) => store.ledger(entry),
+    phase: () => curriculum().phase,
+    stepsLeft: () => {
+      const { phase, bands } = curriculum();
+      const since = bands.findLast(({ toStep }) => toStep === null)?.fromStep ?? step();
+      return (context().phases[phase - 1]?.steps ?? 0) - (step() - since);
+    },
+    rollout: () => rolloutOptions(context()),
+    update: (kept, policy, signal) => trainBatch(context(), kept, policy, signal),
+    changed: ({ stage, state, error, restarts }) => {
+      const reason = error === null ? null : error instanceof Error ? error.message : String(error);
+      context().taps.fact("actor.changed", context().progress.step, { actor: stage, state, reason, restarts });
+      const text = `stage ${stage}: ${state}${reason === null ? "" : `: ${reason}`}`;
+      if (state === "running") log.info({ actor: stage, restarts }, text);
+      else log.warn({ actor: stage, restarts }, text);
+      gauges.publish();
+    },
+  });
+}

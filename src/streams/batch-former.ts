@@ -1,0 +1,107 @@
+import { accumulationExit, exhaustedError } from "../algorithms/dynamic-sampling.js";
+import type { Group, ShortStepRule } from "../contracts/group.js";
+import { largestLag } from "./lag.js";
+
+/**
+ * Makes the batches of RL steps from groups that passed the filter. A batch is made only when a step asks for it, so that the lag of its
+ * rollouts is known exactly when it is trained. Holds no clock and does no work of its own.
+ */
+
+/** `group_too_small`, `surplus`, `stale`, `phase_ended`, or what the filter said, such as `zero_variance`. */
+export type DropReason = string;
+
+/** Reason of a group with too few scored members. */
+export const TOO_SMALL: DropReason = "group_too_small";
+
+export interface DroppedGroup {
+  readonly group: Group;
+  readonly reason: DropReason;
+}
+
+/** Groups that the filter has judged together. */
+export interface JudgedRound {
+  readonly kept: readonly Group[];
+  readonly dropped: readonly DroppedGroup[];
+}
+
+export interface FormerOptions {
+  /** Groups that a step trains on. */
+  readonly wanted: number;
+  readonly maxLag: number;
+  /** Groups drawn for each one that is missing. */
+  readonly oversample: number;
+  readonly maxRounds: number;
+  readonly onExhausted: ShortStepRule;
+}
+
+export interface FormedBatch {
+  /** In the order in which they passed; at most as many as wanted. */
+  readonly kept: readonly Group[];
+  readonly dropped: readonly DroppedGroup[];
+  /** Every group that finished since the batch before, kept or not. */
+  readonly finished: readonly Group[];
+  readonly rounds: number;
+  /** The bound of rounds was met with fewer groups than wanted. */
+  readonly exhausted: boolean;
+}
+
+export class BatchFormer {
+  private ready: Group[] = [];
+  private finished: Group[] = [];
+  private dropped: DroppedGroup[] = [];
+  private rounds = 0;
+
+  constructor(private readonly options: FormerOptions) {}
+
+  take(round: JudgedRound): void {
+    const groups = [...round.kept, ...round.dropped.map(({ group }) => group)];
+    this.finished.push(...groups.sort((a, b) => a.sequence - b.sequence));
+    this.dropped.push(...round.dropped);
+    this.ready.push(...round.kept);
+    this.rounds++;
+  }
+
+  /** Drops those of the groups that wait for which `test` is true; returns them. */
+  drop(test: (group: Group) => boolean, reason: DropReason): readonly DroppedGroup[] {
+    const gone = this.ready.filter(test).map((group) => ({ group, reason }));
+    this.ready = this.ready.filter((group) => !test(group));
+    this.dropped.push(...gone);
+    return gone;
+  }
+
+  /** Drops what would be trained at a lag above the bound with weights of this version; returns it. Without lag there is none. */
+  dropStale(version: number): readonly DroppedGroup[] {
+    const { maxLag } = this.options;
+    const stale = ({ members }: Group) => members.some(({ rollout }) => largestLag(rollout, { n: version }) > maxLag);
+    return maxLag === 0 ? [] : this.drop(stale, "stale");
+  }
+
+  /**
+   * The batch of the step that asks, null where more groups have to come first. With `maxLag` 0 what is left over is dropped as
+   * `surplus`: it would be stale in the next step.
+   * Errors: WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED at the bound of rounds when `onExhausted` is `fail`.
+   */
+  form(): FormedBatch | null {
+    const { wanted, maxLag, maxRounds, onExhausted } = this.options;
+    const rounds = this.roundsSoFar();
+    const bounds = { groupsPerStep: wanted, maxRounds };
+    const zeroVariance = this.dropped.filter(({ reason }) => reason !== TOO_SMALL).length;
+    const exit = accumulationExit({ kept: this.ready, rounds, zeroVariance }, bounds);
+    if (exit.kind === "incomplete") return null;
+    if (exit.kind === "exhausted" && onExhausted === "fail") throw exhaustedError(exit, bounds);
+    const kept = exit.kind === "complete" ? exit.trained : exit.state.kept;
+    this.ready = exit.kind === "complete" ? [...exit.surplus] : [];
+    if (maxLag === 0) this.drop(() => true, "surplus");
+    const { dropped, finished } = this;
+    this.dropped = [];
+    this.finished = [];
+    this.rounds = 0;
+    return { kept, dropped, finished, rounds, exhausted: exit.kind === "exhausted" };
+  }
+
+  /** Generation rounds since the batch before; without barriers between rounds, as many as the groups that finished would have made. */
+  private roundsSoFar(): number {
+    const { wanted, maxLag, oversample } = this.options;
+    return maxLag === 0 ? this.rounds : Math.floor(this.finished.length / Math.ceil(wanted * oversample));
+  }
+}

@@ -1,0 +1,346 @@
+import { setMaxListeners } from "node:events";
+import { Observable } from "rxjs";
+import { WeirError } from "../errors.js";
+import { BoundedQueue, END } from "./bounded-queue.js";
+
+/**
+ * A stage of a pipeline as an operator: it pulls items from its mailbox, a bounded queue, works on at most `workers` of them at
+ * once, and delivers what they become to the mailbox of the next stage, which holds it back when it is full. Stages are put
+ * together with RxJS's `pipe`:
+ *
+ *   pipe(source({ name: "tasks", next }), stage({ name: "rollout", … }), stage({ name: "reward", … }))
+ *
+ * Subscribing to `running` lets a stage work; unsubscribing cancels what is in work. Invariants: the mailbox never exceeds its bound
+ * (I4); an item is delivered once, however often the stage is stopped and started: what was in work is taken up again, what was
+ * delivered is not delivered twice.
+ */
+
+/** What follows an error of `handle`. `restart` is for the stage's supervisor, which gives up after some; `fail` is for the run. */
+export type Remedy =
+  | { readonly action: "retry" }
+  | { readonly action: "drop"; readonly reason: string }
+  | { readonly action: "restart" }
+  | { readonly action: "fail" };
+
+export interface HandleOptions {
+  /** Aborts when the stage is stopped; the result is no longer wanted then. */
+  readonly signal: AbortSignal;
+  /** Earlier tries with this item. */
+  readonly failures: number;
+}
+
+interface CommonOptions<Out> {
+  readonly name: string;
+  /** Delivers in the order in which items came; else as they are finished. */
+  readonly ordered?: boolean;
+  /** Called before an output is delivered, once for each. */
+  readonly delivering?: (output: Out) => void;
+}
+
+export interface StageOptions<In, Out> extends CommonOptions<Out> {
+  /** Items in work at once. */
+  readonly workers: number;
+  /** Bound of the mailbox. */
+  readonly bound: number;
+  /** Name of the mailbox among the queues; the stage's own where it is left out. */
+  readonly queue?: string;
+  /** What an item becomes, in the order of delivery; nothing is fine. */
+  handle(item: In, options: HandleOptions): Promise<readonly Out[]> | readonly Out[];
+  /** Without it every error is `fail`. */
+  readonly onError?: (error: unknown, item: In, failures: number) => Remedy;
+  /** An item was given up. */
+  readonly onDrop?: (item: In, reason: string) => void;
+}
+
+export interface SourceOptions<Out> extends CommonOptions<Out> {
+  /** The next item, END after the last. */
+  next(options: { readonly signal: AbortSignal }): Promise<Out | typeof END>;
+}
+
+/** What a stage does at a moment. */
+export interface StageStatus {
+  readonly name: string;
+  readonly workers: number;
+  readonly busy: number;
+  /** Workers that wait for the next stage's mailbox. */
+  readonly waitingForRoom: number;
+  readonly handled: number;
+  readonly dropped: number;
+  readonly queue: string | null;
+  /** Nothing more will come into the mailbox. */
+  readonly ended: boolean;
+}
+
+/** An error that ends a stage; its supervisor may start the stage again where `restartable`. */
+export class StageFailure extends Error {
+  constructor(
+    readonly stage: string,
+    override readonly cause: unknown,
+    readonly restartable: boolean,
+  ) {
+    super(`stage ${stage}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+/** A stage without the types of its items, as a supervisor sees it. */
+export interface SupervisedStage {
+  readonly name: string;
+  readonly mailbox: BoundedQueue<unknown> | null;
+  /** Runs the stage while it is subscribed to; completes when the mailbox has ended and nothing is in work. Errors: StageFailure. */
+  readonly running: Observable<never>;
+  /** Resolves once no worker is at work. Never rejects. */
+  settled(): Promise<void>;
+  status(): StageStatus;
+}
+
+/** The open end of a chain of stages. */
+export interface Flow<Out> {
+  readonly stages: readonly SupervisedStage[];
+  connect(mailbox: BoundedQueue<Out>): void;
+}
+
+/** A stage that takes its items from a function. */
+export function source<Out>(options: SourceOptions<Out>): Flow<Out> {
+  const made = new Stage<Out, Out>(
+    { ...options, workers: 1, handle: (item) => [item] },
+    null,
+    async (signal) => options.next({ signal }),
+  );
+  return { stages: [made], connect: (mailbox) => made.connect(mailbox) };
+}
+
+/** A stage behind others. Errors: WEIR_E_CONFIG for a bound or a number of workers that is not a positive integer. */
+export function stage<In, Out>(options: StageOptions<In, Out>): (before: Flow<In>) => Flow<Out> {
+  return (before) => {
+    if (!Number.isInteger(options.workers) || options.workers < 1)
+      throw new WeirError("WEIR_E_CONFIG", `stage "${options.name}": expected workers ≥ 1, got ${options.workers}`);
+    const mailbox = new BoundedQueue<In>(options.queue ?? options.name, options.bound);
+    const made = new Stage<In, Out>(options, mailbox, (signal) => mailbox.pull({ signal }));
+    before.connect(mailbox);
+    return { stages: [...before.stages, made], connect: (next) => made.connect(next) };
+  };
+}
+
+/** An item in work. */
+interface Job<In, Out> {
+  readonly item: In;
+  /** Position in the order in which items came. */
+  readonly ticket: number;
+  failures: number;
+  outputs: readonly Out[] | null;
+  /** Outputs that `delivering` has been told of. */
+  announced: number;
+  delivered: number;
+}
+
+type WorkOptions<In, Out> = Omit<StageOptions<In, Out>, "bound">;
+
+class Stage<In, Out> implements SupervisedStage {
+  readonly name: string;
+  readonly mailbox: BoundedQueue<unknown> | null;
+  private next: BoundedQueue<Out> | null = null;
+  /** Taken and not finished, the oldest first; at most one for each worker. */
+  private readonly open = new Set<Job<In, Out>>();
+  /** Of these, the ones that no worker has. */
+  private left: Job<In, Out>[] = [];
+  private tickets = 0;
+  /** Ticket whose outputs are delivered next, where the order counts. */
+  private turn = 0;
+  private turnWaiters: (() => void)[] = [];
+  private waitingForRoom = 0;
+  private handled = 0;
+  private dropped = 0;
+  private present: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly options: WorkOptions<In, Out>,
+    mailbox: BoundedQueue<In> | null,
+    private readonly take: (signal: AbortSignal) => Promise<In | typeof END>,
+  ) {
+    this.name = options.name;
+    this.mailbox = mailbox as BoundedQueue<unknown> | null;
+  }
+
+  connect(next: BoundedQueue<Out>): void {
+    this.next = next;
+  }
+
+  get running(): Observable<never> {
+    return new Observable<never>((subscriber) => {
+      const own = new AbortController();
+      setMaxListeners(0, own.signal);
+      // Whatever an earlier subscription still has in work ends before this one begins.
+      const work = this.present.then(() => this.workAll(own));
+      this.present = work.then(
+        () => undefined,
+        () => undefined,
+      );
+      work.then(
+        () => {
+          this.next?.close();
+          subscriber.complete();
+        },
+        (error) => subscriber.error(error),
+      );
+      return () => own.abort();
+    });
+  }
+
+  async settled(): Promise<void> {
+    await this.present;
+  }
+
+  status(): StageStatus {
+    const { name, mailbox, handled, dropped, waitingForRoom } = this;
+    return {
+      name,
+      workers: this.options.workers,
+      busy: this.open.size,
+      waitingForRoom,
+      handled,
+      dropped,
+      queue: mailbox?.name ?? null,
+      ended: mailbox?.ended ?? false,
+    };
+  }
+
+  /** Runs all workers to the end of the mailbox. Rejects, after all have ended, with what went wrong first. */
+  private async workAll(own: AbortController): Promise<void> {
+    own.signal.throwIfAborted();
+    this.left = [...this.open].sort((a, b) => a.ticket - b.ticket);
+    this.waitingForRoom = 0;
+    let failed = false;
+    let failure: unknown;
+    const worker = async () => {
+      try {
+        await this.work(own.signal);
+      } catch (error) {
+        if (failed) return;
+        failed = true;
+        failure = error;
+        // One for all: the others stop, and their items wait for the restart.
+        own.abort(error);
+      }
+    };
+    await Promise.all(Array.from({ length: this.options.workers }, worker));
+    if (failed) throw failure;
+  }
+
+  private async work(signal: AbortSignal): Promise<void> {
+    const abandon = new Abandon(signal);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const job = this.left.shift() ?? (await this.begin(signal));
+        if (job === null) return;
+        await this.carryOut(job, abandon, signal);
+      }
+    } finally {
+      abandon.release();
+    }
+  }
+
+  private async begin(signal: AbortSignal): Promise<Job<In, Out> | null> {
+    const item = await this.take(signal);
+    if (item === END) return null;
+    const job: Job<In, Out> = { item, ticket: this.tickets++, failures: 0, outputs: null, announced: 0, delivered: 0 };
+    this.open.add(job);
+    return job;
+  }
+
+  private async carryOut(job: Job<In, Out>, abandon: Abandon, signal: AbortSignal): Promise<void> {
+    while (job.outputs === null) {
+      try {
+        const outputs = this.options.handle(job.item, { signal, failures: job.failures });
+        job.outputs = outputs instanceof Promise ? await abandon.race(outputs) : outputs;
+      } catch (error) {
+        signal.throwIfAborted();
+        this.remedy(job, error);
+      }
+    }
+    if (this.options.ordered) await this.myTurn(job, signal);
+    while (job.delivered < job.outputs.length) await this.deliver(job, job.outputs[job.delivered] as Out, signal);
+    this.open.delete(job);
+    this.handled++;
+    this.turn = job.ticket + 1;
+    for (const go of this.turnWaiters.splice(0)) go();
+  }
+
+  private async deliver(job: Job<In, Out>, output: Out, signal: AbortSignal): Promise<void> {
+    if (job.announced === job.delivered) {
+      this.options.delivering?.(output);
+      job.announced++;
+    }
+    if (this.next !== null) {
+      this.waitingForRoom++;
+      try {
+        // Once it has been taken it counts as delivered, also where the stage is stopped at that moment.
+        await this.next.push(output, { signal });
+      } finally {
+        this.waitingForRoom--;
+      }
+    }
+    job.delivered++;
+  }
+
+  /** Counts the failure; throws where the stage ends by it. */
+  private remedy(job: Job<In, Out>, error: unknown): void {
+    const { onError, onDrop, name } = this.options;
+    const remedy = onError?.(error, job.item, job.failures) ?? { action: "fail" };
+    job.failures++;
+    if (remedy.action === "retry") return;
+    if (remedy.action !== "drop") throw new StageFailure(name, error, remedy.action === "restart");
+    this.dropped++;
+    onDrop?.(job.item, remedy.reason);
+    job.outputs = [];
+  }
+
+  private async myTurn(job: Job<In, Out>, signal: AbortSignal): Promise<void> {
+    const wake = () => {
+      for (const go of this.turnWaiters.splice(0)) go();
+    };
+    signal.addEventListener("abort", wake);
+    try {
+      while (job.ticket !== this.turn) {
+        signal.throwIfAborted();
+        await new Promise<void>((resolve) => this.turnWaiters.push(resolve));
+      }
+    } finally {
+      signal.removeEventListener("abort", wake);
+    }
+  }
+}
+
+/** Lets a worker go on at once when its signal aborts, whether or not what it waits for heeds the signal. One listener per worker. */
+class Abandon {
+  private reject: ((reason: unknown) => void) | null = null;
+  private readonly onAbort = () => this.reject?.(this.signal.reason);
+
+  constructor(private readonly signal: AbortSignal) {
+    signal.addEventListener("abort", this.onAbort, { once: true });
+  }
+
+  race<T>(work: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.signal.aborted) reject(this.signal.reason as Error);
+      const settle = () => {
+        this.reject = null;
+      };
+      this.reject = reject;
+      work.then(
+        (value) => {
+          settle();
+          resolve(value);
+        },
+        (error) => {
+          settle();
+          reject(error);
+        },
+      );
+    });
+  }
+
+  release(): void {
+    this.signal.removeEventListener("abort", this.onAbort);
+  }
+}
