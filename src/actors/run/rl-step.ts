@@ -16,6 +16,7 @@ import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detec
 import { stepMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
+import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { StepLedger } from "./step-ledger.js";
 
@@ -143,6 +144,8 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
         ...config.update,
         ...policyLoss(config, parts.loss),
         ...{ step, phase, policy, optimiser, guard: parts.guard },
+        maxLag: config.async.maxLag,
+        correction: correctionOf(config),
         comparable: logprobsComparable(config, parts.sampler),
         withReference: needsReference(config),
       },
@@ -162,6 +165,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
       correctAt: config.reward.correctAt,
       updates: update.updates,
       mismatch: update.mismatch,
+      offPolicy: update.offPolicy,
       withReference: needsReference(config),
       learningRate: optimiser.learningRate,
       seconds: { step: seconds, sample: rollouts.sampleSeconds, reward: rollouts.rewardSeconds, train: trainSeconds },
@@ -247,12 +251,14 @@ async function collectRollouts(
 function causeOf(
   collected: CollectedRollouts["collected"],
   kept: readonly SampleGroup[],
-  { refused }: UpdateResult,
+  { refused, rejected }: UpdateResult,
   learningRate: number,
 ): IdleCause {
   const dropped = collected.dropped.map(({ reason }) => reason);
   const nonFinite = refused.filter(({ cause }) => cause === "non_finite").length;
-  return idleCauseOf({ dropped, kept, refused: nonFinite, skipped: refused.length - nonFinite, learningRate });
+  const skipped = refused.length - nonFinite;
+  const all = kept.every(({ samples }) => samples.every(({ rollout }) => rejected.has(rollout.id)));
+  return idleCauseOf({ dropped, kept, refused: nonFinite, skipped, rejected: all, learningRate });
 }
 
 /**

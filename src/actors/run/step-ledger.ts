@@ -36,7 +36,7 @@ export class StepLedger implements PipelineListener {
   settle(
     kept: readonly SampleGroup[],
     dropped: readonly { readonly group: Group; readonly reason: DropReason }[],
-    { refused, moved }: Pick<UpdateResult, "refused" | "moved">,
+    { refused, moved, rejected }: Pick<UpdateResult, "refused" | "moved" | "rejected">,
   ): void {
     const causes = new Map(
       refused.flatMap(({ groups, cause }) => groups.map(({ group }) => [group.id, cause] as const)),
@@ -49,6 +49,7 @@ export class StepLedger implements PipelineListener {
       for (const { rollout, outcome } of group.members) {
         const cause = causes.get(group.id);
         if (outcome.kind !== "scored") this.end(rollout.id, "dropped", `reward_${outcome.kind}`);
+        else if (rejected.has(rollout.id)) this.end(rollout.id, "dropped", "rejected");
         else if (cause !== undefined && !moved.has(group.id)) this.end(rollout.id, "dropped", cause);
         else this.end(rollout.id, "trained");
       }
