@@ -275,7 +275,11 @@ describe("the ledger", () => {
   it("I2: ends responses that correction rejected as dropped, their siblings as trained", () => {
     const ends: Record<string, string> = {};
     const ledger = new StepLedger(
-      { ledger: ({ rolloutId, state, reason }) => void (ends[rolloutId] = reason ?? state) },
+      {
+        ledger: ({ rolloutId, state, reason }) => {
+          ends[rolloutId] = reason ?? state;
+        },
+      },
       1,
       1,
     );
