@@ -73,5 +73,6 @@ export function checkError(error: unknown, truth: GroundTruth, faulty: boolean):
 /** A fault explains its own error, and the deadline of a call that hung. */
 function isExplained(error: unknown): boolean {
   if (isSimulated(error)) return true;
-  return WeirError.isInstance(error) && error.code === "WEIR_E_PART" && error.message.includes("did not answer");
+  if (!WeirError.isInstance(error)) return false;
+  return error.code === "WEIR_E_ENGINE_TIMEOUT" || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"));
 }

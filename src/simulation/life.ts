@@ -234,7 +234,7 @@ export class Life {
   }
 
   private open(): RunContext {
-    const { config, disk, time, truth } = this.options;
+    const { config, disk, time, truth, trace } = this.options;
     const phases = phasesFrom(config.phases);
     const names = this.names();
     const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
@@ -247,7 +247,10 @@ export class Life {
       keep: config.checkpoint.keep,
       now: () => time.now(),
       alive: () => this.alive,
-      onEntry: (entry) => truth.entered(entry),
+      onEntry: (entry) => {
+        trace(`ledger ${entry.rolloutId} ${entry.state}${entry.reason === undefined ? "" : ` (${entry.reason})`}`);
+        truth.entered(entry);
+      },
     });
     const shared = {
       config,
