@@ -90,7 +90,7 @@ export class GroundTruth {
   drawn(spans: readonly TrueSpan[], length: number): number[] {
     const index = this.sequences.length;
     this.sequences.push({ spans, length, outcome: null, rolloutId: null, trainedAt: -1 });
-    return Array.from({ length: Math.max(1, Math.min(SHOWN_TOKENS, length)) }, () => index);
+    return Array.from({ length: Math.max(spans.length, Math.min(SHOWN_TOKENS, length)) }, () => index);
   }
 
   sequenceOf(tokenIds: readonly number[]): TrueSequence | null {

@@ -74,5 +74,7 @@ export function checkError(error: unknown, truth: GroundTruth, faulty: boolean):
 function isExplained(error: unknown): boolean {
   if (isSimulated(error)) return true;
   if (!WeirError.isInstance(error)) return false;
-  return error.code === "WEIR_E_ENGINE_TIMEOUT" || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"));
+  return (
+    error.code === "WEIR_E_ENGINE_TIMEOUT" || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"))
+  );
 }

@@ -1,6 +1,6 @@
 import type { Config } from "../config/schema.js";
 import type { ArtifactKind, PublishedPolicy } from "../contracts/published-policy.js";
-import type { PolicyWanted, SampledSequence, SampleRequest, Sampler } from "../contracts/sampler.js";
+import type { PolicyWanted, SampledSequence, SampleReply, SampleRequest, Sampler } from "../contracts/sampler.js";
 import { WeirError } from "../errors.js";
 import type { ScriptedCalls } from "./calls.js";
 import { type GroundTruth, type Identity, type TrueSpan, versionOf } from "./ground-truth.js";
@@ -50,7 +50,8 @@ export function createScriptedSampler(world: SamplerWorld): Sampler {
 class ScriptedSampler {
   private held: Identity | null = null;
   private readonly drawings = new Set<Drawing>();
-  private onQuiet: (() => void)[] = [];
+  private loading = false;
+  private wakers: (() => void)[] = [];
   private stops = new AbortController();
 
   constructor(private readonly world: SamplerWorld) {}
@@ -63,22 +64,16 @@ class ScriptedSampler {
     return this.held === null ? [] : [this.held.n];
   }
 
-  async sample(request: SampleRequest, signal: AbortSignal) {
-    const { calls, config } = this.world;
-    const { time, draws } = calls.tools;
-    const held = this.holding(request.policy);
-    const lengths = request.prompts.map(({ seeds }) =>
-      seeds.map(() => responseLength(draws.of("response", config.simulation.responseTokens), request.params.maxTokens)),
-    );
-    const { sampleCall, sampleToken } = config.simulation.latencies;
-    const seconds =
-      draws.of("sampleCall", sampleCall) + Math.max(0, ...lengths.flat()) * draws.of("sampleToken", sampleToken);
+  async sample(request: SampleRequest, signal: AbortSignal): Promise<SampleReply> {
+    const { calls, continues, engine } = this.world;
+    const { time } = calls.tools;
+    await this.until(() => continues || !this.loading, signal);
+    const drawing: Drawing = { from: [{ identity: this.holding(request.policy), since: time.now() }] };
     const started = time.now();
-    const drawing: Drawing = { from: [{ identity: held, since: started }] };
+    const { lengths, seconds } = this.draw(request);
     this.drawings.add(drawing);
     const both = AbortSignal.any([signal, this.stops.signal]);
     try {
-      const { engine } = this.world;
       return await calls.run("sampler.sample", { signal: both, seconds, engine }, () => {
         const took = time.now() - started;
         const sequences = lengths.map((group) => group.map((length) => this.sequence(drawing, length, started, took)));
@@ -86,12 +81,12 @@ class ScriptedSampler {
       });
     } finally {
       this.drawings.delete(drawing);
-      if (this.drawings.size === 0) for (const wake of this.onQuiet.splice(0)) wake();
+      this.wake();
     }
   }
 
   async adopt(policy: PublishedPolicy, { signal, inFlight }: Parameters<Sampler["adopt"]>[1]): Promise<void> {
-    const { calls, config, engine, truth } = this.world;
+    const { calls, config, engine, truth, continues } = this.world;
     const identity = truth.identityOf(policy.version);
     if (identity === undefined)
       throw new WeirError("WEIR_E_POLICY_VERSION", `the scripted sampler does not know ${policy.version.sha256}`, {});
@@ -99,27 +94,46 @@ class ScriptedSampler {
       this.stops.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "another policy is adopted", {}));
       this.stops = new AbortController();
     }
-    if (inFlight === "wait" || !this.world.continues) await this.quiet(signal);
+    if (inFlight === "wait" || !continues) await this.until(() => this.drawings.size === 0, signal);
     const seconds = calls.tools.draws.of("adopt", config.simulation.latencies.adopt);
-    await calls.run("sampler.adopt", { signal, seconds, engine }, () => {
-      this.held = identity;
-      const since = calls.tools.time.now();
-      for (const { from } of this.drawings) from.push({ identity, since });
-    });
+    this.loading = true;
+    try {
+      await calls.run("sampler.adopt", { signal, seconds, engine }, () => {
+        this.held = identity;
+        const since = calls.tools.time.now();
+        for (const { from } of this.drawings) from.push({ identity, since });
+      });
+    } finally {
+      this.loading = false;
+      this.wake();
+    }
   }
 
-  /** Resolves once no sequence is in work. */
-  private quiet(signal: AbortSignal): Promise<void> {
+  /** Lengths of the responses, tokens, and how long the call takes, s: as long as its longest response. */
+  private draw({ prompts, params }: SampleRequest) {
+    const { calls, config } = this.world;
+    const { draws } = calls.tools;
+    const { responseTokens, latencies } = config.simulation;
+    const length = () => Math.max(1, Math.min(params.maxTokens, Math.round(draws.of("response", responseTokens))));
+    const lengths = prompts.map(({ seeds }) => seeds.map(length));
+    const perToken = draws.of("sampleToken", latencies.sampleToken);
+    const seconds = draws.of("sampleCall", latencies.sampleCall) + Math.max(0, ...lengths.flat()) * perToken;
+    return { lengths, seconds };
+  }
+
+  private wake(): void {
+    for (const wake of this.wakers.splice(0)) wake();
+  }
+
+  private async until(test: () => boolean, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (this.drawings.size === 0) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const onAbort = () => reject(signal.reason as Error);
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.onQuiet.push(() => {
-        signal.removeEventListener("abort", onAbort);
-        resolve();
+    while (!test()) {
+      await new Promise<void>((resolve) => {
+        this.wakers.push(resolve);
+        signal.addEventListener("abort", () => resolve(), { once: true });
       });
-    });
+      signal.throwIfAborted();
+    }
   }
 
   private holding(wanted: PolicyWanted | null): Identity {
@@ -133,23 +147,18 @@ class ScriptedSampler {
 
   /** Spreads the tokens of a response over the weights that were held while it was drawn. */
   private sequence({ from }: Drawing, length: number, started: number, took: number): SampledSequence {
-    const placeOf = (at: number, tokens: number) => (took === 0 ? 0 : Math.round(((at - started) / took) * tokens));
-    const places = (tokens: number) => [...from.map(({ since }) => placeOf(since, tokens)), tokens];
-    const whole = places(length);
-    const truth: TrueSpan[] = from.map(({ identity }, i) => ({
-      identity,
-      tokens: (whole[i + 1] as number) - (whole[i] as number),
-    }));
-    const tokenIds = this.world.truth.drawn(truth, length);
-    const shown = places(tokenIds.length);
-    const spans = from.flatMap(({ identity }, i) => {
+    const place = (at: number) => (took === 0 ? 0 : Math.round(((at - started) / took) * length));
+    const ends = [...from.slice(1).map(({ since }) => place(since)), length];
+    const drawn = from
+      .map(({ identity }, i): TrueSpan => ({ identity, tokens: (ends[i] as number) - (ends[i - 1] ?? 0) }))
+      .filter(({ tokens }) => tokens > 0);
+    const tokenIds = this.world.truth.drawn(drawn, length);
+    // Every span is shown by a token at least; the last one has the rest.
+    const spans = drawn.map(({ identity }, i) => {
       const { n: version, sha256 } = versionOf(identity);
-      const [start, end] = [shown[i] as number, shown[i + 1] as number];
-      return end > start ? [{ version, sha256, start, end }] : [];
+      return { version, sha256, start: i, end: i === drawn.length - 1 ? tokenIds.length : i + 1 };
     });
     const logprobs = tokenIds.map(() => LOGPROB);
     return { tokenIds, logprobs, entropies: tokenIds.map(() => ENTROPY), finish: "stop", spans };
   }
 }
-
-const responseLength = (drawn: number, most: number): number => Math.max(1, Math.min(most, Math.round(drawn)));

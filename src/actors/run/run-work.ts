@@ -459,6 +459,8 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   const state = latest?.state as CheckpointState | undefined;
   await context.pipeline.forget();
   await context.store.rollBack(latest?.state ?? null);
+  // At once: also where nothing else can be restored, what was open at the checkpoint has ended.
+  context.pipeline.restore(state?.pipeline ?? null, state?.progress.sequence ?? 0);
   context.curriculumMachine.stop();
   setUpCurriculum(context);
   const { curriculum, guard, trainer } = context.parts;
@@ -483,7 +485,6 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
-  context.pipeline.restore(state?.pipeline ?? null, context.progress.sequence);
   context.curriculumMachine.start();
   tellResumed(context, latest, restoring.reason);
 }
