@@ -26,6 +26,7 @@ import { InFlight } from "../streams/in-flight.js";
 import { createDetector } from "../streams/telemetry/detector.js";
 import { PublishedMetrics } from "../streams/telemetry/published-metrics.js";
 import { ScriptedCalls } from "./calls.js";
+import { checkCredits } from "./credits.js";
 import { FaultPlan } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
 import { Draws } from "./latency.js";
@@ -183,7 +184,9 @@ export class Life {
 
   private follow(fact: Fact): void {
     if (fact.type === "lifecycle.changed" && isTraining(fact.data.value)) this.stageBegan ??= this.present();
-    if (fact.type !== "step.committed" || this.stageBegan === null) return;
+    if (fact.type !== "step.committed") return;
+    checkCredits(this.context, this.options.disk, this.options.truth);
+    if (this.stageBegan === null) return;
     const [from, to] = [this.stageBegan, this.present()];
     this.stage = { ms: to.ms - from.ms, sampler: to.sampler - from.sampler, trainer: to.trainer - from.trainer };
   }

@@ -119,7 +119,6 @@ class SimulatedRun {
   /** Runs a life to its end; says where it is stuck, or null. */
   private async live(life: Life): Promise<string | null> {
     const { time, truth } = this;
-    const { driver } = life;
     let refused: unknown = null;
     life.begin().catch((error) => {
       refused = error ?? "refused";

@@ -1,9 +1,11 @@
 /** `weir inspect`: contents of a run folder, one step's rollouts, or one rollout with its reward. */
 import { join } from "node:path";
 import type { Command } from "commander";
+import { stringify as stringifyYaml } from "yaml";
 import type { RewardOutcome } from "../../contracts/reward.js";
 import type { Trace } from "../../contracts/trace.js";
 import { WeirError } from "../../errors.js";
+import { measuredSimulation } from "../../simulation/measured.js";
 import { type RunSummary, readRollouts, rolloutSteps, summariseRun } from "../../store/index.js";
 import { wholeNumber } from "../arguments.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
@@ -13,6 +15,7 @@ export interface InspectOptions {
   readonly step?: string;
   readonly rollout?: string;
   readonly verify?: boolean;
+  readonly latencies?: boolean;
   readonly json?: boolean;
 }
 
@@ -20,6 +23,7 @@ const ROLLOUTS = "rollouts";
 const SHOWN_CHARACTERS = 60;
 
 export async function inspectCommand(run: string, options: InspectOptions): Promise<ExitCode> {
+  if (options.latencies) return showLatencies(run, options.json ?? false);
   const summary = await summariseRun(run, { verify: options.verify ?? false });
   if (options.rollout !== undefined) {
     const trace = await findRollout(run, options.rollout, options.step);
@@ -36,6 +40,16 @@ export async function inspectCommand(run: string, options: InspectOptions): Prom
   }
   const damaged = summary.checkpoints.some((checkpoint) => checkpoint.damaged !== null);
   return damaged || summary.remarks.length > 0 ? 3 : 0;
+}
+
+/** Prints the section `simulation` that `weir simulate` takes. */
+async function showLatencies(run: string, json: boolean): Promise<ExitCode> {
+  const { simulation, steps, unmeasured } = await measuredSimulation(run);
+  if (json) printJson({ simulation });
+  else print(stringifyYaml({ simulation }, { flowCollectionPadding: false, collectionStyle: "any" }).trimEnd());
+  note(`measured in ${steps} RL steps`);
+  if (unmeasured.length > 0) note(`not recorded by the run, set by hand: ${unmeasured.join(", ")}`);
+  return 0;
 }
 
 async function findRollout(run: string, id: string, step: string | undefined): Promise<Trace> {
@@ -161,6 +175,10 @@ export function register(program: Command): void {
     .argument("<run>", "run folder")
     .option("--step <n>", "list the rollouts of an RL step")
     .option("--rollout <id>", "show one rollout with its reward")
+    .option(
+      "--latencies",
+      "print how long its calls took, as the section simulation of a configuration (weir simulate)",
+    )
     .option("--verify", "check every checkpoint against its manifest, and open every file of rollouts")
     .option("--json", "print JSON")
     .addHelpText(
