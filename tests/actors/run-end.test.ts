@@ -101,7 +101,7 @@ describe("rewards in flight", () => {
   it("I5: are cancelled when the run fails beside them", async () => {
     const { reward, begun, aborted, settled } = waitingReward();
     let calls = 0;
-    const { system } = await fakeRun(onePhase, reward, {
+    const { system } = await fakeRun({ ...onePhase, stages: { maxRestarts: 0 } }, reward, {
       sampler: {
         // Preflight takes two calls; the second one of step 1 fails while rewards of the first are computed.
         async sample({ prompts, params, policy }) {

@@ -269,7 +269,7 @@ export class TrainingPipeline {
 
   private async stopStages(): Promise<void> {
     this.running = false;
-    this.ref?.send({ type: "HALT" });
+    if (this.ref?.getSnapshot().status === "active") this.ref.send({ type: "HALT" });
     this.wake();
     await Promise.all(this.stages.map((one) => one.settled()));
   }
