@@ -2,6 +2,8 @@
 export type { ChannelName, CommandName, StreamChannel } from "../protocol/limits.js";
 export type { Role } from "../protocol/messages.js";
 export type {
+  ActorChange,
+  ActorTree,
   Evaluation,
   LogLine,
   MachineState,

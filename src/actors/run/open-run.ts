@@ -12,8 +12,7 @@ import { readTasks } from "../../data/read-tasks.js";
 import { type DataRecord, readRecords } from "../../data/records.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
-import type { QueueGauge } from "../../streams/bounded-queue.js";
-import { GaugeBoard } from "../../streams/gauges.js";
+import { GaugeBoard, type PipelineReading } from "../../streams/gauges.js";
 import { createDetector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { usableMemory } from "../../system/memory.js";
@@ -50,7 +49,8 @@ export interface OpenRunOptions {
   readonly resume?: string;
   readonly logger?: Logger;
   readonly taps: RunTaps;
-  readonly onGauges: (gauges: readonly QueueGauge[]) => void;
+  /** Hears of queues, actors and lag at a rate for display, and once more when everything is closed. */
+  readonly onGauges: (reading: PipelineReading) => void;
 }
 
 export interface OpenedRun {
@@ -80,6 +80,9 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   const phases = phasesFrom(config.phases);
   const { supervisor } = options;
   const closers = new Closers();
+  const gauges = new GaugeBoard();
+  gauges.watchActor(() => supervisor.statuses());
+  closers.add(() => options.onGauges(gauges.reading()));
   let begun = options.resume !== undefined;
   try {
     const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
@@ -104,7 +107,6 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     closers.add(closeLog);
     for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
       log.warn({ actor: "preflight" }, remark);
-    const gauges = new GaugeBoard();
     const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
     closers.add(() => watching.unsubscribe());
     const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });

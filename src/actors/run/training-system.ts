@@ -3,6 +3,7 @@ import type { Observable } from "rxjs";
 import { type Actor, createActor, fromPromise } from "xstate";
 import { parseConfig } from "../../config/load.js";
 import type { Config, ConfigInput } from "../../config/schema.js";
+import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
@@ -29,6 +30,7 @@ import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./mon
 import { type OpenedRun, openRun } from "./open-run.js";
 import { planOf } from "./progress.js";
 import { PartReplacements } from "./replacement.js";
+import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
 import {
   doCheckpoint,
@@ -113,6 +115,8 @@ export interface TrainingSystem {
   readonly traces$: Observable<Trace>;
   readonly facts$: Observable<Fact>;
   readonly gauges$: Observable<readonly QueueGauge[]>;
+  /** The supervision tree: state, work and restarts of each actor. */
+  readonly actors$: Observable<readonly ActorStatus[]>;
 }
 
 /**
@@ -144,6 +148,7 @@ class System implements TrainingSystem {
   readonly traces$ = this.out.traces.observable;
   readonly facts$ = this.out.facts.observable;
   readonly gauges$ = this.out.gauges.observable;
+  readonly actors$ = this.out.actors.observable;
 
   private readonly inFlight = new InFlight();
   private readonly registry;
@@ -156,6 +161,7 @@ class System implements TrainingSystem {
   private machine: Actor<typeof lifecycleMachine> | null = null;
   private monitor: AttachedMonitor | null = null;
   private lifecycle = "created";
+  private readonly node = new RunActor();
   private concluded = false;
   /** Verdicts that led to rollbacks since the last checkpoint. */
   private rollbacks: readonly JudgedUpdate[] = [];
@@ -302,12 +308,14 @@ class System implements TrainingSystem {
           },
           changed: () => this.changed(),
         },
-        onGauges: (gauges) => {
-          this.out.gauges.next(gauges);
-          this.monitor?.gauges(gauges);
+        onGauges: (reading) => {
+          this.out.gauges.next(reading.queues);
+          this.out.actors.next(reading.actors);
+          this.monitor?.gauges(reading);
         },
       });
       const { context } = this.run;
+      context.gauges.watchActor(() => this.node.status(context.progress.step));
       const unused = unusedParts(this.registry, names);
       for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
       if (this.config.monitor.enabled) {
@@ -399,8 +407,11 @@ class System implements TrainingSystem {
         "the engine was lost; restarting it and restoring the last checkpoint",
       );
       const delay = this.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
-      await context.engine.restart(delay, signal);
+      const restarted = context.engine.restart(delay, reason, signal);
+      this.tellEngine(context, "restarting");
+      await restarted;
       await restoreRun(context, { reason, freshEngine: true }, signal);
+      this.tellEngine(context, "running");
       this.tellRollbacks(context, []);
     };
     const rollBack = async (_: RunContext, signal: AbortSignal) => {
@@ -440,6 +451,8 @@ class System implements TrainingSystem {
           const value = snapshot.value as Json;
           this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
           this.changed();
+          this.node.enter(name, snapshot.context.error);
+          context.gauges.publish();
           // Nothing runs in a paused run before which a part could be replaced.
           if (name === "paused") void this.inFlight.track(this.replacements.apply(context, this.ending.signal));
         } catch (error) {
@@ -476,6 +489,7 @@ class System implements TrainingSystem {
       if (this.lifecycle !== "failed") {
         this.lifecycle = "failed";
         this.changed();
+        this.node.enter("failed", error);
       }
       this.lastFact(context, { status: "failed", error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
@@ -510,6 +524,12 @@ class System implements TrainingSystem {
     } catch (cause) {
       this.run?.context.log.error({ actor: "lifecycle", err: cause }, "the end of the run could not be journalled");
     }
+  }
+
+  private tellEngine({ engine, gauges, progress }: RunContext, state: "restarting" | "running"): void {
+    for (const { name, detail, restarts } of engine.statuses())
+      this.fact("actor.changed", progress.step, { actor: name, state, reason: detail, restarts });
+    gauges.publish();
   }
 
   /** Journals why the guard asked for rollbacks. Restoring cuts off what came after the checkpoint, so earlier ones are told again. */
