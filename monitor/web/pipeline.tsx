@@ -174,13 +174,13 @@ function MailboxCells({ gauge }: { readonly gauge: PipelineGauge | null }) {
         />
         <span class={full ? "bar full" : "bar"} aria-hidden="true">
           <i class="level" style={{ width: percent(depth, bound) }} />
-          <i class="peak" style={{ left: percent(highWater, bound) }} />
+          {highWater > 0 ? <i class="peak" style={{ left: percent(highWater, bound) }} /> : null}
         </span>
         <span class="depth">
-          {depth} / {bound}
+          {formatNumber(depth)} / {formatNumber(bound)}
         </span>
       </td>
-      <td data-label="peak">{highWater}</td>
+      <td data-label="peak">{formatNumber(highWater)}</td>
       <td data-label="per s">{formatNumber(perSecond)}</td>
     </>
   );

@@ -1,4 +1,4 @@
-import { BehaviorSubject, type Observable } from "rxjs";
+import { asyncScheduler, auditTime, map, type Observable, type SchedulerLike, Subject } from "rxjs";
 import type { ActorStatus, LagStatus } from "../contracts/actor-status.js";
 import type { BoundedQueue, QueueGauge } from "./bounded-queue.js";
 
@@ -19,7 +19,7 @@ export class GaugeBoard {
   private readonly past = new Map<string, QueueGauge>();
   private readonly actors: (() => ActorStatus | readonly ActorStatus[])[] = [];
   private lastLag: LagStatus | null = null;
-  private readonly changes = new BehaviorSubject<PipelineReading>({ queues: [], actors: [], lag: null });
+  private readonly changes = new Subject<void>();
 
   /** Registers `queue` under its name; an earlier queue of that name adds to the totals. */
   watch<T>(queue: BoundedQueue<T>): BoundedQueue<T> {
@@ -50,7 +50,7 @@ export class GaugeBoard {
     return this.lastLag;
   }
 
-  /** Takes effect at the next `publish`. */
+  /** Shown with the next reading. */
   setLag(lag: LagStatus): void {
     this.lastLag = lag;
   }
@@ -60,13 +60,20 @@ export class GaugeBoard {
     return { queues: this.read(), actors: this.readActors(), lag: this.lastLag };
   }
 
-  /** Emits the current reading at every `publish`. */
-  get observable(): Observable<PipelineReading> {
-    return this.changes.asObservable();
+  /**
+   * A reading at the end of each interval of `everyMs` in which something was published. However often that was, it is read once:
+   * a pipeline may publish per item.
+   */
+  readings(everyMs: number, scheduler: SchedulerLike = asyncScheduler): Observable<PipelineReading> {
+    return this.changes.pipe(
+      auditTime(everyMs, scheduler),
+      map(() => this.reading()),
+    );
   }
 
+  /** Says that something has changed. */
   publish(): void {
-    this.changes.next(this.reading());
+    this.changes.next();
   }
 
   private combined(queue: BoundedQueue<unknown>): QueueGauge {

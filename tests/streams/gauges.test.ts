@@ -1,3 +1,4 @@
+import { VirtualTimeScheduler } from "rxjs";
 import { describe, expect, it } from "vitest";
 import type { ActorStatus } from "../../src/contracts/actor-status.js";
 import { BoundedQueue } from "../../src/streams/bounded-queue.js";
@@ -5,24 +6,43 @@ import { GaugeBoard, type PipelineReading } from "../../src/streams/gauges.js";
 import { actor } from "../helpers/actors.js";
 
 describe("the board of gauges", () => {
-  it("reads actors when it publishes, in the order of their registration, groups that grow included", () => {
+  it("reads actors in the order of their registration, groups that grow included", () => {
     const board = new GaugeBoard();
     const samplers: ActorStatus[] = [actor("sampler-1", { parent: "rollout" })];
     let state: ActorStatus["state"] = "starting";
     board.watchActor(() => actor("rollout", { state }));
     board.watchActor(() => samplers);
     const seen: PipelineReading[] = [];
-    board.observable.subscribe((reading) => seen.push(reading));
+    const time = new VirtualTimeScheduler();
+    board.readings(100, time).subscribe((reading) => seen.push(reading));
+    board.publish();
+    // What changes before the interval is over is in its reading.
     state = "running";
     samplers.push(actor("sampler-2", { parent: "rollout", state: "restarting" }));
-    board.publish();
+    time.flush();
     samplers.length = 0;
     board.publish();
+    time.flush();
     expect(seen.map(({ actors }) => actors.map(({ name, state }) => `${name} ${state}`))).toEqual([
-      [],
       ["rollout running", "sampler-1 running", "sampler-2 restarting"],
       ["rollout running"],
     ]);
+  });
+
+  it("reads once in an interval, however often the pipeline publishes, and not at all where it does not", () => {
+    const board = new GaugeBoard();
+    let reads = 0;
+    board.watchActor(() => {
+      reads++;
+      return actor("reward");
+    });
+    const time = new VirtualTimeScheduler();
+    board.readings(100, time).subscribe();
+    time.flush();
+    expect(reads).toBe(0);
+    for (let i = 0; i < 1_000; i++) board.publish();
+    time.flush();
+    expect([reads, time.now()]).toEqual([1, 100]);
   });
 
   it("shows an actor that is registered again under its name once, as it is now", () => {

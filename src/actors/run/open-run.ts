@@ -1,5 +1,4 @@
 import type { Logger } from "pino";
-import { auditTime } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
@@ -107,7 +106,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     closers.add(closeLog);
     for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
       log.warn({ actor: "preflight" }, remark);
-    const watching = gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)).subscribe(options.onGauges);
+    const watching = gauges.readings(GAUGE_INTERVAL_MS).subscribe(options.onGauges);
     closers.add(() => watching.unsubscribe());
     const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });
     present = context;
