@@ -442,7 +442,9 @@ const asyncSchema = z.strictObject({
 const stagesSchema = z.strictObject({
   maxRestarts: nonNegativeInt
     .default(3)
-    .describe("Restarts of a stage of the pipeline in a row, without an item finished in between, before the run fails."),
+    .describe(
+      "Restarts of a stage of the pipeline in a row, without an item finished in between, before the run fails.",
+    ),
   restartDelayMs: nonNegativeInt
     .default(500)
     .describe("Wait before the first restart of a stage in ms; doubles with each further one in a row."),
