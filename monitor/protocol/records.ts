@@ -102,6 +102,7 @@ const traceHeadSchema: z.ZodType<TraceHead> = z.object({
   sampleIndex: z.number().int(),
   carried: z.boolean(),
   policyVersion: z.number().int(),
+  lag: z.number().int().nullable(),
   completion: z.string(),
   goldAnswer: z.string(),
   outcome: outcomeSchema,

@@ -8,7 +8,7 @@ export interface LedgerEntry {
   readonly taskId: string;
   readonly phase: number;
   readonly state: LedgerState;
-  /** Why it was dropped: zero_variance, reward_failed, group_too_small, surplus, aborted, stale, non_finite … */
+  /** Why it was dropped: zero_variance, reward_failed, group_too_small, surplus, aborted, stale, rejected, non_finite … */
   readonly reason?: string;
   /** RL step for which it was issued, or that trained on it. */
   readonly step: number;

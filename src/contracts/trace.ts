@@ -11,7 +11,10 @@ export interface Trace {
   readonly phase: number;
   readonly sampleIndex: number;
   readonly carried: boolean;
+  /** Of its first token. */
   readonly policyVersion: number;
+  /** Largest lag of its tokens when they were trained, versions; null where it was not trained. */
+  readonly lag: number | null;
   readonly prompt: string;
   readonly completion: string;
   readonly goldAnswer: string;
@@ -25,6 +28,8 @@ export interface Trace {
     readonly logprob: number;
     /** Null where the sampler gives no entropies. */
     readonly entropy: number | null;
+    /** Weight of the token in the loss from rollout correction; null without correction, and where it was not trained. */
+    readonly weight: number | null;
   }[];
   readonly finish: FinishReason;
   readonly time: number;

@@ -8,6 +8,7 @@ export const CISPO: TokenLevelLoss = {
   scope: "token",
   aggregation: "token-mean",
   defaults: { clipLow: 0.2, clipHigh: 0.28 },
+  boundsRatio: () => true,
   terms(a, x, s) {
     const ratio = a.exp(logRatio(a, x).bounded);
     const weight = a.minimum(a.maximum(ratio, a.sub(1, given(s.clipLow))), a.add(1, given(s.clipHigh)));

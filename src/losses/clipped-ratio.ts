@@ -1,4 +1,5 @@
 /** The clipped surrogate that GRPO, DAPO and Dr. GRPO share; they differ in aggregation and clip range. */
+import type { LossSettings } from "../contracts/loss.js";
 import type { Algebra } from "./algebra.js";
 import { given, logRatio, type SettingOperands, type TokenInputs, type TokenTerms } from "./policy-loss.js";
 
@@ -30,4 +31,9 @@ export function clippedRatio<T>(a: Algebra<T>, x: TokenInputs<T>, s: SettingOper
     clipped: held,
     clippedLower: heldLower,
   };
+}
+
+/** The clip bounds ρ for A > 0; for A < 0 the dual clip or the bound of ρ itself does. */
+export function clippedRatioBounds({ dualClip, largestRatio }: LossSettings): boolean {
+  return dualClip !== null || largestRatio !== null;
 }

@@ -11,6 +11,7 @@ export const DPPO_TV: TokenLevelLoss = {
   scope: "token",
   aggregation: "token-mean",
   defaults: { clipLow: 0.2, clipHigh: 0.2, dualClip: 20 },
+  boundsRatio: () => true,
   terms(a, x, s) {
     const ratio = a.exp(logRatio(a, x).bounded);
     const largest = given(s.dualClip);

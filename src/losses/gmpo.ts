@@ -15,6 +15,8 @@ export const GMPO: SequenceLevelLoss = {
   scope: "sequence",
   aggregation: "seq-mean-token-mean",
   defaults: { clipLow: 0.4, clipHigh: 0.4 },
+  // The geometric mean is free for A < 0, up to its clamp.
+  boundsRatio: () => false,
   terms(a, x, s) {
     const d = a.sub(x.logprobs, x.old);
     const clamped = a.minimum(a.maximum(d, a.sub(0, given(s.clipLow))), given(s.clipHigh));

@@ -15,6 +15,8 @@ export const GSPO: SequenceLevelLoss = {
   scope: "sequence",
   aggregation: "seq-mean-token-mean",
   defaults: { clipLow: 3e-4, clipHigh: 4e-4 },
+  // s is free for A < 0, up to its clamp.
+  boundsRatio: () => false,
   terms(a, x, s) {
     const mean = a.mean(a.sub(x.logprobs, x.old));
     const bounded = a.minimum(mean, LARGEST_LOG_RATIO);

@@ -37,6 +37,11 @@ interface LossFacts {
   readonly aggregation: LossAggregation;
   /** Settings that it reads, with the values that it takes where the configuration says nothing. */
   readonly defaults: Partial<LossSettings>;
+  /**
+   * True where ρ weighs a token and |dℓ/d(log π)| ≤ c·|A| for every ρ and either sign of A. A pessimistic clip alone leaves ρ free
+   * for A < 0, where samples of an older policy can make it any size.
+   */
+  boundsRatio(settings: LossSettings): boolean;
 }
 
 /** A loss whose tokens are independent of one another: any run of tokens may be evaluated on its own. */

@@ -8,6 +8,8 @@ export const REINFORCE: TokenLevelLoss = {
   scope: "token",
   aggregation: "token-mean",
   defaults: {},
+  // It has no ratio that could be bounded.
+  boundsRatio: () => false,
   terms(a, x) {
     const slope = a.neg(x.advantages);
     const none = a.zeros(slope);

@@ -73,6 +73,36 @@ export function keptTokens(
   return values.map(() => kept);
 }
 
+/** The correction of a batch; each part is left out where it is null. */
+export interface CorrectionOptions {
+  readonly importance: ImportanceOptions | null;
+  readonly rejection: RejectionOptions | null;
+}
+
+/** What correction does to a sequence. */
+export interface CorrectedTokens {
+  /** Importance weight, 1 without importance, and 0 for a token that does not count. */
+  readonly weights: readonly number[]; // [T]
+  /** Number of tokens whose importance weight a bound changed. */
+  readonly clipped: number;
+}
+
+/** Weights of a sequence's tokens in the loss. Throws WEIR_E_SHAPE where lengths differ. */
+export function correctTokens(
+  old: ArrayLike<number>, // [T] nats
+  sampler: ArrayLike<number>, // [T] nats
+  { importance, rejection }: CorrectionOptions,
+): CorrectedTokens {
+  const unbounded = { level: importance?.level ?? "token", lower: null, upper: Number.POSITIVE_INFINITY };
+  const ratios = importanceWeights(old, sampler, unbounded);
+  const bounded = importance === null ? ratios.map(() => 1) : importanceWeights(old, sampler, importance);
+  const kept = rejection === null ? null : keptTokens(old, sampler, rejection);
+  return {
+    weights: bounded.map((weight, t) => (kept === null || kept[t] ? weight : 0)),
+    clipped: importance === null ? 0 : bounded.filter((weight, t) => weight !== ratios[t]).length,
+  };
+}
+
 /** Kish's effective sample size of weights as a share of their number: (Σw)²/(n·Σw²), in [0, 1]; 0 where all are 0. */
 export function effectiveShare(weights: readonly number[]): number {
   let sum = 0;

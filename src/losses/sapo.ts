@@ -11,6 +11,7 @@ export const SAPO: TokenLevelLoss = {
   scope: "token",
   aggregation: "seq-mean-token-mean",
   defaults: { tauPositive: 1, tauNegative: 1.05 },
+  boundsRatio: () => true,
   terms(a, x, s) {
     const { bounded, within } = logRatio(a, x);
     const ratio = a.exp(bounded);

@@ -1,6 +1,6 @@
 /**
  * Rollout shards: `rollouts/step-00010.parquet`, one row per rollout of the step, written whole or not at all.
- * Columns are snake_case; token ids, texts, log-probs and entropies are lists, so that they open in duckdb and pandas.
+ * Columns are snake_case; token ids, texts, log-probs, entropies and weights are lists, so that they open in duckdb and pandas.
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ const NAME = /^step-(\d+)\.parquet$/;
 
 type Cell = "text" | "integer" | "long" | "real" | "flag" | "texts" | "integers" | "reals";
 
-/** Column name, kind, and its value in a trace. Log-probs and entropies come from float32 arithmetic and are stored so. */
+/** Column name, kind, and its value in a trace. Log-probs, entropies and the weights made of them come from float32 arithmetic and are stored so. */
 const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] = [
   ["schema_version", "integer", () => SCHEMA_VERSION],
   ["id", "text", (trace) => trace.id],
@@ -31,6 +31,7 @@ const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] =
   ["sample_index", "integer", (trace) => trace.sampleIndex],
   ["carried", "flag", (trace) => trace.carried],
   ["policy_version", "integer", (trace) => trace.policyVersion],
+  ["lag", "integer", (trace) => trace.lag],
   ["prompt", "text", (trace) => trace.prompt],
   ["completion", "text", (trace) => trace.completion],
   ["gold_answer", "text", (trace) => trace.goldAnswer],
@@ -45,6 +46,7 @@ const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] =
   ["token_texts", "texts", (trace) => trace.tokens.map((token) => token.text)],
   ["logprobs", "reals", (trace) => trace.tokens.map((token) => token.logprob)],
   ["entropies", "reals", (trace) => trace.tokens.flatMap(({ entropy }) => entropy ?? [])],
+  ["weights", "reals", (trace) => trace.tokens.flatMap(({ weight }) => weight ?? [])],
   ["finish", "text", (trace) => trace.finish],
   ["time_ms", "long", (trace) => BigInt(Math.round(trace.time))],
 ];
@@ -127,6 +129,7 @@ function traceOf(row: Row): Trace {
   if (typeof row.id !== "string" || typeof row.outcome_json !== "string") throw new Error("a row has no id or outcome");
   const logprobs = numbers(row, "logprobs");
   const entropies = numbers(row, "entropies");
+  const weights = numbers(row, "weights");
   const texts = (row.token_texts ?? []) as readonly string[];
   return {
     id: row.id as string,
@@ -138,6 +141,7 @@ function traceOf(row: Row): Trace {
     sampleIndex: row.sample_index as number,
     carried: row.carried as boolean,
     policyVersion: row.policy_version as number,
+    lag: optional(row, "lag"),
     prompt: row.prompt as string,
     completion: row.completion as string,
     goldAnswer: row.gold_answer as string,
@@ -150,6 +154,7 @@ function traceOf(row: Row): Trace {
       text: texts[t] ?? "",
       logprob: logprobs[t] ?? 0,
       entropy: entropies[t] ?? null,
+      weight: weights[t] ?? null,
     })),
     finish: row.finish as FinishReason,
     time: Number(row.time_ms),

@@ -14,12 +14,12 @@ function scoredOf(group: Group) {
   });
 }
 
-/** A group in the form that batch-aware advantages receive. */
 /** A finished group as a filter is given it. */
 export function filterGroup(group: Group): FilterGroup {
   return { ...advantageGroup(group), groupId: group.id, size: group.members.length };
 }
 
+/** A group in the form that batch-aware advantages receive. */
 function advantageGroup(group: Group): AdvantageGroup {
   return {
     taskId: group.task.id,
@@ -102,19 +102,23 @@ function samplesOf(group: Group, given: GroupAdvantages, kind: string): SampleGr
 }
 
 /** Consecutive mini-batches of at most `size` groups; null gives one mini-batch. */
-export function miniBatches(groups: readonly SampleGroup[], size: number | null): SampleGroup[][] {
+export function miniBatches<T>(groups: readonly T[], size: number | null): T[][] {
   const step = size ?? Math.max(1, groups.length);
-  const batches: SampleGroup[][] = [];
+  const batches: T[][] = [];
   for (let start = 0; start < groups.length; start += step) batches.push(groups.slice(start, start + step));
   return batches;
 }
 
-/** Tokens and sequences of a mini-batch, counted before it is split (I6). */
-export function denominatorsOf(groups: readonly SampleGroup[]): LossDenominators {
-  const samples = groups.flatMap((group) => group.samples);
+/**
+ * Tokens and sequences of a mini-batch, counted before it is split (I6). With `weights` a token of weight 0 is not counted, nor is
+ * a sequence that has lost all its tokens.
+ */
+export function denominatorsOf(groups: readonly SampleGroup[], weights: PerToken | null = null): LossDenominators {
+  const lengths = groups.flatMap(({ samples }) => samples.map(({ rollout }) => rollout.tokenIds.length));
+  const counted = weights === null ? lengths : weights.flat().map((row) => row.filter((weight) => weight !== 0).length);
   return {
-    tokens: samples.reduce((sum, sample) => sum + sample.rollout.tokenIds.length, 0),
-    sequences: samples.length,
+    tokens: counted.reduce((sum, count) => sum + count, 0),
+    sequences: counted.filter((count, i) => count > 0 || lengths[i] === 0).length,
   };
 }
 
@@ -123,13 +127,14 @@ export type PerToken = readonly (readonly (readonly number[])[])[];
 
 /**
  * The trainer's form of a mini-batch. `old` and `reference` are log-probs per group, sample and token; without `old` they are
- * those of the trainer's present weights.
+ * those of the trainer's present weights. `weights` are those of rollout correction; null gives every token weight 1.
  * Errors: WEIR_E_SHAPE when they do not fit the samples.
  */
 export function trainGroups(
   groups: readonly SampleGroup[],
   old: PerToken | null,
   reference: PerToken | null,
+  weights: PerToken | null = null,
 ): TrainGroup[] {
   return groups.map((group, p) => ({
     promptIds: group.samples[0]?.rollout.promptIds ?? [],
@@ -140,6 +145,7 @@ export function trainGroups(
         advantages: sample.advantages,
         oldLogprobs: old === null ? null : tokensOf(old, p, g, tokenIds.length, "old log-probs"),
         refLogprobs: reference === null ? null : tokensOf(reference, p, g, tokenIds.length, "reference log-probs"),
+        ...(weights === null ? {} : { weights: tokensOf(weights, p, g, tokenIds.length, "weights") }),
       };
     }),
   }));

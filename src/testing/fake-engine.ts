@@ -104,10 +104,10 @@ function assertFakeVersion({ n, changed = false }: FakeWeights, wanted: PolicyWa
 /** The completions of groups in the form that a custom loss receives. */
 function sequencesOf(groups: readonly TrainGroup[], weight: number): LossSequence[] {
   return groups.flatMap(({ completions }) =>
-    completions.map(({ tokenIds, advantages, oldLogprobs, refLogprobs }) => {
+    completions.map(({ tokenIds, advantages, oldLogprobs, refLogprobs, weights }) => {
       const logprobs = tokenIds.map(() => LOGPROB);
-      const weights = tokenIds.map(() => weight);
-      return { logprobs, old: oldLogprobs ?? logprobs, reference: refLogprobs, advantages, weights };
+      const own = tokenIds.map((_, t) => weight * (weights?.[t] ?? 1));
+      return { logprobs, old: oldLogprobs ?? logprobs, reference: refLogprobs, advantages, weights: own };
     }),
   );
 }

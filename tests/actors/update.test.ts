@@ -16,6 +16,8 @@ const OPTIONS: UpdateOptions = {
   step: 1,
   phase: 1,
   policy: POLICY,
+  maxLag: 0,
+  correction: null,
   guard: createFiniteGuard(),
   comparable: true,
   loss: TEST_LOSS,

@@ -279,7 +279,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
         time: 99,
         taskId: "task-hostile",
         completion: hostile,
-        tokens: [{ id: 1, text: hostile, logprob: -2.5, entropy: 1 }],
+        tokens: [{ id: 1, text: hostile, logprob: -2.5, entropy: 1, weight: null }],
         outcome: { kind: "scored", value: 0.25, parts: { rule: 0.25, judge: 0 }, prediction: "Oslo" },
         reward: 0.25,
       }),

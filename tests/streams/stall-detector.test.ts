@@ -80,7 +80,7 @@ describe("a run that learns nothing", () => {
 });
 
 describe("the cause of a step without an update", () => {
-  const step = { dropped: [], kept: [], refused: 0, skipped: 0, learningRate: 1e-3 } as const;
+  const step = { dropped: [], kept: [], refused: 0, skipped: 0, rejected: false, learningRate: 1e-3 } as const;
   it("is what became of most groups, or of the optimiser steps", () => {
     expect(idleCauseOf({ ...step, dropped: ["zero_variance", "zero_variance", "group_too_small"] })).toBe(
       "equal_rewards",
@@ -89,6 +89,7 @@ describe("the cause of a step without an update", () => {
     expect(idleCauseOf({ ...step, kept: [{ group: group([0, 1]) }], refused: 1 })).toBe("non_finite");
     expect(idleCauseOf({ ...step, kept: [{ group: group([0, 1]) }], skipped: 1 })).toBe("guard");
     expect(idleCauseOf({ ...step, kept: [{ group: group([1, 1]) }] })).toBe("equal_rewards");
+    expect(idleCauseOf({ ...step, kept: [{ group: group([0, 1]) }], rejected: true })).toBe("rejected");
     expect(idleCauseOf({ ...step, kept: [{ group: group([0, 1]) }] })).toBe("no_gradient");
     expect(idleCauseOf({ ...step, kept: [{ group: group([0, 1]) }], learningRate: 0 })).toBe("zero_rate");
   });

@@ -38,7 +38,7 @@ export class RunLedger implements RolloutListener {
   settle(
     kept: readonly SampleGroup[],
     { dropped }: Pick<FormedBatch, "dropped">,
-    { refused, moved }: Pick<UpdateResult, "refused" | "moved">,
+    { refused, moved, rejected }: Pick<UpdateResult, "refused" | "moved" | "rejected">,
     trained: { readonly step: number; readonly policyVersion: number },
   ): void {
     const causes = new Map(
@@ -49,6 +49,7 @@ export class RunLedger implements RolloutListener {
       for (const { rollout, outcome } of group.members) {
         const cause = causes.get(group.id);
         if (outcome.kind !== "scored") this.end(rollout.id, { state: "dropped", reason: `reward_${outcome.kind}` });
+        else if (rejected.has(rollout.id)) this.end(rollout.id, { state: "dropped", reason: "rejected" });
         else if (cause !== undefined && !moved.has(group.id)) this.end(rollout.id, { state: "dropped", reason: cause });
         else this.end(rollout.id, { state: "trained", ...trained });
       }

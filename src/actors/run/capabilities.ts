@@ -9,6 +9,7 @@ import { assertSamplerCapabilities } from "../parts/checked-engines.js";
 import { isRecord, partError, shown } from "../parts/part-errors.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind } from "../update/publisher.js";
+import { assertOffPolicy } from "./off-policy.js";
 import { needsReference } from "./run-context.js";
 
 /** True where the sampler's log-probs are of the distribution that the trainer computes: softmax(logits / T) over the whole vocabulary. */
@@ -29,10 +30,11 @@ export function logprobsComparable(
 
 type Needed = Pick<RunParts, "sampler" | "trainer" | "policyStore" | "loss" | "guard">;
 
-/** Errors: WEIR_E_CAPABILITY with the option and the part. */
+/** Errors: WEIR_E_CAPABILITY with the option and the part; WEIR_E_CONFIG as `assertOffPolicy`. */
 export function assertCapabilities(config: Config, parts: Needed): void {
   const { sampler, trainer, loss, guard } = parts;
   assertDescribed(parts);
+  assertOffPolicy(config, loss);
   const { capabilities } = trainer;
   const refuse = (path: string, text: string): never => {
     throw new WeirError("WEIR_E_CAPABILITY", `option "${path}": ${text}`, { path });
@@ -64,6 +66,12 @@ export function assertCapabilities(config: Config, parts: Needed): void {
       "update.oldLogprobs",
       `the sampler "${sampler.kind}" gives ${sampler.capabilities.logprobBasis} log-probs, which are not those of the policy at rollout.temperature ${config.rollout.temperature}, rollout.topP ${config.rollout.topP} and rollout.topK ${config.rollout.topK}; set it to recompute`,
     );
+  for (const option of ["importance", "rejection"] as const)
+    if (config.update.correction[option] !== "none" && !logprobsComparable(config, sampler))
+      refuse(
+        `update.correction.${option}`,
+        `the sampler "${sampler.kind}" gives ${sampler.capabilities.logprobBasis} log-probs, which cannot be compared with the policy's at rollout.temperature ${config.rollout.temperature}, rollout.topP ${config.rollout.topP} and rollout.topK ${config.rollout.topK}; set it to none`,
+      );
   if (needsReference(config) && !capabilities.reference)
     refuse(
       "loss.klCoefficient",

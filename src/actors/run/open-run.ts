@@ -25,6 +25,7 @@ import { assertCapabilities } from "./capabilities.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
+import { assertOffPolicy } from "./off-policy.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
@@ -80,6 +81,7 @@ const BYTES_PER_GIB = 1024 ** 3;
  */
 export async function openRun(config: Config, options: OpenRunOptions): Promise<OpenedRun> {
   await assertStartable(config, options.resume);
+  assertOffPolicy(config, options.parts.loss);
   const tokenizer: RunTokenizer = await loadTokenizer(config.model.path);
   const phases = phasesFrom(config.phases);
   const { supervisor } = options;

@@ -17,6 +17,7 @@ import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detec
 import { stepMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
+import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
 
 /**
@@ -118,6 +119,8 @@ export function trainBatch(
       ...policyLoss(config, parts.loss),
       ...{ step, phase: phaseOf(context), policy, optimiser: rlOptimiser(config, step), guard: parts.guard },
       comparable: logprobsComparable(config, parts.sampler),
+      maxLag: config.async.maxLag,
+      correction: correctionOf(config),
       withReference: needsReference(config),
     },
     signal,
@@ -171,6 +174,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     correctAt: config.reward.correctAt,
     updates: update.updates,
     mismatch: update.mismatch,
+    offPolicy: update.offPolicy,
     withReference: needsReference(config),
     learningRate,
     seconds: { step: seconds, ...spent },
@@ -194,12 +198,14 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
 function causeOf(
   { dropped }: Pick<FormedBatch, "dropped">,
   kept: readonly SampleGroup[],
-  { refused }: UpdateResult,
+  { refused, rejected }: UpdateResult,
   learningRate: number,
 ): IdleCause {
   const reasons = dropped.map(({ reason }) => reason);
   const nonFinite = refused.filter(({ cause }) => cause === "non_finite").length;
-  return idleCauseOf({ dropped: reasons, kept, refused: nonFinite, skipped: refused.length - nonFinite, learningRate });
+  const skipped = refused.length - nonFinite;
+  const all = kept.every(({ samples }) => samples.every(({ rollout }) => rejected.has(rollout.id)));
+  return idleCauseOf({ dropped: reasons, kept, refused: nonFinite, skipped, rejected: all, learningRate });
 }
 
 /**

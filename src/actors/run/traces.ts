@@ -18,6 +18,7 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
         prompt = context.tokenizer.applyChatTemplate(group.task.messages, { addGenerationPrompt: true }).text;
         prompts.set(group.id, prompt);
       }
+      const trained = result.update.rollouts.get(rollout.id);
       return {
         id: rollout.id,
         groupId: group.id,
@@ -28,6 +29,7 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
         sampleIndex: rollout.sampleIndex,
         carried: group.carried,
         policyVersion: rollout.policy[0]?.version ?? 0,
+        lag: trained?.lag ?? null,
         prompt,
         completion: rollout.text,
         goldAnswer: group.task.goldAnswers.join(" | "),
@@ -40,6 +42,7 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
           text: context.tokenizer.tokenText(id),
           logprob: rollout.samplerLogprobs[t] ?? 0,
           entropy: rollout.entropies?.[t] ?? null,
+          weight: trained?.weights?.[t] ?? null,
         })),
         finish: rollout.finish,
         time,

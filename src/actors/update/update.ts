@@ -13,7 +13,15 @@ import type {
   Trainer,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { type CorrectedTokens, type CorrectionOptions, correctTokens } from "../../losses/rollout-correction.js";
 import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../../streams/batches.js";
+import { assertLag, lagsOf } from "../../streams/lag.js";
+import {
+  type ComparedRow,
+  correctionFacts,
+  lagFacts,
+  type OffPolicyFacts,
+} from "../../streams/telemetry/off-policy-metrics.js";
 import {
   contributionsOfTokens,
   ENTROPY_METRIC,
@@ -26,17 +34,21 @@ import { type Mismatch, mismatchOf, type UpdateFacts } from "../../streams/telem
 import { type GuardedOutcome, guardedStep, type JudgedUpdate, judgedOf, rollbackError } from "../guard/guard.js";
 
 /**
- * The update of one RL step: old (and reference) log-probs, mini-batches, optimiser steps.
+ * The update of one RL step: old (and reference) log-probs, rollout correction, mini-batches, optimiser steps.
  * Invariants: denominators are those of the whole mini-batch (I6); a mini-batch whose loss or gradient is not finite, or that the
- * guard skips, changes no weight and is handed back for saving (I7); rollouts of another version than the trainer's are refused
- * (I13); sampler and trainer log-probs at the same version are compared (I8).
+ * guard skips, changes no weight and is handed back for saving (I7); rollouts that lag more than `maxLag` versions behind the trainer
+ * are refused (I13); sampler and trainer log-probs at the same version are compared (I8).
  */
 
 export interface UpdateOptions {
   readonly step: number;
   readonly phase: number;
-  /** The version that the trainer holds, which sampled the rollouts. */
+  /** The version that the trainer holds: π_old. */
   readonly policy: PolicyVersion;
+  /** Largest number of versions by which a token's sampler may be older; 0 takes tokens of `policy` only. */
+  readonly maxLag: number;
+  /** Null: every token has weight 1. Needs `oldLogprobs: "recompute"`. */
+  readonly correction: CorrectionOptions | null;
   readonly guard: Guard;
   /** The sampler's log-probs are of the same distribution as the trainer's, so that they can be compared. */
   readonly comparable: boolean;
@@ -58,9 +70,22 @@ export interface RefusedBatch {
   readonly cause: "non_finite" | "guard";
 }
 
+/** What the update knows of a rollout. */
+export interface TrainedRollout {
+  /** Largest lag of its tokens, versions. */
+  readonly lag: number;
+  /** Weight of each token from rollout correction; null without correction. */
+  readonly weights: readonly number[] | null; // [T]
+}
+
 export interface UpdateResult {
   readonly updates: readonly UpdateFacts[];
   readonly mismatch: Mismatch;
+  readonly offPolicy: OffPolicyFacts;
+  /** By rollout id. */
+  readonly rollouts: ReadonlyMap<string, TrainedRollout>;
+  /** Ids of rollouts of which rejection left no token: they entered no loss. */
+  readonly rejected: ReadonlySet<string>;
   /** Shares of rollouts in the metrics that the spike detector watches. */
   readonly contributions: readonly SpikeContribution[];
   readonly refused: readonly RefusedBatch[];
@@ -72,8 +97,8 @@ export interface UpdateResult {
 
 /**
  * Trains on kept groups and says what happened.
- * Errors: WEIR_E_POLICY_VERSION for rollouts of another version; WEIR_E_ROLLBACK where the guard says so; those of the trainer other
- * than WEIR_E_NON_FINITE.
+ * Errors: WEIR_E_POLICY_VERSION for rollouts that lag too far behind; WEIR_E_ROLLBACK where the guard says so; those of the trainer
+ * other than WEIR_E_NON_FINITE.
  */
 export async function updatePolicy(
   trainer: Trainer,
@@ -81,65 +106,98 @@ export async function updatePolicy(
   options: UpdateOptions,
   signal: AbortSignal,
 ): Promise<UpdateResult> {
-  assertSampledBy(groups, options.policy);
+  assertLag(groups, options.policy, options.maxLag);
+  const lags = groups.map(({ samples }) => samples.map(({ rollout }) => lagsOf(rollout, options.policy)));
   const sampled = groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
   const sequences = groups.map(sequencesOf);
   const read = async (which: "policy" | "reference", of: readonly GroupTokens[]) => {
     const { microBatchTokens, loss } = options;
     return (await trainer.logprobs(of, { signal, temperature: loss.temperature, which, microBatchTokens })).logprobs;
   };
-  const batches = miniBatches(groups, options.miniBatchPrompts);
-  /** Per group, what the trainer gives at the weights that sampled. */
+  const first = miniBatches(groups, options.miniBatchPrompts)[0]?.length ?? 0;
+  // The first optimiser step's own pass gives π_old of its groups, unless something needs π_old before it or after it.
+  const stale = lags.some((group) => group.some((row) => row.some((lag) => lag > 0)));
+  const own = options.epochs === 1 && options.correction === null && !stale ? first : 0;
+  /** Per group, what the trainer gives at the weights that it had at the start. */
   const scored: (PerToken[number] | null)[] = groups.map(() => null);
-  const fill = (start: number, values: PerToken) => {
-    values.forEach((value, p) => {
-      scored[start + p] ??= value;
-    });
-  };
-  // The first optimiser step's own pass sees the weights that sampled: its groups are not scored before.
-  const own = options.epochs === 1 ? (batches[0]?.length ?? 0) : 0;
-  if (options.oldLogprobs === "recompute" && groups.length > own) fill(own, await read("policy", sequences.slice(own)));
+  if (options.oldLogprobs === "recompute" && groups.length > own)
+    for (const [p, values] of (await read("policy", sequences.slice(own))).entries()) scored[own + p] = values;
   const reference = options.withReference && groups.length > 0 ? await read("reference", sequences) : null;
-  const old = (start: number, end: number) => {
-    if (options.oldLogprobs === "sampler") return sampled.slice(start, end);
-    return start < own ? null : (scored.slice(start, end) as PerToken);
-  };
-  const probe = trainer.capabilities.reusesActivations ? probeOf(sequences, scored, batches[0]?.length ?? 0) : null;
+  const corrected = options.correction === null ? null : correctGroups(scored, sampled, options.correction);
+  const weights = corrected?.map((group) => group.map((tokens) => tokens.weights)) ?? null;
+  const old = (p: number) => (options.oldLogprobs === "sampler" ? sampled[p] : scored[p]) ?? null;
+  const probe = trainer.capabilities.reusesActivations ? probeOf(sequences, scored, first) : null;
   const probed = probe === null ? null : ((await read("policy", [probe.tokens]))[0]?.[0] ?? []);
 
-  const run = await optimiseAll(trainer, batches, { options, old, reference }, signal);
+  const inputs = groups.map(
+    (group, p): GroupInput => ({
+      group,
+      old: old(p),
+      reference: reference?.[p] ?? null,
+      weights: weights?.[p] ?? null,
+    }),
+  );
+  const run = await optimiseAll(trainer, inputs, options, signal);
   const compared = options.comparable
-    ? comparedRows(sampled, scored, run.first, probe && { ...probe, logprobs: probed ?? [] })
+    ? comparedRows({ sampled, lags, scored, first: run.first, probe: probe && { ...probe, logprobs: probed ?? [] } })
     : [];
-  if (run.first !== null) fill(0, run.first.logprobs);
-  const known = [...scored.keys()].filter((p) => scored[p] !== null);
-  const contributing = known.map((p) => groups[p] as SampleGroup);
-  const atSampling = known.map((p) => scored[p] as PerToken[number]);
+  run.first?.logprobs.forEach((values, p) => {
+    scored[p] ??= values;
+  });
   return {
     updates: run.updates,
-    mismatch: mismatchOf(
-      compared.map(({ sampler }) => sampler),
-      compared.map(({ trainer: values }) => values),
-    ),
-    contributions: contributionsOf(contributing, atSampling, reference && known.map((p) => reference[p] ?? [])),
+    mismatch: mismatchOf(compared.map(atLagZero("sampler")), compared.map(atLagZero("trainer"))),
+    offPolicy: {
+      lag: options.maxLag === 0 ? null : lagFacts(lags.flat(), compared, options.maxLag),
+      correction: corrected && correctionFacts(corrected.flat(), options.correction?.importance !== null),
+    },
+    rollouts: rolloutsOf(groups, lags, weights),
+    rejected: rejectedOf(groups, weights),
+    contributions: contributionsOf(groups, lags, scored, reference),
     refused: run.refused,
     moved: run.moved,
     judged: run.judged,
   };
 }
 
-/** Errors: WEIR_E_POLICY_VERSION where a token was drawn from other weights than those that the trainer holds. */
-function assertSampledBy(groups: readonly SampleGroup[], policy: PolicyVersion): void {
-  for (const { rollout } of groups.flatMap((group) => group.samples)) {
-    const other = rollout.policy.find(({ version, sha256 }) => version !== policy.n || sha256 !== policy.sha256);
-    if (other === undefined) continue;
-    throw new WeirError(
-      "WEIR_E_POLICY_VERSION",
-      `rollout ${rollout.id} has tokens of policy version ${other.version} (${other.sha256.slice(0, 12)}…), the trainer holds ${policy.n} ` +
-        `(${policy.sha256.slice(0, 12)}…): its log-probs would be taken for those of another policy. Let the sampler adopt each version`,
-      { rollout: rollout.id, sampled: other.version, trainer: policy.n },
-    );
-  }
+/** Errors: WEIR_E_STATE where a group's π_old is unknown. */
+function correctGroups(
+  scored: readonly (PerToken[number] | null)[],
+  sampled: PerToken,
+  correction: CorrectionOptions,
+): CorrectedTokens[][] {
+  return scored.map((group, p) => {
+    if (group === null)
+      throw new WeirError("WEIR_E_STATE", 'rollout correction needs the trainer\'s π_old: oldLogprobs "recompute"');
+    return group.map((row, g) => correctTokens(row, sampled[p]?.[g] ?? [], correction));
+  });
+}
+
+/** Log-probs of a row's tokens of lag 0. */
+function atLagZero(which: "sampler" | "trainer") {
+  return (row: ComparedRow) => row[which].filter((_, t) => row.lags[t] === 0);
+}
+
+function rolloutsOf(groups: readonly SampleGroup[], lags: PerToken, weights: PerToken | null) {
+  return new Map(
+    groups.flatMap(({ samples }, p) =>
+      samples.map(({ rollout }, g): [string, TrainedRollout] => {
+        const lag = (lags[p]?.[g] ?? []).reduce((most, of) => Math.max(most, of), 0);
+        return [rollout.id, { lag, weights: weights?.[p]?.[g] ?? null }];
+      }),
+    ),
+  );
+}
+
+const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
+
+function rejectedOf(groups: readonly SampleGroup[], weights: PerToken | null): Set<string> {
+  if (weights === null) return new Set();
+  return new Set(
+    groups.flatMap(({ samples }, p) =>
+      samples.flatMap(({ rollout }, g) => (isRejected(weights[p]?.[g] ?? []) ? rollout.id : [])),
+    ),
+  );
 }
 
 interface GroupTokens {
@@ -193,17 +251,24 @@ interface MiniBatchRun {
   readonly first: PolicyMetrics | null;
 }
 
-interface MiniBatchInput {
-  readonly options: UpdateOptions;
-  /** Old log-probs of groups [start, end); null where they are the trainer's own. */
-  readonly old: (start: number, end: number) => PerToken | null;
-  readonly reference: PerToken | null;
+/** A group with what the loss needs of its tokens. */
+interface GroupInput {
+  readonly group: SampleGroup;
+  /** Null where π_old is the trainer's present policy. */
+  readonly old: PerToken[number] | null;
+  readonly reference: PerToken[number] | null;
+  readonly weights: PerToken[number] | null;
+}
+
+/** Null where one is null; all groups of a mini-batch have it, or none. */
+function allOf(values: readonly (PerToken[number] | null)[]): PerToken | null {
+  return values.includes(null) ? null : (values as PerToken);
 }
 
 async function optimiseAll(
   trainer: Trainer,
-  batches: readonly (readonly SampleGroup[])[],
-  { options, old, reference }: MiniBatchInput,
+  inputs: readonly GroupInput[],
+  options: UpdateOptions,
   signal: AbortSignal,
 ): Promise<MiniBatchRun> {
   const run: { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } = {
@@ -213,70 +278,72 @@ async function optimiseAll(
     judged: [],
     first: null,
   };
+  // A group whose tokens are all rejected is in no mini-batch; a mini-batch of such groups alone is no optimiser step.
+  const batches = miniBatches(inputs, options.miniBatchPrompts)
+    .map((batch) => batch.filter(({ weights }) => weights === null || !weights.every(isRejected)))
+    .filter((batch) => batch.length > 0);
   let miniBatch = 0;
   for (let epoch = 0; epoch < options.epochs; epoch++) {
-    let start = 0;
-    for (const groups of batches) {
-      const end = start + groups.length;
-      const given = { groups, old: old(start, end), reference: reference?.slice(start, end) ?? null, miniBatch };
-      const { metrics, step } = await optimise(trainer, given, options, signal).catch((error) => {
+    for (const batch of batches) {
+      const { metrics, step } = await optimise(trainer, batch, miniBatch, options, signal).catch((error) => {
         const last = judgedOf(error);
         throw last.length === 0 ? error : rollbackError([...run.judged, ...last]);
       });
       const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
       if (metrics !== null) run.updates.push({ metrics, gradNorm, applied });
-      if (applied) for (const { group } of groups) run.moved.add(group.id);
+      if (applied) for (const { group } of batch) run.moved.add(group.group.id);
       else {
         const finite = !step.committed && step.judged.evidence.nonFinite.length === 0;
-        run.refused.push({ groups, cause: finite ? "guard" : "non_finite" });
+        run.refused.push({ groups: batch.map(({ group }) => group), cause: finite ? "guard" : "non_finite" });
       }
       if (!step.committed) run.judged.push(step.judged);
       if (miniBatch === 0) run.first = metrics;
-      start = end;
       miniBatch++;
     }
   }
   return run;
 }
 
-/**
- * Log-probs of the same rows by sampler and trainer, at the weights that sampled. `scored`: those of groups that the trainer
- * scored before the first optimiser step; `first`: that step's, for the other groups it had, or `probe` in their place.
- */
-function comparedRows(
-  sampled: PerToken,
-  scored: readonly (PerToken[number] | null)[],
-  first: PolicyMetrics | null,
-  probe: (Probe & { readonly logprobs: readonly number[] }) | null,
-): { readonly sampler: readonly number[]; readonly trainer: readonly number[] }[] {
-  const rowsOf = (p: number, trainer: PerToken[number]) =>
-    trainer.map((row, g) => ({ sampler: sampled[p]?.[g] ?? [], trainer: row }));
-  return scored.flatMap((own, p) => {
-    if (own !== null) return rowsOf(p, own);
-    if (probe === null) return rowsOf(p, first?.logprobs[p] ?? []);
-    if (probe.group !== p) return [];
-    return [{ sampler: sampled[p]?.[probe.completion] ?? [], trainer: probe.logprobs }];
-  });
+interface Comparison {
+  readonly sampled: PerToken;
+  readonly lags: PerToken;
+  /** Of groups that the trainer scored before the first optimiser step. */
+  readonly scored: readonly (PerToken[number] | null)[];
+  /** Of the first optimiser step, for the other groups that it had. */
+  readonly first: PolicyMetrics | null;
+  /** In the place of `first`. */
+  readonly probe: (Probe & { readonly logprobs: readonly number[] }) | null;
 }
 
-interface MiniBatch {
-  readonly groups: readonly SampleGroup[];
-  readonly old: PerToken | null;
-  readonly reference: PerToken | null;
-  readonly miniBatch: number;
+/** Log-probs of the same rows by sampler and trainer, at the trainer's weights before the first optimiser step. */
+function comparedRows({ sampled, lags, scored, first, probe }: Comparison): ComparedRow[] {
+  const rowOf = (p: number, g: number, trainer: readonly number[]) => ({
+    sampler: sampled[p]?.[g] ?? [],
+    trainer,
+    lags: lags[p]?.[g] ?? [],
+  });
+  return scored.flatMap((own, p) => {
+    if (own !== null) return own.map((row, g) => rowOf(p, g, row));
+    if (probe === null) return (first?.logprobs[p] ?? []).map((row, g) => rowOf(p, g, row));
+    return probe.group === p ? [rowOf(p, probe.completion, probe.logprobs)] : [];
+  });
 }
 
 function optimise(
   trainer: Trainer,
-  { groups, old, reference, miniBatch }: MiniBatch,
+  inputs: readonly GroupInput[],
+  miniBatch: number,
   options: UpdateOptions,
   signal: AbortSignal,
 ): Promise<GuardedOutcome<PolicyMetrics>> {
   const { step, phase, policy, guard, optimiser, withReference } = options;
+  const groups = inputs.map(({ group }) => group);
+  const old = allOf(inputs.map((input) => input.old));
+  const weights = allOf(inputs.map((input) => input.weights));
   const batch = {
-    groups: trainGroups(groups, old, reference),
+    groups: trainGroups(groups, old, allOf(inputs.map(({ reference }) => reference)), weights),
     loss: options.loss,
-    denominators: denominatorsOf(groups),
+    denominators: denominatorsOf(groups, weights),
     microBatchTokens: options.microBatchTokens,
     oldPolicy: old === null ? policy : null,
   };
@@ -310,13 +377,16 @@ function groupEvidence({ group, samples }: SampleGroup): Evidence["groups"][numb
   };
 }
 
-/** Who contributed how much to the step's KL, mismatch and entropy, per rollout. */
+/** Who contributed how much to the step's KL, mismatch and entropy, per rollout of the groups that the trainer scored. */
 function contributionsOf(
   groups: readonly SampleGroup[],
-  trainer: PerToken,
+  lags: PerToken,
+  scored: readonly (PerToken[number] | null)[],
   reference: PerToken | null,
 ): SpikeContribution[] {
-  const rows = groups.flatMap((group, p) => group.samples.map((sample, g) => ({ sample, p, g })));
+  const rows = groups.flatMap((group, p) =>
+    scored[p] === null ? [] : group.samples.map((sample, g) => ({ sample, p, g })),
+  );
   const of = (metric: MetricName, perToken: (row: (typeof rows)[number]) => number[]) =>
     contributionsOfTokens(
       metric,
@@ -324,12 +394,15 @@ function contributionsOf(
     );
   /** log π − log π_other per token; 0 where a log-prob is missing. */
   const gaps = ({ p, g }: (typeof rows)[number], other: readonly number[]) =>
-    (trainer[p]?.[g] ?? []).map((value, t) => value - (other[t] ?? value));
+    (scored[p]?.[g] ?? []).map((value, t) => value - (other[t] ?? value));
   const sampled = (row: (typeof rows)[number]) => gaps(row, row.sample.rollout.samplerLogprobs);
+  /** Tokens of other versions have no share in the mismatch. */
+  const mismatched = (row: (typeof rows)[number]) =>
+    sampled(row).map((d, t) => (lags[row.p]?.[row.g]?.[t] === 0 ? Math.abs(d) : 0));
   const k3 = (d: number) => klEstimate(d, 0, "k3", false);
   return [
     ...of(KL_METRIC, (row) => sampled(row).map(k3)),
-    ...of(MISMATCH_METRIC, (row) => sampled(row).map(Math.abs)),
+    ...of(MISMATCH_METRIC, mismatched),
     ...of(ENTROPY_METRIC, ({ sample }) => [...(sample.rollout.entropies ?? [])]),
     ...(reference === null ? [] : of(REFERENCE_METRIC, (row) => gaps(row, reference[row.p]?.[row.g] ?? []).map(k3))),
   ];

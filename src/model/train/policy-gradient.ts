@@ -218,7 +218,7 @@ function klSlope(d: Tensor, loss: PolicyLossConfig, clamp: Tensor | null): Tenso
   }
 }
 
-/** Sums metrics over micro-batches; `finish` makes the reply of them. */
+/** Sums metrics over the tokens of micro-batches that count; `finish` makes the reply of them. */
 export class PolicyMetricSums {
   private policy = 0;
   private klLoss = 0;
@@ -254,6 +254,8 @@ export class PolicyMetricSums {
     for (let i = 0; i < scores.logprobs.length; i += 1) {
       const logprob = scores.logprobs[i]!;
       const weight = targets.weights[i]!;
+      // A token that rejection left out counts in no mean, whatever its numbers are.
+      if (weight === 0) continue;
       const old = targets.old === null ? logprob : targets.old[i]!;
       const difference = logprob - old;
       const ratio = Math.exp(Math.min(Math.max(difference, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP));

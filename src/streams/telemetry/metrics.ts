@@ -2,8 +2,8 @@ import { WeirError } from "../../errors.js";
 
 /**
  * The registry of metric names. Names are API: they are stable, unknown ones are refused, docs/metrics.md is generated from here.
- * A name that ends in `<k>` stands for one metric per phase (length bucket) k = 1, 2, …, one that ends in `<name>` for one
- * per name that a user's part chose.
+ * A name that ends in `<k>` stands for one metric per phase (length bucket) k = 1, 2, … or lag k = 0, 1, …, one that ends in
+ * `<name>` for one per name that a user's part chose.
  */
 
 /** One registered metric name. */
@@ -81,13 +81,50 @@ export const METRICS = [
     name: "mismatch_kl",
     unit: "nats",
     meaning:
-      "Token mean of k3, not clamped, between sampler and trainer log-probs at the same policy version, over the rollouts that the trainer ran forward (I8); absent where the sampler's log-probs are of another distribution.",
+      "Token mean of k3, not clamped, between sampler and trainer log-probs at the same policy version, over the tokens of that version that the trainer ran forward (I8); absent where there are none, or where the sampler's log-probs are of another distribution.",
   },
   {
     name: "mismatch_abs",
     unit: "nats",
     meaning:
-      "Token mean of |sampler log-prob − trainer log-prob| at the same policy version, over the same rollouts (I8).",
+      "Token mean of |sampler log-prob − trainer log-prob| at the same policy version, over the same tokens (I8).",
+  },
+  {
+    name: "lag/mean",
+    unit: "versions",
+    meaning:
+      "Mean lag of the update's tokens: the trainer's policy version minus the one that sampled; only with `async.maxLag` above 0, as are all metrics of lag.",
+  },
+  { name: "lag/max", unit: "versions", meaning: "Largest lag of a token of the update (I13)." },
+  { name: "lag/stale_share", unit: "1", meaning: "Share of the update's tokens with a lag above 0." },
+  { name: "lag/tokens_<k>", unit: "tokens", meaning: "Tokens of the update with lag k, k = 0 … `async.maxLag`." },
+  {
+    name: "kl/lag_<k>",
+    unit: "nats",
+    meaning:
+      "Token mean of k3, not clamped, of the sampler's log-probs against π_old's over the tokens of lag k that the trainer ran forward; absent where there are none.",
+  },
+  {
+    name: "correction/weight_mean",
+    unit: "1",
+    meaning:
+      "Mean weight of rollout correction over the tokens that it leaves in the loss; only with `update.correction`, as are all metrics of correction.",
+  },
+  { name: "correction/weight_max", unit: "1", meaning: "Largest of these weights." },
+  {
+    name: "correction/clipped_share",
+    unit: "1",
+    meaning: "Share of the update's tokens whose importance weight `update.correction.upper` or `lower` changed.",
+  },
+  {
+    name: "correction/effective_share",
+    unit: "1",
+    meaning: "Kish's effective sample size of the weights over the number of tokens: (Σw)²/(n·Σw²).",
+  },
+  {
+    name: "correction/rejected_share",
+    unit: "1",
+    meaning: "Share of the update's tokens that have weight 0, by rejection or by `update.correction.lower`.",
   },
   {
     name: "entropy/mean",
@@ -173,7 +210,7 @@ export const METRICS = [
 /** A name as the registry spells it. */
 export type RegisteredName = (typeof METRICS)[number]["name"];
 
-/** A name as it is written: `<k>` is replaced by the phase number, `<name>` by a name that a part chose. */
+/** A name as it is written: `<k>` is replaced by the number of a phase or a lag, `<name>` by a name that a part chose. */
 type Written<N extends string> = N extends `${infer Head}<k>`
   ? `${Head}${number}`
   : N extends `${infer Head}<name>`
@@ -201,7 +238,7 @@ export function isOwnName(name: unknown): name is string {
   return typeof name === "string" && OWN_NAME.test(name);
 }
 
-/** True for names of the registry, phase-numbered ones and those of a user's parts included. */
+/** True for names of the registry, numbered ones and those of a user's parts included. */
 export function isMetricName(name: string): name is MetricName {
   if (EXACT.has(name)) return !name.endsWith(">");
   if (EXACT.has(name.replace(/_\d+$/, "_<k>"))) return true;

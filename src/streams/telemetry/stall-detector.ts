@@ -38,6 +38,7 @@ export type IdleCause =
   | "non_finite"
   | "guard"
   | "filtered"
+  | "rejected"
   | "zero_rate"
   | "no_gradient";
 
@@ -60,6 +61,8 @@ export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
   guard:
     "the guard skipped every update; look at its reasons in the journal (guard.judged), lower optimiser.learningRate, or change the guard",
   filtered: "the filter part dropped the groups; look at the ledger's reasons, or change dynamicSampling.filter",
+  rejected:
+    "rollout correction rejected every token; widen update.correction's bounds, lower async.maxLag, or find out why sampler and trainer differ (kl/lag_0, mismatch_kl)",
   zero_rate: "the learning rate was 0; raise optimiser.learningRate",
   no_gradient:
     "the gradient was exactly 0; check that the advantage part returns other numbers than 0 and that responses are not empty",
@@ -73,11 +76,14 @@ export function idleCauseOf(step: {
   readonly refused: number;
   /** Mini-batches that the guard skipped though they were finite. */
   readonly skipped: number;
+  /** Rollout correction left no token of what was kept. */
+  readonly rejected: boolean;
   readonly learningRate: number;
 }): IdleCause {
   if (step.refused > 0) return "non_finite";
   if (step.skipped > 0) return "guard";
   if (step.kept.length > 0) {
+    if (step.rejected) return "rejected";
     if (step.learningRate === 0) return "zero_rate";
     const varied = step.kept.some(({ group }) => new Set(unshapedRewards(group)).size > 1);
     return varied ? "no_gradient" : "equal_rewards";

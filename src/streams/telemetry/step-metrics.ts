@@ -6,6 +6,7 @@ import type { PolicyMetrics } from "../../contracts/trainer.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
 import type { MetricDraft, MetricValues } from "./metrics.js";
+import { type OffPolicyFacts, offPolicyMetrics } from "./off-policy-metrics.js";
 
 /** The numbers of one RL step, from its groups and the update's metrics. Pure; names are those of metrics.ts. */
 
@@ -19,6 +20,7 @@ export interface StepFacts {
   readonly correctAt: number;
   readonly updates: readonly UpdateFacts[];
   readonly mismatch: Mismatch;
+  readonly offPolicy: OffPolicyFacts;
   readonly withReference: boolean;
   readonly learningRate: number;
   readonly seconds: { readonly step: number; readonly sample: number; readonly reward: number; readonly train: number };
@@ -27,7 +29,7 @@ export interface StepFacts {
   readonly controlRssBytes: number;
 }
 
-/** Token means over rollouts that both sampler and trainer scored; null where nothing was compared. */
+/** Token means over tokens that both sampler and trainer scored at one policy version; null where nothing was compared. */
 export interface Mismatch {
   readonly k3: number | null;
   readonly abs: number | null;
@@ -65,6 +67,7 @@ export function stepMetrics(facts: StepFacts): MetricValues {
     ...rewardMetrics(facts),
     ...rolloutMetrics(facts),
     ...updateMetrics(facts),
+    ...offPolicyMetrics(facts.offPolicy),
     "optimiser/learning_rate": facts.learningRate,
     "time/step_seconds": facts.seconds.step,
     "time/sample_seconds": facts.seconds.sample,
