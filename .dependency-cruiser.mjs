@@ -47,7 +47,7 @@ const RULES = {
   "src/model/train": below("io", "tensor", "transformer", "activations"),
   "src/model/decode": below("io", "tensor", "transformer", "activations"),
   "src/model/engine": below("io", "tensor", "transformer", "activations", "train", "decode"),
-  "src/streams/telemetry": [...PURE, "src/streams"],
+  "src/streams/telemetry": [...PURE, "src/losses", "src/streams"],
   "src/streams": PURE,
   "src/actors/advantage": PURE,
   "src/actors/reward": [...PURE, "src/rewards", "src/streams"],
