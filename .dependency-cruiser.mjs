@@ -8,9 +8,18 @@ const PURE = [...SHARED, "src/algorithms"];
 const MODEL = ["io", "tensor", "transformer", "activations", "train", "decode", "engine"].map(
   (floor) => `src/model/${floor}`,
 );
-const ACTORS = ["advantage", "reward", "filter", "guard", "update", "evaluation", "curriculum", "parts", "pipeline", "run"].map(
-  (actor) => `src/actors/${actor}`,
-);
+const ACTORS = [
+  "advantage",
+  "reward",
+  "filter",
+  "guard",
+  "update",
+  "evaluation",
+  "curriculum",
+  "parts",
+  "pipeline",
+  "run",
+].map((actor) => `src/actors/${actor}`);
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/simulation", "src/testing", "src/index", ...MONITOR];
@@ -38,7 +47,7 @@ const RULES = {
   "src/model/train": below("io", "tensor", "transformer", "activations"),
   "src/model/decode": below("io", "tensor", "transformer", "activations"),
   "src/model/engine": below("io", "tensor", "transformer", "activations", "train", "decode"),
-  "src/streams/telemetry": [...PURE, "src/streams"],
+  "src/streams/telemetry": [...PURE, "src/losses", "src/streams"],
   "src/streams": PURE,
   "src/actors/advantage": PURE,
   "src/actors/reward": [...PURE, "src/rewards", "src/streams"],
@@ -57,7 +66,12 @@ const RULES = {
     "src/store",
     ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
-  "src/actors/pipeline": [...PURE, "src/losses", "src/streams", ...["update", "parts"].map((actor) => `src/actors/${actor}`)],
+  "src/actors/pipeline": [
+    ...PURE,
+    "src/losses",
+    "src/streams",
+    ...["update", "parts"].map((actor) => `src/actors/${actor}`),
+  ],
   "src/actors/run": [...PURE, ...MIDDLE, ...ACTORS, "monitor/protocol", "monitor/server"],
   // The control plane over scripted parts and a run folder in memory.
   "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],

@@ -332,6 +332,11 @@ class Client implements MonitorClient {
     if (cursor) cursor.waiting = true;
     const id = `s${this.counter++}`;
     this.asked.set(id, channel);
+    // A server of an earlier build would close the connection over a channel that it does not know.
+    if (!channel.startsWith("trace/") && !this.welcome?.channels.includes(channel)) {
+      this.refused(id, `this monitor has no channel "${channel}"; it comes from an earlier build of weir`);
+      return;
+    }
     const step = this.steps.get(channel);
     this.send({ type: "subscribe", id, channel: channel as ChannelName, ...(step === undefined ? {} : { step }) });
   }

@@ -59,7 +59,7 @@ export const LIMITS = {
   stallMs: 5_000,
   /** Sockets at once; each may cost `hardBufferBytes`. */
   connections: 100,
-  /** Subscriptions of one socket: the seven channels and a few open traces. */
+  /** Subscriptions of one socket: the eight channels and a few open traces. */
   subscriptions: 32,
   /** Updates per second and channel: faster than this cannot be seen. */
   flushHz: 10,
@@ -85,6 +85,10 @@ export const LIMITS = {
   samplePerFlush: 64,
   /** Newest checkpoints, evaluations and resumes that a state of the run lists; it counts them all. */
   listed: 100,
+  /** Actors that the supervision tree lists: a tree of them stays within one message. */
+  actors: 500,
+  /** Newest changes of actors that the tree carries along: some minutes of a troubled run. */
+  actorChanges: 20,
   /** Plain HTTP connections at once. */
   httpConnections: 256,
   /** The same from one address: a page and a scraper need ten, and all `connections` may open at once. */
@@ -130,6 +134,8 @@ export const CHANNELS = {
   run: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   lifecycle: { overflow: "conflate", historyCount: 32, historyBytes: 1 << 20 },
   pipeline: { overflow: "conflate", historyCount: 128, historyBytes: 1 << 20 },
+  /** The tree is one value: an actor that is gone is not in the next one. */
+  actors: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   /** Curves are kept whole: 100,000 steps of forty metrics take about this much. */
   metrics: { overflow: "delay", historyCount: 200_000, historyBytes: 192 << 20 },
   logs: { overflow: "sample", historyCount: 1_000, historyBytes: 2 << 20 },

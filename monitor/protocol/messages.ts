@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { COMMAND_NAMES, PROTOCOL_VERSION, STREAM_CHANNELS, type StreamChannel } from "./limits.js";
 import {
+  actorTreeSchema,
   alertSchema,
   jsonSchema,
   logLineSchema,
@@ -24,6 +25,7 @@ export const DELTA_ITEM = {
   run: runInfoSchema,
   lifecycle: machineStateSchema,
   pipeline: pipelineGaugeSchema,
+  actors: actorTreeSchema,
   metrics: metricRecordSchema,
   logs: logLineSchema,
   traces: traceSummarySchema,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ACTOR_STATES, type ActorState, type ActorStatus, type LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
@@ -170,6 +171,47 @@ export const pipelineGaugeSchema = z
   })
   .describe("A named bounded queue of the pipeline.");
 export type PipelineGauge = z.output<typeof pipelineGaugeSchema>;
+
+const actorState: z.ZodType<ActorState> = z.enum(ACTOR_STATES);
+const whole = z.number().int().nonnegative();
+
+export const actorStatusSchema: z.ZodType<ActorStatus> = z.object({
+  name: z.string(),
+  parent: z.string().nullable().describe("Name of the supervisor; null for the run itself."),
+  state: actorState,
+  workers: whole.describe("Items that it works on at once, at most."),
+  busy: whole.describe("Items in work now."),
+  handled: whole.describe("Items finished so far."),
+  dropped: whole.describe("Items given up with a reason so far."),
+  restarts: whole,
+  queue: z.string().nullable().describe("Its mailbox among the queues of `pipeline`; null where it has none."),
+  policyVersion: z.number().int().nullable().describe("Version that it samples from or trains, if any."),
+  detail: z.string().nullable().describe("Why it restarts or has failed."),
+});
+
+export const lagStatusSchema: z.ZodType<LagStatus> = z
+  .object({ bound: whole.describe("The largest lag that is trained on."), tokens: z.array(whole) })
+  .describe("Tokens of the last batch by lag: `tokens[k]` were sampled k versions before the policy that was trained.");
+
+export const actorChangeSchema = z.object({
+  actor: z.string(),
+  from: actorState.nullable().describe("State of its change before; null where none is known."),
+  state: actorState,
+  reason: z.string().nullable().describe("The error; null where it runs again."),
+  restarts: whole,
+  time,
+});
+export type ActorChange = z.output<typeof actorChangeSchema>;
+
+export const actorTreeSchema = z
+  .object({
+    actors: z.array(actorStatusSchema).describe("In the order of flow; empty for a past run."),
+    lag: lagStatusSchema.nullable().describe("Null before the first batch."),
+    changes: z.array(actorChangeSchema).describe("Restarts and failures, oldest first; the newest 20."),
+    time,
+  })
+  .describe("The supervision tree with the state of each actor, the lag of the last batch, and what changed last.");
+export type ActorTree = z.output<typeof actorTreeSchema>;
 
 export const phaseBandSchema = z.object({
   k: z.number().int(),

@@ -3,7 +3,7 @@ import type { Fact, FactData, FactType } from "../../src/contracts/fact.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { PartOrigin } from "../../src/contracts/part-origin.js";
 import type { Json } from "../../src/contracts/task.js";
-import type { LogLine, RunInfo } from "../protocol/records.js";
+import type { ActorChange, LogLine, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
 /** Maps facts of the journal to the monitor's records, the same for live and for past runs. */
@@ -15,6 +15,7 @@ export interface FactTarget {
   publishMetric(record: MetricRecord): void;
   publishAlert(alert: Alert): void;
   publishLifecycle(reading: MachineReading): void;
+  publishActorChange(change: Omit<ActorChange, "from">): void;
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
   /** Whether an alert with this text has been shown. */
   showsAlert(text: string): boolean;
@@ -58,6 +59,7 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     const { actor, state, reason, restarts } = data;
     const level = state === "running" ? "info" : state === "failed" ? "error" : "warn";
     const why = reason === null ? "" : `: ${reason}`;
+    hub.publishActorChange({ ...data, time });
     hub.publishLog({ level, text: `actor ${actor} is ${state} (restart ${restarts})${why}`, time });
   },
 

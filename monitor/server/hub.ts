@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
+import type { ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact } from "../../src/contracts/fact.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { CHANNELS, LIMITS, type StreamChannel } from "../protocol/limits.js";
-import type { LogLine, MachineState, RunInfo, TraceSummary } from "../protocol/records.js";
+import type { ActorChange, ActorTree, LogLine, MachineState, RunInfo, TraceSummary } from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
 import { applyFact } from "./fact-mapping.js";
 import { MetricLog } from "./metric-log.js";
@@ -17,11 +18,13 @@ import { summarise, TraceStore } from "./trace-store.js";
 /**
  * The state that the monitor shows of one run: the history of each channel and whole traces, all bounded.
  * It needs no server: a run publishes into it whether or not anyone is connected. Publishing never throws and never waits
- * (I10); where only the latest state matters (run, machines, gauges), it is written when a server or a reader `settle`s the hub.
+ * (I10); where only the latest state matters (run, machines, actors, gauges), it is written when a server or a reader `settle`s the hub.
  */
 
 /** Characters of a log line that are kept. */
 const LOG_CHARACTERS = 4_000;
+/** Characters of a reason why an actor restarts that are kept; the log has more. */
+const REASON_CHARACTERS = 300;
 /** Shortest stretch over which a queue's rate is measured, ms. */
 const RATE_WINDOW_MS = 2_000;
 
@@ -75,6 +78,8 @@ export class MonitorHub implements MonitorSource {
   private readonly machines = new Map<string, MachineState>();
   private readonly rates = new Map<string, { time: number; passed: number; perSecond: number | null }>();
   private gauges: readonly GaugeReading[] | null = null;
+  private tree: Omit<ActorTree, "time"> = { actors: [], lag: null, changes: [] };
+  private treeChanged = false;
   /** Machines, and whether the run, have changed since the last `settle`. */
   private readonly changedMachines = new Set<string>();
   private runChanged = false;
@@ -92,6 +97,7 @@ export class MonitorHub implements MonitorSource {
       run: log("run"),
       lifecycle: log("lifecycle"),
       pipeline: log("pipeline"),
+      actors: log("actors"),
       metrics: this.metrics,
       logs: log("logs"),
       traces: log("traces"),
@@ -179,6 +185,19 @@ export class MonitorHub implements MonitorSource {
     this.gauges = gauges;
   }
 
+  publishActors(actors: readonly ActorStatus[], lag: LagStatus | null): void {
+    this.tree = { ...this.tree, actors: [...actors], lag };
+    this.treeChanged = true;
+  }
+
+  publishActorChange(given: Omit<ActorChange, "from">): void {
+    const { changes } = this.tree;
+    const from = changes.findLast((change) => change.actor === given.actor)?.state ?? null;
+    const change = { ...given, from, reason: this.reason(given.reason) };
+    this.tree = { ...this.tree, changes: [...changes, change].slice(-LIMITS.actorChanges) };
+    this.treeChanged = true;
+  }
+
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void {
     const time = line.time ?? this.clock();
     this.append(
@@ -220,7 +239,7 @@ export class MonitorHub implements MonitorSource {
   }
 
   /**
-   * Applies lazy publications: the run, its machines and its gauges, each as it is now. Called before anything is
+   * Applies lazy publications: the run, its machines, its actors and its gauges, each as it is now. Called before anything is
    * read, so that a history of thousands of steps costs one serialisation.
    */
   settle(): void {
@@ -228,12 +247,25 @@ export class MonitorHub implements MonitorSource {
     this.runChanged = false;
     for (const machine of this.changedMachines) this.append("lifecycle", this.machines.get(machine), machine);
     this.changedMachines.clear();
+    if (this.treeChanged) this.append("actors", this.listedTree(), "actors");
+    this.treeChanged = false;
     const gauges = this.gauges;
     if (!gauges) return;
     this.gauges = null;
     const time = this.clock();
     for (const gauge of gauges)
       this.append("pipeline", { ...gauge, perSecond: this.rate(gauge, time), time }, gauge.name);
+  }
+
+  /** The tree as it is sent: bounded, without secrets. */
+  private listedTree(): ActorTree {
+    const { actors, lag, changes } = this.tree;
+    const listed = actors.slice(0, LIMITS.actors).map((actor) => ({ ...actor, detail: this.reason(actor.detail) }));
+    return { actors: listed, lag, changes, time: this.clock() };
+  }
+
+  private reason(text: string | null): string | null {
+    return text === null ? null : this.secrets.text(text).slice(0, REASON_CHARACTERS);
   }
 
   private append(channel: StreamChannel, data: unknown, key: string | null, time = this.clock()): void {

@@ -1,9 +1,11 @@
+import { ACTOR_STATES } from "../../src/contracts/actor-status.js";
 import { METRICS } from "../../src/streams/telemetry/metrics.js";
+import type { ActorTree } from "../protocol/records.js";
 import type { MonitorHub } from "./hub.js";
 
 /**
- * The run in Prometheus' text format (version 0.0.4). Names are `weir_` plus the metric's own; phases, queues and levels
- * are labels; nothing of high cardinality (no ids, no texts) is exposed.
+ * The run in Prometheus' text format (version 0.0.4). Names are `weir_` plus the metric's own; phases, queues, actors and
+ * levels are labels; nothing of high cardinality (no ids, no texts) is exposed.
  */
 
 export interface ServerCounters {
@@ -64,7 +66,39 @@ function families(hub: MonitorHub, server: ServerCounters): Family[] {
   });
   result.push(perQueue("weir_queue_depth", "Items in a queue of the pipeline.", (gauge) => gauge.depth));
   result.push(perQueue("weir_queue_bound", "Bound of a queue of the pipeline.", (gauge) => gauge.bound));
+  const tree = hub.channel("actors").entries().at(-1)?.data as ActorTree | undefined;
+  if (tree) result.push(...actorFamilies(tree), ...lagFamilies(tree));
   return result.filter((family) => family.samples.length > 0);
+}
+
+function actorFamilies({ actors }: ActorTree): Family[] {
+  type Actor = (typeof actors)[number];
+  const perActor = (name: string, type: Family["type"], help: string, pick: (actor: Actor) => number): Family => ({
+    name,
+    type,
+    help,
+    samples: actors.map((actor) => ({ labels: { actor: actor.name }, value: pick(actor) })),
+  });
+  const states = actors.flatMap((actor) =>
+    ACTOR_STATES.map((state) => ({ labels: { actor: actor.name, state }, value: Number(actor.state === state) })),
+  );
+  return [
+    { name: "weir_actor_state", type: "gauge", help: "1 for the state that an actor is in, else 0.", samples: states },
+    perActor("weir_actor_busy", "gauge", "Items in work of an actor.", (actor) => actor.busy),
+    perActor("weir_actor_workers", "gauge", "Items that an actor works on at once, at most.", (actor) => actor.workers),
+    perActor("weir_actor_handled_total", "counter", "Items that an actor has finished.", (actor) => actor.handled),
+    perActor("weir_actor_dropped_total", "counter", "Items that an actor has given up.", (actor) => actor.dropped),
+    perActor("weir_actor_restarts_total", "counter", "Restarts of an actor.", (actor) => actor.restarts),
+  ];
+}
+
+function lagFamilies({ lag }: ActorTree): Family[] {
+  if (lag === null) return [];
+  const samples = lag.tokens.map((value, k) => ({ labels: { lag: String(k) }, value }));
+  return [
+    single("weir_lag_bound", "gauge", "Largest lag that is trained on, policy versions.", lag.bound),
+    { name: "weir_lag_tokens", type: "gauge", help: "Tokens of the last batch by lag in policy versions.", samples },
+  ];
 }
 
 const single = (name: string, type: Family["type"], help: string, value: number): Family => ({

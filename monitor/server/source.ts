@@ -1,3 +1,4 @@
+import type { ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact } from "../../src/contracts/fact.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
@@ -5,7 +6,7 @@ import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import type { CommandName } from "../protocol/limits.js";
 import type { Role } from "../protocol/messages.js";
-import type { LogLine, PipelineGauge, RunInfo, StateDefinition } from "../protocol/records.js";
+import type { ActorChange, LogLine, PipelineGauge, RunInfo, StateDefinition } from "../protocol/records.js";
 
 /** A checked command with its sender. */
 export interface MonitorCommand {
@@ -56,6 +57,10 @@ export interface MonitorSource {
   publishTrace(trace: Trace): void;
   publishLifecycle(reading: MachineReading): void;
   publishPipeline(gauges: readonly GaugeReading[]): void;
+  /** The supervision tree as it is now, and the lag of the last batch. */
+  publishActors(actors: readonly ActorStatus[], lag: LagStatus | null): void;
+  /** A restart or a failure; it stays listed for a while. */
+  publishActorChange(change: Omit<ActorChange, "from">): void;
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
   /** The content of a line of the journal: metrics, alerts, phases, lifecycle, checkpoints, evaluations, status. */
   publishFact(fact: Fact): void;

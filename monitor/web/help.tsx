@@ -41,6 +41,10 @@ export function Help({ open, onClose }: { readonly open: boolean; readonly onClo
           alert for a metric of that chart; other charts have a faint line at that step. Drag to zoom all charts,
           double-click to reset.
         </p>
+        <p>
+          The table of the pipeline is the supervision tree in the order of flow. A mailbox's bar is what waits for the
+          actor; the tick in it is the most that ever waited.
+        </p>
         <footer>
           <button type="submit" class="primary">
             Close

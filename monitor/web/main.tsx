@@ -3,6 +3,7 @@ import "./styles/base.css";
 import "./styles/top.css";
 import "./styles/board.css";
 import "./styles/panels.css";
+import "./styles/pipeline.css";
 import "./styles/traces.css";
 import "./styles/dialogs.css";
 import { render } from "preact";
@@ -16,7 +17,8 @@ import { formatNumber } from "./format.js";
 import { Header } from "./header.js";
 import { Help } from "./help.js";
 import { Machines } from "./machines.js";
-import { Alerts, HeldOut, Log, Pipeline } from "./panels.js";
+import { Alerts, HeldOut, Log } from "./panels.js";
+import { Pipeline } from "./pipeline.js";
 import { Store, useTopics } from "./store.js";
 import { Toolbar } from "./toolbar.js";
 import { Traces } from "./traces.js";
@@ -72,11 +74,12 @@ function App({
           <aside aria-label="State of the run">
             <h2 class="hidden">State</h2>
             <Machines store={store} />
-            <Pipeline store={store} />
             <HeldOut store={store} />
             <Log store={store} />
           </aside>
         </div>
+        <h2 class="hidden">Actors and queues</h2>
+        <Pipeline store={store} />
         <h2 class="hidden">Rollouts</h2>
         <Traces store={store} view={view} client={client} />
       </main>

@@ -1,5 +1,4 @@
 import type { Alert } from "../../src/contracts/alert.js";
-import type { PipelineGauge } from "../client/index.js";
 import { alertNumbers } from "./alert-numbers.js";
 import { formatClock, formatNumber, formatPercent } from "./format.js";
 import { type Store, useTopics } from "./store.js";
@@ -19,49 +18,7 @@ function scoredText(result: Counted): string {
   return `${correct} of ${scoredOf(result)}${unscored > 0 ? ` scored, ${unscored} unscored` : ""}`;
 }
 
-/** The small panels next to the charts: queues, held-out results, alerts, log. */
-
-export function Pipeline({ store }: { readonly store: Store }) {
-  useTopics(store, "pipeline");
-  const gauges = [...store.gauges.values()];
-  return (
-    <section class="card panel" aria-label="Pipeline">
-      <header>
-        <h3>Pipeline</h3>
-        <span class="unit">depth / bound</span>
-      </header>
-      {gauges.length === 0 ? <p class="nothing">no queue has reported</p> : null}
-      <ul class="gauges">
-        {gauges.map((gauge) => (
-          <Gauge key={gauge.name} gauge={gauge} />
-        ))}
-      </ul>
-    </section>
-  );
-}
-
-function Gauge({ gauge }: { readonly gauge: PipelineGauge }) {
-  const { name, depth, bound, highWater, waitingProducers, waitingConsumers, perSecond, passed } = gauge;
-  const full = depth >= bound && waitingProducers > 0;
-  return (
-    <li
-      title={`${passed} passed, at most ${highWater} held, ${waitingProducers} producers and ${waitingConsumers} consumers waiting`}
-    >
-      <span class="name">{name}</span>
-      <meter
-        class={full ? "full" : ""}
-        min={0}
-        max={bound}
-        value={depth}
-        aria-label={`${name}: ${depth} of ${bound}`}
-      />
-      <span class="depth">
-        {depth} / {bound}
-      </span>
-      <span class="rate">{perSecond === null ? "" : `${formatNumber(perSecond)}/s`}</span>
-    </li>
-  );
-}
+/** The small panels next to the charts: held-out results, alerts, log. */
 
 export function HeldOut({ store }: { readonly store: Store }) {
   useTopics(store, "run");

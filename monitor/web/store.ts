@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type {
+  ActorTree,
   ChannelEvent,
   ConnectionState,
   LogLine,
@@ -18,7 +19,17 @@ import { MetricTable } from "./metric-table.js";
  * Everything the page shows, fed by the client. Components subscribe to topics and are redrawn at most once per frame.
  */
 
-export type Topic = "connection" | "run" | "metrics" | "alerts" | "lifecycle" | "pipeline" | "traces" | "logs" | "view";
+export type Topic =
+  | "connection"
+  | "run"
+  | "metrics"
+  | "alerts"
+  | "lifecycle"
+  | "pipeline"
+  | "actors"
+  | "traces"
+  | "logs"
+  | "view";
 
 /** Traces and log lines held in the page; older ones are in the run folder. */
 const MAX_TRACES = 1_000;
@@ -34,6 +45,7 @@ export class Store {
   alerts: readonly Alert[] = [];
   readonly machines = new Map<string, MachineState>();
   readonly gauges = new Map<string, PipelineGauge>();
+  tree: ActorTree | null = null;
   traces: readonly TraceSummary[] = [];
   logs: readonly LogLine[] = [];
   /** Traces left out because this page read too slowly. */
@@ -78,6 +90,10 @@ export class Store {
       if (event.kind === "snapshot") this.gauges.clear();
       for (const gauge of itemsOf(event)) this.gauges.set(gauge.name, gauge);
       this.touch("pipeline");
+    });
+    client.subscribe("actors", (event) => {
+      if (event.kind !== "gap") this.tree = event.items.at(-1) ?? null;
+      this.touch("actors");
     });
     client.subscribe("traces", (event) => {
       if (event.kind === "gap") this.droppedTraces += event.dropped;

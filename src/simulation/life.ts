@@ -326,9 +326,10 @@ export class Life {
     return {
       info: null,
       startSha256: null,
+      statuses: () => [],
       stats: async () => null,
       planMemory: async () => null,
-      restart: async (delayMs, signal) => {
+      restart: async (delayMs, _reason, signal) => {
         const seconds = delayMs / 1000 + this.draws.of("restart", config.simulation.latencies.restart);
         const start = (own: AbortSignal) =>
           this.calls.run("engine.restart", { signal: own, seconds }, () => {

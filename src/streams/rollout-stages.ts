@@ -10,7 +10,7 @@ import type { Time } from "../system/time.js";
 import { type BoundedQueue, END } from "./bounded-queue.js";
 import { outcomeWithin, withDeadline } from "./deadline.js";
 import type { GaugeBoard } from "./gauges.js";
-import { type Flow, type Remedy, source, StageFailure, stage } from "./stage.js";
+import { type Flow, type Remedy, StageFailure, source, stage } from "./stage.js";
 
 /**
  * The stages that make groups: issued tasks ▸ rollouts ▸ rewards ▸ groups.
@@ -92,9 +92,7 @@ export function rolloutSeeds(
 ): number[] {
   const { phase, task, visit, attempt } = issued;
   const again = attempt === 0 ? [] : ["attempt", attempt];
-  return Array.from({ length: groupSize }, (_, g) =>
-    counterKey(seed, "rollout", phase, task.id, visit, g, ...again),
-  );
+  return Array.from({ length: groupSize }, (_, g) => counterKey(seed, "rollout", phase, task.id, visit, g, ...again));
 }
 
 interface RolloutJob {
@@ -108,7 +106,10 @@ interface ScoredJob {
 }
 
 /** From sampler calls, each a few tasks, to rounds of whole groups. */
-export function rolloutStages(given: RolloutParts, options: RolloutOptions): (calls: Flow<readonly IssuedTask[]>) => Flow<readonly Group[]> {
+export function rolloutStages(
+  given: RolloutParts,
+  options: RolloutOptions,
+): (calls: Flow<readonly IssuedTask[]>) => Flow<readonly Group[]> {
   const { listener, onSamplerError } = given;
   const bound = options.queueGroups * options.groupSize;
   const rounds = new RoundAssembly(options.groupSize);

@@ -101,10 +101,8 @@ export interface Flow<Out> {
 
 /** A stage that takes its items from a function. */
 export function source<Out>(options: SourceOptions<Out>): Flow<Out> {
-  const made = new Stage<Out, Out>(
-    { ...options, workers: 1, handle: (item) => [item] },
-    null,
-    async (signal) => options.next({ signal }),
+  const made = new Stage<Out, Out>({ ...options, workers: 1, handle: (item) => [item] }, null, async (signal) =>
+    options.next({ signal }),
   );
   return { stages: [made], connect: (mailbox) => made.connect(mailbox) };
 }

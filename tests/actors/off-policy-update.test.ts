@@ -1,7 +1,7 @@
 /** Updates on samples of older policies: what the trainer is asked, and with which weights, denominators and log-probs. */
 import { describe, expect, it } from "vitest";
 import { createFiniteGuard } from "../../src/actors/guard/guard.js";
-import { StepLedger } from "../../src/actors/run/step-ledger.js";
+import { RunLedger } from "../../src/actors/pipeline/run-ledger.js";
 import { type UpdateOptions, updatePolicy } from "../../src/actors/update/update.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
 import type { PolicySpan } from "../../src/contracts/policy-version.js";
@@ -274,17 +274,14 @@ describe("what is asked of the trainer", () => {
 describe("the ledger", () => {
   it("I2: ends responses that correction rejected as dropped, their siblings as trained", () => {
     const ends: Record<string, string> = {};
-    const ledger = new StepLedger(
-      {
-        ledger: ({ rolloutId, state, reason }) => {
-          ends[rolloutId] = reason ?? state;
-        },
-      },
-      1,
-      1,
-    );
-    const issued = { task: exampleTask(), promptIds: [1], phase: 1, step: 1, visit: 0, carried: false, sequence: 0 };
-    ledger.issue(issued, 2);
+    const ledger = new RunLedger(({ rolloutId, state, reason }) => {
+      ends[rolloutId] = reason ?? state;
+    });
+    const issued = {
+      ...{ task: exampleTask(), promptIds: [1], phase: 1, step: 1, visit: 0, carried: false, sequence: 0, attempt: 0 },
+      round: { id: 0, size: 1 },
+    };
+    ledger.issue(issued, 2, 1);
     const [kept] = groupsOf([
       { logprobs: [-1, -2], policy: STALE },
       { logprobs: [-9, -9], policy: STALE },
@@ -295,7 +292,8 @@ describe("the ledger", () => {
       rollout: { ...member.rollout, id: ids[g] as string },
     }));
     const group = { ...kept, group: { ...kept.group, members } };
-    ledger.settle([group], [], { refused: [], moved: new Set(["g-0"]), rejected: new Set([ids[1]]) });
+    const update = { refused: [], moved: new Set(["g-0"]), rejected: new Set([ids[1]]) };
+    ledger.settle([group], { dropped: [] }, update, { step: 1, policyVersion: 1 });
     expect(ends).toEqual({ [ids[0]]: "trained", [ids[1]]: "rejected" });
   });
 });

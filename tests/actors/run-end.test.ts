@@ -16,6 +16,7 @@ const streamsOf = (system: TrainingSystem): Observable<unknown>[] => [
   system.traces$,
   system.facts$,
   system.gauges$,
+  system.actors$,
 ];
 
 /** A reward that waits in step 1 until its signal fires; `begun` resolves with the first call. */
@@ -66,7 +67,7 @@ describe("a training system's subscribers", () => {
     expect(metrics.filter(({ values }) => "group/kept" in values)).toHaveLength(2);
     let completed = 0;
     for (const stream of streamsOf(system)) stream.subscribe({ complete: () => completed++ });
-    expect(completed).toBe(6);
+    expect(completed).toBe(7);
   });
 
   it("cannot change what the run goes on with", async () => {
@@ -101,7 +102,7 @@ describe("rewards in flight", () => {
   it("I5: are cancelled when the run fails beside them", async () => {
     const { reward, begun, aborted, settled } = waitingReward();
     let calls = 0;
-    const { system } = await fakeRun(onePhase, reward, {
+    const { system } = await fakeRun({ ...onePhase, stages: { maxRestarts: 0 } }, reward, {
       sampler: {
         // Preflight takes two calls; the second one of step 1 fails while rewards of the first are computed.
         async sample({ prompts, params, policy }) {

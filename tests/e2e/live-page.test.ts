@@ -5,7 +5,9 @@ import type { Browser } from "playwright-core";
 import { filter, firstValueFrom } from "rxjs";
 import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { EngineFactory } from "../../src/actors/run/engine-supervisor.js";
 import { createTrainingSystem } from "../../src/actors/run/training-system.js";
+import { startEngine } from "../../src/model/engine/host.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { parityReward, tinyConfig } from "./tiny-run.js";
 
@@ -64,6 +66,42 @@ describe.skipIf(!hasBrowser)("the page of a run", () => {
     await page.getByText("Drain and stop").click();
     expect(await system.done).toMatchObject({ status: "stopped" });
     await page.locator(".connection.lost").waitFor();
+    await page.close();
+  });
+
+  it("shows that its engine was killed: restarting with the reason, then at work again", async () => {
+    const config = await tinyConfig({
+      phases: [{ maxTokens: 300, steps: 400 }],
+      monitor: { enabled: true },
+      engine: { restartDelayMs: 300 },
+    });
+    const pids: number[] = [];
+    const engine: EngineFactory = async (modelDir, options) => {
+      const started = await startEngine({ modelDir, options });
+      pids.push(started.info.pid);
+      return started;
+    };
+    const system = createTrainingSystem(config, { actors: { reward: parityReward, engine } });
+    const committed = firstValueFrom(system.facts$.pipe(filter((fact) => fact.type === "step.committed")));
+    await system.start();
+    const page = await browser.newPage({ viewport: { width: 1440, height: 1800 } });
+    await page.goto(system.monitorUrl ?? "");
+    const row = page.locator('[data-actor="engine"]');
+    await row.waitFor();
+    await committed;
+    process.kill(pids[0] ?? 0, "SIGKILL");
+    await row.getByText("restarting").waitFor();
+    expect(await row.locator(".actor-state").textContent()).toContain("SIGKILL");
+    const changes = page.locator(".changes li");
+    await changes.first().getByText("restarting → running").waitFor();
+    expect(await changes.allTextContents()).toEqual([
+      expect.stringMatching(/engine restarting → running · restart 1$/),
+      expect.stringMatching(/engine restarting · restart 1.*SIGKILL/),
+    ]);
+    await page.locator('[data-actor="run"]').getByText("running").waitFor();
+    expect(await row.getByText("restarting").count()).toBe(0);
+    expect(pids).toHaveLength(2);
+    await system.stop();
     await page.close();
   });
 });

@@ -11,6 +11,7 @@ import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } fro
 import { openTarget } from "../../src/cli/monitor-target.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { METRICS } from "../../src/streams/telemetry/metrics.js";
+import { actor, mailboxes, STAGES, wholeTree } from "../helpers/actors.js";
 import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { factOf, STARTED, type Told } from "../helpers/facts.js";
 import { alert, trace } from "../monitor/support.js";
@@ -85,6 +86,30 @@ async function open(hub: MonitorHub): Promise<{ page: Page; monitor: RunningMoni
   return { page, monitor, complaints };
 }
 
+const CRASH = "WEIR_E_ENGINE_CRASHED: the sampler's process ended with signal SIGKILL";
+
+/** A whole pipeline in the hub: one sampler restarts, the reward has failed, lags 0 to 4 against a bound of 3. */
+function troubledPipeline(hub: MonitorHub): void {
+  const lost = { state: "restarting", restarts: 1, busy: 0, detail: CRASH } as const;
+  const failed = { state: "failed", restarts: 3, dropped: 12, detail: "3 attempts failed" } as const;
+  hub.publishPipeline(mailboxes());
+  hub.publishActors(wholeTree({ "sampler-2": lost, reward: failed, rollout: { state: "waitingForRoom" } }), {
+    bound: 3,
+    tokens: [500, 250, 150, 75, 25],
+  });
+  const data = { actor: "sampler-2", state: "restarting", reason: CRASH, restarts: 1 } as const;
+  hub.publishFact(factOf(900, ["actor.changed", 12, data], 1_767_225_700_000));
+}
+
+/** The rows of the histogram: lag, tokens, part of the batch, mark. */
+const lags = (page: Page) =>
+  page.locator(".lags li").evaluateAll((rows) =>
+    rows.map((row) => {
+      const texts = [...row.children].map((cell) => cell.textContent ?? "");
+      return texts.filter((text) => text !== "").join(" ");
+    }),
+  );
+
 /** What axe-core finds wrong with the page as it is now, each with the first element it concerns. */
 async function violations(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
@@ -121,12 +146,129 @@ describe.skipIf(!hasBrowser)("the page", () => {
     expect(await pixels(page, "reward", "band")).toBeGreaterThan(2_000);
     expect(await page.locator(".steps").textContent()).toMatch(/step 12.*phase 2.*240/);
     expect(await page.getByTestId("state-lifecycle").textContent()).toBe("operating ▸ training");
-    expect(await page.locator(".gauges li").textContent()).toContain("5 / 8");
+    expect(await page.locator('[data-queue="rollouts"]').textContent()).toContain("5 / 8");
     expect(await page.locator(".alerts").textContent()).toMatch(/kl spike.*step 9/);
     step(13);
     await page.getByText("step 13").first().waitFor();
     await page.locator('[data-chart="reward"] .readout b', { hasText: "0.82" }).waitFor();
     expect(complaints).toEqual([]);
+  });
+
+  it("draws the supervision tree: states in words, work, mailboxes with their peak, counts and versions", async () => {
+    const { hub } = scriptedRun();
+    hub.publishPipeline(mailboxes());
+    hub.publishActors(wholeTree(), { bound: 0, tokens: [1_000] });
+    const { page, complaints } = await open(hub);
+    await page.locator('[data-actor="publish"]').waitFor();
+    const names = await page.locator(".actors tbody th").allTextContents();
+    const [rollout, ...others] = STAGES;
+    expect(names.map((name) => name.replace(/^[▾▸]/, ""))).toEqual([
+      "run",
+      "engine",
+      rollout,
+      "sampler-1",
+      "sampler-2",
+      "sampler-3",
+      ...others,
+    ]);
+    const cells = async (row: string) => (await page.locator(`[data-actor="${row}"] td`).allTextContents()).slice(0, 9);
+    expect(await cells("rollout")).toEqual(["running", "3 / 4", "3 / 8", "8", "–", "4000", "0", "0", ""]);
+    expect(await cells("sampler-1")).toEqual(["running", "1 / 1", "", "", "", "1301", "0", "0", "v11"]);
+    expect(await cells("filter")).toEqual(["running", "1 / 1", "3 / 8", "8", "–", "2500", "37", "0", ""]);
+    expect(await cells("update")).toEqual(["running", "1 / 1", "3 / 8", "8", "–", "1000", "0", "0", "v12"]);
+    // 3 of 8 wait, and the tick is at the most that ever waited.
+    const part = async (selector: string) => (await page.locator(selector).boundingBox()) ?? { x: 0, width: 0 };
+    const mailbox = '[data-actor="group"] .bar';
+    const [bar, level, peak] = [await part(mailbox), await part(`${mailbox} .level`), await part(`${mailbox} .peak`)];
+    expect(level.width / bar.width).toBeCloseTo(3 / 8, 1);
+    expect((peak.x + 1 - bar.x) / bar.width).toBeCloseTo(6 / 8, 1);
+    expect(await page.getByRole("meter", { name: "queue group-in: 3 of 8, at most 6" }).count()).toBe(1);
+    expect(await lags(page)).toEqual(["0 1000 100 % bound"]);
+    expect(await page.locator(".changes").textContent()).toBe("none");
+    expect(complaints).toEqual([]);
+  });
+
+  it("shows a sampler that is lost as restarting, then running, with the reason and the time; and nothing jumps", async () => {
+    const { hub } = scriptedRun();
+    hub.publishPipeline(mailboxes());
+    hub.publishActors(wholeTree(), { bound: 3, tokens: [1_000] });
+    const { page, complaints } = await open(hub);
+    const state = page.locator('[data-actor="sampler-2"] .actor-state');
+    await state.getByText("running").waitFor();
+    const places = () =>
+      page.locator('.actors th, [data-actor="reward"] td, .traces').evaluateAll((all) =>
+        all.map((one) => {
+          const { x, y, width } = one.getBoundingClientRect();
+          return [x, y, width].map(Math.round).join(" ");
+        }),
+      );
+    const before = await places();
+    troubledPipeline(hub);
+    await state.getByText("restarting").waitFor();
+    expect(await state.textContent()).toBe(`restarting · ${CRASH}`);
+    expect(await page.locator('[data-actor="reward"] td').allTextContents()).toEqual([
+      "failed · 3 attempts failed",
+      "3 / 4",
+      "8 / 8",
+      "8",
+      "–",
+      "3500",
+      "12",
+      "3",
+      "",
+    ]);
+    expect(await page.locator('[data-actor="reward"] .bar.full').count()).toBe(1);
+    expect(await lags(page)).toEqual([
+      "0 500 50.0 %",
+      "1 250 25.0 %",
+      "2 150 15.0 %",
+      "3 75 7.5 % bound",
+      "4 25 2.5 % over",
+    ]);
+    // Text and colour both tell the states apart.
+    const colour = (name: string) =>
+      page.locator(`[data-actor="${name}"] .actor-state b`).evaluate((text) => getComputedStyle(text).color);
+    expect(new Set([await colour("sampler-1"), await colour("sampler-2"), await colour("reward")]).size).toBe(3);
+    const data = { actor: "sampler-2", state: "running", reason: null, restarts: 1 } as const;
+    hub.publishFact(factOf(901, ["actor.changed", 12, data], 1_767_225_703_000));
+    hub.publishActors(wholeTree({ "sampler-2": { restarts: 1, handled: 1_234_567_890 } }), null);
+    await state.getByText("running").waitFor();
+    const changes = await page.locator(".changes li").allTextContents();
+    expect(changes).toHaveLength(2);
+    expect(changes[0]).toMatch(/^\d\d:\d\d:43 sampler-2 restarting → running · restart 1$/);
+    expect(changes[1]).toMatch(/^\d\d:\d\d:40 sampler-2 restarting · restart 1WEIR_E_ENGINE_CRASHED/);
+    expect(await page.locator('[data-actor="sampler-2"]').textContent()).toContain("1.23G");
+    expect(await places()).toEqual(before);
+    expect(complaints).toEqual([]);
+  });
+
+  it("folds many samplers away, says how they are, and opens them by keyboard", async () => {
+    const { hub } = scriptedRun();
+    const more = Array.from({ length: 61 }, (_, i) => actor(`sampler-${i + 4}`, { parent: "rollout" }));
+    hub.publishActors([...wholeTree({ "sampler-2": { state: "restarting" } }), ...more], null);
+    const { page } = await open(hub);
+    await page.locator('[data-actor="rollout"]').getByText("64 actors, 1 restarting").waitFor();
+    expect(await page.locator('[data-actor^="sampler-"]').count()).toBe(0);
+    const twist = page.getByRole("button", { name: "actors under rollout" });
+    expect(await twist.getAttribute("aria-expanded")).toBe("false");
+    await twist.focus();
+    await page.keyboard.press("Enter");
+    await page.locator('[data-actor="sampler-64"]').waitFor();
+    expect(await twist.getAttribute("aria-expanded")).toBe("true");
+    expect(await page.locator('[data-actor^="sampler-"]').count()).toBe(64);
+    // The table scrolls within its place.
+    expect((await page.locator(".scroller").boundingBox())?.height).toBeLessThanOrEqual(480);
+  });
+
+  it("of a past run shows what restarted, and no pipeline where the journal says nothing of it", async () => {
+    const hub = new MonitorHub();
+    hub.publishRun({ id: "past", live: false, status: "completed" });
+    const { page } = await open(hub);
+    expect(await page.locator(".pipeline").count()).toBe(0);
+    const data = { actor: "engine", state: "restarting", reason: CRASH, restarts: 1 } as const;
+    hub.publishFact(factOf(1, ["actor.changed", 3, data]));
+    await page.locator(".changes li", { hasText: "engine restarting" }).waitFor();
+    expect(await page.locator(".tree").textContent()).toContain("not kept for a past run");
   });
 
   it("shows a trace with its reward, its tokens and its group, as text only", async () => {
@@ -354,17 +496,26 @@ describe.skipIf(!hasBrowser)("the page", () => {
   });
 
   it("on a phone the alerts stand before the curves and nothing is wider than the screen", async () => {
-    const { page } = await open(scriptedRun().hub);
+    const { hub } = scriptedRun();
+    troubledPipeline(hub);
+    const { page } = await open(hub);
     await page.setViewportSize({ width: 390, height: 844 });
     const top = async (selector: string) => (await page.locator(selector).first().boundingBox())?.y ?? 0;
     expect(await top(".alarm")).toBeLessThan(500);
     expect(await top(".alarm")).toBeLessThan(await top(".chart"));
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+    // A row of the tree is a block there: its last cell is within the screen.
+    const last = page.locator('[data-actor="update"] td').last();
+    await last.scrollIntoViewIfNeeded();
+    const { x = 0, width = 0 } = (await last.boundingBox()) ?? {};
+    expect([x > 0, x + width < 390, await last.textContent()]).toEqual([true, true, "v12"]);
   });
 
   it.each(["light", "dark"] as const)("has no fault that axe-core knows of (%s)", async (colorScheme) => {
     const { hub } = scriptedRun();
+    troubledPipeline(hub);
     const { page } = await open(hub);
+    await page.locator(".lags li.beyond").waitFor();
     await page.emulateMedia({ colorScheme });
     await page.locator(`[data-theme="${colorScheme}"]`).waitFor();
     expect(await violations(page)).toEqual([]);

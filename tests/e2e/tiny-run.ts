@@ -113,7 +113,7 @@ export async function comparableFacts(runDirectory: string): Promise<unknown[]> 
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line) as { type: string })
-    .filter((fact) => fact.type !== "run.resumed" && fact.type !== "lifecycle.changed" && fact.type !== "run.started")
+    .filter((fact) => !["run.resumed", "run.started", "lifecycle.changed", "actor.changed"].includes(fact.type))
     .map((fact) => {
       const { seq: _, ...rest } = fact as Record<string, unknown>;
       return strip(rest);

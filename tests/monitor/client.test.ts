@@ -11,6 +11,7 @@ import {
 import { EventQueue } from "../../monitor/client/queue.js";
 import { baseUrl, type SocketLike } from "../../monitor/client/socket.js";
 import { ChannelCursor } from "../../monitor/client/subscription.js";
+import { STREAM_CHANNELS } from "../../monitor/protocol/limits.js";
 
 /** Time that passes only when told. */
 class ManualClock implements ClientClock {
@@ -80,7 +81,7 @@ const welcome = {
   epoch: "e",
   run: null,
   role: "operator",
-  channels: [],
+  channels: [...STREAM_CHANNELS],
   commands: [],
   limits: {},
 };
@@ -166,6 +167,26 @@ describe("the client on virtual time", () => {
     await clock.pass(60_000);
     expect(sockets.made.length).toBe(2);
     expect(client.state.kind).toBe("closed");
+  });
+
+  it("does not ask a monitor of an earlier build for a channel that it lacks: subscribers hear why, the rest goes on", async () => {
+    const clock = new ManualClock();
+    const sockets = fakeSockets();
+    const client = connectMonitor("http://127.0.0.1:1/", { clock, random: () => 0, WebSocket: sockets.Constructor });
+    const heard: ChannelEvent<"actors">[] = [];
+    client.subscribe("actors", (event) => heard.push(event));
+    client.subscribe("run", () => {});
+    await clock.pass(0);
+    const socket = sockets.made[0];
+    socket?.open();
+    socket?.hear({ ...welcome, channels: ["run", "metrics"] });
+    const asked = socket?.sent.filter((message) => message.type === "subscribe");
+    expect(asked?.map((message) => message.channel)).toEqual(["run"]);
+    expect(heard).toMatchObject([{ kind: "gap", dropped: 0, reason: expect.stringContaining('no channel "actors"') }]);
+    socket?.hear({ type: "subscribed", id: "s1", channel: "run", recovered: false, seq: 0 });
+    socket?.hear({ type: "snapshot", channel: "run", seq: 0, part: 0, last: true, items: [] });
+    expect(client.state.kind).toBe("live");
+    client.close();
   });
 
   it.each(["nonsense", "ftp://x", ""])("the address %j is refused", (url) => {

@@ -75,7 +75,8 @@ export class Issuer {
       this.issue(wholeRounds ? { id: together, size: count } : { id: this.rounds++, size: 1 }),
     );
     if (wholeRounds) this.rounds++;
-    for (let start = 0; start < count; start += promptsPerCall) this.calls.push(issued.slice(start, start + promptsPerCall));
+    for (let start = 0; start < count; start += promptsPerCall)
+      this.calls.push(issued.slice(start, start + promptsPerCall));
     return this.calls.shift() ?? null;
   }
 

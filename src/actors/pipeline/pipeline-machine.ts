@@ -22,7 +22,7 @@ export interface PipelineInput extends Omit<StageInput, "stage"> {
   readonly failed: (error: unknown) => void;
 }
 
-interface PipelineMachineContext extends PipelineInput {
+export interface PipelineMachineContext extends PipelineInput {
   readonly stages: readonly SupervisedStage[];
 }
 

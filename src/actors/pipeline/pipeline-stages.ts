@@ -5,7 +5,12 @@ import type { PolicyVersion } from "../../contracts/policy-version.js";
 import { WeirError } from "../../errors.js";
 import type { FormedBatch, JudgedRound } from "../../streams/batch-former.js";
 import type { END } from "../../streams/bounded-queue.js";
-import { type IssuedTask, type RolloutOptions, type RolloutParts, rolloutStages } from "../../streams/rollout-stages.js";
+import {
+  type IssuedTask,
+  type RolloutOptions,
+  type RolloutParts,
+  rolloutStages,
+} from "../../streams/rollout-stages.js";
 import { type Flow, type Remedy, source, stage } from "../../streams/stage.js";
 import type { UpdateResult } from "../update/update.js";
 

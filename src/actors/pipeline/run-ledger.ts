@@ -1,10 +1,9 @@
-import type { ScoredRollout } from "../../contracts/group.js";
+import type { SampleGroup, ScoredRollout } from "../../contracts/group.js";
 import type { LedgerEntry } from "../../contracts/ledger.js";
 import type { Rollout } from "../../contracts/rollout.js";
-import type { UpdateResult } from "../update/update.js";
 import type { DroppedGroup, FormedBatch } from "../../streams/batch-former.js";
 import { groupIdOf, type IssuedTask, type RolloutListener, rolloutIdOf } from "../../streams/rollout-stages.js";
-import type { SampleGroup } from "../../contracts/group.js";
+import type { UpdateResult } from "../update/update.js";
 
 export type AppendEntry = (entry: Omit<LedgerEntry, "schema_version">) => void;
 

@@ -9,20 +9,26 @@ import { WeirError } from "../../errors.js";
 import type { AdmissionState } from "../../streams/admission.js";
 import { BatchFormer, type DroppedGroup, type JudgedRound, TOO_SMALL } from "../../streams/batch-former.js";
 import { filterGroup, withAdvantages } from "../../streams/batches.js";
-import { BoundedQueue, END } from "../../streams/bounded-queue.js";
+import { BoundedQueue, type END } from "../../streams/bounded-queue.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
 import { GroupBook } from "../../streams/group-book.js";
-import { lagsOf, tokensByLag } from "../../streams/lag.js";
-import { groupIdOf, type IssuedTask, type RolloutOptions } from "../../streams/rollout-stages.js";
-import type { SupervisedStage } from "../../streams/stage.js";
 import { unshapedRewards } from "../../streams/groups.js";
+import { lagsOf, tokensByLag } from "../../streams/lag.js";
+import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
+import type { SupervisedStage } from "../../streams/stage.js";
 import type { Time } from "../../system/time.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind, type PolicyPublisher } from "../update/publisher.js";
 import type { UpdateResult } from "../update/update.js";
 import { Issuer, type Visit } from "./issuer.js";
 import type { PipelineInput } from "./pipeline-machine.js";
-import { type BatchInput, type FormedStep, type SampledStep, type TrainedStep, trainingStages } from "./pipeline-stages.js";
+import {
+  type BatchInput,
+  type FormedStep,
+  type SampledStep,
+  type TrainedStep,
+  trainingStages,
+} from "./pipeline-stages.js";
 import { type AppendEntry, RunLedger } from "./run-ledger.js";
 import type { StageChange } from "./stage-machine.js";
 
@@ -217,7 +223,8 @@ export class TrainingPipeline {
       const task = this.host.tasks.get(taskId);
       if (!task) continue;
       const visit: Visit = { ...rest, ...task };
-      if (open !== null) this.ledger.lose({ ...visit, ...open, round: { id: 0, size: 1 } }, groupSize, open.policyVersion);
+      if (open !== null)
+        this.ledger.lose({ ...visit, ...open, round: { id: 0, size: 1 } }, groupSize, open.policyVersion);
       visits.push(open === null ? visit : nextAttempt(visit));
     }
     this.reset(sequence, visits);
@@ -230,7 +237,9 @@ export class TrainingPipeline {
     this.reset(0, []);
   }
 
+  /** The stages as nodes of the supervision tree, as they are now. */
   actors(): readonly ActorStatus[] {
+    this.observe();
     const { policies } = this.host;
     const versions: Readonly<Record<string, number>> = { rollout: policies.sampledVersion, update: policies.version.n };
     return this.stages.map((one): ActorStatus => {
@@ -249,8 +258,8 @@ export class TrainingPipeline {
     });
   }
 
-  /** Tells the stages' machines what their workers wait for; called a few times a second. */
-  observe(): void {
+  /** Tells the stages' machines what their workers wait for. */
+  private observe(): void {
     for (const one of this.stages) this.actorOf(one.name)?.send({ type: "OBSERVED", status: one.status() });
   }
 
@@ -269,7 +278,7 @@ export class TrainingPipeline {
 
   private async stopStages(): Promise<void> {
     this.running = false;
-    this.ref?.send({ type: "HALT" });
+    if (this.ref?.getSnapshot().status === "active") this.ref.send({ type: "HALT" });
     this.wake();
     await Promise.all(this.stages.map((one) => one.settled()));
   }
@@ -447,10 +456,13 @@ export class TrainingPipeline {
     for (const { group } of kept) this.book.end(group.id);
     this.spent = { ...NO_TIME };
     const rollouts = kept.flatMap(({ samples }) => samples.map(({ rollout }) => rollout));
+    const lags = rollouts.map((rollout) => lagsOf(rollout, policy));
+    const lag = { bound: maxLag, tokens: tokensByLag(lags, maxLag) };
+    host.gauges.setLag(lag);
     return {
       ...sampled,
       update,
-      lag: { bound: maxLag, tokens: tokensByLag(rollouts.map((rollout) => lagsOf(rollout, policy)), maxLag) },
+      lag,
       seconds: { ...spent, train: (host.time.now() - started) / 1000 },
     };
   }

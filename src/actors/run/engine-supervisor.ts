@@ -1,3 +1,4 @@
+import type { ActorState, ActorStatus } from "../../contracts/actor-status.js";
 import type {
   Engine,
   EngineInfo,
@@ -33,7 +34,9 @@ export interface EngineView {
   readonly startSha256: string | null;
   stats(options: { readonly signal: AbortSignal }): Promise<EngineStats | null>;
   planMemory(size: MicroBatchSize, options: { readonly signal: AbortSignal }): Promise<MemoryPlan | null>;
-  restart(delayMs: number, signal: AbortSignal): Promise<void>;
+  restart(delayMs: number, reason: string, signal: AbortSignal): Promise<void>;
+  /** The engine as a node of the supervision tree; none where the run does without one. */
+  statuses(): readonly ActorStatus[];
 }
 
 export class EngineSupervisor implements EngineView {
@@ -42,6 +45,11 @@ export class EngineSupervisor implements EngineView {
   startSha256: string | null = null;
   private current: Engine | null = null;
   private needed = false;
+  /** Calls of the engine's parts: under way, answered, rejected. */
+  private readonly calls: Calls = { busy: 0, handled: 0, dropped: 0 };
+  private state: ActorState = "starting";
+  private restarts = 0;
+  private detail: string | null = null;
 
   constructor(
     private readonly factory: EngineFactory,
@@ -63,13 +71,35 @@ export class EngineSupervisor implements EngineView {
   /** Starts the engine where it is needed. */
   async start(): Promise<void> {
     if (!this.needed) return;
-    this.current = await this.factory(this.modelDirectory, this.options);
+    try {
+      this.current = await this.factory(this.modelDirectory, this.options);
+    } catch (error) {
+      this.state = "failed";
+      this.detail = error instanceof Error ? error.message : String(error);
+      throw error;
+    }
+    this.state = "running";
+    this.detail = null;
     this.startSha256 = this.current.version().sha256;
   }
 
-  /** Closes what is left of the present engine and starts another, after a wait. */
-  async restart(delayMs: number, signal: AbortSignal): Promise<void> {
-    await this.close();
+  statuses(): readonly ActorStatus[] {
+    if (!this.needed) return [];
+    const { calls, restarts, detail } = this;
+    const state = this.state === "running" && calls.busy === 0 ? "waitingForInput" : this.state;
+    const policyVersion = this.current?.version().n ?? null;
+    return [
+      { name: "engine", parent: "run", state, workers: 1, ...calls, restarts, queue: null, policyVersion, detail },
+    ];
+  }
+
+  /** Closes what is left of the present engine and starts another, after a wait; `reason` is why. */
+  async restart(delayMs: number, reason: string, signal: AbortSignal): Promise<void> {
+    const closed = this.close();
+    this.state = "restarting";
+    this.detail = reason;
+    this.restarts++;
+    await closed;
     if (delayMs > 0) await abortableDelay(delayMs, signal);
     signal.throwIfAborted();
     await this.start();
@@ -79,6 +109,7 @@ export class EngineSupervisor implements EngineView {
   async close(): Promise<void> {
     const engine = this.current;
     this.current = null;
+    if (this.state !== "failed") this.state = "stopped";
     await engine?.close().catch(() => undefined);
   }
 
@@ -97,9 +128,15 @@ export class EngineSupervisor implements EngineView {
   }
 
   private lastingParts(): EmbeddedParts {
+    const { calls } = this;
     return {
-      sampler: lasting<Sampler>("engine", 2, () => this.engine().sampler, ["sample", "adopt", "release", "load"]),
-      trainer: lasting<Trainer>("engine", 2, () => this.engine().trainer, [
+      sampler: lasting<Sampler>("engine", 2, calls, () => this.engine().sampler, [
+        "sample",
+        "adopt",
+        "release",
+        "load",
+      ]),
+      trainer: lasting<Trainer>("engine", 2, calls, () => this.engine().trainer, [
         "forwardBackward",
         "sftForwardBackward",
         "gradientNorm",
@@ -112,7 +149,7 @@ export class EngineSupervisor implements EngineView {
         "freezeReference",
         "resetOptimiser",
       ]),
-      policyStore: lasting<PolicyStore>("engine", 1, () => this.engine().policyStore, [
+      policyStore: lasting<PolicyStore>("engine", 1, calls, () => this.engine().policyStore, [
         "publish",
         "current",
         "fetch",
@@ -123,18 +160,37 @@ export class EngineSupervisor implements EngineView {
   }
 }
 
+interface Calls {
+  busy: number;
+  handled: number;
+  dropped: number;
+}
+
+/** Counts a call until its promise settles; an answer that is no promise is no work of the engine. */
+function counted(calls: Calls, result: unknown): unknown {
+  if (!(result instanceof Promise)) return result;
+  calls.busy++;
+  const settle = (outcome: "handled" | "dropped") => () => {
+    calls.busy--;
+    calls[outcome]++;
+  };
+  result.then(settle("handled"), settle("dropped"));
+  return result;
+}
+
 /** A part whose calls go to the part of whichever engine runs now. */
 function lasting<T extends object>(
   kind: string,
   specificationVersion: number,
+  calls: Calls,
   present: () => T,
   methods: readonly (keyof T & string)[],
 ): T {
-  const calls = methods.map((name) => [
+  const forwarded = methods.map((name) => [
     name,
-    (...given: unknown[]) => (present()[name] as (...given: unknown[]) => unknown)(...given),
+    (...given: unknown[]) => counted(calls, (present()[name] as (...given: unknown[]) => unknown)(...given)),
   ]);
-  const part = { kind, specificationVersion, ...Object.fromEntries(calls) };
+  const part = { kind, specificationVersion, ...Object.fromEntries(forwarded) };
   for (const name of ["capabilities", "model"])
     Object.defineProperty(part, name, { enumerable: true, get: () => present()[name as keyof T] });
   return part as T;

@@ -6,7 +6,7 @@ import { startMonitor } from "../../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../../monitor/server/source.js";
 import type { Fact } from "../../contracts/fact.js";
 import type { Trace } from "../../contracts/trace.js";
-import type { QueueGauge } from "../../streams/bounded-queue.js";
+import type { PipelineReading } from "../../streams/gauges.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { lifecycleMachine } from "./lifecycle.js";
 import type { RunContext } from "./run-context.js";
@@ -28,7 +28,7 @@ export interface AttachedMonitor {
   readonly url: string;
   fact(fact: Fact): void;
   trace(trace: Trace): void;
-  gauges(gauges: readonly QueueGauge[]): void;
+  gauges(reading: PipelineReading): void;
   close(): Promise<void>;
 }
 
@@ -79,7 +79,10 @@ export async function attachMonitor(
     url: server.url,
     fact: (fact) => hub.publishFact(fact),
     trace: (trace) => hub.publishTrace(trace),
-    gauges: (gauges) => hub.publishPipeline(gauges),
+    gauges: ({ queues, actors, lag }) => {
+      hub.publishPipeline(queues);
+      hub.publishActors(actors, lag);
+    },
     close: async () => {
       await withdraw().catch(() => undefined);
       await server.close();

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { auditTime, interval, merge } from "rxjs";
+import { interval } from "rxjs";
 import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
@@ -12,8 +12,7 @@ import { readTasks } from "../../data/read-tasks.js";
 import { type DataRecord, readRecords } from "../../data/records.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
-import type { QueueGauge } from "../../streams/bounded-queue.js";
-import { GaugeBoard } from "../../streams/gauges.js";
+import { GaugeBoard, type PipelineReading } from "../../streams/gauges.js";
 import { createDetector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { usableMemory } from "../../system/memory.js";
@@ -53,7 +52,8 @@ export interface OpenRunOptions {
   readonly resume?: string;
   readonly logger?: Logger;
   readonly taps: RunTaps;
-  readonly onGauges: (gauges: readonly QueueGauge[]) => void;
+  /** Hears of queues, actors and lag at a rate for display, and once more when everything is closed. */
+  readonly onGauges: (reading: PipelineReading) => void;
 }
 
 export interface OpenedRun {
@@ -86,6 +86,9 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   const phases = phasesFrom(config.phases);
   const { supervisor } = options;
   const closers = new Closers();
+  const gauges = new GaugeBoard();
+  gauges.watchActor(() => supervisor.statuses());
+  closers.add(() => options.onGauges(gauges.reading()));
   let begun = options.resume !== undefined;
   try {
     const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
@@ -113,13 +116,14 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     const gauges = new GaugeBoard();
     const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });
     present = context;
-    const watching = merge(gauges.observable.pipe(auditTime(GAUGE_INTERVAL_MS)), interval(IDLE_GAUGE_INTERVAL_MS)).subscribe(
-      () => {
-        context.pipeline.observe();
-        options.onGauges(gauges.read());
-      },
-    );
-    closers.add(() => watching.unsubscribe());
+    gauges.watchActor(() => context.pipeline.actors());
+    const watching = gauges.readings(GAUGE_INTERVAL_MS).subscribe(options.onGauges);
+    // A stage that waits publishes nothing, and is to be seen waiting.
+    const ticking = interval(IDLE_GAUGE_INTERVAL_MS).subscribe(() => gauges.publish());
+    closers.add(() => {
+      watching.unsubscribe();
+      ticking.unsubscribe();
+    });
     setUpCurriculum(context);
     const begin = async () => {
       if (options.resume !== undefined) {

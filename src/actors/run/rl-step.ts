@@ -118,9 +118,9 @@ export function trainBatch(
       ...config.update,
       ...policyLoss(config, parts.loss),
       ...{ step, phase: phaseOf(context), policy, optimiser: rlOptimiser(config, step), guard: parts.guard },
+      comparable: logprobsComparable(config, parts.sampler),
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
-      comparable: logprobsComparable(config, parts.sampler),
       withReference: needsReference(config),
     },
     signal,
@@ -203,8 +203,9 @@ function causeOf(
 ): IdleCause {
   const reasons = dropped.map(({ reason }) => reason);
   const nonFinite = refused.filter(({ cause }) => cause === "non_finite").length;
+  const skipped = refused.length - nonFinite;
   const all = kept.every(({ samples }) => samples.every(({ rollout }) => rejected.has(rollout.id)));
-  return idleCauseOf({ dropped: reasons, kept, refused: nonFinite, skipped: refused.length - nonFinite, rejected: all, learningRate });
+  return idleCauseOf({ dropped: reasons, kept, refused: nonFinite, skipped, rejected: all, learningRate });
 }
 
 /**

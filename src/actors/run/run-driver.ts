@@ -35,8 +35,8 @@ export interface RunDriverOptions {
   readonly inFlight: InFlight;
   /** Called between two pieces of work, and when the run is paused; nothing of the lifecycle is at work meanwhile. */
   readonly safePoint: (signal: AbortSignal) => Promise<void>;
-  /** The lifecycle has come to another state. */
-  readonly onState: (name: string) => void;
+  /** The lifecycle has come to another state; `error` is what led to a recovery, a rollback or the failure. */
+  readonly onState: (name: string, error: unknown) => void;
 }
 
 /** How a run ended. */
@@ -149,7 +149,7 @@ export class RunDriver {
         machine: "lifecycle",
         value: snapshot.value as Json,
       });
-      options.onState(name);
+      options.onState(name, snapshot.context.error);
       if (name === "paused") {
         context.pipeline.hold();
         // Nothing runs in a paused run before which a part could be replaced.
@@ -172,9 +172,19 @@ export class RunDriver {
       "the engine was lost; restarting it and restoring the last checkpoint",
     );
     const delay = context.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
-    await context.engine.restart(delay, signal);
+    const restarted = context.engine.restart(delay, reason, signal);
+    this.tellEngine("restarting");
+    await restarted;
     await restoreRun(context, { reason, freshEngine: true }, signal);
+    this.tellEngine("running");
     this.tellRollbacks([]);
+  }
+
+  private tellEngine(state: "restarting" | "running"): void {
+    const { engine, gauges, progress, taps } = this.context;
+    for (const { name, detail, restarts } of engine.statuses())
+      taps.fact("actor.changed", progress.step, { actor: name, state, reason: detail, restarts });
+    gauges.publish();
   }
 
   private async rollBack(signal: AbortSignal): Promise<void> {
@@ -211,7 +221,7 @@ export class RunDriver {
     });
     if (state === "failed" && this.name !== "failed") {
       this.name = "failed";
-      options.onState("failed");
+      options.onState("failed", error);
     }
     this.settle({ status: state === "failed" ? "failed" : state === "completed" ? "completed" : "stopped", error });
   }

@@ -1,3 +1,4 @@
+import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
@@ -20,5 +21,6 @@ export function createStreams(onFault: (error: unknown) => void) {
     traces: new Broadcast<Trace>(onFault),
     facts: new Broadcast<Fact>(onFault),
     gauges: new Broadcast<readonly QueueGauge[]>(onFault),
+    actors: new Broadcast<readonly ActorStatus[]>(onFault),
   };
 }

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Observable } from "rxjs";
 import { parseConfig } from "../../config/load.js";
 import type { Config, ConfigInput } from "../../config/schema.js";
+import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
@@ -26,6 +27,7 @@ import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
 import { PartReplacements } from "./replacement.js";
+import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
 import { finishReport, tellJudged } from "./run-work.js";
@@ -101,6 +103,8 @@ export interface TrainingSystem {
   readonly traces$: Observable<Trace>;
   readonly facts$: Observable<Fact>;
   readonly gauges$: Observable<readonly QueueGauge[]>;
+  /** The supervision tree: state, work and restarts of each actor. */
+  readonly actors$: Observable<readonly ActorStatus[]>;
 }
 
 /**
@@ -126,6 +130,7 @@ class System implements TrainingSystem {
   readonly traces$ = this.out.traces.observable;
   readonly facts$ = this.out.facts.observable;
   readonly gauges$ = this.out.gauges.observable;
+  readonly actors$ = this.out.actors.observable;
 
   private readonly inFlight = new InFlight();
   private readonly registry;
@@ -138,6 +143,7 @@ class System implements TrainingSystem {
   private driver: RunDriver | null = null;
   private monitor: AttachedMonitor | null = null;
   private failedEarly = false;
+  private readonly node = new RunActor();
   private concluded = false;
 
   constructor(
@@ -285,12 +291,14 @@ class System implements TrainingSystem {
           },
           changed: () => this.changed(),
         },
-        onGauges: (gauges) => {
-          this.out.gauges.next(gauges);
-          this.monitor?.gauges(gauges);
+        onGauges: (reading) => {
+          this.out.gauges.next(reading.queues);
+          this.out.actors.next(reading.actors);
+          this.monitor?.gauges(reading);
         },
       });
       const { context } = this.run;
+      context.gauges.watchActor(() => this.node.status(context.progress.step));
       const unused = unusedParts(this.registry, names);
       for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
       if (this.config.monitor.enabled) {
@@ -366,7 +374,11 @@ class System implements TrainingSystem {
     return new RunDriver(context, {
       inFlight: this.inFlight,
       safePoint: (signal) => this.replacements.apply(context, signal),
-      onState: () => this.changed(),
+      onState: (name, error) => {
+        this.node.enter(name, error);
+        this.changed();
+        context.gauges.publish();
+      },
     });
   }
 

@@ -21,7 +21,16 @@ interface WatchOptions {
   readonly json?: boolean;
 }
 
-const CHANNELS: readonly StreamChannel[] = ["run", "metrics", "alerts", "lifecycle", "logs", "traces", "pipeline"];
+const CHANNELS: readonly StreamChannel[] = [
+  "run",
+  "metrics",
+  "alerts",
+  "lifecycle",
+  "logs",
+  "traces",
+  "pipeline",
+  "actors",
+];
 const DEFAULT_TAIL = "metrics,alerts,lifecycle,logs";
 /** Time to read one step's rollouts back, ms (I5). */
 const STORED_MS = 30_000;
@@ -68,7 +77,8 @@ export async function tailCommand(
         new Promise<void>((resolve) => {
           client.subscribe(channel, (event) => {
             printEvent(channel, event, options.json ?? false);
-            if (event.kind === "snapshot") resolve();
+            // Its first event is the snapshot, or a gap where the monitor has no such channel.
+            resolve();
           });
         }),
     );
