@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { Time } from "../system/time.js";
 import { type Fault, type FaultPlan, SimulatedFault, SLOWNESS } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
@@ -44,6 +45,8 @@ export class ScriptedCalls {
     const { time, faults, draws, truth, onCall, trace } = this.tools;
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     if (engine !== null && !engine.alive) return Promise.reject(engine.lost());
+    // One listener per call in work; this is not a leak.
+    if (signal !== null) setMaxListeners(0, signal);
     const fault = faults.at(name);
     const ms = seconds * MS * (fault === "slow" ? SLOWNESS : 1);
     trace(fault === null ? `${name} begins` : `${name} begins, fault: ${fault}`);

@@ -20,6 +20,11 @@ export type ControlEvent = (typeof CONTROL_EVENTS)[number];
 const SHARE = 0.3;
 const LONGEST_PAUSE_MS = 60_000;
 
+/** States that the lifecycle does not leave. */
+const FINAL: ReadonlySet<string> = new Set(["completed", "stopped", "failed"]);
+
+const isOver = ({ alive, driver }: Life): boolean => !alive || FINAL.has(driver.lifecycle);
+
 /** Lets control events happen during the awaits of parts: with probability `faults` · SHARE one somewhere within each. */
 export class ControlEvents {
   constructor(
@@ -39,14 +44,16 @@ export class ControlEvents {
   }
 
   private happen(life: Life, event: ControlEvent): void {
-    if (!life.alive || life.ended !== null) return;
+    if (isOver(life)) return;
     const { time } = this;
     const { driver, options, outage } = life;
     this.trace(`control: ${event}`);
     switch (event) {
       case "pause":
         driver.send({ type: "PAUSE" });
-        time.set(() => driver.send({ type: "RESUME" }), LONGEST_PAUSE_MS * this.draws.next("pause"));
+        time.set(() => {
+          if (!isOver(life)) driver.send({ type: "RESUME" });
+        }, LONGEST_PAUSE_MS * this.draws.next("pause"));
         return;
       case "checkpoint":
         driver.send({ type: "CHECKPOINT" });

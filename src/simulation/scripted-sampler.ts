@@ -129,8 +129,12 @@ class ScriptedSampler {
     signal.throwIfAborted();
     while (!test()) {
       await new Promise<void>((resolve) => {
-        this.wakers.push(resolve);
-        signal.addEventListener("abort", () => resolve(), { once: true });
+        const go = () => {
+          signal.removeEventListener("abort", go);
+          resolve();
+        };
+        this.wakers.push(go);
+        signal.addEventListener("abort", go, { once: true });
       });
       signal.throwIfAborted();
     }

@@ -1,0 +1,16 @@
+import { describe, expect, it } from "vitest";
+import { anyRun, faultsOf, simulateSeeds } from "./small-run.js";
+
+const PATIENCE_MS = 20 * 60_000;
+
+describe("1,000 simulated runs", () => {
+  it(
+    "I1, I2, I4, I5, I13, I14: hold with faults at 5 % of all awaits, lags 0 to 8 and up to 64 samplers, and every run ends",
+    async () => {
+      const results = await simulateSeeds(anyRun, [1_001, 2_000], 0.05);
+      expect(faultsOf(results)).toEqual([]);
+      expect(results.filter(({ end }) => end !== "completed").map(({ seed, end }) => ({ seed, end }))).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
+});
