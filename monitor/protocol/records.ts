@@ -102,7 +102,12 @@ const traceHeadSchema: z.ZodType<TraceHead> = z.object({
   sampleIndex: z.number().int(),
   carried: z.boolean(),
   policyVersion: z.number().int(),
-  lag: z.number().int().nullable(),
+  lag: z
+    .number()
+    .int()
+    .nullable()
+    .default(null)
+    .describe("Largest lag of its tokens when they were trained, policy versions; null where it was not trained."),
   completion: z.string(),
   goldAnswer: z.string(),
   outcome: outcomeSchema,

@@ -63,3 +63,14 @@ export function robustZ(value: number, history: readonly number[], minScale: num
 export function paddingShare(real: number, computed: number): number {
   return computed > 0 ? Math.max(0, 1 - real / computed) : 0;
 }
+
+/** Kish's effective sample size of weights as a share of their number: (Σw)²/(n·Σw²), in [0, 1]; 0 where all are 0. */
+export function effectiveShare(weights: readonly number[]): number {
+  let sum = 0;
+  let squares = 0;
+  for (const weight of weights) {
+    sum += weight;
+    squares += weight * weight;
+  }
+  return squares === 0 ? 0 : (sum * sum) / (weights.length * squares);
+}

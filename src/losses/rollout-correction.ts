@@ -102,14 +102,3 @@ export function correctTokens(
     clipped: importance === null ? 0 : bounded.filter((weight, t) => weight !== ratios[t]).length,
   };
 }
-
-/** Kish's effective sample size of weights as a share of their number: (Σw)²/(n·Σw²), in [0, 1]; 0 where all are 0. */
-export function effectiveShare(weights: readonly number[]): number {
-  let sum = 0;
-  let squares = 0;
-  for (const weight of weights) {
-    sum += weight;
-    squares += weight * weight;
-  }
-  return squares === 0 ? 0 : (sum * sum) / (weights.length * squares);
-}

@@ -2,10 +2,11 @@
  * Rollout shards: `rollouts/step-00010.parquet`, one row per rollout of the step, written whole or not at all.
  * Columns are snake_case; token ids, texts, log-probs, entropies and weights are lists, so that they open in duckdb and pandas.
  */
+import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { asyncBufferFromFile, parquetReadObjects, type SchemaElement } from "hyparquet";
-import { ByteWriter, parquetWrite } from "hyparquet-writer";
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type SchemaElement } from "hyparquet";
+import { ByteWriter, ParquetWriter } from "hyparquet-writer";
 import type { RewardOutcome } from "../contracts/reward.js";
 import type { FinishReason } from "../contracts/rollout.js";
 import type { Trace } from "../contracts/trace.js";
@@ -73,19 +74,43 @@ function elements(name: string, kind: Cell): SchemaElement[] {
   ];
 }
 
+/** Key of the footer under which `LENGTH SHA-256` of the data before it is kept. */
+const DIGEST = "weir.data";
+
+function digestOf(data: Uint8Array): string {
+  return `${data.byteLength} ${createHash("sha256").update(data).digest("hex")}`;
+}
+
 /** The parquet file of some traces. */
 export function encodeTraces(traces: readonly Trace[]): Uint8Array {
   const writer = new ByteWriter();
-  parquetWrite({
+  const file = new ParquetWriter({
     writer,
     schema: [
       { name: "root", num_children: COLUMNS.length },
       ...COLUMNS.flatMap(([name, kind]) => elements(name, kind)),
     ],
-    columnData: COLUMNS.map(([name, , value]) => ({ name, data: traces.map(value) })),
     createdBy: "weir",
   });
+  file.write({ columnData: COLUMNS.map(([name, , value]) => ({ name, data: traces.map(value) })) });
+  file.kvMetadata = [{ key: DIGEST, value: digestOf(writer.getBytes()) }];
+  file.finish();
   return writer.getBytes();
+}
+
+/**
+ * A shard whose data is what was written: a damaged page header can keep the library in a loop, so the data is compared with its
+ * digest before it is decoded. Throws where it is other data; shards without a digest are taken as they are.
+ */
+async function openShard(path: string) {
+  const file = observedFile(await asyncBufferFromFile(path));
+  const metadata = await parquetMetadataAsync(file);
+  const digest = metadata.key_value_metadata?.find(({ key }) => key === DIGEST)?.value;
+  if (digest !== undefined) {
+    const data = await file.slice(0, Number.parseInt(digest, 10));
+    if (digestOf(new Uint8Array(data)) !== digest) throw new Error("its data is not what was written");
+  }
+  return { file, metadata };
 }
 
 /** Writes the rollouts of a step; resolves to the file's path. */
@@ -112,7 +137,7 @@ const optional = (row: Row, column: string) => (row[column] ?? null) as number |
 export async function readRollouts(folder: string, step: number): Promise<Trace[]> {
   const path = join(folder, `${stepName(step)}.parquet`);
   try {
-    const rows = (await parquetReadObjects({ file: observedFile(await asyncBufferFromFile(path)) })) as Row[];
+    const rows = (await parquetReadObjects(await openShard(path))) as Row[];
     return rows.map(traceOf);
   } catch (cause) {
     throw new WeirError(
@@ -165,11 +190,11 @@ function traceOf(row: Row): Trace {
 export async function readRollout(folder: string, step: number, id: string): Promise<Trace | null> {
   const path = join(folder, `${stepName(step)}.parquet`);
   try {
-    const file = observedFile(await asyncBufferFromFile(path));
-    const ids = (await parquetReadObjects({ file, columns: ["id"] })) as Row[];
+    const shard = await openShard(path);
+    const ids = (await parquetReadObjects({ ...shard, columns: ["id"] })) as Row[];
     const at = ids.findIndex((row) => row.id === id);
     if (at < 0) return null;
-    const [row] = (await parquetReadObjects({ file, rowStart: at, rowEnd: at + 1 })) as Row[];
+    const [row] = (await parquetReadObjects({ ...shard, rowStart: at, rowEnd: at + 1 })) as Row[];
     return row ? traceOf(row) : null;
   } catch (cause) {
     throw new WeirError(

@@ -125,6 +125,21 @@ const CHECKS: Readonly<Record<string, Check>> = {
     );
     at.near(logprobs, await at.scores(trainer), "the pass and logprobs()");
   },
+  "counts no token of weight 0": async (trainer, at) => {
+    const { version } = await at.publish(trainer);
+    const whole = at.batch(version);
+    const groups = whole.groups.map((group) => ({
+      ...group,
+      completions: group.completions.map((one) => ({
+        ...one,
+        weights: one.tokenIds.map((_, t) => (t === 0 ? 0 : 0.5)),
+      })),
+    }));
+    const denominators = { tokens: 3, sequences: 2 };
+    const { tokens, logprobs } = await trainer.forwardBackward({ ...whole, groups, denominators }, live());
+    assert.equal(tokens, 3, "tokens that count");
+    at.near(logprobs, await at.scores(trainer), "log-probs, those of weight 0 too");
+  },
   "takes its own log-probs for those of the version it holds, and refuses another version": async (trainer, at) => {
     const { version } = await at.publish(trainer);
     const { ratioMax, klOldK3 } = await trainer.forwardBackward(at.batch(version), live());

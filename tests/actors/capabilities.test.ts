@@ -45,6 +45,16 @@ describe("a configuration is refused where its parts cannot do what it asks", ()
       { update: { oldLogprobs: "sampler" }, rollout: { topP: 0.9 } },
       { sampler: { logprobBasis: "processed" } },
     ],
+    [
+      "update.correction.importance",
+      { update: { correction: { importance: "token" } }, rollout: { temperature: 0.7 } },
+      { sampler: { logprobBasis: "raw" } },
+    ],
+    [
+      "update.correction.rejection",
+      { update: { correction: { rejection: "seq_mean" } }, rollout: { topP: 0.9 } },
+      { sampler: { logprobBasis: "processed" } },
+    ],
     ["loss.klCoefficient", { loss: { klCoefficient: 0.1 } }, { trainer: { reference: false } }],
     ["optimiser.maxGradNorm", {}, { trainer: { clipsGradients: false } }],
   ] as const)("%s", (path, over, able) => {

@@ -76,6 +76,22 @@ describe("a run whose RL stage changed no weight", () => {
     expect(steps.map((values) => values["update/idle_steps"])).toEqual([1, 2]);
   });
 
+  it("I14: fails as well where rollout correction rejects every token, and each response is in the ledger as rejected", async () => {
+    // Sampler and trainer of the fake agree: all ratios are 1, which these bounds exclude.
+    const correction = { rejection: "token", rejectionLower: 1.5, rejectionUpper: 2 } as const;
+    const { system, metrics } = await fakeRun({ ...onePhase(1), update: { correction } }, parity);
+    await system.start();
+    const error = await failure(() => system.done, "WEIR_E_NOTHING_TRAINED");
+    expect(error.message).toMatch(/rollout correction rejected every token/);
+    const [values] = metrics.flatMap(({ values }) => ("group/kept" in values ? [values] : []));
+    expect(values).toMatchObject({ "correction/rejected_share": 1, "update/applied": 0 });
+    expect(values).not.toHaveProperty("loss/policy");
+    const ledger = await readFile(join(system.runDirectory as string, "ledger.ndjson"), "utf8");
+    const ends = ledger.split("\n").filter((line) => line.includes('"dropped"') || line.includes('"trained"'));
+    expect(ends.length).toBeGreaterThan(0);
+    expect(ends.every((line) => JSON.parse(line).reason === "rejected")).toBe(true);
+  });
+
   it("completes where a single step changed weights, and says how many did", async () => {
     const once = rewardOf(({ rollout }) => (rollout.id.startsWith("s2-") ? rollout.sampleIndex % 2 : 0));
     const { system } = await fakeRun({ ...onePhase(3), update: { miniBatchPrompts: null } }, once);

@@ -5,6 +5,7 @@ import { parseConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import { createBuiltInLoss } from "../../src/losses/built-in.js";
 import { lossSettings } from "../../src/losses/settings.js";
+import { fakeRun, rewardOf } from "./fake-run.js";
 
 const configOf = (update: ConfigInput["update"], maxLag = 1) =>
   parseConfig({ model: { path: "m" }, data: { train: ["t.jsonl"] }, async: { maxLag }, update });
@@ -49,6 +50,16 @@ describe("training on older policies", () => {
 
   it("is allowed where it is asked for", () => {
     check({ correction: { allowUncorrected: true } }).not.toThrow();
+  });
+});
+
+describe("a run on older policies", () => {
+  it("does not start uncorrected", async () => {
+    const { system } = await fakeRun(
+      { async: { maxLag: 1 } },
+      rewardOf(() => 0),
+    );
+    await expect(system.start()).rejects.toThrow('WEIR_E_CONFIG: option "async.maxLag"');
   });
 });
 

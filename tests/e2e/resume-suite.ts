@@ -1,15 +1,13 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { watch } from "node:fs";
 import { mkdir, mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createTrainingSystem, type RunResult } from "../../src/actors/run/training-system.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Engine } from "../../src/contracts/engine.js";
 import { startEngine } from "../../src/model/engine/host.js";
+import { drive } from "./drive.js";
 import { comparableFacts, endStates, parityReward, TINY_CHOICE, type TinyChoice, tinyConfig } from "./tiny-run.js";
 
 const shaOf = (result: RunResult) => (result.report as { policy: { sha256: string } }).policy.sha256;
@@ -18,25 +16,6 @@ async function unbroken(config: ConfigInput): Promise<RunResult> {
   const system = createTrainingSystem(config, { actors: { reward: parityReward } });
   await system.start();
   return system.done;
-}
-
-const DRIVER = fileURLToPath(new URL("./driver.ts", import.meta.url));
-
-/** Starts the driver; `onLine` sees what it tells and may kill it. Resolves to the lines once it is gone. */
-function drive(
-  args: readonly string[],
-  onLine: (line: string, child: ChildProcess) => void = () => undefined,
-): Promise<string[]> {
-  const child = spawn(process.execPath, ["--import", "tsx", DRIVER, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-  const lines: string[] = [];
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    lines.push(line);
-    onLine(line, child);
-  });
-  return new Promise((resolve, reject) => {
-    child.on("error", reject);
-    child.on("exit", () => resolve(lines));
-  });
 }
 
 /** Losing the engine or the control process at any moment, in a run of the given kind (I3, I11). */

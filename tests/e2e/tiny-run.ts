@@ -11,6 +11,8 @@ import { OWN_FIXTURES } from "../helpers/fixtures.js";
 export interface TinyChoice {
   readonly engine: ConfigInput["engine"];
   readonly lora?: ConfigInput["model"]["lora"];
+  /** Further options. */
+  readonly over?: Partial<ConfigInput>;
 }
 
 /** Variable that holds a choice as JSON, for the processes of a test; the plain JavaScript backend without it. */
@@ -47,7 +49,11 @@ export async function tinyTasks(folder: string, count = 24): Promise<string> {
 export async function tinyConfig(over: Partial<ConfigInput> = {}, folder?: string): Promise<ConfigInput> {
   const directory = folder ?? (await mkdtemp(join(tmpdir(), "weir-run-")));
   const tasks = await tinyTasks(directory);
-  const { engine, lora }: TinyChoice = JSON.parse(process.env[TINY_CHOICE] ?? '{"engine":{"backend":"cpu"}}');
+  const {
+    engine,
+    lora,
+    over: chosen,
+  }: TinyChoice = JSON.parse(process.env[TINY_CHOICE] ?? '{"engine":{"backend":"cpu"}}');
   return {
     run: { directory: join(directory, "runs"), id: "tiny", seed: 5 },
     model: { path: join(OWN_FIXTURES, "models", "tiny-qwen2"), ...(lora ? { lora } : {}) },
@@ -65,6 +71,7 @@ export async function tinyConfig(over: Partial<ConfigInput> = {}, folder?: strin
     checkpoint: { everySteps: 1 },
     monitor: { enabled: false },
     log: { level: "silent", file: false },
+    ...chosen,
     ...over,
   };
 }

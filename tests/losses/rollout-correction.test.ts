@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { correctTokens, effectiveShare, importanceWeights, keptTokens } from "../../src/losses/rollout-correction.js";
+import { effectiveShare } from "../../src/algorithms/statistics.js";
+import { correctTokens, importanceWeights, keptTokens } from "../../src/losses/rollout-correction.js";
 
 const old = [-1, -2, -3];
 const sampler = [-1, -1, -4];

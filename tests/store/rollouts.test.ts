@@ -39,7 +39,7 @@ describe("rollout shards", () => {
     );
     const whole = await readFile(path);
     let refused = 0;
-    for (let at = 4; at < whole.length; at += Math.ceil(whole.length / 150)) {
+    for (let at = 4; at < whole.length; at += 7) {
       const damaged = Buffer.from(whole);
       damaged[at] = ~(whole[at] as number) & 0xff;
       await writeFile(path, damaged);
@@ -49,6 +49,7 @@ describe("rollout shards", () => {
         refused++;
       });
     }
-    expect(refused).toBeGreaterThan(20);
+    // The data is compared with its digest, so that no page header of a damaged file is decoded.
+    expect(refused).toBeGreaterThan(500);
   });
 });

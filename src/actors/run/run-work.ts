@@ -386,14 +386,14 @@ export function runState(context: RunContext): Json {
 /** Ends what is in flight in order, and writes a last checkpoint that has it issued again. */
 export async function doDrain(context: RunContext, signal: AbortSignal): Promise<void> {
   await context.pipeline.park();
-  context.progress = { ...context.progress, sequence: context.pipeline.sequence };
   await doCheckpoint(context, signal);
 }
 
 export async function doCheckpoint(context: RunContext, signal: AbortSignal): Promise<void> {
   const { progress, store, parts, taps } = context;
   const started = context.time.now();
-  context.progress = { ...progress, checkpointDue: false };
+  // With overlap groups have been issued since the step.
+  context.progress = { ...progress, checkpointDue: false, sequence: context.pipeline.sequence };
   const directory = await store.checkpoint(
     progress.step,
     async (folder) => {

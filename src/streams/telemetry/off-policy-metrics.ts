@@ -1,6 +1,6 @@
 import { klEstimate } from "../../algorithms/kl.js";
+import { effectiveShare } from "../../algorithms/statistics.js";
 import type { LagStatus } from "../../contracts/actor-status.js";
-import { type CorrectedTokens, effectiveShare } from "../../losses/rollout-correction.js";
 import { tokensByLag } from "../lag.js";
 import type { MetricDraft, MetricValues } from "./metrics.js";
 
@@ -58,8 +58,15 @@ export function lagFacts(
   return { bound, tokens: tokensByLag(lags, bound), kl };
 }
 
+/** What correction made of one response. */
+export interface CorrectedRow {
+  readonly weights: readonly number[]; // [T]
+  /** Number of tokens whose importance weight a bound changed. */
+  readonly clipped: number;
+}
+
 /** Null where there is no token. */
-export function correctionFacts(rows: readonly CorrectedTokens[], withImportance: boolean): CorrectionFacts | null {
+export function correctionFacts(rows: readonly CorrectedRow[], withImportance: boolean): CorrectionFacts | null {
   const weights = rows.flatMap((row) => row.weights);
   if (weights.length === 0) return null;
   const counted = weights.filter((weight) => weight !== 0);
