@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import type { Time } from "../system/time.js";
-import { type Fault, type FaultPlan, SimulatedFault, SLOWNESS } from "./faults.js";
+import { type Fault, type FaultPlan, SIMULATED_ERROR, SimulatedFault, SLOWNESS } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
 import type { Draws } from "./latency.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
@@ -95,7 +95,7 @@ export class ScriptedCalls {
       return;
     }
     if (fault === "crash" || fault === "reject") {
-      fail(new SimulatedFault(`simulated error of ${name}`));
+      fail(new SimulatedFault(`${SIMULATED_ERROR} of ${name}`));
       return;
     }
     let answer: T;
