@@ -8,9 +8,18 @@ const PURE = [...SHARED, "src/algorithms"];
 const MODEL = ["io", "tensor", "transformer", "activations", "train", "decode", "engine"].map(
   (floor) => `src/model/${floor}`,
 );
-const ACTORS = ["advantage", "reward", "filter", "guard", "update", "evaluation", "curriculum", "parts", "run"].map(
-  (actor) => `src/actors/${actor}`,
-);
+const ACTORS = [
+  "advantage",
+  "reward",
+  "filter",
+  "guard",
+  "update",
+  "rollout",
+  "evaluation",
+  "curriculum",
+  "parts",
+  "run",
+].map((actor) => `src/actors/${actor}`);
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/testing", "src/index", ...MONITOR];
@@ -45,6 +54,7 @@ const RULES = {
   "src/actors/filter": PURE,
   "src/actors/guard": PURE,
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
+  "src/actors/rollout": [...PURE, "src/streams"],
   "src/actors/evaluation": [...PURE, "src/streams"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
