@@ -48,6 +48,8 @@ export interface PipelineOptions {
   readonly sampling: SamplingParams;
   /** Version of the policy that is sampled from. */
   readonly policy: number;
+  /** Sampler calls in work at the same time; 1 when left out. */
+  readonly samplerCalls?: number;
   /** Deadline of one sampler call, ms. */
   readonly sampleTimeoutMs: number;
   /** r_final of Eq. 7 from an unshaped reward and a response length. */
@@ -156,7 +158,9 @@ class RoundInWork {
     await lastValueFrom(
       merge(
         this.feed(),
-        runWorkers(calls, 1, (tasks) => this.sample(tasks)).pipe(tap({ complete: () => rollouts.close() })),
+        runWorkers(calls, this.options.samplerCalls ?? 1, (tasks) => this.sample(tasks)).pipe(
+          tap({ complete: () => rollouts.close() }),
+        ),
         runWorkers(rollouts, this.options.rewardConcurrency, (job) => this.score(job)).pipe(
           tap({ complete: () => scored.close() }),
         ),

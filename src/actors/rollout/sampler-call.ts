@@ -11,23 +11,18 @@ export class SamplerCall {
   /** The caller has given up. */
   cancelled = false;
   settled = false;
-  private timer: unknown = null;
+  private readonly timer: unknown;
 
   constructor(
     readonly request: SampleRequest,
     private readonly time: Time,
     private readonly signal: AbortSignal,
     private readonly end: { resolve(reply: SampleReply): void; reject(error: unknown): void },
-    private readonly onCancel: (call: SamplerCall) => void,
+    private readonly on: { cancel(call: SamplerCall): void; deadline(call: SamplerCall, error: WeirError): void },
   ) {
+    const { id, deadlineMs } = request;
+    this.timer = time.set(() => on.deadline(this, tooLate(id, deadlineMs)), deadlineMs);
     signal.addEventListener("abort", this.cancel, { once: true });
-  }
-
-  /** Starts the deadline of the next try, waiting for a free sampler included. */
-  arm(onDeadline: (error: WeirError) => void): void {
-    const { id, deadlineMs } = this.request;
-    this.time.clear(this.timer);
-    this.timer = this.time.set(() => onDeadline(tooLate(id, deadlineMs)), deadlineMs);
   }
 
   resolve(reply: SampleReply): void {
@@ -41,7 +36,7 @@ export class SamplerCall {
 
   private readonly cancel = () => {
     this.cancelled = true;
-    this.onCancel(this);
+    this.on.cancel(this);
   };
 
   private settle(tell: () => void): void {
@@ -60,8 +55,8 @@ export interface Attempt {
   readonly abort: AbortController;
   /** The member is gone or the call was taken from it: what it still answers is ignored. */
   abandoned: boolean;
-  /** Deadline for the end of an abandoned one. */
-  timer: unknown;
+  /** Deadline of the try. */
+  readonly timer: unknown;
 }
 
 export function tooLate(id: string, limitMs: number): WeirError {

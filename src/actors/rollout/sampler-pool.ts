@@ -22,12 +22,14 @@ import { sharedCapabilities } from "./shared-capabilities.js";
 export interface SamplerPoolOptions extends MemberOptions {
   /** Samplers, named `sampler-1` and so on. */
   readonly members: number;
+  /** Time that a sampler may take for a call before it counts as lost, ms. */
+  readonly callTimeoutMs: number;
   /** Calls that one sampler works on at once; 1 when left out. */
   readonly perMember?: number;
 }
 
 /** Samplers that a request may take down; one that crashes each of them is not sent to a fourth. */
-const MAX_TRIES = 3;
+export const MAX_TRIES = 3;
 
 interface Waiter {
   resolve(): void;
@@ -74,16 +76,19 @@ export class SamplerPool implements Sampler, MemberOwner {
   }
 
   /**
-   * Errors: WEIR_E_POLICY_VERSION for a policy that was not adopted or was released; WEIR_E_ENGINE_TIMEOUT where no sampler was free in
-   * time; the sampler's error after `MAX_TRIES` lost ones; WEIR_E_SAMPLERS_LOST where none is left. `deadlineMs` starts anew for each try.
+   * Errors: WEIR_E_POLICY_VERSION for a policy that was not adopted or was released; WEIR_E_ENGINE_TIMEOUT after the
+   * request's deadline; the sampler's error after `MAX_TRIES` lost ones; WEIR_E_SAMPLERS_LOST where none is left.
    */
   sample(request: SampleRequest, { signal }: { readonly signal: AbortSignal }): Promise<SampleReply> {
     return new Promise((resolve, reject) => {
       if (this.disposed) return reject(closed());
       if (signal.aborted) return reject(signal.reason);
       this.begin();
-      const call = new SamplerCall(request, this.options.time, signal, { resolve, reject }, (one) => this.cancel(one));
-      this.arm(call);
+      const on = {
+        cancel: (one: SamplerCall) => this.cancel(one),
+        deadline: (one: SamplerCall, error: WeirError) => this.expire(one, error),
+      };
+      const call = new SamplerCall(request, this.options.time, signal, { resolve, reject }, on);
       this.queue.push(call);
       this.pump();
     });
@@ -194,13 +199,17 @@ export class SamplerPool implements Sampler, MemberOwner {
     return this.members.filter(({ state, ending }) => state === "running" && !ending);
   }
 
-  private arm(call: SamplerCall): void {
-    call.arm((error) => {
-      const attempt = this.attemptOf(call);
-      if (attempt !== undefined) return attempt.member.fail(error);
-      this.queue = this.queue.filter((other) => other !== call);
-      call.reject(error);
-    });
+  /** The deadline of a request has passed; what a sampler still answers is ignored. */
+  private expire(call: SamplerCall, error: WeirError): void {
+    const attempt = this.attemptOf(call);
+    if (attempt !== undefined) this.abandon(attempt, error);
+    this.queue = this.queue.filter((other) => other !== call);
+    call.reject(error);
+  }
+
+  private abandon(attempt: Attempt, reason: WeirError): void {
+    attempt.abandoned = true;
+    attempt.abort.abort(reason);
   }
 
   private takePolicy(policy: PublishedPolicy, inFlight: "keep" | "wait" | "abort"): void {
@@ -213,11 +222,7 @@ export class SamplerPool implements Sampler, MemberOwner {
       const { policy: wanted } = call.request;
       const fits = wanted === null || ("atLeast" in wanted && policy.version.n >= wanted.atLeast);
       if (!fits || attempt.abandoned || call.cancelled) continue;
-      const { id, deadlineMs } = call.request;
-      attempt.abandoned = true;
-      attempt.timer = this.options.time.set(() => attempt.member.fail(tooLate(id, deadlineMs)), deadlineMs);
-      attempt.abort.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "drawn again from a newer policy"));
-      this.arm(call);
+      this.abandon(attempt, new WeirError("WEIR_E_ENGINE_ABORTED", "drawn again from a newer policy"));
       this.queue.unshift(call);
     }
   }
@@ -262,11 +267,14 @@ export class SamplerPool implements Sampler, MemberOwner {
   }
 
   private attempt(call: SamplerCall, member: SamplerMember): void {
-    const attempt: Attempt = { call, member, abort: new AbortController(), abandoned: false, timer: null };
+    const { id, deadlineMs } = call.request;
+    const limitMs = Math.min(deadlineMs, this.options.callTimeoutMs);
+    const timer = this.options.time.set(() => member.fail(tooLate(id, limitMs)), limitMs);
+    const attempt: Attempt = { call, member, abort: new AbortController(), abandoned: false, timer };
     const { sampler } = member.present as NonNullable<SamplerMember["present"]>;
     this.attempts.add(attempt);
     member.busy += 1;
-    const draw = async () => sampler.sample(call.request, { signal: attempt.abort.signal });
+    const draw = async () => sampler.sample({ ...call.request, deadlineMs: limitMs }, { signal: attempt.abort.signal });
     draw().then(
       (reply) => this.answered(attempt, () => call.resolve(reply), null),
       (error) => this.answered(attempt, () => call.reject(error), error),
@@ -301,7 +309,6 @@ export class SamplerPool implements Sampler, MemberOwner {
       call.reject(error);
       return;
     }
-    this.arm(call);
     this.queue.unshift(call);
   }
 

@@ -17,6 +17,7 @@ import { stepMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
 import { needsReference, type RunContext } from "./run-context.js";
+import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
 import { StepLedger } from "./step-ledger.js";
 
 /**
@@ -94,7 +95,8 @@ export function pipelineOptions(context: RunContext, policy: number): PipelineOp
     rewardConcurrency: reward.concurrency,
     rewardTimeoutMs: reward.timeoutMs,
     policy,
-    sampleTimeoutMs: config.engine.requestTimeoutMs,
+    samplerCalls: samplerCalls(config),
+    sampleTimeoutMs: sampleTimeoutMs(config),
     sampling: rolloutSampling(config, withEndOfTurn(parts.trainer.model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),
     decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),

@@ -20,6 +20,7 @@ import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
+import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
 import { tracesOf, tracesToShow } from "./traces.js";
 import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
 
@@ -86,7 +87,8 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
         ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
       },
       policy: policy.n,
-      sampleTimeoutMs: config.engine.requestTimeoutMs,
+      samplerCalls: samplerCalls(config),
+      sampleTimeoutMs: sampleTimeoutMs(config),
       rewardConcurrency: config.reward.concurrency,
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,

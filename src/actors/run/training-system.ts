@@ -22,6 +22,7 @@ import type { PartKind, Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
 import type { PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
+import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { lifecycleMachine, type Plan } from "./lifecycle.js";
@@ -41,6 +42,7 @@ import {
   restoreRun,
   tellJudged,
 } from "./run-work.js";
+import { createSamplerEngines, memoryParts, samplerCount } from "./sampler-engines.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
 /**
@@ -148,6 +150,8 @@ class System implements TrainingSystem {
   private readonly inFlight = new InFlight();
   private readonly registry;
   private readonly supervisor: EngineSupervisor;
+  /** The samplers of `rollout.engines`; null without. */
+  private readonly samplers: SamplerPool | null;
   private readonly replacements: PartReplacements;
   private readonly published = new PublishedMetrics((error) => this.remark(error));
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
@@ -167,11 +171,16 @@ class System implements TrainingSystem {
     private readonly options: TrainingSystemOptions,
   ) {
     const { engine, ...actors } = options.actors ?? {};
-    this.supervisor = new EngineSupervisor(
-      engine ?? ((modelDir, settings) => startEngine({ modelDir, options: settings })),
-      config.model.path,
-      { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
-    );
+    const start: EngineFactory =
+      engine ??
+      ((modelDir, settings, signal) => startEngine({ modelDir, options: settings, ...(signal ? { signal } : {}) }));
+    const memory = memoryParts(config.engine.memoryGiB, samplerCount(config));
+    this.supervisor = new EngineSupervisor(start, config.model.path, {
+      ...config.engine,
+      memoryGiB: memory.trainer,
+      lora: config.model.lora && { ...config.model.lora, seed: config.run.seed },
+    });
+    this.samplers = createSamplerEngines(config, start, memory.sampler);
     this.registry = createRegistry(
       config,
       {
@@ -179,7 +188,7 @@ class System implements TrainingSystem {
         report: (error) => this.remark(error),
         callTimeoutMs: config.engine.requestTimeoutMs,
       },
-      { parts: () => this.embedded(), runDirectory: () => this.presentDirectory() },
+      { parts: () => this.embedded(), samplers: this.samplers, runDirectory: () => this.presentDirectory() },
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
@@ -222,7 +231,7 @@ class System implements TrainingSystem {
     const [sampler, trainer] = [config.sampler.actor, config.trainer.actor];
     const embedded = (["sampler", "trainer"] as const).every((kind) => {
       const { kind: name, source } = registry.origin(kind, config[kind].actor);
-      return name === "engine" && source === "built-in";
+      return name === "engine" && source === "built-in" && this.samplers === null;
     });
     const store = config.policyStore.actor;
     return {
@@ -237,6 +246,27 @@ class System implements TrainingSystem {
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor,
     };
+  }
+
+  /** Starts the samplers of `rollout.engines` where the run samples from them, and journals what becomes of each. */
+  private async startSamplers(names: Readonly<Record<PartKind, string>>): Promise<void> {
+    const { samplers, registry } = this;
+    const { kind, source } = registry.origin("sampler", names.sampler);
+    if (samplers === null || kind !== "engine" || source !== "built-in") return;
+    samplers.onChange((change) => this.actorChanged(change));
+    await samplers.start();
+  }
+
+  private actorChanged(change: FactData["actor.changed"]): void {
+    const context = this.run?.context;
+    if (!context || this.concluded) return;
+    const { actor, state, reason } = change;
+    context.log.warn({ actor, state }, reason ?? "runs again");
+    try {
+      this.fact("actor.changed", context.progress.step, change);
+    } catch (error) {
+      void this.conclude("failed", error);
+    }
   }
 
   private embedded() {
@@ -290,6 +320,7 @@ class System implements TrainingSystem {
         origins,
         published: this.published,
         supervisor: this.supervisor,
+        startSamplers: () => this.startSamplers(names),
         ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
         ...(this.options.logger ? { logger: this.options.logger } : {}),
         taps: {

@@ -87,14 +87,19 @@ describe("requests to a pool", () => {
   it("end with their deadline while no member is free", async () => {
     const stage = await running(1);
     stage.deaf = true;
-    stage.ask("a");
-    await stage.time.advance(3_000);
+    const working = stage.ask("a");
+    await settled();
     const waiting = stage.ask("b");
-    // The first is lost by its deadline, 2 s later; the restarted member hangs while it loads.
-    await stage.time.advance(4_999);
-    expect(states(stage)).toEqual(["restarting"]);
+    // The member is lost twice by its call's deadline, each time with 5 s at work.
+    await stage.time.advance(5_100);
+    stage.loaded(0);
+    await stage.time.advance(5_200);
+    stage.loaded(0);
+    await stage.time.advance(1_699);
+    expect(states(stage)).toEqual(["running"]);
     await stage.time.advance(1);
-    await expect(waiting).rejects.toThrow("sampling b took longer than its deadline of 5000 ms");
+    await expect(working).rejects.toThrow("sampling a took longer than its deadline of 12000 ms");
+    await expect(waiting).rejects.toThrow("sampling b took longer than its deadline of 12000 ms");
     await stage.pool.dispose();
     expect(stage.time.pending).toBe(0);
   });
@@ -271,7 +276,7 @@ describe("a member that is lost", () => {
     await settled();
     expect(stage.atWork()).toEqual(["0:b"]);
     stage.deaf = true;
-    // The deadline of 5 s begins anew with each try.
+    // 5 s are the most that a member may take for a call.
     await stage.time.advance(5_000);
     expect(states(stage)).toEqual(["restarting"]);
     await stage.time.advance(200);

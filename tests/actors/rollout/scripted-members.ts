@@ -102,6 +102,7 @@ export class Stage {
       restartDelayMs: 100,
       startTimeoutMs: 1_000,
       adoptTimeoutMs: 2_000,
+      callTimeoutMs: 5_000,
       start: async (slot, signal) => {
         this.starts += 1;
         if (this.failing(this.starts, slot)) throw new Error("no such model");
@@ -145,7 +146,7 @@ export class Stage {
         params: { temperature: 1, topP: 1, topK: 0, maxTokens: 4, stopIds: [] },
         policy,
         purpose: "training",
-        deadlineMs: 5_000,
+        deadlineMs: 12_000,
       },
       { signal },
     );

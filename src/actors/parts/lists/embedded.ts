@@ -6,7 +6,10 @@ import { WeirError } from "../../../errors.js";
 import { createFolderPolicyStore } from "../../../store/policy-folder.js";
 import type { BuiltInSource, EmbeddedSource } from "./source.js";
 
-export const engineSampler = (source: BuiltInSource): Sampler => needed(source).parts().sampler;
+export const engineSampler = (source: BuiltInSource): Sampler => {
+  const embedded = needed(source);
+  return embedded.samplers ?? embedded.parts().sampler;
+};
 export const engineTrainer = (source: BuiltInSource): Trainer => needed(source).parts().trainer;
 export const enginePolicyStore = (source: BuiltInSource): PolicyStore => needed(source).parts().policyStore;
 export const folderPolicyStore = (source: BuiltInSource): PolicyStore =>
