@@ -13,6 +13,7 @@ import type { Trainer } from "../../src/contracts/trainer.js";
 import { createHandleStore } from "../../src/model/engine/handle-store.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
 import { createFolderPolicyStore } from "../../src/store/policy-folder.js";
+import { unboundedPlace } from "../../src/store/policy-place.js";
 import { createMemoryWorkQueue } from "../../src/streams/work-queue.js";
 import {
   createFakePolicyStore,
@@ -76,7 +77,7 @@ describe.each(FAST_BACKEND === "tensorflow" ? (["eager", "compiled"] as const) :
         { learningRate: 0.01, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0, decayScope: "all", maxGradNorm: null },
         { signal },
       );
-      const store = createFolderPolicyStore(() => folder);
+      const store = createFolderPolicyStore(() => unboundedPlace(join(folder, "policies")));
       const publish = (as: "checkpoint" | "handle") =>
         store.publish(as, (into) => first.trainer.publish({ signal, as, folder: into }), { signal });
       const policy = await publish("checkpoint");
@@ -132,7 +133,7 @@ const FAKE_STORE_SKIPS = [
 
 describe("the policy store of the engine", () => describePolicyStore({ framework, create: () => createHandleStore() }));
 describe("the policy store in folders", () =>
-  describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => folder) }));
+  describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => unboundedPlace(folder)) }));
 describe("the work queue in the process", () =>
   describeWorkQueue({ framework, create: (limits) => createMemoryWorkQueue(limits) }));
 describe("the built-in filters", () => {

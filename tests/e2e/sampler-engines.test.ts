@@ -39,7 +39,7 @@ describe("a run with two sampler engines", () => {
   });
 });
 
-export async function factsOf(directory: string): Promise<Fact[]> {
+async function factsOf(directory: string): Promise<Fact[]> {
   const text = await readFile(join(directory, "journal.ndjson"), "utf8");
   return text
     .trim()

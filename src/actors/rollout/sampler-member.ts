@@ -115,7 +115,7 @@ export class SamplerMember {
   /** Loads a policy. Errors: the sampler's own, WEIR_E_ENGINE_TIMEOUT. */
   async adopt(policy: PublishedPolicy, inFlight: "keep" | "wait"): Promise<void> {
     const { present } = this;
-    if (present === null) return;
+    if (present === null) throw new Error(`${this.name} is gone`);
     const what = `loading policy version ${policy.version.n} into ${this.name}`;
     await this.limited(this.options.adoptTimeoutMs, what, (signal) =>
       present.sampler.adopt(policy, { signal, inFlight }),

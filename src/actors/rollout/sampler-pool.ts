@@ -170,8 +170,14 @@ export class SamplerPool implements Sampler, MemberOwner {
 
   /** Part of the members' supervision. */
   async prepare(member: SamplerMember): Promise<void> {
-    for (let { newest } = this.policies; newest !== null && !member.holds(newest); newest = this.policies.newest)
-      await member.adopt(newest, "wait");
+    const { present } = member;
+    for (let { newest } = this.policies; newest !== null && !member.holds(newest); newest = this.policies.newest) {
+      const loading = newest;
+      await member.adopt(loading, "wait").catch((error: unknown) => {
+        // The folder of a policy that is no longer the newest may be gone.
+        if (isLoss(error) || member.present !== present || this.policies.newest === loading) throw error;
+      });
+    }
   }
 
   /** Part of the members' supervision. */

@@ -72,6 +72,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
   const stage = evaluationDue(progress, context.workload) ?? STAGES.rl;
   const started = context.clock();
   const policy = await context.policies.current(signal);
+  const endLease = context.policies.lease(policy.n);
   const buckets = await evaluateHeldout(
     sampler,
     reward,
@@ -95,7 +96,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
     },
     signal,
-  );
+  ).finally(endLease);
   const next = addSeconds(
     { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
     `evaluation/${stage}`,
@@ -231,6 +232,8 @@ function warmupIdle(context: RunContext, total: number): Alert {
 /** One RL step with all that follows from it. */
 export async function doStep(context: RunContext, signal: AbortSignal): Promise<void> {
   const { config, curriculumMachine: machine } = context;
+  // Before anything is begun, so that a step that waits for room can be tried again as a whole.
+  await context.policies.assertRoom();
   if (context.progress.step === 0) await beginTraining(context, signal);
   const before = machine.getSnapshot().context.phase;
   const result = await runRlStep(context, signal);

@@ -12,6 +12,7 @@ import type { Trace } from "../../contracts/trace.js";
 import { assertFormat } from "../../data/formats/index.js";
 import { WeirError } from "../../errors.js";
 import { startEngine } from "../../model/engine/host.js";
+import type { PolicyPlaceOptions } from "../../store/policy-place.js";
 import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
@@ -25,9 +26,10 @@ import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
-import { lifecycleMachine, type Plan } from "./lifecycle.js";
+import { isPausing, lifecycleMachine, type Plan } from "./lifecycle.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
+import { pauseAlert } from "./pause-alert.js";
 import { planOf } from "./progress.js";
 import { PartReplacements } from "./replacement.js";
 import type { RunContext } from "./run-context.js";
@@ -188,7 +190,7 @@ class System implements TrainingSystem {
         report: (error) => this.remark(error),
         callTimeoutMs: config.engine.requestTimeoutMs,
       },
-      { parts: () => this.embedded(), samplers: this.samplers, runDirectory: () => this.presentDirectory() },
+      { parts: () => this.embedded(), samplers: this.samplers, policyPlace: () => this.policyPlace() },
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
@@ -274,9 +276,17 @@ class System implements TrainingSystem {
     return this.supervisor.parts;
   }
 
-  private presentDirectory(): string {
-    if (this.runDirectory !== null) return this.runDirectory;
-    throw new WeirError("WEIR_E_STATE", "the run folder is not there yet; publish policies once the run has begun");
+  private policyPlace(): PolicyPlaceOptions {
+    const context = this.run?.context;
+    if (!context)
+      throw new WeirError("WEIR_E_STATE", "the run folder is not there yet; publish policies once the run has begun");
+    const { directory, maxGiB } = this.config.policyStore;
+    return {
+      ...{ directory, maxGiB, runDirectory: context.store.directory },
+      preferMemory: this.samplers !== null,
+      // Published weights are float32.
+      versionBytes: 4 * context.parts.trainer.model.parameters,
+    };
   }
 
   get state(): LifecycleState {
@@ -471,6 +481,8 @@ class System implements TrainingSystem {
           const value = snapshot.value as Json;
           this.fact("lifecycle.changed", context.progress.step, { machine: "lifecycle", value });
           this.changed();
+          if (name === "paused" && isPausing(snapshot.context.error))
+            this.alert(pauseAlert(context, snapshot.context.error));
           // Nothing runs in a paused run before which a part could be replaced.
           if (name === "paused") void this.inFlight.track(this.replacements.apply(context, this.ending.signal));
         } catch (error) {

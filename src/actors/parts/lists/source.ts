@@ -1,5 +1,6 @@
 import type { Config } from "../../../config/schema.js";
 import type { Sampler } from "../../../contracts/sampler.js";
+import type { PolicyPlaceOptions } from "../../../store/policy-place.js";
 import type { Parts } from "../part-kinds.js";
 
 /** What the factories of built-in samplers, trainers, policy stores and guards are given. */
@@ -18,6 +19,6 @@ export interface EmbeddedSource {
   parts(): Pick<Parts, "sampler" | "trainer" | "policyStore">;
   /** Samplers of their own; null where the trainer's engine samples. */
   readonly samplers: Sampler | null;
-  /** Errors: WEIR_E_STATE before the run folder is there. */
-  runDirectory(): string;
+  /** What decides where published policies lie. Errors: WEIR_E_STATE before the run folder is there. */
+  policyPlace(): PolicyPlaceOptions;
 }
