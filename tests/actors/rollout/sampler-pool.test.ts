@@ -133,6 +133,31 @@ describe("a publication to a pool", () => {
     await stage.pool.dispose();
   });
 
+  it("keeps a member from new calls until it has loaded: also from those that it could answer before", async () => {
+    const stage = await running(1, { perMember: 2 });
+    const first = stage.ask("a");
+    await settled();
+    const adopted = stage.adopt(2);
+    const [any, old] = [stage.ask("b"), stage.ask("c", { exactly: 1 })];
+    await settled();
+    expect(stage.atWork()).toEqual(["0:a"]);
+    stage.answer(0);
+    await settled();
+    expect([stage.atWork(), stage.loads.length]).toEqual([[], 1]);
+    stage.loaded(0);
+    await adopted;
+    await settled();
+    expect(stage.atWork()).toEqual(["0:b"]);
+    stage.answer(0);
+    await settled();
+    stage.loaded(0);
+    await settled();
+    stage.answer(0);
+    const drawn = await Promise.all([first, any, old]);
+    expect(drawn.map(({ sequences }) => sequences[0]?.[0]?.spans[0]?.version)).toEqual([1, 2, 1]);
+    await stage.pool.dispose();
+  });
+
   it("takes the place of one that is still under way, and both resolve", async () => {
     const stage = await running(2);
     const [second, third] = [stage.adopt(2), stage.adopt(3)];
