@@ -14,6 +14,7 @@ const ACTORS = [
   "filter",
   "guard",
   "update",
+  "rollout",
   "evaluation",
   "curriculum",
   "parts",
@@ -54,6 +55,7 @@ const RULES = {
   "src/actors/filter": PURE,
   "src/actors/guard": PURE,
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
+  "src/actors/rollout": [...PURE, "src/streams"],
   "src/actors/evaluation": [...PURE, "src/streams"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.

@@ -37,6 +37,8 @@ export const ERROR_CODES = {
   WEIR_E_PART:
     "A replaceable part broke its contract: it threw, or returned something that the contract does not allow.",
   WEIR_E_PARTS_FILE: "A file given with --parts cannot be loaded, or exports something other than parts.",
+  WEIR_E_POLICY_BUDGET:
+    "The next policy does not fit in what policyStore.maxGiB or the disk leaves; the run was paused.",
   WEIR_E_POLICY_STORE: "A published policy is missing, damaged or cannot be handed over.",
   WEIR_E_POLICY_VERSION: "A sampler or trainer does not hold the policy version that was asked for.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
@@ -46,6 +48,7 @@ export const ERROR_CODES = {
   WEIR_E_ROLLBACK: "The guard rejected an update and takes the run back to its last checkpoint.",
   WEIR_E_RUN_FOLDER: "A run folder is missing a file, or one of its files is damaged.",
   WEIR_E_RUN_LOCKED: "Another process writes to the run folder.",
+  WEIR_E_SAMPLERS_LOST: "Every sampler of rollout.engines failed more often than engine.maxRestarts permits.",
   WEIR_E_SHAPE: "An array or tensor does not have the shape that the function needs.",
   WEIR_E_STATE: "The call is not allowed in the current state of the training system.",
   WEIR_E_SUBSCRIBER: "A subscriber of a training system's stream threw; the run went on.",

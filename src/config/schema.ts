@@ -58,7 +58,11 @@ const engineSchema = z.strictObject({
     .enum(BACKEND_CHOICES)
     .default("auto")
     .describe("Numerics backend; `auto` takes tensorflow where it is set up, else wasm."),
-  threads: nonNegativeInt.default(0).describe("Intra-op threads; 0 leaves the choice to the backend."),
+  threads: nonNegativeInt
+    .default(0)
+    .describe(
+      "Intra-op threads of each engine process; 0 leaves the choice to the backend, and divides the cores among the samplers of rollout.engines.",
+    ),
   executor: z
     .enum(EXECUTOR_CHOICES)
     .default("auto")
@@ -73,14 +77,16 @@ const engineSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "Memory budget of the engine, GiB; null takes 80 % of what is free at start, within the container's limit.",
+      "Memory budget of all engine processes together, GiB; null takes 80 % of what is free at start, within the container's limit. With rollout.engines the trainer gets two parts of it and each sampler one.",
     ),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
   heartbeatMs: positiveInt.default(5_000).describe("Interval of the engine's heartbeats in ms."),
   maxRestarts: nonNegativeInt
     .default(3)
-    .describe("Engine restarts that are allowed without progress (a step not done before); after that the run fails."),
+    .describe(
+      "Engine restarts that are allowed without progress (a step not done before); after that the run fails. A sampler of rollout.engines is given up after as many without a finished call.",
+    ),
   restartDelayMs: nonNegativeInt
     .default(500)
     .describe("Wait before the first engine restart in ms; doubles with each further one."),
@@ -187,6 +193,11 @@ const rolloutSchema = z.strictObject({
   topP: z.number().gt(0).max(1).default(0.95).describe("Nucleus mass (paper: 0.95); 1 switches it off."),
   topK: nonNegativeInt.default(0).describe("Keep only the k most likely tokens; 0 switches it off."),
   maxTokens: positiveInt.default(10_000).describe("Maximum response length in tokens (paper: 10,000)."),
+  engines: nonNegativeInt
+    .default(0)
+    .describe(
+      "Sampler processes beside the trainer's, read where sampler.actor is `engine`: each loads what is published, and one that dies is replaced; 0 samples in the trainer's process. They and the trainer share the cores and engine.memoryGiB.",
+    ),
   queueGroups: positiveInt
     .default(32)
     .describe("Capacity of the queue of generated groups that wait for their rewards."),
@@ -600,7 +611,22 @@ export const configSchema = z.strictObject({
       actor: actorName
         .default("auto")
         .describe(
-          "Name of the part that hands weights from trainer to sampler: `engine` (both are the embedded engine, nothing is copied), `folder` (policies/ in the run folder), `auto` (`engine` where that is possible, else `folder`), or your own.",
+          "Name of the part that hands weights from trainer to sampler: `engine` (both are the embedded engine, nothing is copied), `folder` (one folder per version, see policyStore.directory), `auto` (`engine` where that is possible, else `folder`), or your own.",
+        ),
+      directory: z
+        .string()
+        .nullable()
+        .default(null)
+        .describe(
+          "Where `folder` keeps its folders, under the run's name; null takes a file system in memory with room for three versions where rollout.engines is 1 or more, else policies/ in the run folder.",
+        ),
+      maxGiB: z
+        .number()
+        .positive()
+        .nullable()
+        .default(null)
+        .describe(
+          "Room that `folder` may take, GiB; null takes 80 % of what is free there at start. A run whose next version does not fit is paused (WEIR_E_POLICY_BUDGET).",
         ),
     })
     .prefault({}),

@@ -30,6 +30,11 @@ export interface PolicyStore {
   fetch(version: number, options: { readonly signal: AbortSignal }): Promise<string>;
   /** Policies newer than `after` as they are published; a slow reader gets the newest and skips those between. Ends with the signal. */
   watch(after: number, options: { readonly signal: AbortSignal }): AsyncIterable<PublishedPolicy>;
+  /**
+   * Asked before each training step, so that a lack of room is found before anything is trained that could not be published.
+   * Errors: WEIR_E_POLICY_BUDGET where the next version would not fit; the run is paused and asks again.
+   */
+  assertRoom?(): Promise<void>;
   /** Removes every version that is neither given nor the newest. */
   retain(versions: ReadonlySet<number>): Promise<void>;
   dispose?(): Promise<void> | void;

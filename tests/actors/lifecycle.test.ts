@@ -81,6 +81,19 @@ describe("the lifecycle", () => {
     expect(run.pending.map((piece) => piece.name)).toEqual(["step"]);
   });
 
+  it("pauses on a lack of room for policies, keeps the error, and tries the same step again when it is resumed", async () => {
+    const run = drive();
+    await run.settle("preflight", go("step"));
+    await run.fail("step", new WeirError("WEIR_E_POLICY_BUDGET", "no room"));
+    expect(run.value()).toBe("paused");
+    expect(run.actor.getSnapshot().context.error).toMatchObject({ code: "WEIR_E_POLICY_BUDGET" });
+    run.actor.send({ type: "RESUME" });
+    expect(run.value()).toEqual({ operating: "training" });
+    expect(run.actor.getSnapshot().context.error).toBe(null);
+    await run.settle("step", go("finish"));
+    expect(run.value()).toEqual({ operating: "finishing" });
+  });
+
   it("writes a checkpoint on request while paused and stays paused", async () => {
     const run = drive();
     run.actor.send({ type: "PAUSE" });

@@ -5,15 +5,19 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createKeepAllFilter, createVarianceFilter } from "../../src/actors/filter/filter.js";
 import { createFiniteGuard } from "../../src/actors/guard/guard.js";
+import { SamplerPool } from "../../src/actors/rollout/sampler-pool.js";
 import type { Engine } from "../../src/contracts/engine.js";
 import type { GroupFilter } from "../../src/contracts/filter.js";
 import type { Evidence, Guard } from "../../src/contracts/guard.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
 import type { Trainer } from "../../src/contracts/trainer.js";
 import { createHandleStore } from "../../src/model/engine/handle-store.js";
+import { startEngine } from "../../src/model/engine/host.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
 import { createFolderPolicyStore } from "../../src/store/policy-folder.js";
+import { unboundedPlace } from "../../src/store/policy-place.js";
 import { createMemoryWorkQueue } from "../../src/streams/work-queue.js";
+import { realTime } from "../../src/system/time.js";
 import {
   createFakePolicyStore,
   createFakeSampler,
@@ -76,7 +80,7 @@ describe.each(FAST_BACKEND === "tensorflow" ? (["eager", "compiled"] as const) :
         { learningRate: 0.01, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0, decayScope: "all", maxGradNorm: null },
         { signal },
       );
-      const store = createFolderPolicyStore(() => folder);
+      const store = createFolderPolicyStore(() => unboundedPlace(join(folder, "policies")));
       const publish = (as: "checkpoint" | "handle") =>
         store.publish(as, (into) => first.trainer.publish({ signal, as, folder: into }), { signal });
       const policy = await publish("checkpoint");
@@ -130,9 +134,67 @@ const FAKE_STORE_SKIPS = [
   },
 ];
 
+/** A pool over members that are started by `start`. */
+function pool(start: () => Promise<{ readonly sampler: Sampler; close(): Promise<void> }>): SamplerPool {
+  return new SamplerPool({
+    members: 2,
+    time: realTime,
+    maxRestarts: 0,
+    restartDelayMs: 0,
+    startTimeoutMs: 60_000,
+    adoptTimeoutMs: 60_000,
+    callTimeoutMs: 60_000,
+    start: async () => ({ ...(await start()), exited: new Promise(() => undefined), pid: null }),
+  });
+}
+
+/** Capabilities are known once the members run. */
+async function runningPool(start: Parameters<typeof pool>[0]): Promise<SamplerPool> {
+  const made = pool(start);
+  await made.start();
+  return made;
+}
+
+describe("a pool of fakes", () => {
+  const fake = async () => ({ sampler: createFakeSampler(), close: async () => undefined });
+  const policy = { version: fakeVersion(2), artifact: { kind: "checkpoint", uri: "fake:" }, bytes: 0 } as const;
+  describeSampler({ framework, policy, create: () => runningPool(fake) });
+  describeSampler({ framework, policy: null, create: () => runningPool(fake) });
+});
+
+describe("a pool of two engine processes", () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "weir-pool-"));
+    await writeRandomModel(folder);
+  });
+  let shared: SamplerPool | null = null;
+  afterAll(async () => {
+    await shared?.dispose();
+    rmSync(folder, { recursive: true });
+  });
+  describeSampler({
+    framework,
+    policy: null,
+    // Engines take a second to start: the suite's tests share two of them.
+    create: async () => {
+      shared ??= await runningPool(() => startEngine({ modelDir: folder, options: { ...ENGINE_OPTIONS, threads: 1 } }));
+      const { sample, adopt, release, load, kind, specificationVersion, capabilities } = shared;
+      const of = shared;
+      return {
+        ...{ kind, specificationVersion, capabilities },
+        sample: sample.bind(of),
+        adopt: adopt.bind(of),
+        release: release.bind(of),
+        load: load.bind(of),
+      };
+    },
+  });
+});
+
 describe("the policy store of the engine", () => describePolicyStore({ framework, create: () => createHandleStore() }));
 describe("the policy store in folders", () =>
-  describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => folder) }));
+  describePolicyStore({ framework, create: (folder) => createFolderPolicyStore(() => unboundedPlace(folder)) }));
 describe("the work queue in the process", () =>
   describeWorkQueue({ framework, create: (limits) => createMemoryWorkQueue(limits) }));
 describe("the built-in filters", () => {

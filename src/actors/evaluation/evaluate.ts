@@ -1,4 +1,4 @@
-import { lastValueFrom, toArray } from "rxjs";
+import { lastValueFrom } from "rxjs";
 import { isCorrect } from "../../algorithms/accuracy.js";
 import { counterKey } from "../../algorithms/random.js";
 import { mean } from "../../algorithms/statistics.js";
@@ -29,6 +29,8 @@ export interface EvaluationOptions {
   readonly sampling: SamplingParams;
   /** Version of the policy that is evaluated; null takes whichever the sampler holds. */
   readonly policy: number | null;
+  /** Sampler calls in work at the same time; 1 when left out. */
+  readonly samplerCalls?: number;
   /** Deadline of one sampler call, ms. */
   readonly sampleTimeoutMs: number;
   /** Unshaped reward from which a response counts as right. */
@@ -70,14 +72,19 @@ export async function evaluateHeldout(
   const results: Record<string, BucketResult> = {};
   for (const [bucket, chosen] of chooseTasks(tasks, options)) {
     if (chosen.length === 0) continue;
-    const calls = new BoundedQueue<EvaluationTask[]>("evaluation", Math.ceil(chosen.length / options.promptsPerCall));
-    for (let start = 0; start < chosen.length; start += options.promptsPerCall)
-      await calls.push(chosen.slice(start, start + options.promptsPerCall));
+    const { promptsPerCall, samplerCalls = 1 } = options;
+    const calls = new BoundedQueue<number>("evaluation", Math.ceil(chosen.length / promptsPerCall));
+    for (let start = 0; start < chosen.length; start += promptsPerCall) await calls.push(start);
     calls.close();
-    const scores = await lastValueFrom(
-      runWorkers(calls, 1, (call) => evaluateCall(sampler, reward, call, options, signal)).pipe(toArray()),
-    );
-    results[bucketLabel(bucket)] = bucketResult(scores.flat(), options.correctAt);
+    // Scores by place, whichever call ends first.
+    const scores: (number | null)[] = new Array(chosen.length).fill(null);
+    const evaluate = async (start: number) => {
+      const call = chosen.slice(start, start + promptsPerCall);
+      const found = await evaluateCall(sampler, reward, call, options, signal);
+      scores.splice(start, found.length, ...found);
+    };
+    await lastValueFrom(runWorkers(calls, samplerCalls, evaluate), { defaultValue: undefined });
+    results[bucketLabel(bucket)] = bucketResult(scores, options.correctAt);
   }
   return results;
 }

@@ -60,7 +60,7 @@ export interface PipelineHost {
   readonly stepsLeft: () => number;
   /** RL step that is under way or next. */
   readonly step: () => number;
-  readonly rollout: () => Omit<RolloutOptions, "policy" | "callsInFlight">;
+  readonly rollout: () => Omit<RolloutOptions, "policy">;
   /** Trains on a batch. */
   readonly update: (kept: readonly SampleGroup[], policy: PolicyVersion, signal: AbortSignal) => Promise<UpdateResult>;
   /** A stage was restarted, runs again, or was given up. */
@@ -312,11 +312,7 @@ export class TrainingPipeline {
           },
           ...(config.async.maxLag > 0 ? { exclusively: (work, signal) => this.inTurn(work, signal) } : {}),
         },
-        options: {
-          ...this.host.rollout(),
-          callsInFlight: config.rollout.callsInFlight ?? 1,
-          policy: () => this.policyWanted(),
-        },
+        options: { ...this.host.rollout(), policy: () => this.policyWanted() },
       },
       {
         nextCall: (signal) => this.nextCall(signal),

@@ -18,7 +18,8 @@ import { WeirError } from "../../errors.js";
  * Invariant: at most one engine at a time; a lost engine is closed before the next one starts.
  */
 
-export type EngineFactory = (modelDirectory: string, options: EngineOptions) => Promise<Engine>;
+/** The signal ends a start that takes too long. */
+export type EngineFactory = (modelDirectory: string, options: EngineOptions, signal?: AbortSignal) => Promise<Engine>;
 
 /** The parts that the embedded engine gives; each lasts over restarts of the engine. */
 export interface EmbeddedParts {

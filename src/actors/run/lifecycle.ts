@@ -72,6 +72,11 @@ function wantsRollback(error: unknown): boolean {
   return WeirError.isInstance(error) && error.code === "WEIR_E_ROLLBACK";
 }
 
+/** Errors that a person can put an end to; the run is paused and then tries the same piece of work again. */
+export function isPausing(error: unknown): boolean {
+  return WeirError.isInstance(error) && error.code === "WEIR_E_POLICY_BUDGET";
+}
+
 /** The error of a run whose guard asks for more rollbacks than it may. */
 function rollbacksUsedUp(error: unknown, maxRollbacks: number): WeirError {
   const reason = error instanceof Error ? error.message.replace(/^WEIR_E_ROLLBACK: /, "") : String(error);
@@ -123,6 +128,7 @@ const lifecycleSetup = setup({
       checkpointRequested: false,
       plan: { ...context.plan, checkpoint: false },
     })),
+    clearError: assign({ error: null }),
     requestPause: assign({ pauseRequested: true }),
     clearPause: assign({ pauseRequested: false }),
     requestCheckpoint: assign({ checkpointRequested: true }),
@@ -133,6 +139,7 @@ const lifecycleSetup = setup({
       isRecoverable(params.error) && context.recoveries < context.maxRecoveries,
     rollback: ({ context }, params: { error: unknown }) =>
       wantsRollback(params.error) && context.rollbacks < context.maxRollbacks,
+    pausing: (_, params: { error: unknown }) => isPausing(params.error),
     rollbacksUsedUp: (_, params: { error: unknown }) => wantsRollback(params.error),
     recoveriesLeft: ({ context }) => context.recoveries < context.maxRecoveries,
     stopRequested: ({ context }) => context.stopRequested,
@@ -166,6 +173,7 @@ const failOrRecover = [
     target: "#lifecycle.failed",
     actions: { type: "refuseRollback", params: errorOf },
   },
+  { guard: { type: "pausing", params: errorOf }, target: "#lifecycle.paused", actions: noteError },
   fail,
 ] as const;
 
@@ -251,8 +259,8 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     },
     paused: {
       on: {
-        RESUME: { target: "operating.hist", actions: "clearPause" },
-        CHECKPOINT: { target: "operating.checkpointing", actions: "requestPause" },
+        RESUME: { target: "operating.hist", actions: ["clearPause", "clearError"] },
+        CHECKPOINT: { target: "operating.checkpointing", actions: ["requestPause", "clearError"] },
         STOP: "draining",
       },
     },

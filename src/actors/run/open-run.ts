@@ -48,6 +48,8 @@ export interface OpenRunOptions {
   readonly origins: () => PartsRecord;
   readonly published: PublishedMetrics;
   readonly supervisor: EngineSupervisor;
+  /** Starts samplers of their own, where the run has any. */
+  readonly startSamplers: () => Promise<void>;
   /** Run folder to continue. */
   readonly resume?: string;
   readonly logger?: Logger;
@@ -99,6 +101,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     closers.add(() => supervisor.close());
     closers.add(() => disposeParts(present.parts));
     await supervisor.start();
+    await options.startSamplers();
     assertCapabilities(config, options.parts);
     const data = await loadData(config, tokenizer, phases, options.parts.trainer.model, options.parts.reward);
     const rows = data.sftRows.length;

@@ -98,7 +98,6 @@ async function trialGroups(context: RunContext, signal: AbortSignal): Promise<re
   const options = {
     ...rolloutOptions(context),
     promptsPerCall: context.config.rollout.promptsPerCall,
-    callsInFlight: context.config.rollout.callsInFlight ?? 1,
     policy: () => ({ exactly: policy.n }),
   };
   return runRound(issued, parts, options, signal);

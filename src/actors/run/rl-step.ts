@@ -19,6 +19,7 @@ import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
 import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
+import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
 
 /**
  * One RL step: the pipeline's next batch, trained on and published, with the numbers that say what it was. What the pipeline's stages
@@ -81,7 +82,7 @@ export function rolloutOptions({
   config,
   tokenizer,
   parts,
-}: Pick<RunContext, "config" | "tokenizer" | "parts">): Omit<RolloutOptions, "policy" | "callsInFlight"> {
+}: Pick<RunContext, "config" | "tokenizer" | "parts">): Omit<RolloutOptions, "policy"> {
   const { rollout, reward, run } = config;
   const overlong = {
     maxTokens: rollout.maxTokens,
@@ -95,7 +96,8 @@ export function rolloutOptions({
     queueGroups: rollout.queueGroups,
     rewardConcurrency: reward.concurrency,
     rewardTimeoutMs: reward.timeoutMs,
-    sampleTimeoutMs: config.engine.requestTimeoutMs,
+    callsInFlight: samplerCalls(config),
+    sampleTimeoutMs: sampleTimeoutMs(config),
     sampling: rolloutSampling(config, withEndOfTurn(parts.trainer.model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),
     decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),

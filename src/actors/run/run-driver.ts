@@ -4,7 +4,8 @@ import { WeirError } from "../../errors.js";
 import type { InFlight } from "../../streams/in-flight.js";
 import type { Time } from "../../system/time.js";
 import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
-import { type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
+import { isPausing, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
+import { pauseAlert } from "./pause-alert.js";
 import { planOf } from "./progress.js";
 import type { RunContext } from "./run-context.js";
 import {
@@ -150,6 +151,8 @@ export class RunDriver {
         value: snapshot.value as Json,
       });
       options.onState(name, snapshot.context.error);
+      if (name === "paused" && isPausing(snapshot.context.error))
+        context.taps.alert(pauseAlert(context, snapshot.context.error));
       if (name === "paused") {
         context.pipeline.hold();
         // Nothing runs in a paused run before which a part could be replaced.

@@ -20,6 +20,7 @@ import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
+import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
 import { tracesOf, tracesToShow } from "./traces.js";
 import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
 
@@ -71,6 +72,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
   const stage = evaluationDue(progress, context.workload) ?? STAGES.rl;
   const started = context.time.now();
   const policy = await context.policies.current(signal);
+  const endLease = context.policies.lease(policy.n);
   const buckets = await evaluateHeldout(
     sampler,
     reward,
@@ -86,7 +88,8 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
         ...(config.evaluation.temperature === 0 ? { topP: 1, topK: 0 } : {}),
       },
       policy: policy.n,
-      sampleTimeoutMs: config.engine.requestTimeoutMs,
+      samplerCalls: samplerCalls(config),
+      sampleTimeoutMs: sampleTimeoutMs(config),
       rewardConcurrency: config.reward.concurrency,
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,
@@ -94,7 +97,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       timers: context.time,
     },
     signal,
-  );
+  ).finally(endLease);
   const next = addSeconds(
     { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
     `evaluation/${stage}`,
@@ -230,6 +233,8 @@ function warmupIdle(context: RunContext, total: number): Alert {
 /** One RL step with all that follows from it. */
 export async function doStep(context: RunContext, signal: AbortSignal): Promise<void> {
   const { config, curriculumMachine: machine } = context;
+  // Before anything is begun, so that a step that waits for room can be tried again as a whole.
+  await context.policies.assertRoom();
   if (context.progress.step === 0) await beginTraining(context, signal);
   const before = machine.getSnapshot().context.phase;
   const result = await runRlStep(context, signal);

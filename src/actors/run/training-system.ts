@@ -12,6 +12,7 @@ import type { Trace } from "../../contracts/trace.js";
 import { assertFormat } from "../../data/formats/index.js";
 import { WeirError } from "../../errors.js";
 import { startEngine } from "../../model/engine/host.js";
+import type { PolicyPlaceOptions } from "../../store/policy-place.js";
 import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
@@ -22,6 +23,7 @@ import type { PartKind, Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
 import type { PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
+import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
@@ -31,6 +33,7 @@ import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
 import { finishReport, tellJudged } from "./run-work.js";
+import { createSamplerEngines, memoryParts, samplerCount } from "./sampler-engines.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
 /**
@@ -135,6 +138,8 @@ class System implements TrainingSystem {
   private readonly inFlight = new InFlight();
   private readonly registry;
   private readonly supervisor: EngineSupervisor;
+  /** The samplers of `rollout.engines`; null without. */
+  private readonly samplers: SamplerPool | null;
   private readonly replacements: PartReplacements;
   private readonly published = new PublishedMetrics((error) => this.remark(error));
   private readonly settle: { resolve(result: RunResult): void; reject(error: unknown): void };
@@ -151,11 +156,16 @@ class System implements TrainingSystem {
     private readonly options: TrainingSystemOptions,
   ) {
     const { engine, ...actors } = options.actors ?? {};
-    this.supervisor = new EngineSupervisor(
-      engine ?? ((modelDir, settings) => startEngine({ modelDir, options: settings })),
-      config.model.path,
-      { ...config.engine, lora: config.model.lora && { ...config.model.lora, seed: config.run.seed } },
-    );
+    const start: EngineFactory =
+      engine ??
+      ((modelDir, settings, signal) => startEngine({ modelDir, options: settings, ...(signal ? { signal } : {}) }));
+    const memory = memoryParts(config.engine.memoryGiB, samplerCount(config));
+    this.supervisor = new EngineSupervisor(start, config.model.path, {
+      ...config.engine,
+      memoryGiB: memory.trainer,
+      lora: config.model.lora && { ...config.model.lora, seed: config.run.seed },
+    });
+    this.samplers = createSamplerEngines(config, start, memory.sampler);
     this.registry = createRegistry(
       config,
       {
@@ -163,7 +173,7 @@ class System implements TrainingSystem {
         report: (error) => this.remark(error),
         callTimeoutMs: config.engine.requestTimeoutMs,
       },
-      { parts: () => this.embedded(), runDirectory: () => this.presentDirectory() },
+      { parts: () => this.embedded(), samplers: this.samplers, policyPlace: () => this.policyPlace() },
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
@@ -207,7 +217,7 @@ class System implements TrainingSystem {
     const [sampler, trainer] = [config.sampler.actor, config.trainer.actor];
     const embedded = (["sampler", "trainer"] as const).every((kind) => {
       const { kind: name, source } = registry.origin(kind, config[kind].actor);
-      return name === "engine" && source === "built-in";
+      return name === "engine" && source === "built-in" && this.samplers === null;
     });
     const store = config.policyStore.actor;
     return {
@@ -228,14 +238,43 @@ class System implements TrainingSystem {
     return this.failedEarly ? "failed" : (this.driver?.lifecycle ?? "created");
   }
 
+  /** Starts the samplers of `rollout.engines` where the run samples from them, and journals what becomes of each. */
+  private async startSamplers(names: Readonly<Record<PartKind, string>>): Promise<void> {
+    const { samplers, registry } = this;
+    const { kind, source } = registry.origin("sampler", names.sampler);
+    if (samplers === null || kind !== "engine" || source !== "built-in") return;
+    samplers.onChange((change) => this.actorChanged(change));
+    await samplers.start();
+  }
+
+  private actorChanged(change: FactData["actor.changed"]): void {
+    const context = this.run?.context;
+    if (!context || this.concluded) return;
+    const { actor, state, reason } = change;
+    context.log.warn({ actor, state }, reason ?? "runs again");
+    try {
+      this.fact("actor.changed", context.progress.step, change);
+    } catch (error) {
+      void this.driver?.fail(error);
+    }
+  }
+
   private embedded() {
     this.supervisor.need();
     return this.supervisor.parts;
   }
 
-  private presentDirectory(): string {
-    if (this.runDirectory !== null) return this.runDirectory;
-    throw new WeirError("WEIR_E_STATE", "the run folder is not there yet; publish policies once the run has begun");
+  private policyPlace(): PolicyPlaceOptions {
+    const context = this.run?.context;
+    if (!context)
+      throw new WeirError("WEIR_E_STATE", "the run folder is not there yet; publish policies once the run has begun");
+    const { directory, maxGiB } = this.config.policyStore;
+    return {
+      ...{ directory, maxGiB, runDirectory: context.store.directory },
+      preferMemory: this.samplers !== null,
+      // Published weights are float32.
+      versionBytes: 4 * context.parts.trainer.model.parameters,
+    };
   }
 
   get state(): LifecycleState {
@@ -279,6 +318,7 @@ class System implements TrainingSystem {
         origins,
         published: this.published,
         supervisor: this.supervisor,
+        startSamplers: () => this.startSamplers(names),
         ...(this.options.resume === undefined ? {} : { resume: this.options.resume }),
         ...(this.options.logger ? { logger: this.options.logger } : {}),
         taps: {

@@ -45,6 +45,10 @@ export function artifactKind({ trainer, policyStore, sampler }: PublishingParts)
 export class PolicyPublisher {
   private published: PublishedPolicy | null = null;
   private adopted: { readonly sampler: Sampler; readonly version: PolicyVersion } | null = null;
+  /** Versions that the sampler was given and has not been told to give up. */
+  private readonly given = new Set<number>();
+  /** Users of a version that must stay although newer ones are published. */
+  private readonly leases = new Map<number, number>();
   private changed = true;
   private bringing: Promise<unknown> = Promise.resolve();
   /** What the trainer said of the weights that it loaded; of no use once something is published. */
@@ -66,6 +70,7 @@ export class PolicyPublisher {
   reset(loaded: PolicyVersion | null): void {
     this.changed = true;
     this.adopted = null;
+    this.given.clear();
     this.published = null;
     this.loaded = loaded;
   }
@@ -83,6 +88,24 @@ export class PolicyPublisher {
   /** The version that the sampler adopted last; `version` where nothing is known of it. */
   get sampledVersion(): number {
     return this.adopted?.version.n ?? this.version.n;
+  }
+
+  /** Keeps a version with the sampler and in the store until the returned function is called. */
+  lease(n: number): () => void {
+    this.leases.set(n, (this.leases.get(n) ?? 0) + 1);
+    let ended = false;
+    return () => {
+      const left = (this.leases.get(n) ?? 0) - 1;
+      if (ended) return;
+      ended = true;
+      if (left > 0) this.leases.set(n, left);
+      else this.leases.delete(n);
+    };
+  }
+
+  /** Errors: WEIR_E_POLICY_BUDGET where the next version could not be published. */
+  async assertRoom(): Promise<void> {
+    await this.parts().policyStore.assertRoom?.();
   }
 
   /** The trainer's policy, published and adopted by the sampler; does nothing where both have been done already. */
@@ -119,11 +142,16 @@ export class PolicyPublisher {
     const { version } = policy;
     const before = this.adopted;
     if (before?.sampler === sampler && isSame(before.version, version)) return version;
+    if (before?.sampler !== sampler) this.given.clear();
     await sampler.adopt(policy, { signal, inFlight: this.inFlight });
     this.adopted = { sampler, version };
-    if (before?.sampler === sampler && before.version.n !== version.n)
-      await sampler.release(before.version.n, { signal });
-    await policyStore.retain(new Set([version.n]));
+    this.given.add(version.n);
+    for (const n of this.given) {
+      if (n === version.n || this.leases.has(n)) continue;
+      await sampler.release(n, { signal });
+      this.given.delete(n);
+    }
+    await policyStore.retain(new Set([...this.given, ...this.leases.keys()]));
     return version;
   }
 

@@ -35,6 +35,8 @@ export interface StartEngineInput {
   readonly env?: Readonly<Record<string, string>>;
   /** `bfloat16` reproduces models that were cast as a whole, buffers included; config.json's choice when left out. */
   readonly rotaryDtype?: RotaryDtype;
+  /** Ends the process while it starts. */
+  readonly signal?: AbortSignal;
 }
 
 /** Characters of stderr that the error quotes when the process ends unexpectedly. */
@@ -169,7 +171,7 @@ class EngineProcess {
     if (this.child.connected) this.child.send(message, () => undefined);
   }
 
-  private kill(reason: string): void {
+  kill(reason: string): void {
     this.killedFor ??= reason;
     this.child.kill("SIGKILL");
   }
@@ -282,8 +284,11 @@ class EngineProcess {
  * `startTimeoutMs`, or WEIR_E_ENGINE_CRASHED.
  */
 export async function startEngine(input: StartEngineInput): Promise<Engine> {
+  input.signal?.throwIfAborted();
   const running = new EngineProcess(input);
-  const { info, model } = await running.start();
+  const onAbort = () => running.kill("its start was cancelled");
+  input.signal?.addEventListener("abort", onAbort, { once: true });
+  const { info, model } = await running.start().finally(() => input.signal?.removeEventListener("abort", onAbort));
   return engineFacade({
     info,
     model,

@@ -4,13 +4,17 @@ import type { Sampler } from "../../../contracts/sampler.js";
 import type { Trainer } from "../../../contracts/trainer.js";
 import { WeirError } from "../../../errors.js";
 import { createFolderPolicyStore } from "../../../store/policy-folder.js";
+import { openPolicyPlace } from "../../../store/policy-place.js";
 import type { BuiltInSource, EmbeddedSource } from "./source.js";
 
-export const engineSampler = (source: BuiltInSource): Sampler => needed(source).parts().sampler;
+export const engineSampler = (source: BuiltInSource): Sampler => {
+  const embedded = needed(source);
+  return embedded.samplers ?? embedded.parts().sampler;
+};
 export const engineTrainer = (source: BuiltInSource): Trainer => needed(source).parts().trainer;
 export const enginePolicyStore = (source: BuiltInSource): PolicyStore => needed(source).parts().policyStore;
 export const folderPolicyStore = (source: BuiltInSource): PolicyStore =>
-  createFolderPolicyStore(needed(source).runDirectory);
+  createFolderPolicyStore(() => openPolicyPlace(needed(source).policyPlace()));
 
 function needed({ embedded }: BuiltInSource): EmbeddedSource {
   if (embedded !== null) return embedded;

@@ -1,4 +1,6 @@
 import type { Config } from "../../../config/schema.js";
+import type { Sampler } from "../../../contracts/sampler.js";
+import type { PolicyPlaceOptions } from "../../../store/policy-place.js";
 import type { Parts } from "../part-kinds.js";
 
 /** What the factories of built-in samplers, trainers, policy stores and guards are given. */
@@ -15,6 +17,8 @@ export type PartConfig = Pick<Config, "advantage" | "loss" | "reward" | "curricu
 export interface EmbeddedSource {
   /** Asking for them says that the run needs the engine. */
   parts(): Pick<Parts, "sampler" | "trainer" | "policyStore">;
-  /** Errors: WEIR_E_STATE before the run folder is there. */
-  runDirectory(): string;
+  /** Samplers of their own; null where the trainer's engine samples. */
+  readonly samplers: Sampler | null;
+  /** What decides where published policies lie. Errors: WEIR_E_STATE before the run folder is there. */
+  policyPlace(): PolicyPlaceOptions;
 }
