@@ -17,6 +17,9 @@ const EXPECTED: ReadonlySet<string> = new Set([
   "WEIR_E_JUDGE",
 ]);
 
+/** Deadlines that passed, and samplers that failed too often. */
+const LOSSES: ReadonlySet<string> = new Set(["WEIR_E_ENGINE_TIMEOUT", "WEIR_E_SAMPLERS_LOST"]);
+
 /** Virtual ms after its end within which nothing of a run may be left. */
 export const AFTERMATH_MS = 1_000;
 
@@ -74,7 +77,5 @@ export function checkError(error: unknown, truth: GroundTruth, faulty: boolean):
 function isExplained(error: unknown): boolean {
   if (isSimulated(error) || (error instanceof Error && error.message.includes(SIMULATED_ERROR))) return true;
   if (!WeirError.isInstance(error)) return false;
-  return (
-    error.code === "WEIR_E_ENGINE_TIMEOUT" || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"))
-  );
+  return LOSSES.has(error.code) || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"));
 }

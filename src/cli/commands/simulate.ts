@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { loadConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
+import { samplersOf } from "../../simulation/life.js";
 import {
   foundFault,
   type SeedResult,
@@ -70,7 +71,7 @@ function printSummary(config: Config, results: readonly SeedResult[], summary: S
   table(
     ["measured", "value"],
     [
-      ["samplers", config.simulation.samplers],
+      ["samplers", samplersOf(config)],
       ["steps per hour", (3600 * summary.steps_per_second).toFixed(1)],
       ["samplers busy", percent(summary.sampler_busy)],
       ["trainer busy", percent(summary.trainer_busy)],
