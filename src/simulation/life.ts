@@ -289,6 +289,7 @@ export class Life {
     };
     const context: RunContext = {
       ...shared,
+      residentBytes: () => 0,
       phases,
       heldout,
       sftRows,
