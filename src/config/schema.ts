@@ -561,9 +561,10 @@ const latencySchema = z.strictObject({
 
 const simulationSchema = z.strictObject({
   samplers: nonNegativeInt
-    .default(1)
+    .nullable()
+    .default(null)
     .describe(
-      "Sampler engines beside the trainer, each with one call at a time; 0: the trainer's own engine samples. All of `simulation.*` is read by `weir simulate` only.",
+      "Sampler engines beside the trainer; 0: the trainer's own engine samples; null takes rollout.engines. All of `simulation.*` is read by `weir simulate` only.",
     ),
   faults: share.default(0).describe("Probability of a fault (crash, error, hang or slowness) at each await of a part."),
   tasks: positiveInt.default(64).describe("Training tasks per phase."),

@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import type { Time } from "../system/time.js";
-import { type Fault, type FaultPlan, SimulatedFault, SLOWNESS } from "./faults.js";
+import { type Fault, type FaultPlan, SIMULATED_ERROR, SimulatedFault, SLOWNESS } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
 import type { Draws } from "./latency.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
@@ -31,9 +31,12 @@ export interface CallTools {
 }
 
 const MS = 1000;
+/** Listeners on one signal that Node takes without a warning, and a margin for those that others have set. */
+const FEW_LISTENERS = 4;
 
 export class ScriptedCalls {
   private readonly running = new Map<string, number>();
+  private inWork = 0;
 
   constructor(readonly tools: CallTools) {}
 
@@ -46,7 +49,7 @@ export class ScriptedCalls {
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     if (engine !== null && !engine.alive) return Promise.reject(engine.lost());
     // One listener per call in work; this is not a leak.
-    if (signal !== null) setMaxListeners(0, signal);
+    if (signal !== null && this.inWork >= FEW_LISTENERS) setMaxListeners(0, signal);
     const fault = faults.at(name);
     const ms = seconds * MS * (fault === "slow" ? SLOWNESS : 1);
     trace(fault === null ? `${name} begins` : `${name} begins, fault: ${fault}`);
@@ -84,6 +87,7 @@ export class ScriptedCalls {
   }
 
   private count(name: string, by: number): void {
+    this.inWork += by;
     const count = (this.running.get(name) ?? 0) + by;
     if (count === 0) this.running.delete(name);
     else this.running.set(name, count);
@@ -95,7 +99,7 @@ export class ScriptedCalls {
       return;
     }
     if (fault === "crash" || fault === "reject") {
-      fail(new SimulatedFault(`simulated error of ${name}`));
+      fail(new SimulatedFault(`${SIMULATED_ERROR} of ${name}`));
       return;
     }
     let answer: T;

@@ -8,6 +8,9 @@ export type Fault = (typeof FAULTS)[number];
 /** How much longer a slow call takes. */
 export const SLOWNESS = 10;
 
+/** Begins what scripted parts say when they throw, also where somebody else quotes them. */
+export const SIMULATED_ERROR = "simulated error";
+
 /** An error of a scripted part; carries no code, like most errors of other people's code. */
 export class SimulatedFault extends Error {
   override readonly name = "SimulatedFault";

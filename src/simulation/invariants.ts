@@ -1,6 +1,6 @@
 import { WeirError } from "../errors.js";
 import { LedgerBook } from "../store/ledger-book.js";
-import { isSimulated } from "./faults.js";
+import { isSimulated, SIMULATED_ERROR } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
 import type { Life } from "./life.js";
 import type { MemoryDisk } from "./memory-store.js";
@@ -16,6 +16,9 @@ const EXPECTED: ReadonlySet<string> = new Set([
   "WEIR_E_REWARD",
   "WEIR_E_JUDGE",
 ]);
+
+/** Deadlines that passed, and samplers that failed too often. */
+const LOSSES: ReadonlySet<string> = new Set(["WEIR_E_ENGINE_TIMEOUT", "WEIR_E_SAMPLERS_LOST"]);
 
 /** Virtual ms after its end within which nothing of a run may be left. */
 export const AFTERMATH_MS = 1_000;
@@ -72,9 +75,7 @@ export function checkError(error: unknown, truth: GroundTruth, faulty: boolean):
 
 /** A fault explains its own error, and the deadline of a call that hung. */
 function isExplained(error: unknown): boolean {
-  if (isSimulated(error)) return true;
+  if (isSimulated(error) || (error instanceof Error && error.message.includes(SIMULATED_ERROR))) return true;
   if (!WeirError.isInstance(error)) return false;
-  return (
-    error.code === "WEIR_E_ENGINE_TIMEOUT" || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"))
-  );
+  return LOSSES.has(error.code) || (error.code === "WEIR_E_PART" && error.message.includes("did not answer"));
 }

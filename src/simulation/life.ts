@@ -5,6 +5,7 @@ import { createRegistry } from "../actors/parts/built-ins.js";
 import type { PartKind, Parts } from "../actors/parts/part-kinds.js";
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
+import { SamplerPool } from "../actors/rollout/sampler-pool.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
@@ -31,7 +32,6 @@ import { FaultPlan } from "./faults.js";
 import type { GroundTruth } from "./ground-truth.js";
 import { Draws } from "./latency.js";
 import { type MemoryDisk, MemoryStore } from "./memory-store.js";
-import { createSamplerEngines } from "./sampler-engines.js";
 import { scriptedSftRows, scriptedTasks, scriptedTokenizer } from "./scripted-data.js";
 import { type BusyTime, ScriptedEngine } from "./scripted-engine.js";
 import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, type Outage } from "./scripted-parts.js";
@@ -88,7 +88,8 @@ export class Life {
   private readonly registry: PartRegistry;
   private readonly inFlight: InFlight;
   private readonly replacements: PartReplacements;
-  private readonly sampler: Sampler;
+  /** Null where the trainer's engine samples. */
+  private readonly pool: SamplerPool | null;
 
   constructor(readonly options: LifeOptions) {
     const { config, seed, number, faults, time, truth, trace, onCall } = options;
@@ -97,23 +98,14 @@ export class Life {
     this.calls = new ScriptedCalls({ time, faults: plan, draws: this.draws, truth, onCall, trace });
     const embedded = new Draws(seed, "simulation", 0).next("embedded") < EMBEDDED_SHARE;
     const deadline = embedded ? config.engine.requestTimeoutMs : null;
-    this.trainer = new ScriptedEngine("trainer", time, deadline);
-    const { samplers } = config.simulation;
-    const beside = Array.from({ length: samplers }, (_, i) => new ScriptedEngine(`sampler-${i + 1}`, time, deadline));
-    this.samplers = samplers === 0 ? [this.trainer] : beside;
-    this.inFlight = new InFlight(time);
-    this.sampler = createSamplerEngines(
-      this.samplers.map((engine) =>
-        createScriptedSampler({
-          config,
-          calls: this.calls,
-          truth,
-          engine,
-          adopts: this.form,
-          continues: config.async.inFlight === "continue",
-        }),
-      ),
+    this.trainer = new ScriptedEngine("trainer", time, deadline, true);
+    const beside = Array.from(
+      { length: samplersOf(config) },
+      (_, i) => new ScriptedEngine(`sampler-${i + 1}`, time, deadline, false),
     );
+    this.samplers = beside.length === 0 ? [this.trainer] : beside;
+    this.pool = beside.length === 0 ? null : this.poolOf(beside);
+    this.inFlight = new InFlight(time);
     this.registry = this.parts();
     this.context = this.open();
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
@@ -128,6 +120,7 @@ export class Life {
   /** Restores the stored run, in a life after the first, and lets it go. */
   async begin(): Promise<void> {
     const { context } = this;
+    await this.pool?.start();
     if (this.options.number > 0)
       await restoreRun(context, { reason: "resumed by hand", freshEngine: true }, new AbortController().signal);
     else
@@ -174,7 +167,37 @@ export class Life {
   private async conclude(end: RunEnd): Promise<void> {
     this.replacements.end();
     if (end.status !== "failed" && this.alive) await finishReport(this.context);
+    await this.pool?.dispose();
     this.ended = end;
+  }
+
+  private samplerOn(engine: ScriptedEngine): Sampler {
+    const { config, truth } = this.options;
+    const continues = config.async.inFlight === "continue";
+    return createScriptedSampler({ config, calls: this.calls, truth, engine, adopts: this.form, continues });
+  }
+
+  private poolOf(engines: readonly ScriptedEngine[]): SamplerPool {
+    const { config, time } = this.options;
+    const { maxRestarts, restartDelayMs, startTimeoutMs, requestTimeoutMs } = config.engine;
+    const pool = new SamplerPool({
+      ...{ members: engines.length, time, maxRestarts, restartDelayMs, startTimeoutMs },
+      ...{ adoptTimeoutMs: requestTimeoutMs, callTimeoutMs: requestTimeoutMs },
+      start: async (slot, signal) => {
+        const engine = engines[slot] as ScriptedEngine;
+        const seconds = this.draws.of("restart", config.simulation.latencies.restart);
+        await this.calls.run("sampler.start", { signal, seconds }, () => engine.start());
+        const exited = new Promise<{ expected: boolean; reason: string }>((resolve) => {
+          engine.whenLost((reason) => resolve({ expected: false, reason }));
+        });
+        return { sampler: this.samplerOn(engine), exited, pid: null, close: async () => engine.close() };
+      },
+    });
+    pool.onChange((change) => {
+      if (this.alive && this.ended === null)
+        this.context.taps.fact("actor.changed", this.context.progress.step, change);
+    });
+    return pool;
   }
 
   private present(): Stage {
@@ -193,7 +216,7 @@ export class Life {
 
   /** An engine that samples from the weights that it trains hands over none. */
   private get form(): ArtifactKind {
-    return this.options.config.simulation.samplers === 0 ? "handle" : "checkpoint";
+    return this.pool === null ? "handle" : "checkpoint";
   }
 
   private parts(): PartRegistry {
@@ -208,7 +231,7 @@ export class Life {
     });
     const { maxLag } = config.async;
     registry
-      .use("sampler", this.sampler)
+      .use("sampler", this.pool ?? this.samplerOn(this.trainer))
       .use("trainer", createScriptedTrainer({ config, calls, truth, engine, files: disk.files, maxLag }))
       .use("policyStore", createScriptedPolicyStore(world, this.form))
       .use("reward", createScriptedReward(world, this.outage))
@@ -266,6 +289,7 @@ export class Life {
     };
     const context: RunContext = {
       ...shared,
+      residentBytes: () => 0,
       phases,
       heldout,
       sftRows,
@@ -333,7 +357,7 @@ export class Life {
         const seconds = delayMs / 1000 + this.draws.of("restart", config.simulation.latencies.restart);
         const start = (own: AbortSignal) =>
           this.calls.run("engine.restart", { signal: own, seconds }, () => {
-            for (const engine of [this.trainer, ...this.samplers]) engine.start();
+            this.trainer.start();
           });
         const ended = await withDeadline(start, delayMs + config.engine.startTimeoutMs, signal, this.options.time);
         if (ended.kind === "error") throw ended.error;
@@ -342,6 +366,9 @@ export class Life {
     };
   }
 }
+
+/** Sampler engines beside the trainer. */
+export const samplersOf = ({ simulation, rollout }: Config): number => simulation.samplers ?? rollout.engines;
 
 const SILENT = pino({ enabled: false });
 

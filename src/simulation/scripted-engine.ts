@@ -7,7 +7,7 @@ import { SimulatedFault } from "./faults.js";
  * has a deadline for each request, after which it is given up.
  */
 export class ScriptedEngine {
-  alive = true;
+  alive: boolean;
   /** ms in which at least one call was in work. */
   readonly busy: BusyTime;
   private readonly calls = new Map<(error: unknown) => void, unknown>();
@@ -18,7 +18,10 @@ export class ScriptedEngine {
     private readonly time: Time,
     /** Null: none, as at a service; whoever calls has to have one. */
     private readonly deadlineMs: number | null,
+    /** Whether it runs from the start, or is started later. */
+    begins: boolean,
   ) {
+    this.alive = begins;
     this.busy = new BusyTime(() => time.now());
   }
 
@@ -42,6 +45,11 @@ export class ScriptedEngine {
     this.alive = false;
     for (const fail of [...this.calls.keys()]) fail(this.failure(code, reason));
     this.onExit(reason);
+  }
+
+  /** Ends it; what it has in work is lost. */
+  close(): void {
+    this.crash("WEIR_E_ENGINE_CRASHED", "it was closed");
   }
 
   start(): void {

@@ -52,7 +52,6 @@ class ScriptedSampler {
   private readonly drawings = new Set<Drawing>();
   private loading = false;
   private wakers: (() => void)[] = [];
-  private stops = new AbortController();
 
   constructor(private readonly world: SamplerWorld) {}
 
@@ -72,9 +71,8 @@ class ScriptedSampler {
     const started = time.now();
     const { lengths, seconds } = this.draw(request);
     this.drawings.add(drawing);
-    const both = AbortSignal.any([signal, this.stops.signal]);
     try {
-      return await calls.run("sampler.sample", { signal: both, seconds, engine }, () => {
+      return await calls.run("sampler.sample", { signal, seconds, engine }, () => {
         const took = time.now() - started;
         const sequences = lengths.map((group) => group.map((length) => this.sequence(drawing, length, started, took)));
         return { sequences, seconds: took / 1000 };
@@ -90,11 +88,7 @@ class ScriptedSampler {
     const identity = truth.identityOf(policy.version);
     if (identity === undefined)
       throw new WeirError("WEIR_E_POLICY_VERSION", `the scripted sampler does not know ${policy.version.sha256}`, {});
-    if (inFlight === "abort") {
-      this.stops.abort(new WeirError("WEIR_E_ENGINE_ABORTED", "another policy is adopted", {}));
-      this.stops = new AbortController();
-    }
-    if (inFlight === "wait" || !continues) await this.until(() => this.drawings.size === 0, signal);
+    if (inFlight !== "keep" || !continues) await this.until(() => this.drawings.size === 0, signal);
     const seconds = calls.tools.draws.of("adopt", config.simulation.latencies.adopt);
     this.loading = true;
     try {

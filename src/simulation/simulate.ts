@@ -3,7 +3,7 @@ import { ControlEvents } from "./control-events.js";
 import { GroundTruth, type Violation } from "./ground-truth.js";
 import { AFTERMATH_MS, checkAftermath, checkError, checkLife, checkRun } from "./invariants.js";
 import { Draws } from "./latency.js";
-import { Life } from "./life.js";
+import { Life, samplersOf } from "./life.js";
 import { MemoryDisk } from "./memory-store.js";
 import { VirtualTime } from "./virtual-time.js";
 
@@ -64,8 +64,8 @@ const MOST_TIMERS = 1_000_000;
 
 /** Simulates one seed. Never rejects for what the control plane does. */
 export async function simulateSeed(config: Config, seed: number, options: SimulateOptions): Promise<SeedResult> {
-  const { rollout, run, simulation } = config;
-  const callsInFlight = rollout.callsInFlight ?? Math.max(1, simulation.samplers);
+  const { rollout, run } = config;
+  const callsInFlight = rollout.callsInFlight ?? Math.max(1, samplersOf(config));
   const simulated = { ...config, run: { ...run, seed }, rollout: { ...rollout, callsInFlight } };
   return new SimulatedRun(simulated, seed, options).run();
 }
@@ -164,7 +164,7 @@ class SimulatedRun {
       end: endOf(life),
       steps: life.context.progress.step,
       seconds: stage.ms / 1000,
-      samplerBusy: share(stage.sampler, Math.max(1, config.simulation.samplers)),
+      samplerBusy: share(stage.sampler, Math.max(1, samplersOf(config))),
       trainerBusy: share(stage.trainer, 1),
       maxLag: Math.max(0, truth.lags.length - 1),
       rollouts: { ended: counts.trained + counts.dropped, stale: disk.book.reasons().stale ?? 0 },

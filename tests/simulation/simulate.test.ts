@@ -30,7 +30,7 @@ describe("a simulated run", () => {
       phases: [{ maxTokens: 100, steps: 4 }],
       dynamicSampling: { enabled: false },
       checkpoint: { everySteps: 0 },
-      simulation: { latencies },
+      simulation: { samplers: 1, latencies },
     });
     // 2 calls of 10 s one after another, then 2 mini-batches of 4 + 1 s.
     const { seconds, samplerBusy, trainerBusy } = await simulateSeed(config, 1, { faults: 0 });
@@ -103,6 +103,7 @@ describe("overlap of sampling and training", () => {
       evaluation: { initial: false },
       data: { train: ["none"] },
       simulation: {
+        samplers: 1,
         latencies: {
           ...{ sampleCall: 10, sampleToken: 0, reward: 0, logprobs: 0, forwardBackward: 9, optimStep: 1 },
           ...{ publish: 0, adopt: 0 },

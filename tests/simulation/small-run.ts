@@ -15,6 +15,7 @@ export function smallRun(given: Partial<ConfigInput> = {}): Config {
     update: { miniBatchPrompts: 2 },
     checkpoint: { everySteps: 2 },
     evaluation: { tasksPerBucket: 2 },
+    simulation: { samplers: 1 },
     ...given,
   });
 }

@@ -196,6 +196,7 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
   };
   const context: RunContext = {
     ...shared,
+    residentBytes: () => process.memoryUsage.rss(),
     phases,
     heldout: data.heldout,
     sftRows: data.sftRows,

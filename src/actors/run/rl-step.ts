@@ -181,7 +181,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     learningRate,
     seconds: { step: seconds, ...spent },
     engine: stats,
-    controlRssBytes: process.memoryUsage.rss(),
+    controlRssBytes: context.residentBytes(),
   });
   const idleCause = applied > 0 ? null : causeOf(batch, kept, update, learningRate);
   const idleSteps = idleCause === null ? 0 : context.progress.idleSteps + 1;

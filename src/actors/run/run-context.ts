@@ -76,6 +76,8 @@ export interface RunContext {
   readonly taps: RunTaps;
   readonly log: Logger;
   readonly time: Time;
+  /** Resident memory of the control plane's process, bytes. */
+  readonly residentBytes: () => number;
   /** From tasks to published weights. */
   readonly pipeline: TrainingPipeline;
   progress: Progress;

@@ -377,8 +377,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
 export function runState(context: RunContext): Json {
   return {
     schema_version: 1,
-    // With overlap more groups have been issued than when the last step ended; their numbers are never used again.
-    progress: { ...context.progress, sequence: context.pipeline.sequence, checkpointDue: false } as unknown as Json,
+    progress: { ...context.progress, checkpointDue: false } as unknown as Json,
     curriculum: context.parts.curriculum.snapshot(),
     guard: context.parts.guard.snapshot?.() ?? null,
     curriculumMachine: context.curriculumMachine.getPersistedSnapshot() as unknown as Json,

@@ -2,13 +2,9 @@
 import type { Command } from "commander";
 import { loadConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
-import {
-  foundFault,
-  type SeedResult,
-  type SimulationSummary,
-  simulateSeed,
-  summaryOf,
-} from "../../simulation/simulate.js";
+import { samplersOf } from "../../simulation/life.js";
+import { simulateSeeds } from "../../simulation/seeds.js";
+import { foundFault, type SeedResult, type SimulationSummary, summaryOf } from "../../simulation/simulate.js";
 import { range, share } from "../arguments.js";
 import { type ExitCode, note, print, progress, table } from "../output.js";
 
@@ -28,15 +24,14 @@ export async function simulateCommand(file: string, options: SimulateCommandOpti
   const config = await loadConfig(file, options.set);
   const faults = options.faults === undefined ? config.simulation.faults : share("faults", options.faults);
   const [first, last] = range("seeds", options.seeds, 0);
-  const results: SeedResult[] = [];
   const line = progress();
-  for (let seed = first; seed <= last; seed++) {
-    const result = await simulateSeed(config, seed, { faults, trace: options.trace ?? false });
+  let [done, found] = [0, 0];
+  const results = await simulateSeeds(config, [first, last], { faults, trace: options.trace ?? false }, (result) => {
     for (const event of result.log) print(event);
-    results.push({ ...result, log: [] });
-    const failing = results.filter(foundFault).length;
-    line.update(`seed ${seed} of ${first}-${last}: ${failing} with deadlocks or violations`);
-  }
+    done++;
+    if (foundFault(result)) found++;
+    line.update(`${done} of ${last - first + 1} runs: ${found} with deadlocks or violations`);
+  });
   line.done();
   const failing = results.filter(foundFault);
   for (const result of failing.slice(0, MOST_TOLD)) tell(result, replayOf(file, result.seed, faults, options.set));
@@ -70,7 +65,7 @@ function printSummary(config: Config, results: readonly SeedResult[], summary: S
   table(
     ["measured", "value"],
     [
-      ["samplers", config.simulation.samplers],
+      ["samplers", samplersOf(config)],
       ["steps per hour", (3600 * summary.steps_per_second).toFixed(1)],
       ["samplers busy", percent(summary.sampler_busy)],
       ["trainer busy", percent(summary.trainer_busy)],
