@@ -159,10 +159,11 @@ async function versionsIn(folder: string): Promise<{ readonly version: number; r
   });
 }
 
+/** What is gone counts for nothing: a version may be removed while it is measured. */
 async function bytesOf(folder: string): Promise<number> {
-  const { files } = await listFolder(folder);
-  const sizes = await Promise.all(files.map(async (file) => (await stat(join(folder, file))).size));
-  return sizes.reduce((sum, size) => sum + size, 0);
+  const { files } = await listFolder(folder).catch(() => ({ files: [] }));
+  const found = await Promise.all(files.map((file) => stat(join(folder, file)).catch(() => null)));
+  return found.reduce((sum, file) => sum + (file?.size ?? 0), 0);
 }
 
 async function seal(draft: string, policy: PublishedPolicy, time: number): Promise<void> {

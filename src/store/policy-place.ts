@@ -4,7 +4,7 @@
  * user, and only once its holder is known to be dead. What lies in memory can be read by its owner only.
  */
 import { randomUUID } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, rm, stat, statfs } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rm, rmdir, stat, statfs } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { WeirError } from "../errors.js";
 import { onDiskAsync } from "../system/disk-error.js";
@@ -115,7 +115,8 @@ async function memoryPlace(options: PolicyPlaceOptions, sources: PlaceSources): 
       continue;
     }
     const folder = join(root, `${basename(options.runDirectory)}-${randomUUID().slice(0, 8)}`);
-    await mkdir(folder, { mode: PRIVATE_FOLDER });
+    // A run that has just ended may have removed the root.
+    await mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER });
     RunLock.acquire(folder, () => undefined);
     return placeIn(folder, options, sources, async () => {
       await rm(folder, { recursive: true, force: true });
@@ -132,9 +133,9 @@ async function isOwn(root: string): Promise<boolean> {
   return found?.isDirectory() === true && (process.getuid === undefined || found.uid === process.getuid());
 }
 
+/** Another run may put its folder there at any moment, which rmdir then leaves alone. */
 async function removeIfEmpty(root: string): Promise<void> {
-  const left = await readdir(root).catch(() => ["unreadable"]);
-  if (left.length === 0) await rm(root, { recursive: true, force: true });
+  await rmdir(root).catch(() => undefined);
 }
 
 /** Removes what runs left that were killed: folders whose holder is dead. */

@@ -75,6 +75,44 @@ describe("a run with two sampler engines", () => {
   });
 });
 
+describe("a run with overlap and a sampler engine", () => {
+  const overlap = {
+    async: { maxLag: 2 },
+    update: { miniBatchPrompts: 2, microBatchTokens: 512, correction: { importance: "token" as const } },
+    dynamicSampling: { maxRounds: 20 },
+  };
+
+  it.each([
+    ["the trainer", 0],
+    ["the sampler", 1],
+  ])("goes on when %s's process is killed, and has every rollout in one end state", async (_, victim) => {
+    const engines: Engine[] = [];
+    let killed = false;
+    const { result } = await run(1, overlap, {
+      engine: async (modelDir, options, signal) => {
+        const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
+        engines.push(engine);
+        return engine;
+      },
+      reward: {
+        ...parityReward,
+        handle: (input, options) => {
+          if (!killed && input.rollout.id.startsWith("s4-")) {
+            killed = true;
+            process.kill(engines[victim]?.info.pid as number, "SIGKILL");
+          }
+          return parityReward.handle(input, options);
+        },
+      },
+    });
+    expect(killed).toBe(true);
+    expect(result.status).toBe("completed");
+    expect(engines).toHaveLength(3);
+    const ends = [...(await endStates(result.runDirectory)).values()];
+    expect(ends.filter((end) => end === "trained")).toHaveLength(6 * 3 * 4);
+  });
+});
+
 describe("a run without room for its next policy", () => {
   it("is paused before the step with an alert that says what to do, and goes on where it was", async () => {
     let full = false;

@@ -339,6 +339,7 @@ class System implements TrainingSystem {
       });
       const { context } = this.run;
       context.gauges.watchActor(() => this.node.status(context.progress.step));
+      context.gauges.watchActor(() => this.samplers?.actors() ?? []);
       const unused = unusedParts(this.registry, names);
       for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
       if (this.config.monitor.enabled) {

@@ -150,11 +150,19 @@ describe("a publication to a pool", () => {
     expect(stage.atWork()).toEqual(["0:b"]);
     stage.answer(0);
     await settled();
+    // It goes back for the old one; what it holds until then is no longer drawn from.
+    const newest = stage.ask("d", { atLeast: 2 });
+    await settled();
+    expect([stage.atWork(), stage.loads.map(({ policy }) => policy.version.n)]).toEqual([[], [1]]);
     stage.loaded(0);
     await settled();
     stage.answer(0);
-    const drawn = await Promise.all([first, any, old]);
-    expect(drawn.map(({ sequences }) => sequences[0]?.[0]?.spans[0]?.version)).toEqual([1, 2, 1]);
+    await settled();
+    stage.loaded(0);
+    await settled();
+    stage.answer(0);
+    const drawn = await Promise.all([first, any, old, newest]);
+    expect(drawn.map(({ sequences }) => sequences[0]?.[0]?.spans[0]?.version)).toEqual([1, 2, 1, 2]);
     await stage.pool.dispose();
   });
 
