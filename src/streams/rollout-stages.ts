@@ -119,7 +119,7 @@ export function rolloutStages(
       queue: "tasks",
       bound: 1,
       workers: options.callsInFlight,
-      handle: (tasks, { signal, failures }) => sampleCall(tasks, failures, given, options, signal),
+      handle: (tasks, { signal, earlier }) => sampleCall(tasks, earlier, given, options, signal),
       delivering: ({ rollout, issued }) => listener.generated(rollout, issued),
       ...(onSamplerError ? { onError: (error) => onSamplerError(error) } : {}),
     }),
@@ -143,7 +143,7 @@ export function rolloutStages(
 
 async function sampleCall(
   tasks: readonly IssuedTask[],
-  failures: number,
+  earlier: number,
   { parts, exclusively, spent, time }: RolloutParts,
   options: RolloutOptions,
   signal: AbortSignal,
@@ -159,7 +159,7 @@ async function sampleCall(
     parts().sampler.sample(
       {
         // A name is never used again for another try.
-        id: failures === 0 ? name : `${name}#${failures}`,
+        id: earlier === 0 ? name : `${name}#${earlier}`,
         prompts,
         params: options.sampling,
         policy: options.policy(),

@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 import { Observable } from "rxjs";
 import { WeirError } from "../errors.js";
 import { BoundedQueue, END } from "./bounded-queue.js";
+import { InFlight } from "./in-flight.js";
 
 /**
  * A stage of a pipeline as an operator: it pulls items from its mailbox, a bounded queue, works on at most `workers` of them at
@@ -25,8 +26,8 @@ export type Remedy =
 export interface HandleOptions {
   /** Aborts when the stage is stopped; the result is no longer wanted then. */
   readonly signal: AbortSignal;
-  /** Earlier tries with this item. */
-  readonly failures: number;
+  /** Earlier calls with this item: those that failed, and those that a stop of the stage has cut short. */
+  readonly earlier: number;
 }
 
 interface CommonOptions<Out> {
@@ -88,7 +89,10 @@ export interface SupervisedStage {
   readonly mailbox: BoundedQueue<unknown> | null;
   /** Runs the stage while it is subscribed to; completes when the mailbox has ended and nothing is in work. Errors: StageFailure. */
   readonly running: Observable<never>;
-  /** Resolves once no worker is at work. Never rejects. */
+  /**
+   * Resolves once nothing of the stage is at work: no worker, and no call of `handle`, also where it goes on after its signal has
+   * aborted. Never rejects.
+   */
   settled(): Promise<void>;
   status(): StageStatus;
 }
@@ -125,6 +129,8 @@ interface Job<In, Out> {
   /** Position in the order in which items came. */
   readonly ticket: number;
   failures: number;
+  /** Calls of `handle` so far. */
+  calls: number;
   outputs: readonly Out[] | null;
   /** Outputs that `delivering` has been told of. */
   announced: number;
@@ -149,6 +155,8 @@ class Stage<In, Out> implements SupervisedStage {
   private handled = 0;
   private dropped = 0;
   private present: Promise<unknown> = Promise.resolve();
+  /** Calls of `handle` that no worker waits for any more. */
+  private readonly abandoned = new InFlight();
 
   constructor(
     private readonly options: WorkOptions<In, Out>,
@@ -186,6 +194,7 @@ class Stage<In, Out> implements SupervisedStage {
 
   async settled(): Promise<void> {
     await this.present;
+    await this.abandoned.idle();
   }
 
   status(): StageStatus {
@@ -215,7 +224,9 @@ class Stage<In, Out> implements SupervisedStage {
       } catch (error) {
         if (failed) return;
         failed = true;
-        failure = error;
+        // A stage that was stopped has not failed, and nobody listens to it any more.
+        failure =
+          error instanceof StageFailure || own.signal.aborted ? error : new StageFailure(this.name, error, false);
         // One for all: the others stop, and their items wait for the restart.
         own.abort(error);
       }
@@ -225,7 +236,7 @@ class Stage<In, Out> implements SupervisedStage {
   }
 
   private async work(signal: AbortSignal): Promise<void> {
-    const abandon = new Abandon(signal);
+    const abandon = new Abandon(signal, this.abandoned);
     try {
       for (;;) {
         signal.throwIfAborted();
@@ -241,15 +252,17 @@ class Stage<In, Out> implements SupervisedStage {
   private async begin(signal: AbortSignal): Promise<Job<In, Out> | null> {
     const item = await this.take(signal);
     if (item === END) return null;
-    const job: Job<In, Out> = { item, ticket: this.tickets++, failures: 0, outputs: null, announced: 0, delivered: 0 };
+    const job: Job<In, Out> = { item, ticket: this.tickets++, failures: 0, calls: 0, outputs: null, announced: 0, delivered: 0 };
     this.open.add(job);
     return job;
   }
 
   private async carryOut(job: Job<In, Out>, abandon: Abandon, signal: AbortSignal): Promise<void> {
     while (job.outputs === null) {
+      // An item that came at the moment of a stop waits for the next start.
+      signal.throwIfAborted();
       try {
-        const outputs = this.options.handle(job.item, { signal, failures: job.failures });
+        const outputs = this.options.handle(job.item, { signal, earlier: job.calls++ });
         job.outputs = outputs instanceof Promise ? await abandon.race(outputs) : outputs;
       } catch (error) {
         signal.throwIfAborted();
@@ -261,7 +274,7 @@ class Stage<In, Out> implements SupervisedStage {
     this.open.delete(job);
     this.handled++;
     this.turn = job.ticket + 1;
-    for (const go of this.turnWaiters.splice(0)) go();
+    this.wakeTurns();
   }
 
   private async deliver(job: Job<In, Out>, output: Out, signal: AbortSignal): Promise<void> {
@@ -294,9 +307,7 @@ class Stage<In, Out> implements SupervisedStage {
   }
 
   private async myTurn(job: Job<In, Out>, signal: AbortSignal): Promise<void> {
-    const wake = () => {
-      for (const go of this.turnWaiters.splice(0)) go();
-    };
+    const wake = () => this.wakeTurns();
     signal.addEventListener("abort", wake);
     try {
       while (job.ticket !== this.turn) {
@@ -307,20 +318,38 @@ class Stage<In, Out> implements SupervisedStage {
       signal.removeEventListener("abort", wake);
     }
   }
+
+  private wakeTurns(): void {
+    if (this.turnWaiters.length > 0) for (const go of this.turnWaiters.splice(0)) go();
+  }
 }
 
 /** Lets a worker go on at once when its signal aborts, whether or not what it waits for heeds the signal. One listener per worker. */
 class Abandon {
   private reject: ((reason: unknown) => void) | null = null;
-  private readonly onAbort = () => this.reject?.(this.signal.reason);
+  private work: Promise<unknown> = Promise.resolve();
+  private readonly onAbort = () => {
+    if (this.reject === null) return;
+    this.late.track(this.work);
+    this.reject(this.signal.reason);
+  };
 
-  constructor(private readonly signal: AbortSignal) {
+  constructor(
+    private readonly signal: AbortSignal,
+    private readonly late: InFlight,
+  ) {
     signal.addEventListener("abort", this.onAbort, { once: true });
   }
 
   race<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (this.signal.aborted) reject(this.signal.reason as Error);
+      // `handle` itself may have led to the stop.
+      if (this.signal.aborted) {
+        this.late.track(work);
+        reject(this.signal.reason as Error);
+        return;
+      }
+      this.work = work;
       const settle = () => {
         this.reject = null;
       };

@@ -97,7 +97,7 @@ export class PolicyPublisher {
 
   /** Has the sampler adopt what was published last; waits for an adoption under way and skips what is outdated by then. */
   async adoptLatest(signal: AbortSignal): Promise<void> {
-    await this.bring(this.parts(), signal);
+    await this.bring(this.parts(), signal, this.published);
   }
 
   /** The same for parts that are to take the place of those in use: a new sampler adopts the policy before it draws. */
@@ -106,16 +106,25 @@ export class PolicyPublisher {
   }
 
   /** One after another: what a sampler holds is known only once it has adopted it. */
-  private bring(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
-    const work = this.bringing.then(() => this.bringNow(parts, signal));
+  private bring(
+    parts: PublishingParts,
+    signal: AbortSignal,
+    given: PublishedPolicy | null = null,
+  ): Promise<PolicyVersion> {
+    const work = this.bringing.then(() => this.bringNow(parts, signal, given));
     this.bringing = work.catch(() => undefined);
     return work;
   }
 
-  private async bringNow(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+  private async bringNow(
+    parts: PublishingParts,
+    signal: AbortSignal,
+    given: PublishedPolicy | null,
+  ): Promise<PolicyVersion> {
     signal.throwIfAborted();
     const { policyStore, sampler } = parts;
-    const policy = await this.publish(parts, signal);
+    // While training goes on, the trainer's weights may not be those of any version: nothing is published from here then.
+    const policy = given === null ? await this.publish(parts, signal) : (this.published ?? given);
     const { version } = policy;
     const before = this.adopted;
     if (before?.sampler === sampler && isSame(before.version, version)) return version;
@@ -123,7 +132,8 @@ export class PolicyPublisher {
     this.adopted = { sampler, version };
     if (before?.sampler === sampler && before.version.n !== version.n)
       await sampler.release(before.version.n, { signal });
-    await policyStore.retain(new Set([version.n]));
+    // A newer one may have been published meanwhile.
+    await policyStore.retain(new Set([version.n, this.version.n]));
     return version;
   }
 
