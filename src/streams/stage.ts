@@ -252,7 +252,15 @@ class Stage<In, Out> implements SupervisedStage {
   private async begin(signal: AbortSignal): Promise<Job<In, Out> | null> {
     const item = await this.take(signal);
     if (item === END) return null;
-    const job: Job<In, Out> = { item, ticket: this.tickets++, failures: 0, calls: 0, outputs: null, announced: 0, delivered: 0 };
+    const job: Job<In, Out> = {
+      item,
+      ticket: this.tickets++,
+      failures: 0,
+      calls: 0,
+      outputs: null,
+      announced: 0,
+      delivered: 0,
+    };
     this.open.add(job);
     return job;
   }
