@@ -1,7 +1,7 @@
-import { setMaxListeners } from "node:events";
 import { Observable } from "rxjs";
 import { WeirError } from "../errors.js";
-import { BoundedQueue, END } from "./bounded-queue.js";
+import { whenAborted } from "../system/when-aborted.js";
+import { BoundedQueue, END, NOTHING } from "./bounded-queue.js";
 import { InFlight } from "./in-flight.js";
 
 /**
@@ -117,7 +117,12 @@ export function stage<In, Out>(options: StageOptions<In, Out>): (before: Flow<In
     if (!Number.isInteger(options.workers) || options.workers < 1)
       throw new WeirError("WEIR_E_CONFIG", `stage "${options.name}": expected workers ≥ 1, got ${options.workers}`);
     const mailbox = new BoundedQueue<In>(options.queue ?? options.name, options.bound);
-    const made = new Stage<In, Out>(options, mailbox, (signal) => mailbox.pull({ signal }));
+    const made = new Stage<In, Out>(
+      options,
+      mailbox,
+      (signal) => mailbox.pull({ signal }),
+      () => mailbox.take(),
+    );
     before.connect(mailbox);
     return { stages: [...before.stages, made], connect: (next) => made.connect(next) };
   };
@@ -162,6 +167,8 @@ class Stage<In, Out> implements SupervisedStage {
     private readonly options: WorkOptions<In, Out>,
     mailbox: BoundedQueue<In> | null,
     private readonly take: (signal: AbortSignal) => Promise<In | typeof END>,
+    /** The same where nothing has to be waited for. */
+    private readonly takeNow: () => In | typeof NOTHING = () => NOTHING,
   ) {
     this.name = options.name;
     this.mailbox = mailbox as BoundedQueue<unknown> | null;
@@ -174,7 +181,6 @@ class Stage<In, Out> implements SupervisedStage {
   get running(): Observable<never> {
     return new Observable<never>((subscriber) => {
       const own = new AbortController();
-      setMaxListeners(0, own.signal);
       // Whatever an earlier subscription still has in work ends before this one begins.
       const work = this.present.then(() => this.workAll(own));
       this.present = work.then(
@@ -240,18 +246,18 @@ class Stage<In, Out> implements SupervisedStage {
     try {
       for (;;) {
         signal.throwIfAborted();
-        const job = this.left.shift() ?? (await this.begin(signal));
+        const job = this.left.shift() ?? this.begin(this.takeNow()) ?? this.begin(await this.take(signal));
         if (job === null) return;
-        await this.carryOut(job, abandon, signal);
+        if (job.outputs === null) await this.carryOut(job, abandon, signal);
+        await this.finish(job, signal);
       }
     } finally {
       abandon.release();
     }
   }
 
-  private async begin(signal: AbortSignal): Promise<Job<In, Out> | null> {
-    const item = await this.take(signal);
-    if (item === END) return null;
+  private begin(item: In | typeof END | typeof NOTHING): Job<In, Out> | null {
+    if (item === END || item === NOTHING) return null;
     const job: Job<In, Out> = {
       item,
       ticket: this.tickets++,
@@ -277,29 +283,38 @@ class Stage<In, Out> implements SupervisedStage {
         this.remedy(job, error);
       }
     }
+  }
+
+  /** Delivers what has become of the item. */
+  private async finish(job: Job<In, Out>, signal: AbortSignal): Promise<void> {
+    const outputs = job.outputs ?? [];
     if (this.options.ordered) await this.myTurn(job, signal);
-    while (job.delivered < job.outputs.length) await this.deliver(job, job.outputs[job.delivered] as Out, signal);
+    while (job.delivered < outputs.length) {
+      const output = outputs[job.delivered] as Out;
+      this.announce(job, output);
+      // Once it has been taken it counts as delivered, also where the stage is stopped at that moment.
+      if (this.next !== null && !this.next.offer(output)) await this.waitForRoom(this.next, output, signal);
+      job.delivered++;
+    }
     this.open.delete(job);
     this.handled++;
     this.turn = job.ticket + 1;
     this.wakeTurns();
   }
 
-  private async deliver(job: Job<In, Out>, output: Out, signal: AbortSignal): Promise<void> {
-    if (job.announced === job.delivered) {
-      this.options.delivering?.(output);
-      job.announced++;
+  private announce(job: Job<In, Out>, output: Out): void {
+    if (job.announced > job.delivered) return;
+    this.options.delivering?.(output);
+    job.announced++;
+  }
+
+  private async waitForRoom(next: BoundedQueue<Out>, output: Out, signal: AbortSignal): Promise<void> {
+    this.waitingForRoom++;
+    try {
+      await next.push(output, { signal });
+    } finally {
+      this.waitingForRoom--;
     }
-    if (this.next !== null) {
-      this.waitingForRoom++;
-      try {
-        // Once it has been taken it counts as delivered, also where the stage is stopped at that moment.
-        await this.next.push(output, { signal });
-      } finally {
-        this.waitingForRoom--;
-      }
-    }
-    job.delivered++;
   }
 
   /** Counts the failure; throws where the stage ends by it. */
@@ -315,15 +330,14 @@ class Stage<In, Out> implements SupervisedStage {
   }
 
   private async myTurn(job: Job<In, Out>, signal: AbortSignal): Promise<void> {
-    const wake = () => this.wakeTurns();
-    signal.addEventListener("abort", wake);
+    const forget = whenAborted(signal, () => this.wakeTurns());
     try {
       while (job.ticket !== this.turn) {
         signal.throwIfAborted();
         await new Promise<void>((resolve) => this.turnWaiters.push(resolve));
       }
     } finally {
-      signal.removeEventListener("abort", wake);
+      forget();
     }
   }
 
@@ -332,10 +346,11 @@ class Stage<In, Out> implements SupervisedStage {
   }
 }
 
-/** Lets a worker go on at once when its signal aborts, whether or not what it waits for heeds the signal. One listener per worker. */
+/** Lets a worker go on at once when its signal aborts, whether or not what it waits for heeds the signal. */
 class Abandon {
   private reject: ((reason: unknown) => void) | null = null;
   private work: Promise<unknown> = Promise.resolve();
+  readonly release: () => void;
   private readonly onAbort = () => {
     if (this.reject === null) return;
     this.late.track(this.work);
@@ -346,7 +361,7 @@ class Abandon {
     private readonly signal: AbortSignal,
     private readonly late: InFlight,
   ) {
-    signal.addEventListener("abort", this.onAbort, { once: true });
+    this.release = whenAborted(signal, this.onAbort);
   }
 
   race<T>(work: Promise<T>): Promise<T> {
@@ -373,9 +388,5 @@ class Abandon {
         },
       );
     });
-  }
-
-  release(): void {
-    this.signal.removeEventListener("abort", this.onAbort);
   }
 }

@@ -18,6 +18,7 @@ import { lagsOf, tokensByLag } from "../../streams/lag.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
 import type { SupervisedStage } from "../../streams/stage.js";
 import type { Time } from "../../system/time.js";
+import { whenAborted } from "../../system/when-aborted.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind, type PolicyPublisher } from "../update/publisher.js";
 import type { UpdateResult } from "../update/update.js";
@@ -552,13 +553,12 @@ export class TrainingPipeline {
     return new Promise((resolve, reject) => {
       const end = (act: () => void) => {
         this.wakers.delete(waker);
-        signal.removeEventListener("abort", onAbort);
+        forget();
         act();
       };
       const waker = () => end(resolve);
-      const onAbort = () => end(() => reject(signal.reason as Error));
+      const forget = whenAborted(signal, () => end(() => reject(signal.reason as Error)));
       this.wakers.add(waker);
-      signal.addEventListener("abort", onAbort, { once: true });
     });
   }
 }
