@@ -443,6 +443,10 @@ export class TrainingPipeline {
       for (const { group } of batch.dropped) this.book.end(group.id);
       for (const { id } of batch.kept) this.book.move(id, "training");
       return [{ batch, policy }];
+    } catch (error) {
+      // Nothing is issued any more, before the supervisor hears of it.
+      this.failure = { error };
+      throw error;
     } finally {
       this.wake();
       this.host.gauges.publish();
