@@ -78,7 +78,8 @@ export function createRig(options: RigOptions = {}) {
     stepsLeft: () => 1_000 - at.step,
     step: () => at.step,
     rollout: () => ({
-      ...{ seed: 7, groupSize: config.rollout.groupSize, queueGroups: 4, rewardConcurrency: 4, callsInFlight: 1 },
+      ...{ seed: 7, groupSize: config.rollout.groupSize, queueGroups: 4, rewardConcurrency: 4 },
+      callsInFlight: config.rollout.callsInFlight ?? 1,
       ...{ rewardTimeoutMs: 1_000, sampleTimeoutMs: 1_000 },
       sampling: { temperature: 1, topP: 1, topK: 0, maxTokens: 2, stopIds: [0] },
       shape: (value) => value,
