@@ -47,6 +47,8 @@ export async function measuredSimulation(run: string): Promise<MeasuredSimulatio
   const known = {
     ...sampling(config, steps, shards),
     ...training(config, steps),
+    ...optional("publish", valuesOf(steps, "time/publish_seconds")),
+    ...optional("adopt", valuesOf(steps, "time/adopt_seconds")),
     ...optional("checkpoint", between(facts, "checkpointing", "checkpoint.written")),
     ...optional("restart", between(facts, "recovering", "run.resumed")),
   };
@@ -75,6 +77,9 @@ function stepsOf(facts: readonly Fact[]): Map<number, MeasuredStep> {
   }
   return steps;
 }
+
+const valuesOf = (steps: ReadonlyMap<number, MeasuredStep>, name: "time/publish_seconds" | "time/adopt_seconds") =>
+  [...steps.values()].flatMap(({ values }) => values[name] ?? []);
 
 /** Seconds per call before the first token, and per token of its longest response, by least squares over steps; and per reward. */
 function sampling({ rollout }: Config, steps: ReadonlyMap<number, MeasuredStep>, shards: readonly Trace[][]) {

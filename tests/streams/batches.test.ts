@@ -151,7 +151,7 @@ describe("metrics of a step", () => {
       offPolicy: { lag: null, correction: null },
       withReference: true,
       learningRate: 1e-3,
-      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5 },
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null },
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });
@@ -188,7 +188,7 @@ describe("metrics of a step", () => {
       offPolicy: { lag: null, correction: null },
       withReference: true,
       learningRate: 1e-3,
-      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5 },
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null },
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });

@@ -29,12 +29,25 @@ export interface SampledStep extends FormedStep {
   readonly kept: readonly SampleGroup[];
 }
 
+/** Where the time of a step went, s. */
+export interface StepSeconds {
+  /** Of all sampler calls. */
+  readonly sample: number;
+  /** Of all rewards, which run side by side. */
+  readonly reward: number;
+  readonly train: number;
+  /** From naming the weights to having them in the store. */
+  readonly publish: number;
+  /** Of an adoption by the sampler that has ended since the step before; null where none has. */
+  readonly adopt: number | null;
+}
+
 /** What came of an RL step. */
 export interface TrainedStep extends SampledStep {
   readonly update: UpdateResult;
   /** Tokens of the batch by lag. */
   readonly lag: LagStatus;
-  readonly seconds: { readonly sample: number; readonly reward: number; readonly train: number };
+  readonly seconds: StepSeconds;
 }
 
 export interface TrainingHandlers {

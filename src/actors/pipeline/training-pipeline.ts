@@ -113,6 +113,8 @@ export class TrainingPipeline {
   private updating = false;
   /** RL step whose batch was made last. */
   private formedStep = 0;
+  /** Time of the last adoption; null once it was told. */
+  private adoptSeconds: number | null = null;
   private wakers = new Set<() => void>();
   /** Ends adoptions that are under way. */
   private adoption = new AbortController();
@@ -490,37 +492,47 @@ export class TrainingPipeline {
       ...sampled,
       update,
       lag,
-      seconds: { ...spent, train: (host.time.now() - started) / 1000 },
+      seconds: { ...spent, train: (host.time.now() - started) / 1000, publish: 0, adopt: null },
     };
   }
 
   private async publish(trained: TrainedStep, signal: AbortSignal): Promise<void> {
-    const { policies, config } = this.host;
-    if (config.async.maxLag === 0) await policies.current(signal);
-    else if (this.sharesWeights()) {
+    const { policies, config, time } = this.host;
+    const { maxLag } = config.async;
+    const shared = this.sharesWeights();
+    const started = time.now();
+    await policies.publishNow(signal);
+    signal.throwIfAborted();
+    const published = time.now();
+    if (maxLag > 0 && !shared) this.adopt();
+    else {
       // The sampler learns what it draws from before it draws again.
       await policies.current(signal);
       signal.throwIfAborted();
-      void this.turn.push(true);
-    } else {
-      await policies.publishNow(signal);
-      signal.throwIfAborted();
-      this.adopt();
+      this.adoptSeconds = (time.now() - published) / 1000;
     }
-    signal.throwIfAborted();
+    if (maxLag > 0 && shared) void this.turn.push(true);
+    const publish = (published - started) / 1000;
+    const seconds = { ...trained.seconds, publish, adopt: this.adoptSeconds };
+    this.adoptSeconds = null;
     const { waiting } = this;
     this.updating = false;
     this.waiting = null;
-    waiting?.resolve(trained);
+    waiting?.resolve({ ...trained, seconds });
     this.wake();
   }
 
   /** Has the sampler adopt the newest policy while training goes on. */
   private adopt(): void {
     const { signal } = this.adoption;
+    const { policies, time } = this.host;
+    const started = time.now();
     void this.adopting.track(
-      this.host.policies.adoptLatest(signal).then(
-        () => this.wake(),
+      policies.adoptLatest(signal).then(
+        () => {
+          this.adoptSeconds = (time.now() - started) / 1000;
+          this.wake();
+        },
         (error) => {
           if (!signal.aborted) this.failed(error);
         },

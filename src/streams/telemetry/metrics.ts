@@ -185,6 +185,12 @@ export const METRICS = [
   { name: "time/sample_seconds", unit: "s", meaning: "Wall time of the step spent in the sampler." },
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards, which run concurrently." },
   { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
+  {
+    name: "time/publish_seconds",
+    unit: "s",
+    meaning: "Wall time from naming the new weights to having them in the policy store.",
+  },
+  { name: "time/adopt_seconds", unit: "s", meaning: "Wall time that the sampler took to adopt a published policy." },
   { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
   {
     name: "throughput/trained_tokens_per_second",

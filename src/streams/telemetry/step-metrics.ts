@@ -23,7 +23,15 @@ export interface StepFacts {
   readonly offPolicy: OffPolicyFacts;
   readonly withReference: boolean;
   readonly learningRate: number;
-  readonly seconds: { readonly step: number; readonly sample: number; readonly reward: number; readonly train: number };
+  readonly seconds: {
+    readonly step: number;
+    readonly sample: number;
+    readonly reward: number;
+    readonly train: number;
+    readonly publish: number;
+    /** Null where no adoption ended in the step. */
+    readonly adopt: number | null;
+  };
   /** Null where no embedded engine runs. */
   readonly engine: { readonly tensors: number; readonly rssBytes: number } | null;
   readonly controlRssBytes: number;
@@ -73,6 +81,8 @@ export function stepMetrics(facts: StepFacts): MetricValues {
     "time/sample_seconds": facts.seconds.sample,
     "time/reward_seconds": facts.seconds.reward,
     "time/train_seconds": facts.seconds.train,
+    "time/publish_seconds": facts.seconds.publish,
+    ...(facts.seconds.adopt === null ? {} : { "time/adopt_seconds": facts.seconds.adopt }),
     ...(facts.engine === null
       ? {}
       : { "engine/tensors": facts.engine.tensors, "engine/rss_bytes": facts.engine.rssBytes }),
