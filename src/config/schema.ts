@@ -447,7 +447,9 @@ const asyncSchema = z.strictObject({
     ),
   maxAttempts: positiveInt
     .default(3)
-    .describe("Times that a task is issued for one pick of the curriculum when its groups become stale or are lost."),
+    .describe(
+      "Times that a task is issued for one pick of the curriculum while its groups become stale; what a stop or a lost engine took is always issued again.",
+    ),
 });
 
 const stagesSchema = z.strictObject({
