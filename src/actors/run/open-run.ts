@@ -116,7 +116,6 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     closers.add(closeLog);
     for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
       log.warn({ actor: "preflight" }, remark);
-    const gauges = new GaugeBoard();
     const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });
     present = context;
     gauges.watchActor(() => context.pipeline.actors());
