@@ -39,8 +39,10 @@ export interface Endured {
 }
 
 const SAMPLERS = 2;
+/** RL steps from one kill to the next, at least. */
+const STEPS_BETWEEN = 4;
 /** Short, so that a judge that hangs costs the test little time. */
-const JUDGE_TIMEOUT_MS = 250;
+const JUDGE_TIMEOUT_MS = 800;
 
 const [folder = "", id = "", steps = "", hardship = ""] = process.argv.slice(2);
 const { rewardMs, judge, kills }: Hardship = JSON.parse(hardship);
@@ -122,7 +124,7 @@ system.facts$.subscribe(({ type }) => {
   heap.push(process.memoryUsage().heapUsed);
   // The first engine is the trainer's; those of samplers follow in the order of their start.
   const running = engines.length === 1 + SAMPLERS + killed;
-  if (killed >= kills || !running) return;
+  if (killed >= kills || !running || heap.length % STEPS_BETWEEN !== 0) return;
   process.kill(engines[1 + killed] as number, "SIGKILL");
   killed++;
 });

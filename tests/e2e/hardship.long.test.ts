@@ -21,7 +21,7 @@ import { endStates } from "./tiny-run.js";
 
 const DRIVER = fileURLToPath(new URL("./hardship-driver.ts", import.meta.url));
 const MAX_LAG = 2;
-const PER_STEP = 12;
+const GROUPS_PER_STEP = 3;
 /** Growth of the heap that is not a leak: caches and compiled code, which come to rest, MiB. */
 const HEAP_SLACK_MIB = 3;
 
@@ -48,9 +48,10 @@ async function assertIntact(endured: Endured, steps: number): Promise<void> {
   const { status, runDirectory, gauges, engines, heap } = endured;
   expect(status).toBe("completed");
   for (const { name, highWater, bound } of gauges) expect(highWater, `queue ${name}`).toBeLessThanOrEqual(bound);
-  expect(gauges.find(({ name }) => name === "groups")?.passed).toBeGreaterThanOrEqual(steps * 3);
-  const ends = [...(await endStates(runDirectory)).values()];
-  expect(ends.filter((end) => end === "trained")).toHaveLength(steps * PER_STEP);
+  expect(gauges.find(({ name }) => name === "groups")?.passed).toBeGreaterThanOrEqual(steps * GROUPS_PER_STEP);
+  const ends = [...(await endStates(runDirectory))];
+  const trained = ends.flatMap(([id, end]) => (end === "trained" ? [id.replace(/-g\d+$/, "")] : []));
+  expect(new Set(trained).size).toBe(steps * GROUPS_PER_STEP);
   const facts = await factsOf(runDirectory);
   const lags = facts.flatMap(({ type, data }) =>
     type === "metrics.recorded" && "lag/max" in data.values ? [data.values["lag/max"] as number] : [],
@@ -81,8 +82,8 @@ describe("a run with two sampler engines and overlap", () => {
   });
 
   it("I4: with a reward that is ten times as slow, holds no more in its queues and in memory", async () => {
-    const quick = await endure(24, { rewardMs: 20 });
-    const slow = await endure(24, { rewardMs: 200 });
+    const quick = await endure(14, { rewardMs: 20 });
+    const slow = await endure(14, { rewardMs: 200 });
     expect(slow.seconds).toBeGreaterThan(quick.seconds);
     expect(Object.keys(slow.outcomes)).toEqual(["scored"]);
     const held = ({ heap }: Endured) => (heap.at(-1) as number) / 2 ** 20;
@@ -94,23 +95,23 @@ describe("a run with two sampler engines and overlap", () => {
       const asked = seen.body.messages.map(({ content }) => content).join("\n");
       reply(asked.includes("capital of Norway") ? "[[YES]]" : "[[NO]]")(response, seen);
     };
-    const hanging = 80;
+    const hanging = 40;
     server = await JudgeServer.start(
-      ...new Array<Reaction>(100).fill(verdict),
+      ...new Array<Reaction>(60).fill(verdict),
       ...new Array<Reaction>(hanging).fill(silence),
       verdict,
     );
-    const { outcomes, runDirectory } = await endure(24, { judge: server.url });
+    const { outcomes, runDirectory } = await endure(14, { judge: server.url });
     expect(Object.keys(outcomes).sort()).toEqual(["scored", "timedOut"]);
-    expect(outcomes.timedOut).toBeGreaterThanOrEqual(hanging / 2);
-    expect(outcomes.timedOut).toBeLessThanOrEqual(hanging);
+    // A machine under load may leave out an answer more.
+    expect(outcomes.timedOut).toBeGreaterThanOrEqual(hanging);
     const ends = [...(await endStates(runDirectory)).values()];
     expect(ends).toContain("dropped:group_too_small");
   });
 
   it("goes on while one sampler after another is killed", async () => {
     const kills = 4;
-    const { killed, engines, actors, runDirectory } = await endure(80, { rewardMs: 50, kills });
+    const { killed, engines, actors, runDirectory } = await endure(20, { rewardMs: 50, kills });
     expect(killed).toBe(kills);
     expect(engines.length).toBeGreaterThanOrEqual(kills + 2);
     const changes = await actorChanges(runDirectory);
