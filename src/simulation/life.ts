@@ -355,7 +355,7 @@ export class Life {
       planMemory: async () => null,
       restart: async (delayMs, _reason, signal) => {
         const seconds = delayMs / 1000 + this.draws.of("restart", config.simulation.latencies.restart);
-        const start = (own: AbortSignal) =>
+        const start = ({ signal: own }: { readonly signal: AbortSignal }) =>
           this.calls.run("engine.restart", { signal: own, seconds }, () => {
             this.trainer.start();
           });

@@ -150,14 +150,6 @@ export class Lifetime implements Time {
   }
 }
 
-/** The clock that XState's `createActor` takes. */
-export function machineClock(time: Time) {
-  return {
-    setTimeout: (callback: (...given: never[]) => void, ms: number) => time.set(callback as () => void, ms),
-    clearTimeout: (handle: unknown) => time.clear(handle),
-  };
-}
-
 const isBefore = (a: Timer, b: Timer): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
 
 /** Node runs an immediate only when no microtask is left. */

@@ -1,4 +1,5 @@
 import { WeirError } from "../errors.js";
+import { whenAborted } from "../system/when-aborted.js";
 
 /** The observable state of a queue; shown by the monitor and asserted by tests. */
 export interface QueueGauge {
@@ -18,6 +19,9 @@ export interface QueueGauge {
 
 /** Pulled once a queue is closed and empty. */
 export const END = Symbol("end of queue");
+
+/** Taken from a queue that has nothing at the moment. */
+export const NOTHING = Symbol("nothing yet");
 
 interface Waiter<T> {
   resolve(value: T): void;
@@ -58,22 +62,12 @@ export class BoundedQueue<T> {
 
   /** Resolves once the item is in the queue or with a consumer. Rejects after `close` or `fail`, and with the reason of `signal`. */
   push(item: T, { signal }: CallOptions = {}): Promise<void> {
+    if (this.offer(item)) return Promise.resolve();
     if (this.failure) return Promise.reject(this.failure.error);
     if (this.closed)
       return Promise.reject(
         new WeirError("WEIR_E_STATE", `queue "${this.name}" is closed; nothing can be pushed`, { name: this.name }),
       );
-    const consumer = this.consumers.shift();
-    if (consumer) {
-      this.passed++;
-      consumer.resolve(item);
-      return Promise.resolve();
-    }
-    if (this.items.length < this.bound) {
-      this.items.push(item);
-      this.highWater = Math.max(this.highWater, this.items.length);
-      return Promise.resolve();
-    }
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
       const waiter = { item, resolve, reject };
@@ -81,19 +75,39 @@ export class BoundedQueue<T> {
     });
   }
 
+  /** Pushes the item where that needs no waiting; false where it has not been taken. */
+  offer(item: T): boolean {
+    if (this.ended) return false;
+    const consumer = this.consumers.shift();
+    if (consumer) {
+      this.passed++;
+      consumer.resolve(item);
+      return true;
+    }
+    if (this.items.length >= this.bound) return false;
+    this.items.push(item);
+    this.highWater = Math.max(this.highWater, this.items.length);
+    return true;
+  }
+
+  /** The oldest item where there is one now. */
+  take(): T | typeof NOTHING {
+    if (this.items.length === 0) return NOTHING;
+    const item = this.items.shift() as T;
+    this.passed++;
+    const producer = this.producers.shift();
+    if (producer) {
+      this.items.push(producer.item);
+      producer.resolve();
+    }
+    return item;
+  }
+
   /** The oldest item, as soon as there is one; END when the queue is closed and empty. Rejects with the reason of `signal`. */
   pull({ signal }: CallOptions = {}): Promise<T | typeof END> {
     if (this.failure) return Promise.reject(this.failure.error);
-    if (this.items.length > 0) {
-      const item = this.items.shift() as T;
-      this.passed++;
-      const producer = this.producers.shift();
-      if (producer) {
-        this.items.push(producer.item);
-        producer.resolve();
-      }
-      return Promise.resolve(item);
-    }
+    const item = this.take();
+    if (item !== NOTHING) return Promise.resolve(item);
     if (this.closed) return Promise.resolve(END);
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
@@ -136,24 +150,22 @@ export class BoundedQueue<T> {
 
 /** The waiter, taken out of the list with the signal's reason when that aborts first. */
 function withdrawing<T, W extends Waiter<T>>(list: W[], waiter: W, signal: AbortSignal): W {
-  const settled = () => signal.removeEventListener("abort", withdraw);
   const guarded: W = {
     ...waiter,
     resolve: (value: T) => {
-      settled();
+      forget();
       waiter.resolve(value);
     },
     reject: (error: unknown) => {
-      settled();
+      forget();
       waiter.reject(error);
     },
   };
-  const withdraw = () => {
+  const forget = whenAborted(signal, () => {
     const at = list.indexOf(guarded);
     if (at < 0) return;
     list.splice(at, 1);
     guarded.reject(signal.reason);
-  };
-  signal.addEventListener("abort", withdraw, { once: true });
+  });
   return guarded;
 }

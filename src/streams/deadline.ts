@@ -1,7 +1,7 @@
-import { setMaxListeners } from "node:events";
 import type { RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 import { realTime, type Timers } from "../system/time.js";
+import { whenAborted } from "../system/when-aborted.js";
 
 /** Deadlines for awaits that leave the control plane (I5). Timers are injected, so tests run on virtual time. */
 
@@ -10,37 +10,53 @@ export type Deadlined<T> =
   | { readonly kind: "timedOut" }
   | { readonly kind: "error"; readonly error: unknown };
 
+/** Options of a call whose signal is made when it is asked for: most rewards take less time than a signal takes to make. */
+class Cancellable {
+  private controller: AbortController | null = null;
+  private ended: { readonly reason: unknown } | null = null;
+
+  get signal(): AbortSignal {
+    if (this.controller === null) {
+      this.controller = new AbortController();
+      if (this.ended) this.controller.abort(this.ended.reason);
+    }
+    return this.controller.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.ended = { reason };
+    this.controller?.abort(reason);
+  }
+}
+
 /**
  * Runs `work` with a signal that fires at the deadline or with the parent signal; settles at the deadline even if the
  * work ignores its signal (its late result is discarded). Never rejects, except with the parent's reason when that aborts.
  */
 export async function withDeadline<T>(
-  work: (signal: AbortSignal) => Promise<T>,
+  work: (options: { readonly signal: AbortSignal }) => Promise<T>,
   ms: number,
   parent: AbortSignal,
   timers: Timers = realTime,
 ): Promise<Deadlined<T>> {
   parent.throwIfAborted();
-  // One listener per concurrent reward; this is not a leak.
-  setMaxListeners(0, parent);
-  const own = new AbortController();
+  const own = new Cancellable();
   return new Promise((resolve, reject) => {
     const finish = (act: () => void) => {
       timers.clear(timer);
-      parent.removeEventListener("abort", onParent);
+      forget();
       act();
     };
-    const onParent = () => {
+    const forget = whenAborted(parent, () => {
       own.abort(parent.reason);
       finish(() => reject(parent.reason as Error));
-    };
+    });
     const timer = timers.set(() => {
       own.abort(new WeirError("WEIR_E_ENGINE_TIMEOUT", `no answer within ${ms} ms`, { ms }));
       finish(() => resolve({ kind: "timedOut" }));
     }, ms);
-    parent.addEventListener("abort", onParent, { once: true });
     Promise.resolve()
-      .then(() => work(own.signal))
+      .then(() => work(own))
       .then(
         (value) => finish(() => resolve({ kind: "value", value })),
         (error: unknown) => finish(() => resolve({ kind: "error", error })),
@@ -63,7 +79,7 @@ export function checkedOutcome(given: unknown): RewardOutcome {
 
 /** The outcome of a reward that may hang, reject or return something else. Errors: WEIR_E_PART, where the reward broke its contract. */
 export async function outcomeWithin(
-  work: (signal: AbortSignal) => Promise<RewardOutcome>,
+  work: (options: { readonly signal: AbortSignal }) => Promise<RewardOutcome>,
   ms: number,
   parent: AbortSignal,
   timers: Timers = realTime,

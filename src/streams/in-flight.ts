@@ -18,6 +18,11 @@ export class InFlight {
     return work;
   }
 
+  /** Resolves once all work has settled. Never rejects. */
+  async idle(): Promise<void> {
+    while (this.open.size > 0) await Promise.allSettled([...this.open]);
+  }
+
   /** Resolves once all work has settled, or after `ms`, with the number of unsettled pieces. Never rejects. */
   async settled(ms: number): Promise<number> {
     if (this.open.size === 0) return 0;
@@ -25,10 +30,7 @@ export class InFlight {
     const late = new Promise<void>((resolve) => {
       timer = this.timers.set(resolve, ms);
     });
-    const idle = async () => {
-      while (this.open.size > 0) await Promise.allSettled([...this.open]);
-    };
-    await Promise.race([idle(), late]);
+    await Promise.race([this.idle(), late]);
     this.timers.clear(timer);
     return this.open.size;
   }

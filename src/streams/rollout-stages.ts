@@ -119,7 +119,7 @@ export function rolloutStages(
       queue: "tasks",
       bound: 1,
       workers: options.callsInFlight,
-      handle: (tasks, { signal, failures }) => sampleCall(tasks, failures, given, options, signal),
+      handle: (tasks, { signal, earlier }) => sampleCall(tasks, earlier, given, options, signal),
       delivering: ({ rollout, issued }) => listener.generated(rollout, issued),
       ...(onSamplerError ? { onError: (error) => onSamplerError(error) } : {}),
     }),
@@ -143,7 +143,7 @@ export function rolloutStages(
 
 async function sampleCall(
   tasks: readonly IssuedTask[],
-  failures: number,
+  earlier: number,
   { parts, exclusively, spent, time }: RolloutParts,
   options: RolloutOptions,
   signal: AbortSignal,
@@ -155,18 +155,18 @@ async function sampleCall(
   const [first] = tasks;
   const name = first === undefined ? "" : `${groupIdOf(first)}+${tasks.length}`;
   const deadlineMs = options.sampleTimeoutMs;
-  const call = (inner: AbortSignal) =>
+  const call = (cancellable: { readonly signal: AbortSignal }) =>
     parts().sampler.sample(
       {
         // A name is never used again for another try.
-        id: failures === 0 ? name : `${name}#${failures}`,
+        id: earlier === 0 ? name : `${name}#${earlier}`,
         prompts,
         params: options.sampling,
         policy: options.policy(),
         purpose: "training",
         deadlineMs,
       },
-      { signal: inner },
+      cancellable,
     );
   const timed = async () => {
     const reply = await withDeadline(call, deadlineMs, signal, time);
@@ -232,7 +232,7 @@ async function scoreRollout(
   const started = time.now();
   const { reward } = parts();
   const outcome = await outcomeWithin(
-    (inner) => reward.handle({ task: issued.task, rollout }, { signal: inner }),
+    (cancellable) => reward.handle({ task: issued.task, rollout }, cancellable),
     options.rewardTimeoutMs,
     signal,
     time,
@@ -244,42 +244,50 @@ async function scoreRollout(
 
 interface GatheredGroup {
   readonly issued: IssuedTask;
-  readonly members: ScoredRollout[];
+  /** By index; what has not come yet is missing. [G] */
+  readonly members: (ScoredRollout | undefined)[];
+}
+
+interface GatheredRound {
+  readonly groups: Map<number, GatheredGroup>;
+  /** Members that have come. */
+  count: number;
 }
 
 /** Collects the members of groups, and the groups of a round, until the round is whole. */
 export class RoundAssembly {
-  private readonly rounds = new Map<number, Map<number, GatheredGroup>>();
+  private readonly rounds = new Map<number, GatheredRound>();
 
   constructor(private readonly groupSize: number) {}
 
   /** The groups of the round in issue order once the last member has come. Errors: WEIR_E_STATE for a member that came before (I2). */
   add(issued: IssuedTask, member: ScoredRollout): (readonly Group[])[] {
     const { id, size } = issued.round;
-    const round = this.rounds.get(id) ?? new Map<number, GatheredGroup>();
+    const round = this.rounds.get(id) ?? { groups: new Map<number, GatheredGroup>(), count: 0 };
     this.rounds.set(id, round);
-    const gathered = round.get(issued.sequence) ?? { issued, members: [] };
-    round.set(issued.sequence, gathered);
+    const gathered = round.groups.get(issued.sequence) ?? { issued, members: [] };
+    round.groups.set(issued.sequence, gathered);
     const { sampleIndex } = member.rollout;
-    const doubled = gathered.members.some(({ rollout }) => rollout.sampleIndex === sampleIndex);
+    const doubled = gathered.members[sampleIndex] !== undefined;
     if (doubled || sampleIndex < 0 || sampleIndex >= this.groupSize)
       throw new WeirError(
         "WEIR_E_STATE",
         `group ${groupIdOf(issued)} must hold the samples 0..${this.groupSize - 1} once each, got ${sampleIndex}${doubled ? " twice" : ""}`,
         { sampleIndex },
       );
-    gathered.members.push(member);
-    const whole = round.size === size && [...round.values()].every(({ members }) => members.length === this.groupSize);
-    if (!whole) return [];
+    gathered.members[sampleIndex] = member;
+    round.count++;
+    if (round.count < size * this.groupSize) return [];
     this.rounds.delete(id);
-    return [[...round.values()].sort((a, b) => a.issued.sequence - b.issued.sequence).map(groupOf)];
+    return [[...round.groups.values()].sort((a, b) => a.issued.sequence - b.issued.sequence).map(groupOf)];
   }
 }
 
 function groupOf({ issued, members }: GatheredGroup): Group {
   const { task, phase, visit, carried, sequence } = issued;
-  const inOrder = [...members].sort((a, b) => a.rollout.sampleIndex - b.rollout.sampleIndex);
-  return { id: groupIdOf(issued), task, phase, visit, carried, sequence, members: inOrder };
+  // All of them have come.
+  const whole = members as readonly ScoredRollout[];
+  return { id: groupIdOf(issued), task, phase, visit, carried, sequence, members: whole };
 }
 
 /**

@@ -1,7 +1,8 @@
-import { setMaxListeners } from "node:events";
 import { Observable } from "rxjs";
 import { WeirError } from "../errors.js";
-import { BoundedQueue, END } from "./bounded-queue.js";
+import { whenAborted } from "../system/when-aborted.js";
+import { BoundedQueue, END, NOTHING } from "./bounded-queue.js";
+import { InFlight } from "./in-flight.js";
 
 /**
  * A stage of a pipeline as an operator: it pulls items from its mailbox, a bounded queue, works on at most `workers` of them at
@@ -25,8 +26,8 @@ export type Remedy =
 export interface HandleOptions {
   /** Aborts when the stage is stopped; the result is no longer wanted then. */
   readonly signal: AbortSignal;
-  /** Earlier tries with this item. */
-  readonly failures: number;
+  /** Earlier calls with this item: those that failed, and those that a stop of the stage has cut short. */
+  readonly earlier: number;
 }
 
 interface CommonOptions<Out> {
@@ -88,7 +89,10 @@ export interface SupervisedStage {
   readonly mailbox: BoundedQueue<unknown> | null;
   /** Runs the stage while it is subscribed to; completes when the mailbox has ended and nothing is in work. Errors: StageFailure. */
   readonly running: Observable<never>;
-  /** Resolves once no worker is at work. Never rejects. */
+  /**
+   * Resolves once nothing of the stage is at work: no worker, and no call of `handle`, also where it goes on after its signal has
+   * aborted. Never rejects.
+   */
   settled(): Promise<void>;
   status(): StageStatus;
 }
@@ -113,7 +117,12 @@ export function stage<In, Out>(options: StageOptions<In, Out>): (before: Flow<In
     if (!Number.isInteger(options.workers) || options.workers < 1)
       throw new WeirError("WEIR_E_CONFIG", `stage "${options.name}": expected workers ≥ 1, got ${options.workers}`);
     const mailbox = new BoundedQueue<In>(options.queue ?? options.name, options.bound);
-    const made = new Stage<In, Out>(options, mailbox, (signal) => mailbox.pull({ signal }));
+    const made = new Stage<In, Out>(
+      options,
+      mailbox,
+      (signal) => mailbox.pull({ signal }),
+      () => mailbox.take(),
+    );
     before.connect(mailbox);
     return { stages: [...before.stages, made], connect: (next) => made.connect(next) };
   };
@@ -125,6 +134,8 @@ interface Job<In, Out> {
   /** Position in the order in which items came. */
   readonly ticket: number;
   failures: number;
+  /** Calls of `handle` so far. */
+  calls: number;
   outputs: readonly Out[] | null;
   /** Outputs that `delivering` has been told of. */
   announced: number;
@@ -149,11 +160,15 @@ class Stage<In, Out> implements SupervisedStage {
   private handled = 0;
   private dropped = 0;
   private present: Promise<unknown> = Promise.resolve();
+  /** Calls of `handle` that no worker waits for any more. */
+  private readonly abandoned = new InFlight();
 
   constructor(
     private readonly options: WorkOptions<In, Out>,
     mailbox: BoundedQueue<In> | null,
     private readonly take: (signal: AbortSignal) => Promise<In | typeof END>,
+    /** The same where nothing has to be waited for. */
+    private readonly takeNow: () => In | typeof NOTHING = () => NOTHING,
   ) {
     this.name = options.name;
     this.mailbox = mailbox as BoundedQueue<unknown> | null;
@@ -166,7 +181,6 @@ class Stage<In, Out> implements SupervisedStage {
   get running(): Observable<never> {
     return new Observable<never>((subscriber) => {
       const own = new AbortController();
-      setMaxListeners(0, own.signal);
       // Whatever an earlier subscription still has in work ends before this one begins.
       const work = this.present.then(() => this.workAll(own));
       this.present = work.then(
@@ -186,6 +200,7 @@ class Stage<In, Out> implements SupervisedStage {
 
   async settled(): Promise<void> {
     await this.present;
+    await this.abandoned.idle();
   }
 
   status(): StageStatus {
@@ -215,7 +230,9 @@ class Stage<In, Out> implements SupervisedStage {
       } catch (error) {
         if (failed) return;
         failed = true;
-        failure = error;
+        // A stage that was stopped has not failed, and nobody listens to it any more.
+        failure =
+          error instanceof StageFailure || own.signal.aborted ? error : new StageFailure(this.name, error, false);
         // One for all: the others stop, and their items wait for the restart.
         own.abort(error);
       }
@@ -225,60 +242,79 @@ class Stage<In, Out> implements SupervisedStage {
   }
 
   private async work(signal: AbortSignal): Promise<void> {
-    const abandon = new Abandon(signal);
+    const abandon = new Abandon(signal, this.abandoned);
     try {
       for (;;) {
         signal.throwIfAborted();
-        const job = this.left.shift() ?? (await this.begin(signal));
+        const job = this.left.shift() ?? this.begin(this.takeNow()) ?? this.begin(await this.take(signal));
         if (job === null) return;
-        await this.carryOut(job, abandon, signal);
+        if (job.outputs === null) await this.carryOut(job, abandon, signal);
+        await this.finish(job, signal);
       }
     } finally {
       abandon.release();
     }
   }
 
-  private async begin(signal: AbortSignal): Promise<Job<In, Out> | null> {
-    const item = await this.take(signal);
-    if (item === END) return null;
-    const job: Job<In, Out> = { item, ticket: this.tickets++, failures: 0, outputs: null, announced: 0, delivered: 0 };
+  private begin(item: In | typeof END | typeof NOTHING): Job<In, Out> | null {
+    if (item === END || item === NOTHING) return null;
+    const job: Job<In, Out> = {
+      item,
+      ticket: this.tickets++,
+      failures: 0,
+      calls: 0,
+      outputs: null,
+      announced: 0,
+      delivered: 0,
+    };
     this.open.add(job);
     return job;
   }
 
   private async carryOut(job: Job<In, Out>, abandon: Abandon, signal: AbortSignal): Promise<void> {
     while (job.outputs === null) {
+      // An item that came at the moment of a stop waits for the next start.
+      signal.throwIfAborted();
       try {
-        const outputs = this.options.handle(job.item, { signal, failures: job.failures });
+        const outputs = this.options.handle(job.item, { signal, earlier: job.calls++ });
         job.outputs = outputs instanceof Promise ? await abandon.race(outputs) : outputs;
       } catch (error) {
         signal.throwIfAborted();
         this.remedy(job, error);
       }
     }
+  }
+
+  /** Delivers what has become of the item. */
+  private async finish(job: Job<In, Out>, signal: AbortSignal): Promise<void> {
+    const outputs = job.outputs ?? [];
     if (this.options.ordered) await this.myTurn(job, signal);
-    while (job.delivered < job.outputs.length) await this.deliver(job, job.outputs[job.delivered] as Out, signal);
+    while (job.delivered < outputs.length) {
+      const output = outputs[job.delivered] as Out;
+      this.announce(job, output);
+      // Once it has been taken it counts as delivered, also where the stage is stopped at that moment.
+      if (this.next !== null && !this.next.offer(output)) await this.waitForRoom(this.next, output, signal);
+      job.delivered++;
+    }
     this.open.delete(job);
     this.handled++;
     this.turn = job.ticket + 1;
-    for (const go of this.turnWaiters.splice(0)) go();
+    this.wakeTurns();
   }
 
-  private async deliver(job: Job<In, Out>, output: Out, signal: AbortSignal): Promise<void> {
-    if (job.announced === job.delivered) {
-      this.options.delivering?.(output);
-      job.announced++;
+  private announce(job: Job<In, Out>, output: Out): void {
+    if (job.announced > job.delivered) return;
+    this.options.delivering?.(output);
+    job.announced++;
+  }
+
+  private async waitForRoom(next: BoundedQueue<Out>, output: Out, signal: AbortSignal): Promise<void> {
+    this.waitingForRoom++;
+    try {
+      await next.push(output, { signal });
+    } finally {
+      this.waitingForRoom--;
     }
-    if (this.next !== null) {
-      this.waitingForRoom++;
-      try {
-        // Once it has been taken it counts as delivered, also where the stage is stopped at that moment.
-        await this.next.push(output, { signal });
-      } finally {
-        this.waitingForRoom--;
-      }
-    }
-    job.delivered++;
   }
 
   /** Counts the failure; throws where the stage ends by it. */
@@ -294,33 +330,49 @@ class Stage<In, Out> implements SupervisedStage {
   }
 
   private async myTurn(job: Job<In, Out>, signal: AbortSignal): Promise<void> {
-    const wake = () => {
-      for (const go of this.turnWaiters.splice(0)) go();
-    };
-    signal.addEventListener("abort", wake);
+    const forget = whenAborted(signal, () => this.wakeTurns());
     try {
       while (job.ticket !== this.turn) {
         signal.throwIfAborted();
         await new Promise<void>((resolve) => this.turnWaiters.push(resolve));
       }
     } finally {
-      signal.removeEventListener("abort", wake);
+      forget();
     }
+  }
+
+  private wakeTurns(): void {
+    if (this.turnWaiters.length > 0) for (const go of this.turnWaiters.splice(0)) go();
   }
 }
 
-/** Lets a worker go on at once when its signal aborts, whether or not what it waits for heeds the signal. One listener per worker. */
+/** Lets a worker go on at once when its signal aborts, whether or not what it waits for heeds the signal. */
 class Abandon {
   private reject: ((reason: unknown) => void) | null = null;
-  private readonly onAbort = () => this.reject?.(this.signal.reason);
+  private work: Promise<unknown> = Promise.resolve();
+  readonly release: () => void;
+  private readonly onAbort = () => {
+    if (this.reject === null) return;
+    this.late.track(this.work);
+    this.reject(this.signal.reason);
+  };
 
-  constructor(private readonly signal: AbortSignal) {
-    signal.addEventListener("abort", this.onAbort, { once: true });
+  constructor(
+    private readonly signal: AbortSignal,
+    private readonly late: InFlight,
+  ) {
+    this.release = whenAborted(signal, this.onAbort);
   }
 
   race<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (this.signal.aborted) reject(this.signal.reason as Error);
+      // `handle` itself may have led to the stop.
+      if (this.signal.aborted) {
+        this.late.track(work);
+        reject(this.signal.reason as Error);
+        return;
+      }
+      this.work = work;
       const settle = () => {
         this.reject = null;
       };
@@ -336,9 +388,5 @@ class Abandon {
         },
       );
     });
-  }
-
-  release(): void {
-    this.signal.removeEventListener("abort", this.onAbort);
   }
 }

@@ -61,7 +61,7 @@ describe("the tree of a run", () => {
     await system.start();
     await system.done;
     expect(told).toMatchObject([
-      // A stage does not repeat half an update: it leaves what to do to the run.
+      // The stage that met the loss is given up; the run's lifecycle brings the engine back.
       { actor: "update", state: "failed", restarts: 0 },
       { actor: "engine", state: "restarting", restarts: 1 },
       { actor: "engine", state: "running", restarts: 1, reason: null },

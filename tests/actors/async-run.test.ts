@@ -53,3 +53,35 @@ describe("a run with overlap", () => {
     expect([...ends.values()].filter((end) => end === "trained").length).toBe(8 * 3 * 4);
   });
 });
+
+describe("a part replaced in a run with overlap", () => {
+  it("is in use for every group that is issued after it, and the groups before end under the old one", async () => {
+    const { system } = await fakeRun(overlap(2), reward);
+    const scoredBy = new Map<string, string>();
+    const next = rewardOf(({ rollout }) => {
+      scoredBy.set(rollout.groupId, "new");
+      return (rollout.sampleIndex + rollout.promptIds.length) % 2;
+    });
+    let done: Promise<void> = Promise.reject(new Error("was not asked for"));
+    done.catch(() => undefined);
+    const committed: number[] = [];
+    system.facts$.subscribe((fact) => {
+      if (fact.type === "step.committed") committed.push(fact.step);
+      if (fact.type === "step.committed" && fact.step === 2) done = system.replace("reward", next);
+    });
+    await system.start();
+    const { status, runDirectory } = await system.done;
+    await done;
+    expect(status).toBe("completed");
+    expect(committed).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(scoredBy.size).toBeGreaterThan(0);
+    const ends = await endStates(runDirectory);
+    const groups = [...new Set([...ends.keys()].map((id) => id.replace(/-g\d+$/, "")))];
+    const number = (id: string) => Number(id.split("-q")[1]);
+    const first = Math.min(...[...scoredBy.keys()].map(number));
+    // Nothing was in flight when it came: all that was issued later has the new reward, and nothing that was issued earlier.
+    for (const id of groups.filter((one) => number(one) < first)) expect(scoredBy.has(id)).toBe(false);
+    const ended = groups.filter((id) => number(id) >= first && ends.get(`${id}-g0`) === "trained");
+    for (const id of ended) expect(scoredBy.get(id)).toBe("new");
+  });
+});

@@ -14,6 +14,7 @@ import { BENCH_MODEL } from "../../src/cli/bench/model.js";
 import { benchmarkPage, formatCell, sectionMarkdown } from "../../src/cli/bench/page.js";
 import { comparisons, type PeerResults, type PeerRow, peerFigures, withRow } from "../../src/cli/bench/peer-results.js";
 import { peerWorks } from "../../src/cli/bench/peer-works.js";
+import { benchPipeline } from "../../src/cli/bench/pipeline.js";
 import { parityReward, policyBatch, trainGroups } from "../../src/cli/bench/rl-step.js";
 import { sectionOf } from "../../src/cli/bench/sections.js";
 import { memorySlope } from "../../src/cli/bench/soak.js";
@@ -332,4 +333,26 @@ it("weir bench step runs and prints its figures as the last line", async () => {
   expect(["eager", "compiled"]).toContain(result.executor);
   expect(result.precision).toBe("float32");
   await rm(folder, { recursive: true });
+});
+
+describe("weir bench pipeline", () => {
+  it.each(["0", "2"])("I4: keeps every queue within its bound, and tells speed and heap (lag %s)", async (lag) => {
+    const result = await benchPipeline({ samples: "2000", prompts: "8", group: "4", tokens: "2", lag });
+    expect(result).toMatchObject({ samples: 2016, steps: 63 });
+    expect(result.parts).toHaveLength(10);
+    expect(result.samples_per_s).toBeGreaterThan(0);
+    expect(result.best_samples_per_s).toBeGreaterThanOrEqual(result.samples_per_s);
+    expect(result.heap_last_mib).toBeGreaterThan(1);
+    for (const { queue, high_water, bound } of result.queues) expect(high_water, queue).toBeLessThanOrEqual(bound);
+    expect(result.queues.map(({ queue }) => queue)).toEqual([
+      "tasks",
+      "rollouts",
+      "scored",
+      "groups",
+      "judged",
+      "batches",
+      "samples",
+      "updates",
+    ]);
+  });
 });

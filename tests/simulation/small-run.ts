@@ -3,21 +3,22 @@ import type { Config, ConfigInput } from "../../src/config/schema.js";
 import { type SeedResult, simulateSeed } from "../../src/simulation/simulate.js";
 
 /** Six steps in two phases, four groups of two in a step; no model and no data are there. */
+export const SMALL = {
+  model: { path: "no/such/model" },
+  data: { train: ["no/such/tasks.jsonl"], heldout: ["no/such/heldout.jsonl"] },
+  phases: [
+    { maxTokens: 100, steps: 3 },
+    { maxTokens: 300, steps: 3 },
+  ],
+  rollout: { groupSize: 2, promptsPerStep: 4, promptsPerCall: 2, queueGroups: 2, maxTokens: 1000 },
+  update: { miniBatchPrompts: 2 },
+  checkpoint: { everySteps: 2 },
+  evaluation: { tasksPerBucket: 2 },
+  simulation: { samplers: 1 },
+} satisfies ConfigInput;
+
 export function smallRun(given: Partial<ConfigInput> = {}): Config {
-  return parseConfig({
-    model: { path: "no/such/model" },
-    data: { train: ["no/such/tasks.jsonl"], heldout: ["no/such/heldout.jsonl"] },
-    phases: [
-      { maxTokens: 100, steps: 3 },
-      { maxTokens: 300, steps: 3 },
-    ],
-    rollout: { groupSize: 2, promptsPerStep: 4, promptsPerCall: 2, queueGroups: 2, maxTokens: 1000 },
-    update: { miniBatchPrompts: 2 },
-    checkpoint: { everySteps: 2 },
-    evaluation: { tasksPerBucket: 2 },
-    simulation: { samplers: 1 },
-    ...given,
-  });
+  return parseConfig({ ...SMALL, ...given });
 }
 
 export async function simulateSeeds(

@@ -162,7 +162,7 @@ async function evaluateCall(
       text: options.decode(sequence.tokenIds),
     };
     const outcome = await outcomeWithin(
-      (inner) => reward.handle({ task, rollout }, { signal: inner }),
+      (cancellable) => reward.handle({ task, rollout }, cancellable),
       options.rewardTimeoutMs,
       signal,
       options.timers,

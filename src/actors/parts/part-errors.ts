@@ -102,7 +102,7 @@ export async function awaitPartWithin<T>(
   work: (signal: AbortSignal) => T | Promise<T>,
 ): Promise<T> {
   const ms = Math.min(limitMs + GRACE_MS, LONGEST_TIMER_MS);
-  const ended = await withDeadline(async (signal) => work(signal), ms, parent, timers);
+  const ended = await withDeadline(async ({ signal }) => work(signal), ms, parent, timers);
   if (ended.kind === "value") return ended.value;
   if (ended.kind === "timedOut") throw partError(label, `did not answer ${call} within ${limitMs} ms`, contract);
   if (WeirError.isInstance(ended.error) || parent.aborted) throw ended.error;

@@ -13,10 +13,12 @@ import { BoundedQueue, type END } from "../../streams/bounded-queue.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
 import { GroupBook } from "../../streams/group-book.js";
 import { unshapedRewards } from "../../streams/groups.js";
+import { InFlight } from "../../streams/in-flight.js";
 import { lagsOf, tokensByLag } from "../../streams/lag.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
 import type { SupervisedStage } from "../../streams/stage.js";
 import type { Time } from "../../system/time.js";
+import { whenAborted } from "../../system/when-aborted.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind, type PolicyPublisher } from "../update/publisher.js";
 import type { UpdateResult } from "../update/update.js";
@@ -74,10 +76,19 @@ interface PendingGroup extends Omit<Visit, "task" | "promptIds"> {
   readonly open: { readonly step: number; readonly sequence: number; readonly policyVersion: number } | null;
 }
 
+interface PipelineSnapshot {
+  /** Order-of-issue counter at the checkpoint: groups may have been issued since the last step ended. */
+  readonly sequence: number;
+  readonly pending: readonly PendingGroup[];
+}
+
 interface Waiting {
   resolve(trained: TrainedStep): void;
   reject(error: unknown): void;
 }
+
+/** How long a stop waits for what ignores its signal: longer than a request needs to be torn down, shorter than a person waits. */
+const GRACE_MS = 2_000;
 
 const NO_TIME = { sample: 0, reward: 0, train: 0 } as const;
 
@@ -100,9 +111,12 @@ export class TrainingPipeline {
   private failure: { readonly error: unknown } | null = null;
   /** A batch has been made, and its weights are not published yet. */
   private updating = false;
+  /** RL step whose batch was made last. */
+  private formedStep = 0;
   private wakers = new Set<() => void>();
   /** Ends adoptions that are under way. */
   private adoption = new AbortController();
+  private readonly adopting = new InFlight();
   private spent: { sample: number; reward: number; train: number } = { ...NO_TIME };
 
   constructor(private readonly host: PipelineHost) {
@@ -195,8 +209,9 @@ export class TrainingPipeline {
 
   /** The same, but the tasks that are lost by it are issued again when the run goes on. */
   async park(): Promise<void> {
-    const lost = this.book.all();
     await this.stopStages();
+    // What ended while the stages came to rest is not lost.
+    const lost = this.book.all();
     this.ledger.abort("aborted");
     this.reset(this.issuer.sequence, [...lost.map(nextAttempt), ...this.issuer.waiting]);
   }
@@ -208,15 +223,16 @@ export class TrainingPipeline {
       return { ...pendingOf(issued), open: { step, sequence, policyVersion: this.ledger.versionOf(issued) } };
     });
     const again = this.issuer.waiting.map((visit): PendingGroup => ({ ...pendingOf(visit), open: null }));
-    return { pending: [...open, ...again] } as unknown as Json;
+    const snapshot: PipelineSnapshot = { sequence: this.issuer.sequence, pending: [...open, ...again] };
+    return snapshot as unknown as Json;
   }
 
   /**
    * Begins anew from a checkpoint's snapshot, after `halt`: what was open then is lost, its rollouts end as `aborted`, and its tasks are
-   * issued again. `null`: from the beginning, or from a checkpoint that knows of nothing.
+   * issued again where their phase goes on. `null`: from the beginning, or from a checkpoint that knows of nothing.
    */
   restore(snapshot: Json | null, sequence: number): void {
-    const { pending } = (snapshot ?? { pending: [] }) as unknown as { readonly pending: readonly PendingGroup[] };
+    const { pending, ...known } = (snapshot ?? { sequence, pending: [] }) as unknown as PipelineSnapshot;
     const { groupSize } = this.host.config.rollout;
     const visits: Visit[] = [];
     for (const { taskId, open, ...rest } of pending) {
@@ -227,7 +243,7 @@ export class TrainingPipeline {
         this.ledger.lose({ ...visit, ...open, round: { id: 0, size: 1 } }, groupSize, open.policyVersion);
       visits.push(open === null ? visit : nextAttempt(visit));
     }
-    this.reset(sequence, visits);
+    this.reset(known.sequence, visits);
   }
 
   /** Forgets what is open without a word: the ledger was rolled back. */
@@ -279,8 +295,13 @@ export class TrainingPipeline {
   private async stopStages(): Promise<void> {
     this.running = false;
     if (this.ref?.getSnapshot().status === "active") this.ref.send({ type: "HALT" });
+    this.adoption.abort();
     this.wake();
-    await Promise.all(this.stages.map((one) => one.settled()));
+    const ending = new InFlight(this.host.time);
+    for (const one of this.stages) void ending.track(one.settled());
+    void ending.track(this.adopting.idle());
+    // What ignores its signal for longer is left behind, and changes nothing of the pipeline any more.
+    await ending.settled(GRACE_MS);
   }
 
   private failed(error: unknown): void {
@@ -294,12 +315,14 @@ export class TrainingPipeline {
     this.book = new GroupBook();
     this.former = this.newFormer();
     this.issuer = this.newIssuer(sequence, visits);
+    this.issuer.keepPhase(this.host.phase());
     this.turn = new BoundedQueue<true>("turn", 1);
     void this.turn.push(true);
     this.adoption.abort();
     this.adoption = new AbortController();
     this.failure = null;
     this.updating = false;
+    this.formedStep = 0;
     this.spent = { ...NO_TIME };
     const { stages } = trainingStages(
       {
@@ -356,12 +379,13 @@ export class TrainingPipeline {
 
   private admission(): AdmissionState | null {
     if (this.held || this.quiet || !this.running || this.failure !== null) return null;
-    const { config, policies, stepsLeft } = this.host;
-    const formed = this.updating ? 1 : 0;
+    const { config, policies, stepsLeft, step } = this.host;
+    // The step counts as under way until all that follows from it has been written.
+    const formed = this.formedStep === step() ? 1 : 0;
     return {
       perStep: config.rollout.promptsPerStep,
       maxLag: config.async.maxLag,
-      nextVersion: policies.version.n + formed,
+      nextVersion: policies.version.n + (this.updating ? 1 : 0),
       samplerVersion: policies.sampledVersion,
       inFlight: this.inFlight,
       ready: this.book.count("ready"),
@@ -390,6 +414,7 @@ export class TrainingPipeline {
     const { filter, curriculum } = parts();
     const viable = groups.filter((group) => unshapedRewards(group).length >= config.dynamicSampling.minScored);
     const verdicts = await filter.filter(viable.map(filterGroup), { signal });
+    signal.throwIfAborted();
     for (const group of groups)
       curriculum.observe({ taskId: group.task.id, phase: group.phase, rewards: unshapedRewards(group) });
     const reasons = new Map<Group, string | null>(viable.map((group, p) => [group, verdicts[p] ?? null]));
@@ -410,9 +435,14 @@ export class TrainingPipeline {
       const batch = this.former.form();
       if (batch === null) return [];
       this.updating = true;
+      this.formedStep = this.host.step();
       for (const { group } of batch.dropped) this.book.end(group.id);
       for (const { id } of batch.kept) this.book.move(id, "training");
       return [{ batch, policy }];
+    } catch (error) {
+      // Nothing is issued any more, before the supervisor hears of it.
+      this.failure = { error };
+      throw error;
     } finally {
       this.wake();
       this.host.gauges.publish();
@@ -448,6 +478,7 @@ export class TrainingPipeline {
     const started = host.time.now();
     const update = await host.update(kept, policy, signal);
     if (update.updates.some((one) => one.applied)) host.policies.markChanged();
+    signal.throwIfAborted();
     this.ledger.settle(kept, batch, update, { step: host.step(), policyVersion: policy.n });
     for (const { group } of kept) this.book.end(group.id);
     this.spent = { ...NO_TIME };
@@ -466,24 +497,34 @@ export class TrainingPipeline {
   private async publish(trained: TrainedStep, signal: AbortSignal): Promise<void> {
     const { policies, config } = this.host;
     if (config.async.maxLag === 0) await policies.current(signal);
-    else {
+    else if (this.sharesWeights()) {
+      // The sampler learns what it draws from before it draws again.
+      await policies.current(signal);
+      signal.throwIfAborted();
+      void this.turn.push(true);
+    } else {
       await policies.publishNow(signal);
+      signal.throwIfAborted();
       this.adopt();
-      if (this.sharesWeights()) await this.turn.push(true, { signal });
     }
+    signal.throwIfAborted();
+    const { waiting } = this;
     this.updating = false;
-    this.waiting?.resolve(trained);
+    this.waiting = null;
+    waiting?.resolve(trained);
     this.wake();
   }
 
   /** Has the sampler adopt the newest policy while training goes on. */
   private adopt(): void {
     const { signal } = this.adoption;
-    this.host.policies.adoptLatest(signal).then(
-      () => this.wake(),
-      (error) => {
-        if (!signal.aborted) this.failed(error);
-      },
+    void this.adopting.track(
+      this.host.policies.adoptLatest(signal).then(
+        () => this.wake(),
+        (error) => {
+          if (!signal.aborted) this.failed(error);
+        },
+      ),
     );
   }
 
@@ -512,13 +553,12 @@ export class TrainingPipeline {
     return new Promise((resolve, reject) => {
       const end = (act: () => void) => {
         this.wakers.delete(waker);
-        signal.removeEventListener("abort", onAbort);
+        forget();
         act();
       };
       const waker = () => end(resolve);
-      const onAbort = () => end(() => reject(signal.reason as Error));
+      const forget = whenAborted(signal, () => end(() => reject(signal.reason as Error)));
       this.wakers.add(waker);
-      signal.addEventListener("abort", onAbort, { once: true });
     });
   }
 }

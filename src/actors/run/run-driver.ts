@@ -157,7 +157,8 @@ export class RunDriver {
         context.pipeline.hold();
         // Nothing runs in a paused run before which a part could be replaced.
         void options.inFlight.track(options.safePoint(this.ending.signal));
-      } else context.pipeline.release();
+      } else if (name === "draining") context.pipeline.hold();
+      else context.pipeline.release();
     } catch (error) {
       // A journal that cannot be written ends the run in order; what is in work is cancelled with the machine.
       void this.conclude("failed", error);

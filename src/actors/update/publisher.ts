@@ -120,7 +120,7 @@ export class PolicyPublisher {
 
   /** Has the sampler adopt what was published last; waits for an adoption under way and skips what is outdated by then. */
   async adoptLatest(signal: AbortSignal): Promise<void> {
-    await this.bring(this.parts(), signal);
+    await this.bring(this.parts(), signal, this.published);
   }
 
   /** The same for parts that are to take the place of those in use: a new sampler adopts the policy before it draws. */
@@ -129,16 +129,25 @@ export class PolicyPublisher {
   }
 
   /** One after another: what a sampler holds is known only once it has adopted it. */
-  private bring(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
-    const work = this.bringing.then(() => this.bringNow(parts, signal));
+  private bring(
+    parts: PublishingParts,
+    signal: AbortSignal,
+    given: PublishedPolicy | null = null,
+  ): Promise<PolicyVersion> {
+    const work = this.bringing.then(() => this.bringNow(parts, signal, given));
     this.bringing = work.catch(() => undefined);
     return work;
   }
 
-  private async bringNow(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+  private async bringNow(
+    parts: PublishingParts,
+    signal: AbortSignal,
+    given: PublishedPolicy | null,
+  ): Promise<PolicyVersion> {
     signal.throwIfAborted();
     const { policyStore, sampler } = parts;
-    const policy = await this.publish(parts, signal);
+    // While training goes on, the trainer's weights may not be those of any version: nothing is published from here then.
+    const policy = given === null ? await this.publish(parts, signal) : (this.published ?? given);
     const { version } = policy;
     const before = this.adopted;
     if (before?.sampler === sampler && isSame(before.version, version)) return version;
@@ -151,7 +160,8 @@ export class PolicyPublisher {
       await sampler.release(n, { signal });
       this.given.delete(n);
     }
-    await policyStore.retain(new Set([...this.given, ...this.leases.keys()]));
+    // A newer one may have been published meanwhile.
+    await policyStore.retain(new Set([...this.given, ...this.leases.keys(), this.version.n]));
     return version;
   }
 

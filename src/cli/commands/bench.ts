@@ -6,6 +6,7 @@ import { benchLength, type LengthOptions } from "../bench/length.js";
 import { addEngineOptions, addOutputOptions, type OutputChoice } from "../bench/options.js";
 import { showResult } from "../bench/output.js";
 import { benchOverlap, type OverlapOptions } from "../bench/overlap.js";
+import { benchPipeline, type PipelineBenchOptions } from "../bench/pipeline.js";
 import { benchSample, type SampleOptions } from "../bench/sample.js";
 import { benchSoak, type SoakOptions } from "../bench/soak.js";
 import { benchStep, type StepOptions } from "../bench/step.js";
@@ -26,7 +27,9 @@ function withModel(command: Command): Command {
 export function register(program: Command): void {
   const bench = program
     .command("bench")
-    .description("measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, against peers");
+    .description(
+      "measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, pipeline, against peers",
+    );
 
   withModel(measuring(bench, "engine", "matrix products, start time, compile time and graphs of one step"))
     .option("--batch <rows>", "rows of the step", "8")
@@ -86,6 +89,15 @@ export function register(program: Command): void {
     .option("--lag <n>", "make one run of this async.maxLag instead")
     .option("--threads <n>", "with --lag: threads of each of the two processes", "1")
     .action(async (options: OverlapOptions & OutputChoice) => showResult(await benchOverlap(options), options));
+  addOutputOptions(
+    bench.command("pipeline").description("the pipeline over parts that cost nothing: samples/s, and does memory grow"),
+  )
+    .option("--samples <n>", "samples to train on", "1000000")
+    .option("--prompts <n>", "groups of a step", "32")
+    .option("--group <n>", "samples of a group", "8")
+    .option("--tokens <n>", "tokens of a sample", "1")
+    .option("--lag <n>", "largest lag (async.maxLag); 0 is synchronous", "0")
+    .action(async (options: PipelineBenchOptions & OutputChoice) => showResult(await benchPipeline(options), options));
 
   registerPeers(bench);
   registerReport(bench);
