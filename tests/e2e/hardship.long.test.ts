@@ -84,7 +84,6 @@ describe("a run with two sampler engines and overlap", () => {
   it("I4: with a reward that is ten times as slow, holds no more in its queues and in memory", async () => {
     const quick = await endure(14, { rewardMs: 20 });
     const slow = await endure(14, { rewardMs: 200 });
-    expect(slow.seconds).toBeGreaterThan(quick.seconds);
     expect(Object.keys(slow.outcomes)).toEqual(["scored"]);
     const held = ({ heap }: Endured) => (heap.at(-1) as number) / 2 ** 20;
     expect(Math.abs(held(slow) - held(quick))).toBeLessThan(HEAP_SLACK_MIB);
@@ -106,7 +105,7 @@ describe("a run with two sampler engines and overlap", () => {
     // A machine under load may leave out an answer more.
     expect(outcomes.timedOut).toBeGreaterThanOrEqual(hanging);
     const ends = [...(await endStates(runDirectory)).values()];
-    expect(ends).toContain("dropped:group_too_small");
+    expect(ends.filter((end) => end === "dropped:reward_timedOut").length).toBeGreaterThanOrEqual(hanging);
   });
 
   it("goes on while one sampler after another is killed", async () => {
