@@ -74,4 +74,24 @@ describe("the tree of a run", () => {
     expect(engine?.handled).toBeGreaterThan(4);
     expect(seen.get("run")?.at(-1)).toMatchObject({ parent: null, state: "stopped", restarts: 1, handled: 2 });
   });
+
+  it("is told with every queue in one reading, the last one after the end", async () => {
+    const { system } = await fakeRun(onePhase, parityReward);
+    const trees: (readonly ActorStatus[])[] = [];
+    const queues: (readonly [string, number])[][] = [];
+    system.actors$.subscribe((actors) => trees.push(actors));
+    system.gauges$.subscribe((gauges) => queues.push(gauges.map(({ name, passed }) => [name, passed])));
+    await system.start();
+    await system.done;
+    const stages = ["advantage", "batch", "filter", "group", "publish", "reward", "rollout", "tasks", "update"];
+    expect(
+      trees
+        .at(-1)
+        ?.map(({ name }) => name)
+        .sort(),
+    ).toEqual(["engine", "run", ...stages].sort());
+    expect(new Set(trees.at(-1)?.map(({ state }) => state))).toEqual(new Set(["stopped"]));
+    expect(trees.at(-1)?.find(({ name }) => name === "update")?.handled).toBe(2);
+    expect(queues.at(-1)).toContainEqual(["updates", 2]);
+  });
 });

@@ -90,6 +90,7 @@ interface Waiting {
 /** How long a stop waits for what ignores its signal: longer than a request needs to be torn down, shorter than a person waits. */
 const GRACE_MS = 2_000;
 
+const NO_WORK: { readonly handled: number; readonly dropped: number } = { handled: 0, dropped: 0 };
 const NO_TIME = { sample: 0, reward: 0, train: 0 } as const;
 
 export class TrainingPipeline {
@@ -105,6 +106,10 @@ export class TrainingPipeline {
   /** Holds one token: whoever has it may use weights that sampler and trainer share. */
   private turn = new BoundedQueue<true>("turn", 1);
   private running = false;
+  /** It has run at some time. */
+  private begun = false;
+  /** Work of stages that have been replaced. */
+  private readonly past = new Map<string, typeof NO_WORK>();
   private held = false;
   private quiet = false;
   private waiting: Waiting | null = null;
@@ -266,10 +271,13 @@ export class TrainingPipeline {
         | { readonly value: unknown; readonly context: { readonly restarts: number; readonly error: unknown } }
         | undefined;
       const { restarts = 0, error = null } = snapshot?.context ?? {};
-      const state = stateOf(snapshot?.value);
+      const state = stateOf(snapshot?.value) ?? (this.begun ? "stopped" : "starting");
+      const before = this.past.get(name) ?? NO_WORK;
       const told = (state === "restarting" || state === "failed") && error !== null;
       return {
-        ...{ name, parent: "run", state, workers, busy, handled, dropped, restarts, queue },
+        ...{ name, parent: "run", state, workers, busy, restarts, queue },
+        handled: before.handled + handled,
+        dropped: before.dropped + dropped,
         policyVersion: versions[name] ?? null,
         detail: told ? messageOf(error) : null,
       };
@@ -291,6 +299,7 @@ export class TrainingPipeline {
       throw new WeirError("WEIR_E_STATE", "the pipeline has no supervisor; start the run's machine first");
     if (this.stages.length === 0) this.reset(this.issuer.sequence, this.issuer.waiting);
     this.running = true;
+    this.begun = true;
     this.ref.send({ type: "START", stages: this.stages });
   }
 
@@ -314,6 +323,7 @@ export class TrainingPipeline {
 
   private reset(sequence: number, visits: readonly Visit[]): void {
     const { gauges, config } = this.host;
+    this.keepCounts();
     this.book = new GroupBook();
     this.former = this.newFormer();
     this.issuer = this.newIssuer(sequence, visits);
@@ -354,6 +364,15 @@ export class TrainingPipeline {
     this.stages = stages;
     this.asks = (stages.find(({ name }) => name === "batch")?.mailbox ?? null) as BoundedQueue<BatchInput> | null;
     for (const { mailbox } of stages) if (mailbox !== null) gauges.watch(mailbox);
+  }
+
+  /** New stages count from 0; the run's counts go on. */
+  private keepCounts(): void {
+    for (const one of this.stages) {
+      const { name, handled, dropped } = one.status();
+      const before = this.past.get(name) ?? NO_WORK;
+      this.past.set(name, { handled: before.handled + handled, dropped: before.dropped + dropped });
+    }
   }
 
   private newFormer(): BatchFormer {
@@ -584,9 +603,10 @@ function pendingOf({ task, phase, visit, carried, attempt }: Visit): Omit<Pendin
 }
 
 /** The innermost state of a stage's machine. */
-function stateOf(value: unknown): ActorState {
+/** The state that a stage's machine is in; undefined where it has none. */
+function stateOf(value: unknown): ActorState | undefined {
   const name = typeof value === "object" && value !== null ? Object.values(value)[0] : value;
-  return ACTOR_STATES.find((state) => state === name) ?? "starting";
+  return ACTOR_STATES.find((state) => state === name);
 }
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -252,6 +252,8 @@ class System implements TrainingSystem {
     if (!context || this.concluded) return;
     const { actor, state, reason } = change;
     context.log.warn({ actor, state }, reason ?? "runs again");
+    // The tree shows it together with the fact, not with the next reading.
+    context.gauges.publish();
     try {
       this.fact("actor.changed", context.progress.step, change);
     } catch (error) {

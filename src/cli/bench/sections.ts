@@ -28,6 +28,10 @@ const KNOWN: Readonly<Record<string, { readonly title: string; readonly text: st
     title: "Memory over many steps",
     text: "Resident memory of the engine process over RL steps of a small model; the slope is the least-squares line over the last four fifths: `weir bench soak`.",
   },
+  overlap: {
+    title: "Sampling during the update",
+    text: "The demo's policy (0.8 M) with the sampler and the trainer in processes of their own: `weir bench overlap`. `threads` are those of each process; `ratio` is of steps per second against the first row, mean over pairs of runs [95 % interval]; the last columns are shares of the time in which sampler, trainer and both at once were at work.",
+  },
   "gradient-error": {
     title: "Gradients in bf16",
     text: "Error of the gradient of each tensor in bf16 against float32, at the same weights and tokens.",

@@ -5,6 +5,7 @@ import { benchGrpo, type GrpoOptions } from "../bench/grpo.js";
 import { benchLength, type LengthOptions } from "../bench/length.js";
 import { addEngineOptions, addOutputOptions, type OutputChoice } from "../bench/options.js";
 import { showResult } from "../bench/output.js";
+import { benchOverlap, type OverlapOptions } from "../bench/overlap.js";
 import { benchPipeline, type PipelineBenchOptions } from "../bench/pipeline.js";
 import { benchSample, type SampleOptions } from "../bench/sample.js";
 import { benchSoak, type SoakOptions } from "../bench/soak.js";
@@ -78,6 +79,16 @@ export function register(program: Command): void {
     .option("--steps <n>", "steps", "1000")
     .action(async (options: SoakOptions & OutputChoice) => showResult(await benchSoak(options), options));
 
+  const overlap = bench
+    .command("overlap")
+    .description("RL steps/s with sampler and trainer in two processes: one after the other, and at once");
+  addOutputOptions(overlap)
+    .option("--pairs <n>", "runs of each kind, which take turns", "5")
+    .option("--steps <n>", "measured steps of a run", "20")
+    .option("--warmup <n>", "steps before them, not counted", "5")
+    .option("--lag <n>", "make one run of this async.maxLag instead")
+    .option("--threads <n>", "with --lag: threads of each of the two processes", "1")
+    .action(async (options: OverlapOptions & OutputChoice) => showResult(await benchOverlap(options), options));
   addOutputOptions(
     bench.command("pipeline").description("the pipeline over parts that cost nothing: samples/s, and does memory grow"),
   )
