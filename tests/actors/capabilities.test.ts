@@ -55,6 +55,7 @@ describe("a configuration is refused where its parts cannot do what it asks", ()
       { update: { correction: { rejection: "seq_mean" } }, rollout: { topP: 0.9 } },
       { sampler: { logprobBasis: "processed" } },
     ],
+    ["async.inFlight", { async: { inFlight: "continue" } }, { sampler: { tokenVersions: false } }],
     ["loss.klCoefficient", { loss: { klCoefficient: 0.1 } }, { trainer: { reference: false } }],
     ["optimiser.maxGradNorm", {}, { trainer: { clipsGradients: false } }],
   ] as const)("%s", (path, over, able) => {

@@ -72,6 +72,11 @@ export function assertCapabilities(config: Config, parts: Needed): void {
         `update.correction.${option}`,
         `the sampler "${sampler.kind}" gives ${sampler.capabilities.logprobBasis} log-probs, which cannot be compared with the policy's at rollout.temperature ${config.rollout.temperature}, rollout.topP ${config.rollout.topP} and rollout.topK ${config.rollout.topK}; set it to none`,
       );
+  if (config.async.inFlight === "continue" && !sampler.capabilities.tokenVersions)
+    refuse(
+      "async.inFlight",
+      `the sampler "${sampler.kind}" finishes a response with the policy that it began with; set it to finish`,
+    );
   if (needsReference(config) && !capabilities.reference)
     refuse(
       "loss.klCoefficient",
