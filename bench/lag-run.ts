@@ -7,8 +7,10 @@ import type { MetricName } from "../src/streams/telemetry/metrics.js";
 export interface LagRun {
   /** Trained tokens of the whole run by lag; index k holds those of lag k, up to the largest lag that occurred. */
   readonly tokensByLag: readonly number[];
-  /** Means over the last `LAST_STEPS` RL steps that have the metric; null where none has. */
+  /** Means over the last `EDGE_STEPS` RL steps that have the metric; null where none has. */
   readonly last: LastSteps;
+  /** `klByLag` over the first `EDGE_STEPS` RL steps. */
+  readonly firstKlByLag: readonly (number | null)[];
   /** Rollouts dropped because they had become too old to train on. */
   readonly staleRollouts: number;
   /** Rollouts that were trained on. */
@@ -27,8 +29,8 @@ export interface LastSteps {
   readonly klByLag: readonly (number | null)[];
 }
 
-/** Steps at the end of a run whose means are reported: single steps vary, and the policy still changes over longer windows. */
-export const LAST_STEPS = 20;
+/** Steps at the end and at the start of a run whose means are reported: single steps vary, and the policy changes over longer windows. */
+export const EDGE_STEPS = 20;
 
 type StepValues = Readonly<Record<string, number>>;
 
@@ -48,7 +50,7 @@ function meanOf(steps: readonly StepValues[], name: MetricName): number | null {
 /** Reads a run folder. A run without metrics of lag is synchronous: all its tokens have lag 0, and count as one. */
 export function readLagRun(directory: string): LagRun {
   const steps = stepsOf(join(directory, JOURNAL_NAME));
-  const last = steps.slice(-LAST_STEPS);
+  const last = steps.slice(-EDGE_STEPS);
   const tokens: number[] = [];
   for (const step of steps)
     for (let lag = 0; step[`lag/tokens_${lag}`] !== undefined; lag += 1)
@@ -60,6 +62,8 @@ export function readLagRun(directory: string): LagRun {
     if (state === "trained") ended.trained += 1;
     if (state === "dropped" && reason === "stale") ended.stale += 1;
   }
+  const klByLag = (of: readonly StepValues[]) =>
+    tokensByLag.map((_, lag) => meanOf(of, synchronous ? "mismatch_kl" : `kl/lag_${lag}`));
   return {
     tokensByLag,
     last: {
@@ -67,8 +71,9 @@ export function readLagRun(directory: string): LagRun {
       entropy: meanOf(last, "entropy/mean"),
       weight: meanOf(last, "correction/weight_mean"),
       clipped: meanOf(last, "correction/clipped_share"),
-      klByLag: tokensByLag.map((_, lag) => meanOf(last, synchronous ? "mismatch_kl" : `kl/lag_${lag}`)),
+      klByLag: klByLag(last),
     },
+    firstKlByLag: klByLag(steps.slice(0, EDGE_STEPS)),
     staleRollouts: ended.stale,
     trainedRollouts: ended.trained,
   };

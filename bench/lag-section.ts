@@ -1,5 +1,5 @@
 import { boundedMeanInterval, shareInterval } from "../src/algorithms/intervals.js";
-import { LAST_STEPS, type LagRun } from "./lag-run.js";
+import { EDGE_STEPS, type LagRun } from "./lag-run.js";
 import {
   ACCURACY,
   bucketsOf,
@@ -119,6 +119,14 @@ function accuracyTable(results: readonly LagResult[], base: readonly LagRecord[]
   ];
 }
 
+/** Accuracy over all buckets of each run: means hide a run that failed among runs that did not. */
+function seedTable(results: readonly LagResult[], base: readonly LagRecord[]) {
+  return [
+    ...head("`async.maxLag`", "correction", ...base.map(({ seed }) => `seed ${seed}`)),
+    ...results.map(({ arm, runs }) => row(...nameOf(arm), ...runs.map((run) => percent(run).toFixed(1)))),
+  ];
+}
+
 function policyTable(results: readonly LagResult[]) {
   return [
     ...head(
@@ -157,13 +165,13 @@ function policyTable(results: readonly LagResult[]) {
 function lagTable(results: readonly LagResult[]) {
   const lags = Array.from({ length: Math.max(...results.map(({ arm }) => arm.maxLag)) + 1 }, (_, lag) => lag);
   const mean = (values: readonly number[], digits: number) => (total(values) / values.length).toFixed(digits);
+  const kl = (runs: readonly LagRecord[], of: (lag: LagRun) => number | null | undefined) => {
+    const values = runs.flatMap(({ lag }) => of(lag) ?? []);
+    return values.length === 0 ? "–" : mean(values, 4);
+  };
   const cell = (runs: readonly LagRecord[], lag: number) => {
-    const kl = runs.flatMap((run) => run.lag.last.klByLag[lag] ?? []);
-    const share = mean(
-      runs.map((run) => shareAt(run.lag, lag)),
-      1,
-    );
-    return `${share}${kl.length === 0 ? "" : ` (${mean(kl, 4)})`}`;
+    const shares = runs.map((run) => shareAt(run.lag, lag));
+    return `${mean(shares, 1)} (${kl(runs, (run) => run.firstKlByLag[lag])}, ${kl(runs, (run) => run.last.klByLag[lag])})`;
   };
   return [
     ...head("`async.maxLag`", "correction", ...lags.map((lag) => `lag ${lag}`)),
@@ -187,6 +195,7 @@ function verdict(results: readonly LagResult[], base: readonly LagRecord[]): str
     ...say(groups.below, "Worse than lag 0, with an interval of the difference below 0"),
     ...say(groups.above, "Better than lag 0, with an interval of the difference above 0"),
     ...say(groups.unclear, "Not told apart from lag 0 by these seeds"),
+    "",
   ];
 }
 
@@ -208,14 +217,17 @@ export function lagSection(results: readonly LagResult[], machine: Machine): str
     ...accuracyTable(results, base, buckets),
     "",
     ...verdict(results, base),
+    "All buckets, by seed:",
     "",
-    `KL (\`kl/ref\`, to the policy after the warm-up), entropy, weights and clipped tokens are means over the last ${LAST_STEPS} RL steps; the lag is that of all`,
-    "trained tokens, as it was reached while sampler and trainer shared the cores. A dash: no run of the row had such a step.",
+    ...seedTable(results, base),
+    "",
+    `KL (\`kl/ref\`, to the policy after the warm-up), entropy, weights and clipped tokens are means over the last ${EDGE_STEPS} RL steps; the lag is that of all`,
+    "trained tokens, as it was reached while sampler and trainer shared the cores. Runs without such a step are left out.",
     "",
     ...policyTable(results),
     "",
-    "Per cent of trained tokens by lag, mean over seeds, and in brackets the mean of k3 between the sampler and π_old at that lag over the",
-    `last ${LAST_STEPS} steps, nats per token:`,
+    "Per cent of trained tokens by lag, mean over seeds, and in brackets the mean of k3 between the sampler and π_old at that lag, nats per",
+    `token, over the first ${EDGE_STEPS} and the last ${EDGE_STEPS} steps:`,
     "",
     ...lagTable(results),
     "",

@@ -11,12 +11,14 @@ const [lag0, lag1] = LAG_ARMS as readonly [LagArm, LagArm];
 const synchronous: LagRun = {
   tokensByLag: [1],
   last: { klRef: 0.05, entropy: 0.1, weight: null, clipped: null, klByLag: [0] },
+  firstKlByLag: [0],
   staleRollouts: 0,
   trainedRollouts: 1000,
 };
 const behind: LagRun = {
   tokensByLag: [100, 300],
   last: { klRef: 0.07, entropy: 0.2, weight: 0.99, clipped: 0.0125, klByLag: [0, 0.0123] },
+  firstKlByLag: [null, 0.5],
   staleRollouts: 8,
   trainedRollouts: 1200,
 };
@@ -70,6 +72,11 @@ describe("the section of samples of older policies", () => {
     expect(section).toContain("| -18.8 [-76.7, 56.0] |");
   });
 
+  it("gives each run's accuracy over all buckets", () => {
+    expect(section).toContain("| `async.maxLag` | correction | seed 1 | seed 2 |");
+    expect(section).toContain("| 1 | token, at most 2 | 37.5 | 50.0 |");
+  });
+
   it("says which lags the seeds tell apart from lag 0", () => {
     expect(section).toContain("Not told apart from lag 0 by these seeds: 1 (correction: token, at most 2).");
     const arms = [
@@ -84,8 +91,8 @@ describe("the section of samples of older policies", () => {
     expect(section).toContain(
       "| 1 | token, at most 2 | 0.75 [0.75, 0.75] | 0.070 [0.070, 0.070] | 0.200 [0.200, 0.200] | 0.990 [0.990, 0.990] | 1.25 [1.25, 1.25] | 1200 [1200, 1200] | 8 [8, 8] | 120 | 118 [118, 118] |",
     );
-    expect(section).toContain("| 0 | none needed | 100.0 (0.0000) |  |");
-    expect(section).toContain("| 1 | token, at most 2 | 25.0 (0.0000) | 75.0 (0.0123) |");
+    expect(section).toContain("| 0 | none needed | 100.0 (0.0000, 0.0000) |  |");
+    expect(section).toContain("| 1 | token, at most 2 | 25.0 (–, 0.0000) | 75.0 (0.5000, 0.0123) |");
   });
 
   it("can be written of one seed, without intervals and without a verdict", () => {
@@ -154,7 +161,14 @@ describe("what a run folder says of lag", () => {
   }
 
   it("sums tokens by lag over the run, and takes other means from its last 20 steps that have them", async () => {
-    const early = { "group/kept": 1, "lag/tokens_0": 10, "lag/tokens_1": 0, "lag/tokens_2": 0, "entropy/mean": 9 };
+    const early = {
+      "group/kept": 1,
+      "kl/lag_0": 0.125,
+      "lag/tokens_0": 10,
+      "lag/tokens_1": 0,
+      "lag/tokens_2": 0,
+      "entropy/mean": 9,
+    };
     const late = { "group/kept": 1, "lag/tokens_0": 0, "lag/tokens_1": 5, "lag/tokens_2": 0, "entropy/mean": 0.5 };
     const heldout = { "heldout/bucket_1": 0.5 };
     const untrained = { "group/kept": 0, "entropy/mean": 0.7 };
@@ -173,6 +187,7 @@ describe("what a run folder says of lag", () => {
         clipped: null,
         klByLag: [null, 0.25],
       },
+      firstKlByLag: [0.125, 0.25],
       staleRollouts: 1,
       trainedRollouts: 1,
     });
