@@ -1,4 +1,4 @@
-import { boundedMeanInterval, shareInterval } from "../src/algorithms/intervals.js";
+import { boundedMeanInterval, meanInterval, shareInterval } from "../src/algorithms/intervals.js";
 import { EDGE_STEPS, type LagRun } from "./lag-run.js";
 import {
   ACCURACY,
@@ -10,7 +10,6 @@ import {
   type Machine,
   type RunRecord,
   row,
-  spread,
   stageSpread,
   written,
 } from "./results-page.js";
@@ -93,10 +92,27 @@ function differences(runs: readonly RunRecord[], base: readonly RunRecord[]): nu
   });
 }
 
-/** Mean over the runs that have a value; a dash where none has. */
-function over(runs: readonly LagRecord[], digits: number, of: (lag: LagRun) => number | null | undefined): string {
-  const values = runs.flatMap(({ lag }) => of(lag) ?? []);
-  return values.length === 0 ? "–" : spread(values, digits);
+type OfRun = (lag: LagRun) => number | null | undefined;
+
+/** The runs' values; a run that has none is left out. */
+const valuesOf = (runs: readonly LagRecord[], of: OfRun) => runs.flatMap(({ lag }) => of(lag) ?? []);
+
+/** `mean [low, high]` of positive values, with the 95 % t interval on the logarithmic scale: ln(mean) ± h/mean. */
+function positiveSpread(values: readonly number[], digits: number): string {
+  const [only] = values;
+  if (only === undefined) return "–";
+  if (values.length === 1) return only.toFixed(digits);
+  const interval = meanInterval(values);
+  const factor = Math.exp((interval.high - interval.mean) / interval.mean);
+  return written({ ...interval, low: interval.mean / factor, high: interval.mean * factor }, digits);
+}
+
+/** `mean (least to most)`, or the value that all have. */
+function range(values: readonly number[], digits: number): string {
+  if (values.length === 0) return "–";
+  const text = (value: number) => value.toFixed(digits);
+  const [least, most] = [text(Math.min(...values)), text(Math.max(...values))];
+  return least === most ? least : `${text(total(values) / values.length)} (${least} to ${most})`;
 }
 
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
@@ -145,15 +161,36 @@ function policyTable(results: readonly LagResult[]) {
     ...results.map(({ arm, runs }) =>
       row(
         ...nameOf(arm),
-        over(runs, 2, meanLag),
-        over(runs, 3, ({ last }) => last.klRef),
-        over(runs, 3, ({ last }) => last.entropy),
-        over(runs, 3, ({ last }) => last.weight),
-        over(runs, 2, ({ last }) => (last.clipped === null ? null : 100 * last.clipped)),
-        over(runs, 0, ({ trainedRollouts }) => trainedRollouts),
-        over(runs, 0, ({ staleRollouts }) => staleRollouts),
-        [...new Set(runs.map(({ steps }) => steps.rl))].join(", "),
-        spread(
+        range(valuesOf(runs, meanLag), 2),
+        positiveSpread(
+          valuesOf(runs, ({ last }) => last.klRef),
+          3,
+        ),
+        positiveSpread(
+          valuesOf(runs, ({ last }) => last.entropy),
+          3,
+        ),
+        range(
+          valuesOf(runs, ({ last }) => last.weight),
+          3,
+        ),
+        range(
+          valuesOf(runs, ({ last }) => (last.clipped === null ? null : 100 * last.clipped)),
+          2,
+        ),
+        range(
+          valuesOf(runs, ({ trainedRollouts }) => trainedRollouts),
+          0,
+        ),
+        range(
+          valuesOf(runs, ({ staleRollouts }) => staleRollouts),
+          0,
+        ),
+        range(
+          runs.map(({ steps }) => steps.rl),
+          0,
+        ),
+        range(
           runs.map(({ updates }) => updates.rl),
           0,
         ),
@@ -165,8 +202,8 @@ function policyTable(results: readonly LagResult[]) {
 function lagTable(results: readonly LagResult[]) {
   const lags = Array.from({ length: Math.max(...results.map(({ arm }) => arm.maxLag)) + 1 }, (_, lag) => lag);
   const mean = (values: readonly number[], digits: number) => (total(values) / values.length).toFixed(digits);
-  const kl = (runs: readonly LagRecord[], of: (lag: LagRun) => number | null | undefined) => {
-    const values = runs.flatMap(({ lag }) => of(lag) ?? []);
+  const kl = (runs: readonly LagRecord[], of: OfRun) => {
+    const values = valuesOf(runs, of);
     return values.length === 0 ? "–" : mean(values, 4);
   };
   const cell = (runs: readonly LagRecord[], lag: number) => {
@@ -222,7 +259,8 @@ export function lagSection(results: readonly LagResult[], machine: Machine): str
     ...seedTable(results, base),
     "",
     `KL (\`kl/ref\`, to the policy after the warm-up), entropy, weights and clipped tokens are means over the last ${EDGE_STEPS} RL steps; the lag is that of all`,
-    "trained tokens, as it was reached while sampler and trainer shared the cores. Runs without such a step are left out.",
+    "trained tokens, as it was reached while sampler and trainer shared the cores. KL and entropy have t intervals on the logarithmic scale, other",
+    "figures their least and largest over the seeds; a run in which no update belongs to those steps is left out of the KL.",
     "",
     ...policyTable(results),
     "",
@@ -230,6 +268,13 @@ export function lagSection(results: readonly LagResult[], machine: Machine): str
     `token, over the first ${EDGE_STEPS} and the last ${EDGE_STEPS} steps:`,
     "",
     ...lagTable(results),
+    "",
+    "What this shows: how far a lag can go depends on how far a step moves the policy. At the start, at the demo's learning rate of 3e-4, that is",
+    "0.01 to 0.8 nats per token, later less than 0.01. Runs with `async.maxLag: 4` that failed did so in the first steps, which all train on",
+    "samples of the first policy, and did not recover; truncated weights made this rarer or milder, and did not prevent it.",
+    "What it does not show: the learning rate is the one found for the synchronous demo and was not tuned for any lag. With a lag, groups that",
+    "one step does not need wait for the next, so that a step trains on more rollouts than in the synchronous demo; that may account for gains.",
+    "Seconds are not compared, since the runs shared the cores with one another.",
     "",
   ].join("\n");
 }

@@ -23,6 +23,8 @@ const behind: LagRun = {
   trainedRollouts: 1200,
 };
 
+const further: LagRun = { ...behind, last: { ...behind.last, klRef: 0.17 }, staleRollouts: 16 };
+
 /** A run of two buckets of 64 tasks after RL. */
 function runOf(seed: number, correct: readonly [number, number], lag: LagRun): LagRecord {
   const stage = { "1-120": { n: 64, correct: correct[0] }, "121-302": { n: 64, correct: correct[1] } };
@@ -55,7 +57,7 @@ describe("the section of samples of older policies", () => {
   const section = lagSection(
     [
       { arm: lag0, runs: [runOf(1, [48, 32], synchronous), runOf(2, [48, 32], synchronous)] },
-      { arm: lag1, runs: [runOf(1, [32, 16], behind), runOf(2, [40, 24], behind)] },
+      { arm: lag1, runs: [runOf(1, [32, 16], behind), runOf(2, [40, 24], further)] },
     ],
     machine,
   );
@@ -87,9 +89,9 @@ describe("the section of samples of older policies", () => {
   });
 
   it("gives the lag that was reached with its KL, and what correction did", () => {
-    // (0 · 100 + 1 · 300) / 400.
+    // Lag (0 · 100 + 1 · 300) / 400. KL 0.07 and 0.17: h = 12.706 · 0.07071 / √2 = 0.6353, and 0.12 · exp(±0.6353 / 0.12).
     expect(section).toContain(
-      "| 1 | token, at most 2 | 0.75 [0.75, 0.75] | 0.070 [0.070, 0.070] | 0.200 [0.200, 0.200] | 0.990 [0.990, 0.990] | 1.25 [1.25, 1.25] | 1200 [1200, 1200] | 8 [8, 8] | 120 | 118 [118, 118] |",
+      "| 1 | token, at most 2 | 0.75 | 0.120 [0.001, 23.903] | 0.200 [0.200, 0.200] | 0.990 | 1.25 | 1200 | 12 (8 to 16) | 120 | 118 |",
     );
     expect(section).toContain("| 0 | none needed | 100.0 (0.0000, 0.0000) |  |");
     expect(section).toContain("| 1 | token, at most 2 | 25.0 (–, 0.0000) | 75.0 (0.5000, 0.0123) |");
