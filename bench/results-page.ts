@@ -26,15 +26,15 @@ export interface Machine {
 }
 
 const TITLE = "# Results\n";
-const ACCURACY =
+export const ACCURACY =
   "Accuracy is the exact match of greedy answers to held-out tasks, in per cent: mean over seeds [95 % interval of the mean].";
-const INTERVALS = [
+export const INTERVALS = [
   "Intervals are Student's t over the seeds, for accuracies and gains on the logit scale, so that they stay within 0 to 100 and",
   "within −100 to 100 (`src/algorithms/intervals.ts`); where every seed has 0 or every seed 100 per cent, Wilson's of all tasks together.",
 ];
 
 /** Scored and right answers of one evaluation. Throws where the run has no such evaluation. */
-function countsOf(run: RunRecord, stage: string, bucket: string): { correct: number; n: number } {
+export function countsOf(run: RunRecord, stage: string, bucket: string): { correct: number; n: number } {
   const counts = run.heldout[stage]?.[bucket];
   if (!counts) throw new Error(`seed ${run.seed} has no result for ${stage}, ${bucket}`);
   return { correct: counts.correct, n: counts.n - (counts.unscored ?? 0) };
@@ -46,7 +46,7 @@ export function accuracy(run: RunRecord, stage: string, bucket: string): number 
   return (100 * correct) / n;
 }
 
-const written = ({ mean, low, high }: MeanInterval, digits: number, scale = 1) => {
+export const written = ({ mean, low, high }: MeanInterval, digits: number, scale = 1) => {
   const text = (value: number) => (scale * value).toFixed(digits);
   return `${text(mean)} [${text(low)}, ${text(high)}]`;
 };
@@ -82,10 +82,10 @@ export function withSection(page: string, section: string): string {
   return `${before.slice(0, start)}${section}${next < 0 ? "" : before.slice(next)}`;
 }
 
-const row = (...cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-const head = (...cells: readonly string[]) => [row(...cells), `|${"---|".repeat(cells.length)}`];
+export const row = (...cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+export const head = (...cells: readonly string[]) => [row(...cells), `|${"---|".repeat(cells.length)}`];
 
-function bucketsOf(runs: readonly RunRecord[]): { first: RunRecord; buckets: string[]; longest: string } {
+export function bucketsOf(runs: readonly RunRecord[]): { first: RunRecord; buckets: string[]; longest: string } {
   const [first] = runs;
   if (!first) throw new Error("no run to write about");
   const buckets = Object.keys(first.heldout.sft ?? {});
