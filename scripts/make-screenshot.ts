@@ -18,7 +18,7 @@ if (!existsSync(executablePath)) throw new Error(`expected a browser at ${execut
 const target = await openTarget(run);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const page = await browser.newPage({
-  viewport: { width: 1480, height: 1400 },
+  viewport: { width: 1480, height: 1760 },
   colorScheme: flags.includes("--dark") ? "dark" : "light",
 });
 await page.goto(target.url);

@@ -182,7 +182,11 @@ export const METRICS = [
     meaning: "Share of the computed token positions of an update or a warm-up step that were padding.",
   },
   { name: "time/step_seconds", unit: "s", meaning: "Wall time of the step." },
-  { name: "time/sample_seconds", unit: "s", meaning: "Wall time of the step spent in the sampler." },
+  {
+    name: "time/sample_seconds",
+    unit: "s",
+    meaning: "Time of the step's sampler calls; that of calls at once adds up.",
+  },
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards, which run concurrently." },
   { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
   {
