@@ -29,6 +29,8 @@ if (await row.count()) {
   await row.click();
   await page.getByTestId("trace-detail").waitFor();
 }
+// The click may have scrolled.
+await page.evaluate(() => window.scrollTo(0, 0));
 await page.screenshot({ path: out });
 await browser.close();
 await target.close();
