@@ -50,19 +50,29 @@ export class BatchFormer {
   private finished: Group[] = [];
   private dropped: DroppedGroup[] = [];
   private rounds = 0;
+  /** Groups of the present phase that finished since the batch before. */
+  private judged = 0;
 
   constructor(private readonly options: FormerOptions) {}
 
-  take(round: JudgedRound): void {
+  /** `phase`: the present one. Groups of another say nothing of how hard it is to find enough. */
+  take(round: JudgedRound, phase: number): void {
     const groups = [...round.kept, ...round.dropped.map(({ group }) => group)];
+    this.judged += groups.filter((group) => group.phase === phase).length;
     this.finished.push(...groups.sort((a, b) => a.sequence - b.sequence));
     this.dropped.push(...round.dropped);
     this.ready.push(...round.kept);
     this.rounds++;
   }
 
+  /** A phase begins: groups of another one that wait are dropped; returns them. */
+  enterPhase(phase: number): readonly DroppedGroup[] {
+    this.judged = 0;
+    return this.drop((group) => group.phase !== phase, "phase_ended");
+  }
+
   /** Drops those of the groups that wait for which `test` is true; returns them. */
-  drop(test: (group: Group) => boolean, reason: DropReason): readonly DroppedGroup[] {
+  private drop(test: (group: Group) => boolean, reason: DropReason): readonly DroppedGroup[] {
     const gone = this.ready.filter(test).map((group) => ({ group, reason }));
     this.ready = this.ready.filter((group) => !test(group));
     this.dropped.push(...gone);
@@ -96,12 +106,13 @@ export class BatchFormer {
     this.dropped = [];
     this.finished = [];
     this.rounds = 0;
+    this.judged = 0;
     return { kept, dropped, finished, rounds, exhausted: exit.kind === "exhausted" };
   }
 
-  /** Generation rounds since the batch before; without barriers between rounds, as many as the groups that finished would have made. */
+  /** Generation rounds since the batch before; without barriers between rounds, as many as the phase's groups that finished would have made. */
   private roundsSoFar(): number {
     const { wanted, maxLag, oversample } = this.options;
-    return maxLag === 0 ? this.rounds : Math.floor(this.finished.length / Math.ceil(wanted * oversample));
+    return maxLag === 0 ? this.rounds : Math.floor(this.judged / Math.ceil(wanted * oversample));
   }
 }

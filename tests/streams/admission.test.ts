@@ -88,6 +88,7 @@ class Simulated {
     const group = groupWith([0, 1], one.sequence, { version: one.version });
     this.former.take(
       kept ? { kept: [group], dropped: [] } : { kept: [], dropped: [{ group, reason: "zero_variance" }] },
+      group.phase,
     );
     if (kept) this.ready++;
   }

@@ -204,7 +204,7 @@ export class TrainingPipeline {
   /** The run has entered a phase: groups of another one are dropped, those in flight when they come. */
   enterPhase(phase: number): void {
     this.issuer.keepPhase(phase);
-    this.endDropped(this.former.drop((group) => group.phase !== phase, "phase_ended"));
+    this.endDropped(this.former.enterPhase(phase));
   }
 
   /** Cancels what is in work and waits for it; every open rollout is dropped with the reason. */
@@ -474,7 +474,7 @@ export class TrainingPipeline {
     const phase = this.host.phase();
     const late = kept.filter((group) => group.phase !== phase).map((group) => ({ group, reason: "phase_ended" }));
     const stay = kept.filter((group) => group.phase === phase);
-    this.former.take({ kept: stay, dropped: [...dropped, ...late] });
+    this.former.take({ kept: stay, dropped: [...dropped, ...late] }, phase);
     for (const { id } of stay) this.book.move(id, "ready");
     this.endDropped([...dropped, ...late]);
   }

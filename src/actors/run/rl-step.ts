@@ -169,7 +169,8 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
   const seconds = (time.now() - started) / 1000;
   const groups = batch.finished;
   const measured = stepMetrics({
-    groups,
+    // With overlap groups of the phase before may have finished since.
+    groups: groups.filter((group) => group.phase === phase),
     kept,
     rounds: batch.rounds,
     phases: context.phases,

@@ -1,6 +1,6 @@
 /**
  * `weir bench overlap`: RL steps per second of one configuration with sampler and trainer in processes of their own, one after the
- * other (lag 0) and at once (lag 1 and more). Each run is a new process, and the runs take turns, so that none of them profits from a
+ * other (lag 0) and at once (lag 1 and more). Each run is a new process, and the runs alternate, so that none of them profits from a
  * quiet period of the machine.
  */
 import { mkdtemp, rm } from "node:fs/promises";

@@ -83,7 +83,7 @@ export function register(program: Command): void {
     .command("overlap")
     .description("RL steps/s with sampler and trainer in two processes: one after the other, and at once");
   addOutputOptions(overlap)
-    .option("--pairs <n>", "runs of each kind, which take turns", "5")
+    .option("--pairs <n>", "runs of each kind, which alternate", "5")
     .option("--steps <n>", "measured steps of a run", "20")
     .option("--warmup <n>", "steps before them, not counted", "5")
     .option("--lag <n>", "make one run of this async.maxLag instead")
