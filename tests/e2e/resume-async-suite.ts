@@ -28,40 +28,39 @@ interface IssuedLine {
   readonly state: string;
 }
 
-describe("a run with overlap that is killed", () => {
-  beforeAll(() => {
-    process.env[TINY_CHOICE] = JSON.stringify(choice);
-  });
-  afterAll(() => {
-    delete process.env[TINY_CHOICE];
-  });
+/** `cases`: a name, and the facts at which the control process is killed, one after another. */
+export function describeKilledOverlap(cases: readonly (readonly [string, readonly string[]])[]): void {
+  describe("a run with overlap that is killed", () => {
+    beforeAll(() => {
+      process.env[TINY_CHOICE] = JSON.stringify(choice);
+    });
+    afterAll(() => {
+      delete process.env[TINY_CHOICE];
+    });
 
-  it.each([
-    ["after its third step", ["step.committed 3"]],
-    ["during a checkpoint and again in the next step", ["checkpoint.written 2", "step.committed 3"]],
-    ["three times", ["step.committed 1", "step.committed 4", "step.committed 5"]],
-  ])(
-    "I3: %s, goes on and has every rollout in one end state",
-    async (_, moments) => {
-      const folder = await mkdtemp(join(tmpdir(), "weir-kill-"));
-      const run = join(folder, "runs", "tiny");
-      let lines: string[] = [];
-      for (const [at, moment] of moments.entries()) {
-        lines = await drive(at === 0 ? [folder] : ["--resume", run], (line, child) => {
-          if (line === moment) child.kill("SIGKILL");
-        });
-        expect(lines.some((line) => line.startsWith("done"))).toBe(false);
-      }
-      lines = await drive(["--resume", run]);
-      expect(lines.at(-1)).toBe(`done ${run}`);
-      const ends = [...(await endStates(run)).values()];
-      expect(ends.filter((end) => end === "trained")).toHaveLength(STEPS * PROMPTS * GROUP);
-      const ledger = (await readFile(join(run, "ledger.ndjson"), "utf8")).trim().split("\n");
-      const trained = ledger.map((line) => JSON.parse(line) as IssuedLine).filter(({ state }) => state === "trained");
-      const perStep = new Map<number, number>();
-      for (const { step } of trained) perStep.set(step, (perStep.get(step) ?? 0) + 1);
-      expect([...perStep.values()]).toEqual(new Array(STEPS).fill(PROMPTS * GROUP));
-    },
-    180_000,
-  );
-});
+    it.each(cases)(
+      "I3: %s, goes on and has every rollout in one end state",
+      async (_, moments) => {
+        const folder = await mkdtemp(join(tmpdir(), "weir-kill-"));
+        const run = join(folder, "runs", "tiny");
+        let lines: string[] = [];
+        for (const [at, moment] of moments.entries()) {
+          lines = await drive(at === 0 ? [folder] : ["--resume", run], (line, child) => {
+            if (line === moment) child.kill("SIGKILL");
+          });
+          expect(lines.some((line) => line.startsWith("done"))).toBe(false);
+        }
+        lines = await drive(["--resume", run]);
+        expect(lines.at(-1)).toBe(`done ${run}`);
+        const ends = [...(await endStates(run)).values()];
+        expect(ends.filter((end) => end === "trained")).toHaveLength(STEPS * PROMPTS * GROUP);
+        const ledger = (await readFile(join(run, "ledger.ndjson"), "utf8")).trim().split("\n");
+        const trained = ledger.map((line) => JSON.parse(line) as IssuedLine).filter(({ state }) => state === "trained");
+        const perStep = new Map<number, number>();
+        for (const { step } of trained) perStep.set(step, (perStep.get(step) ?? 0) + 1);
+        expect([...perStep.values()]).toEqual(new Array(STEPS).fill(PROMPTS * GROUP));
+      },
+      180_000,
+    );
+  });
+}
