@@ -621,7 +621,7 @@ export const configSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe(
-          "Where `folder` keeps its folders, under the run's name; null takes a file system in memory with room for three versions where rollout.engines is 1 or more, else policies/ in the run folder.",
+          "Where `folder` keeps its folders, under the run's name and a digest of its place; null takes a file system in memory with room for three versions where rollout.engines is 1 or more, else policies/ in the run folder.",
         ),
       maxGiB: z
         .number()

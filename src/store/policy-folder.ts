@@ -104,8 +104,10 @@ class FolderPolicyStore implements PolicyStore {
     const { folder } = await this.place();
     const newest = this.latest.value?.version.n;
     await onDiskAsync(folder, async () => {
+      // One above the newest is being published.
       for (const { version, path } of await versionsIn(folder))
-        if (!kept.has(version) && version !== newest) await rm(path, { recursive: true, force: true });
+        if (!kept.has(version) && (newest === undefined || version < newest))
+          await rm(path, { recursive: true, force: true });
     });
   }
 

@@ -3,7 +3,7 @@
  * Invariants: a folder in memory is removed at the end of its run; one that a killed run left is removed by the next run of the same
  * user, and only once its holder is known to be dead. What lies in memory can be read by its owner only.
  */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, rm, rmdir, stat, statfs } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { WeirError } from "../errors.js";
@@ -87,9 +87,15 @@ export async function openPolicyPlace(
   const memory = directory === null && preferMemory ? await memoryPlace(options, sources) : null;
   if (memory !== null) return memory;
   const folder =
-    directory === null ? join(runDirectory, POLICIES_FOLDER) : join(resolve(directory), basename(runDirectory));
+    directory === null ? join(runDirectory, POLICIES_FOLDER) : join(resolve(directory), placeName(runDirectory));
   await onDiskAsync(folder, () => mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER }));
   return placeIn(folder, options, sources, async () => undefined);
+}
+
+/** Of a run's folder among those of other runs, which may have its name in another place. */
+function placeName(runDirectory: string): string {
+  const digest = createHash("sha256").update(resolve(runDirectory)).digest("hex");
+  return `${basename(runDirectory)}-${digest.slice(0, 8)}`;
 }
 
 async function placeIn(
@@ -110,7 +116,7 @@ async function memoryPlace(options: PolicyPlaceOptions, sources: PlaceSources): 
     if (!(await isOwn(root))) continue;
     await removeStale(root);
     const room = await sources.free(root).catch(() => 0);
-    if (room < MEMORY_VERSIONS * options.versionBytes) {
+    if (FREE_FRACTION * room < MEMORY_VERSIONS * options.versionBytes) {
       await removeIfEmpty(root);
       continue;
     }

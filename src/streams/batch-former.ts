@@ -38,8 +38,8 @@ export interface FormedBatch {
   /** In the order in which they passed; at most as many as wanted. */
   readonly kept: readonly Group[];
   readonly dropped: readonly DroppedGroup[];
-  /** Every group that finished since the batch before, kept or not. */
-  readonly finished: readonly Group[];
+  /** Kept and dropped groups in the order of issue; groups that wait for a later batch belong to that one. */
+  readonly ended: readonly Group[];
   readonly rounds: number;
   /** The bound of rounds was met with fewer groups than wanted. */
   readonly exhausted: boolean;
@@ -47,7 +47,6 @@ export interface FormedBatch {
 
 export class BatchFormer {
   private ready: Group[] = [];
-  private finished: Group[] = [];
   private dropped: DroppedGroup[] = [];
   private rounds = 0;
   /** Groups of the present phase that finished since the batch before. */
@@ -59,7 +58,6 @@ export class BatchFormer {
   take(round: JudgedRound, phase: number): void {
     const groups = [...round.kept, ...round.dropped.map(({ group }) => group)];
     this.judged += groups.filter((group) => group.phase === phase).length;
-    this.finished.push(...groups.sort((a, b) => a.sequence - b.sequence));
     this.dropped.push(...round.dropped);
     this.ready.push(...round.kept);
     this.rounds++;
@@ -102,12 +100,12 @@ export class BatchFormer {
     const kept = exit.kind === "complete" ? exit.trained : exit.state.kept;
     this.ready = exit.kind === "complete" ? [...exit.surplus] : [];
     if (maxLag === 0) this.drop(() => true, "surplus");
-    const { dropped, finished } = this;
+    const { dropped } = this;
     this.dropped = [];
-    this.finished = [];
     this.rounds = 0;
     this.judged = 0;
-    return { kept, dropped, finished, rounds, exhausted: exit.kind === "exhausted" };
+    const ended = [...kept, ...dropped.map(({ group }) => group)].sort((a, b) => a.sequence - b.sequence);
+    return { kept, dropped, ended, rounds, exhausted: exit.kind === "exhausted" };
   }
 
   /** Generation rounds since the batch before; without barriers between rounds, as many as the phase's groups that finished would have made. */

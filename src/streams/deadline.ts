@@ -15,7 +15,17 @@ class Cancellable {
   private controller: AbortController | null = null;
   private ended: { readonly reason: unknown } | null = null;
 
-  get signal(): AbortSignal {
+  /** `signal` is a property of its own, so that a copy of the options has it. */
+  get options(): { readonly signal: AbortSignal } {
+    const made = () => this.signal();
+    return {
+      get signal() {
+        return made();
+      },
+    };
+  }
+
+  private signal(): AbortSignal {
     if (this.controller === null) {
       this.controller = new AbortController();
       if (this.ended) this.controller.abort(this.ended.reason);
@@ -56,7 +66,7 @@ export async function withDeadline<T>(
       finish(() => resolve({ kind: "timedOut" }));
     }, ms);
     Promise.resolve()
-      .then(() => work(own))
+      .then(() => work(own.options))
       .then(
         (value) => finish(() => resolve({ kind: "value", value })),
         (error: unknown) => finish(() => resolve({ kind: "error", error })),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ConfigInput } from "../../src/config/schema.js";
+import type { Trace } from "../../src/contracts/trace.js";
 import { endStates } from "../e2e/tiny-run.js";
 import { fakeRun, rewardOf } from "./fake-run.js";
 
@@ -34,6 +35,18 @@ describe("a run with overlap", () => {
       expect([...ends.values()].filter((end) => end === "trained").length).toBe(8 * 3 * 4);
     },
   );
+
+  it("tells of every rollout in the step that it ended in: trained ones with advantage and lag", async () => {
+    const { system } = await fakeRun(overlap(2, { monitor: { enabled: false, tracesPerStep: 1_000 } }), reward);
+    const traces: Trace[] = [];
+    system.traces$.subscribe((trace) => traces.push(trace));
+    await system.start();
+    const { runDirectory } = await system.done;
+    const trained = [...(await endStates(runDirectory))].flatMap(([id, end]) => (end === "trained" ? [id] : []));
+    const told = traces.filter(({ advantage, lag }) => advantage !== null && lag !== null);
+    expect(told.map(({ id }) => id).sort()).toEqual(trained.sort());
+    expect(new Set(traces.map(({ id }) => id)).size).toBe(traces.length);
+  });
 
   it("stops in order with rollouts in flight, and issues their tasks again when it goes on", async () => {
     const { system } = await fakeRun(overlap(2), reward);

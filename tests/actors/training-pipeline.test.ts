@@ -339,6 +339,19 @@ describe("a pipeline with lag", () => {
     expect(resumed.pipeline.snapshot()).toMatchObject({ pending: [] });
   });
 
+  it("issues again what a later phase lost, also where the phase is known only after the pipeline was restored", async () => {
+    const rig = createRig({ config: lag(2) });
+    rig.at.phase = 2;
+    await rig.step();
+    await settled();
+    const snapshot = rig.pipeline.snapshot() as { readonly pending: readonly unknown[] };
+    expect(snapshot.pending.length).toBeGreaterThan(0);
+    const resumed = createRig({ config: lag(2) });
+    resumed.pipeline.restore(snapshot as never, 0);
+    resumed.at.phase = 2;
+    expect((resumed.pipeline.snapshot() as typeof snapshot).pending).toHaveLength(snapshot.pending.length);
+  });
+
   it("drops stale groups, and issues their task again at most maxAttempts times", async () => {
     const held = new Map<number, ReturnType<typeof gate>>();
     const seeds: number[][] = [];

@@ -54,16 +54,16 @@ describe("the place of policies", () => {
     free = 3 * MIB - 1;
     expect((await openPolicyPlace(options(), sources)).folder).toBe(inRun);
     expect(await readdir(memory)).toEqual([]);
-    free = 3 * MIB;
+    free = 4 * MIB;
     expect((await openPolicyPlace(options(), sources)).folder.startsWith(memory)).toBe(true);
   });
 
   it("is where the configuration says, under the run's name, and stays there", async () => {
     const place = await openPolicyPlace(options({ directory: join(base, "mine"), maxGiB: 2 }), sources);
-    expect(place.folder).toBe(join(base, "mine", "one"));
+    expect(place.folder).toMatch(new RegExp(`^${join(base, "mine", "one")}-[0-9a-f]{8}$`));
     expect(place.budgetBytes).toBe(2 * 1024 ** 3);
     await place.close();
-    expect(await readdir(join(base, "mine"))).toEqual(["one"]);
+    expect(await readdir(join(base, "mine"))).toEqual([expect.stringMatching(/^one-[0-9a-f]{8}$/)]);
   });
 
   it("is cleared of what dead runs left in memory, and of nothing else", async () => {
@@ -120,6 +120,20 @@ describe("the budget of policies", () => {
     await store.retain(new Set([2]));
     await store.assertRoom?.();
     await store.publish("checkpoint", policy(3, MIB), { signal });
+  });
+
+  it("keeps a version that is being published while older ones are removed", async () => {
+    const store = await storeOf(1);
+    await store.publish("checkpoint", policy(1, MIB), { signal });
+    for (let n = 2; n < 12; n++) {
+      let published = false;
+      const publishing = store.publish("checkpoint", policy(n, MIB), { signal }).finally(() => {
+        published = true;
+      });
+      while (!published) await store.retain(new Set([n - 1]));
+      await publishing;
+      expect(await store.fetch(n, { signal })).toContain(String(n));
+    }
   });
 
   it("refuses the first version where it is known to be too large, and a step where the disk has filled up", async () => {

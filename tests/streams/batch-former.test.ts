@@ -33,7 +33,7 @@ describe("batches without lag", () => {
       ["g2", "group_too_small"],
       ["g4", "surplus"],
     ]);
-    expect(ids(batch?.finished ?? [])).toEqual(["g0", "g1", "g2", "g3", "g4"]);
+    expect(ids(batch?.ended ?? [])).toEqual(["g0", "g1", "g2", "g3", "g4"]);
     expect(batch).toMatchObject({ rounds: 2, exhausted: false });
     former.take(round({ 5: null, 6: null }), 1);
     expect(former.form()).toMatchObject({ rounds: 1, dropped: [] });
@@ -115,6 +115,6 @@ describe("batches with lag", () => {
     const batch = former.form();
     expect(ids(batch?.kept ?? [])).toEqual(["g4", "g5"]);
     expect(batch).toMatchObject({ exhausted: false, rounds: 1 });
-    expect(ids(batch?.finished ?? [])).toEqual(["g0", "g1", "g2", "g3", "g4", "g5"]);
+    expect(ids(batch?.ended ?? [])).toEqual(["g0", "g1", "g2", "g3", "g4", "g5"]);
   });
 });

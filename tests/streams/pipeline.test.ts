@@ -181,6 +181,24 @@ describe("a generation round", () => {
 });
 
 describe("the outcome of a reward", () => {
+  it("I5: comes from a reward that may copy its options and still has the signal", async () => {
+    const controller = new AbortController();
+    let copied: AbortSignal | undefined;
+    const outcome = outcomeWithin(
+      (options) => {
+        copied = { ...options }.signal;
+        return new Promise(() => undefined);
+      },
+      60_000,
+      controller.signal,
+    );
+    await Promise.resolve();
+    await Promise.resolve();
+    controller.abort(new Error("stopped"));
+    await expect(outcome).rejects.toThrow("stopped");
+    expect(copied?.aborted).toBe(true);
+  });
+
   it("I1: that hangs is timedOut at the deadline, and its late answer is discarded", async () => {
     let ring: () => void = () => undefined;
     const timers = {

@@ -4,7 +4,7 @@ import type { IssuedTask } from "../../streams/rollout-stages.js";
 
 /** Issues tasks when admission lets it, in calls of a few tasks. Holds the tasks that have to be issued again. */
 
-/** A pick of the curriculum, and the how-manieth try with it. */
+/** A pick of the curriculum, and which try with it this is. */
 export type Visit = Pick<IssuedTask, "task" | "promptIds" | "phase" | "visit" | "carried" | "attempt">;
 
 export interface IssuerOptions {

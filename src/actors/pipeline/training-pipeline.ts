@@ -120,6 +120,8 @@ export class TrainingPipeline {
   private formedStep = 0;
   /** Time of the last adoption; null once it was told. */
   private adoptSeconds: number | null = null;
+  /** Restarts of each stage in the whole run. */
+  private readonly restarts = new Map<string, number>();
   private wakers = new Set<() => void>();
   /** Ends adoptions that are under way. */
   private adoption = new AbortController();
@@ -134,7 +136,11 @@ export class TrainingPipeline {
       attached: (ref) => {
         this.ref = ref;
       },
-      changed: host.changed,
+      changed: (change) => {
+        const { stage, state } = change;
+        if (state === "restarting") this.restarts.set(stage, (this.restarts.get(stage) ?? 0) + 1);
+        host.changed(change);
+      },
       failed: (error) => this.failed(error),
     };
     this.ledger = new RunLedger(host.ledger);
@@ -194,6 +200,7 @@ export class TrainingPipeline {
     this.quiet = true;
     try {
       while (this.running && this.inFlight > 0 && this.failure === null) await this.change(signal);
+      signal.throwIfAborted();
       await work();
     } finally {
       this.quiet = false;
@@ -225,6 +232,7 @@ export class TrainingPipeline {
 
   /** What a checkpoint has to know to issue lost tasks again. */
   snapshot(): Json {
+    this.issuer.keepPhase(this.host.phase());
     const open = this.book.all().map((issued): PendingGroup => {
       const { step, sequence } = issued;
       return { ...pendingOf(issued), open: { step, sequence, policyVersion: this.ledger.versionOf(issued) } };
@@ -268,14 +276,15 @@ export class TrainingPipeline {
     return this.stages.map((one): ActorStatus => {
       const { name, workers, busy, handled, dropped, queue } = one.status();
       const snapshot = this.actorOf(name)?.getSnapshot() as
-        | { readonly value: unknown; readonly context: { readonly restarts: number; readonly error: unknown } }
+        | { readonly value: unknown; readonly context: { readonly error: unknown } }
         | undefined;
-      const { restarts = 0, error = null } = snapshot?.context ?? {};
+      const { error = null } = snapshot?.context ?? {};
       const state = stateOf(snapshot?.value) ?? (this.begun ? "stopped" : "starting");
       const before = this.past.get(name) ?? NO_WORK;
       const told = (state === "restarting" || state === "failed") && error !== null;
       return {
-        ...{ name, parent: "run", state, workers, busy, restarts, queue },
+        ...{ name, parent: "run", state, workers, busy, queue },
+        restarts: this.restarts.get(name) ?? 0,
         handled: before.handled + handled,
         dropped: before.dropped + dropped,
         policyVersion: versions[name] ?? null,
@@ -298,6 +307,8 @@ export class TrainingPipeline {
     if (this.ref === null)
       throw new WeirError("WEIR_E_STATE", "the pipeline has no supervisor; start the run's machine first");
     if (this.stages.length === 0) this.reset(this.issuer.sequence, this.issuer.waiting);
+    // Tasks that were lost in a phase that has ended since are not issued again.
+    this.issuer.keepPhase(this.host.phase());
     this.running = true;
     this.begun = true;
     this.ref.send({ type: "START", stages: this.stages });
@@ -327,7 +338,6 @@ export class TrainingPipeline {
     this.book = new GroupBook();
     this.former = this.newFormer();
     this.issuer = this.newIssuer(sequence, visits);
-    this.issuer.keepPhase(this.host.phase());
     this.turn = new BoundedQueue<true>("turn", 1);
     void this.turn.push(true);
     this.adoption.abort();
@@ -520,8 +530,7 @@ export class TrainingPipeline {
     const { maxLag } = config.async;
     const shared = this.sharesWeights();
     const started = time.now();
-    await policies.publishNow(signal);
-    signal.throwIfAborted();
+    await this.publishTrained(signal);
     const published = time.now();
     if (maxLag > 0 && !shared) this.adopt();
     else {
@@ -539,6 +548,32 @@ export class TrainingPipeline {
     this.waiting = null;
     waiting?.resolve({ ...trained, seconds });
     this.wake();
+  }
+
+  /**
+   * Publishes the weights of the update. Where there is no room for them, an adoption under way may make some. Errors: WEIR_E_POLICY_STORE
+   * where it does not: the run cannot wait for room with half a step done.
+   */
+  private async publishTrained(signal: AbortSignal): Promise<void> {
+    const { policies } = this.host;
+    const noRoom = (error: unknown) => WeirError.isInstance(error) && error.code === "WEIR_E_POLICY_BUDGET";
+    try {
+      await policies.publishNow(signal);
+    } catch (error) {
+      if (!noRoom(error)) throw error;
+      await this.adopting.idle();
+      signal.throwIfAborted();
+      await policies.publishNow(signal).catch((cause) => {
+        if (!noRoom(cause)) throw cause;
+        throw new WeirError(
+          "WEIR_E_POLICY_STORE",
+          `the policy of an update could not be published: ${messageOf(cause)}; raise policyStore.maxGiB to at least three versions and resume the run from its last checkpoint`,
+          {},
+          { cause },
+        );
+      });
+    }
+    signal.throwIfAborted();
   }
 
   /** Has the sampler adopt the newest policy while training goes on. */
@@ -602,8 +637,7 @@ function pendingOf({ task, phase, visit, carried, attempt }: Visit): Omit<Pendin
   return { taskId: task.id, phase, visit, carried, attempt };
 }
 
-/** The innermost state of a stage's machine. */
-/** The state that a stage's machine is in; undefined where it has none. */
+/** The innermost state of a stage's machine; undefined where it has none. */
 function stateOf(value: unknown): ActorState | undefined {
   const name = typeof value === "object" && value !== null ? Object.values(value)[0] : value;
   return ACTOR_STATES.find((state) => state === name);

@@ -70,10 +70,15 @@ export class EngineSupervisor implements EngineView {
   }
 
   /** Starts the engine where it is needed. */
-  async start(): Promise<void> {
+  async start(signal?: AbortSignal): Promise<void> {
     if (!this.needed) return;
     try {
-      this.current = await this.factory(this.modelDirectory, this.options);
+      const engine = await this.factory(this.modelDirectory, this.options, signal);
+      if (signal?.aborted) {
+        await engine.close().catch(() => undefined);
+        signal.throwIfAborted();
+      }
+      this.current = engine;
     } catch (error) {
       this.state = "failed";
       this.detail = error instanceof Error ? error.message : String(error);
@@ -103,7 +108,7 @@ export class EngineSupervisor implements EngineView {
     await closed;
     if (delayMs > 0) await abortableDelay(delayMs, signal);
     signal.throwIfAborted();
-    await this.start();
+    await this.start(signal);
   }
 
   /** Never rejects: an engine that cannot be closed is gone. */

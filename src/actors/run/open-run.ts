@@ -170,8 +170,12 @@ class Closers {
   }
 }
 
+/** One that cannot be released keeps none of the others. Errors: the first. */
 async function disposeParts(parts: RunParts): Promise<void> {
-  for (const part of Object.values(parts)) await (part as { dispose?: () => Promise<void> | void }).dispose?.();
+  const closers = new Closers();
+  for (const part of Object.values(parts).reverse())
+    closers.add(() => (part as { dispose?: () => Promise<void> | void }).dispose?.());
+  await closers.run();
 }
 
 /** What opening a run has brought together. */

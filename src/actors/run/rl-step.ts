@@ -167,7 +167,7 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
   const applied = changesOf(update.updates, learningRate);
   const stats = await context.engine.stats({ signal });
   const seconds = (time.now() - started) / 1000;
-  const groups = batch.finished;
+  const groups = batch.ended;
   const measured = stepMetrics({
     // With overlap groups of the phase before may have finished since.
     groups: groups.filter((group) => group.phase === phase),

@@ -86,6 +86,12 @@ export class RunDriver {
     if (this.name === "checkpointing") this.rollbacks = [];
   }
 
+  /** A paused run has no piece of work before which the safe point would come: it is now. */
+  atRest(): void {
+    const { inFlight, safePoint } = this.options;
+    void inFlight.track(safePoint(this.ending.signal));
+  }
+
   /** Ends the run at once, as after an error of the machinery around it. */
   async fail(error: unknown): Promise<void> {
     await this.conclude("failed", error);
@@ -156,7 +162,7 @@ export class RunDriver {
       if (name === "paused") {
         context.pipeline.hold();
         // Nothing runs in a paused run before which a part could be replaced.
-        void options.inFlight.track(options.safePoint(this.ending.signal));
+        this.atRest();
       } else if (name === "draining") context.pipeline.hold();
       else context.pipeline.release();
     } catch (error) {

@@ -205,9 +205,7 @@ class System implements TrainingSystem {
         kind,
       });
     const done = this.replacements.request(kind, part);
-    // A paused run has no piece of work before which it could be done.
-    if (this.lifecycle === "paused")
-      void this.inFlight.track(this.replacements.apply(context, new AbortController().signal));
+    if (this.lifecycle === "paused") this.driver.atRest();
     return done;
   }
 

@@ -105,7 +105,14 @@ export class PolicyPublisher {
 
   /** Errors: WEIR_E_POLICY_BUDGET where the next version could not be published. */
   async assertRoom(): Promise<void> {
-    await this.parts().policyStore.assertRoom?.();
+    const ask = async () => this.parts().policyStore.assertRoom?.();
+    try {
+      await ask();
+    } catch {
+      // An adoption under way gives the version up that it takes the place of.
+      await this.bringing;
+      await ask();
+    }
   }
 
   /** The trainer's policy, published and adopted by the sampler; does nothing where both have been done already. */
