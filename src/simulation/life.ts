@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { createActor } from "xstate";
 import { curriculumMachine } from "../actors/curriculum/machine.js";
 import { createRegistry } from "../actors/parts/built-ins.js";
-import type { PartKind, Parts } from "../actors/parts/part-kinds.js";
+import { buildRunParts, type PartKind, type Parts } from "../actors/parts/part-kinds.js";
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
@@ -303,17 +303,7 @@ export class Life {
       },
       tokenizer: scriptedTokenizer,
       engine: this.engineView(),
-      parts: {
-        advantage: build("advantage"),
-        reward: build("reward"),
-        curriculum: build("curriculum"),
-        loss: build("loss"),
-        sampler: build("sampler"),
-        trainer: build("trainer"),
-        policyStore: build("policyStore"),
-        filter: build("filter"),
-        guard: build("guard"),
-      },
+      parts: buildRunParts(build, build("reward")),
       pipeline: createPipeline(shared, () => context),
       curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
       origins: () => partsRecord(this.registry, names, [], false),

@@ -1,6 +1,12 @@
 /** Tracks unfinished pieces of work and rewards of a run, so that its end can wait for them, within bounds. */
 import { realTime, type Timers } from "../system/time.js";
 
+/**
+ * How long a stop waits for what was cancelled, ms: longer than an HTTP request needs to be torn down, shorter than a person waits for a
+ * prompt. What ignores its signal for longer is left behind.
+ */
+export const STOP_GRACE_MS = 2_000;
+
 export class InFlight {
   private readonly open = new Set<Promise<unknown>>();
 

@@ -27,3 +27,21 @@ export type PartKind = keyof Parts;
 
 /** The parts that a run works with; a judge stands behind the reward. */
 export type RunParts = Omit<Parts, "judge">;
+
+/** Builds every part of a run but the reward, which may ask a judge. */
+export function buildRunParts(
+  build: <K extends Exclude<keyof RunParts, "reward">>(kind: K) => Parts[K],
+  reward: Parts["reward"],
+): RunParts {
+  return {
+    advantage: build("advantage"),
+    reward,
+    curriculum: build("curriculum"),
+    loss: build("loss"),
+    sampler: build("sampler"),
+    trainer: build("trainer"),
+    policyStore: build("policyStore"),
+    filter: build("filter"),
+    guard: build("guard"),
+  };
+}

@@ -13,7 +13,7 @@ import { BoundedQueue, type END } from "../../streams/bounded-queue.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
 import { GroupBook } from "../../streams/group-book.js";
 import { unshapedRewards } from "../../streams/groups.js";
-import { InFlight } from "../../streams/in-flight.js";
+import { InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import { lagsOf, tokensByLag } from "../../streams/lag.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
 import type { SupervisedStage } from "../../streams/stage.js";
@@ -86,9 +86,6 @@ interface Waiting {
   resolve(trained: TrainedStep): void;
   reject(error: unknown): void;
 }
-
-/** How long a stop waits for what ignores its signal: longer than a request needs to be torn down, shorter than a person waits. */
-const GRACE_MS = 2_000;
 
 const NO_WORK: { readonly handled: number; readonly dropped: number } = { handled: 0, dropped: 0 };
 const NO_TIME = { sample: 0, reward: 0, train: 0 } as const;
@@ -323,7 +320,7 @@ export class TrainingPipeline {
     for (const one of this.stages) void ending.track(one.settled());
     void ending.track(this.adopting.idle());
     // What ignores its signal for longer is left behind, and changes nothing of the pipeline any more.
-    await ending.settled(GRACE_MS);
+    await ending.settled(STOP_GRACE_MS);
   }
 
   private failed(error: unknown): void {

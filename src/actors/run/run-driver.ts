@@ -1,7 +1,7 @@
 import { type Actor, createActor, fromPromise } from "xstate";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
-import type { InFlight } from "../../streams/in-flight.js";
+import { type InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import type { Time } from "../../system/time.js";
 import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
 import { isPausing, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
@@ -24,12 +24,6 @@ import {
  * Drives a run: the lifecycle machine over the pieces of work, from the start to the moment at which nothing of it is at work any
  * more. It knows nothing of files, monitors and subscribers, so that a training system and the simulator share it.
  */
-
-/**
- * How long the end of a run waits for what was cancelled: longer than an HTTP request needs to be torn down, shorter than a person
- * waits for a prompt. A reward that ignores its signal is left behind after that.
- */
-const GRACE_MS = 2_000;
 
 export interface RunDriverOptions {
   /** Tracks pieces of work and rewards. */
@@ -220,11 +214,11 @@ export class RunDriver {
     this.ending.abort();
     // Stops what is in work where the machine itself has not ended.
     this.machine.stop();
-    const left = await options.inFlight.settled(GRACE_MS);
+    const left = await options.inFlight.settled(STOP_GRACE_MS);
     if (left > 0)
       context.log.warn(
         { actor: "lifecycle", left },
-        `${left} pieces of work (rewards or engine calls) ignored their signal for ${GRACE_MS} ms after the run had ended; they are left behind`,
+        `${left} pieces of work (rewards or engine calls) ignored their signal for ${STOP_GRACE_MS} ms after the run had ended; they are left behind`,
       );
     await context.pipeline.halt("aborted").catch((cause) => {
       context.log.error({ actor: "lifecycle", err: cause }, "open rollouts could not be ended in the ledger");

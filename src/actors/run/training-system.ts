@@ -19,7 +19,7 @@ import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { judgedOf } from "../guard/guard.js";
 import { createRegistry } from "../parts/built-ins.js";
-import type { PartKind, Parts } from "../parts/part-kinds.js";
+import { buildRunParts, type PartKind, type Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
 import type { PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
@@ -299,17 +299,7 @@ class System implements TrainingSystem {
       const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
       const reward = this.registry.buildAsking("reward", names);
       this.replacements.asksJudge = reward.asked.has("judge");
-      const parts = {
-        advantage: build("advantage"),
-        reward: trackedReward(reward.part, this.inFlight),
-        curriculum: build("curriculum"),
-        loss: build("loss"),
-        sampler: build("sampler"),
-        trainer: build("trainer"),
-        policyStore: build("policyStore"),
-        filter: build("filter"),
-        guard: build("guard"),
-      };
+      const parts = buildRunParts(build, trackedReward(reward.part, this.inFlight));
       assertCanTrain(this.config, parts.advantage);
       const files = this.options.partsFiles ?? [];
       const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);
