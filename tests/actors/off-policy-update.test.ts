@@ -1,6 +1,5 @@
 /** Updates on samples of older policies: what the trainer is asked, and with which weights, denominators and log-probs. */
 import { describe, expect, it } from "vitest";
-import { createFiniteGuard } from "../../src/actors/guard/guard.js";
 import { RunLedger } from "../../src/actors/pipeline/run-ledger.js";
 import { type UpdateOptions, updatePolicy } from "../../src/actors/update/update.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
@@ -12,27 +11,12 @@ import type { CorrectionOptions } from "../../src/losses/rollout-correction.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { KL_METRIC, MISMATCH_METRIC } from "../../src/streams/telemetry/spike-detector.js";
 import { createFakeTrainer, exampleRollout, exampleTask, fakeVersion } from "../../src/testing.js";
-import { TEST_LOSS, TEST_OPTIMISER } from "../helpers/engines.js";
+import { PLAIN_UPDATE } from "../helpers/update-options.js";
 
 const { signal } = new AbortController();
 const POLICY = fakeVersion(1);
 const TIS: CorrectionOptions = { importance: { level: "token", lower: null, upper: 2 }, rejection: null };
-const OPTIONS: UpdateOptions = {
-  step: 1,
-  phase: 1,
-  policy: POLICY,
-  maxLag: 1,
-  correction: TIS,
-  guard: createFiniteGuard(),
-  comparable: true,
-  loss: TEST_LOSS,
-  optimiser: TEST_OPTIMISER,
-  miniBatchPrompts: null,
-  epochs: 1,
-  microBatchTokens: 1024,
-  oldLogprobs: "recompute",
-  withReference: false,
-};
+const OPTIONS: UpdateOptions = { ...PLAIN_UPDATE, maxLag: 1, correction: TIS };
 
 const span = (n: number, start: number, end: number): PolicySpan => ({
   version: n,

@@ -1,33 +1,17 @@
 /** Old log-probs of an update: what is asked of the trainer, and what is compared with the sampler. */
 import { describe, expect, it } from "vitest";
-import { createFiniteGuard } from "../../src/actors/guard/guard.js";
 import { type UpdateOptions, updatePolicy } from "../../src/actors/update/update.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { WeirError } from "../../src/errors.js";
 import { KL_METRIC, REFERENCE_METRIC } from "../../src/streams/telemetry/spike-detector.js";
 import { createFakeTrainer, exampleRollout, exampleTask, fakeVersion } from "../../src/testing.js";
-import { TEST_LOSS, TEST_OPTIMISER } from "../helpers/engines.js";
 import { wholeSpan } from "../helpers/sampling.js";
+import { PLAIN_UPDATE } from "../helpers/update-options.js";
 
 const { signal } = new AbortController();
 const POLICY = fakeVersion(0);
-const OPTIONS: UpdateOptions = {
-  step: 1,
-  phase: 1,
-  policy: POLICY,
-  maxLag: 0,
-  correction: null,
-  guard: createFiniteGuard(),
-  comparable: true,
-  loss: TEST_LOSS,
-  optimiser: TEST_OPTIMISER,
-  miniBatchPrompts: null,
-  epochs: 1,
-  microBatchTokens: 1024,
-  oldLogprobs: "recompute",
-  withReference: false,
-};
+const OPTIONS: UpdateOptions = { ...PLAIN_UPDATE, policy: POLICY };
 
 /** Group p has one sample, of p + 1 tokens with the sampler's log-prob −1. */
 const groups: SampleGroup[] = [0, 1, 2].map((p) => {
