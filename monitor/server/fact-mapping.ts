@@ -1,5 +1,6 @@
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../src/contracts/fact.js";
+import type { Initiator } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { PartOrigin } from "../../src/contracts/part-origin.js";
 import type { Json } from "../../src/contracts/task.js";
@@ -99,6 +100,40 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     hub.publishAlert(alert);
   },
 
+  "alert.updated": null,
+
+  "alert.ended": (hub, { data, time }) => {
+    const { rule, metric, fromStep, toStep } = data;
+    const steps = fromStep === toStep ? `step ${fromStep}` : `steps ${fromStep}–${toStep}`;
+    hub.publishLog({ level: "info", text: `alarm ${rule} on ${metric} has ended (${steps})`, time });
+  },
+
+  "batch.saved": (hub, { data, step, time }) =>
+    hub.publishLog({
+      level: "warn",
+      text: `a mini-batch of step ${step} was saved as ${data.path}: ${data.reason}`,
+      time,
+    }),
+
+  "guard.prepared": (hub, { data, step, time }) =>
+    hub.publishLog({ level: "info", text: `the guard changed step ${step}: ${data.reason}`, time }),
+
+  "knob.turned": (hub, { data, time }) =>
+    hub.publishLog({
+      level: "info",
+      text: `${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)} (${initiatorText(data.by)})`,
+      time,
+    }),
+
+  "run.rolledBack": (hub, { data, time }) => {
+    const { fromStep, toStep, reason, by } = data;
+    hub.publishLog({
+      level: "warn",
+      text: `went back from step ${fromStep} to the end of step ${toStep}: ${reason} (${initiatorText(by)})`,
+      time,
+    });
+  },
+
   "checkpoint.written": (hub, { data, time }, run) => {
     const { step, path } = data;
     // Checkpoints come in order: only one that is written again has to be searched.
@@ -149,6 +184,10 @@ export function applyFact<T extends FactType>(hub: FactTarget, fact: Fact<T>): v
 
 function partText({ kind, source, file }: PartOrigin): string {
   return `"${kind}"${file ? ` of ${file.file}` : source === "own" ? " of your own" : ""}`;
+}
+
+function initiatorText({ kind, name }: Initiator): string {
+  return name === "" ? kind : `${kind} ${name}`;
 }
 
 function verdictText({ stage, miniBatch, verdict, reason }: FactData["guard.judged"], step: number): string {

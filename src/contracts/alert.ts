@@ -1,7 +1,11 @@
 import type { MetricName } from "./metrics.js";
 
-/** An alarm of a detector, with the rollouts that caused it. */
+/**
+ * An alarm of a detector, with the rollouts that caused it. It is raised once, updated while its cause lasts (`alert.updated`), and
+ * ended (`alert.ended`).
+ */
 export interface Alert {
+  /** Made of the step that raised it, rule and metric. */
   readonly id: string;
   readonly level: "info" | "warn" | "error";
   /** kl_spike, entropy_spike, entropy_collapse, mismatch, non_finite … */

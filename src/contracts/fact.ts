@@ -3,6 +3,8 @@ import type { Alert } from "./alert.js";
 import type { ConfigChange } from "./config-change.js";
 import type { CurriculumDecision } from "./curriculum.js";
 import type { BucketResult } from "./evaluation.js";
+import type { Verdict } from "./guard.js";
+import type { Initiator, KnobTurn } from "./knob.js";
 import type { MetricValues } from "./metrics.js";
 import type { PartOrigin, PartsRecord } from "./part-origin.js";
 import type { Json } from "./task.js";
@@ -20,7 +22,36 @@ export interface FactData {
     readonly reason: string | null;
     readonly restarts: number;
   };
+  /** The cause of an alarm is over. */
+  "alert.ended": {
+    /** Of the alarm. */
+    readonly id: string;
+    readonly rule: string;
+    readonly metric: string;
+    /** First and last step that showed it. */
+    readonly fromStep: number;
+    readonly toStep: number;
+    /** The value furthest from what is allowed. */
+    readonly worst: number | null;
+  };
   "alert.raised": { readonly alert: Alert };
+  /** The cause of an alarm lasts. */
+  "alert.updated": {
+    readonly id: string;
+    readonly rule: string;
+    readonly metric: string;
+    readonly value: number | null;
+    readonly worst: number | null;
+    readonly steps: number;
+  };
+  /** A mini-batch that was not applied has been saved for `weir replay`. */
+  "batch.saved": {
+    readonly path: string;
+    readonly miniBatch: number;
+    readonly reason: string;
+    /** The weights and moments that it was computed with are with it. */
+    readonly replayable: boolean;
+  };
   "checkpoint.written": {
     readonly step: number;
     /** Its folder. */
@@ -38,13 +69,26 @@ export interface FactData {
     readonly stage: "warmup" | "rl";
     /** Which optimiser step of the RL step, from 0. */
     readonly miniBatch: number;
-    readonly verdict: "commit" | "skip" | "rollback";
+    readonly verdict: Verdict["action"];
     readonly reason: string;
+    /** The detector's rule; null for guards without rules. */
+    readonly rule: string | null;
+    /** Share of the step that was applied; null but for `shrink`. */
+    readonly scale: number | null;
+    /** k3 of the trial step, nats; null without one. */
+    readonly kl: number | null;
     /** Global L2 norm of the gradient before clipping; null where it was not finite, or the trainer does not tell it. */
     readonly gradNorm: number | null;
     /** Null where it was not finite. */
     readonly loss: number | null;
   };
+  /** What the guard changed of an RL step before its gradients were computed. */
+  "guard.prepared": {
+    readonly maskNegatives: boolean;
+    readonly entropyCoefficient: number | null;
+    readonly reason: string;
+  };
+  "knob.turned": KnobTurn;
   "lifecycle.changed": {
     /** Name of the statechart. */
     readonly machine: string;
@@ -103,6 +147,20 @@ export interface FactData {
     readonly step: number;
     /** What was mended in the run folder. */
     readonly remarks: readonly string[];
+  };
+  /** The run went back to a snapshot; what it undid stays in journal and ledger. */
+  "run.rolledBack": {
+    /** Last RL step that was done, or under way, … */
+    readonly fromStep: number;
+    /** … and the one whose end the run went back to. */
+    readonly toStep: number;
+    readonly reason: string;
+    readonly rule: string | null;
+    readonly by: Initiator;
+    /** Rollouts that ended `rolledBack`. */
+    readonly undone: number;
+    /** Rollbacks of the run so far, this one included. */
+    readonly count: number;
   };
   "run.started": {
     readonly seed: number;

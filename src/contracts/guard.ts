@@ -1,6 +1,20 @@
+import type { MetricName, MetricValues } from "./metrics.js";
 import type { Json } from "./task.js";
 
-/** What a guard judges: one gradient that has not been applied yet. What was not measured is null, never 0 (I1). */
+/** An estimate of a KL divergence from sampled tokens. */
+export interface KlMeasure {
+  /** Token mean of k3, not clamped, nats. */
+  readonly k3: number;
+  /** Token mean of k1, nats. */
+  readonly k1: number;
+  /** Standard error of `k3` with whole responses as the units of sampling, nats; null for fewer than two responses. */
+  readonly standardError: number | null;
+  /** Largest k3 of a token, nats. */
+  readonly max: number;
+  readonly tokens: number;
+}
+
+/** What a guard judges: one gradient that has not been applied for good. What was not measured is null, never 0 (I1). */
 export interface Evidence {
   readonly stage: "warmup" | "rl";
   /** RL step, or step of the warm-up, 1-based. */
@@ -27,6 +41,16 @@ export interface Evidence {
     readonly clipFraction: number;
     readonly ratioMax: number;
   } | null;
+  /**
+   * KL of the policy after this optimiser step against the policy before it, on tokens of the mini-batch, from a trial step that can
+   * still be undone; null without a trial (`guard.trial`), in the warm-up, and where the gradient is not finite.
+   */
+  readonly trial: KlMeasure | null;
+  /**
+   * Metrics of the RL step that are known before its gradient is applied, by registered name: rewards, lengths, entropy, mismatch, lag
+   * and what parts published; empty in the warm-up.
+   */
+  readonly values: MetricValues;
   /** Groups of the mini-batch; empty in the warm-up. */
   readonly groups: readonly {
     readonly groupId: string;
@@ -36,17 +60,52 @@ export interface Evidence {
   }[];
 }
 
-/**
- * `commit` applies the gradient; `skip` throws it away and goes on; `rollback` throws it away and takes the run back to its
- * last checkpoint.
- */
-export type Verdict = { readonly action: "commit" } | { readonly action: "skip" | "rollback"; readonly reason: string };
+/** Why a verdict is not commit: the rule that was broken, and the number that broke it. */
+export interface Objection {
+  readonly reason: string;
+  /** The detector's rule, such as `kl_limit`; left out by guards that have none. */
+  readonly rule?: string;
+  readonly metric?: MetricName;
+  readonly value?: number;
+}
 
-/** Judges each gradient between its computation and the optimiser step. */
+/**
+ * `commit` applies the gradient; `shrink` applies `scale` (0 < scale < 1) of the weights' change; `skip` throws it away and goes on;
+ * `rollback` throws it away and takes the run back to its last good snapshot.
+ */
+export type Verdict =
+  | { readonly action: "commit" }
+  | ({ readonly action: "shrink"; readonly scale: number } & Objection)
+  | ({ readonly action: "skip" | "rollback" } & Objection);
+
+/** What a guard is told before the gradients of an RL step are computed. */
+export interface BatchEvidence {
+  readonly step: number;
+  readonly phase: number;
+  readonly policyVersion: number;
+  /** As in `Evidence.values`. */
+  readonly values: MetricValues;
+  /** In use now, before the guard changes it. */
+  readonly entropyCoefficient: number;
+}
+
+/** How an RL step is to be trained. */
+export interface Preparation {
+  /** Leave every response with a negative advantage out of the loss (AEPO, arXiv 2512.12967 Eq. 11). */
+  readonly maskNegatives: boolean;
+  /** In place of `loss.entropyCoefficient`; null leaves it. */
+  readonly entropyCoefficient: number | null;
+  /** Why, for the journal; null where nothing changes. */
+  readonly reason: string | null;
+}
+
+/** Judges each gradient between its computation and the moment from which it can no longer be undone. */
 export interface Guard {
   readonly kind: string;
   readonly specificationVersion: 1;
   judge(evidence: Evidence, options: { readonly signal: AbortSignal }): Verdict | Promise<Verdict>;
+  /** Asked once per RL step, before the first gradient; a guard without it changes nothing. */
+  prepare?(batch: BatchEvidence, options: { readonly signal: AbortSignal }): Preparation | Promise<Preparation>;
   /** State that goes into checkpoints and over to a replacement; give both or neither. */
   snapshot?(): Json;
   restore?(snapshot: Json): void;

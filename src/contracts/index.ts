@@ -11,6 +11,7 @@ export type * from "./filter.js";
 export type * from "./group.js";
 export type * from "./guard.js";
 export type * from "./judge.js";
+export type * from "./knob.js";
 export type * from "./ledger.js";
 export type * from "./loss.js";
 export type * from "./metrics.js";

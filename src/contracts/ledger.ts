@@ -1,5 +1,8 @@
-/** End and intermediate states of an issued rollout (I2). Each rollout ends in exactly one `dropped` or `trained`. */
-export type LedgerState = "issued" | "generated" | "scored" | "dropped" | "trained";
+/**
+ * End and intermediate states of an issued rollout (I2). Each rollout ends in exactly one of `dropped`, `trained` and `rolledBack`;
+ * `rolledBack` may take the place of `trained`: the update that trained on it was undone.
+ */
+export type LedgerState = "issued" | "generated" | "scored" | "dropped" | "trained" | "rolledBack";
 
 export interface LedgerEntry {
   readonly schema_version: 1;

@@ -1,6 +1,26 @@
 import type { RewardOutcome } from "./reward.js";
 import type { FinishReason } from "./rollout.js";
 
+/** A token of a trace with what is known of it. What was not measured, or not trained, is null. */
+export interface TraceToken {
+  readonly id: number;
+  readonly text: string;
+  readonly logprob: number;
+  /** Null where the sampler gives no entropies. */
+  readonly entropy: number | null;
+  /** Weight of the token in the loss from rollout correction; null without correction, and where it was not trained. */
+  readonly weight: number | null;
+  readonly advantage: number | null;
+  /** π/π_old at the gradient. */
+  readonly ratio: number | null;
+  /** k3 of the policy after the step against π_old, nats. */
+  readonly klOld: number | null;
+  /** k3 of π_old against the reference, nats. */
+  readonly klRef: number | null;
+  /** Share of the step's loss: the token's part over the sum of all parts' absolute values, with its sign. */
+  readonly lossShare: number | null;
+}
+
 /** A sampled rollout with everything that is shown of it: the monitor's trace record and a row of the rollouts parquet. */
 export interface Trace {
   readonly id: string;
@@ -22,15 +42,7 @@ export interface Trace {
   readonly reward: number | null;
   readonly advantage: number | null;
   readonly promptTokens: number;
-  readonly tokens: readonly {
-    readonly id: number;
-    readonly text: string;
-    readonly logprob: number;
-    /** Null where the sampler gives no entropies. */
-    readonly entropy: number | null;
-    /** Weight of the token in the loss from rollout correction; null without correction, and where it was not trained. */
-    readonly weight: number | null;
-  }[];
+  readonly tokens: readonly TraceToken[]; // [T]
   readonly finish: FinishReason;
   readonly time: number;
 }

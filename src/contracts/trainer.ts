@@ -159,6 +159,8 @@ export interface TrainerCapabilities {
   readonly clipsGradients: boolean;
   /** `gradientNorm` and `discardGradients` work: a gradient can be judged, and thrown away, before it is applied. */
   readonly discardsGradients: boolean;
+  /** `reviseStep` works: an optimiser step can be measured, and then made smaller or undone. Left out: it cannot. */
+  readonly revisesSteps?: boolean;
   /** Can freeze a copy of its weights as the reference policy. */
   readonly reference: boolean;
   /**
@@ -182,10 +184,16 @@ export interface GradientOperations {
   gradientNorm(options: { readonly signal: AbortSignal }): Promise<number>;
   /** Throws the summed gradients away; weights and moments stay as they are. */
   discardGradients(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** With `revisable` weights and moments before the step are kept until `reviseStep` says what becomes of it. */
   optimStep(
     config: OptimiserConfig,
-    options: { readonly signal: AbortSignal; readonly reportTensors?: boolean },
+    options: { readonly signal: AbortSignal; readonly reportTensors?: boolean; readonly revisable?: boolean },
   ): Promise<OptimStepReply>;
+  /**
+   * Says what becomes of a revisable step: 1 leaves it, 0 undoes it whole, with moments and step count; between them that share of
+   * the weights' change stays, with the moments of the whole step. Errors: WEIR_E_STATE where no revisable step was taken last.
+   */
+  reviseStep?(scale: number, options: { readonly signal: AbortSignal }): Promise<void>;
   /** Log-probs of completions given their prompts, `which` weights (the policy or the frozen reference). [P][G][T] */
   logprobs(
     groups: readonly { readonly promptIds: readonly number[]; readonly completions: readonly (readonly number[])[] }[],
@@ -213,8 +221,11 @@ export interface StateOperations {
   }): Promise<PublishedPolicy>;
   /** Puts into `folder` all that `loadState` needs: weights, moments and version, or their address. Names no version. */
   saveState(folder: string, options: { readonly signal: AbortSignal }): Promise<void>;
-  /** Takes weights, moments and version from a folder that `saveState` wrote; a model folder gives weights alone, as version 0. */
-  loadState(folder: string, options: { readonly signal: AbortSignal }): Promise<PolicyVersion>;
+  /**
+   * Takes weights, moments and version from a folder that `saveState` wrote; a model folder gives weights alone, as version 0.
+   * With `above` the weights count as changed, and the next publication names them by a number above it: numbers are never used twice.
+   */
+  loadState(folder: string, options: { readonly signal: AbortSignal; readonly above?: number }): Promise<PolicyVersion>;
   /** Freezes a copy of the current weights as the reference policy. */
   freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
   /** Forgets Adam moments and step count. */

@@ -43,6 +43,8 @@ const parts = z.object({
   files: z.array(partsFile).default([]),
 });
 
+const initiator = z.object({ kind: z.enum(["program", "operator", "guard", "rollback"]), name: text });
+
 const bucket = z.object({ n: count, correct: number, unscored: count.default(0), meanReward: perhaps.default(null) });
 
 const alert = z.object({
@@ -66,18 +68,26 @@ const alert = z.object({
 
 const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
   "actor.changed": z.object({ actor: text, state: z.enum(ACTOR_STATES), reason: text.nullable(), restarts: count }),
+  "alert.ended": z.object({ id: text, rule: text, metric: text, fromStep: count, toStep: count, worst: perhaps }),
   "alert.raised": z.object({ alert }),
+  "alert.updated": z.object({ id: text, rule: text, metric: text, value: perhaps, worst: perhaps, steps: count }),
+  "batch.saved": z.object({ path: text, miniBatch: count, reason: text, replayable: z.boolean() }),
   "checkpoint.written": z.object({ step: count, path: text }),
   "config.changed": z.object({ path: text, old: json, new: json }),
   "evaluation.finished": z.object({ stage: text, buckets: z.record(text, bucket) }),
   "guard.judged": z.object({
     stage: z.enum(["warmup", "rl"]),
     miniBatch: count,
-    verdict: z.enum(["commit", "skip", "rollback"]),
+    verdict: z.enum(["commit", "shrink", "skip", "rollback"]),
     reason: text,
+    rule: text.nullable().default(null),
+    scale: perhaps.default(null),
+    kl: perhaps.default(null),
     gradNorm: perhaps,
     loss: perhaps,
   }),
+  "guard.prepared": z.object({ maskNegatives: z.boolean(), entropyCoefficient: perhaps, reason: text }),
+  "knob.turned": z.object({ path: text, old: json, new: json, by: initiator, reason: text.nullable() }),
   "lifecycle.changed": z.object({ machine: text, value: json }),
   "metrics.recorded": z.object({ phase: count, values: metrics }),
   "part.replaced": z.object({ kind: text, from: partOrigin, to: partOrigin }),
@@ -109,6 +119,15 @@ const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
     checkpoint: text.nullable().default(null),
     step: count,
     remarks: z.array(text).default([]),
+  }),
+  "run.rolledBack": z.object({
+    fromStep: count,
+    toStep: count,
+    reason: text,
+    rule: text.nullable(),
+    by: initiator,
+    undone: count,
+    count,
   }),
   "run.started": z.object({
     seed: number,

@@ -1,6 +1,7 @@
 /**
  * The state of each rollout, as a pure index over ledger entries. Invariant I2: each rollout is issued once, passes
- * through issued ▸ generated ▸ scored, and ends in exactly one of trained or dropped.
+ * through issued ▸ generated ▸ scored, and ends in exactly one of trained, dropped and rolledBack; an update that is undone turns
+ * trained into rolledBack.
  */
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import { WeirError } from "../errors.js";
@@ -11,13 +12,14 @@ const FOLLOWS: Readonly<Record<LedgerState, readonly (LedgerState | null)[]>> = 
   scored: ["generated"],
   trained: ["scored"],
   dropped: ["issued", "generated", "scored"],
+  rolledBack: ["issued", "generated", "scored", "trained"],
 };
 
 export const LEDGER_STATES = Object.keys(FOLLOWS) as readonly LedgerState[];
 
-/** True for the two states that end a rollout. */
+/** True for the states that end a rollout. */
 export function isEnd(state: LedgerState): boolean {
-  return state === "trained" || state === "dropped";
+  return state === "trained" || state === "dropped" || state === "rolledBack";
 }
 
 export class LedgerBook {

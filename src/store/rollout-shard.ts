@@ -20,7 +20,7 @@ const NAME = /^step-(\d+)\.parquet$/;
 
 type Cell = "text" | "integer" | "long" | "real" | "flag" | "texts" | "integers" | "reals";
 
-/** Column name, kind, and its value in a trace. Log-probs, entropies and the weights made of them come from float32 arithmetic and are stored so. */
+/** Column name, kind, and its value in a trace. What is known per token comes from float32 arithmetic and is stored so. */
 const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] = [
   ["schema_version", "integer", () => SCHEMA_VERSION],
   ["id", "text", (trace) => trace.id],
@@ -48,6 +48,11 @@ const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] =
   ["logprobs", "reals", (trace) => trace.tokens.map((token) => token.logprob)],
   ["entropies", "reals", (trace) => trace.tokens.flatMap(({ entropy }) => entropy ?? [])],
   ["weights", "reals", (trace) => trace.tokens.flatMap(({ weight }) => weight ?? [])],
+  ["advantages", "reals", (trace) => trace.tokens.flatMap(({ advantage }) => advantage ?? [])],
+  ["ratios", "reals", (trace) => trace.tokens.flatMap(({ ratio }) => ratio ?? [])],
+  ["kl_old", "reals", (trace) => trace.tokens.flatMap(({ klOld }) => klOld ?? [])],
+  ["kl_ref", "reals", (trace) => trace.tokens.flatMap(({ klRef }) => klRef ?? [])],
+  ["loss_shares", "reals", (trace) => trace.tokens.flatMap(({ lossShare }) => lossShare ?? [])],
   ["finish", "text", (trace) => trace.finish],
   ["time_ms", "long", (trace) => BigInt(Math.round(trace.time))],
 ];
@@ -155,6 +160,11 @@ function traceOf(row: Row): Trace {
   const logprobs = numbers(row, "logprobs");
   const entropies = numbers(row, "entropies");
   const weights = numbers(row, "weights");
+  const advantages = numbers(row, "advantages");
+  const ratios = numbers(row, "ratios");
+  const klOld = numbers(row, "kl_old");
+  const klRef = numbers(row, "kl_ref");
+  const lossShares = numbers(row, "loss_shares");
   const texts = (row.token_texts ?? []) as readonly string[];
   return {
     id: row.id as string,
@@ -180,6 +190,11 @@ function traceOf(row: Row): Trace {
       logprob: logprobs[t] ?? 0,
       entropy: entropies[t] ?? null,
       weight: weights[t] ?? null,
+      advantage: advantages[t] ?? null,
+      ratio: ratios[t] ?? null,
+      klOld: klOld[t] ?? null,
+      klRef: klRef[t] ?? null,
+      lossShare: lossShares[t] ?? null,
     })),
     finish: row.finish as FinishReason,
     time: Number(row.time_ms),

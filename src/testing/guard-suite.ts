@@ -22,6 +22,8 @@ export function exampleEvidence(over: Partial<Evidence> = {}): Evidence {
     gradNorm: 0.4,
     tokens: 640,
     policy: { klRef: null, klOldK3: 0, entropy: 0.6, clipFraction: 0, ratioMax: 1 },
+    trial: null,
+    values: { "reward/mean": 0.5, "entropy/mean": 0.6, "response/truncated_share": 0 },
     groups: [{ groupId: "s3-q0", taskId: "t0", rewards: [1, 0, 0, 1], meanLength: 160 }],
     ...over,
   };

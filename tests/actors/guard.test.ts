@@ -13,6 +13,8 @@ import { TEST_OPTIMISER } from "../helpers/engines.js";
 import { demonstrations, fakeRun } from "./fake-run.js";
 
 const { signal } = new AbortController();
+/** Of a guard without rules. */
+const UNRULED = { rule: null, scale: null, kl: null } as const;
 
 function guardOf(judge: (evidence: Evidence) => Verdict, over: Partial<Guard> = {}): Guard {
   return { kind: "test", specificationVersion: 1, judge, ...over };
@@ -34,6 +36,7 @@ describe("a guarded step", () => {
     step: 1,
     phase: 1,
     miniBatch: 0,
+    values: {},
     policy: { n: 0, sha256: "" },
     groups: [],
   } as const;
@@ -124,7 +127,7 @@ describe("a run with a guard of its own", () => {
     const versions = (await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion);
     expect(versions).toEqual([1, 1, 2]);
     expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data)).toEqual([
-      { stage: "rl", miniBatch: 0, verdict: "skip", reason: "step 2 looks odd", gradNorm: 1, loss: 0 },
+      { ...UNRULED, stage: "rl", miniBatch: 0, verdict: "skip", reason: "step 2 looks odd", gradNorm: 1, loss: 0 },
     ]);
     const ends = [...(await endStates(runDirectory)).entries()];
     expect(new Set(ends.filter(([id]) => id.startsWith("s2-")).map(([, end]) => end))).toContain("dropped:guard");

@@ -108,6 +108,9 @@ describe("facts in the monitor", () => {
   it("say in the log which option changed, which part was replaced, and what the guard did not commit", () => {
     const hub = new MonitorHub();
     const judged = {
+      rule: null,
+      scale: null,
+      kl: null,
       stage: "rl",
       miniBatch: 2,
       reason: "the gradient is not finite",

@@ -25,14 +25,30 @@ const ALERT = {
 const BUILT_IN = { kind: "grpo", source: "built-in" } as const;
 const OWN = { kind: "mine", source: "own", file: { file: "parts.ts", sha256: "ab" } } as const;
 
+const OPERATOR = { kind: "operator", name: "operator at 127.0.0.1" } as const;
+const RULE = { rule: "kl_limit", scale: null, kl: 0.5 } as const;
+
 /** One fact of each kind, with every field. */
 const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknown[]]>[2] } = {
   "actor.changed": { actor: "rollout", state: "restarting", reason: "the sampler broke", restarts: 1 },
+  "alert.ended": { id: "2-mismatch", rule: "mismatch", metric: "mismatch_abs", fromStep: 2, toStep: 4, worst: 0.5 },
   "alert.raised": { alert: ALERT },
+  "alert.updated": { id: "2-mismatch", rule: "mismatch", metric: "mismatch_abs", value: null, worst: 0.5, steps: 3 },
+  "batch.saved": { path: "batches/step-00002-1", miniBatch: 0, reason: "not finite", replayable: true },
   "checkpoint.written": { step: 2, path: "checkpoints/step-00002" },
   "config.changed": { path: "loss.clipLow", old: null, new: 0.2 },
   "evaluation.finished": { stage: "rl", buckets: { "1-70": { n: 4, correct: 2, unscored: 1, meanReward: null } } },
-  "guard.judged": { stage: "rl", miniBatch: 1, verdict: "skip", reason: "not finite", gradNorm: null, loss: 0.5 },
+  "guard.judged": {
+    stage: "rl",
+    miniBatch: 1,
+    verdict: "skip",
+    reason: "not finite",
+    gradNorm: null,
+    loss: 0.5,
+    ...RULE,
+  },
+  "guard.prepared": { maskNegatives: true, entropyCoefficient: null, reason: "entropy is above 0.3 nats" },
+  "knob.turned": { path: "optimiser.learningRate", old: 0.1, new: 0.05, by: OPERATOR, reason: null },
   "lifecycle.changed": { machine: "lifecycle", value: { operating: "training" } },
   "metrics.recorded": { phase: 1, values: { "reward/mean": 0.5, "custom/mine": 2 } },
   "part.replaced": { kind: "advantage", from: BUILT_IN, to: OWN },
@@ -51,6 +67,9 @@ const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknow
   },
   "run.finished": { status: "failed", error: "WEIR_E_DISK: full" },
   "run.resumed": { ...RESUMED, checkpoint: "checkpoints/step-00002", remarks: ["a torn line"] },
+  "run.rolledBack": {
+    ...{ fromStep: 9, toStep: 7, reason: "KL of 3 nats", rule: "kl_limit", by: OPERATOR, undone: 32, count: 1 },
+  },
   "run.started": {
     ...STARTED,
     parts: { advantage: BUILT_IN, reward: OWN, curriculum: BUILT_IN, loss: BUILT_IN, files: [OWN.file] },

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { LedgerEntry, LedgerState } from "../../src/contracts/ledger.js";
 import { Ledger, type LedgerMark, readLedger } from "../../src/store/ledger.js";
-import { LEDGER_STATES, LedgerBook } from "../../src/store/ledger-book.js";
+import { isEnd, LEDGER_STATES, LedgerBook } from "../../src/store/ledger-book.js";
 
 const entry = (rolloutId: string, state: LedgerState): Omit<LedgerEntry, "schema_version"> => ({
   rolloutId,
@@ -42,6 +42,10 @@ describe("the ledger (I2: each issued rollout ends in exactly one end state)", (
     [["issued", "issued"], false],
     [["issued", "scored"], false],
     [["issued", "generated", "trained"], false],
+    [["issued", "generated", "scored", "trained", "rolledBack"], true],
+    [["issued", "generated", "rolledBack"], true],
+    [["issued", "rolledBack", "rolledBack"], false],
+    [["issued", "generated", "dropped", "rolledBack"], false],
     [["issued", "generated", "scored", "trained", "dropped"], false],
     [["issued", "dropped", "dropped"], false],
     [["issued", "dropped", "generated"], false],
@@ -69,18 +73,19 @@ describe("the ledger (I2: each issued rollout ends in exactly one end state)", (
         const issued = new Set<string>();
         const ends = new Map<string, number>();
         for (const { id, state } of tried) {
+          const undone = state === "rolledBack" && book.stateOf(id) === "trained";
           try {
             book.apply(entry(id, state));
           } catch {
             continue;
           }
           if (state === "issued") issued.add(id);
-          if (state === "trained" || state === "dropped") ends.set(id, (ends.get(id) ?? 0) + 1);
+          if (isEnd(state) && !undone) ends.set(id, (ends.get(id) ?? 0) + 1);
         }
         const counts = book.counts();
         expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBe(issued.size);
         expect([...ends.values()].every((count) => count === 1)).toBe(true);
-        expect(counts.trained + counts.dropped).toBe(ends.size);
+        expect(counts.trained + counts.dropped + counts.rolledBack).toBe(ends.size);
         expect(book.open().length).toBe(issued.size - ends.size);
         expect(book.reasons()).toEqual(counts.dropped > 0 ? { zero_variance: counts.dropped } : {});
       }),

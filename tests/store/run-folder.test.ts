@@ -91,7 +91,14 @@ describe("the run folder", () => {
     expect(latest).toMatchObject({ directory: path, step: 1, state: { progress: { step: 1 } } });
     await resumed.rollBack(latest?.state ?? null);
     expect([...resumed.journal.read()].map((fact) => fact.type)).toEqual(["run.started", "step.committed"]);
-    expect(resumed.ledgerCounts()).toEqual({ issued: 0, generated: 0, scored: 0, trained: 1, dropped: 0 });
+    expect(resumed.ledgerCounts()).toEqual({
+      issued: 0,
+      generated: 0,
+      scored: 0,
+      trained: 1,
+      dropped: 0,
+      rolledBack: 0,
+    });
     expect(await readdir(join(folder.directory, "rollouts"))).toEqual(["rolledback-1", "step-00001.parquet"]);
     expect(notices).toEqual([
       expect.stringMatching(/after step 1's checkpoint was moved to .*journal\.rolledback-1\.ndjson/),

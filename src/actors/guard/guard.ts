@@ -27,7 +27,7 @@ export type GuardedStep =
   | { readonly committed: false; readonly judged: JudgedUpdate; readonly gradNorm: number };
 
 /** What the caller knows of a gradient besides its numbers. */
-export type EvidenceBase = Pick<Evidence, "stage" | "step" | "phase" | "miniBatch" | "groups"> & {
+export type EvidenceBase = Pick<Evidence, "stage" | "step" | "phase" | "miniBatch" | "values" | "groups"> & {
   readonly policy: PolicyVersion;
 };
 
@@ -70,6 +70,7 @@ export async function guardedStep<M extends PolicyMetrics | SftMetrics>(
     gradNorm: norm !== null && Number.isFinite(norm) ? norm : null,
     tokens: metrics?.tokens ?? 0,
     policy: metrics === null ? null : policyOf(metrics),
+    trial: null,
   };
   const verdict = await verdictOn(guard, evidence, signal);
   if (verdict.action === "commit") {

@@ -204,9 +204,11 @@ function reportWarmup(
 export function tellJudged({ taps, log, progress }: RunContext, judged: readonly JudgedUpdate[]): void {
   for (const { evidence, verdict } of judged) {
     const { stage, step, miniBatch, gradNorm, loss } = evidence;
-    const { action, reason } = verdict;
+    const { action, reason, rule = null } = verdict;
     taps.fact("guard.judged", stage === "warmup" ? progress.step : step, {
-      ...{ stage, miniBatch, verdict: action, reason, gradNorm, loss },
+      ...{ stage, miniBatch, verdict: action, reason, rule, gradNorm, loss },
+      scale: action === "shrink" ? verdict.scale : null,
+      kl: evidence.trial?.k3 ?? null,
     });
     log.warn({ actor: "guard", stage, step, miniBatch, verdict: action }, reason);
   }

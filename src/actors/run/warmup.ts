@@ -77,7 +77,7 @@ export async function warmupStep(
     trainer,
     guard,
     {
-      base: { stage: "warmup", step, phase: 0, miniBatch: 0, policy, groups: [] },
+      base: { stage: "warmup", step, phase: 0, miniBatch: 0, policy, values: {}, groups: [] },
       optimiser,
       gradient: () => trainer.sftForwardBackward({ rows, aggregation, microBatchTokens }, { signal }),
       policyOf: () => null,

@@ -352,7 +352,7 @@ function optimise(
     trainer,
     guard,
     {
-      base: { stage: "rl", step, phase, miniBatch, policy, groups: groups.map(groupEvidence) },
+      base: { stage: "rl", step, phase, miniBatch, policy, values: {}, groups: groups.map(groupEvidence) },
       optimiser,
       gradient: () => trainer.forwardBackward(batch, call),
       policyOf: ({ klRef, klOldK3, entropy, clipFraction, ratioMax }) => ({
