@@ -465,11 +465,40 @@ const stagesSchema = z.strictObject({
 
 const spikeSchema = z.strictObject({
   window: z.number().int().min(4).default(20).describe("Steps of history that robust z-scores are computed from."),
-  z: z.number().positive().default(6).describe("Robust z (median/MAD) at which KL or entropy raises an alert."),
-  klLimit: z.number().positive().default(0.5).describe("kl/old_k3 in nats that always raises an alert."),
-  entropyLow: coefficient.default(0.01).describe("Entropy in nats below which collapse is reported."),
+  z: z
+    .number()
+    .positive()
+    .default(6)
+    .describe("Robust z (median/MAD) from which a deviation from the steps before raises an alarm."),
+  klLimit: z
+    .number()
+    .positive()
+    .default(0.5)
+    .describe("kl/update in nats that always raises an alarm; kl/old_k3 where the update's KL is not measured."),
+  entropyLow: coefficient
+    .default(0.01)
+    .describe("Entropy in nats below which collapse is reported, unless nine of ten responses are right."),
   entropyHigh: z.number().positive().default(6).describe("Entropy in nats above which divergence is reported."),
-  mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
+  mismatchLimit: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "mismatch_abs in nats that raises an alarm (I8); null takes 0.01 for float32 engines, 0.1 for bfloat16 and for samplers or trainers that are not weir's.",
+    ),
+  truncatedShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.95)
+    .describe("Share of responses of a step that end by length from which an alarm is raised."),
+  staleShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.5)
+    .describe("Share of a step's finished groups that were dropped as too old from which an alarm is raised."),
 });
 
 const guardSchema = z.strictObject({
@@ -496,8 +525,8 @@ const guardSchema = z.strictObject({
     .default(0.5)
     .describe("Share of unscored responses in a step that raises an alert."),
   repeatSteps: positiveInt
-    .default(50)
-    .describe("RL steps after which an alert whose cause persists is raised again; doubles each time."),
+    .default(10)
+    .describe("RL steps after which an alarm whose cause lasts is updated; doubles each time."),
 });
 
 const evaluationSchema = z.strictObject({

@@ -11,6 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
+import { observationOf, tellAlarms } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
@@ -322,19 +323,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
-  const alerts = context.detector.observe({
-    step: result.step,
-    phase: result.phase,
-    policyVersion: version.n,
-    time,
-    values: result.values,
-    contributions: result.update.contributions,
-    groups: result.groups,
-    idleSteps: result.idleSteps,
-    idleCause: result.idleCause,
-    correctAt: config.reward.correctAt,
-  });
-  for (const alert of alerts) taps.alert(alert);
+  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
   for (const { groups, cause } of result.update.refused) {
     const path = await store.saveBatch(result.step, groups as unknown as Json);
     const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";

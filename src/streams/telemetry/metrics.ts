@@ -77,6 +77,12 @@ export const METRICS = [
     meaning:
       "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
   },
+  { name: "kl/update", unit: "nats", meaning: "KL of the update." },
+  { name: "advantage/max_abs", unit: "1", meaning: "Largest |advantage| of a token of the update." },
+  { name: "reward/rule_judge_agreement", unit: "1", meaning: "Agreement." },
+  { name: "response/evidence_overlap", unit: "1", meaning: "Overlap." },
+  { name: "reward/invalid", unit: "1", meaning: "Invalid." },
+  { name: "group/stale_dropped_share", unit: "1", meaning: "Stale." },
   {
     name: "mismatch_kl",
     unit: "nats",
