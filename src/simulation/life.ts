@@ -313,6 +313,7 @@ export class Life {
       published: new PublishedMetrics(() => undefined),
       taps: this.taps(store),
       progress: freshProgress,
+      pinnedSnapshots: [],
       skipPhase: false,
     };
     setUpCurriculum(context);

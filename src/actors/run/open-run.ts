@@ -223,6 +223,7 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     published: options.published,
     taps: options.taps,
     progress: freshProgress,
+    pinnedSnapshots: [],
     skipPhase: false,
   };
   return context;
