@@ -503,9 +503,38 @@ const spikeSchema = z.strictObject({
 
 const guardSchema = z.strictObject({
   actor: actorName
-    .default("finite")
+    .default("auto")
     .describe(
-      "Name of the guard part, which judges each gradient before it is applied: `finite` (commits whatever is finite) or your own.",
+      "Name of the guard part, which judges each gradient before it is applied for good: `standard` (detectors on the candidate; skips, shrinks or goes back), `finite` (commits whatever is finite) or your own; `auto` is `standard` with weir's trainer and with a trainer given by value that can throw gradients away, else `finite`.",
+    ),
+  klLimit: z
+    .number()
+    .positive()
+    .default(0.1)
+    .describe(
+      "KL in nats of a trial step (guard.trial) above which the guard `standard` applies only a share of the step; beyond a hundred times this it goes back.",
+    ),
+  aepo: z
+    .strictObject({
+      low: coefficient.describe("Entropy in nats below which negative advantages count again."),
+      high: z.number().positive().describe("Entropy in nats above which they no longer do."),
+    })
+    .refine(({ low, high }) => low < high, "expected low < high")
+    .nullable()
+    .default(null)
+    .describe(
+      "AEPO (arXiv 2512.12967 Eq. 11) by the guard `standard`: responses with a negative advantage leave the loss while entropy is high; null leaves it off.",
+    ),
+  entropyTarget: z
+    .strictObject({
+      target: z.number().positive().describe("Entropy in nats that the coefficient is adapted towards."),
+      change: z.number().positive().default(0.005).describe("Change of the coefficient per RL step."),
+      max: z.number().positive().default(0.05).describe("Largest coefficient; the smallest is 0."),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      "The guard `standard` adapts the entropy coefficient, which begins at loss.entropyCoefficient (arXiv 2505.22312); null leaves it as configured.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)

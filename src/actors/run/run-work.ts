@@ -11,7 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
-import { observationOf, tellAlarms } from "./alarms.js";
+import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
@@ -323,6 +323,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
+  tellGuardState(context, result.step);
   tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
   for (const { groups, cause } of result.update.refused) {
     const path = await store.saveBatch(result.step, groups as unknown as Json);
@@ -481,6 +482,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.progress = freshProgress;
   }
   context.curriculumMachine.start();
+  context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
 }
 
