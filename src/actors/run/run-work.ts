@@ -16,7 +16,15 @@ import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { preflight, preflightFact } from "./preflight.js";
-import { addSeconds, evaluationDue, freshProgress, type Progress, restoredProgress, STAGES } from "./progress.js";
+import {
+  addSeconds,
+  evaluationDue,
+  freshProgress,
+  PLAIN_STEP,
+  type Progress,
+  restoredProgress,
+  STAGES,
+} from "./progress.js";
 import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
@@ -215,6 +223,17 @@ export function tellJudged({ taps, log, progress }: RunContext, judged: readonly
   }
 }
 
+/** How the guard had a step trained, where that is not as in the step before. */
+function tellPrepared(context: RunContext, { step, update }: StepResult): void {
+  const { taps, progress } = context;
+  const { maskNegatives, entropyCoefficient, reason } = update.prepared ?? PLAIN_STEP;
+  const before = progress.prepared;
+  if (maskNegatives === before.maskNegatives && entropyCoefficient === before.entropyCoefficient) return;
+  const why = reason ?? "as the configuration says";
+  taps.fact("guard.prepared", step, { maskNegatives, entropyCoefficient, reason: why });
+  context.progress = { ...progress, prepared: { maskNegatives, entropyCoefficient } };
+}
+
 function warmupIdle(context: RunContext, total: number): Alert {
   return {
     id: "warmup-no_update-update/applied",
@@ -323,10 +342,12 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
+  tellPrepared(context, result);
   tellGuardState(context, result.step);
   tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
-  for (const { groups, cause } of result.update.refused) {
-    const path = await store.saveBatch(result.step, groups as unknown as Json);
+  for (const refused of result.update.refused) {
+    const { cause } = refused;
+    const path = await store.saveBatch(result.step, refused as unknown as Json);
     const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
     context.log.error(
       { actor: "update", step: result.step, path },
