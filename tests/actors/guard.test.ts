@@ -212,7 +212,17 @@ describe("a run with a guard of its own", () => {
     const versions = (await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion);
     expect(versions).toEqual([1, 1, 2]);
     expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data)).toEqual([
-      { ...UNRULED, stage: "rl", miniBatch: 0, verdict: "skip", reason: "step 2 looks odd", gradNorm: 1, loss: 0 },
+      // The fake's policy never moves, so that the trial step's KL is 0.
+      {
+        ...UNRULED,
+        kl: 0,
+        stage: "rl",
+        miniBatch: 0,
+        verdict: "skip",
+        reason: "step 2 looks odd",
+        gradNorm: 1,
+        loss: 0,
+      },
     ]);
     const ends = [...(await endStates(runDirectory)).entries()];
     expect(new Set(ends.filter(([id]) => id.startsWith("s2-")).map(([, end]) => end))).toContain("dropped:guard");
