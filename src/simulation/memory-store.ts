@@ -1,5 +1,6 @@
 import type { RunStore } from "../actors/run/run-store.js";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
+import type { RunOrder } from "../contracts/knob.js";
 import type { LedgerEntry } from "../contracts/ledger.js";
 import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
@@ -70,6 +71,7 @@ export class MemoryDisk {
   readonly entries: Omit<LedgerEntry, "schema_version">[] = [];
   book = new LedgerBook();
   checkpoints: StoredCheckpoint[] = [];
+  readonly orders: RunOrder[] = [];
   report: Json = null;
   drafts = 0;
   rolledBack = 0;
@@ -170,6 +172,15 @@ export class MemoryStore implements RunStore {
 
   changesAfter(): readonly ConfigChange[] {
     return [];
+  }
+
+  async recordOrder(order: RunOrder): Promise<void> {
+    this.assertAlive();
+    this.disk.orders.push(order);
+  }
+
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[] {
+    return this.disk.orders.map((order) => ({ ...order, overridden: false }));
   }
 
   async reference(writeInto: (directory: string) => Promise<void>): Promise<void> {

@@ -9,6 +9,7 @@ import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
+import type { RunOrder } from "../contracts/knob.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
@@ -127,7 +128,7 @@ export class RunFolder {
       const made = await mkdir(root, { recursive: true });
       const { directory, id, fresh } = await claimFolder(run, created);
       const { config, dataset, model = null } = run;
-      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], created };
+      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], orders: [], created };
       try {
         await writeRunRecord(directory, record);
         await syncPath(root);
@@ -208,6 +209,24 @@ export class RunFolder {
   /** Option changes that are missing from a journal rolled back to this state (null: the beginning). */
   changesAfter(state: Json | null): readonly ConfigChange[] {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
+  }
+
+  /** Records an order in config.json, in one step. Errors: WEIR_E_DISK. */
+  async recordOrder(order: RunOrder): Promise<void> {
+    const { orders, changes } = this.known;
+    const next = { ...this.known, orders: [...orders, { ...order, changes: changes.length }] };
+    await writeRunRecord(this.directory, next);
+    this.known = next;
+  }
+
+  /** Every order since the run began; `overridden` where its option was changed after it. */
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[] {
+    const { orders, changes } = this.known;
+    return orders.map(({ changes: before, ...one }) => {
+      const { order } = one;
+      const overridden = order.type === "set" && changes.slice(before).some(({ path }) => path === order.path);
+      return { ...one, overridden };
+    });
   }
 
   /** Facts of the journal as it stands. */

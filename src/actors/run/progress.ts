@@ -1,3 +1,4 @@
+import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
 import type { BucketResult } from "../evaluation/evaluate.js";
@@ -36,6 +37,10 @@ export interface Progress {
   readonly checkpointDue: boolean;
   /** The last RL step ended a phase. */
   readonly phaseEnded: boolean;
+  /** Knobs that are set otherwise than the configuration says. */
+  readonly knobs: Knobs;
+  /** Why the batch of the next RL step is not to change any weight; null where it may. */
+  readonly skipBatch: string | null;
 }
 
 export const freshProgress: Progress = {
@@ -54,6 +59,8 @@ export const freshProgress: Progress = {
   seconds: {},
   checkpointDue: false,
   phaseEnded: false,
+  knobs: {},
+  skipBatch: null,
 };
 
 /**
