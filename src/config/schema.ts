@@ -472,6 +472,8 @@ const spikeSchema = z.strictObject({
   mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
 });
 
+const SNAPSHOT_PLACES = ["memory", "disk"] as const;
+
 const guardSchema = z.strictObject({
   actor: actorName
     .default("finite")
@@ -481,8 +483,48 @@ const guardSchema = z.strictObject({
   maxRollbacks: nonNegativeInt
     .default(3)
     .describe(
-      "Rollbacks that the guard may ask for without the run coming further than before; one more ends the run.",
+      "Rollbacks that the guard may ask for without the run coming further than before; one more pauses the run for a person.",
     ),
+  snapshots: z
+    .strictObject({
+      everySteps: positiveInt
+        .nullable()
+        .default(null)
+        .describe(
+          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 512 MiB, more steps in proportion to their size.",
+        ),
+      keep: positiveInt.default(2).describe("Newest snapshots kept."),
+      place: z
+        .enum(SNAPSHOT_PLACES)
+        .default("memory")
+        .describe(
+          "Where snapshots lie: `memory` is a file system in memory while one has the room, else the run folder; `disk` is the run folder.",
+        ),
+    })
+    .prefault({}),
+  afterRollback: z
+    .strictObject({
+      learningRate: z
+        .number()
+        .gt(0)
+        .max(1)
+        .default(0.5)
+        .describe(
+          "After a rollback that the guard asked for the learning rate is multiplied by this, once for each such rollback in a row.",
+        ),
+      clip: z.number().gt(0).max(1).default(1).describe("The same for loss.clipLow and loss.clipHigh."),
+      skipBatch: z
+        .boolean()
+        .default(true)
+        .describe(
+          "After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them.",
+        ),
+      maxLag: nonNegativeInt
+        .nullable()
+        .default(null)
+        .describe("After such a rollback, async.maxLag is this, where it was higher; null leaves it."),
+    })
+    .prefault({}),
   noUpdateSteps: positiveInt
     .default(5)
     .describe("Consecutive RL steps without a change of weights that raise an alert."),

@@ -326,6 +326,7 @@ export class Life {
       taps: this.taps(store),
       progress: freshProgress,
       orders: new RunOrders(() => context),
+      pinnedSnapshots: [],
       skipPhase: false,
     };
     made = context;

@@ -113,11 +113,12 @@ class ScriptedTrainer {
         }),
       saveState: (folder, { signal }) =>
         this.call("saveState", latencies.checkpoint, signal, () => files.write(folder, this.weights)),
-      loadState: (folder, { signal }) =>
+      loadState: (folder, { signal, above }) =>
         this.call("loadState", latencies.checkpoint, signal, () => {
           this.gradients = 0;
-          this.weights = folder === config.model.path ? start(truth) : files.read(folder);
-          const { n, lineage } = this.weights;
+          const loaded = folder === config.model.path ? start(truth) : files.read(folder);
+          const { n, lineage } = loaded;
+          this.weights = above === undefined ? loaded : { ...loaded, n: Math.max(n, above), changed: true };
           return versionOf(lineage[n] as Identity);
         }),
       freezeReference: ({ signal }) => this.call("freezeReference", 0, signal, () => undefined),
@@ -142,7 +143,10 @@ class ScriptedTrainer {
     const { n, changed, lineage } = this.weights;
     if (!changed) return lineage[n] as Identity;
     const identity = truth.identity(n + 1);
-    this.weights = { n: n + 1, changed: false, lineage: [...lineage.slice(0, n + 1), identity] };
+    // Versions that a rollback has undone are no part of where these weights come from.
+    const from = lineage.slice(0, n + 1);
+    from[n + 1] = identity;
+    this.weights = { n: n + 1, changed: false, lineage: from };
     return identity;
   }
 

@@ -229,6 +229,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     taps: options.taps,
     progress: freshProgress,
     orders: new RunOrders(() => context),
+    pinnedSnapshots: [],
     skipPhase: false,
   };
   made = context;

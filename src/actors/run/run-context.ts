@@ -104,6 +104,8 @@ export interface RunContext {
   progress: Progress;
   /** Knobs to be turned and batches to be skipped at the next safe point. */
   readonly orders: Orders;
+  /** Snapshots that the newest checkpoint names. */
+  pinnedSnapshots: readonly string[];
   /** An operator asked to end the present phase; cleared when it is done. */
   skipPhase: boolean;
 }
