@@ -293,12 +293,7 @@ export class RunFolder {
   }
 
   /** Writes a snapshot under a name that none has; `bytes` is the size to expect. Errors: WEIR_E_DISK, and those of `writeInto`. */
-  snapshot(
-    name: string,
-    writeInto: (directory: string) => Promise<void>,
-    state: Json,
-    bytes: number,
-  ): Promise<void> {
+  snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json, bytes: number): Promise<void> {
     return this.snapshots.write(name, writeInto, state, bytes);
   }
 
