@@ -57,6 +57,7 @@ export interface LifeOptions {
   readonly truth: GroundTruth;
   readonly trace: (what: string) => void;
   readonly onCall: (name: string, ms: number) => void;
+  readonly onPaused: () => void;
 }
 
 /** How many doubts of a scripted guard come for each fault. */
@@ -113,7 +114,9 @@ export class Life {
     this.driver = new RunDriver(this.context, {
       inFlight: this.inFlight,
       safePoint: (signal) => this.atSafePoint(signal),
-      onState: () => undefined,
+      onState: (name) => {
+        if (name === "paused") this.options.onPaused();
+      },
     });
     void this.driver.ended.then((end) => this.conclude(end));
   }
@@ -168,6 +171,17 @@ export class Life {
     const { context, driver } = this;
     const { phase } = context.curriculumMachine.getSnapshot().context;
     if (driver.lifecycle === "training" && phase < context.phases.length) context.skipPhase = true;
+  }
+
+  /** Asks for the run to go back; `share` of its steps are to stay, null leaves all but the last. */
+  rollBack(share: number | null): void {
+    const { context, driver, options } = this;
+    const to = share === null ? null : Math.floor(share * context.progress.step);
+    try {
+      driver.rollBack({ to, by: { kind: "operator", name: "simulated" }, reason: "simulated" });
+    } catch (error) {
+      options.trace(`refused: ${error instanceof Error ? error.message : error}`);
+    }
   }
 
   private async conclude(end: RunEnd): Promise<void> {

@@ -16,6 +16,9 @@ import type { ScriptedWeights } from "./ground-truth.js";
  * outlives a killed process; a view of it that belongs to such a process changes nothing any more.
  */
 
+/** Begins the names of folders that become snapshots. */
+export const SNAPSHOT_DRAFT = "snapshot-draft";
+
 const MARKS = "runFolder";
 const FIRST_FACT: FactType = "run.started";
 
@@ -198,7 +201,7 @@ export class MemoryStore implements RunStore {
     this.assertAlive();
     const { disk } = this;
     const text = JSON.stringify(state);
-    const directory = await this.draft(writeInto, () => `snapshots/${name}`);
+    const directory = await this.draft(writeInto, () => `snapshots/${name}`, SNAPSHOT_DRAFT);
     disk.snapshots.set(name, { directory, state: text });
   }
 
@@ -255,10 +258,14 @@ export class MemoryStore implements RunStore {
   async close(): Promise<void> {}
 
   /** Fills a folder that gets its name at the end; nothing is left of it where that fails. Resolves to its name. */
-  private async draft(writeInto: (folder: string) => Promise<void>, nameOf: (n: number) => string): Promise<string> {
+  private async draft(
+    writeInto: (folder: string) => Promise<void>,
+    nameOf: (n: number) => string,
+    prefix = "draft",
+  ): Promise<string> {
     const { disk } = this;
     const n = ++disk.drafts;
-    const draft = `draft-${n}`;
+    const draft = `${prefix}-${n}`;
     try {
       await writeInto(draft);
     } catch (error) {

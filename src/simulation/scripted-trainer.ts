@@ -4,7 +4,7 @@ import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
 import type { ScriptedCalls } from "./calls.js";
 import { type GroundTruth, type Identity, type ScriptedWeights, versionOf } from "./ground-truth.js";
-import type { MemoryFiles } from "./memory-store.js";
+import { type MemoryFiles, SNAPSHOT_DRAFT } from "./memory-store.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
 
 /**
@@ -29,11 +29,25 @@ export function createScriptedTrainer(world: TrainerWorld): Trainer {
 }
 
 class ScriptedTrainer {
-  private weights: ScriptedWeights;
+  private held: ScriptedWeights;
   private gradients = 0;
+  /** Rollouts that the summed gradients come from. */
+  private read: string[] = [];
+  /** Weights before the last step, which can be revised; null where it cannot. */
+  private before: ScriptedWeights | null = null;
 
   constructor(private readonly world: TrainerWorld) {
-    this.weights = start(world.truth);
+    this.held = start(world.truth);
+    this.weights = this.held;
+  }
+
+  private get weights(): ScriptedWeights {
+    return this.held;
+  }
+
+  private set weights(weights: ScriptedWeights) {
+    this.held = weights;
+    this.world.truth.weights = weights;
   }
 
   part(): Trainer {
@@ -47,6 +61,7 @@ class ScriptedTrainer {
         trains: "full",
         clipsGradients: true,
         discardsGradients: true,
+        revisesSteps: true,
         reference: true,
         reusesActivations: false,
         publishes: ["handle", "checkpoint"],
@@ -81,14 +96,27 @@ class ScriptedTrainer {
       discardGradients: ({ signal }) =>
         this.call("discardGradients", 0, signal, () => {
           this.gradients = 0;
+          this.read = [];
         }),
-      optimStep: (_config, { signal }) =>
+      optimStep: (_config, { signal, revisable = false }) =>
         this.call("optimStep", latencies.optimStep, signal, () => {
           this.needGradients();
           this.gradients = 0;
-          this.weights = { ...this.weights, changed: true };
+          this.before = revisable ? this.weights : null;
+          this.weights = { ...this.weights, changed: true, trained: [...this.weights.trained, ...this.read] };
+          this.read = [];
           this.world.truth.applied++;
           return { applied: true, gradNorm: 1, gradNormByTensor: null };
+        }),
+      reviseStep: (share, { signal }) =>
+        this.call("reviseStep", 0, signal, () => {
+          if (this.before === null)
+            throw new WeirError("WEIR_E_STATE", "the scripted trainer has no step that can be revised");
+          if (share === 0) {
+            this.weights = this.before;
+            this.world.truth.applied--;
+          }
+          this.before = null;
         }),
       logprobs: (groups, { signal }) =>
         this.call("logprobs", latencies.logprobs, signal, () => {
@@ -111,15 +139,22 @@ class ScriptedTrainer {
           files.write(folder, this.weights);
           return { version, artifact: { kind: "checkpoint", uri: folder }, bytes: 0 };
         }),
-      saveState: (folder, { signal }) =>
-        this.call("saveState", latencies.checkpoint, signal, () => files.write(folder, this.weights)),
+      saveState: (folder, { signal }) => {
+        // A snapshot lies in memory.
+        const latency = folder.startsWith(SNAPSHOT_DRAFT) ? 0 : latencies.checkpoint;
+        return this.call("saveState", latency, signal, () => files.write(folder, this.weights));
+      },
       loadState: (folder, { signal, above }) =>
         this.call("loadState", latencies.checkpoint, signal, () => {
           this.gradients = 0;
-          const loaded = folder === config.model.path ? start(truth) : files.read(folder);
-          const { n, lineage } = loaded;
-          this.weights = above === undefined ? loaded : { ...loaded, n: Math.max(n, above), changed: true };
-          return versionOf(lineage[n] as Identity);
+          this.read = [];
+          this.before = null;
+          this.weights = folder === config.model.path ? start(truth) : files.read(folder);
+          const { n, lineage } = this.weights;
+          const named = versionOf(lineage.slice(0, n + 1).findLast((identity) => identity !== undefined) as Identity);
+          if (above === undefined) return { ...named, n };
+          this.weights = { ...this.weights, n: Math.max(n, above), changed: true };
+          return { ...named, n: this.weights.n };
         }),
       freezeReference: ({ signal }) => this.call("freezeReference", 0, signal, () => undefined),
       resetOptimiser: ({ signal }) => this.call("resetOptimiser", 0, signal, () => undefined),
@@ -141,12 +176,13 @@ class ScriptedTrainer {
   private named(): Identity {
     const { truth } = this.world;
     const { n, changed, lineage } = this.weights;
+    this.before = null;
     if (!changed) return lineage[n] as Identity;
     const identity = truth.identity(n + 1);
-    // Versions that a rollback has undone are no part of where these weights come from.
-    const from = lineage.slice(0, n + 1);
-    from[n + 1] = identity;
-    this.weights = { n: n + 1, changed: false, lineage: from };
+    // Versions that a rollback left behind are no weights on the way here.
+    const way = lineage.slice(0, n + 1);
+    way[n + 1] = identity;
+    this.weights = { ...this.weights, n: n + 1, changed: false, lineage: way };
     return identity;
   }
 
@@ -169,6 +205,7 @@ class ScriptedTrainer {
       if (sequence.trainedAt >= 0 && sequence.trainedAt !== n)
         truth.broken("I2", `${who} was trained on at version ${sequence.trainedAt} and again at ${n}`);
       sequence.trainedAt = n;
+      if (sequence.rolloutId !== null) this.read.push(sequence.rolloutId);
       for (const { identity, tokens } of sequence.spans) {
         const lag = n - identity.n;
         if (lag < 0 || lineage[identity.n] !== identity)
@@ -184,7 +221,7 @@ class ScriptedTrainer {
 }
 
 function start(truth: GroundTruth): ScriptedWeights {
-  return { n: 0, changed: false, lineage: [truth.identities[0] as Identity] };
+  return { n: 0, changed: false, lineage: [truth.identities[0] as Identity], trained: [] };
 }
 
 /** Room for any configuration. */

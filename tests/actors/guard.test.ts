@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { guardedStep } from "../../src/actors/guard/guard.js";
 import { checkedPart } from "../../src/actors/parts/checked-parts.js";
-import type { Evidence, Guard, Verdict } from "../../src/contracts/guard.js";
-import type { PolicyMetrics } from "../../src/contracts/trainer.js";
+import type { Evidence, Guard, KlMeasure, Verdict } from "../../src/contracts/guard.js";
+import type { OptimiserConfig, PolicyMetrics } from "../../src/contracts/trainer.js";
 import { WeirError } from "../../src/errors.js";
 import { createFakeTrainer } from "../../src/testing.js";
 import { endStates, parityReward } from "../e2e/tiny-run.js";
@@ -36,19 +36,38 @@ describe("a guarded step", () => {
     step: 1,
     phase: 1,
     miniBatch: 0,
-    values: {},
     policy: { n: 0, sha256: "" },
     groups: [],
   } as const;
-  const run = async (guard: Guard, gradient: () => Promise<Partial<PolicyMetrics>>, gradNorm = 2) => {
+  /** KL of a step that leaves this share of the weights' change. */
+  const moved = (share: number) => ({ k3: 0.4 * share ** 2, k1: 0.1, standardError: null, max: 1, tokens: 9 });
+  interface Over {
+    readonly gradNorm?: number;
+    readonly trial?: boolean;
+    readonly revises?: boolean;
+    readonly kl?: (share: number) => KlMeasure;
+  }
+  const run = async (
+    guard: Guard,
+    gradient: () => Promise<Partial<PolicyMetrics>>,
+    { gradNorm = 2, trial = false, revises = true, kl = moved }: Over = {},
+  ) => {
     const calls: string[] = [];
+    let share = 0;
+    const fake = createFakeTrainer();
     const trainer = {
-      ...createFakeTrainer(),
+      ...fake,
+      capabilities: { ...fake.capabilities, revisesSteps: revises },
       gradientNorm: async () => gradNorm,
       discardGradients: async () => void calls.push("discard"),
-      optimStep: async () => {
-        calls.push("step");
+      optimStep: async ({ learningRate }: OptimiserConfig, { revisable = false }) => {
+        share = learningRate / TEST_OPTIMISER.learningRate;
+        calls.push(revisable ? "trial" : share === 1 ? "step" : `step ${share}`);
         return { applied: true, gradNorm, gradNormByTensor: null };
+      },
+      reviseStep: async (left: number) => {
+        share = left;
+        calls.push(`revise ${left}`);
       },
     };
     const outcome = guardedStep<PolicyMetrics>(
@@ -59,6 +78,12 @@ describe("a guarded step", () => {
         optimiser: TEST_OPTIMISER,
         gradient: async () => (await gradient()) as PolicyMetrics,
         policyOf: () => null,
+        valuesOf: () => ({ "reward/mean": 0.5 }),
+        measure: async () => {
+          calls.push("measure");
+          return kl(share);
+        },
+        trial,
       },
       signal,
     );
@@ -75,10 +100,11 @@ describe("a guarded step", () => {
       async () => ({ loss: 0.5, tokens: 9 }),
     );
     await commit.outcome;
-    expect(commit.calls).toEqual(["step"]);
+    expect(commit.calls).toEqual(["step", "measure"]);
     expect(seen).toEqual([
       expect.objectContaining({ loss: 0.5, gradNorm: 2, tokens: 9, nonFinite: [], policyVersion: 0, step: 1 }),
     ]);
+    expect(seen[0]).toMatchObject({ trial: null, values: { "reward/mean": 0.5 } });
     const skip = await run(
       guardOf(() => ({ action: "skip", reason: "not today" })),
       async () => ({ loss: 0.5, tokens: 9 }),
@@ -91,15 +117,74 @@ describe("a guarded step", () => {
       guardOf(() => ({ action: "rollback", reason: "too far" })),
       async () => ({ loss: 0.5, tokens: 9 }),
     );
-    await expect(back.outcome).rejects.toThrow(
-      "WEIR_E_ROLLBACK: the guard rejected RL step 1, optimiser step 1: too far",
-    );
+    expect(await back.outcome).toMatchObject({
+      step: { committed: false, judged: { verdict: { action: "rollback", reason: "too far" } } },
+    });
     expect(back.calls).toEqual(["discard"]);
+  });
+
+  it("makes a step smaller without a trial by its rate, and says so", async () => {
+    const shrink = guardOf(() => ({ action: "shrink", scale: 0.25, reason: "large", rule: "gradient_spike" }));
+    const { outcome, calls } = await run(shrink, async () => ({ loss: 0.5, tokens: 9 }));
+    expect(await outcome).toMatchObject({
+      step: { committed: true, kl: { k3: 0.025 }, judged: { verdict: { scale: 0.25 }, evidence: { trial: null } } },
+    });
+    expect(calls).toEqual(["step 0.25", "measure"]);
+  });
+
+  describe("with a trial", () => {
+    const finite = async () => ({ loss: 0.5, tokens: 9 });
+    const cases: readonly (readonly [Verdict, readonly string[], number | null])[] = [
+      [{ action: "commit" }, ["trial", "measure", "revise 1"], 0.4],
+      [{ action: "shrink", scale: 0.5, reason: "KL" }, ["trial", "measure", "revise 0.5", "measure"], 0.1],
+      [{ action: "skip", reason: "KL" }, ["trial", "measure", "revise 0"], 0.4],
+      [{ action: "rollback", reason: "KL" }, ["trial", "measure", "revise 0"], 0.4],
+    ];
+    it.each(cases)(
+      "$action: judges what the step did, and leaves what the verdict says",
+      async (verdict, expected, k3) => {
+        const seen: Evidence[] = [];
+        const guard = guardOf((evidence) => {
+          seen.push(evidence);
+          return verdict;
+        });
+        const { outcome, calls } = await run(guard, finite, { trial: true });
+        const { step } = await outcome;
+        expect(calls).toEqual(expected);
+        expect(seen).toEqual([expect.objectContaining({ trial: moved(1), nonFinite: [] })]);
+        expect(step.kl?.k3).toBeCloseTo(k3 as number, 12);
+        expect(step.committed).toBe(verdict.action === "commit" || verdict.action === "shrink");
+        expect(step.judged?.verdict ?? { action: "commit" }).toEqual(verdict);
+      },
+    );
+
+    it("I7: undoes a step after which the policy is not finite, whatever the guard says", async () => {
+      const kl = () => ({ ...moved(1), k3: Number.NaN });
+      const { outcome, calls } = await run(
+        guardOf(() => ({ action: "commit" })),
+        finite,
+        { trial: true, kl },
+      );
+      expect(await outcome).toMatchObject({
+        step: { committed: false, judged: { evidence: { nonFinite: ["trial"], trial: null } } },
+      });
+      expect(calls).toEqual(["trial", "measure", "revise 0"]);
+    });
+
+    it("judges before the step where the trainer cannot revise it, and tries nothing that is not finite", async () => {
+      const always = guardOf(() => ({ action: "commit" }));
+      const plain = await run(always, finite, { trial: true, revises: false });
+      await plain.outcome;
+      expect(plain.calls).toEqual(["step", "measure"]);
+      const odd = await run(always, finite, { trial: true, gradNorm: Number.NaN });
+      await odd.outcome;
+      expect(odd.calls).toEqual(["discard"]);
+    });
   });
 
   it("I7: never applies what is not finite, whatever the guard says", async () => {
     const always = guardOf(() => ({ action: "commit" }));
-    const norm = await run(always, async () => ({ loss: 0.5, tokens: 9 }), Number.POSITIVE_INFINITY);
+    const norm = await run(always, async () => ({ loss: 0.5, tokens: 9 }), { gradNorm: Number.POSITIVE_INFINITY });
     expect(await norm.outcome).toMatchObject({ step: { committed: false } });
     expect(norm.calls).toEqual(["discard"]);
     const loss = await run(always, async () => {
@@ -134,13 +219,13 @@ describe("a run with a guard of its own", () => {
     expect(ends.filter(([id]) => !id.startsWith("s2-")).map(([, end]) => end)).not.toContain("dropped:guard");
   });
 
-  it("goes back to the last checkpoint and on from there, and keeps what it learnt", async () => {
+  it("goes back to the snapshot before the step: journal and ledger go on, weights get a number of their own", async () => {
     let rejected = 0;
     const guard = guardOf(
       ({ step }) => {
         if (step !== 3 || rejected > 0) return { action: "commit" };
         rejected++;
-        return { action: "rollback", reason: "the norm jumped" };
+        return { action: "rollback", rule: "gradient_spike", reason: "the norm jumped" };
       },
       {
         snapshot: () => rejected,
@@ -149,7 +234,7 @@ describe("a run with a guard of its own", () => {
         },
       },
     );
-    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 2 } }, parityReward, {
+    const { system, metrics } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 2 } }, parityReward, {
       actors: { guard },
     });
     const states: string[] = [];
@@ -157,41 +242,100 @@ describe("a run with a guard of its own", () => {
     await system.start();
     const { status, runDirectory } = await system.done;
     expect(status).toBe("completed");
-    expect(states).toContain("rollingBack");
-    const [resumed] = await facts(runDirectory, "run.resumed");
-    expect(resumed?.data).toMatchObject({ step: 2, reason: expect.stringContaining("the norm jumped") });
+    const passed = states.filter((state, i) => state !== states[i - 1]);
+    const at = passed.indexOf("rollingBack");
+    expect(passed.slice(at, at + 3)).toEqual(["rollingBack", "checkpointing", "training"]);
+    expect(await facts(runDirectory, "run.resumed")).toEqual([]);
+    const ends = await endStates(runDirectory);
+    const undone = [...ends.values()].filter((end) => end === "rolledBack").length;
+    expect((await facts(runDirectory, "run.rolledBack")).map(({ data }) => data)).toEqual([
+      {
+        ...{ fromStep: 3, toStep: 2, reason: "the norm jumped", rule: "gradient_spike" },
+        ...{ by: { kind: "guard", name: "gradient_spike" }, undone, count: 1 },
+      },
+    ]);
+    expect(undone).toBeGreaterThanOrEqual(4);
     expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data.verdict)).toEqual(["rollback"]);
-    expect((await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion)).toEqual([1, 2, 3]);
+    // Version 3 is that of the restored weights.
+    expect((await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion)).toEqual([1, 2, 4]);
+    expect((await facts(runDirectory, "checkpoint.written")).map(({ data }) => data.step)).toEqual([2, 2, 3]);
+    expect(metrics.flatMap(({ values }) => values["guard/rollbacks"] ?? [])).toEqual([0, 0, 1]);
+    expect(metrics.every(({ values }) => (values["time/snapshot_seconds"] ?? 0) >= 0)).toBe(true);
   });
 
-  it("goes back to the beginning where there is no checkpoint", async () => {
-    let rejected = false;
-    const guard = guardOf(({ step }) => {
-      if (step !== 2 || rejected) return { action: "commit" };
-      rejected = true;
-      return { action: "rollback", reason: "start again" };
-    });
-    const loaded: string[] = [];
-    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 0 } }, parityReward, {
-      actors: { guard },
-      trainer: { loadState: async (folder) => ({ n: loaded.push(folder) - 1, sha256: "" }) },
-    });
-    await system.start();
-    await system.done.catch(() => undefined);
-    expect(loaded[0]).toMatch(/tiny-qwen2$/);
+  it("draws other tasks after a rollback, or with skipBatch off other responses to the same", async () => {
+    const drawn = async (skipBatch: boolean) => {
+      let rejected = false;
+      const batches: string[][] = [];
+      const guard = guardOf(({ step, groups }) => {
+        if (step !== 2) return { action: "commit" };
+        batches.push(groups.map(({ taskId }) => taskId));
+        if (rejected) return { action: "commit" };
+        rejected = true;
+        return { action: "rollback", reason: "once" };
+      });
+      const over = { ...onePhase, dynamicSampling: { enabled: false }, guard: { afterRollback: { skipBatch } } };
+      const { system } = await fakeRun(over, parityReward, { actors: { guard } });
+      await system.start();
+      await system.done;
+      return batches;
+    };
+    const skipped = await drawn(true);
+    expect(skipped).toHaveLength(2);
+    expect(skipped[1]?.filter((task) => skipped[0]?.includes(task))).toEqual([]);
+    const again = await drawn(false);
+    expect(again[1]).toEqual(again[0]);
   });
 
-  it("ends with a code after as many rollbacks as are permitted without coming further", async () => {
+  it("goes further back each time, then pauses for a person, who lets it go on", async () => {
+    let patience = 4;
     const guard = guardOf(({ step }) =>
-      step === 2 ? { action: "rollback", reason: "never step 2" } : { action: "commit" },
+      step === 3 && patience-- > 0 ? { action: "rollback", reason: "never step 3" } : { action: "commit" },
     );
-    const { system } = await fakeRun({ ...onePhase, guard: { maxRollbacks: 2 } }, parityReward, { actors: { guard } });
+    const over = {
+      ...onePhase,
+      dynamicSampling: { enabled: false },
+      guard: { maxRollbacks: 2, snapshots: { keep: 3 } },
+    };
+    const { system, alerts } = await fakeRun(over, parityReward, { actors: { guard } });
+    const paused = new Promise<void>((resolve) => {
+      system.state$.subscribe(({ lifecycle }) => {
+        if (lifecycle === "paused") resolve();
+      });
+    });
     await system.start();
-    await expect(system.done).rejects.toThrow(/WEIR_E_GUARD: after 2 rollbacks .*never step 2/);
-    const told = await facts(system.runDirectory as string, "guard.judged");
-    expect(told.map(({ data }) => [data.verdict, data.reason])).toEqual(
-      new Array(3).fill(["rollback", "never step 2"]),
-    );
+    await paused;
+    const told = await facts(system.runDirectory as string, "run.rolledBack");
+    expect(told.map(({ data }) => [data.fromStep, data.toStep, data.count])).toEqual([
+      [3, 2, 1],
+      [3, 1, 2],
+      [3, 0, 3],
+    ]);
+    expect(alerts.filter(({ rule }) => rule === "rollbacks_exhausted")).toMatchObject([
+      { level: "error", value: 3, text: expect.stringContaining("never step 3") },
+    ]);
+    system.resume();
+    const { status, runDirectory } = await system.done;
+    expect(status).toBe("completed");
+    expect((await facts(runDirectory, "run.rolledBack")).map(({ data }) => data.toStep)).toEqual([2, 1, 0, 2]);
+    await endStates(runDirectory);
+  });
+
+  it("goes back within the warm-up, too", async () => {
+    let rejected = false;
+    const guard = guardOf(({ stage, step }) => {
+      if (stage !== "warmup" || step !== 2 || rejected) return { action: "commit" };
+      rejected = true;
+      return { action: "rollback", reason: "the loss jumped" };
+    });
+    const warmup = { data: [await demonstrations()], batchRows: 2, epochs: 2 };
+    const { system } = await fakeRun({ ...onePhase, warmup }, parityReward, { actors: { guard } });
+    await system.start();
+    const { runDirectory } = await system.done;
+    expect((await facts(runDirectory, "run.rolledBack")).map(({ data }) => data)).toMatchObject([
+      { fromStep: 0, toStep: 0, undone: 0 },
+    ]);
+    expect((await facts(runDirectory, "warmup.finished")).map(({ data }) => data)).toMatchObject([{ steps: 4 }]);
   });
 
   it("judges the warm-up, too, and a run whose every update it skips has trained nothing", async () => {
