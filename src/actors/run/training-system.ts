@@ -24,6 +24,7 @@ import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins
 import type { PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
+import { tellUndone } from "./alarms.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
@@ -428,7 +429,10 @@ class System implements TrainingSystem {
     this.replacements.end();
     if (status === "failed") {
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
-      this.told(() => tellJudged(context, judgedOf(error)));
+      this.told(() => {
+        tellJudged(context, judgedOf(error));
+        tellUndone(context, error);
+      });
       this.lastFact(context, { status, error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
