@@ -621,7 +621,9 @@ const latencySchema = z.strictObject({
   sampleCall: distribution.default(0.5).describe("Seconds of a sampler call before its first token."),
   sampleToken: distribution.default(0.03).describe("Seconds per token of the longest response of a call."),
   reward: distribution.default({ lognormal: { median: 0.05, sigma: 0.5 } }).describe("Seconds of one reward."),
-  logprobs: distribution.default(2).describe("Seconds of one call for log-probs of the policy or the reference."),
+  logprobs: distribution
+    .default(2)
+    .describe("Seconds of one call for log-probs of a whole step's groups; fewer groups take that share of it."),
   forwardBackward: distribution.default(8).describe("Seconds of forward and backward of one mini-batch."),
   optimStep: distribution.default(0.5).describe("Seconds of one optimiser step."),
   publish: distribution.default(1).describe("Seconds from the trainer's weights to a published policy."),

@@ -26,7 +26,6 @@ describe("the KL of an update", () => {
     expect(found?.max).toBeCloseTo(Math.exp(0.8) - 0.8 - 1, 14);
     expect(movedTokens(rows[0] as (typeof rows)[number])).toEqual(k3.slice(0, 3).map((x) => expect.closeTo(x, 14)));
   });
-  });
 
   it("is the divergence itself where tokens come as often as the policy before draws them", () => {
     const [p, q] = [
