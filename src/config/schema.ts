@@ -517,7 +517,7 @@ const guardSchema = z.strictObject({
   klLimit: z
     .number()
     .positive()
-    .default(0.1)
+    .default(0.5)
     .describe(
       "KL in nats of a trial step (guard.trial) above which the guard `standard` applies only a share of the step; beyond a hundred times this it goes back.",
     ),
