@@ -432,6 +432,11 @@ const updateSchema = z.strictObject({
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one micro-batch; bounds memory, never changes the loss (I6)."),
+  klShare: share
+    .default(0.125)
+    .describe(
+      "Share of each mini-batch's groups, at least one, on which the KL of its optimiser step is measured (`kl/update`, and what the guard is shown); 0 measures nothing.",
+    ),
   correction: correctionSchema.prefault({}),
 });
 
@@ -479,6 +484,12 @@ const guardSchema = z.strictObject({
     .default("finite")
     .describe(
       "Name of the guard part, which judges each gradient before it is applied: `finite` (commits whatever is finite) or your own.",
+    ),
+  trial: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can); false asks before the step.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)
