@@ -11,6 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
+import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt } from "./knobs.js";
@@ -347,19 +348,8 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
   tellPrepared(context, result);
-  const alerts = context.detector.observe({
-    step: result.step,
-    phase: result.phase,
-    policyVersion: version.n,
-    time,
-    values: result.values,
-    contributions: result.update.contributions,
-    groups: result.groups,
-    idleSteps: result.idleSteps,
-    idleCause: result.idleCause,
-    correctAt: config.reward.correctAt,
-  });
-  for (const alert of alerts) taps.alert(alert);
+  tellGuardState(context, result.step);
+  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
   for (const refused of result.update.refused) {
     const { cause } = refused;
     const path = await store.saveBatch(result.step, refused as unknown as Json);
@@ -529,6 +519,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   context.orders.restore(state?.orders ?? null);
   context.curriculumMachine.start();
   await adoptSnapshots(context);
+  context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
 }
 
