@@ -350,15 +350,6 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   tellPrepared(context, result);
   tellGuardState(context, result.step);
   tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
-  for (const refused of result.update.refused) {
-    const { cause } = refused;
-    const path = await store.saveBatch(result.step, refused as unknown as Json);
-    const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
-    context.log.error(
-      { actor: "update", step: result.step, path },
-      `${why}: the mini-batch changed nothing and was saved`,
-    );
-  }
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
   for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
