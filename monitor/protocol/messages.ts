@@ -3,12 +3,15 @@ import { COMMAND_NAMES, PROTOCOL_VERSION, STREAM_CHANNELS, type StreamChannel } 
 import {
   actorTreeSchema,
   alertSchema,
+  comparedRunSchema,
+  guardEventSchema,
   jsonSchema,
   logLineSchema,
   machineStateSchema,
   metricBlockSchema,
   metricRecordSchema,
   pipelineGaugeSchema,
+  runConfigSchema,
   runInfoSchema,
   tracePartSchema,
   traceSummarySchema,
@@ -22,13 +25,16 @@ import {
 /** Item of a `delta`, per channel. */
 export const DELTA_ITEM = {
   alerts: alertSchema,
+  guard: guardEventSchema,
   run: runInfoSchema,
   lifecycle: machineStateSchema,
   pipeline: pipelineGaugeSchema,
   actors: actorTreeSchema,
   metrics: metricRecordSchema,
   logs: logLineSchema,
+  config: runConfigSchema,
   traces: traceSummarySchema,
+  compare: comparedRunSchema,
 } as const satisfies Record<StreamChannel, z.ZodType>;
 
 /** Item of a `snapshot`, per channel: metrics come in columns. */

@@ -6,14 +6,26 @@ import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { CHANNELS, LIMITS, type StreamChannel } from "../protocol/limits.js";
-import type { ActorChange, ActorTree, LogLine, MachineState, RunInfo, TraceSummary } from "../protocol/records.js";
+import type {
+  ActorChange,
+  ActorTree,
+  GroupMember,
+  GuardEvent,
+  LogLine,
+  MachineState,
+  RunConfig,
+  RunInfo,
+  TraceSummary,
+} from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
+import { type Comparable, ComparedRuns } from "./compared-runs.js";
 import { applyFact } from "./fact-mapping.js";
+import { listedRun } from "./listed-run.js";
 import { MetricLog } from "./metric-log.js";
 import { Secrets } from "./secrets.js";
 import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
 import { TraceArchive } from "./trace-archive.js";
-import { summarise, TraceStore } from "./trace-store.js";
+import { memberOf, summarise, TraceStore } from "./trace-store.js";
 
 /**
  * The state that the monitor shows of one run: the history of each channel and whole traces, all bounded.
@@ -53,20 +65,6 @@ const emptyRun = (id: string, time: number): RunInfo => ({
   note: null,
 });
 
-/** The run as it is sent: its long lists end with the newest entries, and say how many there were. */
-export function listedRun(run: RunInfo): RunInfo {
-  return {
-    ...run,
-    checkpoints: run.checkpoints.slice(-LIMITS.listed),
-    checkpointCount: run.checkpoints.length,
-    evaluations: run.evaluations.slice(-LIMITS.listed),
-    evaluationCount: run.evaluations.length,
-    resumes: run.resumes.slice(-LIMITS.listed),
-    resumeCount: run.resumes.length,
-    phases: run.phases.slice(-LIMITS.listed),
-  };
-}
-
 export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
@@ -83,6 +81,9 @@ export class MonitorHub implements MonitorSource {
   /** Machines, and whether the run, have changed since the last `settle`. */
   private readonly changedMachines = new Set<string>();
   private runChanged = false;
+  private configuration: RunConfig = { resolved: null, changes: [] };
+  private configChanged = false;
+  private readonly compared = new ComparedRuns();
   private archive: TraceArchive | null = null;
   private runInfo: RunInfo | null = null;
   private handler: CommandHandler | null = null;
@@ -94,13 +95,16 @@ export class MonitorHub implements MonitorSource {
     const log = (name: Exclude<StreamChannel, "metrics">) => new ChannelLog(name, CHANNELS[name]);
     this.logs = {
       alerts: log("alerts"),
+      guard: log("guard"),
       run: log("run"),
       lifecycle: log("lifecycle"),
       pipeline: log("pipeline"),
       actors: log("actors"),
       metrics: this.metrics,
       logs: log("logs"),
+      config: log("config"),
       traces: log("traces"),
+      compare: log("compare"),
     };
   }
 
@@ -111,6 +115,11 @@ export class MonitorHub implements MonitorSource {
   /** Latest sequence number of each channel. */
   seqs(): Record<string, number> {
     return Object.fromEntries(Object.values(this.logs).map((log) => [log.name, log.seq]));
+  }
+
+  /** The configuration with what changed on resumes. */
+  get config(): RunConfig {
+    return this.configuration;
   }
 
   get run(): RunInfo | null {
@@ -150,6 +159,27 @@ export class MonitorHub implements MonitorSource {
 
   publishAlert(alert: Alert): void {
     this.append("alerts", { ...alert, text: this.secrets.text(alert.text) }, null, alert.time);
+  }
+
+  publishGuard(event: GuardEvent): void {
+    const masked = "reason" in event && event.reason ? { ...event, reason: this.secrets.text(event.reason) } : event;
+    this.append("guard", masked, null, event.time);
+  }
+
+  publishConfig(resolved: Json): void {
+    const masked = JSON.parse(this.secrets.text(JSON.stringify(resolved))) as Json;
+    this.configuration = { ...this.configuration, resolved: masked };
+    this.configChanged = true;
+  }
+
+  publishConfigChange(change: RunConfig["changes"][number]): void {
+    this.configuration = { ...this.configuration, changes: [...this.configuration.changes, change] };
+    this.configChanged = true;
+  }
+
+  /** Shows another run next to this one, now and as it goes on. */
+  compareWith(other: Comparable): void {
+    this.compared.add(other);
   }
 
   publishTrace(given: Trace): void {
@@ -231,6 +261,15 @@ export class MonitorHub implements MonitorSource {
     return this.archive.find(id, step).then((found) => found && this.secrets.trace(found));
   }
 
+  /** The rollouts of a trace's group that are known, by their index; in memory or in the run folder. Never rejects. */
+  async groupOf(trace: Trace): Promise<readonly GroupMember[]> {
+    const held = this.traces.all().filter((one) => one.step === trace.step && one.groupId === trace.groupId);
+    const members = this.archive ? await this.archive.group(trace.step, trace.groupId) : [];
+    const known = new Map([...members, ...held.map(memberOf)].map((member) => [member.id, member]));
+    if (!known.has(trace.id)) known.set(trace.id, memberOf(trace));
+    return [...known.values()].sort((a, b) => a.sampleIndex - b.sampleIndex).slice(0, LIMITS.groupMembers);
+  }
+
   /** The rollouts of a step: those in memory, else those of the run folder. Never rejects. */
   async tracesOfStep(step: number): Promise<readonly TraceSummary[]> {
     const all = this.channel("traces").entries();
@@ -249,6 +288,9 @@ export class MonitorHub implements MonitorSource {
     this.changedMachines.clear();
     if (this.treeChanged) this.append("actors", this.listedTree(), "actors");
     this.treeChanged = false;
+    if (this.configChanged) this.append("config", this.configuration, "config");
+    this.configChanged = false;
+    for (const { key, data } of this.compared.changed()) this.append("compare", data, key);
     const gauges = this.gauges;
     if (!gauges) return;
     this.gauges = null;

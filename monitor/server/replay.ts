@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Fact } from "../../src/contracts/fact.js";
+import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { readRollouts, readRunRecord, rolloutSteps } from "../../src/store/index.js";
 import { LIMITS } from "../protocol/limits.js";
@@ -32,16 +33,18 @@ export interface Replay {
 
 /**
  * Fills a hub from a run folder; the rollouts follow, so that the curves need not wait for them. `machines` are the
- * statecharts to draw, by name. Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where its record is damaged.
+ * statecharts to draw, by name; `withTraces` false leaves the rollouts out. Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where its record is damaged.
  */
 export async function openReplay(
   runFolder: string,
   machines: Readonly<Record<string, StateDefinition>> = {},
+  withTraces = true,
 ): Promise<Replay> {
   const hub = new MonitorHub();
   const record = await readRunRecord(runFolder);
   const known = { id: record.id, live: false, startedAt: record.created, ...configured(record.config) };
   hub.publishRun(known);
+  hub.publishConfig(record.config as Json);
   hub.useFolder(runFolder);
   const tail = new JournalTail(join(runFolder, JOURNAL));
   const seen = publishNew(hub, tail, { time: 0, seq: 0 });
@@ -52,11 +55,11 @@ export async function openReplay(
   // A run.started of the journal says less than the record does.
   hub.publishRun({ id: known.id, live: false });
   const shown = { step: hub.run?.step ?? 0 };
-  const traces = newestTraces(hub, runFolder);
+  const traces = withTraces ? newestTraces(hub, runFolder) : Promise.resolve();
   return {
     hub,
     traces,
-    follow: (signal, alive) => followRun({ hub, runFolder, tail, seen, shown, traces, alive }, signal),
+    follow: (signal, alive) => followRun({ hub, runFolder, tail, seen, shown, traces, alive, withTraces }, signal),
     endUnlessFinished: () => endUnlessFinished(hub),
   };
 }
@@ -110,9 +113,11 @@ interface Followed {
   readonly shown: { step: number };
   readonly traces: Promise<void>;
   readonly alive: () => boolean;
+  readonly withTraces: boolean;
 }
 
-function followRun({ hub, runFolder, tail, seen, shown, traces: first, alive }: Followed, signal: AbortSignal): void {
+function followRun(followed: Followed, signal: AbortSignal): void {
+  const { hub, runFolder, tail, seen, shown, traces: first, alive, withTraces } = followed;
   let busy = false;
   const look = async () => {
     if (busy) return;
@@ -123,7 +128,7 @@ function followRun({ hub, runFolder, tail, seen, shown, traces: first, alive }: 
       const living = alive();
       publishNew(hub, tail, seen);
       if (!living) endUnlessFinished(hub);
-      if (seen.time === before.time && seen.seq === before.seq) return;
+      if (!withTraces || (seen.time === before.time && seen.seq === before.seq)) return;
       await first;
       const steps = await rolloutSteps(join(runFolder, ROLLOUTS));
       for (const step of steps.filter((one) => one > shown.step)) {

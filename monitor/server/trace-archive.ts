@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { Trace } from "../../src/contracts/trace.js";
-import { readRollout, readRollouts, rolloutSteps } from "../../src/store/index.js";
+import { readMembers, readRollout, readRollouts, rolloutSteps } from "../../src/store/index.js";
 import { LIMITS } from "../protocol/limits.js";
-import type { TraceSummary } from "../protocol/records.js";
+import type { GroupMember, TraceSummary } from "../protocol/records.js";
 import { summarise, TraceStore } from "./trace-store.js";
 
 /**
@@ -43,6 +43,11 @@ export class TraceArchive {
   /** Summaries of the rollouts of a step, in the order of the shard; none where it cannot be read or too many ask. Never rejects. */
   list(step: number): Promise<readonly TraceSummary[]> {
     return this.queued(async () => (await readRollouts(this.folder, step)).map(summarise), []);
+  }
+
+  /** The rollouts of a group; none where the shard cannot be read or too many ask. Never rejects. */
+  group(step: number, groupId: string): Promise<readonly GroupMember[]> {
+    return this.queued(() => readMembers(this.folder, step, groupId), []);
   }
 
   /** Runs one lookup after the other; `otherwise` is the answer of one that fails or is rejected. */

@@ -24,6 +24,8 @@ export interface ChartSpec {
   /** Which records: those of RL steps or those of the warm-up. */
   readonly track: "training" | "warmup";
   readonly series: readonly SeriesSpec[];
+  /** The metric of a chart that shows only this one; it can be pinned to the board. */
+  readonly single?: MetricName;
 }
 
 /** Buckets that get a colour of their own; further ones repeat them. */

@@ -1,8 +1,8 @@
 import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 
 /**
- * The metrics by column. Rows are ordered by step: a record of a known last step adds to its row, a smaller step means that
- * the run was restored from a checkpoint, so everything from there on is redrawn.
+ * The metrics by column. Rows are ordered by step. A record of the last step adds to its row; one that has most of what the row has
+ * is that step trained again, and a smaller step means that the run went back: everything from there on is redrawn.
  */
 export class MetricTable {
   readonly steps: number[] = [];
@@ -12,7 +12,8 @@ export class MetricTable {
 
   add(record: MetricRecord): void {
     const last = this.steps.at(-1);
-    if (last !== undefined && record.step < last) this.cutFrom(record.step);
+    if (last !== undefined && (record.step < last || (record.step === last && this.repeats(record))))
+      this.cutFrom(record.step);
     if (this.steps.at(-1) !== record.step) {
       this.steps.push(record.step);
       this.times.push(record.time);
@@ -44,6 +45,19 @@ export class MetricTable {
 
   names(): readonly MetricName[] {
     return [...this.columns.keys()];
+  }
+
+  /** Whether a record of the last step has more than half of what its row has. */
+  private repeats(record: MetricRecord): boolean {
+    const row = this.steps.length - 1;
+    let held = 0;
+    let again = 0;
+    for (const [name, column] of this.columns) {
+      if (column[row] === null) continue;
+      held++;
+      if (name in record.values) again++;
+    }
+    return again * 2 > held;
   }
 
   private ensure(name: MetricName): (number | null)[] {

@@ -220,3 +220,38 @@ export async function readRollout(folder: string, step: number, id: string): Pro
     );
   }
 }
+
+/** What a list of a group's rollouts shows of each. */
+export interface RolloutMember {
+  readonly id: string;
+  readonly sampleIndex: number;
+  readonly outcome: RewardOutcome["kind"];
+  readonly reward: number | null;
+  readonly advantage: number | null;
+}
+
+const MEMBER_COLUMNS = ["id", "group_id", "sample_index", "outcome", "reward", "advantage"];
+
+/** The rollouts of a group, without prompts and tokens. Errors: WEIR_E_RUN_FOLDER where the step has no shard or it is damaged. */
+export async function readMembers(folder: string, step: number, groupId: string): Promise<RolloutMember[]> {
+  const path = join(folder, `${stepName(step)}.parquet`);
+  try {
+    const rows = (await parquetReadObjects({ ...(await openShard(path)), columns: MEMBER_COLUMNS })) as Row[];
+    return rows
+      .filter((row) => row.group_id === groupId)
+      .map((row) => ({
+        id: row.id as string,
+        sampleIndex: row.sample_index as number,
+        outcome: row.outcome as RewardOutcome["kind"],
+        reward: optional(row, "reward"),
+        advantage: optional(row, "advantage"),
+      }));
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_RUN_FOLDER",
+      `${path}: expected the rollouts of group "${groupId}", they cannot be read (${(cause as Error).message}); other steps can`,
+      { path, step, groupId },
+      { cause },
+    );
+  }
+}

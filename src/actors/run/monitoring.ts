@@ -5,6 +5,7 @@ import { announceMonitor } from "../../../monitor/server/run-file.js";
 import { startMonitor } from "../../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../../monitor/server/source.js";
 import type { Fact } from "../../contracts/fact.js";
+import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { PipelineReading } from "../../streams/gauges.js";
 import { curriculumMachine } from "../curriculum/machine.js";
@@ -51,6 +52,7 @@ export async function attachMonitor(
     model: config.model.path,
     plannedSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
   });
+  hub.publishConfig(JSON.parse(JSON.stringify(config)) as Json);
   hub.publishLifecycle({
     machine: "lifecycle",
     value: "operating",

@@ -345,7 +345,8 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   }
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
-  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  const culprits = new Set(alerts.flatMap((alert) => alert.culprits.map(({ rolloutId }) => rolloutId)));
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culprits)) taps.trace(trace);
   taps.fact("step.committed", result.step, {
     phase: result.phase,
     policyVersion: version.n,
