@@ -4,7 +4,7 @@ import type { Initiator } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { PartOrigin } from "../../src/contracts/part-origin.js";
 import type { Json } from "../../src/contracts/task.js";
-import type { ActorChange, GuardEvent, LogLine, RunConfig, RunInfo } from "../protocol/records.js";
+import type { ActorChange, GuardEvent, ListedTurn, LogLine, RunConfig, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
 /** Maps facts of the journal to the monitor's records, the same for live and for past runs. */
@@ -16,6 +16,7 @@ export interface FactTarget {
   publishMetric(record: MetricRecord): void;
   publishAlert(alert: Alert): void;
   publishGuard(event: GuardEvent): void;
+  publishTurn(turn: ListedTurn): void;
   publishConfigChange(change: RunConfig["changes"][number]): void;
   publishLifecycle(reading: MachineReading): void;
   publishActorChange(change: Omit<ActorChange, "from">): void;
@@ -136,9 +137,11 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
 
   "knob.turned": (hub, { data, step, time }) => {
     hub.publishGuard({ kind: "knob", step, time, ...data });
+    hub.publishTurn({ ...data, step, time });
+    const why = data.reason === null ? "" : `: ${data.reason}`;
     hub.publishLog({
       level: "info",
-      text: `${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)} (${initiatorText(data.by)})`,
+      text: `${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)} (${initiatorText(data.by)})${why}`,
       time,
     });
   },

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact } from "../../src/contracts/fact.js";
+import type { KnobState } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
@@ -11,6 +12,8 @@ import type {
   ActorTree,
   GroupMember,
   GuardEvent,
+  KnobBoard,
+  ListedTurn,
   LogLine,
   MachineState,
   RunConfig,
@@ -65,6 +68,9 @@ const emptyRun = (id: string, time: number): RunInfo => ({
   note: null,
 });
 
+const isSameTurn = (a: ListedTurn, b: ListedTurn): boolean =>
+  a.path === b.path && a.step === b.step && a.old === b.old && a.new === b.new && a.by.kind === b.by.kind;
+
 export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
@@ -78,9 +84,14 @@ export class MonitorHub implements MonitorSource {
   private gauges: readonly GaugeReading[] | null = null;
   private tree: Omit<ActorTree, "time"> = { actors: [], lag: null, changes: [] };
   private treeChanged = false;
+  private board: KnobBoard = { knobs: [], turns: [], turnCount: 0 };
+  private boardChanged = false;
   /** Machines, and whether the run, have changed since the last `settle`. */
   private readonly changedMachines = new Set<string>();
   private runChanged = false;
+  /** Events of the timeline before the last resume, and since: a resumed run repeats what came after its checkpoint. */
+  private readonly toldBefore = new Set<string>();
+  private readonly toldSince = new Set<string>();
   private configuration: RunConfig = { resolved: null, changes: [] };
   private configChanged = false;
   private readonly compared = new ComparedRuns();
@@ -100,6 +111,7 @@ export class MonitorHub implements MonitorSource {
       lifecycle: log("lifecycle"),
       pipeline: log("pipeline"),
       actors: log("actors"),
+      knobs: log("knobs"),
       metrics: this.metrics,
       logs: log("logs"),
       config: log("config"),
@@ -147,6 +159,10 @@ export class MonitorHub implements MonitorSource {
 
   publishRun(patch: Partial<RunInfo>): void {
     const note = patch.note ? { note: this.secrets.text(patch.note) } : {};
+    if (patch.resumes) {
+      for (const key of this.toldSince) this.toldBefore.add(key);
+      this.toldSince.clear();
+    }
     this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch, ...note };
     this.runChanged = true;
   }
@@ -162,6 +178,10 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishGuard(event: GuardEvent): void {
+    const { time: _, ...content } = event;
+    const key = JSON.stringify(content);
+    if (this.toldBefore.delete(key)) return;
+    this.toldSince.add(key);
     const masked = "reason" in event && event.reason ? { ...event, reason: this.secrets.text(event.reason) } : event;
     this.append("guard", masked, null, event.time);
   }
@@ -228,6 +248,25 @@ export class MonitorHub implements MonitorSource {
     this.treeChanged = true;
   }
 
+  publishKnobs(knobs: readonly KnobState[]): void {
+    this.board = { ...this.board, knobs: [...knobs] };
+    this.boardChanged = true;
+  }
+
+  publishTurn(given: ListedTurn): void {
+    const { turns, turnCount, knobs } = this.board;
+    const turn = { ...given, reason: given.reason === null ? null : this.reason(given.reason) };
+    // A resumed run repeats what came after its checkpoint.
+    const others = turns.filter((other) => !isSameTurn(other, turn));
+    const value = typeof turn.new === "number" ? turn.new : null;
+    this.board = {
+      turns: [...others, turn].slice(-LIMITS.knobTurns),
+      turnCount: turnCount + 1 - (turns.length - others.length),
+      knobs: knobs.map((knob) => (knob.path === turn.path ? { ...knob, value } : knob)),
+    };
+    this.boardChanged = true;
+  }
+
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void {
     const time = line.time ?? this.clock();
     this.append(
@@ -291,6 +330,8 @@ export class MonitorHub implements MonitorSource {
     if (this.configChanged) this.append("config", this.configuration, "config");
     this.configChanged = false;
     for (const { key, data } of this.compared.changed()) this.append("compare", data, key);
+    if (this.boardChanged) this.append("knobs", this.board, "knobs");
+    this.boardChanged = false;
     const gauges = this.gauges;
     if (!gauges) return;
     this.gauges = null;

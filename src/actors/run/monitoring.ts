@@ -122,5 +122,7 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
       return controls.skipPhase()
         ? { accepted: true, effect: { ok: true, text: "the next phase begins after the current step" } }
         : { accepted: false, reason: "the run is in its last phase or does not train" };
+    default:
+      return { accepted: false, reason: `this run does not know the command "${command.name}"` };
   }
 }
