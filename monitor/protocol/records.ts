@@ -425,7 +425,9 @@ export type GuardEvent = z.output<typeof guardEventSchema>;
 export const runConfigSchema = z
   .object({
     resolved: jsonSchema.describe("Every option as the run was started with; null where it is not known."),
-    changes: z.array(z.object({ path: z.string(), old: jsonSchema, new: jsonSchema, ...when })).describe("Oldest first."),
+    changes: z
+      .array(z.object({ path: z.string(), old: jsonSchema, new: jsonSchema, ...when }))
+      .describe("Oldest first."),
   })
   .describe("The run's configuration, and the options that changed on a resume.");
 export type RunConfig = z.output<typeof runConfigSchema>;

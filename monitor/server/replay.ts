@@ -137,11 +137,13 @@ function followRun(followed: Followed, signal: AbortSignal): void {
     busy = true;
     try {
       const before = { ...seen };
+      const returns = returnsOf(hub).length;
       // Asked first: what a process wrote before it ended is then read.
       const living = alive();
       publishNew(hub, tail, seen);
       if (!living) endUnlessFinished(hub);
       if (!withTraces || (seen.time === before.time && seen.seq === before.seq)) return;
+      shown.step = Math.min(shown.step, ...returnsOf(hub).slice(returns));
       await first;
       const steps = await rolloutSteps(join(runFolder, ROLLOUTS));
       for (const step of steps.filter((one) => one > shown.step)) {
@@ -154,6 +156,13 @@ function followRun(followed: Followed, signal: AbortSignal): void {
   };
   const timer = setInterval(() => void look().catch(() => {}), FOLLOW_MS);
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+}
+
+/** Steps to whose end the run has gone back so far: what comes after them is trained again. */
+function returnsOf({ run }: MonitorHub): readonly number[] {
+  const steps = [...(run?.resumes ?? []).map(({ step, time }) => ({ step, time }))];
+  for (const { toStep, time } of run?.rollbacks ?? []) steps.push({ step: toStep, time });
+  return steps.sort((a, b) => a.time - b.time).map(({ step }) => step);
 }
 
 /** Publishes the traces of the latest steps, oldest first. */

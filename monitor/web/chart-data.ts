@@ -42,9 +42,7 @@ export function chartData(
 ): ChartData {
   const xs = new Map(tracks.map((track) => [track.id, positions(track, view.x)]));
   const alone = tracks.length === 1;
-  const x = alone
-    ? (xs.get(tracks[0]?.id ?? "") ?? [])
-    : [...new Set([...xs.values()].flat())].sort((a, b) => a - b);
+  const x = alone ? (xs.get(tracks[0]?.id ?? "") ?? []) : [...new Set([...xs.values()].flat())].sort((a, b) => a - b);
   const places = alone ? null : new Map(x.map((value, i) => [value, i]));
   const rows = new Map<string, readonly (number | null)[]>();
   const spreadOver = (track: Track, column: readonly (number | null)[]): readonly Cell[] => {

@@ -1,5 +1,5 @@
-import type { ChannelEvent, MetricBlock, RunConfig, RunInfo } from "../client/index.js";
 import { fromBlock } from "../client/events.js";
+import type { ChannelEvent, MetricBlock, RunConfig, RunInfo } from "../client/index.js";
 import { MetricTable } from "./metric-table.js";
 
 /** The runs that are drawn over this one. A run's last block comes again when it has grown, so its table is made anew. */

@@ -47,7 +47,10 @@ const logarithmic = {
   place: (value: number) => (value > 0 ? Math.log(value) : Number.NEGATIVE_INFINITY),
   at: Math.exp,
   full: (places: readonly number[]) =>
-    places.reduce((most, place) => (Number.isFinite(place) ? Math.max(most, Math.abs(place)) : most), SMALLEST_LOG_RATIO),
+    places.reduce(
+      (most, place) => (Number.isFinite(place) ? Math.max(most, Math.abs(place)) : most),
+      SMALLEST_LOG_RATIO,
+    ),
 };
 
 export const MEASURES: readonly Measure[] = [

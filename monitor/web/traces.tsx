@@ -30,9 +30,9 @@ export function Traces({ store, view, client }: Props) {
   const phases = [...new Set(store.traces.map((trace) => trace.phase))].sort((a, b) => a - b);
   const set = (change: Partial<TraceQuery>) => setQuery({ ...query, ...change });
   const toggle = () => setFrozen(frozen ? null : store.traces);
-  const choose = (id: string | undefined) => {
+  const choose = (id: string | undefined, step: number | null = null) => {
     if (id === undefined) return;
-    view.set({ trace: id, traceStep: store.traces.find((trace) => trace.id === id)?.step ?? null });
+    view.set({ trace: id, traceStep: step ?? store.traces.find((trace) => trace.id === id)?.step ?? null });
     document.getElementById(rowId(id))?.scrollIntoView({ block: "nearest" });
   };
   const move = (by: number) => {
