@@ -8,8 +8,8 @@ export interface Alarm {
   readonly fromStep: number;
   /** Last step that showed it, so far. */
   readonly toStep: number;
-  /** Null where the run has no record of beginnings and ends. */
-  readonly state: "active" | "ended" | null;
+  /** `undone` where a rollback went back before it; null where the run has no record of beginnings and ends. */
+  readonly state: "active" | "ended" | "undone" | null;
   /** The value furthest from what is allowed; null where it is not known. */
   readonly worst: number | null;
 }
@@ -18,20 +18,25 @@ type Told = Extract<GuardEvent, { kind: "alarm" }>;
 
 /** The alarms in the order in which they were raised. */
 export function alarmsOf(alerts: readonly Alert[], events: readonly GuardEvent[]): readonly Alarm[] {
-  const told = new Map<string, { from: number; last: Told; worst: number | null }>();
+  const told = new Map<string, { from: number; last: Told; worst: number | null; undone: boolean }>();
   // Without any update or end, the journal is of a build that did not record them.
   const recorded = events.some((event) => event.kind === "alarm" && event.state !== "raised");
   for (const event of events) {
+    if (event.kind === "rollback")
+      for (const alarm of told.values())
+        if (alarm.from > event.toStep && alarm.last.state !== "ended") alarm.undone = true;
     if (event.kind !== "alarm") continue;
     const known = told.get(event.id);
     const from = Math.min(known?.from ?? event.fromStep, event.fromStep);
-    told.set(event.id, { from, last: event, worst: event.worst ?? known?.worst ?? null });
+    told.set(event.id, { from, last: event, worst: event.worst ?? known?.worst ?? null, undone: false });
   }
-  return alerts.map((alert) => {
+  // A resumed run tells its alarms again.
+  const unique = new Map(alerts.map((alert) => [alert.id, alert]));
+  return [...unique.values()].map((alert) => {
     const known = told.get(alert.id);
     if (!known) return { alert, fromStep: alert.step, toStep: alert.step, state: null, worst: null };
-    const { from, last, worst } = known;
-    const state = last.state === "ended" ? "ended" : recorded ? "active" : null;
+    const { from, last, worst, undone } = known;
+    const state = last.state === "ended" ? "ended" : undone ? "undone" : recorded ? "active" : null;
     return { alert, fromStep: from, toStep: Math.max(from, last.toStep), state, worst };
   });
 }
@@ -39,7 +44,7 @@ export function alarmsOf(alerts: readonly Alert[], events: readonly GuardEvent[]
 /** "step 9", "steps 9–12, active" */
 export function alarmSpan({ fromStep, toStep, state }: Alarm): string {
   const steps = fromStep === toStep ? `step ${fromStep}` : `steps ${fromStep}–${toStep}`;
-  return state === "active" ? `${steps}, active` : steps;
+  return state === "active" || state === "undone" ? `${steps}, ${state}` : steps;
 }
 
 /** Part of the first culprit's contribution, in [0, 1], for bars; 0 where it is not a number. */

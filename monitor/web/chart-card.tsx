@@ -9,7 +9,7 @@ import { definitionOf } from "./metric-search.js";
 import { positionOfStep } from "./metric-table.js";
 import { Plot, type PlotInput } from "./plot.js";
 import { type Store, useTopics } from "./store.js";
-import { DARK, DASHES, LIGHT, type Palette } from "./theme.js";
+import { DARK, DASHES, LIGHT, type Palette, UNDONE_DASH } from "./theme.js";
 import { tracksOf } from "./tracks.js";
 import type { ViewState } from "./view.js";
 
@@ -33,6 +33,7 @@ export function ChartCard({ spec, store, view }: Props) {
   const [asTable, setAsTable] = useState(false);
   const tracks = tracksOf(store, view, spec.track);
   const data = chartData(spec, tracks, view.current);
+  const runs = tracks.filter(({ undone }) => !undone);
   const palette = view.dark ? DARK : LIGHT;
   const empty = data.series.length === 0;
 
@@ -58,14 +59,14 @@ export function ChartCard({ spec, store, view }: Props) {
   });
 
   const at = cursor !== null && cursor < data.x.length ? cursor : null;
-  const readout = readings(spec, data, tracks, at, palette);
+  const readout = readings(spec, data, runs, at, palette);
   const summary = readout.map((one) => `${one.label} ${one.text}`).join(", ");
   const name = fileName(store.run?.id ?? "run", spec.id);
   const csv = () => {
     const metrics = [...new Set(spec.series.flatMap((one) => (one.spread ? [one.metric, one.spread] : [one.metric])))];
-    const kept = metrics.filter((metric) => tracks.some(({ table }) => table.has(metric)));
+    const kept = metrics.filter((metric) => runs.some(({ table }) => table.has(metric)));
     const range = view.current.x === "step" ? view.current.range : null;
-    download(`${name}.csv`, new Blob([metricsCsv(tracks, kept, range)], { type: "text/csv" }));
+    download(`${name}.csv`, new Blob([metricsCsv(runs, kept, range)], { type: "text/csv" }));
   };
   const png = () => {
     const unit = spec.unit && spec.unit !== "bytes" ? ` (${spec.unit})` : "";
@@ -196,22 +197,24 @@ function readings(
   palette: Palette,
 ): readonly Reading[] {
   const several = new Set(spec.series.map(({ metric }) => metric)).size > 1;
-  return data.series.map((one) => {
-    const row = at === null ? null : data.rowAt(one.track, at);
-    const { table } = one.track;
-    const value =
-      at === null ? table.latest(one.metric) : row === null ? null : (table.column(one.metric)[row] ?? null);
-    const label = tracks.length === 1 ? one.label : several ? `${one.label} · ${one.track.id}` : one.track.id;
-    return {
-      key: `${one.track.id} ${one.metric}`,
-      title: tracks.length === 1 ? one.metric : `${one.metric} of ${one.track.id}`,
-      label,
-      colour: colourOf(one, palette),
-      dash: dashOf(one),
-      sparse: one.sparse,
-      text: formatUnit(value, spec.unit),
-    };
-  });
+  return data.series
+    .filter(({ track }) => !track.undone)
+    .map((one) => {
+      const row = at === null ? null : data.rowAt(one.track, at);
+      const { table } = one.track;
+      const value =
+        at === null ? table.latest(one.metric) : row === null ? null : (table.column(one.metric)[row] ?? null);
+      const label = tracks.length === 1 ? one.label : several ? `${one.label} · ${one.track.id}` : one.track.id;
+      return {
+        key: `${one.track.id} ${one.metric}`,
+        title: tracks.length === 1 ? one.metric : `${one.metric} of ${one.track.id}`,
+        label,
+        colour: colourOf(one, palette),
+        dash: dashOf(one),
+        sparse: one.sparse,
+        text: formatUnit(value, spec.unit),
+      };
+    });
 }
 
 const colourOf = (one: DrawnSeries, palette: Palette): string =>
@@ -249,16 +252,17 @@ export function Swatch({ colour, dash }: { readonly colour: string; readonly das
 }
 
 function ChartTable({ spec, data }: { readonly spec: ChartSpec; readonly data: ChartData }) {
-  const from = Math.max(0, data.x.length - TABLE_ROWS);
-  const rows = data.x.slice(from).map((_, i) => from + i);
-  const several = new Set(data.series.map(({ track }) => track.id)).size > 1;
+  const shown = data.series.filter(({ track }) => !track.undone);
+  const several = new Set(shown.map(({ track }) => track.id)).size > 1;
   const stepAt = (index: number) => {
-    for (const { track } of data.series) {
+    for (const { track } of shown) {
       const row = data.rowAt(track, index);
-      if (row !== null) return track.table.steps[row];
+      if (row !== null) return track.table.steps[row] ?? null;
     }
     return null;
   };
+  const all = data.x.flatMap((_, index) => (stepAt(index) === null ? [] : index));
+  const rows = all.slice(-TABLE_ROWS);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard.
     <section class="chart-table" tabIndex={0} aria-label={`${spec.title} as a table`}>
@@ -266,7 +270,7 @@ function ChartTable({ spec, data }: { readonly spec: ChartSpec; readonly data: C
         <thead>
           <tr>
             <th scope="col">step</th>
-            {data.series.map((series) => (
+            {shown.map((series) => (
               <th key={`${series.track.id} ${series.metric}`} scope="col">
                 {several ? `${series.label} · ${series.track.id}` : series.label}
               </th>
@@ -277,7 +281,7 @@ function ChartTable({ spec, data }: { readonly spec: ChartSpec; readonly data: C
           {rows.reverse().map((index) => (
             <tr key={index}>
               <th scope="row">{stepAt(index)}</th>
-              {data.series.map(({ track, metric }) => {
+              {shown.map(({ track, metric }) => {
                 const row = data.rowAt(track, index);
                 const value = row === null ? null : track.table.column(metric)[row];
                 return <td key={`${track.id} ${metric}`}>{formatUnit(value, spec.unit)}</td>;
@@ -295,13 +299,14 @@ function plotInput(spec: ChartSpec, data: ChartData, store: Store, view: ViewSta
   const { x, logY, range, robust } = view.current;
   const palette = view.dark ? DARK : LIGHT;
   const training = spec.track === "training";
-  const alone = new Set(data.series.map(({ track }) => track.id)).size === 1;
+  const alone = new Set(shown.map(({ track }) => track.id)).size === 1;
   return {
     x: data.x,
     series: data.series.map((one) => ({
       colour: colourOf(one, palette),
       dash: dashOf(one),
-      ghost: alone,
+      ghost: alone && !one.track.undone,
+      pale: one.track.undone,
       sparse: one.sparse,
       values: one.values,
       line: one.line,

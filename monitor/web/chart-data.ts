@@ -12,6 +12,8 @@ export interface Track {
   readonly startedAt: number;
   /** Index into the palette and the dashes; 0 is the page's own run. */
   readonly index: number;
+  /** Steps that a rollback has undone: drawn faintly behind the curve that took their place. */
+  readonly undone: boolean;
 }
 
 /** A value of a column: null is a gap in the line; undefined, a place where only another run has a point, is not. */
@@ -43,7 +45,7 @@ export function chartData(
   const xs = new Map(tracks.map((track) => [track.id, positions(track, view.x)]));
   const alone = tracks.length === 1;
   const x = alone ? (xs.get(tracks[0]?.id ?? "") ?? []) : [...new Set([...xs.values()].flat())].sort((a, b) => a - b);
-  const places = alone ? null : new Map(x.map((value, i) => [value, i]));
+  const places = tracks.length === 1 ? null : new Map(x.map((value, i) => [value, i]));
   const rows = new Map<string, readonly (number | null)[]>();
   const spreadOver = (track: Track, column: readonly (number | null)[]): readonly Cell[] => {
     if (!places) return column;
@@ -54,10 +56,10 @@ export function chartData(
   const several = new Set(spec.series.map((series) => series.metric)).size > 1;
   const series = tracks.flatMap((track) =>
     spec.series
-      .filter((one) => track.table.has(one.metric))
+      .filter((one) => track.table.has(one.metric) && !(track.undone && one.sparse))
       .map((one): DrawnSeries => {
         const values = track.table.column(one.metric);
-        const line = one.sparse || view.smoothing === 0 ? values : smooth(values, view.smoothing);
+        const line = one.sparse || track.undone || view.smoothing === 0 ? values : smooth(values, view.smoothing);
         return {
           metric: one.metric,
           label: one.label,
@@ -67,7 +69,7 @@ export function chartData(
           values: spreadOver(track, values),
           line: spreadOver(track, line),
           // Bands of several runs hide one another.
-          spread: one.spread && alone ? track.table.column(one.spread) : null,
+          spread: one.spread && alone && !track.undone ? spreadOver(track, track.table.column(one.spread)) : null,
         };
       }),
   );

@@ -58,7 +58,8 @@ function Turn({ turn }: { readonly turn: ListedTurn }) {
 }
 
 /** "guard kl_limit", "operator at 127.0.0.1", "program" */
-export const initiator = ({ kind, name }: ListedTurn["by"]): string => (name === "" ? kind : `${kind} ${name}`);
+export const initiator = ({ kind, name }: ListedTurn["by"]): string =>
+  name === "" ? kind : name.startsWith(kind) ? name : `${kind} ${name}`;
 /** A knob's value as it is read: null is the option's own default. */
 export const shown = (value: unknown): string =>
   typeof value === "number" ? plain(value) : value === null ? "default" : JSON.stringify(value);

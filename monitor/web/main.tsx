@@ -92,7 +92,9 @@ function Board(props: { readonly store: Store; readonly commands: Commands; read
   const names = useMemo(() => (known === "" ? [] : (known.split("\n") as MetricName[])), [known]);
   const board = useMemo(
     () => [
-      ...chartSpecs(bounds === "" ? [] : bounds.split(" ").map((label, i) => ({ k: i + 1, label }))),
+      ...chartSpecs(bounds === "" ? [] : bounds.split(" ").map((label, i) => ({ k: i + 1, label }))).filter(
+        (spec) => !spec.optional || spec.series.some(({ metric }) => names.includes(metric)),
+      ),
       ...ownChartSpecs(names),
     ],
     [bounds, names],

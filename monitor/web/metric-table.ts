@@ -9,6 +9,8 @@ export class MetricTable {
   readonly times: number[] = [];
   readonly phases: number[] = [];
   private readonly columns = new Map<MetricName, (number | null)[]>();
+  /** Rows that were redrawn, the newest of each step. */
+  private readonly replaced = new Map<number, MetricRecord>();
 
   add(record: MetricRecord): void {
     const last = this.steps.at(-1);
@@ -29,6 +31,16 @@ export class MetricTable {
     this.times.length = 0;
     this.phases.length = 0;
     this.columns.clear();
+    this.replaced.clear();
+  }
+
+  /** The replaced rows of steps that `wanted` names, as a table of their own; null where there are none. */
+  replacedRows(wanted: (step: number) => boolean): MetricTable | null {
+    const rows = [...this.replaced.values()].filter(({ step }) => wanted(step)).sort((a, b) => a.step - b.step);
+    if (rows.length === 0) return null;
+    const table = new MetricTable();
+    for (const row of rows) table.add(row);
+    return table;
   }
 
   has(name: MetricName): boolean {
@@ -69,9 +81,22 @@ export class MetricTable {
     return column;
   }
 
+  private recordAt(row: number): MetricRecord {
+    const values: Record<string, number> = {};
+    for (const [name, column] of this.columns) {
+      const value = column[row];
+      if (value !== null && value !== undefined) values[name] = value;
+    }
+    return { step: this.steps[row] ?? 0, phase: this.phases[row] ?? 0, time: this.times[row] ?? 0, values };
+  }
+
   private cutFrom(step: number): void {
     let rows = this.steps.length;
-    while (rows > 0 && (this.steps[rows - 1] ?? 0) >= step) rows--;
+    while (rows > 0 && (this.steps[rows - 1] ?? 0) >= step) {
+      rows--;
+      const row = this.recordAt(rows);
+      this.replaced.set(row.step, row);
+    }
     this.steps.length = rows;
     this.times.length = rows;
     this.phases.length = rows;

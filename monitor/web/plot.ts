@@ -11,6 +11,8 @@ export interface PlotSeries {
   readonly dash: readonly number[];
   /** Draws the values themselves as a faint line behind the strong one. */
   readonly ghost: boolean;
+  /** A thin, pale line instead of the strong one. */
+  readonly pale: boolean;
   readonly sparse: boolean;
   readonly values: readonly Cell[];
   /** The strong line; equal to `values` without smoothing. */
@@ -77,7 +79,7 @@ export class Plot {
   update(input: PlotInput): void {
     this.input = input;
     const shape = JSON.stringify([
-      input.series.map((one) => [one.colour, one.dash, one.ghost, one.sparse, one.spread !== null]),
+      input.series.map((one) => [one.colour, one.dash, one.ghost, one.pale, one.sparse, one.spread !== null]),
       input.log,
       input.unit,
       input.xUnit,
@@ -148,7 +150,8 @@ export class Plot {
         const edge = (sign: number) =>
           line.map((value, i) => {
             const width = spread[i];
-            return typeof value !== "number" || typeof width !== "number" ? null : value + sign * width;
+            if (value === undefined) return undefined;
+            return value === null || typeof width !== "number" ? null : value + sign * width;
           });
         columns.push(positive(edge(1)), positive(edge(-1)));
       }
@@ -179,7 +182,12 @@ export class Plot {
               spanGaps: true,
               points: { show: true, size: 6, width: 1.5, stroke: one.colour, fill: one.colour },
             }
-          : { stroke: one.colour, width: 1.75, dash: [...one.dash], points: isolated },
+          : {
+              stroke: one.pale ? faded(one.colour, 0.55) : one.colour,
+              width: one.pale ? 1.1 : 1.75,
+              dash: [...one.dash],
+              points: isolated,
+            },
       );
     }
     const axis = { stroke: palette.axis, font: FONT, ticks: { show: false }, gap: 4 };

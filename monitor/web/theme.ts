@@ -45,3 +45,4 @@ export function faded(colour: string, alpha: number): string {
 
 /** Dashes that tell runs apart; the page's own run is solid. Lengths in pixels. */
 export const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2], [12, 4]];
+export const UNDONE_DASH: readonly number[] = [2, 2];

@@ -112,7 +112,8 @@ function Search({ view, names, found }: Pick<Props, "view" | "names" | "found">)
 
 function saveAll(store: Store, view: ViewState, names: readonly MetricName[]): void {
   const range = view.current.x === "step" ? view.current.range : null;
-  const content = metricsCsv(tracksOf(store, view, "training"), [...names].sort(), range);
+  const runs = tracksOf(store, view, "training").filter(({ undone }) => !undone);
+  const content = metricsCsv(runs, [...names].sort(), range);
   download(`${fileName(store.run?.id ?? "run", "metrics")}.csv`, new Blob([content], { type: "text/csv" }));
 }
 

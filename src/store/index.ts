@@ -8,6 +8,7 @@ export {
   readRollout,
   readRollouts,
   rolloutSteps,
+  undoneRollouts,
   writeRollouts,
 } from "./rollout-shard.js";
 export { assertRoomForRun, type NewRun, RunFolder, type RunFolderOptions } from "./run-folder.js";

@@ -131,6 +131,18 @@ export async function rolloutSteps(folder: string): Promise<number[]> {
   return names.flatMap((name) => (NAME.test(name) ? [Number(NAME.exec(name)?.[1])] : [])).sort((a, b) => a - b);
 }
 
+/** Name of a folder of shards that a rollback has undone, numbered from 1. */
+export const undoneName = (n: number): string => `rolledback-${n}`;
+
+/** Folders of shards that rollbacks have undone, the newest first. */
+export async function undoneRollouts(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  const numbers = names
+    .flatMap((name) => Number(/^rolledback-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
+    .filter(Number.isInteger);
+  return numbers.sort((a, b) => b - a).map((n) => join(folder, undoneName(n)));
+}
+
 interface Row {
   readonly [column: string]: unknown;
 }

@@ -141,13 +141,15 @@ export function cockpitRun(): { readonly hub: MonitorHub; tell(...line: Told): v
   hub.publishConfig({ run: { seed: 7 }, optimiser: { learningRate: 0.001 }, phases: [{ steps: 20 }, { steps: 20 }] });
   tell("run.started", 0, { ...STARTED, plannedSteps: 40 });
   tell("lifecycle.changed", 0, { machine: "lifecycle", value: { operating: "training" } });
+  let undone = false;
   const step = (n: number, spike = false) => {
     now += STEP_MS;
     if (n === 1) tell("phase.entered", 1, { k: 1, minTokens: 0, maxTokens: 1_024, fromStep: 1 });
     if (n === 9) tell("phase.entered", 9, { k: 2, minTokens: 1_024, maxTokens: 4_096, fromStep: 9 });
     if (n === 10) tell("checkpoint.written", 10, { step: 10, path: "checkpoints/step-00010" });
     tell("metrics.recorded", n, { phase: n < 9 ? 1 : 2, values: valuesOf(n, spike) });
-    for (const question of [0, 1])
+    // What is drawn again after a rollback has names of its own.
+    for (const question of undone ? [2, 3] : [0, 1])
       for (const sample of [0, 1, 2, 3])
         hub.publishTrace(measuredTrace(n, question, sample, spike && sample === 1 ? 5 : -1));
   };
@@ -193,6 +195,7 @@ export function cockpitRun(): { readonly hub: MonitorHub; tell(...line: Told): v
     by: guard,
     reason: "after a rollback: × 0.5",
   });
+  undone = true;
   for (let n = 13; n <= 20; n++) step(n);
   tell("alert.ended", 16, { id, rule, metric, fromStep: 14, toStep: 16, worst: 0.9 });
   tell("alert.raised", 19, {

@@ -35,12 +35,7 @@ export interface RunStore {
   /** The folder of the frozen reference policy, checked against its manifest. */
   referenceDirectory(): Promise<string>;
   /** Writes a snapshot under a new name: `writeInto` fills its folder; `bytes` is the size to expect. */
-  snapshot(
-    name: string,
-    writeInto: (directory: string) => Promise<void>,
-    state: Json,
-    bytes: number,
-  ): Promise<void>;
+  snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json, bytes: number): Promise<void>;
   /** A snapshot that is whole; null where there is none of that name. */
   readSnapshot(name: string): Promise<{ readonly directory: string; readonly state: Json } | null>;
   /** Removes all other snapshots. */

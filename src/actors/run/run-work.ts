@@ -333,7 +333,8 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
-  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
+  const alarms = context.detector.observe(observationOf(context, result, version));
+  tellAlarms(context, alarms, result.step);
   for (const { groups, cause } of result.update.refused) {
     const path = await store.saveBatch(result.step, groups as unknown as Json);
     const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
@@ -344,7 +345,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   }
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
-  const culprits = new Set(alerts.flatMap((alert) => alert.culprits.map(({ rolloutId }) => rolloutId)));
+  const culprits = new Set(alarms.raised.flatMap((alert) => alert.culprits.map(({ rolloutId }) => rolloutId)));
   for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culprits)) taps.trace(trace);
   taps.fact("step.committed", result.step, {
     phase: result.phase,
