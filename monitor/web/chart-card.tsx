@@ -219,7 +219,8 @@ function readings(
 
 const colourOf = (one: DrawnSeries, palette: Palette): string =>
   palette.series[one.colour % palette.series.length] ?? "#888888";
-const dashOf = (one: DrawnSeries): readonly number[] => DASHES[one.track.index % DASHES.length] ?? [];
+const dashOf = ({ track }: DrawnSeries): readonly number[] =>
+  track.undone ? UNDONE_DASH : (DASHES[track.index % DASHES.length] ?? []);
 
 /** One entry per curve with its value; sparse series share one entry. */
 function Readout({ readout, palette }: { readonly readout: readonly Reading[]; readonly palette: Palette }) {
@@ -299,7 +300,7 @@ function plotInput(spec: ChartSpec, data: ChartData, store: Store, view: ViewSta
   const { x, logY, range, robust } = view.current;
   const palette = view.dark ? DARK : LIGHT;
   const training = spec.track === "training";
-  const alone = new Set(shown.map(({ track }) => track.id)).size === 1;
+  const alone = new Set(data.series.flatMap(({ track }) => (track.undone ? [] : track.id))).size === 1;
   return {
     x: data.x,
     series: data.series.map((one) => ({

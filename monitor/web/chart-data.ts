@@ -43,9 +43,10 @@ export function chartData(
   view: { readonly smoothing: number; readonly x: "step" | "minutes" },
 ): ChartData {
   const xs = new Map(tracks.map((track) => [track.id, positions(track, view.x)]));
-  const alone = tracks.length === 1;
-  const x = alone ? (xs.get(tracks[0]?.id ?? "") ?? []) : [...new Set([...xs.values()].flat())].sort((a, b) => a - b);
-  const places = tracks.length === 1 ? null : new Map(x.map((value, i) => [value, i]));
+  const alone = tracks.filter(({ undone }) => !undone).length === 1;
+  const only = tracks.length === 1 ? xs.get(tracks[0]?.id ?? "") : undefined;
+  const x = only ?? [...new Set([...xs.values()].flat())].sort((a, b) => a - b);
+  const places = only ? null : new Map(x.map((value, i) => [value, i]));
   const rows = new Map<string, readonly (number | null)[]>();
   const spreadOver = (track: Track, column: readonly (number | null)[]): readonly Cell[] => {
     if (!places) return column;

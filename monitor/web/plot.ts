@@ -11,7 +11,7 @@ export interface PlotSeries {
   readonly dash: readonly number[];
   /** Draws the values themselves as a faint line behind the strong one. */
   readonly ghost: boolean;
-  /** A thin, pale line instead of the strong one. */
+  /** A thin, pale line instead of the strong one; unless x is zoomed, y does not follow it. */
   readonly pale: boolean;
   readonly sparse: boolean;
   readonly values: readonly Cell[];
@@ -80,6 +80,7 @@ export class Plot {
     this.input = input;
     const shape = JSON.stringify([
       input.series.map((one) => [one.colour, one.dash, one.ghost, one.pale, one.sparse, one.spread !== null]),
+      input.zoom !== null,
       input.log,
       input.unit,
       input.xUnit,
@@ -172,7 +173,7 @@ export class Plot {
       }
       const isolated = { show: true, size: 4, fill: one.colour, stroke: one.colour, filter: isolatedPoints };
       const ghost = one.ghost && !one.sparse;
-      series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: ghost });
+      series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: ghost, auto: ghost });
       series.push(
         one.sparse
           ? {
@@ -183,6 +184,7 @@ export class Plot {
               points: { show: true, size: 6, width: 1.5, stroke: one.colour, fill: one.colour },
             }
           : {
+              auto: !one.pale || input.zoom !== null,
               stroke: one.pale ? faded(one.colour, 0.55) : one.colour,
               width: one.pale ? 1.1 : 1.75,
               dash: [...one.dash],
