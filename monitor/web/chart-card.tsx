@@ -196,7 +196,7 @@ function readings(
   at: number | null,
   palette: Palette,
 ): readonly Reading[] {
-  const several = new Set(spec.series.map(({ metric }) => metric)).size > 1;
+  const several = new Set(data.series.map(({ metric }) => metric)).size > 1;
   return data.series
     .filter(({ track }) => !track.undone)
     .map((one) => {

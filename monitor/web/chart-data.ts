@@ -54,7 +54,8 @@ export function chartData(
     for (const [row, value] of (xs.get(track.id) ?? []).entries()) spread[places.get(value) ?? 0] = column[row] ?? null;
     return spread;
   };
-  const several = new Set(spec.series.map((series) => series.metric)).size > 1;
+  const measured = spec.series.filter((one) => tracks.some(({ table }) => table.has(one.metric)));
+  const several = measured.length > 1;
   const series = tracks.flatMap((track) =>
     spec.series
       .filter((one) => track.table.has(one.metric) && !(track.undone && one.sparse))

@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { formatNumber } from "./format.js";
 import { hottest, MEASURES, type Measure, measuresOf, SHADES, shadeClass, type Token } from "./heat.js";
+import { isTyping } from "./keys.js";
 import type { ViewState } from "./view.js";
 
 /** A response with a shade on each token, the legend of the shades, and all numbers of the selected token. */
@@ -29,15 +30,17 @@ export function HeatMap({ tokens, text, view }: Props) {
     span?.scrollIntoView({ block: "nearest" });
   }, [selected, tokens]);
 
+  const rank = useRef(0);
   const goHot = () => {
-    const at = selected === null ? -1 : ranked.indexOf(selected);
-    const next = ranked[(at + 1) % Math.max(1, Math.min(HOTTEST, ranked.length))];
+    // Whoever has looked elsewhere since begins at the hottest again.
+    const goesOn = selected !== null && ranked[rank.current] === selected;
+    rank.current = goesOn ? (rank.current + 1) % Math.min(HOTTEST, ranked.length) : 0;
+    const next = ranked[rank.current];
     if (next !== undefined) select(next);
   };
   const keys = useRef<(event: KeyboardEvent) => void>(() => {});
   keys.current = (event) => {
-    const target = event.target as HTMLElement;
-    if (event.key === "n" && !event.ctrlKey && !event.metaKey && !/^(INPUT|SELECT)$/.test(target.tagName)) goHot();
+    if (event.key === "n" && !event.ctrlKey && !event.metaKey && !isTyping(event.target)) goHot();
   };
   useEffect(() => {
     const listener = (event: KeyboardEvent) => keys.current(event);

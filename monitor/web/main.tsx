@@ -20,6 +20,7 @@ import { Ending } from "./ending.js";
 import { formatNumber } from "./format.js";
 import { Header } from "./header.js";
 import { Help } from "./help.js";
+import { isTyping } from "./keys.js";
 import { Knobs } from "./knobs.js";
 import { Machines } from "./machines.js";
 import { searchedSpecs, singleSpec } from "./metric-search.js";
@@ -67,8 +68,9 @@ function App(props: {
 function useKeys(view: ViewState, toggleHelp: () => void): void {
   useEffect(() => {
     const listener = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(target.tagName)) return;
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      // The help is a dialog: its key closes it again.
+      if (isTyping(event.target) && !(event.target as HTMLElement).closest(".help")) return;
       if (event.key === "?") toggleHelp();
       else if (event.key === "0") view.set({ range: null });
       else if (event.key === "l") view.set({ logY: !view.current.logY });
