@@ -22,7 +22,7 @@ import { JOURNAL_NAME, Journal } from "./journal.js";
 import { LEDGER_NAME, Ledger, type LedgerMark } from "./ledger.js";
 import { RunLock } from "./lock.js";
 import { checkedReference, writeReference } from "./reference-folder.js";
-import { rolloutSteps, writeRollouts } from "./rollout-shard.js";
+import { rolloutSteps, undoneName, writeRollouts } from "./rollout-shard.js";
 import { type ConfigChange, type RunRecord, readRunRecord, writeRunRecord } from "./run-record.js";
 import {
   BATCH_NAME,
@@ -442,7 +442,7 @@ export class RunFolder {
     const folder = join(this.directory, ROLLOUTS_FOLDER);
     const later = (await rolloutSteps(folder)).filter((shard) => shard > step);
     if (later.length === 0) return;
-    const aside = join(folder, await freeName(folder, (n) => `rolledback-${n}`));
+    const aside = join(folder, await freeName(folder, undoneName));
     await mkdir(aside);
     for (const shard of later) {
       const name = `${stepName(shard)}.parquet`;

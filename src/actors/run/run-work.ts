@@ -349,10 +349,12 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   tellJudged(context, result.update.judged);
   tellPrepared(context, result);
   tellGuardState(context, result.step);
-  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
+  const alarms = context.detector.observe(observationOf(context, result, version));
+  tellAlarms(context, alarms, result.step);
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
-  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  const culprits = new Set(alarms.raised.flatMap((alert) => alert.culprits.map(({ rolloutId }) => rolloutId)));
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culprits)) taps.trace(trace);
   taps.fact("step.committed", result.step, {
     phase: result.phase,
     policyVersion: version.n,
