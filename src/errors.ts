@@ -23,7 +23,7 @@ export const ERROR_CODES = {
   WEIR_E_ENGINE_TIMEOUT: "The engine did not answer within its deadline.",
   WEIR_E_FILE_MISSING: "A file or folder that was named does not exist.",
   WEIR_E_GGUF: "A GGUF file is damaged or uses a type or architecture that is not supported.",
-  WEIR_E_GUARD: "The guard took the run back to its last checkpoint more often than guard.maxRollbacks permits.",
+  WEIR_E_GUARD: "A rollback was asked for, and no snapshot is left that the run can go back to.",
   WEIR_E_JUDGE: "The judge cannot be reached, or its answer is unusable.",
   WEIR_E_LEDGER: "A rollout was given a ledger state that cannot follow its current one.",
   WEIR_E_MODEL_FILES: "A model folder lacks a file or its tensors do not fit its configuration.",

@@ -59,6 +59,28 @@ export function robustZ(value: number, history: readonly number[], minScale: num
   return (value - median(history)) / scale;
 }
 
+/** A mean over sampled units of several values each, such as responses of several tokens. */
+export interface MeanOfUnits {
+  readonly mean: number;
+  /** Null for fewer than two units. */
+  readonly standardError: number | null;
+}
+
+/**
+ * Mean of all values, x̄ = ΣSᵢ/Σnᵢ, where unit i has the sum Sᵢ of nᵢ values; its standard error takes whole units as what was sampled
+ * (ratio estimator, Cochran, Sampling Techniques, Eq. 6.13): √(R/(R−1)·Σ(Sᵢ − x̄·nᵢ)²)/Σnᵢ for R units. Null without a value.
+ */
+export function meanOfUnits(units: readonly (readonly number[])[]): MeanOfUnits | null {
+  const filled = units.filter((unit) => unit.length > 0);
+  const count = sum(filled.map((unit) => unit.length));
+  if (count === 0) return null;
+  const sums = filled.map(sum);
+  const centre = sum(sums) / count;
+  if (filled.length < 2) return { mean: centre, standardError: null };
+  const squares = sum(sums.map((total, i) => (total - centre * (filled[i] as readonly number[]).length) ** 2));
+  return { mean: centre, standardError: Math.sqrt((filled.length / (filled.length - 1)) * squares) / count };
+}
+
 /** Share of `computed` positions that were padding, of which `real` were wanted; 0 where nothing was computed. */
 export function paddingShare(real: number, computed: number): number {
   return computed > 0 ? Math.max(0, 1 - real / computed) : 0;

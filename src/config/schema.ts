@@ -465,12 +465,43 @@ const stagesSchema = z.strictObject({
 
 const spikeSchema = z.strictObject({
   window: z.number().int().min(4).default(20).describe("Steps of history that robust z-scores are computed from."),
-  z: z.number().positive().default(6).describe("Robust z (median/MAD) at which KL or entropy raises an alert."),
-  klLimit: z.number().positive().default(0.5).describe("kl/old_k3 in nats that always raises an alert."),
-  entropyLow: coefficient.default(0.01).describe("Entropy in nats below which collapse is reported."),
+  z: z
+    .number()
+    .positive()
+    .default(6)
+    .describe("Robust z (median/MAD) from which a deviation from the steps before raises an alarm."),
+  klLimit: z
+    .number()
+    .positive()
+    .default(0.5)
+    .describe("kl/update in nats that always raises an alarm; kl/old_k3 where the update's KL is not measured."),
+  entropyLow: coefficient
+    .default(0.01)
+    .describe("Entropy in nats below which collapse is reported, unless nine of ten responses are right."),
   entropyHigh: z.number().positive().default(6).describe("Entropy in nats above which divergence is reported."),
-  mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
+  mismatchLimit: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "mismatch_abs in nats that raises an alarm (I8); null takes 0.01 for float32 engines, 0.1 for bfloat16 and for samplers or trainers that are not weir's.",
+    ),
+  truncatedShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.95)
+    .describe("Share of responses of a step that end by length from which an alarm is raised."),
+  staleShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.5)
+    .describe("Share of a step's finished groups that were dropped as too old from which an alarm is raised."),
 });
+
+const SNAPSHOT_PLACES = ["memory", "disk"] as const;
 
 const guardSchema = z.strictObject({
   actor: actorName
@@ -481,8 +512,46 @@ const guardSchema = z.strictObject({
   maxRollbacks: nonNegativeInt
     .default(3)
     .describe(
-      "Rollbacks that the guard may ask for without the run coming further than before; one more ends the run.",
+      "Rollbacks that the guard may ask for without the run coming further than before; one more pauses the run for a person.",
     ),
+  snapshots: z
+    .strictObject({
+      everySteps: positiveInt
+        .nullable()
+        .default(null)
+        .describe(
+          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 512 MiB, more steps in proportion to their size.",
+        ),
+      keep: positiveInt.default(2).describe("Newest snapshots kept."),
+      place: z
+        .enum(SNAPSHOT_PLACES)
+        .default("memory")
+        .describe(
+          "Where snapshots lie: `memory` is a file system in memory while one has the room, else the run folder; `disk` is the run folder.",
+        ),
+    })
+    .prefault({}),
+  afterRollback: z
+    .strictObject({
+      learningRate: z
+        .number()
+        .gt(0)
+        .max(1)
+        .default(0.5)
+        .describe(
+          "After a rollback that the guard asked for the learning rate is multiplied by this, once for each such rollback in a row.",
+        ),
+      clip: z.number().gt(0).max(1).default(1).describe("The same for loss.clipLow and loss.clipHigh."),
+      skipBatch: z
+        .boolean()
+        .default(true)
+        .describe("After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them."),
+      maxLag: nonNegativeInt
+        .nullable()
+        .default(null)
+        .describe("After such a rollback, async.maxLag is this, where it was higher; null leaves it."),
+    })
+    .prefault({}),
   noUpdateSteps: positiveInt
     .default(5)
     .describe("Consecutive RL steps without a change of weights that raise an alert."),
@@ -496,8 +565,8 @@ const guardSchema = z.strictObject({
     .default(0.5)
     .describe("Share of unscored responses in a step that raises an alert."),
   repeatSteps: positiveInt
-    .default(50)
-    .describe("RL steps after which an alert whose cause persists is raised again; doubles each time."),
+    .default(10)
+    .describe("RL steps after which an alarm whose cause lasts is updated; doubles each time."),
 });
 
 const evaluationSchema = z.strictObject({

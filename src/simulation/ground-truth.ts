@@ -27,8 +27,8 @@ export interface Identity {
 export interface ScriptedWeights {
   readonly n: number;
   readonly changed: boolean;
-  /** Weights published on the way here, by version. */
-  readonly lineage: readonly Identity[];
+  /** Weights published on the way here, by version; versions that rollbacks have undone are missing. */
+  readonly lineage: readonly (Identity | undefined)[];
 }
 
 /** Which weights drew which part of a sequence, in simulated tokens. */

@@ -6,6 +6,7 @@ import { buildRunParts, type PartKind, type Parts } from "../actors/parts/part-k
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
+import { detectorOptions } from "../actors/run/detector-options.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
@@ -264,7 +265,7 @@ export class Life {
     const phases = phasesFrom(config.phases);
     const names = this.names();
     const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
-    const detector = createDetector(config);
+    const detector = createDetector(detectorOptions(config));
     const sftRows = scriptedSftRows(config);
     const train = scriptedTasks(config, phases, "train");
     const heldout = config.data.heldout.length > 0 ? scriptedTasks(config, phases, "heldout") : [];
@@ -312,6 +313,7 @@ export class Life {
       published: new PublishedMetrics(() => undefined),
       taps: this.taps(store),
       progress: freshProgress,
+      pinnedSnapshots: [],
       skipPhase: false,
     };
     setUpCurriculum(context);

@@ -5,7 +5,7 @@ import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
-import type { ConfigChange } from "../store/index.js";
+import type { ConfigChange, LedgerMark } from "../store/index.js";
 import { LedgerBook } from "../store/ledger-book.js";
 import type { ScriptedWeights } from "./ground-truth.js";
 
@@ -70,6 +70,7 @@ export class MemoryDisk {
   readonly entries: Omit<LedgerEntry, "schema_version">[] = [];
   book = new LedgerBook();
   checkpoints: StoredCheckpoint[] = [];
+  readonly snapshots = new Map<string, { readonly directory: string; readonly state: string }>();
   report: Json = null;
   drafts = 0;
   rolledBack = 0;
@@ -130,7 +131,8 @@ export class MemoryStore implements RunStore {
     const directory = await this.draft(writeInto, (name) => `checkpoints/step-${step}.${name}`);
     const revision = disk.drafts;
     disk.checkpoints.push({ step, revision, directory, state: text, kept: tags.length > 0 });
-    disk.checkpoints.sort((a, b) => b.step - a.step || b.revision - a.revision);
+    // The one that was written last is the newest, also after a rollback.
+    disk.checkpoints.sort((a, b) => b.revision - a.revision);
     disk.checkpoints = disk.checkpoints.filter((one, age) => {
       const keep = age < this.options.keep || one.kept;
       if (!keep) disk.files.remove(one.directory);
@@ -179,6 +181,45 @@ export class MemoryStore implements RunStore {
   async referenceDirectory(): Promise<string> {
     this.disk.files.read(REFERENCE);
     return REFERENCE;
+  }
+
+  async snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json): Promise<void> {
+    this.assertAlive();
+    const { disk } = this;
+    const text = JSON.stringify(state);
+    const directory = await this.draft(writeInto, () => `snapshots/${name}`);
+    disk.snapshots.set(name, { directory, state: text });
+  }
+
+  async readSnapshot(name: string): Promise<{ readonly directory: string; readonly state: Json } | null> {
+    const found = this.disk.snapshots.get(name);
+    return found === undefined ? null : { directory: found.directory, state: JSON.parse(found.state) as Json };
+  }
+
+  async keepSnapshots(names: ReadonlySet<string>): Promise<void> {
+    this.assertAlive();
+    const { snapshots, files } = this.disk;
+    for (const [name, { directory }] of [...snapshots]) {
+      if (names.has(name)) continue;
+      files.remove(directory);
+      snapshots.delete(name);
+    }
+  }
+
+  ledgerPlace(): LedgerMark {
+    return { bytes: 0, entries: this.disk.entries.length };
+  }
+
+  trainedSince({ entries }: LedgerMark): readonly LedgerEntry[] {
+    const { disk } = this;
+    return disk.entries
+      .slice(entries)
+      .filter(({ rolloutId, state }) => state === "trained" && disk.book.stateOf(rolloutId) === "trained")
+      .map((entry) => ({ schema_version: 1, ...entry }));
+  }
+
+  async undone(): Promise<void> {
+    this.assertAlive();
   }
 
   async rollouts(_step: number, _traces: readonly Trace[]): Promise<void> {

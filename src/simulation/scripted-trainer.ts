@@ -31,6 +31,8 @@ export function createScriptedTrainer(world: TrainerWorld): Trainer {
 class ScriptedTrainer {
   private weights: ScriptedWeights;
   private gradients = 0;
+  /** Weights before the last step, which can be revised; null where it cannot. */
+  private before: ScriptedWeights | null = null;
 
   constructor(private readonly world: TrainerWorld) {
     this.weights = start(world.truth);
@@ -47,6 +49,7 @@ class ScriptedTrainer {
         trains: "full",
         clipsGradients: true,
         discardsGradients: true,
+        revisesSteps: true,
         reference: true,
         reusesActivations: false,
         publishes: ["handle", "checkpoint"],
@@ -82,13 +85,24 @@ class ScriptedTrainer {
         this.call("discardGradients", 0, signal, () => {
           this.gradients = 0;
         }),
-      optimStep: (_config, { signal }) =>
+      optimStep: (_config, { signal, revisable = false }) =>
         this.call("optimStep", latencies.optimStep, signal, () => {
           this.needGradients();
           this.gradients = 0;
+          this.before = revisable ? this.weights : null;
           this.weights = { ...this.weights, changed: true };
           this.world.truth.applied++;
           return { applied: true, gradNorm: 1, gradNormByTensor: null };
+        }),
+      reviseStep: (share, { signal }) =>
+        this.call("reviseStep", 0, signal, () => {
+          if (this.before === null)
+            throw new WeirError("WEIR_E_STATE", "the scripted trainer has no step that can be revised");
+          if (share === 0) {
+            this.weights = this.before;
+            this.world.truth.applied--;
+          }
+          this.before = null;
         }),
       logprobs: (groups, { signal }) =>
         this.call("logprobs", latencies.logprobs, signal, () => {
@@ -113,12 +127,16 @@ class ScriptedTrainer {
         }),
       saveState: (folder, { signal }) =>
         this.call("saveState", latencies.checkpoint, signal, () => files.write(folder, this.weights)),
-      loadState: (folder, { signal }) =>
+      loadState: (folder, { signal, above }) =>
         this.call("loadState", latencies.checkpoint, signal, () => {
           this.gradients = 0;
+          this.before = null;
           this.weights = folder === config.model.path ? start(truth) : files.read(folder);
           const { n, lineage } = this.weights;
-          return versionOf(lineage[n] as Identity);
+          const named = versionOf(lineage.slice(0, n + 1).findLast((identity) => identity !== undefined) as Identity);
+          if (above === undefined) return { ...named, n };
+          this.weights = { n: Math.max(n, above), changed: true, lineage };
+          return { ...named, n: this.weights.n };
         }),
       freezeReference: ({ signal }) => this.call("freezeReference", 0, signal, () => undefined),
       resetOptimiser: ({ signal }) => this.call("resetOptimiser", 0, signal, () => undefined),
@@ -140,9 +158,13 @@ class ScriptedTrainer {
   private named(): Identity {
     const { truth } = this.world;
     const { n, changed, lineage } = this.weights;
+    this.before = null;
     if (!changed) return lineage[n] as Identity;
     const identity = truth.identity(n + 1);
-    this.weights = { n: n + 1, changed: false, lineage: [...lineage.slice(0, n + 1), identity] };
+    // Versions that a rollback left behind are no weights on the way here.
+    const way = lineage.slice(0, n + 1);
+    way[n + 1] = identity;
+    this.weights = { n: n + 1, changed: false, lineage: way };
     return identity;
   }
 

@@ -1,5 +1,6 @@
 /** The run folder, for the layers above. */
-export type { CheckpointEntry } from "./checkpoint-store.js";
+export { type CheckpointEntry, stepName } from "./checkpoint-store.js";
+export type { LedgerMark } from "./ledger.js";
 export { type LockHolder, lockHolder } from "./lock.js";
 export { readRollout, readRollouts, rolloutSteps, writeRollouts } from "./rollout-shard.js";
 export { assertRoomForRun, type NewRun, RunFolder, type RunFolderOptions } from "./run-folder.js";

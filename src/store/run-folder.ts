@@ -18,11 +18,12 @@ import { asDiskError, onDiskAsync } from "../system/disk-error.js";
 import { CheckpointStore, type CheckpointTag, stepName } from "./checkpoint-store.js";
 import { freeName, PRIVATE_FOLDER, removeTemporaries, syncPath, writeDurably } from "./durable.js";
 import { JOURNAL_NAME, Journal } from "./journal.js";
-import { LEDGER_NAME, Ledger } from "./ledger.js";
+import { LEDGER_NAME, Ledger, type LedgerMark } from "./ledger.js";
 import { RunLock } from "./lock.js";
 import { checkedReference, writeReference } from "./reference-folder.js";
 import { rolloutSteps, writeRollouts } from "./rollout-shard.js";
 import { type ConfigChange, type RunRecord, readRunRecord, writeRunRecord } from "./run-record.js";
+import { type FoundSnapshot, SnapshotFolder } from "./snapshot-folder.js";
 import { TensorBoardWriter } from "./tensorboard.js";
 
 export const REPORT_NAME = "report.json";
@@ -44,6 +45,8 @@ export interface RunFolderOptions {
   /** Called for each damage that was found and repaired. */
   readonly say?: (notice: string) => void;
   readonly fsync?: "always" | "mark";
+  /** Where snapshots lie, as long as there is room. */
+  readonly snapshots?: "memory" | "disk";
 }
 
 export interface NewRun extends RunFolderOptions {
@@ -105,6 +108,7 @@ export class RunFolder {
   private passedOver: readonly string[] = [];
   /** The topmost folder that was made for this run, to be removed with a run that never began. */
   private made: string | null = null;
+  private readonly snapshots: SnapshotFolder;
 
   private constructor(
     readonly directory: string,
@@ -116,7 +120,10 @@ export class RunFolder {
     private tensorboard: TensorBoardWriter,
     private readonly options: Required<RunFolderOptions>,
     private readonly remarks: string[],
-  ) {}
+  ) {
+    const { clock, snapshots } = options;
+    this.snapshots = new SnapshotFolder({ runDirectory: directory, preferMemory: snapshots === "memory", clock });
+  }
 
   /** Makes a new run folder and opens it; leaves none where that fails. Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK. */
   static async create(run: NewRun): Promise<RunFolder> {
@@ -274,10 +281,45 @@ export class RunFolder {
     }
     await this.checkpoints.setAside(this.passedOver);
     this.passedOver = [];
-    await this.moveLaterRollouts(marks?.step ?? 0);
+    await this.undone(marks?.step ?? 0);
+  }
+
+  /** Sets aside the rollouts of later steps, which have been undone, and lets the curves begin again after this one. Errors: WEIR_E_DISK. */
+  async undone(step: number): Promise<void> {
+    await this.moveLaterRollouts(step);
     this.tensorboard.close();
     this.tensorboard = new TensorBoardWriter(join(this.directory, TENSORBOARD_FOLDER), this.options.clock);
-    this.tensorboard.restartAt((marks?.step ?? 0) + 1);
+    this.tensorboard.restartAt(step + 1);
+  }
+
+  /** Writes a snapshot under a name that none has; `bytes` is the size to expect. Errors: WEIR_E_DISK, and those of `writeInto`. */
+  snapshot(
+    name: string,
+    writeInto: (directory: string) => Promise<void>,
+    state: Json,
+    bytes: number,
+  ): Promise<void> {
+    return this.snapshots.write(name, writeInto, state, bytes);
+  }
+
+  /** Null where there is no whole snapshot of that name. */
+  readSnapshot(name: string): Promise<FoundSnapshot | null> {
+    return this.snapshots.read(name);
+  }
+
+  /** Removes all other snapshots. Errors: WEIR_E_DISK. */
+  keepSnapshots(names: ReadonlySet<string>): Promise<void> {
+    return onDiskAsync(this.directory, () => this.snapshots.keep(names));
+  }
+
+  /** Where the ledger stands. */
+  ledgerPlace(): LedgerMark {
+    return this.book.place();
+  }
+
+  /** The entries that made rollouts trained since the ledger stood there, of rollouts that still are. */
+  trainedSince(place: LedgerMark): readonly LedgerEntry[] {
+    return this.book.trainedSince(place);
   }
 
   /** Freezes the reference policy in `reference/`. Errors: WEIR_E_DISK, and those of `writeInto`. */
@@ -323,6 +365,7 @@ export class RunFolder {
         failures.push(error);
       }
     }
+    await this.snapshots.close().catch((error) => failures.push(error));
     this.lock.release();
     if (failures.length > 0) throw asDiskError(failures[0], this.directory);
   }
@@ -372,6 +415,7 @@ function withDefaults(options: RunFolderOptions): Required<RunFolderOptions> {
     clock: options.clock ?? Date.now,
     say: options.say ?? (() => undefined),
     fsync: options.fsync ?? "mark",
+    snapshots: options.snapshots ?? "memory",
   };
 }
 

@@ -118,6 +118,8 @@ export function createFakeTrainer(weights: FakeWeights = { n: 0 }, options: Fake
     groups.map((group) => group.map((tokenIds) => tokenIds.map(() => value)));
   const counts = (tokens: number) => ({ tokens, paddedTokens: tokens, microBatches: 1 });
   let gradients = 0;
+  /** Whether the weights were changed before the last step, which can be revised; null where it cannot. */
+  let before: boolean | null = null;
   const needGradients = () => {
     if (gradients === 0) throw new WeirError("WEIR_E_STATE", "an optimiser step needs gradients");
   };
@@ -131,6 +133,7 @@ export function createFakeTrainer(weights: FakeWeights = { n: 0 }, options: Fake
       trains: "full",
       clipsGradients: true,
       discardsGradients: true,
+      revisesSteps: true,
       reference: true,
       reusesActivations: false,
       publishes: ["handle", "checkpoint"],
@@ -160,11 +163,17 @@ export function createFakeTrainer(weights: FakeWeights = { n: 0 }, options: Fake
     async discardGradients() {
       gradients = 0;
     },
-    async optimStep(_config, { reportTensors = false }) {
+    async optimStep(_config, { reportTensors = false, revisable = false }) {
       needGradients();
       gradients = 0;
+      before = revisable ? weights.changed === true : null;
       weights.changed = true;
       return { applied: true, gradNorm: 1, gradNormByTensor: reportTensors ? { "fake.weight": 1 } : null };
+    },
+    async reviseStep(share) {
+      if (before === null) throw new WeirError("WEIR_E_STATE", "the fake has no revisable step");
+      if (share === 0) weights.changed = before;
+      before = null;
     },
     async logprobs(groups) {
       const ids = groups.map((group) => group.completions);
@@ -192,9 +201,10 @@ function fakeState(weights: FakeWeights): Pick<Trainer, "publish" | "saveState" 
       return { version, artifact: { kind: "checkpoint", uri: folder }, bytes: 1 };
     },
     saveState: write,
-    async loadState(directory) {
+    async loadState(directory, { above }) {
       const saved: FakeWeights = JSON.parse(await readFile(join(directory, "fake-engine.json"), "utf8"));
       Object.assign(weights, { changed: false }, saved);
+      if (above !== undefined) Object.assign(weights, { n: Math.max(weights.n, above), changed: true });
       return fakeVersion(weights.n);
     },
   };

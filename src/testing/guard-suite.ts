@@ -67,7 +67,8 @@ export function describeGuard(options: GuardSuiteOptions): void {
     }),
     test("gives a verdict on whatever there is evidence of, with a reason where it does not commit", async (guard) => {
       for (const verdict of await verdicts(guard, SERIES)) {
-        assert.ok(["commit", "skip", "rollback"].includes(verdict.action), JSON.stringify(verdict));
+        assert.ok(["commit", "shrink", "skip", "rollback"].includes(verdict.action), JSON.stringify(verdict));
+        if (verdict.action === "shrink") assert.ok(verdict.scale > 0 && verdict.scale < 1, `scale ${verdict.scale}`);
         if (verdict.action !== "commit") assert.ok(verdict.reason.length > 0, "a reason");
       }
     }),

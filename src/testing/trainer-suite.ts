@@ -168,6 +168,41 @@ const CHECKS: Readonly<Record<string, Check>> = {
     const { gradNorm } = await trainer.optimStep(OPTIMISER, live());
     assert.ok(Math.abs(gradNorm - norm) <= at.tolerance * Math.max(1, norm), `${gradNorm} and ${norm}`);
   },
+  "undoes a revisable step as if it had not been taken, or leaves a share of it": async (trainer, at) => {
+    const { reviseStep, capabilities } = trainer;
+    if (capabilities.revisesSteps !== true) return;
+    assert.ok(reviseStep !== undefined, "capabilities.revisesSteps goes with reviseStep()");
+    const revise = (share: number) => reviseStep.call(trainer, share, live());
+    await at.step(trainer);
+    const { version } = await at.publish(trainer);
+    const before = await at.scores(trainer);
+    await assert.rejects(async () => revise(0), coded("WEIR_E_STATE"));
+    const trial = async () => {
+      await trainer.forwardBackward(at.batch(version), live());
+      await trainer.optimStep(OPTIMISER, { ...live(), revisable: true });
+      return at.scores(trainer);
+    };
+    const whole = await trial();
+    await revise(0);
+    assert.deepEqual(await at.scores(trainer), before, "log-probs after the step was undone");
+    assert.deepEqual((await at.publish(trainer)).version, version, "the version after the step was undone");
+    at.near(await trial(), whole, "the same step again");
+    await revise(0.5);
+    await assert.rejects(async () => revise(0), coded("WEIR_E_STATE"));
+    const half = await at.scores(trainer);
+    const [from, to, between] = [before, whole, half].map((scores) => scores[0]?.[0]?.[0] ?? Number.NaN) as [
+      number,
+      number,
+      number,
+    ];
+    assert.ok((between - from) * (to - between) >= 0, `${between} lies between ${from} and ${to}`);
+    const { version: next } = await at.publish(trainer);
+    assert.ok(next.n > version.n, "a step of which a share is left is published");
+    await trainer.forwardBackward(at.batch(next), live());
+    await trainer.optimStep(OPTIMISER, { ...live(), revisable: true });
+    await revise(1);
+    assert.ok((await at.publish(trainer)).version.n > next.n, "a step that is left is published");
+  },
   "makes the better completion likelier and the worse one less likely": async (trainer, at) => {
     const before = await at.scores(trainer);
     const { applied } = await at.step(trainer);
@@ -199,6 +234,28 @@ const CHECKS: Readonly<Record<string, Check>> = {
       at.near(await at.scores(trainer), further, "after the same step again");
     } finally {
       await rm(folder, { recursive: true, force: true });
+    }
+  },
+  "numbers what it loaded above the versions that were given since, where it is asked to": async (trainer, at) => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+    const again = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+    try {
+      await at.publish(trainer);
+      await trainer.saveState(folder, live());
+      const before = await at.scores(trainer);
+      await at.step(trainer);
+      const { version: last } = await at.publish(trainer);
+      const loaded = await trainer.loadState(folder, { ...live(), above: last.n + 3 });
+      assert.ok(loaded.n >= last.n + 3, `loaded as version ${loaded.n}`);
+      at.near(await at.scores(trainer), before, "after it was loaded");
+      // The state of weights that wait for their new number keeps it waiting.
+      await trainer.saveState(again, live());
+      await trainer.loadState(again, live());
+      const { version } = await at.publish(trainer);
+      assert.ok(version.n > last.n + 3, `published as version ${version.n}`);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+      await rm(again, { recursive: true, force: true });
     }
   },
   "keeps the reference as it was frozen": async (trainer, at) => {

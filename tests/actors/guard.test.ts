@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { guardedStep } from "../../src/actors/guard/guard.js";
 import { checkedPart } from "../../src/actors/parts/checked-parts.js";
-import type { Evidence, Guard, Verdict } from "../../src/contracts/guard.js";
-import type { PolicyMetrics } from "../../src/contracts/trainer.js";
+import type { Evidence, Guard, KlMeasure, Verdict } from "../../src/contracts/guard.js";
+import type { OptimiserConfig, PolicyMetrics } from "../../src/contracts/trainer.js";
 import { WeirError } from "../../src/errors.js";
 import { createFakeTrainer } from "../../src/testing.js";
 import { endStates, parityReward } from "../e2e/tiny-run.js";
@@ -36,19 +36,38 @@ describe("a guarded step", () => {
     step: 1,
     phase: 1,
     miniBatch: 0,
-    values: {},
     policy: { n: 0, sha256: "" },
     groups: [],
   } as const;
-  const run = async (guard: Guard, gradient: () => Promise<Partial<PolicyMetrics>>, gradNorm = 2) => {
+  /** KL of a step that leaves this share of the weights' change. */
+  const moved = (share: number) => ({ k3: 0.4 * share ** 2, k1: 0.1, standardError: null, max: 1, tokens: 9 });
+  interface Over {
+    readonly gradNorm?: number;
+    readonly trial?: boolean;
+    readonly revises?: boolean;
+    readonly kl?: (share: number) => KlMeasure;
+  }
+  const run = async (
+    guard: Guard,
+    gradient: () => Promise<Partial<PolicyMetrics>>,
+    { gradNorm = 2, trial = false, revises = true, kl = moved }: Over = {},
+  ) => {
     const calls: string[] = [];
+    let share = 0;
+    const fake = createFakeTrainer();
     const trainer = {
-      ...createFakeTrainer(),
+      ...fake,
+      capabilities: { ...fake.capabilities, revisesSteps: revises },
       gradientNorm: async () => gradNorm,
       discardGradients: async () => void calls.push("discard"),
-      optimStep: async () => {
-        calls.push("step");
+      optimStep: async ({ learningRate }: OptimiserConfig, { revisable = false }) => {
+        share = learningRate / TEST_OPTIMISER.learningRate;
+        calls.push(revisable ? "trial" : share === 1 ? "step" : `step ${share}`);
         return { applied: true, gradNorm, gradNormByTensor: null };
+      },
+      reviseStep: async (left: number) => {
+        share = left;
+        calls.push(`revise ${left}`);
       },
     };
     const outcome = guardedStep<PolicyMetrics>(
@@ -59,6 +78,12 @@ describe("a guarded step", () => {
         optimiser: TEST_OPTIMISER,
         gradient: async () => (await gradient()) as PolicyMetrics,
         policyOf: () => null,
+        valuesOf: () => ({ "reward/mean": 0.5 }),
+        measure: async () => {
+          calls.push("measure");
+          return kl(share);
+        },
+        trial,
       },
       signal,
     );
@@ -75,10 +100,11 @@ describe("a guarded step", () => {
       async () => ({ loss: 0.5, tokens: 9 }),
     );
     await commit.outcome;
-    expect(commit.calls).toEqual(["step"]);
+    expect(commit.calls).toEqual(["step", "measure"]);
     expect(seen).toEqual([
       expect.objectContaining({ loss: 0.5, gradNorm: 2, tokens: 9, nonFinite: [], policyVersion: 0, step: 1 }),
     ]);
+    expect(seen[0]).toMatchObject({ trial: null, values: { "reward/mean": 0.5 } });
     const skip = await run(
       guardOf(() => ({ action: "skip", reason: "not today" })),
       async () => ({ loss: 0.5, tokens: 9 }),
@@ -91,15 +117,74 @@ describe("a guarded step", () => {
       guardOf(() => ({ action: "rollback", reason: "too far" })),
       async () => ({ loss: 0.5, tokens: 9 }),
     );
-    await expect(back.outcome).rejects.toThrow(
-      "WEIR_E_ROLLBACK: the guard rejected RL step 1, optimiser step 1: too far",
-    );
+    expect(await back.outcome).toMatchObject({
+      step: { committed: false, judged: { verdict: { action: "rollback", reason: "too far" } } },
+    });
     expect(back.calls).toEqual(["discard"]);
+  });
+
+  it("makes a step smaller without a trial by its rate, and says so", async () => {
+    const shrink = guardOf(() => ({ action: "shrink", scale: 0.25, reason: "large", rule: "gradient_spike" }));
+    const { outcome, calls } = await run(shrink, async () => ({ loss: 0.5, tokens: 9 }));
+    expect(await outcome).toMatchObject({
+      step: { committed: true, kl: { k3: 0.025 }, judged: { verdict: { scale: 0.25 }, evidence: { trial: null } } },
+    });
+    expect(calls).toEqual(["step 0.25", "measure"]);
+  });
+
+  describe("with a trial", () => {
+    const finite = async () => ({ loss: 0.5, tokens: 9 });
+    const cases: readonly (readonly [Verdict, readonly string[], number | null])[] = [
+      [{ action: "commit" }, ["trial", "measure", "revise 1"], 0.4],
+      [{ action: "shrink", scale: 0.5, reason: "KL" }, ["trial", "measure", "revise 0.5", "measure"], 0.1],
+      [{ action: "skip", reason: "KL" }, ["trial", "measure", "revise 0"], 0.4],
+      [{ action: "rollback", reason: "KL" }, ["trial", "measure", "revise 0"], 0.4],
+    ];
+    it.each(cases)(
+      "$action: judges what the step did, and leaves what the verdict says",
+      async (verdict, expected, k3) => {
+        const seen: Evidence[] = [];
+        const guard = guardOf((evidence) => {
+          seen.push(evidence);
+          return verdict;
+        });
+        const { outcome, calls } = await run(guard, finite, { trial: true });
+        const { step } = await outcome;
+        expect(calls).toEqual(expected);
+        expect(seen).toEqual([expect.objectContaining({ trial: moved(1), nonFinite: [] })]);
+        expect(step.kl?.k3).toBeCloseTo(k3 as number, 12);
+        expect(step.committed).toBe(verdict.action === "commit" || verdict.action === "shrink");
+        expect(step.judged?.verdict ?? { action: "commit" }).toEqual(verdict);
+      },
+    );
+
+    it("I7: undoes a step after which the policy is not finite, whatever the guard says", async () => {
+      const kl = () => ({ ...moved(1), k3: Number.NaN });
+      const { outcome, calls } = await run(
+        guardOf(() => ({ action: "commit" })),
+        finite,
+        { trial: true, kl },
+      );
+      expect(await outcome).toMatchObject({
+        step: { committed: false, judged: { evidence: { nonFinite: ["trial"], trial: null } } },
+      });
+      expect(calls).toEqual(["trial", "measure", "revise 0"]);
+    });
+
+    it("judges before the step where the trainer cannot revise it, and tries nothing that is not finite", async () => {
+      const always = guardOf(() => ({ action: "commit" }));
+      const plain = await run(always, finite, { trial: true, revises: false });
+      await plain.outcome;
+      expect(plain.calls).toEqual(["step", "measure"]);
+      const odd = await run(always, finite, { trial: true, gradNorm: Number.NaN });
+      await odd.outcome;
+      expect(odd.calls).toEqual(["discard"]);
+    });
   });
 
   it("I7: never applies what is not finite, whatever the guard says", async () => {
     const always = guardOf(() => ({ action: "commit" }));
-    const norm = await run(always, async () => ({ loss: 0.5, tokens: 9 }), Number.POSITIVE_INFINITY);
+    const norm = await run(always, async () => ({ loss: 0.5, tokens: 9 }), { gradNorm: Number.POSITIVE_INFINITY });
     expect(await norm.outcome).toMatchObject({ step: { committed: false } });
     expect(norm.calls).toEqual(["discard"]);
     const loss = await run(always, async () => {

@@ -1,4 +1,5 @@
-import type { Evidence, Guard, Verdict } from "../../contracts/guard.js";
+import type { Evidence, Guard, KlMeasure, Verdict } from "../../contracts/guard.js";
+import type { MetricValues } from "../../contracts/metrics.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { OptimiserConfig, OptimStepReply, PolicyMetrics, SftMetrics, Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
@@ -23,11 +24,26 @@ export interface JudgedUpdate {
 
 /** What became of a gradient. */
 export type GuardedStep =
-  | { readonly committed: true; readonly reply: OptimStepReply }
-  | { readonly committed: false; readonly judged: JudgedUpdate; readonly gradNorm: number };
+  | {
+      readonly committed: true;
+      readonly reply: OptimStepReply;
+      /** What the step did to the policy; null where it was not measured. */
+      readonly kl: KlMeasure | null;
+      /** Where the guard made the step smaller. */
+      readonly judged: JudgedUpdate | null;
+    }
+  | {
+      readonly committed: false;
+      /** skip or rollback. */
+      readonly judged: JudgedUpdate;
+      /** NaN where there is none, or the trainer does not tell it. */
+      readonly gradNorm: number;
+      /** What the step would have done; null without a trial. */
+      readonly kl: KlMeasure | null;
+    };
 
 /** What the caller knows of a gradient besides its numbers. */
-export type EvidenceBase = Pick<Evidence, "stage" | "step" | "phase" | "miniBatch" | "values" | "groups"> & {
+export type EvidenceBase = Pick<Evidence, "stage" | "step" | "phase" | "miniBatch" | "groups"> & {
   readonly policy: PolicyVersion;
 };
 
@@ -38,6 +54,12 @@ export interface GuardedGradient<M> {
   readonly gradient: () => Promise<M>;
   /** The numbers of the policy loss; null in the warm-up. */
   readonly policyOf: (metrics: M) => Evidence["policy"];
+  /** Metrics known once the gradient is; null where it is not finite. */
+  readonly valuesOf: (metrics: M | null) => MetricValues;
+  /** Measures the trainer's policy as it is now against the one of the gradient; null: it is not measured. */
+  readonly measure: ((metrics: M) => Promise<KlMeasure | null>) | null;
+  /** Take the step and measure it before it is judged, where it is measured and the trainer can revise steps. */
+  readonly trial: boolean;
 }
 
 export interface GuardedOutcome<M> {
@@ -47,46 +69,115 @@ export interface GuardedOutcome<M> {
 }
 
 /**
- * Computes a gradient, has it judged, and applies it or throws it away. What is not finite is never applied.
- * Errors: WEIR_E_ROLLBACK for that verdict; those of trainer and guard, but for WEIR_E_NON_FINITE of the gradient.
+ * Computes a gradient, has it judged, and applies it, a part of it, or nothing. What is not finite is never applied. A rollback is
+ * left to the caller, with weights and moments as they were.
+ * Errors: those of trainer and guard, but for WEIR_E_NON_FINITE of the gradient.
  */
 export async function guardedStep<M extends PolicyMetrics | SftMetrics>(
   trainer: Trainer,
   guard: Guard,
-  { base, optimiser, gradient, policyOf }: GuardedGradient<M>,
+  given: GuardedGradient<M>,
   signal: AbortSignal,
 ): Promise<GuardedOutcome<M>> {
-  const { metrics, unmeasured } = await finiteOrNot(gradient);
+  const { metrics, unmeasured } = await finiteOrNot(given.gradient);
   const norm =
     metrics === null || !trainer.capabilities.discardsGradients ? null : await trainer.gradientNorm({ signal });
   const nonFinite = [...unmeasured, ...(norm === null || Number.isFinite(norm) ? [] : ["gradNorm"])];
-  const { policy, ...known } = base;
+  const { policy, ...known } = given.base;
   const evidence: Evidence = {
     ...known,
     policyVersion: policy.n,
-    learningRate: optimiser.learningRate,
+    learningRate: given.optimiser.learningRate,
     nonFinite,
     loss: metrics?.loss ?? null,
     gradNorm: norm !== null && Number.isFinite(norm) ? norm : null,
     tokens: metrics?.tokens ?? 0,
-    policy: metrics === null ? null : policyOf(metrics),
+    policy: metrics === null ? null : given.policyOf(metrics),
     trial: null,
+    values: given.valuesOf(metrics),
   };
-  const verdict = await verdictOn(guard, evidence, signal);
-  if (verdict.action === "commit") {
-    const reply = await trainer.optimStep(optimiser, { signal });
-    return { metrics, step: { committed: true, reply } };
+  const gradNorm = norm ?? Number.NaN;
+  const call: GuardedCall<M> = { trainer, guard, given, evidence, signal };
+  if (metrics === null) {
+    const verdict = await refusalOf(guard, evidence, signal);
+    return { metrics, step: { committed: false, judged: { evidence, verdict }, gradNorm, kl: null } };
   }
-  if (metrics !== null) await trainer.discardGradients({ signal });
-  const judged = { evidence, verdict };
-  if (verdict.action === "rollback") throw rollbackError([judged]);
-  return { metrics, step: { committed: false, judged, gradNorm: norm ?? Number.NaN } };
+  const { reviseStep } = trainer;
+  const tries = given.trial && given.measure !== null && nonFinite.length === 0 && trainer.capabilities.revisesSteps;
+  const step =
+    tries && reviseStep !== undefined
+      ? await triedStep(call, metrics, (share) => reviseStep.call(trainer, share, { signal }))
+      : await judgedStep(call, metrics, gradNorm);
+  return { metrics, step };
 }
 
-/** A verdict of commit on what is not finite becomes skip. */
+interface GuardedCall<M> {
+  readonly trainer: Trainer;
+  readonly guard: Guard;
+  readonly given: GuardedGradient<M>;
+  readonly evidence: Evidence;
+  readonly signal: AbortSignal;
+}
+
+/** Judges the gradient, then applies what the verdict leaves of it. */
+async function judgedStep<M>(call: GuardedCall<M>, metrics: M, gradNorm: number): Promise<GuardedStep> {
+  const { trainer, guard, given, evidence, signal } = call;
+  const verdict = await verdictOn(guard, evidence, signal);
+  if (refuses(verdict)) {
+    await trainer.discardGradients({ signal });
+    return { committed: false, judged: { evidence, verdict }, gradNorm, kl: null };
+  }
+  const shrunk = verdict.action === "shrink";
+  // AdamW's change of the weights is proportional to its rate; the moments are those of the whole step either way.
+  const learningRate = given.optimiser.learningRate * (shrunk ? verdict.scale : 1);
+  const reply = await trainer.optimStep({ ...given.optimiser, learningRate }, { signal });
+  const kl = reply.applied ? await measured(given, metrics) : null;
+  return { committed: true, reply, kl, judged: shrunk ? { evidence, verdict } : null };
+}
+
+/** Takes the step, measures what it did to the policy, and leaves what the verdict says of it. */
+async function triedStep<M>(
+  call: GuardedCall<M>,
+  metrics: M,
+  revise: (share: number) => Promise<void>,
+): Promise<GuardedStep> {
+  const { trainer, guard, given, evidence, signal } = call;
+  const reply = await trainer.optimStep(given.optimiser, { signal, revisable: true });
+  const kl = reply.applied ? await measured(given, metrics) : null;
+  const broken = [...(reply.applied ? [] : ["gradNorm"]), ...(kl === null || isFiniteKl(kl) ? [] : ["trial"])];
+  const shown = { ...evidence, nonFinite: broken, trial: broken.length > 0 ? null : kl };
+  const verdict = await verdictOn(guard, shown, signal);
+  if (refuses(verdict)) {
+    if (reply.applied) await revise(0);
+    return { committed: false, judged: { evidence: shown, verdict }, gradNorm: reply.gradNorm, kl };
+  }
+  if (verdict.action === "commit") {
+    await revise(1);
+    return { committed: true, reply, kl, judged: null };
+  }
+  await revise(verdict.scale);
+  return { committed: true, reply, kl: await measured(given, metrics), judged: { evidence: shown, verdict } };
+}
+
+const isFiniteKl = ({ k3, k1, max }: KlMeasure) => [k3, k1, max].every(Number.isFinite);
+
+async function measured<M>({ measure }: GuardedGradient<M>, metrics: M): Promise<KlMeasure | null> {
+  return (await measure?.(metrics)) ?? null;
+}
+
+type Refusal = Extract<Verdict, { readonly action: "skip" | "rollback" }>;
+
+const refuses = (verdict: Verdict): verdict is Refusal => verdict.action === "skip" || verdict.action === "rollback";
+
+/** A verdict that would apply what is not finite becomes skip. */
 async function verdictOn(guard: Guard, evidence: Evidence, signal: AbortSignal): Promise<Verdict> {
+  return evidence.nonFinite.length > 0 ? refusalOf(guard, evidence, signal) : guard.judge(evidence, { signal });
+}
+
+/** The verdict on what is not finite. */
+async function refusalOf(guard: Guard, evidence: Evidence, signal: AbortSignal): Promise<Refusal> {
   const verdict = await guard.judge(evidence, { signal });
-  if (verdict.action !== "commit" || evidence.nonFinite.length === 0) return verdict;
+  if (refuses(verdict)) return verdict;
   return {
     action: "skip",
     reason: `not finite: ${evidence.nonFinite.join(", ")}; the guard "${guard.kind}" would have committed it`,
@@ -105,12 +196,18 @@ async function finiteOrNot<M>(
   }
 }
 
-/** WEIR_E_ROLLBACK with all verdicts of the step but commits; the last one asked for it. */
-export function rollbackError(judged: readonly JudgedUpdate[]): WeirError {
+/**
+ * WEIR_E_ROLLBACK with all verdicts of the step but commits; the last one asked for it. `observation` is what is known of the step that
+ * is thrown away; null in the warm-up.
+ */
+export function rollbackError<O>(judged: readonly JudgedUpdate[], observation: O | null = null): WeirError {
   const { evidence, verdict } = judged.at(-1) as JudgedUpdate;
   const { stage, step, miniBatch } = evidence;
   const where = stage === "warmup" ? `warm-up step ${step}` : `RL step ${step}, optimiser step ${miniBatch + 1}`;
-  return new WeirError("WEIR_E_ROLLBACK", `the guard rejected ${where}: ${verdict.reason}`, { judged });
+  return new WeirError("WEIR_E_ROLLBACK", `the guard rejected ${where}: ${verdict.reason}`, {
+    judged,
+    observation,
+  });
 }
 
 /** The verdicts that an error of `rollbackError` carries, also as the cause of another; none for other errors. */

@@ -2,7 +2,7 @@
  * Checks what samplers, trainers, policy stores and guards of the user's own give. A sampler's sequences are checked token by
  * token: a log-prob that is missing or not finite would be trained on.
  */
-import type { Guard, Verdict } from "../../contracts/guard.js";
+import type { Guard, Preparation, Verdict } from "../../contracts/guard.js";
 import type { PolicyStore } from "../../contracts/policy-store.js";
 import { ARTIFACT_KINDS, type PublishedPolicy } from "../../contracts/published-policy.js";
 import { LOGPROB_BASES, type SampledSequence, type SampleRequest, type Sampler } from "../../contracts/sampler.js";
@@ -124,7 +124,12 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
     if (typeof given === "number") return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, "gradientNorm() resolves to a number");
   };
+  const { reviseStep } = trainer;
   return faced(trainer, {
+    ...(reviseStep && {
+      reviseStep: (share, { signal }) =>
+        done("reviseStep", signal, (own) => reviseStep.call(trainer, share, { signal: own })),
+    }),
     forwardBackward: async (batch, options) => {
       const pass = (signal: AbortSignal) => trainer.forwardBackward(batch, { ...options, signal });
       return metrics(await ask("forwardBackward", METRICS, options.signal, pass), "forwardBackward()");
@@ -165,10 +170,13 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
     },
     saveState: (folder, { signal }) =>
       ask("saveState", "saveState(folder) resolves", signal, (own) => trainer.saveState(folder, { signal: own })),
-    loadState: async (folder, { signal }) => {
-      const contract = "loadState(folder) resolves to the version { n, sha256 } of what it loaded";
-      const given = await ask("loadState", contract, signal, (own) => trainer.loadState(folder, { signal: own }));
-      if (!Number.isInteger(given?.n) || typeof given.sha256 !== "string")
+    loadState: async (folder, options) => {
+      const contract =
+        "loadState(folder, { above }) resolves to the version { n, sha256 } of what it loaded, with n of `above` or more where that is given";
+      const load = (signal: AbortSignal) => trainer.loadState(folder, { ...options, signal });
+      const given = await ask("loadState", contract, options.signal, load);
+      const numbered = Number.isInteger(given?.n) && given.n >= (options.above ?? given.n);
+      if (!numbered || typeof given.sha256 !== "string")
         throw partError(label, `gave ${shown(given)} from loadState()`, contract);
       return given;
     },
@@ -224,18 +232,41 @@ export function checkedPolicyStore(store: PolicyStore, label: PartLabel, limits:
 }
 
 const VERDICT =
-  'judge(evidence) returns, at once or by a promise, { action: "commit" }, or { action: "skip" or "rollback", reason: string }';
+  'judge(evidence) returns, at once or by a promise, { action: "commit" }, { action: "skip" or "rollback", reason: string }, or ' +
+  '{ action: "shrink", scale: a number between 0 and 1, reason: string }';
 
 function isVerdict(given: unknown): given is Verdict {
   if (!isRecord(given)) return false;
-  if (given.action === "commit") return true;
-  return (given.action === "skip" || given.action === "rollback") && typeof given.reason === "string";
+  const { action, reason, scale } = given;
+  if (action === "commit") return true;
+  if (typeof reason !== "string") return false;
+  if (action === "shrink") return isFiniteNumber(scale) && scale > 0 && scale < 1;
+  return action === "skip" || action === "rollback";
+}
+
+const PREPARATION =
+  "prepare(batch) returns, at once or by a promise, { maskNegatives: boolean, entropyCoefficient: number or null, reason: string or null }";
+
+function isPreparation(given: unknown): given is Preparation {
+  if (!isRecord(given)) return false;
+  const { maskNegatives, entropyCoefficient, reason } = given;
+  const numbered = entropyCoefficient === null || isFiniteNumber(entropyCoefficient);
+  return typeof maskNegatives === "boolean" && numbered && (reason === null || typeof reason === "string");
 }
 
 export function checkedGuard(guard: Guard, label: PartLabel, limits: CallLimits): Guard {
   if ((guard.snapshot === undefined) !== (guard.restore === undefined))
     throw partError(label, "has only one of snapshot() and restore()", "a guard has both or neither");
+  const { prepare } = guard;
   return faced(guard, {
+    ...(prepare && {
+      async prepare(batch, { signal }) {
+        const call = (own: AbortSignal) => prepare.call(guard, batch, { signal: own });
+        const given: unknown = await awaitPartWithin(label, "prepare()", PREPARATION, limits, signal, call);
+        if (!isPreparation(given)) throw partError(label, `gave ${shown(given)} from prepare()`, PREPARATION);
+        return given;
+      },
+    }),
     async judge(evidence, { signal }) {
       const call = (own: AbortSignal) => guard.judge(evidence, { signal: own });
       const given: unknown = await awaitPartWithin(label, "judge()", VERDICT, limits, signal, call);

@@ -148,6 +148,7 @@ export class EngineSupervisor implements EngineView {
         "gradientNorm",
         "discardGradients",
         "optimStep",
+        "reviseStep",
         "logprobs",
         "publish",
         "saveState",

@@ -22,6 +22,7 @@ import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins } from "../parts/part-origins.js";
 import { PolicyPublisher } from "../update/publisher.js";
 import { assertCapabilities } from "./capabilities.js";
+import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
@@ -188,7 +189,7 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
   const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges } = opened;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
-  const detector = createDetector(config);
+  const detector = createDetector(detectorOptions(config));
   const inFlight = config.async.inFlight === "continue" ? "keep" : "wait";
   const shared = {
     config,
@@ -222,6 +223,7 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     published: options.published,
     taps: options.taps,
     progress: freshProgress,
+    pinnedSnapshots: [],
     skipPhase: false,
   };
   return context;

@@ -36,6 +36,45 @@ export interface Progress {
   readonly checkpointDue: boolean;
   /** The last RL step ended a phase. */
   readonly phaseEnded: boolean;
+  /** Options that were changed while the run went on, by path; they stand in place of the configuration's. */
+  readonly knobs: Readonly<Record<string, number | null>>;
+  /** What a rollback can go back to, oldest first. */
+  readonly snapshots: readonly SnapshotMark[];
+  /** Snapshots taken so far; the next one's number. */
+  readonly snapshotCount: number;
+  readonly rollbacks: RollbackCount;
+}
+
+/** A snapshot of the run's state between two steps. */
+export interface SnapshotMark {
+  readonly name: string;
+  /** What the step after it was a step of. */
+  readonly stage: "warmup" | "rl";
+  /** Steps of the warm-up done then. */
+  readonly warmupStep: number;
+  /** RL steps committed then. */
+  readonly step: number;
+}
+
+export interface RollbackCount {
+  /** In the whole run. */
+  readonly count: number;
+  /** That the guard asked for without the run coming further. */
+  readonly inARow: number;
+  /** Most steps, of warm-up and RL together, that were done before one of those. */
+  readonly furthest: number;
+}
+
+/** Steps of warm-up and RL done. */
+export function stepsDone({ warmupStep, step }: Pick<Progress, "warmupStep" | "step">): number {
+  return warmupStep + step;
+}
+
+/** A step has been done: rollbacks before it are no longer in a row once the run has come further than it was. */
+export function cameFurther(progress: Progress): Progress {
+  const { rollbacks } = progress;
+  if (rollbacks.inARow === 0 || stepsDone(progress) <= rollbacks.furthest) return progress;
+  return { ...progress, rollbacks: { ...rollbacks, inARow: 0 } };
 }
 
 export const freshProgress: Progress = {
@@ -54,6 +93,10 @@ export const freshProgress: Progress = {
   seconds: {},
   checkpointDue: false,
   phaseEnded: false,
+  knobs: {},
+  snapshots: [],
+  snapshotCount: 0,
+  rollbacks: { count: 0, inARow: 0, furthest: 0 },
 };
 
 /**

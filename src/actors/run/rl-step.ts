@@ -151,10 +151,14 @@ export interface StepResult {
 }
 
 /**
- * Runs RL step `progress.step + 1` in the curriculum's present phase. Errors: those of the pipeline, which has dropped everything in
+ * Runs RL step `progress.step + 1` in the curriculum's present phase; `snapshotSeconds` is what a snapshot before it took. Errors: those of the pipeline, which has dropped everything in
  * flight by then.
  */
-export async function runRlStep(context: RunContext, signal: AbortSignal): Promise<StepResult> {
+export async function runRlStep(
+  context: RunContext,
+  snapshotSeconds: number | null,
+  signal: AbortSignal,
+): Promise<StepResult> {
   const { config, policies, pipeline, time } = context;
   if (config.async.maxLag === 0) context.published.reset();
   const started = time.now();
@@ -192,6 +196,8 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     "update/applied": applied,
     "update/idle_steps": idleSteps,
     "guard/skipped": update.judged.length,
+    "guard/rollbacks": context.progress.rollbacks.count,
+    ...(snapshotSeconds === null ? {} : { "time/snapshot_seconds": snapshotSeconds }),
   };
   const { exhausted } = batch;
   return { step, phase, groups, kept, update, values, lag, exhausted, applied, idleCause, idleSteps, seconds };

@@ -81,6 +81,8 @@ export interface RunContext {
   /** From tasks to published weights. */
   readonly pipeline: TrainingPipeline;
   progress: Progress;
+  /** Snapshots that the newest checkpoint names. */
+  pinnedSnapshots: readonly string[];
   /** An operator asked to end the present phase; cleared when it is done. */
   skipPhase: boolean;
 }

@@ -3,7 +3,7 @@ import type { LedgerEntry } from "../../contracts/ledger.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
-import type { ConfigChange } from "../../store/index.js";
+import type { ConfigChange, LedgerMark } from "../../store/index.js";
 
 /** What a run needs of its folder (DESIGN: run folder). Implemented over src/store. */
 export interface RunStore {
@@ -34,6 +34,23 @@ export interface RunStore {
   reference(writeInto: (directory: string) => Promise<void>): Promise<void>;
   /** The folder of the frozen reference policy, checked against its manifest. */
   referenceDirectory(): Promise<string>;
+  /** Writes a snapshot under a new name: `writeInto` fills its folder; `bytes` is the size to expect. */
+  snapshot(
+    name: string,
+    writeInto: (directory: string) => Promise<void>,
+    state: Json,
+    bytes: number,
+  ): Promise<void>;
+  /** A snapshot that is whole; null where there is none of that name. */
+  readSnapshot(name: string): Promise<{ readonly directory: string; readonly state: Json } | null>;
+  /** Removes all other snapshots. */
+  keepSnapshots(names: ReadonlySet<string>): Promise<void>;
+  /** Where the ledger stands. */
+  ledgerPlace(): LedgerMark;
+  /** The entries that made rollouts trained since the ledger stood there, of rollouts that still are. */
+  trainedSince(place: LedgerMark): readonly LedgerEntry[];
+  /** A rollback has undone every step after this one: their rollouts are set aside, and curves begin again. */
+  undone(step: number): Promise<void>;
   rollouts(step: number, traces: readonly Trace[]): Promise<void>;
   scalars(step: number, values: MetricValues): void;
   /** Saves what a refused batch was made of, for replay; resolves to its path. */

@@ -11,16 +11,26 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
+import { observationOf, tellAlarms } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { preflight, preflightFact } from "./preflight.js";
-import { addSeconds, evaluationDue, freshProgress, type Progress, restoredProgress, STAGES } from "./progress.js";
+import {
+  addSeconds,
+  cameFurther,
+  evaluationDue,
+  freshProgress,
+  type Progress,
+  restoredProgress,
+  STAGES,
+} from "./progress.js";
 import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
+import { adoptSnapshots, checkpointNames, MODEL_FOLDER, takeSnapshot } from "./snapshots.js";
 import { tracesOf, tracesToShow } from "./traces.js";
 import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
 
@@ -28,9 +38,6 @@ import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps }
  * The pieces of work that the lifecycle machine invokes. Each advances `context.progress` only after everything it
  * stands for has been done, so that a checkpoint between two pieces is a consistent whole (I3).
  */
-
-/** Folder name inside a checkpoint and a run. */
-export const MODEL_FOLDER = "model";
 
 /** Data that the run goes on without, as alerts. */
 function raiseLeftOut({ leftOut, policies, taps, time }: RunContext): void {
@@ -115,8 +122,10 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
 
 /** One optimiser step of the warm-up. */
 export async function doWarmup(context: RunContext, signal: AbortSignal): Promise<void> {
-  const { config, progress, parts, policies } = context;
+  const { config, parts, policies } = context;
   const { warmup } = config;
+  await takeSnapshot(context, "warmup", () => runState(context), signal);
+  const { progress } = context;
   const started = context.time.now();
   const { rows, total, learningRate } = warmupPlan(context);
   const done = progress.warmupStep + 1;
@@ -147,7 +156,8 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
   const warmupUpdates = progress.warmupUpdates + changesOf([result], learningRate);
   const every = config.checkpoint.warmupEverySteps;
   const checkpointDue = last || (every > 0 && done % every === 0);
-  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
+  const next = cameFurther({ ...progress, warmupStep: done, warmupUpdates, checkpointDue });
+  context.progress = addSeconds(next, "warmup", seconds);
   if (last && warmupUpdates === 0) context.taps.alert(warmupIdle(context, total));
   // RL starts with fresh moments: the warm-up's belong to another loss.
   if (last) await parts.trainer.resetOptimiser({ signal });
@@ -237,9 +247,10 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   const { config, curriculumMachine: machine } = context;
   // Before anything is begun, so that a step that waits for room can be tried again as a whole.
   await context.policies.assertRoom();
+  const snapshotSeconds = await takeSnapshot(context, "rl", () => runState(context), signal);
   if (context.progress.step === 0) await beginTraining(context, signal);
   const before = machine.getSnapshot().context.phase;
-  const result = await runRlStep(context, signal);
+  const result = await runRlStep(context, snapshotSeconds, signal);
   await reportStep(context, result, context.policies.version);
   const decided = context.parts.curriculum.decide({
     step: result.step,
@@ -266,7 +277,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   const checkpointDue =
     moved || finished || (config.checkpoint.everySteps > 0 && result.step % config.checkpoint.everySteps === 0);
   context.progress = addSeconds(
-    {
+    cameFurther({
       ...context.progress,
       step: result.step,
       sequence: context.pipeline.sequence,
@@ -277,7 +288,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
       dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
       checkpointDue,
       phaseEnded: moved || finished,
-    },
+    }),
     "training",
     result.seconds,
   );
@@ -322,19 +333,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
-  const alerts = context.detector.observe({
-    step: result.step,
-    phase: result.phase,
-    policyVersion: version.n,
-    time,
-    values: result.values,
-    contributions: result.update.contributions,
-    groups: result.groups,
-    idleSteps: result.idleSteps,
-    idleCause: result.idleCause,
-    correctAt: config.reward.correctAt,
-  });
-  for (const alert of alerts) taps.alert(alert);
+  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
   for (const { groups, cause } of result.update.refused) {
     const path = await store.saveBatch(result.step, groups as unknown as Json);
     const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
@@ -408,6 +407,7 @@ export async function doCheckpoint(context: RunContext, signal: AbortSignal): Pr
     runState(context),
     progress.phaseEnded ? ["phase-end"] : [],
   );
+  await checkpointNames(context);
   context.progress = addSeconds(context.progress, "checkpoint", (context.time.now() - started) / 1000);
   taps.fact("checkpoint.written", progress.step, { step: progress.step, path: directory });
   context.log.info({ actor: "checkpoint", step: progress.step, directory }, "checkpoint written");
@@ -428,6 +428,7 @@ export async function doFinish(context: RunContext, signal: AbortSignal): Promis
   const model = join(context.store.directory, MODEL_FOLDER);
   await writeExport(context, model, signal);
   context.progress = { ...context.progress, finished: true };
+  await context.store.keepSnapshots(new Set());
   await finishReport(context);
 }
 
@@ -445,7 +446,7 @@ export interface Restoring {
   readonly freshEngine: boolean;
 }
 
-interface CheckpointState {
+export interface CheckpointState {
   readonly progress: Partial<Progress> & Pick<Progress, "step">;
   readonly curriculum: Json;
   readonly curriculumMachine: unknown;
@@ -458,7 +459,7 @@ interface CheckpointState {
 
 /**
  * Brings a context back to its latest whole checkpoint, or to the beginning: journal, ledger, weights, optimiser, curriculum,
- * detector, progress. A guard that asked for this keeps what it knows.
+ * detector, guard, progress.
  */
 export async function restoreRun(context: RunContext, restoring: Restoring, signal: AbortSignal): Promise<void> {
   const latest = await context.store.latest();
@@ -492,6 +493,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.progress = freshProgress;
   }
   context.curriculumMachine.start();
+  await adoptSnapshots(context);
   tellResumed(context, latest, restoring.reason);
 }
 

@@ -17,7 +17,6 @@ import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
-import { judgedOf } from "../guard/guard.js";
 import { createRegistry } from "../parts/built-ins.js";
 import { buildRunParts, type PartKind, type Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
@@ -32,7 +31,7 @@ import { PartReplacements } from "./replacement.js";
 import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
-import { finishReport, tellJudged } from "./run-work.js";
+import { finishReport } from "./run-work.js";
 import { createSamplerEngines, memoryParts, samplerCount } from "./sampler-engines.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
@@ -420,7 +419,6 @@ class System implements TrainingSystem {
     this.replacements.end();
     if (status === "failed") {
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
-      this.told(() => tellJudged(context, judgedOf(error)));
       this.lastFact(context, { status, error: error instanceof Error ? error.message : String(error) });
       await this.end(() => this.settle.reject(error));
       return;
@@ -469,7 +467,6 @@ class System implements TrainingSystem {
 
   private fact<T extends FactType>(type: T, step: number, data: FactData[T]): Fact {
     const fact = (this.run as OpenedRun).append(type, step, data);
-    if (type === "checkpoint.written") this.driver?.checkpointWritten();
     this.out.facts.next(fact);
     this.monitor?.fact(fact);
     return fact;

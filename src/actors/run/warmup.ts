@@ -3,7 +3,7 @@ import { paddingShare } from "../../algorithms/statistics.js";
 import type { Guard } from "../../contracts/guard.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { OptimiserConfig, SftBatch, SftMetrics, SftRow, Trainer } from "../../contracts/trainer.js";
-import { guardedStep, type JudgedUpdate } from "../guard/guard.js";
+import { guardedStep, type JudgedUpdate, rollbackError } from "../guard/guard.js";
 
 /**
  * Warm-up SFT (§3.1): which rows make up step i, and that step. The order is a function of (seed, epoch) only, so a
@@ -77,13 +77,18 @@ export async function warmupStep(
     trainer,
     guard,
     {
-      base: { stage: "warmup", step, phase: 0, miniBatch: 0, policy, values: {}, groups: [] },
+      base: { stage: "warmup", step, phase: 0, miniBatch: 0, policy, groups: [] },
       optimiser,
       gradient: () => trainer.sftForwardBackward({ rows, aggregation, microBatchTokens }, { signal }),
       policyOf: () => null,
+      valuesOf: () => ({}),
+      measure: null,
+      trial: false,
     },
     signal,
   );
+  if (!done.committed && done.judged.verdict.action === "rollback") throw rollbackError([done.judged]);
   if (!done.committed) return { metrics, gradNorm: done.gradNorm, applied: false, judged: [done.judged] };
-  return { metrics, gradNorm: done.reply.gradNorm, applied: done.reply.applied, judged: [] };
+  const { reply, judged } = done;
+  return { metrics, gradNorm: reply.gradNorm, applied: reply.applied, judged: judged === null ? [] : [judged] };
 }

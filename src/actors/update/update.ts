@@ -31,7 +31,7 @@ import {
   type SpikeContribution,
 } from "../../streams/telemetry/spike-detector.js";
 import { type Mismatch, mismatchOf, type UpdateFacts } from "../../streams/telemetry/step-metrics.js";
-import { type GuardedOutcome, guardedStep, type JudgedUpdate, judgedOf, rollbackError } from "../guard/guard.js";
+import { type GuardedOutcome, guardedStep, type JudgedUpdate, rollbackError } from "../guard/guard.js";
 
 /**
  * The update of one RL step: old (and reference) log-probs, rollout correction, mini-batches, optimiser steps.
@@ -285,10 +285,9 @@ async function optimiseAll(
   let miniBatch = 0;
   for (let epoch = 0; epoch < options.epochs; epoch++) {
     for (const batch of batches) {
-      const { metrics, step } = await optimise(trainer, batch, miniBatch, options, signal).catch((error) => {
-        const last = judgedOf(error);
-        throw last.length === 0 ? error : rollbackError([...run.judged, ...last]);
-      });
+      const { metrics, step } = await optimise(trainer, batch, miniBatch, options, signal);
+      if (!step.committed && step.judged.verdict.action === "rollback")
+        throw rollbackError([...run.judged, step.judged]);
       const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
       if (metrics !== null) run.updates.push({ metrics, gradNorm, applied });
       if (applied) for (const { group } of batch) run.moved.add(group.group.id);
@@ -296,7 +295,7 @@ async function optimiseAll(
         const finite = !step.committed && step.judged.evidence.nonFinite.length === 0;
         run.refused.push({ groups: batch.map(({ group }) => group), cause: finite ? "guard" : "non_finite" });
       }
-      if (!step.committed) run.judged.push(step.judged);
+      if (step.judged !== null) run.judged.push(step.judged);
       if (miniBatch === 0) run.first = metrics;
       miniBatch++;
     }
@@ -352,7 +351,7 @@ function optimise(
     trainer,
     guard,
     {
-      base: { stage: "rl", step, phase, miniBatch, policy, values: {}, groups: groups.map(groupEvidence) },
+      base: { stage: "rl", step, phase, miniBatch, policy, groups: groups.map(groupEvidence) },
       optimiser,
       gradient: () => trainer.forwardBackward(batch, call),
       policyOf: ({ klRef, klOldK3, entropy, clipFraction, ratioMax }) => ({
@@ -362,6 +361,9 @@ function optimise(
         clipFraction,
         ratioMax,
       }),
+      valuesOf: () => ({}),
+      measure: null,
+      trial: false,
     },
     signal,
   );

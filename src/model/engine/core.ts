@@ -49,6 +49,8 @@ interface EngineState {
   readonly version: PolicyVersion;
   /** Hash of the weights in the folder; another one than that of `version` where they were not published. */
   readonly sha256: string;
+  /** The weights get a new version even where they are those of `version`: its number was given to others since. */
+  readonly changed?: boolean;
   readonly optimiserStep: number;
 }
 
@@ -82,6 +84,8 @@ export class EngineCore {
   private published: PolicyVersion;
   /** The weights are no longer those of `published`. */
   private changed = false;
+  /** The same before the last optimiser step. */
+  private changedBefore = false;
 
   private constructor(
     opened: OpenedBackend,
@@ -145,6 +149,7 @@ export class EngineCore {
     if (request.policy === null) this.published = this.nextVersion();
     else this.assertPolicy(request.policy);
     this.changed = false;
+    this.learner.settle();
     const { n: version, sha256 } = this.published;
     const cache = request.forTraining ? this.activationCache : null;
     const drawn = await sampleSequences(this.policy, request, signal, this.executor.decoder, cache);
@@ -193,11 +198,19 @@ export class EngineCore {
     return this.learner.sftForwardBackward(batch, signal);
   }
 
-  optimStep(config: OptimiserConfig, reportTensors: boolean): OptimStepReply {
-    const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors);
+  optimStep(config: OptimiserConfig, reportTensors: boolean, revisable = false): OptimStepReply {
+    const { applied, gradNorm, byTensor } = this.learner.optimStep(config, reportTensors, revisable);
     this.activationCache.clear();
+    this.changedBefore = this.changed;
     this.changed ||= applied;
     return { applied, gradNorm, gradNormByTensor: byTensor };
+  }
+
+  /** Leaves that share of the last step, which was revisable; see `Learner.reviseStep`. */
+  reviseStep(share: number): void {
+    this.learner.reviseStep(share);
+    this.activationCache.clear();
+    if (share === 0) this.changed = this.changedBefore;
   }
 
   gradientNorm(): number {
@@ -236,6 +249,7 @@ export class EngineCore {
 
   /** Names the weights and hands them over in the form `as`. Errors: WEIR_E_CAPABILITY for adapters where none are trained. */
   async publish(as: ArtifactKind, folder: string | null): Promise<PublishedPolicy> {
+    this.learner.settle();
     const version = this.nextVersion();
     const { artifact, bytes } = await this.artifact(as, folder);
     this.published = version;
@@ -273,11 +287,13 @@ export class EngineCore {
 
   /** Writes a Hugging Face folder with the weights, and `optimizer.safetensors` + `engine-state.json`. */
   async saveState(directory: string): Promise<void> {
+    this.learner.settle();
     await this.writeModel(directory);
     const state: EngineState = {
       schemaVersion: STATE_SCHEMA,
       version: this.published,
       sha256: this.changed ? this.weightsHash() : this.published.sha256,
+      changed: this.changed,
       optimiserStep: this.learner.optimiser.step,
     };
     await writeSafetensors(join(directory, OPTIMISER_FILE), this.learner.optimiser.source(), { format: "pt" });
@@ -312,12 +328,14 @@ export class EngineCore {
    * Takes weights, version and optimiser of a folder; without engine-state.json weights only, as version 0.
    * Gradients not yet committed are dropped. Where adapters are trained, the folder's adapter is taken with it; weights without
    * one become the frozen weights under fresh adapters. Throws WEIR_E_CHECKPOINT_DAMAGED, with everything as before.
+   * With `above` the next publication is numbered above it.
    */
-  async loadState(directory: string): Promise<PolicyVersion> {
+  async loadState(directory: string, above: number | null = null): Promise<PolicyVersion> {
     const state = await readState(directory);
     const sha256 = await this.loadWeights(directory, state);
-    this.published = state?.version ?? { n: 0, sha256 };
-    this.changed = sha256 !== this.published.sha256;
+    const { n, sha256: name } = state?.version ?? { n: 0, sha256 };
+    this.published = { n: Math.max(n, above ?? 0), sha256: name };
+    this.changed = above !== null || (state?.changed ?? sha256 !== name);
     return this.published;
   }
 
@@ -356,6 +374,7 @@ export class EngineCore {
     }
     const { optimiser } = this.learner;
     const moments = state && (await readSafetensors(join(directory, OPTIMISER_FILE)));
+    this.learner.settle();
     if (state === null || moments === null) optimiser.reset();
     else optimiser.restore(moments, state.optimiserStep, this.learner.trained);
     this.policy.trains ||= optimiser.step > 0;
@@ -371,6 +390,7 @@ export class EngineCore {
   }
 
   resetOptimiser(): void {
+    this.learner.settle();
     this.learner.optimiser.reset();
   }
 

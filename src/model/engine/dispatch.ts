@@ -29,7 +29,11 @@ const HANDLERS: Handlers = {
     core.discardGradients();
     return null;
   },
-  optimStep: (core, { config, reportTensors }) => core.optimStep(config, reportTensors),
+  optimStep: (core, { config, reportTensors, revisable }) => core.optimStep(config, reportTensors, revisable),
+  reviseStep: (core, { share }) => {
+    core.reviseStep(share);
+    return null;
+  },
   logprobs: (core, input, signal) => core.logprobs(input, signal),
   scoreSequences: (core, input, signal) => core.scoreSequences(input, signal),
   freezeReference: (core) => {
@@ -41,7 +45,7 @@ const HANDLERS: Handlers = {
     await core.saveState(directory);
     return null;
   },
-  loadState: (core, { directory }) => core.loadState(directory),
+  loadState: (core, { directory, above }) => core.loadState(directory, above),
   resetOptimiser: (core) => {
     core.resetOptimiser();
     return null;

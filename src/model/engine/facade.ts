@@ -90,6 +90,7 @@ function trainerOf({ call, info, model }: FacadeParts): Trainer {
       trains: adapters ? "adapter" : "full",
       clipsGradients: true,
       discardsGradients: true,
+      revisesSteps: true,
       reference: true,
       reusesActivations: info.executor === "compiled",
       publishes: adapters ? ["handle", "checkpoint", "adapter"] : ["handle", "checkpoint"],
@@ -102,15 +103,18 @@ function trainerOf({ call, info, model }: FacadeParts): Trainer {
     discardGradients: async ({ signal }) => {
       await call("discardGradients", null, signal);
     },
-    optimStep: (config, { signal, reportTensors }) =>
-      call("optimStep", { config, reportTensors: reportTensors ?? false }, signal),
+    optimStep: (config, { signal, reportTensors = false, revisable = false }) =>
+      call("optimStep", { config, reportTensors, revisable }, signal),
+    reviseStep: async (share, { signal }) => {
+      await call("reviseStep", { share }, signal);
+    },
     logprobs: (groups, { signal, temperature, which, microBatchTokens }) =>
       call("logprobs", { groups, temperature, which, microBatchTokens }, signal),
     publish: ({ signal, as, folder }) => call("publish", { as, folder }, signal),
     saveState: async (directory, { signal }) => {
       await call("saveState", { directory }, signal);
     },
-    loadState: (directory, { signal }) => call("loadState", { directory }, signal),
+    loadState: (directory, { signal, above = null }) => call("loadState", { directory, above }, signal),
     freezeReference: async ({ signal }) => {
       await call("freezeReference", null, signal);
     },

@@ -31,13 +31,17 @@ export interface EngineCalls {
   sftForwardBackward: { input: SftBatch; output: SftMetrics };
   gradientNorm: { input: null; output: number };
   discardGradients: { input: null; output: null };
-  optimStep: { input: { config: OptimiserConfig; reportTensors: boolean }; output: OptimStepReply };
+  optimStep: {
+    input: { config: OptimiserConfig; reportTensors: boolean; revisable: boolean };
+    output: OptimStepReply;
+  };
+  reviseStep: { input: { share: number }; output: null };
   logprobs: { input: LogprobsRequest; output: Awaited<ReturnType<Trainer["logprobs"]>> };
   scoreSequences: { input: readonly (readonly number[])[]; output: ScoredSequences };
   freezeReference: { input: null; output: null };
   publish: { input: { as: ArtifactKind; folder: string | null }; output: PublishedPolicy };
   saveState: { input: { directory: string }; output: null };
-  loadState: { input: { directory: string }; output: PolicyVersion };
+  loadState: { input: { directory: string; above: number | null }; output: PolicyVersion };
   resetOptimiser: { input: null; output: null };
   stats: { input: null; output: EngineStats };
   planMemory: { input: MicroBatchSize; output: MemoryPlan };

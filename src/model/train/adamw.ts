@@ -30,6 +30,12 @@ export interface MeasuredGradients {
   readonly norm: number;
 }
 
+/** The optimiser's state of some parameters at a moment; none for a parameter that had not been stepped. */
+export interface OptimiserCopy {
+  readonly step: number;
+  readonly moments: ReadonlyMap<string, Moments | null>;
+}
+
 export class AdamW {
   /** Steps taken since the moments were zero. */
   step = 0;
@@ -116,6 +122,31 @@ export class AdamW {
         if (before !== undefined) tf.dispose([before.m, before.v]);
       }
     });
+  }
+
+  /** Step count and the moments of these parameters as they are now; memory is shared until a step replaces them. */
+  copy(names: readonly string[]): OptimiserCopy {
+    const kept = names.map((name): [string, Moments | null] => {
+      const now = this.moments.get(name);
+      return [name, now === undefined ? null : { m: tf.keep(tf.clone(now.m)), v: tf.keep(tf.clone(now.v)) }];
+    });
+    return { step: this.step, moments: new Map(kept) };
+  }
+
+  /** Goes back to a copy and uses it up. */
+  takeBack({ step, moments }: OptimiserCopy): void {
+    for (const [name, before] of moments) {
+      const now = this.moments.get(name);
+      if (now !== undefined) tf.dispose([now.m, now.v]);
+      if (before === null) this.moments.delete(name);
+      else this.moments.set(name, before);
+    }
+    this.step = step;
+  }
+
+  /** Frees a copy that is not needed. */
+  forget({ moments }: OptimiserCopy): void {
+    for (const kept of moments.values()) if (kept !== null) tf.dispose([kept.m, kept.v]);
   }
 
   /** Forgets moments and step count. */

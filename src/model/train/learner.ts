@@ -38,6 +38,7 @@ import {
   policyTokenLoss,
   supervisedTokenLoss,
 } from "./policy-gradient.js";
+import { RevisableStep } from "./revisable-step.js";
 import { assertPolicyBatch, assertSftBatch } from "./validate.js";
 
 type Logprobs = readonly (readonly (readonly number[])[])[];
@@ -48,6 +49,8 @@ export class Learner {
   private readonly gradients: GradientStore;
   /** Norms of the summed gradients, once somebody has asked for them. */
   private measured: MeasuredGradients | null = null;
+  /** The optimiser step taken last, where it can still be revised. */
+  private revisable: RevisableStep | null = null;
 
   /**
    * `fused`: the optimiser's arithmetic in weir's own operations, where they are loaded. `adapters`: what is trained instead of
@@ -156,13 +159,43 @@ export class Learner {
     return this.measured;
   }
 
-  /** Commits the summed gradients. */
-  optimStep(config: OptimiserConfig, reportTensors: boolean): OptimiserOutcome {
+  /** Commits the summed gradients; with `revisable` until `reviseStep` says otherwise. */
+  optimStep(config: OptimiserConfig, reportTensors: boolean, revisable = false): OptimiserOutcome {
     const measured = this.measuredGradients();
     this.measured = null;
+    this.settle();
+    if (revisable && Number.isFinite(measured.norm)) {
+      const { trained, adapters, optimiser } = this;
+      this.revisable = new RevisableStep(
+        { trained, policy: this.model.parameters, adapters, optimiser },
+        measured.names,
+      );
+    }
     const outcome = this.optimiser.apply(this.trained, this.gradients, measured, config, reportTensors);
     if (outcome.applied) this.adapters?.merge(this.model.parameters);
     return outcome;
+  }
+
+  /**
+   * Leaves that share of a revisable step's change of the weights; 0 undoes it whole.
+   * Errors: WEIR_E_STATE where no revisable step was taken last; WEIR_E_USAGE for a share outside [0, 1].
+   */
+  reviseStep(share: number): void {
+    if (!(share >= 0 && share <= 1))
+      throw new WeirError("WEIR_E_USAGE", `reviseStep: expected a share in [0, 1], got ${share}`, { share });
+    const step = this.revisable;
+    if (step === null)
+      throw new WeirError("WEIR_E_STATE", "reviseStep needs an optimStep with revisable: true right before it");
+    this.revisable = null;
+    if (share === 0) step.undo();
+    else if (share === 1) step.forget();
+    else step.shrink(share);
+  }
+
+  /** The last optimiser step stays as it is: its weights were named, written, or replaced. */
+  settle(): void {
+    this.revisable?.forget();
+    this.revisable = null;
   }
 
   /** The parameters that the optimiser moves. */
@@ -178,6 +211,7 @@ export class Learner {
 
   dispose(): void {
     this.clear();
+    this.settle();
     this.optimiser.reset();
   }
 

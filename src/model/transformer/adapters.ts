@@ -54,6 +54,11 @@ export class Adapters {
     }
   }
 
+  /** The adapted weights of the policy as they are; memory is shared until they change. */
+  merged(policy: ParameterStore): ParameterStore {
+    return baseOf(policy, this.options);
+  }
+
   /** The policy's present weights, which are those of `origin`, become W₀ under fresh pairs. */
   rebase(policy: ParameterStore, origin: BaseModel): void {
     this.base.dispose();

@@ -71,6 +71,12 @@ export class ParameterStore {
     return new ParameterStore(new Map(chosen.map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))])));
   }
 
+  /** Takes the tensors of another store, which is empty afterwards, in the place of its own. */
+  take(other: ParameterStore): void {
+    for (const [name, tensor] of other.tensors) this.replace(name, tensor);
+    other.tensors.clear();
+  }
+
   count(): number {
     let count = 0;
     for (const tensor of this.tensors.values()) count += tensor.size;

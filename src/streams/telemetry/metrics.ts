@@ -77,6 +77,12 @@ export const METRICS = [
     meaning:
       "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
   },
+  { name: "kl/update", unit: "nats", meaning: "KL of the update." },
+  { name: "advantage/max_abs", unit: "1", meaning: "Largest |advantage| of a token of the update." },
+  { name: "reward/rule_judge_agreement", unit: "1", meaning: "Agreement." },
+  { name: "response/evidence_overlap", unit: "1", meaning: "Overlap." },
+  { name: "reward/invalid", unit: "1", meaning: "Invalid." },
+  { name: "group/stale_dropped_share", unit: "1", meaning: "Stale." },
   {
     name: "mismatch_kl",
     unit: "nats",
@@ -165,6 +171,7 @@ export const METRICS = [
     unit: "1",
     meaning: "Optimiser steps of the RL step that the guard threw away, those that were not finite included.",
   },
+  { name: "guard/rollbacks", unit: "1", meaning: "Rollbacks of the run so far." },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
@@ -194,6 +201,7 @@ export const METRICS = [
     unit: "s",
     meaning: "Wall time from naming the new weights to having them in the policy store.",
   },
+  { name: "time/snapshot_seconds", unit: "s", meaning: "Wall time of the snapshot that was taken before the step." },
   { name: "time/adopt_seconds", unit: "s", meaning: "Wall time that the sampler took to adopt a published policy." },
   { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
   {
