@@ -17,6 +17,7 @@ const released: Tree = {
 const quickstart: Tree = {
   rollout: { groupSize: 8, promptsPerStep: 8, maxTokens: 64, temperature: 1, topP: 1 },
   update: { miniBatchPrompts: null },
+  loss: { monitorKl: true },
   optimiser: { learningRate: 3e-4 },
   warmup: { batchRows: 16, learningRate: 3e-4 },
 };

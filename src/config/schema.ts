@@ -432,6 +432,11 @@ const updateSchema = z.strictObject({
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one micro-batch; bounds memory, never changes the loss (I6)."),
+  klShare: share
+    .default(0.125)
+    .describe(
+      "Share of each mini-batch's groups, at least one, on which the KL of its optimiser step is measured (`kl/update`, and what the guard is shown); 0 measures nothing.",
+    ),
   correction: correctionSchema.prefault({}),
 });
 
@@ -505,9 +510,44 @@ const SNAPSHOT_PLACES = ["memory", "disk"] as const;
 
 const guardSchema = z.strictObject({
   actor: actorName
-    .default("finite")
+    .default("auto")
     .describe(
-      "Name of the guard part, which judges each gradient before it is applied: `finite` (commits whatever is finite) or your own.",
+      "Name of the guard part, which judges each gradient before it is applied for good: `standard` (detectors on the candidate; skips, shrinks or goes back), `finite` (commits whatever is finite) or your own; `auto` is `standard` with weir's trainer and with a trainer given by value that can throw gradients away, else `finite`.",
+    ),
+  klLimit: z
+    .number()
+    .positive()
+    .default(0.1)
+    .describe(
+      "KL in nats of a trial step (guard.trial) above which the guard `standard` applies only a share of the step; beyond a hundred times this it goes back.",
+    ),
+  aepo: z
+    .strictObject({
+      low: coefficient.describe("Entropy in nats below which negative advantages count again."),
+      high: z.number().positive().describe("Entropy in nats above which they no longer do."),
+    })
+    .refine(({ low, high }) => low < high, "expected low < high")
+    .nullable()
+    .default(null)
+    .describe(
+      "AEPO (arXiv 2512.12967 Eq. 11) by the guard `standard`: responses with a negative advantage leave the loss while entropy is high; null leaves it off.",
+    ),
+  entropyTarget: z
+    .strictObject({
+      target: z.number().positive().describe("Entropy in nats that the coefficient is adapted towards."),
+      change: z.number().positive().default(0.005).describe("Change of the coefficient per RL step."),
+      max: z.number().positive().default(0.05).describe("Largest coefficient; the smallest is 0."),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      "The guard `standard` adapts the entropy coefficient, which begins at loss.entropyCoefficient (arXiv 2505.22312); null leaves it as configured.",
+    ),
+  trial: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can); false asks before the step.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)
@@ -621,7 +661,9 @@ const latencySchema = z.strictObject({
   sampleCall: distribution.default(0.5).describe("Seconds of a sampler call before its first token."),
   sampleToken: distribution.default(0.03).describe("Seconds per token of the longest response of a call."),
   reward: distribution.default({ lognormal: { median: 0.05, sigma: 0.5 } }).describe("Seconds of one reward."),
-  logprobs: distribution.default(2).describe("Seconds of one call for log-probs of the policy or the reference."),
+  logprobs: distribution
+    .default(2)
+    .describe("Seconds of one call for log-probs of a whole step's groups; fewer groups take that share of it."),
   forwardBackward: distribution.default(8).describe("Seconds of forward and backward of one mini-batch."),
   optimStep: distribution.default(0.5).describe("Seconds of one optimiser step."),
   publish: distribution.default(1).describe("Seconds from the trainer's weights to a published policy."),

@@ -309,6 +309,7 @@ export class Life {
       curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
       origins: () => partsRecord(this.registry, names, [], false),
       fresh: { detector: detector.snapshot(), guard: null },
+      guardState: null,
       detector,
       published: new PublishedMetrics(() => undefined),
       taps: this.taps(store),

@@ -105,11 +105,17 @@ class ScriptedTrainer {
           this.before = null;
         }),
       logprobs: (groups, { signal }) =>
-        this.call("logprobs", latencies.logprobs, signal, () => {
-          const fill = (value: number) =>
-            groups.map(({ completions }) => completions.map((ids) => ids.map(() => value)));
-          return { logprobs: fill(LOGPROB), entropies: fill(ENTROPY) };
-        }),
+        this.call(
+          "logprobs",
+          latencies.logprobs,
+          signal,
+          () => {
+            const fill = (value: number) =>
+              groups.map(({ completions }) => completions.map((ids) => ids.map(() => value)));
+            return { logprobs: fill(LOGPROB), entropies: fill(ENTROPY) };
+          },
+          Math.min(1, groups.length / this.world.config.rollout.promptsPerStep),
+        ),
     } satisfies Partial<Trainer>;
   }
 
@@ -148,9 +154,10 @@ class ScriptedTrainer {
     latency: Config["simulation"]["latencies"]["reward"],
     signal: AbortSignal,
     work: () => T,
+    share = 1,
   ): Promise<T> {
     const { calls, engine } = this.world;
-    const seconds = calls.tools.draws.of(`trainer/${name}`, latency);
+    const seconds = share * calls.tools.draws.of(`trainer/${name}`, latency);
     return calls.run(`trainer.${name}`, { signal, seconds, engine }, work);
   }
 

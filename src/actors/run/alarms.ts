@@ -7,6 +7,9 @@ import type { RunContext } from "./run-context.js";
 
 /** Between an RL step and its alarms. */
 
+/** Name of the guard's statechart in the journal. */
+const GUARD_MACHINE = "guard";
+
 /** Tells what has begun, lasts and ended. */
 export function tellAlarms(
   { taps }: Pick<RunContext, "taps">,
@@ -40,4 +43,13 @@ export function verdictsOf(judged: readonly JudgedUpdate[]): Pick<Observation, "
     nonFinite: [...new Set(judged.flatMap(({ evidence }) => evidence.nonFinite))],
     objections: judged.filter(({ evidence }) => evidence.nonFinite.length === 0).map(({ verdict }) => verdict),
   };
+}
+
+/** Journals the guard's statechart where it has moved. */
+export function tellGuardState(context: RunContext, step: number): void {
+  const { guard } = context.parts;
+  const state = guard.state?.() ?? null;
+  if (state === context.guardState) return;
+  context.guardState = state;
+  if (state !== null) context.taps.fact("lifecycle.changed", step, { machine: GUARD_MACHINE, value: state });
 }

@@ -219,6 +219,7 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     curriculumMachine: curriculumActor,
     origins: options.origins,
     fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
+    guardState: options.parts.guard.state?.() ?? null,
     detector,
     published: options.published,
     taps: options.taps,

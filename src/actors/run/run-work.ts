@@ -11,7 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
-import { observationOf, tellAlarms } from "./alarms.js";
+import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
@@ -21,6 +21,7 @@ import {
   cameFurther,
   evaluationDue,
   freshProgress,
+  PLAIN_STEP,
   type Progress,
   restoredProgress,
   STAGES,
@@ -224,6 +225,17 @@ export function tellJudged({ taps, log, progress }: RunContext, judged: readonly
   }
 }
 
+/** How the guard had a step trained, where that is not as in the step before. */
+function tellPrepared(context: RunContext, { step, update }: StepResult): void {
+  const { taps, progress } = context;
+  const { maskNegatives, entropyCoefficient, reason } = update.prepared ?? PLAIN_STEP;
+  const before = progress.prepared;
+  if (maskNegatives === before.maskNegatives && entropyCoefficient === before.entropyCoefficient) return;
+  const why = reason ?? "as the configuration says";
+  taps.fact("guard.prepared", step, { maskNegatives, entropyCoefficient, reason: why });
+  context.progress = { ...progress, prepared: { maskNegatives, entropyCoefficient } };
+}
+
 function warmupIdle(context: RunContext, total: number): Alert {
   return {
     id: "warmup-no_update-update/applied",
@@ -333,9 +345,12 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
+  tellPrepared(context, result);
+  tellGuardState(context, result.step);
   tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
-  for (const { groups, cause } of result.update.refused) {
-    const path = await store.saveBatch(result.step, groups as unknown as Json);
+  for (const refused of result.update.refused) {
+    const { cause } = refused;
+    const path = await store.saveBatch(result.step, refused as unknown as Json);
     const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
     context.log.error(
       { actor: "update", step: result.step, path },
@@ -494,6 +509,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   }
   context.curriculumMachine.start();
   await adoptSnapshots(context);
+  context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
 }
 

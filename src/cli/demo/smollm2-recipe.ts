@@ -41,6 +41,7 @@ const optionsOf = ({ lora, warmupRate, rate }: Trained): RecipeOptions => ({
   rollout: { groupSize: 8, promptsPerStep: 8, promptsPerCall: 8, maxTokens: 40, temperature: 1, topP: 1 },
   // One round: a group without variance is dropped and not replaced, since another one costs a long prompt.
   dynamicSampling: { enabled: true, maxRounds: 1 },
+  loss: { monitorKl: true },
   // The chat template opens no thinking part, so the whole response is the answer.
   reward: { requireThink: false },
   optimiser: { learningRate: rate, warmupSteps: 5 },

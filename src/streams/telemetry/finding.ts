@@ -4,7 +4,7 @@ import type { Alert } from "../../contracts/alert.js";
 export interface Finding extends Pick<Alert, "level" | "rule" | "metric" | "value" | "threshold" | "z" | "text"> {
   /** Culprits are the rollouts with the smallest contribution, as in a collapse of entropy; otherwise those with the largest. */
   readonly smallestFirst?: boolean;
-  /** The steps before it were otherwise: it is a change, and no property of the run. Absolute limits leave it out. */
+  /** The steps before were otherwise: it is a change, and no property of the run. */
   readonly changed?: boolean;
 }
 

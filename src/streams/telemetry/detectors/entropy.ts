@@ -25,22 +25,41 @@ const REWARD_RISE = 0.05;
 export function entropyFindings(step: StepNumbers, histories: Histories, options: DetectionOptions): Finding[] {
   const value = finite(step.values[METRIC]);
   if (value === null) return [];
-  const found = limits(step, value, options) ?? blowUp(step, value, histories, options);
+  const found = limits(step, value, histories, options) ?? blowUp(step, value, histories, options);
   if (found !== null) return [found];
   return [collapse(step, value, histories) ?? jump(step, value, histories, options)].flatMap((one) => one ?? []);
 }
 
 const solved = ({ values }: StepNumbers) => (values["accuracy/mean"] ?? 0) >= SOLVED;
 
-function limits(step: StepNumbers, value: number, { entropyLow, entropyHigh }: DetectionOptions): Finding | null {
+function limits(
+  step: StepNumbers,
+  value: number,
+  histories: Histories,
+  { entropyLow, entropyHigh, window }: DetectionOptions,
+): Finding | null {
+  const before = deviationOf(histories, { phase: step.phase, metric: METRIC, value }, SCALES, window);
   const base = { level: "error", metric: METRIC, value, z: null } as const;
   if (value < entropyLow && !solved(step)) {
     const text = `entropy is ${show(value)} nats, below ${entropyLow}: the policy has collapsed`;
-    return { ...base, rule: "entropy_collapse", threshold: entropyLow, text, smallestFirst: true };
+    return {
+      ...base,
+      rule: "entropy_collapse",
+      threshold: entropyLow,
+      text,
+      smallestFirst: true,
+      changed: (before?.level ?? 0) >= entropyLow,
+    };
   }
   if (value <= entropyHigh) return null;
   const text = `entropy is ${show(value)} nats, above ${entropyHigh}: the policy is diverging`;
-  return { ...base, rule: "entropy_divergence", threshold: entropyHigh, text };
+  return {
+    ...base,
+    rule: "entropy_divergence",
+    threshold: entropyHigh,
+    text,
+    changed: before !== null && before.level <= entropyHigh,
+  };
 }
 
 function blowUp(step: StepNumbers, value: number, histories: Histories, options: DetectionOptions): Finding | null {

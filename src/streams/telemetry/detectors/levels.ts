@@ -77,9 +77,21 @@ export function levelFindings(step: StepNumbers, histories: Histories, options: 
     if (value === null || value < limit) return [];
     // What is measured after the step says more than the KL within it.
     if (metric === "kl/old_k3" && finite(step.values["kl/update"]) !== null) return [];
-    return [{ level, rule, metric, value, threshold: limit, z: null, text: text(value, limit) }];
+    const changed = hasChanged({ phase: step.phase, metric, value }, limit, histories, options);
+    return [{ level, rule, metric, value, threshold: limit, z: null, text: text(value, limit), changed }];
   });
   return [...found, ...truncation(step, histories, options)];
+}
+
+/** The steps before were within the limit, and this one is no part of their noise. */
+function hasChanged(
+  step: { readonly phase: number; readonly metric: MetricName; readonly value: number },
+  limit: number,
+  histories: Histories,
+  options: DetectionOptions,
+): boolean {
+  const deviation = deviationOf(histories, step, SCALES, options.window);
+  return deviation !== null && deviation.level < limit && standsOut(deviation, options.z);
 }
 
 /** Responses that end by length say nothing of their answers: the rewards of such a step teach length at most. */
@@ -87,9 +99,8 @@ function truncation({ phase, values }: StepNumbers, histories: Histories, option
   const metric = "response/truncated_share";
   const value = finite(values[metric]);
   if (value === null || value < options.truncatedShare) return [];
-  const deviation = deviationOf(histories, { phase, metric, value }, SCALES, options.window);
   const text = `${percent(value)} of the responses ended by length; raise rollout.maxTokens, or look for what makes them long`;
-  const changed = deviation !== null && standsOut(deviation, options.z);
+  const changed = hasChanged({ phase, metric, value }, options.truncatedShare, histories, options);
   return [
     { level: "error", rule: "all_truncated", metric, value, threshold: options.truncatedShare, z: null, text, changed },
   ];

@@ -35,6 +35,8 @@ export const SCALES: Scales = {
   "reward/unshaped_mean": { kind: "linear", least: 0.03 },
   "reward/rule_judge_agreement": { kind: "linear", least: 0.03 },
   "response/evidence_overlap": { kind: "linear", least: 0.03 },
+  "ratio/max": { kind: "log", least: 0.3 },
+  "group/stale_dropped_share": { kind: "linear", least: 0.05 },
   mismatch_abs: { kind: "log", least: 0.3 },
 } satisfies { readonly [N in MetricName]?: Scale };
 
