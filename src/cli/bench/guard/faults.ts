@@ -17,7 +17,6 @@ import {
   truncatingSampler,
   yesJudge,
 } from "./injectors.js";
-import type { KnobPath } from "./knob-overlay.js";
 import type { SettingName } from "./setting.js";
 
 /** What a fault's parts are made of. */
@@ -47,7 +46,7 @@ export interface Fault {
   /** Certain samples cause it, so that the first culprit of its alarm has to be one of them. */
   readonly inData: boolean;
   /** A knob that is turned when the fault begins, and turned back when it ends. */
-  readonly knob?: { readonly path: KnobPath; readonly to: (configured: number) => number };
+  readonly knob?: { readonly path: string; readonly to: (configured: number) => number };
   readonly parts?: (surroundings: FaultSurroundings) => FaultyParts;
 }
 

@@ -10,7 +10,7 @@ import { note, progress } from "../../output.js";
 import { rounded } from "../statistics.js";
 import { type Fault, faultsNamed, LASTING_ATTEMPTS } from "./faults.js";
 import { type InjectionChoice, type InjectionResult, inject } from "./injection.js";
-import { prepareSeed, type Seeded, type SettingName } from "./setting.js";
+import { prepareSeed, type Seeded, type SettingName, UNGUARDED } from "./setting.js";
 import {
   type AccuracyRow,
   accuracyRow,
@@ -55,8 +55,6 @@ export interface BenchPlan {
   readonly unguarded: boolean;
 }
 
-/** The guard that only refuses what is not finite. */
-const UNGUARDED = "finite";
 /** Detectors know what is usual by then; each further injection of a fault comes a step later. */
 const FIRST_STEP = 12;
 /** Steps after the fault in a run that is not followed to its end. */

@@ -5,11 +5,11 @@ import { createHybridReward } from "../../../actors/reward/reward.js";
 import { createTrainingSystem, type TrainingActors, type TrainingSystem } from "../../../actors/run/training-system.js";
 import { parseConfig } from "../../../config/load.js";
 import type { Config } from "../../../config/schema.js";
+import type { WeirError } from "../../../errors.js";
 import { startEngine } from "../../../model/engine/host.js";
 import type { Fault, FaultyParts } from "./faults.js";
 import { FaultWindow } from "./fault-window.js";
 import { fairJudge, Spoilt } from "./injectors.js";
-import { KnobOverlay } from "./knob-overlay.js";
 import { FaultObserver, type Observation } from "./observer.js";
 import { type RunChoice, runConfig, type Seeded } from "./setting.js";
 
@@ -39,16 +39,25 @@ export async function inject(seeded: Seeded, choice: InjectionChoice): Promise<I
   const config = parseConfig(runConfig(seeded, choice));
   const folder = join(seeded.folder, `${choice.id}-fault`);
   await mkdir(folder, { recursive: true });
-  const overlay = new KnobOverlay();
   const spoilt = new Spoilt();
-  const window = windowOf(choice, config, overlay);
+  let refusal: string | null = null;
+  const hand: { turn: (path: string, value: number, only?: number) => void } = { turn: () => undefined };
+  const window = windowOf(choice, config, (...order) => hand.turn(...order));
   const parts = window === null ? {} : (choice.fault?.parts?.({ window, spoilt, folder }) ?? {});
   const attempts = choice.fault?.attempts ?? 0;
   const observer = new FaultObserver(window === null ? null : { window, attempts, spoilt: spoilt.ids });
   const system = createTrainingSystem(config, {
-    actors: actorsOf(config, parts, overlay),
+    actors: actorsOf(config, parts),
     onRemark: () => undefined,
   });
+  hand.turn = (path, value, only) => {
+    const present = system.knobs.find((knob) => knob.path === path)?.value;
+    if (only !== undefined && present !== only) return;
+    void system.setKnob(path, value).catch((error: WeirError) => {
+      // A run that ends before its next safe point refuses; any other refusal is a fault that was not injected.
+      if (error.code !== "WEIR_E_STATE") refusal = error.message;
+    });
+  };
   system.facts$.subscribe((fact) => {
     observer.hear(fact);
     window?.hear(fact);
@@ -60,33 +69,42 @@ export async function inject(seeded: Seeded, choice: InjectionChoice): Promise<I
   const runDirectory = system.runDirectory;
   if (runDirectory !== null) await rm(runDirectory, { recursive: true, force: true });
   await rm(folder, { recursive: true, force: true });
+  const seconds = (performance.now() - started) / 1000;
+  if (refusal !== null) return { ...observer.observation, ...ended, status: "failed", error: refusal, seconds };
   const status = ended.status === "completed" && pauses.count > 0 ? "paused" : ended.status;
-  return { ...observer.observation, ...ended, status, seconds: (performance.now() - started) / 1000 };
+  return { ...observer.observation, ...ended, status, seconds };
 }
 
-function windowOf({ fault, from }: InjectionChoice, config: Config, overlay: KnobOverlay): FaultWindow | null {
+/** `turn` sets a knob, with `only` where it still has that value: a rollback may have set it back. */
+function windowOf(
+  { fault, from }: InjectionChoice,
+  config: Config,
+  turn: (path: string, value: number, only?: number) => void,
+): FaultWindow | null {
   if (fault === null) return null;
   const { attempts, knob } = fault;
   if (knob === undefined) return new FaultWindow({ from, attempts });
-  const [group, name] = knob.path.split(".") as [keyof Config, string];
-  const configured = (config[group] as unknown as Readonly<Record<string, number>>)[name] ?? 0;
+  const { path, to } = knob;
+  const [group, name] = path.split(".") as [keyof Config, string];
+  const configured = (config[group] as unknown as Readonly<Record<string, number>>)[name] as number;
   return new FaultWindow({
     ...{ from, attempts },
-    onBegin: () => overlay.set(knob.path, knob.to(configured)),
-    onEnd: () => overlay.clear(knob.path),
+    onBegin: () => turn(path, to(configured)),
+    onEnd: () => turn(path, configured, to(configured)),
   });
 }
 
-function actorsOf(config: Config, parts: FaultyParts, overlay: KnobOverlay): TrainingActors {
+function actorsOf(config: Config, parts: FaultyParts): TrainingActors {
   const { mode, requireThink } = config.reward;
   const judge = parts.judge?.(fairJudge) ?? fairJudge;
   const reward = createHybridReward({ mode, requireThink, judge });
+  const { advantage, sampler } = parts;
   return {
-    ...(parts.advantage === undefined ? {} : { advantage: parts.advantage }),
+    ...(advantage === undefined ? {} : { advantage }),
     reward: parts.reward?.(reward) ?? reward,
     engine: async (modelDir, options, signal) => {
-      const engine = overlay.over(await startEngine({ modelDir, options, ...(signal ? { signal } : {}) }));
-      return { ...engine, sampler: parts.sampler?.(engine.sampler) ?? engine.sampler };
+      const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
+      return { ...engine, sampler: sampler?.(engine.sampler) ?? engine.sampler };
     },
   };
 }

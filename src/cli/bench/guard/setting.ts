@@ -34,6 +34,9 @@ const RECIPE = { ...SMALL_RECIPE, phases: [PHASE], heldoutPerBucket: HELDOUT_TAS
 
 const LAGGED_REWARDS = 512;
 
+/** The guard that only refuses what is not finite: that of runs without a guard. */
+export const UNGUARDED = "finite";
+
 type Over = Partial<ConfigInput>;
 
 function baseConfig({ seed, model, data, folder }: Seeded, id: string): ConfigInput {
@@ -84,7 +87,7 @@ export interface RunChoice {
   readonly setting: SettingName;
   /** RL steps. */
   readonly steps: number;
-  /** `guard.actor`. */
+  /** `guard.actor`; `finite` runs without a trial of each step. */
   readonly guard: string;
   /** Seed of sampling; that of the data is the `Seeded`'s. */
   readonly runSeed: number;
@@ -103,6 +106,6 @@ export function runConfig(seeded: Seeded, choice: RunChoice): ConfigInput {
     data: { train: [seeded.data.train], ...(evaluate ? { heldout: [seeded.data.heldout] } : {}) },
     warmup: { data: [] },
     phases: [{ maxTokens: PHASE.maxTokens, steps }],
-    guard: { actor: guard },
+    guard: { actor: guard, trial: guard !== UNGUARDED },
   };
 }
