@@ -25,6 +25,7 @@ export const ERROR_CODES = {
   WEIR_E_GGUF: "A GGUF file is damaged or uses a type or architecture that is not supported.",
   WEIR_E_GUARD: "A rollback was asked for, and no snapshot is left that the run can go back to.",
   WEIR_E_JUDGE: "The judge cannot be reached, or its answer is unusable.",
+  WEIR_E_KNOB: "A knob of a run was turned that does not exist, or to a value that it does not take.",
   WEIR_E_LEDGER: "A rollout was given a ledger state that cannot follow its current one.",
   WEIR_E_MODEL_FILES: "A model folder lacks a file or its tensors do not fit its configuration.",
   WEIR_E_MODEL_UNSUPPORTED: "The model's configuration asks for something that weir does not implement.",

@@ -59,7 +59,7 @@ export const LIMITS = {
   stallMs: 5_000,
   /** Sockets at once; each may cost `hardBufferBytes`. */
   connections: 100,
-  /** Subscriptions of one socket: the eight channels and a few open traces. */
+  /** Subscriptions of one socket: the nine channels and a few open traces. */
   subscriptions: 32,
   /** Updates per second and channel: faster than this cannot be seen. */
   flushHz: 10,
@@ -87,6 +87,8 @@ export const LIMITS = {
   listed: 100,
   /** Actors that the supervision tree lists: a tree of them stays within one message. */
   actors: 500,
+  /** Newest turns of knobs that are listed; all of them are counted. */
+  knobTurns: 100,
   /** Newest changes of actors that the tree carries along: some minutes of a troubled run. */
   actorChanges: 20,
   /** Plain HTTP connections at once. */
@@ -136,6 +138,8 @@ export const CHANNELS = {
   pipeline: { overflow: "conflate", historyCount: 128, historyBytes: 1 << 20 },
   /** The tree is one value: an actor that is gone is not in the next one. */
   actors: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
+  /** All knobs and their newest turns are one value. */
+  knobs: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   /** Curves are kept whole: 100,000 steps of forty metrics take about this much. */
   metrics: { overflow: "delay", historyCount: 200_000, historyBytes: 192 << 20 },
   logs: { overflow: "sample", historyCount: 1_000, historyBytes: 2 << 20 },
@@ -150,5 +154,15 @@ export type ChannelName = StreamChannel | `trace/${string}`;
 
 export const STREAM_CHANNELS = Object.keys(CHANNELS) as readonly StreamChannel[];
 
-export const COMMAND_NAMES = ["pause", "resume", "checkpoint", "stop", "skipPhase"] as const;
+export const COMMAND_NAMES = [
+  "pause",
+  "resume",
+  "checkpoint",
+  "stop",
+  "skipPhase",
+  "set",
+  "rollback",
+  "skipBatch",
+  "replace",
+] as const;
 export type CommandName = (typeof COMMAND_NAMES)[number];

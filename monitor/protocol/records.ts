@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ACTOR_STATES, type ActorState, type ActorStatus, type LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
+import type { Initiator, KnobState, KnobTurn } from "../../src/contracts/knob.js";
 import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import type { Json } from "../../src/contracts/task.js";
@@ -217,6 +218,42 @@ export const actorTreeSchema = z
   })
   .describe("The supervision tree with the state of each actor, the lag of the last batch, and what changed last.");
 export type ActorTree = z.output<typeof actorTreeSchema>;
+
+const initiatorSchema: z.ZodType<Initiator> = z.object({
+  kind: z.enum(["program", "operator", "guard", "rollback"]),
+  name: z.string().describe("Client and address of an operator, the rule of a guard; empty for a program."),
+});
+
+export const knobStateSchema: z.ZodType<KnobState> = z.object({
+  path: z.string().describe("Path of the option, such as `optimiser.learningRate`; the command `set` takes it."),
+  value: z.number().nullable().describe("In use now; null takes the option's own default."),
+  configured: z.number().nullable().describe("What the configuration says."),
+  min: z.number(),
+  max: z.number(),
+  integer: z.boolean(),
+  unit: z.string().describe("Empty for a number without a unit."),
+  meaning: z.string(),
+});
+
+export const knobTurnSchema = z.object({
+  path: z.string(),
+  old: jsonSchema,
+  new: jsonSchema,
+  by: initiatorSchema,
+  reason: z.string().nullable(),
+  step: step.describe("RL steps that were done when it took effect."),
+  time,
+}) satisfies z.ZodType<KnobTurn & { readonly step: number; readonly time: number }>;
+export type ListedTurn = z.output<typeof knobTurnSchema>;
+
+export const knobBoardSchema = z
+  .object({
+    knobs: z.array(knobStateSchema).describe("Those that this run has, in the order of the configuration."),
+    turns: z.array(knobTurnSchema).describe("Oldest first; the newest 100."),
+    turnCount: whole.describe("Turns so far, listed or not."),
+  })
+  .describe("The options that can be changed while the run goes on, with who turned them from what to what.");
+export type KnobBoard = z.output<typeof knobBoardSchema>;
 
 export const phaseBandSchema = z.object({
   k: z.number().int(),

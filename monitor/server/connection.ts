@@ -53,6 +53,7 @@ export class Connection {
   private readonly reserved: Buffer[] = [];
   private reservedBytes = 0;
   private greeted = false;
+  private client = "";
   private closing = false;
   private pumpWanted = false;
   private tokens: number = LIMITS.inboundBurst;
@@ -234,6 +235,7 @@ export class Connection {
 
   private greet(hello: Extract<ClientMessage, { type: "hello" }>): void {
     this.greeted = true;
+    this.client = hello.client;
     this.context.timers.clearTimeout(this.helloTimer);
     const { hub, clock } = this.context;
     hub.settle();
@@ -355,7 +357,7 @@ export class Connection {
       }
       return;
     }
-    const by = { role: this.role, address: this.address };
+    const by = { role: this.role, address: this.address, client: this.client };
     const { id, name, args } = message;
     const subscription = { stop: () => {} };
     const stop = () => subscription.stop();

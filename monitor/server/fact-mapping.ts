@@ -4,7 +4,7 @@ import type { Initiator } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { PartOrigin } from "../../src/contracts/part-origin.js";
 import type { Json } from "../../src/contracts/task.js";
-import type { ActorChange, LogLine, RunInfo } from "../protocol/records.js";
+import type { ActorChange, ListedTurn, LogLine, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
 /** Maps facts of the journal to the monitor's records, the same for live and for past runs. */
@@ -17,6 +17,7 @@ export interface FactTarget {
   publishAlert(alert: Alert): void;
   publishLifecycle(reading: MachineReading): void;
   publishActorChange(change: Omit<ActorChange, "from">): void;
+  publishTurn(turn: ListedTurn): void;
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
   /** Whether an alert with this text has been shown. */
   showsAlert(text: string): boolean;
@@ -118,12 +119,15 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
   "guard.prepared": (hub, { data, step, time }) =>
     hub.publishLog({ level: "info", text: `the guard changed step ${step}: ${data.reason}`, time }),
 
-  "knob.turned": (hub, { data, time }) =>
+  "knob.turned": (hub, { data, step, time }) => {
+    hub.publishTurn({ ...data, step, time });
+    const why = data.reason === null ? "" : `: ${data.reason}`;
     hub.publishLog({
       level: "info",
-      text: `${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)} (${initiatorText(data.by)})`,
+      text: `${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)} (${initiatorText(data.by)})${why}`,
       time,
-    }),
+    });
+  },
 
   "run.rolledBack": (hub, { data, time }) => {
     const { fromStep, toStep, reason, by } = data;

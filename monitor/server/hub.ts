@@ -2,11 +2,21 @@ import { randomUUID } from "node:crypto";
 import type { ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact } from "../../src/contracts/fact.js";
+import type { KnobState } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { CHANNELS, LIMITS, type StreamChannel } from "../protocol/limits.js";
-import type { ActorChange, ActorTree, LogLine, MachineState, RunInfo, TraceSummary } from "../protocol/records.js";
+import type {
+  ActorChange,
+  ActorTree,
+  KnobBoard,
+  ListedTurn,
+  LogLine,
+  MachineState,
+  RunInfo,
+  TraceSummary,
+} from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
 import { applyFact } from "./fact-mapping.js";
 import { MetricLog } from "./metric-log.js";
@@ -67,6 +77,9 @@ export function listedRun(run: RunInfo): RunInfo {
   };
 }
 
+const isSameTurn = (a: ListedTurn, b: ListedTurn): boolean =>
+  a.path === b.path && a.step === b.step && a.old === b.old && a.new === b.new && a.by.kind === b.by.kind;
+
 export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
@@ -80,6 +93,8 @@ export class MonitorHub implements MonitorSource {
   private gauges: readonly GaugeReading[] | null = null;
   private tree: Omit<ActorTree, "time"> = { actors: [], lag: null, changes: [] };
   private treeChanged = false;
+  private board: KnobBoard = { knobs: [], turns: [], turnCount: 0 };
+  private boardChanged = false;
   /** Machines, and whether the run, have changed since the last `settle`. */
   private readonly changedMachines = new Set<string>();
   private runChanged = false;
@@ -98,6 +113,7 @@ export class MonitorHub implements MonitorSource {
       lifecycle: log("lifecycle"),
       pipeline: log("pipeline"),
       actors: log("actors"),
+      knobs: log("knobs"),
       metrics: this.metrics,
       logs: log("logs"),
       traces: log("traces"),
@@ -198,6 +214,25 @@ export class MonitorHub implements MonitorSource {
     this.treeChanged = true;
   }
 
+  publishKnobs(knobs: readonly KnobState[]): void {
+    this.board = { ...this.board, knobs: [...knobs] };
+    this.boardChanged = true;
+  }
+
+  publishTurn(given: ListedTurn): void {
+    const { turns, turnCount, knobs } = this.board;
+    const turn = { ...given, reason: given.reason === null ? null : this.reason(given.reason) };
+    // A resumed run repeats what came after its checkpoint.
+    const others = turns.filter((other) => !isSameTurn(other, turn));
+    const value = typeof turn.new === "number" ? turn.new : null;
+    this.board = {
+      turns: [...others, turn].slice(-LIMITS.knobTurns),
+      turnCount: turnCount + 1 - (turns.length - others.length),
+      knobs: knobs.map((knob) => (knob.path === turn.path ? { ...knob, value } : knob)),
+    };
+    this.boardChanged = true;
+  }
+
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void {
     const time = line.time ?? this.clock();
     this.append(
@@ -249,6 +284,8 @@ export class MonitorHub implements MonitorSource {
     this.changedMachines.clear();
     if (this.treeChanged) this.append("actors", this.listedTree(), "actors");
     this.treeChanged = false;
+    if (this.boardChanged) this.append("knobs", this.board, "knobs");
+    this.boardChanged = false;
     const gauges = this.gauges;
     if (!gauges) return;
     this.gauges = null;

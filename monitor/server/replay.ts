@@ -1,5 +1,9 @@
 import { join } from "node:path";
+import { knobStates } from "../../src/config/knobs.js";
+import { parseConfig } from "../../src/config/load.js";
 import type { Fact } from "../../src/contracts/fact.js";
+import type { KnobState } from "../../src/contracts/knob.js";
+import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import { readRollouts, readRunRecord, rolloutSteps } from "../../src/store/index.js";
 import { LIMITS } from "../protocol/limits.js";
@@ -42,6 +46,7 @@ export async function openReplay(
   const record = await readRunRecord(runFolder);
   const known = { id: record.id, live: false, startedAt: record.created, ...configured(record.config) };
   hub.publishRun(known);
+  hub.publishKnobs(knobsOf(record.config));
   hub.useFolder(runFolder);
   const tail = new JournalTail(join(runFolder, JOURNAL));
   const seen = publishNew(hub, tail, { time: 0, seq: 0 });
@@ -92,6 +97,15 @@ function publishNew(hub: MonitorHub, tail: JournalTail, seen: Seen): Seen {
       text: `${JOURNAL}: ${damaged} damaged ${damaged === 1 ? "line is" : "lines are"} left out`,
     });
   return seen;
+}
+
+/** The knobs that the run began with; the journal tells how they were turned. None where an earlier build's options do not fit. */
+function knobsOf(config: Json): KnobState[] {
+  try {
+    return knobStates(parseConfig(config), {});
+  } catch {
+    return [];
+  }
 }
 
 const OVER: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];

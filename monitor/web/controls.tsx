@@ -28,6 +28,10 @@ const VERBS: Readonly<Record<CommandName, string>> = {
   checkpoint: "Checkpoint",
   stop: "Stop",
   skipPhase: "Skip phase",
+  set: "Set",
+  rollback: "Roll back",
+  skipBatch: "Skip batch",
+  replace: "Replace part",
 };
 
 export function Controls({ store, client }: Props) {

@@ -585,7 +585,9 @@ const guardSchema = z.strictObject({
       skipBatch: z
         .boolean()
         .default(true)
-        .describe("After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them."),
+        .describe(
+          "After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them.",
+        ),
       maxLag: nonNegativeInt
         .nullable()
         .default(null)

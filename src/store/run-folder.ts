@@ -9,6 +9,7 @@ import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
+import type { RunOrder } from "../contracts/knob.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
@@ -134,7 +135,7 @@ export class RunFolder {
       const made = await mkdir(root, { recursive: true });
       const { directory, id, fresh } = await claimFolder(run, created);
       const { config, dataset, model = null } = run;
-      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], created };
+      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], orders: [], created };
       try {
         await writeRunRecord(directory, record);
         await syncPath(root);
@@ -217,6 +218,24 @@ export class RunFolder {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
   }
 
+  /** Records an order in config.json, in one step. Errors: WEIR_E_DISK. */
+  async recordOrder(order: RunOrder): Promise<void> {
+    const { orders, changes } = this.known;
+    const next = { ...this.known, orders: [...orders, { ...order, changes: changes.length }] };
+    await writeRunRecord(this.directory, next);
+    this.known = next;
+  }
+
+  /** Every order since the run began; `overridden` where its option was changed after it. */
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[] {
+    const { orders, changes } = this.known;
+    return orders.map(({ changes: before, ...one }) => {
+      const { order } = one;
+      const overridden = order.type === "set" && changes.slice(before).some(({ path }) => path === order.path);
+      return { ...one, overridden };
+    });
+  }
+
   /** Facts of the journal as it stands. */
   facts(): Iterable<Fact> {
     return this.journal.read();
@@ -293,12 +312,7 @@ export class RunFolder {
   }
 
   /** Writes a snapshot under a name that none has; `bytes` is the size to expect. Errors: WEIR_E_DISK, and those of `writeInto`. */
-  snapshot(
-    name: string,
-    writeInto: (directory: string) => Promise<void>,
-    state: Json,
-    bytes: number,
-  ): Promise<void> {
+  snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json, bytes: number): Promise<void> {
     return this.snapshots.write(name, writeInto, state, bytes);
   }
 

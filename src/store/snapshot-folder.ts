@@ -171,7 +171,9 @@ async function removeForgotten(root: string, own: string, now: number): Promise<
     const folder = join(root, name);
     try {
       const { mtimeMs } = await stat(folder);
-      const { directory } = JSON.parse(await readFile(join(folder, RUN_NAME), "utf8")) as { readonly directory: string };
+      const { directory } = JSON.parse(await readFile(join(folder, RUN_NAME), "utf8")) as {
+        readonly directory: string;
+      };
       if (name === own || lockHolder(directory) !== null) continue;
       const gone = (await stat(directory).catch(() => null)) === null;
       if (gone || now - mtimeMs > WAITING_MS) await rm(folder, { recursive: true, force: true });

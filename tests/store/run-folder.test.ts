@@ -71,6 +71,7 @@ describe("the run folder", () => {
       dataset: { fingerprint: "f" },
       model: null,
       changes: [],
+      orders: [],
       created: TIME,
     });
   });

@@ -25,7 +25,9 @@ export function assertReachable(progress: Progress, to: number | null): void {
   throw new WeirError(
     "WEIR_E_STATE",
     `there is no snapshot to go back to${to === null ? "" : ` at or before RL step ${to}`}; ${
-      known.length === 0 ? "none has been taken yet" : `there are snapshots of the ends of the steps ${known.join(", ")}`
+      known.length === 0
+        ? "none has been taken yet"
+        : `there are snapshots of the ends of the steps ${known.join(", ")}`
     }; guard.snapshots.keep says how many are kept`,
     { to, known },
   );
@@ -144,7 +146,10 @@ function restoreState(context: RunContext, { state }: Target): void {
 }
 
 /** The alert of a run that is paused because its guard asks for more rollbacks than it may. */
-function exhaustedAlert({ progress, policies, curriculumMachine: machine, time, config }: RunContext, { reason }: RollbackWish): Alert {
+function exhaustedAlert(
+  { progress, policies, curriculumMachine: machine, time, config }: RunContext,
+  { reason }: RollbackWish,
+): Alert {
   const { maxRollbacks } = config.guard;
   const { count } = progress.rollbacks;
   return {

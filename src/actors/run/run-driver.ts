@@ -9,16 +9,7 @@ import { planOf } from "./progress.js";
 import { assertReachable, rollBack } from "./rollback.js";
 import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
-import {
-  doCheckpoint,
-  doDrain,
-  doEvaluate,
-  doFinish,
-  doPreflight,
-  doStep,
-  doWarmup,
-  restoreRun,
-} from "./run-work.js";
+import { doCheckpoint, doDrain, doEvaluate, doFinish, doPreflight, doStep, doWarmup, restoreRun } from "./run-work.js";
 
 /**
  * Drives a run: the lifecycle machine over the pieces of work, from the start to the moment at which nothing of it is at work any

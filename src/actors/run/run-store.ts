@@ -1,4 +1,5 @@
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { RunOrder } from "../../contracts/knob.js";
 import type { LedgerEntry } from "../../contracts/ledger.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { Json } from "../../contracts/task.js";
@@ -30,17 +31,16 @@ export interface RunStore {
   takeRemarks(): readonly string[];
   /** Option changes that are missing from a journal rolled back to this state. */
   changesAfter(state: Json | null): readonly ConfigChange[];
+  /** Records an order durably. Errors: WEIR_E_DISK. */
+  recordOrder(order: RunOrder): Promise<void>;
+  /** Every order since the run began, oldest first; `overridden` where its option was changed after it. */
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[];
   /** Freezes the reference policy: `writeInto` fills a temporary folder, which is then published at once. */
   reference(writeInto: (directory: string) => Promise<void>): Promise<void>;
   /** The folder of the frozen reference policy, checked against its manifest. */
   referenceDirectory(): Promise<string>;
   /** Writes a snapshot under a new name: `writeInto` fills its folder; `bytes` is the size to expect. */
-  snapshot(
-    name: string,
-    writeInto: (directory: string) => Promise<void>,
-    state: Json,
-    bytes: number,
-  ): Promise<void>;
+  snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json, bytes: number): Promise<void>;
   /** A snapshot that is whole; null where there is none of that name. */
   readSnapshot(name: string): Promise<{ readonly directory: string; readonly state: Json } | null>;
   /** Removes all other snapshots. */

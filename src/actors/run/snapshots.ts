@@ -105,7 +105,10 @@ export async function adoptSnapshots(context: RunContext): Promise<void> {
   for (const mark of progress.snapshots) {
     if ((await store.readSnapshot(mark.name)) !== null) found.push(mark);
     else
-      log.warn({ actor: "checkpoint", step: mark.step }, `the snapshot of step ${mark.step} is gone; a rollback cannot go back to it`);
+      log.warn(
+        { actor: "checkpoint", step: mark.step },
+        `the snapshot of step ${mark.step} is gone; a rollback cannot go back to it`,
+      );
   }
   context.progress = { ...progress, snapshots: found };
   context.pinnedSnapshots = found.map(({ name }) => name);

@@ -30,6 +30,7 @@ const CHANNELS: readonly StreamChannel[] = [
   "traces",
   "pipeline",
   "actors",
+  "knobs",
 ];
 const DEFAULT_TAIL = "metrics,alerts,lifecycle,logs";
 /** Time to read one step's rollouts back, ms (I5). */
