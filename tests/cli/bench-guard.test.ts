@@ -1,8 +1,8 @@
 /** The faults of `weir bench guard`, what is seen of them, and the tables; no run. */
 import { describe, expect, it } from "vitest";
 import { createGrpoAdvantage } from "../../src/actors/advantage/advantage.js";
-import { FAULTS, faultsNamed, LASTING_ATTEMPTS } from "../../src/cli/bench/guard/faults.js";
 import { FaultWindow } from "../../src/cli/bench/guard/fault-window.js";
+import { FAULTS, faultsNamed, LASTING_ATTEMPTS } from "../../src/cli/bench/guard/faults.js";
 import { injectionsOf, planOf, undisturbed } from "../../src/cli/bench/guard/guard.js";
 import { accuracyOf, type InjectionResult } from "../../src/cli/bench/guard/injection.js";
 import {
@@ -120,10 +120,10 @@ function groupsOf(tokens: readonly (readonly number[])[]): AdvantageGroup[] {
 
 describe("faulty parts", () => {
   const tokens = [[1], [2, 3], [4], [5]];
-  // (1 − 0.5)/0.7071 = 0.7071, and the same below 0.
+  // (1 − 0.5)/√½ = √½, and the same below 0.
   const plain = [
-    [0.7071, -0.7071],
-    [0.7071, -0.7071],
+    [Math.SQRT1_2, -Math.SQRT1_2],
+    [Math.SQRT1_2, -Math.SQRT1_2],
   ].map((group) => group.map((value) => expect.closeTo(value, 4)));
 
   it("multiply the advantages of a whole batch, all of whose responses are spoilt", async () => {
@@ -285,7 +285,10 @@ describe("what is seen of a fault", () => {
     });
     const commits = [committed(1), committed(2)];
     expect(observed(1, "begin", commits[0] as Fact, alarm(2, "kl_spike")).detection).toMatchObject({ steps: 1 });
-    expect(observed(1, "begin", ...commits, alarm(3, "kl_spike"))).toMatchObject({ detection: null, alarms: ["kl_spike kl/update"] });
+    expect(observed(1, "begin", ...commits, alarm(3, "kl_spike"))).toMatchObject({
+      detection: null,
+      alarms: ["kl_spike kl/update"],
+    });
   });
 
   it("is all early in a run without a fault", () => {

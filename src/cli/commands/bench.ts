@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { benchEngine, type EngineBenchOptions } from "../bench/engine.js";
 import { benchGrpo, type GrpoOptions } from "../bench/grpo.js";
+import { benchGuardCost, type GuardCostOptions } from "../bench/guard/cost.js";
 import { FAULTS } from "../bench/guard/faults.js";
 import { benchGuard, type GuardBenchOptions } from "../bench/guard/guard.js";
 import { benchLength, type LengthOptions } from "../bench/length.js";
@@ -119,4 +120,17 @@ function registerGuard(bench: Command): void {
     .option("--quick", "one injection of each fault with one seed, and no runs without the guard")
     .addHelpText("after", `\nFaults:\n${FAULTS.map(({ name, about }) => `  ${name.padEnd(17)}${about}`).join("\n")}`)
     .action(async (options: GuardBenchOptions & OutputChoice) => showResult(await benchGuard(options), options));
+  const cost = bench
+    .command("guard-cost")
+    .description("what the guard adds to an RL step: runs with and without it, which take turns step by step");
+  addOutputOptions(cost)
+    .option(
+      "--model <dir>",
+      "Hugging Face folder with the demo's vocabulary (default: random weights, 17 M, Qwen2-shaped)",
+    )
+    .option("--pairs <n>", "largest number of pairs", "20")
+    .option("--steps <n>", "steps of each arm in a pair", "5")
+    .option("--warmup <n>", "steps before them, not counted", "3")
+    .option("--width <percent>", "stop earlier where every interval reaches this far above and below its mean", "2")
+    .action(async (options: GuardCostOptions & OutputChoice) => showResult(await benchGuardCost(options), options));
 }

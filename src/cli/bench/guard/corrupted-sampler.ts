@@ -1,6 +1,6 @@
 /**
- * A sampler whose copy of the weights is damaged: one tensor is zero, as after a shard that was not loaded. It says of its tokens that
- * they come from the version that it was given, so that only their log-probs can tell.
+ * A sampler whose copy of the weights is damaged: one tensor has another scale, as after a wrong quantisation. It says of its tokens
+ * that they come from the version that it was given, so that only their log-probs can tell.
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,21 +12,27 @@ import { readTensors } from "../../../model/io/tensors.js";
 import { contentHash, tensorDigest } from "../../../model/transformer/content-hash.js";
 import type { FaultWindow } from "./fault-window.js";
 
-/** The same tensors, but that one of them is zero. */
-export function withZeroed(source: TensorSource, tensor: string): TensorSource {
-  return { ...source, read: (name) => (name === tensor ? source.read(name).fill(0) : source.read(name)) };
+/** The same tensors, but that one of them is multiplied by `factor`. */
+export function withScaled(source: TensorSource, tensor: string, factor: number): TensorSource {
+  const read = (name: string) => {
+    const values = source.read(name);
+    return name === tensor ? values.map((value) => factor * value) : values;
+  };
+  return { ...source, read };
 }
 
 export interface CorruptedOptions {
   readonly window: Pick<FaultWindow, "active">;
   /** Name of the tensor, as in the model folder. */
   readonly tensor: string;
+  /** What its values are multiplied by. */
+  readonly factor: number;
   /** Folder for damaged copies. */
   readonly folder: string;
 }
 
 /** Wraps a sampler that adopts folders; one that adopts handles only shares its weights with the trainer and is left as it is. */
-export function corruptedSampler(inner: Sampler, { window, tensor, folder }: CorruptedOptions): Sampler {
+export function corruptedSampler(inner: Sampler, { window, tensor, factor, folder }: CorruptedOptions): Sampler {
   let given: PublishedPolicy | null = null;
   /** Hash of the damaged copy that the sampler holds; null where it holds what it was given. */
   let damaged: string | null = null;
@@ -39,7 +45,7 @@ export function corruptedSampler(inner: Sampler, { window, tensor, folder }: Cor
       return;
     }
     const { version, artifact } = given;
-    const tensors = withZeroed(await readTensors(artifact.uri), tensor);
+    const tensors = withScaled(await readTensors(artifact.uri), tensor, factor);
     const uri = join(folder, `damaged-${version.n}`);
     await writeModelFolder(uri, { sourceDir: artifact.uri, tensors, dtype: "float32" });
     const sha256 = contentHash(tensors.names().map((name) => tensorDigest(tensors.read(name))));

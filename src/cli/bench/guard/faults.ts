@@ -59,8 +59,9 @@ const HOT = 3;
 const WRONG_BONUS = -1;
 /** No response can be finished within so many tokens. */
 const TRUNCATED_TOKENS = 8;
-/** In the last layer, so that the damage is one of the output and not of everything. */
 const DAMAGED_TENSOR = "model.layers.3.mlp.down_proj.weight";
+/** Responses are worse, but not all of them wrong: a batch without a right response is not trained on, and shows nothing. */
+const DAMAGE = 0.5;
 /** One more than the largest lag of the setting. */
 const LATE_ATTEMPTS = 3;
 /** Half of what may be in flight with that lag: what is left is enough for a step. */
@@ -101,10 +102,10 @@ export const FAULTS: readonly Fault[] = [
   {
     ...lasting,
     name: "sampler-weights",
-    about: `${DAMAGED_TENSOR} of the sampler is zero`,
+    about: `${DAMAGED_TENSOR} of the sampler × ${DAMAGE}`,
     setting: "samplers",
     parts: ({ window, folder }) => ({
-      sampler: (inner) => corruptedSampler(inner, { window, folder, tensor: DAMAGED_TENSOR }),
+      sampler: (inner) => corruptedSampler(inner, { window, folder, tensor: DAMAGED_TENSOR, factor: DAMAGE }),
     }),
   },
   {

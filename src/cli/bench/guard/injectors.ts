@@ -2,8 +2,12 @@
  * Faulty parts: each does what the part does that it wraps, and something wrong while its window is active. What is caused by certain
  * rollouts says which ones they were.
  */
-import type { AdvantageGroup, BatchAdvantageActor, GroupAdvantages } from "../../../contracts/advantage.js";
-import type { AdvantageActor } from "../../../contracts/advantage.js";
+import type {
+  AdvantageActor,
+  AdvantageGroup,
+  BatchAdvantageActor,
+  GroupAdvantages,
+} from "../../../contracts/advantage.js";
 import type { Judge } from "../../../contracts/judge.js";
 import type { RewardActor, RewardInput } from "../../../contracts/reward.js";
 import type { Sampler } from "../../../contracts/sampler.js";
