@@ -22,6 +22,7 @@ import { applyFact } from "./fact-mapping.js";
 import { MetricLog } from "./metric-log.js";
 import { Secrets } from "./secrets.js";
 import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
+import { FactTally } from "./tally.js";
 import { TraceArchive } from "./trace-archive.js";
 import { summarise, TraceStore } from "./trace-store.js";
 
@@ -84,6 +85,7 @@ export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
   readonly traces = new TraceStore();
+  readonly tally = new FactTally();
   /** What is masked in every text but prompts and responses. */
   readonly secrets = new Secrets();
   private readonly clock: () => number;
@@ -127,6 +129,11 @@ export class MonitorHub implements MonitorSource {
   /** Latest sequence number of each channel. */
   seqs(): Record<string, number> {
     return Object.fromEntries(Object.values(this.logs).map((log) => [log.name, log.seq]));
+  }
+
+  /** Knobs and their newest turns. */
+  get knobBoard(): KnobBoard {
+    return this.board;
   }
 
   get run(): RunInfo | null {
@@ -244,6 +251,7 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishFact(fact: Fact): void {
+    this.tally.take(fact);
     applyFact(this, fact);
   }
 

@@ -5,7 +5,6 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { judgedOf } from "../guard/guard.js";
-import { tellRestored, turnAfterRollback } from "./knobs.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
@@ -55,7 +54,7 @@ interface Target {
  */
 export async function rollBack(context: RunContext, wish: RollbackWish, signal: AbortSignal): Promise<boolean> {
   const { pipeline, policies, parts, store, taps, config, log } = context;
-  const { progress: before, config: configBefore } = context;
+  const before = context.progress;
   const guarded = wish.by.kind === "guard";
   const judged = judgedOf(wish.error).at(-1);
   log.warn({ actor: "guard", step: before.step, reason: wish.reason }, "going back to a snapshot");
@@ -79,7 +78,6 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   context.progress = {
     ...context.progress,
     seconds: before.seconds,
-    skipBatch: before.skipBatch,
     sequence: pipeline.sequence,
     snapshots: target.upTo,
     snapshotCount: before.snapshotCount,
@@ -97,8 +95,6 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
     undone: (store.ledgerCounts().rolledBack ?? 0) - undoneBefore,
     count: count + 1,
   });
-  tellRestored(context, configBefore, wish.reason);
-  if (guarded && target.mark.stage === "rl") turnAfterRollback(context, inARow, wish.by, wish.reason);
   if (exhausted) taps.alert(exhaustedAlert(context, wish));
   taps.changed();
   return exhausted;

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { Observable } from "rxjs";
+import type { Webhook } from "../../../monitor/server/webhook.js";
 import { parseConfig } from "../../config/load.js";
 import type { Config, ConfigInput } from "../../config/schema.js";
 import type { ActorStatus } from "../../contracts/actor-status.js";
@@ -27,7 +28,7 @@ import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { assertOrder, knobsOfRun } from "./knobs.js";
-import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
+import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
 import { PartReplacements } from "./replacement.js";
 import { RunActor } from "./run-actor.js";
@@ -181,6 +182,7 @@ class System implements TrainingSystem {
   private run: OpenedRun | null = null;
   private driver: RunDriver | null = null;
   private monitor: AttachedMonitor | null = null;
+  private webhook: Webhook | null = null;
   private failedEarly = false;
   private readonly node = new RunActor();
   private concluded = false;
@@ -411,6 +413,7 @@ class System implements TrainingSystem {
       context.gauges.watchActor(() => this.samplers?.actors() ?? []);
       const unused = unusedParts(this.registry, names);
       for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
+      this.webhook = webhookOf(context);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
@@ -550,6 +553,7 @@ class System implements TrainingSystem {
     const failures: unknown[] = [];
     const keep = (error: unknown) => failures.push(error);
     if (!this.options.keepMonitor) await this.close().catch(keep);
+    await this.webhook?.close();
     await this.run?.close().catch(keep);
     for (const stream of Object.values(this.out)) stream.complete();
     if (failures.length > 0 && this.lifecycle !== "failed") this.settle.reject(failures[0]);
@@ -561,6 +565,7 @@ class System implements TrainingSystem {
     const fact = (this.run as OpenedRun).append(type, step, data);
     this.out.facts.next(fact);
     this.monitor?.fact(fact);
+    this.webhook?.fact(fact);
     return fact;
   }
 
