@@ -5,6 +5,7 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { judgedOf } from "../guard/guard.js";
+import { tellRestored, turnAfterRollback } from "./knobs.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
@@ -54,7 +55,7 @@ interface Target {
  */
 export async function rollBack(context: RunContext, wish: RollbackWish, signal: AbortSignal): Promise<boolean> {
   const { pipeline, policies, parts, store, taps, config, log } = context;
-  const before = context.progress;
+  const { progress: before, config: configBefore } = context;
   const guarded = wish.by.kind === "guard";
   const judged = judgedOf(wish.error).at(-1);
   log.warn({ actor: "guard", step: before.step, reason: wish.reason }, "going back to a snapshot");
@@ -78,6 +79,7 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   context.progress = {
     ...context.progress,
     seconds: before.seconds,
+    skipBatch: before.skipBatch,
     sequence: pipeline.sequence,
     snapshots: target.upTo,
     snapshotCount: before.snapshotCount,
@@ -95,6 +97,8 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
     undone: (store.ledgerCounts().rolledBack ?? 0) - undoneBefore,
     count: count + 1,
   });
+  tellRestored(context, configBefore, wish.reason);
+  if (guarded && target.mark.stage === "rl") turnAfterRollback(context, inARow, wish.by, wish.reason);
   if (exhausted) taps.alert(exhaustedAlert(context, wish));
   taps.changed();
   return exhausted;
