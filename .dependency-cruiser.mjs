@@ -53,7 +53,7 @@ const RULES = {
   "src/actors/advantage": PURE,
   "src/actors/reward": [...PURE, "src/rewards", "src/streams"],
   "src/actors/filter": PURE,
-  "src/actors/guard": PURE,
+  "src/actors/guard": [...PURE, "src/streams"],
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
   "src/actors/rollout": [...PURE, "src/streams"],
   "src/actors/evaluation": [...PURE, "src/streams"],

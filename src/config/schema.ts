@@ -433,6 +433,11 @@ const updateSchema = z.strictObject({
   microBatchTokens: positiveInt
     .default(8_192)
     .describe("Padded tokens of one micro-batch; bounds memory, never changes the loss (I6)."),
+  klShare: share
+    .default(0.125)
+    .describe(
+      "Share of each mini-batch's groups, at least one, on which the KL of its optimiser step is measured (`kl/update`, and what the guard is shown); 0 measures nothing.",
+    ),
   correction: correctionSchema.prefault({}),
 });
 
@@ -466,20 +471,84 @@ const stagesSchema = z.strictObject({
 
 const spikeSchema = z.strictObject({
   window: z.number().int().min(4).default(20).describe("Steps of history that robust z-scores are computed from."),
-  z: z.number().positive().default(6).describe("Robust z (median/MAD) at which KL or entropy raises an alert."),
-  klLimit: z.number().positive().default(0.5).describe("kl/old_k3 in nats that always raises an alert."),
-  entropyLow: coefficient.default(0.01).describe("Entropy in nats below which collapse is reported."),
+  z: z
+    .number()
+    .positive()
+    .default(6)
+    .describe("Robust z (median/MAD) from which a deviation from the steps before raises an alarm."),
+  klLimit: z
+    .number()
+    .positive()
+    .default(0.5)
+    .describe("kl/update in nats that always raises an alarm; kl/old_k3 where the update's KL is not measured."),
+  entropyLow: coefficient
+    .default(0.01)
+    .describe("Entropy in nats below which collapse is reported, unless nine of ten responses are right."),
   entropyHigh: z.number().positive().default(6).describe("Entropy in nats above which divergence is reported."),
-  mismatchLimit: z.number().positive().default(0.01).describe("mismatch_abs in nats that raises an alert (I8)."),
+  mismatchLimit: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "mismatch_abs in nats that raises an alarm (I8); null takes 0.01 for float32 engines, 0.1 for bfloat16 and for samplers or trainers that are not weir's.",
+    ),
+  truncatedShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.95)
+    .describe("Share of responses of a step that end by length from which an alarm is raised."),
+  staleShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.5)
+    .describe("Share of a step's finished groups that were dropped as too old from which an alarm is raised."),
 });
 
 const SNAPSHOT_PLACES = ["memory", "disk"] as const;
 
 const guardSchema = z.strictObject({
   actor: actorName
-    .default("finite")
+    .default("auto")
     .describe(
-      "Name of the guard part, which judges each gradient before it is applied: `finite` (commits whatever is finite) or your own.",
+      "Name of the guard part, which judges each gradient before it is applied for good: `standard` (detectors on the candidate; skips, shrinks or goes back), `finite` (commits whatever is finite) or your own; `auto` is `standard` with weir's trainer and with a trainer given by value that can throw gradients away, else `finite`.",
+    ),
+  klLimit: z
+    .number()
+    .positive()
+    .default(0.1)
+    .describe(
+      "KL in nats of a trial step (guard.trial) above which the guard `standard` applies only a share of the step; beyond a hundred times this it goes back.",
+    ),
+  aepo: z
+    .strictObject({
+      low: coefficient.describe("Entropy in nats below which negative advantages count again."),
+      high: z.number().positive().describe("Entropy in nats above which they no longer do."),
+    })
+    .refine(({ low, high }) => low < high, "expected low < high")
+    .nullable()
+    .default(null)
+    .describe(
+      "AEPO (arXiv 2512.12967 Eq. 11) by the guard `standard`: responses with a negative advantage leave the loss while entropy is high; null leaves it off.",
+    ),
+  entropyTarget: z
+    .strictObject({
+      target: z.number().positive().describe("Entropy in nats that the coefficient is adapted towards."),
+      change: z.number().positive().default(0.005).describe("Change of the coefficient per RL step."),
+      max: z.number().positive().default(0.05).describe("Largest coefficient; the smallest is 0."),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      "The guard `standard` adapts the entropy coefficient, which begins at loss.entropyCoefficient (arXiv 2505.22312); null leaves it as configured.",
+    ),
+  trial: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can); false asks before the step.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)
@@ -503,6 +572,11 @@ const guardSchema = z.strictObject({
         ),
     })
     .prefault({}),
+  replayGiB: coefficient
+    .default(1)
+    .describe(
+      "Room in the run folder for the weights and moments that `weir replay` needs with the mini-batches that were skipped; batches beyond it are saved without.",
+    ),
   afterRollback: z
     .strictObject({
       learningRate: z
@@ -520,7 +594,7 @@ const guardSchema = z.strictObject({
         .describe(
           "After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them.",
         ),
-      maxLag: nonNegativeInt
+      maxLag: positiveInt
         .nullable()
         .default(null)
         .describe("After such a rollback, async.maxLag is this, where it was higher; null leaves it."),
@@ -539,8 +613,8 @@ const guardSchema = z.strictObject({
     .default(0.5)
     .describe("Share of unscored responses in a step that raises an alert."),
   repeatSteps: positiveInt
-    .default(50)
-    .describe("RL steps after which an alert whose cause persists is raised again; doubles each time."),
+    .default(10)
+    .describe("RL steps after which an alarm whose cause lasts is updated; doubles each time."),
 });
 
 const evaluationSchema = z.strictObject({

@@ -76,7 +76,12 @@ export interface Objection {
 export type Verdict =
   | { readonly action: "commit" }
   | ({ readonly action: "shrink"; readonly scale: number } & Objection)
-  | ({ readonly action: "skip" | "rollback" } & Objection);
+  | ({ readonly action: "skip" } & Objection)
+  | ({
+      readonly action: "rollback";
+      /** Last RL step before anything was wrong, where what is wrong began before this one; left out: the step before this one. */
+      readonly lastGoodStep?: number;
+    } & Objection);
 
 /** What a guard is told before the gradients of an RL step are computed. */
 export interface BatchEvidence {
@@ -109,5 +114,7 @@ export interface Guard {
   /** State that goes into checkpoints and over to a replacement; give both or neither. */
   snapshot?(): Json;
   restore?(snapshot: Json): void;
+  /** Name of the state of its statechart, such as `watching`; changes are journalled as those of the machine `guard`. */
+  state?(): string;
   dispose?(): Promise<void> | void;
 }

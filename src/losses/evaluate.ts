@@ -17,13 +17,7 @@ export function evaluateLoss(
   let clipped = 0;
   let clippedLower = 0;
   const coefficients = sequences.map((sequence) => {
-    assertLengths(sequence);
-    // A token of weight 0 does not count, not even in a sequence's mean, whatever its ratio is.
-    const counted = Array.from(sequence.weights, (weight, t) => (weight === 0 ? -1 : t)).filter((t) => t >= 0);
-    const pick = (values: ArrayLike<number>) => Float64Array.from(counted, (t) => values[t] as number);
-    const weights = pick(sequence.weights);
-    const x = { logprobs: pick(sequence.logprobs), old: pick(sequence.old), advantages: pick(sequence.advantages) };
-    const terms = loss.terms(float64, x, { ...settings });
+    const { counted, weights, terms } = countedTerms(loss, sequence, settings);
     const coefficient = new Float64Array(sequence.logprobs.length);
     counted.forEach((t, i) => {
       value += (weights[i] as number) * (terms.loss[i] as number);
@@ -34,6 +28,30 @@ export function evaluateLoss(
     return coefficient;
   });
   return { value, coefficients, clipped, clippedLower };
+}
+
+/** Part of each token in the value of the loss, weight·ℓ; 0 for tokens of weight 0. [T]. Throws WEIR_E_SHAPE as `evaluateLoss`. */
+export function tokenLosses(
+  loss: PolicyLoss,
+  sequence: Omit<LossSequence, "reference">,
+  settings: LossSettings,
+): Float64Array {
+  const { counted, weights, terms } = countedTerms(loss, sequence, settings);
+  const losses = new Float64Array(sequence.logprobs.length);
+  counted.forEach((t, i) => {
+    losses[t] = (weights[i] as number) * (terms.loss[i] as number);
+  });
+  return losses;
+}
+
+/** The formula over the tokens of a sequence that count: one of weight 0 does not, not even in a sequence's mean. */
+function countedTerms(loss: PolicyLoss, sequence: Omit<LossSequence, "reference">, settings: LossSettings) {
+  assertLengths(sequence);
+  const counted = Array.from(sequence.weights, (weight, t) => (weight === 0 ? -1 : t)).filter((t) => t >= 0);
+  const pick = (values: ArrayLike<number>) => Float64Array.from(counted, (t) => values[t] as number);
+  const weights = pick(sequence.weights);
+  const x = { logprobs: pick(sequence.logprobs), old: pick(sequence.old), advantages: pick(sequence.advantages) };
+  return { counted, weights, terms: loss.terms(float64, x, { ...settings }) };
 }
 
 function assertLengths({ logprobs, old, advantages, weights }: Omit<LossSequence, "reference">): void {

@@ -6,6 +6,7 @@ import { buildRunParts, type PartKind, type Parts } from "../actors/parts/part-k
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
+import { detectorOptions } from "../actors/run/detector-options.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
 import { liveConfig, RunOrders } from "../actors/run/knobs.js";
 import { freshProgress } from "../actors/run/progress.js";
@@ -288,7 +289,7 @@ export class Life {
     const phases = phasesFrom(configured.phases);
     const names = this.names();
     const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
-    const detector = createDetector(configured);
+    const detector = createDetector(detectorOptions(configured));
     const sftRows = scriptedSftRows(configured);
     const train = scriptedTasks(configured, phases, "train");
     const heldout = configured.data.heldout.length > 0 ? scriptedTasks(configured, phases, "heldout") : [];
@@ -335,6 +336,7 @@ export class Life {
       curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
       origins: () => partsRecord(this.registry, names, [], false),
       fresh: { detector: detector.snapshot(), guard: null },
+      guardState: null,
       detector,
       published: new PublishedMetrics(() => undefined),
       taps: this.taps(store),

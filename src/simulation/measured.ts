@@ -169,7 +169,7 @@ function between(facts: readonly Fact[], state: string, end: Fact["type"]): numb
   const seconds: number[] = [];
   let since: number | null = null;
   for (const fact of facts) {
-    if (fact.type === "lifecycle.changed")
+    if (fact.type === "lifecycle.changed" && fact.data.machine === "lifecycle")
       since = JSON.stringify(fact.data.value).includes(`"${state}"`) ? fact.time : null;
     if (fact.type === end && since !== null) seconds.push((fact.time - since) / 1000);
   }

@@ -73,7 +73,7 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
     const { step } = fact;
     switch (fact.type) {
       case "lifecycle.changed":
-        lifecycle = fact.data.value;
+        if (fact.data.machine === "lifecycle") lifecycle = fact.data.value;
         break;
       case "step.committed":
         steps = step;

@@ -22,6 +22,7 @@ function guardOf(judge: (evidence: Evidence) => Verdict, over: Partial<Guard> = 
 
 interface GuardFact {
   readonly type: string;
+  readonly step: number;
   readonly data: Readonly<Record<string, unknown>>;
 }
 
@@ -212,7 +213,17 @@ describe("a run with a guard of its own", () => {
     const versions = (await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion);
     expect(versions).toEqual([1, 1, 2]);
     expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data)).toEqual([
-      { ...UNRULED, stage: "rl", miniBatch: 0, verdict: "skip", reason: "step 2 looks odd", gradNorm: 1, loss: 0 },
+      // The fake's policy never moves, so that the trial step's KL is 0.
+      {
+        ...UNRULED,
+        kl: 0,
+        stage: "rl",
+        miniBatch: 0,
+        verdict: "skip",
+        reason: "step 2 looks odd",
+        gradNorm: 1,
+        loss: 0,
+      },
     ]);
     const ends = [...(await endStates(runDirectory)).entries()];
     expect(new Set(ends.filter(([id]) => id.startsWith("s2-")).map(([, end]) => end))).toContain("dropped:guard");
@@ -367,6 +378,34 @@ describe("a run with a guard of its own", () => {
     const ends = new Set((await endStates(runDirectory)).values());
     expect(ends).toContain("trained");
     expect(ends).not.toContain("dropped:guard");
+  });
+
+  it("journals how it has steps trained where that changes, and goes back to the configuration", async () => {
+    const guard = guardOf(() => ({ action: "commit" }), {
+      prepare: ({ step }) =>
+        step === 2 || step === 3
+          ? { maskNegatives: true, entropyCoefficient: 0.01, reason: "entropy is low" }
+          : { maskNegatives: false, entropyCoefficient: null, reason: null },
+    });
+    const { system } = await fakeRun({ ...onePhase, phases: [{ maxTokens: 300, steps: 5 }] }, parityReward, {
+      actors: { guard },
+    });
+    await system.start();
+    const { runDirectory } = await system.done;
+    expect((await facts(runDirectory, "guard.prepared")).map(({ step, data }) => [step, data])).toEqual([
+      [2, { maskNegatives: true, entropyCoefficient: 0.01, reason: "entropy is low" }],
+      [4, { maskNegatives: false, entropyCoefficient: null, reason: "as the configuration says" }],
+    ]);
+    // Half of each group is left out of the loss in the steps between.
+    const ends = [...(await endStates(runDirectory)).entries()].filter(([, end]) => end === "dropped:rejected");
+    expect(new Set(ends.map(([id]) => id.slice(0, 2)))).toEqual(new Set(["s2", "s3"]));
+  });
+
+  it("is refused where it prepares what cannot be trained", async () => {
+    const guard = guardOf(() => ({ action: "commit" }), { prepare: () => ({ maskNegatives: "yes" }) as never });
+    const { system } = await fakeRun(onePhase, parityReward, { actors: { guard } });
+    await system.start();
+    await expect(system.done).rejects.toThrow(/WEIR_E_PART: the guard part "test" gave .* from prepare\(\)/);
   });
 
   it("is given up where it does not answer in time (I5)", async () => {

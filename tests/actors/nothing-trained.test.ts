@@ -64,7 +64,7 @@ describe("a run whose RL stage changed no weight", () => {
   it("I14: fails as well where zero-variance groups are kept and AdamW commits gradients of 0", async () => {
     const off = { dynamicSampling: { enabled: false } };
     const { system, metrics } = await fakeRun({ ...onePhase(2), ...off }, equal, {
-      trainer: { optimStep: zeroGradient },
+      trainer: { optimStep: zeroGradient, reviseStep: async () => undefined },
     });
     await system.start();
     await failure(() => system.done, "WEIR_E_NOTHING_TRAINED");

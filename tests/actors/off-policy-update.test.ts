@@ -193,7 +193,7 @@ describe("samples of two versions in one response", () => {
       contribution: expect.closeTo(0.25, 12),
     });
     expect(contributions.find(({ metric }) => metric === KL_METRIC)?.tokenIndex).toBe(0);
-    expect(rollouts.get("r-0-0")).toEqual({ lag: 1, weights: [Math.exp(0.5), Math.exp(0.25)] });
+    expect(rollouts.get("r-0-0")).toMatchObject({ lag: 1, weights: [Math.exp(0.5), Math.exp(0.25)] });
   });
 
   it("I13: are refused where one of them lags too far", async () => {
@@ -228,7 +228,7 @@ describe("what is asked of the trainer", () => {
       expect(weightsOf(trained[1])).toEqual([[undefined]]);
       expect(offPolicy.correction).toBeNull();
       expect(offPolicy.lag?.tokens ?? null).toEqual(maxLag === 0 ? null : [6, 0, 0, 0]);
-      expect(rollouts.get("r-0-0")).toEqual({ lag: 0, weights: null });
+      expect(rollouts.get("r-0-0")).toMatchObject({ lag: 0, weights: null });
     }
   });
 

@@ -37,6 +37,9 @@ export interface RigOptions {
 }
 
 const NOTHING_ODD: UpdateResult = {
+  values: {},
+  prepared: null,
+  klSeconds: null,
   updates: [],
   mismatch: null as never,
   offPolicy: null as never,
@@ -85,7 +88,7 @@ export function createRig(options: RigOptions = {}) {
       shape: (value) => value,
       decode: () => "",
     }),
-    update: async (kept, _policy, signal) => {
+    update: async (kept, _batch, _policy, signal) => {
       await options.updating?.(kept, signal);
       if (kept.length === 0) return NOTHING_ODD;
       await parts.trainer.forwardBackward(NO_GRADIENT, { signal });

@@ -3,7 +3,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createFiniteGuard } from "../../src/actors/guard/guard.js";
 import { type UpdateOptions, updatePolicy } from "../../src/actors/update/update.js";
 import type { Engine } from "../../src/contracts/engine.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
@@ -14,6 +13,7 @@ import { startEngine } from "../../src/model/engine/host.js";
 import { exampleRollout, exampleTask } from "../../src/testing.js";
 import { ENGINE_OPTIONS, TEST_LOSS, TEST_OPTIMISER, writeRandomModel } from "../helpers/engines.js";
 import { sampleRequest } from "../helpers/sampling.js";
+import { PLAIN_UPDATE } from "../helpers/update-options.js";
 import { policyLossBatch } from "../oracle/policy-loss.js";
 
 const { signal } = new AbortController();
@@ -65,20 +65,10 @@ async function sampleGroup(): Promise<SampleGroup> {
 }
 
 const optionsAt = (policy: PolicyVersion, over: Partial<UpdateOptions>): UpdateOptions => ({
-  step: 1,
-  phase: 1,
+  ...PLAIN_UPDATE,
   policy,
   maxLag: 1,
-  correction: null,
-  guard: createFiniteGuard(),
-  comparable: true,
-  loss: TEST_LOSS,
   optimiser: STILL,
-  miniBatchPrompts: null,
-  epochs: 1,
-  microBatchTokens: 1024,
-  oldLogprobs: "recompute",
-  withReference: false,
   ...over,
 });
 

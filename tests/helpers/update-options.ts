@@ -19,4 +19,8 @@ export const PLAIN_UPDATE: UpdateOptions = {
   microBatchTokens: 1024,
   oldLogprobs: "recompute",
   withReference: false,
+  klShare: 0,
+  trial: false,
+  now: () => 0,
+  known: { groups: [], phases: [], values: {}, contributions: [] },
 };

@@ -4,9 +4,36 @@ import type { Group, SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyMetrics } from "../../src/contracts/trainer.js";
 import { denominatorsOf, miniBatches, trainGroups, withAdvantages } from "../../src/streams/batches.js";
 import { bucketLabel, bucketOf } from "../../src/streams/buckets.js";
-import { assertMetrics, isMetricName } from "../../src/streams/telemetry/metrics.js";
-import { mismatchOf, quantile, stepMetrics } from "../../src/streams/telemetry/step-metrics.js";
+import { type BatchInput, batchFacts, nearestRank } from "../../src/streams/telemetry/batch-facts.js";
+import { assertMetrics, isMetricName, type MetricValues } from "../../src/streams/telemetry/metrics.js";
+import {
+  costMetrics,
+  type Mismatch,
+  mismatchMetrics,
+  mismatchOf,
+  type StepCost,
+  type UpdateFacts,
+  updateMetrics,
+} from "../../src/streams/telemetry/step-metrics.js";
 import { exampleRollout, exampleTask } from "../../src/testing.js";
+
+interface StepNumbers
+  extends Pick<BatchInput, "groups" | "rounds" | "phases" | "correctAt">,
+    Pick<StepCost, "kept" | "seconds" | "engine" | "controlRssBytes"> {
+  readonly updates: readonly UpdateFacts[];
+  readonly mismatch: Mismatch;
+}
+
+/** All metrics of a step with a reference policy. */
+function stepMetrics({ updates, mismatch, ...given }: StepNumbers): MetricValues {
+  const lengths = given.groups.flatMap(({ members }) => members.map(({ rollout }) => rollout.tokenIds.length));
+  return {
+    ...batchFacts({ ...given, dropped: [], maxLag: 0 }).values,
+    ...updateMetrics(updates, given.kept, true),
+    ...mismatchMetrics(mismatch),
+    ...costMetrics({ ...given, sampledTokens: lengths.reduce((sum, length) => sum + length, 0) }),
+  };
+}
 
 function group(rewards: readonly (number | null)[], lengths: readonly number[], id = "g", promptTokens = 5): Group {
   return {
@@ -146,12 +173,9 @@ describe("metrics of a step", () => {
       rounds: 2,
       phases,
       correctAt: 1,
-      updates: [{ metrics, gradNorm: 2, applied: true }],
+      updates: [{ metrics, gradNorm: 2, applied: true, kl: null }],
       mismatch: { k3: 1e-6, abs: 1e-3 },
-      offPolicy: { lag: null, correction: null },
-      withReference: true,
-      learningRate: 1e-3,
-      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null },
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null },
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });
@@ -185,10 +209,7 @@ describe("metrics of a step", () => {
       correctAt,
       updates: [],
       mismatch: mismatchOf([], []),
-      offPolicy: { lag: null, correction: null },
-      withReference: true,
-      learningRate: 1e-3,
-      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null },
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null },
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });
@@ -239,9 +260,9 @@ describe("metrics of a step", () => {
   });
 
   it("take the nearest rank as a quantile", () => {
-    expect(quantile([5, 1, 3, 2, 4], 0.5)).toBe(3);
-    expect(quantile([1, 2], 0.95)).toBe(2);
-    expect(quantile([], 0.5)).toBe(0);
+    expect(nearestRank([5, 1, 3, 2, 4], 0.5)).toBe(3);
+    expect(nearestRank([1, 2], 0.95)).toBe(2);
+    expect(nearestRank([], 0.5)).toBe(0);
   });
 });
 

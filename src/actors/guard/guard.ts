@@ -204,10 +204,10 @@ export function rollbackError<O>(judged: readonly JudgedUpdate[], observation: O
   const { evidence, verdict } = judged.at(-1) as JudgedUpdate;
   const { stage, step, miniBatch } = evidence;
   const where = stage === "warmup" ? `warm-up step ${step}` : `RL step ${step}, optimiser step ${miniBatch + 1}`;
-  return new WeirError("WEIR_E_ROLLBACK", `the guard rejected ${where}: ${verdict.reason}`, {
-    judged,
-    observation,
-  });
+  const details: Record<string, unknown> = { judged };
+  // It holds whole batches, which no log should show.
+  Object.defineProperty(details, "observation", { value: observation, enumerable: false });
+  return new WeirError("WEIR_E_ROLLBACK", `the guard rejected ${where}: ${verdict.reason}`, details);
 }
 
 /** The verdicts that an error of `rollbackError` carries, also as the cause of another; none for other errors. */

@@ -7,7 +7,13 @@ import type { PolicyWanted } from "../../contracts/sampler.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import type { AdmissionState } from "../../streams/admission.js";
-import { BatchFormer, type DroppedGroup, type JudgedRound, TOO_SMALL } from "../../streams/batch-former.js";
+import {
+  BatchFormer,
+  type DroppedGroup,
+  type FormedBatch,
+  type JudgedRound,
+  TOO_SMALL,
+} from "../../streams/batch-former.js";
 import { filterGroup, withAdvantages } from "../../streams/batches.js";
 import { BoundedQueue, type END } from "../../streams/bounded-queue.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
@@ -64,8 +70,13 @@ export interface PipelineHost {
   /** RL step that is under way or next. */
   readonly step: () => number;
   readonly rollout: () => Omit<RolloutOptions, "policy">;
-  /** Trains on a batch. */
-  readonly update: (kept: readonly SampleGroup[], policy: PolicyVersion, signal: AbortSignal) => Promise<UpdateResult>;
+  /** Trains on a batch; `kept` are its groups with advantages. */
+  readonly update: (
+    kept: readonly SampleGroup[],
+    batch: FormedBatch,
+    policy: PolicyVersion,
+    signal: AbortSignal,
+  ) => Promise<UpdateResult>;
   /** A stage was restarted, runs again, or was given up. */
   readonly changed: (change: StageChange) => void;
 }
@@ -557,7 +568,7 @@ export class TrainingPipeline {
     const { maxLag } = host.config.async;
     if (maxLag > 0 && this.sharesWeights()) await this.turn.pull({ signal });
     const started = host.time.now();
-    const update = await host.update(kept, policy, signal);
+    const update = await host.update(kept, batch, policy, signal);
     if (update.updates.some((one) => one.applied)) host.policies.markChanged();
     signal.throwIfAborted();
     this.ledger.settle(kept, batch, update, { step: host.step(), policyVersion: policy.n });

@@ -22,6 +22,7 @@ import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins } from "../parts/part-origins.js";
 import { PolicyPublisher } from "../update/publisher.js";
 import { assertCapabilities } from "./capabilities.js";
+import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
@@ -189,7 +190,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
   const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges } = opened;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
-  const detector = createDetector(configured);
+  const detector = createDetector(detectorOptions(configured));
   const inFlight = configured.async.inFlight === "continue" ? "keep" : "wait";
   let made: RunContext | null = null;
   const config = liveConfig(configured, () => (made ?? { progress: freshProgress }).progress.knobs);
@@ -224,6 +225,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     curriculumMachine: curriculumActor,
     origins: options.origins,
     fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
+    guardState: options.parts.guard.state?.() ?? null,
     detector,
     published: options.published,
     taps: options.taps,

@@ -1,5 +1,6 @@
 import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
+import type { Preparation } from "../../contracts/guard.js";
 import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
 import type { BucketResult } from "../evaluation/evaluate.js";
 import type { Plan } from "./lifecycle.js";
@@ -23,6 +24,8 @@ export interface Progress {
   readonly idleSteps: number;
   /** Why the last RL step changed no weight; null where it did. */
   readonly idleCause: IdleCause | null;
+  /** How the guard had the last RL step trained. */
+  readonly prepared: Pick<Preparation, "maskNegatives" | "entropyCoefficient">;
   /** Groups issued. */
   readonly sequence: number;
   readonly trainingDone: boolean;
@@ -80,6 +83,9 @@ export function cameFurther(progress: Progress): Progress {
   return { ...progress, rollbacks: { ...rollbacks, inARow: 0 } };
 }
 
+/** Trained as the configuration says. */
+export const PLAIN_STEP: Preparation = { maskNegatives: false, entropyCoefficient: null, reason: null };
+
 export const freshProgress: Progress = {
   preflightDone: false,
   warmupStep: 0,
@@ -88,6 +94,7 @@ export const freshProgress: Progress = {
   updates: 0,
   idleSteps: 0,
   idleCause: null,
+  prepared: { maskNegatives: false, entropyCoefficient: null },
   sequence: 0,
   trainingDone: false,
   finished: false,

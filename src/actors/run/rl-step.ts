@@ -13,15 +13,17 @@ import { lossSettings } from "../../losses/settings.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import type { FormedBatch } from "../../streams/batch-former.js";
 import type { RolloutOptions } from "../../streams/rollout-stages.js";
+import { batchFacts } from "../../streams/telemetry/batch-facts.js";
 import type { MetricValues } from "../../streams/telemetry/metrics.js";
 import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detector.js";
-import { stepMetrics } from "../../streams/telemetry/step-metrics.js";
+import { costMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
 import { guardOfBatch, turnedClips } from "./knobs.js";
 import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
+import { saveBatch } from "./save-batch.js";
 
 /**
  * One RL step: the pipeline's next batch, trained on and published, with the numbers that say what it was. What the pipeline's stages
@@ -111,23 +113,40 @@ export function rolloutOptions({
 export function trainBatch(
   context: RunContext,
   kept: readonly SampleGroup[],
+  batch: FormedBatch,
   policy: PolicyVersion,
   signal: AbortSignal,
 ): Promise<UpdateResult> {
-  const { config, parts, progress } = context;
+  const { config, parts, phases, time, progress } = context;
   const guard = guardOfBatch(context);
   const step = context.progress.step + 1;
+  const phase = phaseOf(context);
+  const groups = batch.ended;
+  const facts = batchFacts({
+    // With overlap groups of the phase before may have finished since.
+    groups: groups.filter((group) => group.phase === phase),
+    kept,
+    dropped: batch.dropped,
+    rounds: batch.rounds,
+    phases,
+    correctAt: config.reward.correctAt,
+    maxLag: config.async.maxLag,
+  });
   return updatePolicy(
     parts.trainer,
     kept,
     {
       ...config.update,
       ...policyLoss(config, parts.loss, progress.knobs),
-      ...{ step, phase: phaseOf(context), policy, optimiser: rlOptimiser(config, step), guard },
+      ...{ step, phase, policy, optimiser: rlOptimiser(config, step), guard },
       comparable: logprobsComparable(config, parts.sampler),
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
       withReference: needsReference(context.configured),
+      trial: config.guard.trial,
+      onRefused: (refused) => saveBatch(context, { step, phase, policyVersion: policy.n }, refused, signal),
+      now: () => time.now(),
+      known: { ...facts, groups, phases },
     },
     signal,
   );
@@ -176,35 +195,34 @@ export async function runRlStep(
   const stats = await context.engine.stats({ signal });
   const seconds = (time.now() - started) / 1000;
   const groups = batch.ended;
-  const measured = stepMetrics({
-    // With overlap groups of the phase before may have finished since.
-    groups: groups.filter((group) => group.phase === phase),
+  const cost = costMetrics({
+    seconds: { step: seconds, ...spent, kl: update.klSeconds },
+    sampledTokens: sampledTokens(groups.filter((group) => group.phase === phase)),
     kept,
-    rounds: batch.rounds,
-    phases: context.phases,
-    correctAt: config.reward.correctAt,
-    updates: update.updates,
-    mismatch: update.mismatch,
-    offPolicy: update.offPolicy,
-    withReference: needsReference(context.configured),
-    learningRate,
-    seconds: { step: seconds, ...spent },
     engine: stats,
     controlRssBytes: context.residentBytes(),
   });
   const idleCause = applied > 0 ? null : causeOf(batch, kept, update, learningRate);
   const idleSteps = idleCause === null ? 0 : context.progress.idleSteps + 1;
   const values = {
-    ...measured,
+    ...update.values,
+    "optimiser/learning_rate": learningRate,
+    ...cost,
     ...context.published.ofStep(groups),
     "update/applied": applied,
     "update/idle_steps": idleSteps,
-    "guard/skipped": update.judged.length,
     "guard/rollbacks": context.progress.rollbacks.count,
     ...(snapshotSeconds === null ? {} : { "time/snapshot_seconds": snapshotSeconds }),
   };
   const { exhausted } = batch;
   return { step, phase, groups, kept, update, values, lag, exhausted, applied, idleCause, idleSteps, seconds };
+}
+
+function sampledTokens(groups: readonly Group[]): number {
+  return groups.reduce(
+    (sum, { members }) => members.reduce((inner, { rollout }) => inner + rollout.tokenIds.length, sum),
+    0,
+  );
 }
 
 /** Why a step changed no weight. */

@@ -88,6 +88,8 @@ export interface RunContext {
   readonly origins: () => PartsRecord;
   /** Detector and guard as they were when the run was opened. */
   readonly fresh: { readonly detector: Json; readonly guard: Json };
+  /** State of the guard's statechart as the journal has it; null for a guard without one. */
+  guardState: string | null;
   /** The phases' statechart; replaced on recovery. */
   curriculumMachine: Actor<typeof curriculumMachine>;
   readonly detector: Detector;

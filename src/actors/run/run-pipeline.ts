@@ -26,7 +26,7 @@ export function createPipeline(
       return (context().phases[phase - 1]?.steps ?? 0) - (step() - since);
     },
     rollout: () => rolloutOptions(context()),
-    update: (kept, policy, signal) => trainBatch(context(), kept, policy, signal),
+    update: (kept, batch, policy, signal) => trainBatch(context(), kept, batch, policy, signal),
     changed: ({ stage, state, error, restarts }) => {
       const reason = error === null ? null : error instanceof Error ? error.message : String(error);
       context().taps.fact("actor.changed", context().progress.step, { actor: stage, state, reason, restarts });

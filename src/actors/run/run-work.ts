@@ -11,6 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
+import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt } from "./knobs.js";
@@ -21,6 +22,7 @@ import {
   cameFurther,
   evaluationDue,
   freshProgress,
+  PLAIN_STEP,
   type Progress,
   restoredProgress,
   STAGES,
@@ -224,6 +226,17 @@ export function tellJudged({ taps, log, progress }: RunContext, judged: readonly
   }
 }
 
+/** How the guard had a step trained, where that is not as in the step before. */
+function tellPrepared(context: RunContext, { step, update }: StepResult): void {
+  const { taps, progress } = context;
+  const { maskNegatives, entropyCoefficient, reason } = update.prepared ?? PLAIN_STEP;
+  const before = progress.prepared;
+  if (maskNegatives === before.maskNegatives && entropyCoefficient === before.entropyCoefficient) return;
+  const why = reason ?? "as the configuration says";
+  taps.fact("guard.prepared", step, { maskNegatives, entropyCoefficient, reason: why });
+  context.progress = { ...progress, prepared: { maskNegatives, entropyCoefficient } };
+}
+
 function warmupIdle(context: RunContext, total: number): Alert {
   return {
     id: "warmup-no_update-update/applied",
@@ -334,27 +347,9 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   taps.metrics({ step: result.step, phase: result.phase, time, values: result.values });
   store.scalars(result.step, result.values);
   tellJudged(context, result.update.judged);
-  const alerts = context.detector.observe({
-    step: result.step,
-    phase: result.phase,
-    policyVersion: version.n,
-    time,
-    values: result.values,
-    contributions: result.update.contributions,
-    groups: result.groups,
-    idleSteps: result.idleSteps,
-    idleCause: result.idleCause,
-    correctAt: config.reward.correctAt,
-  });
-  for (const alert of alerts) taps.alert(alert);
-  for (const { groups, cause } of result.update.refused) {
-    const path = await store.saveBatch(result.step, groups as unknown as Json);
-    const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
-    context.log.error(
-      { actor: "update", step: result.step, path },
-      `${why}: the mini-batch changed nothing and was saved`,
-    );
-  }
+  tellPrepared(context, result);
+  tellGuardState(context, result.step);
+  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
   for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
@@ -515,6 +510,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   context.orders.restore(state?.orders ?? null);
   context.curriculumMachine.start();
   await adoptSnapshots(context);
+  context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
 }
 

@@ -2,8 +2,13 @@ import type { Trace } from "../../contracts/trace.js";
 import type { StepResult } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
+/** What traces are made of: a step that was committed, or one that the guard had thrown away. */
+export type TracedStep = Pick<StepResult, "step" | "groups" | "kept"> & {
+  readonly update: Pick<StepResult["update"], "rollouts">;
+};
+
 /** Turns the groups of a step into traces: what the rollouts parquet and the monitor's trace list hold. */
-export function tracesOf(context: RunContext, result: StepResult): Trace[] {
+export function tracesOf(context: Pick<RunContext, "tokenizer" | "time">, result: TracedStep): Trace[] {
   const advantages = new Map(
     result.kept.flatMap((group) =>
       group.samples.map((sample) => [sample.rollout.id, mean(sample.advantages)] as const),
@@ -43,11 +48,11 @@ export function tracesOf(context: RunContext, result: StepResult): Trace[] {
           logprob: rollout.samplerLogprobs[t] ?? 0,
           entropy: rollout.entropies?.[t] ?? null,
           weight: trained?.weights?.[t] ?? null,
-          advantage: null,
-          ratio: null,
-          klOld: null,
-          klRef: null,
-          lossShare: null,
+          advantage: trained?.tokens?.advantages[t] ?? null,
+          ratio: trained?.tokens?.ratios[t] ?? null,
+          klOld: trained?.tokens?.klUpdate?.[t] ?? null,
+          klRef: trained?.klRef?.[t] ?? null,
+          lossShare: trained?.tokens?.lossShares?.[t] ?? null,
         })),
         finish: rollout.finish,
         time,

@@ -308,9 +308,17 @@ class System implements TrainingSystem {
       trainer,
       policyStore: store !== "auto" ? store : embedded ? "engine" : "folder",
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
-      guard: config.guard.actor,
+      guard: config.guard.actor === "auto" ? this.fittingGuard() : config.guard.actor,
       ...this.replacements.named,
     };
+  }
+
+  /** The built-in guard that the trainer has the operations for. */
+  private fittingGuard(): "standard" | "finite" {
+    const { trainer } = this.options.actors ?? {};
+    const { kind, source } = this.registry.origin("trainer", this.config.trainer.actor);
+    const throwsAway = trainer ? trainer.capabilities?.discardsGradients : kind === "engine" && source === "built-in";
+    return throwsAway === true ? "standard" : "finite";
   }
 
   private get lifecycle(): string {

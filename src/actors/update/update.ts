@@ -1,73 +1,81 @@
 import { klEstimate } from "../../algorithms/kl.js";
 import { mean } from "../../algorithms/statistics.js";
-import type { SampleGroup } from "../../contracts/group.js";
-import type { Evidence, Guard } from "../../contracts/guard.js";
-import type { MetricName } from "../../contracts/metrics.js";
-import type { PolicyVersion } from "../../contracts/policy-version.js";
-import type {
-  EvaluateLoss,
-  OldLogprobSource,
-  OptimiserConfig,
-  PolicyLossConfig,
-  PolicyMetrics,
-  Trainer,
-} from "../../contracts/trainer.js";
+import type { Group, SampleGroup } from "../../contracts/group.js";
+import type { Preparation } from "../../contracts/guard.js";
+import type { MetricName, MetricValues } from "../../contracts/metrics.js";
+import type { OldLogprobSource, PolicyMetrics, Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { type CorrectedTokens, type CorrectionOptions, correctTokens } from "../../losses/rollout-correction.js";
-import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../../streams/batches.js";
+import type { PerToken } from "../../streams/batches.js";
+import type { LengthBound } from "../../streams/buckets.js";
 import { assertLag, lagsOf } from "../../streams/lag.js";
+import type { BatchFacts } from "../../streams/telemetry/batch-facts.js";
 import {
   type ComparedRow,
   correctionFacts,
   lagFacts,
   type OffPolicyFacts,
+  offPolicyMetrics,
 } from "../../streams/telemetry/off-policy-metrics.js";
 import {
+  bucketMeans,
+  gradientMetrics,
+  type MeasuredResponse,
+  referenceError,
+  updateKlMetrics,
+} from "../../streams/telemetry/policy-metrics.js";
+import {
   contributionsOfTokens,
-  ENTROPY_METRIC,
   KL_METRIC,
   MISMATCH_METRIC,
   REFERENCE_METRIC,
   type SpikeContribution,
 } from "../../streams/telemetry/spike-detector.js";
-import { type Mismatch, mismatchOf, type UpdateFacts } from "../../streams/telemetry/step-metrics.js";
-import { type GuardedOutcome, guardedStep, type JudgedUpdate, rollbackError } from "../guard/guard.js";
+import {
+  type Mismatch,
+  mismatchMetrics,
+  mismatchOf,
+  type UpdateFacts,
+  updateMetrics,
+} from "../../streams/telemetry/step-metrics.js";
+import { type JudgedUpdate, rollbackError } from "../guard/guard.js";
+import {
+  type GroupInput,
+  type MiniBatchRun,
+  optimiseAll,
+  type RefusedBatch,
+  type StepOptions,
+} from "./mini-batches.js";
+import { ratioKl, TokenBook, type TokenFacts, type TokenValues } from "./token-book.js";
 
 /**
- * The update of one RL step: old (and reference) log-probs, rollout correction, mini-batches, optimiser steps.
+ * The update of one RL step: old (and reference) log-probs, rollout correction, mini-batches, optimiser steps, and what they did.
  * Invariants: denominators are those of the whole mini-batch (I6); a mini-batch whose loss or gradient is not finite, or that the
  * guard skips, changes no weight and is handed back for saving (I7); rollouts that lag more than `maxLag` versions behind the trainer
- * are refused (I13); sampler and trainer log-probs at the same version are compared (I8).
+ * are refused (I13); sampler and trainer log-probs at the same version are compared (I8); what was not measured is null or absent (I1).
  */
 
-export interface UpdateOptions {
-  readonly step: number;
-  readonly phase: number;
-  /** The version that the trainer holds: π_old. */
-  readonly policy: PolicyVersion;
+export type { RefusedBatch } from "./mini-batches.js";
+export type { TokenFacts } from "./token-book.js";
+
+/** What is known of the batch before it is trained on. */
+export interface BatchKnown extends BatchFacts {
+  /** Every group that ended, kept or not. */
+  readonly groups: readonly Group[];
+  readonly phases: readonly LengthBound[];
+}
+
+export interface UpdateOptions extends StepOptions {
   /** Largest number of versions by which a token's sampler may be older; 0 takes tokens of `policy` only. */
   readonly maxLag: number;
   /** Null: every token has weight 1. Needs `oldLogprobs: "recompute"`. */
   readonly correction: CorrectionOptions | null;
-  readonly guard: Guard;
   /** The sampler's log-probs are of the same distribution as the trainer's, so that they can be compared. */
   readonly comparable: boolean;
-  readonly loss: PolicyLossConfig;
-  /** The loss where `loss.name` is null. */
-  readonly evaluate?: EvaluateLoss;
-  readonly optimiser: OptimiserConfig;
-  readonly miniBatchPrompts: number | null;
-  readonly epochs: number;
-  readonly microBatchTokens: number;
   readonly oldLogprobs: OldLogprobSource;
   /** Compute log-probs of the reference policy (for the KL term or its metric). */
   readonly withReference: boolean;
-}
-
-/** A mini-batch that changed no weight. */
-export interface RefusedBatch {
-  readonly groups: readonly SampleGroup[];
-  readonly cause: "non_finite" | "guard";
+  readonly known: BatchKnown;
 }
 
 /** What the update knows of a rollout. */
@@ -76,37 +84,179 @@ export interface TrainedRollout {
   readonly lag: number;
   /** Weight of each token from rollout correction; null without correction. */
   readonly weights: readonly number[] | null; // [T]
+  /** Null where it entered no gradient that is finite. */
+  readonly tokens: TokenFacts | null;
+  /** k3 of KL(π_old ‖ π_ref) at each token, not clamped, nats; null without a reference, and where π_old is not known. */
+  readonly klRef: readonly number[] | null; // [T]
 }
 
 export interface UpdateResult {
+  /** Metrics of the batch and of the update. */
+  readonly values: MetricValues;
   readonly updates: readonly UpdateFacts[];
   readonly mismatch: Mismatch;
   readonly offPolicy: OffPolicyFacts;
   /** By rollout id. */
   readonly rollouts: ReadonlyMap<string, TrainedRollout>;
-  /** Ids of rollouts of which rejection left no token: they entered no loss. */
+  /** Ids of rollouts that entered no loss: rejection left no token of them, or the guard left them out. */
   readonly rejected: ReadonlySet<string>;
-  /** Shares of rollouts in the metrics that the spike detector watches. */
+  /** Shares of rollouts in the metrics that can raise an alarm. */
   readonly contributions: readonly SpikeContribution[];
   readonly refused: readonly RefusedBatch[];
   /** Ids of groups that moved the weights, in one epoch at least. */
   readonly moved: ReadonlySet<string>;
   /** Verdicts other than commit, in order. */
   readonly judged: readonly JudgedUpdate[];
+  /** How the guard had the step trained; null for a guard without `prepare`. */
+  readonly prepared: Preparation | null;
+  /** Time spent on measuring the KL of the update, s; null where nothing was measured. */
+  readonly klSeconds: number | null;
+}
+
+/** An RL step that the guard had thrown away: what it takes to raise alarms for it and to save its batch. */
+export interface UndoneStep extends Pick<UpdateResult, "values" | "contributions" | "refused" | "rollouts"> {
+  readonly step: number;
+  readonly phase: number;
+  readonly policyVersion: number;
+  /** Every group that ended, kept or not. */
+  readonly groups: readonly Group[];
+  readonly kept: readonly SampleGroup[];
+}
+
+/** The step that an error of `updatePolicy` threw away, also as the cause of another; null for other errors. */
+export function undoneStepOf(error: unknown): UndoneStep | null {
+  if (!WeirError.isInstance(error)) return null;
+  if (error.code !== "WEIR_E_ROLLBACK") return undoneStepOf(error.cause);
+  return (error.details.observation ?? null) as UndoneStep | null;
 }
 
 /**
  * Trains on kept groups and says what happened.
- * Errors: WEIR_E_POLICY_VERSION for rollouts that lag too far behind; WEIR_E_ROLLBACK where the guard says so; those of the trainer
- * other than WEIR_E_NON_FINITE.
+ * Errors: WEIR_E_POLICY_VERSION for rollouts that lag too far behind; WEIR_E_ROLLBACK where the guard says so (`undoneStepOf`); those of
+ * the trainer other than WEIR_E_NON_FINITE.
  */
 export async function updatePolicy(
+  trainer: Trainer,
+  kept: readonly SampleGroup[],
+  given: UpdateOptions,
+  signal: AbortSignal,
+): Promise<UpdateResult> {
+  assertLag(kept, given.policy, given.maxLag);
+  const prepared = await prepare(kept, given, signal);
+  const { groups, options } = prepared;
+  const start = await scoreBefore(trainer, groups, options, signal);
+  const { reference, weights, scored } = start;
+  const book = new TokenBook();
+  let compared: readonly ComparedResponse[] | null = null;
+  const compare = (first: PolicyMetrics | null) => {
+    compared ??= options.comparable ? comparedRows({ ...start, groups, first }) : [];
+    return compared;
+  };
+  const run = await optimiseAll(
+    trainer,
+    inputsOf(groups, start, options),
+    options,
+    {
+      book,
+      valuesOf: (metrics) => ({ ...prepared.values, ...mismatchMetrics(mismatchIn(compare(metrics))) }),
+    },
+    signal,
+  );
+  const rows = compare(null);
+  run.first?.logprobs.forEach((values, p) => {
+    scored[p] ??= values;
+  });
+  const offPolicy = {
+    lag: options.maxLag === 0 ? null : lagFacts(start.lags.flat(), rows, options.maxLag),
+    correction: start.corrected && correctionFacts(start.corrected.flat(), options.correction?.importance !== null),
+  };
+  const done = { groups, scored, reference, book, run, compared: rows };
+  const result: UpdateResult = {
+    values: { ...prepared.values, ...updateValues(done, options), ...offPolicyMetrics(offPolicy) },
+    updates: run.updates,
+    mismatch: mismatchIn(rows),
+    offPolicy,
+    rollouts: rolloutsOf(done, start.lags, weights),
+    rejected: new Set([...prepared.masked, ...rejectedOf(groups, weights)]),
+    contributions: [...options.known.contributions, ...contributionsOf(done)],
+    refused: run.refused,
+    moved: run.moved,
+    judged: run.judged,
+    prepared: prepared.preparation,
+    klSeconds: run.klMs === null ? null : run.klMs / 1000,
+  };
+  if (run.rolledBack !== null) throw undoneError(result, kept, options);
+  return result;
+}
+
+function undoneError(
+  { values, contributions, refused, rollouts, judged }: UpdateResult,
+  kept: readonly SampleGroup[],
+  { step, phase, policy, known }: UpdateOptions,
+): WeirError {
+  const { groups } = known;
+  const policyVersion = policy.n;
+  const undone: UndoneStep = { step, phase, policyVersion, groups, kept, values, contributions, refused, rollouts };
+  return rollbackError(judged, undone);
+}
+
+interface Prepared {
+  readonly preparation: Preparation | null;
+  /** The groups that are trained on, with the guard's wishes carried out. */
+  readonly groups: readonly SampleGroup[];
+  /** Rollouts that the guard left out. */
+  readonly masked: readonly string[];
+  readonly options: UpdateOptions;
+  /** Metrics that are known before any gradient. */
+  readonly values: MetricValues;
+}
+
+/** Asks the guard how the step is to be trained. */
+async function prepare(kept: readonly SampleGroup[], options: UpdateOptions, signal: AbortSignal): Promise<Prepared> {
+  const { guard, step, phase, policy, loss, known, maxLag } = options;
+  const lags = kept.flatMap(({ samples }) => samples.map(({ rollout }) => lagsOf(rollout, policy)));
+  const lag = maxLag === 0 ? null : lagFacts(lags, [], maxLag);
+  const values = { ...known.values, ...offPolicyMetrics({ lag, correction: null }) };
+  const { entropyCoefficient } = loss;
+  const batch = { step, phase, policyVersion: policy.n, values, entropyCoefficient };
+  const preparation = (await guard.prepare?.(batch, { signal })) ?? null;
+  const isNegative = ({ advantages }: SampleGroup["samples"][number]) => advantages.length > 0 && mean(advantages) < 0;
+  const left = preparation?.maskNegatives
+    ? kept.map((group) => ({ ...group, samples: group.samples.filter((sample) => !isNegative(sample)) }))
+    : kept;
+  const masked = kept.flatMap(({ samples }, p) =>
+    samples.filter((sample) => !left[p]?.samples.includes(sample)).map(({ rollout }) => rollout.id),
+  );
+  return {
+    preparation,
+    groups: left.filter(({ samples }, p) => samples.length > 0 || kept[p]?.samples.length === 0),
+    masked,
+    options: {
+      ...options,
+      loss: { ...loss, entropyCoefficient: preparation?.entropyCoefficient ?? entropyCoefficient },
+    },
+    values,
+  };
+}
+
+/** What is known of the groups' tokens before the first gradient. */
+interface Start {
+  readonly lags: PerToken;
+  readonly sampled: PerToken;
+  /** Per group, what the trainer gives at the weights that it had at the start; null where it was not asked. */
+  readonly scored: (PerToken[number] | null)[];
+  readonly reference: PerToken | null;
+  readonly corrected: readonly (readonly CorrectedTokens[])[] | null;
+  readonly weights: PerToken | null;
+  readonly probe: (Probe & { readonly logprobs: readonly number[] }) | null;
+}
+
+async function scoreBefore(
   trainer: Trainer,
   groups: readonly SampleGroup[],
   options: UpdateOptions,
   signal: AbortSignal,
-): Promise<UpdateResult> {
-  assertLag(groups, options.policy, options.maxLag);
+): Promise<Start> {
   const lags = groups.map(({ samples }) => samples.map(({ rollout }) => lagsOf(rollout, options.policy)));
   const sampled = groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
   const sequences = groups.map(sequencesOf);
@@ -114,50 +264,39 @@ export async function updatePolicy(
     const { microBatchTokens, loss } = options;
     return (await trainer.logprobs(of, { signal, temperature: loss.temperature, which, microBatchTokens })).logprobs;
   };
-  const first = miniBatches(groups, options.miniBatchPrompts)[0]?.length ?? 0;
+  const first = Math.min(options.miniBatchPrompts ?? groups.length, groups.length);
   // The first optimiser step's own pass gives π_old of its groups, unless something needs π_old before it or after it.
   const stale = lags.some((group) => group.some((row) => row.some((lag) => lag > 0)));
   const own = options.epochs === 1 && options.correction === null && !stale ? first : 0;
-  /** Per group, what the trainer gives at the weights that it had at the start. */
   const scored: (PerToken[number] | null)[] = groups.map(() => null);
   if (options.oldLogprobs === "recompute" && groups.length > own)
     for (const [p, values] of (await read("policy", sequences.slice(own))).entries()) scored[own + p] = values;
   const reference = options.withReference && groups.length > 0 ? await read("reference", sequences) : null;
   const corrected = options.correction === null ? null : correctGroups(scored, sampled, options.correction);
-  const weights = corrected?.map((group) => group.map((tokens) => tokens.weights)) ?? null;
-  const old = (p: number) => (options.oldLogprobs === "sampler" ? sampled[p] : scored[p]) ?? null;
   const probe = trainer.capabilities.reusesActivations ? probeOf(sequences, scored, first) : null;
   const probed = probe === null ? null : ((await read("policy", [probe.tokens]))[0]?.[0] ?? []);
-
-  const inputs = groups.map(
-    (group, p): GroupInput => ({
-      group,
-      old: old(p),
-      reference: reference?.[p] ?? null,
-      weights: weights?.[p] ?? null,
-    }),
-  );
-  const run = await optimiseAll(trainer, inputs, options, signal);
-  const compared = options.comparable
-    ? comparedRows({ sampled, lags, scored, first: run.first, probe: probe && { ...probe, logprobs: probed ?? [] } })
-    : [];
-  run.first?.logprobs.forEach((values, p) => {
-    scored[p] ??= values;
-  });
   return {
-    updates: run.updates,
-    mismatch: mismatchOf(compared.map(atLagZero("sampler")), compared.map(atLagZero("trainer"))),
-    offPolicy: {
-      lag: options.maxLag === 0 ? null : lagFacts(lags.flat(), compared, options.maxLag),
-      correction: corrected && correctionFacts(corrected.flat(), options.correction?.importance !== null),
-    },
-    rollouts: rolloutsOf(groups, lags, weights),
-    rejected: rejectedOf(groups, weights),
-    contributions: contributionsOf(groups, lags, scored, reference),
-    refused: run.refused,
-    moved: run.moved,
-    judged: run.judged,
+    lags,
+    sampled,
+    scored,
+    reference,
+    corrected,
+    weights: corrected?.map((group) => group.map((tokens) => tokens.weights)) ?? null,
+    probe: probe && { ...probe, logprobs: probed ?? [] },
   };
+}
+
+function inputsOf(
+  groups: readonly SampleGroup[],
+  { sampled, scored, reference, weights }: Start,
+  { oldLogprobs }: UpdateOptions,
+): GroupInput[] {
+  return groups.map((group, p) => ({
+    group,
+    old: (oldLogprobs === "sampler" ? sampled[p] : scored[p]) ?? null,
+    reference: reference?.[p] ?? null,
+    weights: weights?.[p] ?? null,
+  }));
 }
 
 /** Errors: WEIR_E_STATE where a group's π_old is unknown. */
@@ -176,17 +315,6 @@ function correctGroups(
 /** Log-probs of a row's tokens of lag 0. */
 function atLagZero(which: "sampler" | "trainer") {
   return (row: ComparedRow) => row[which].filter((_, t) => row.lags[t] === 0);
-}
-
-function rolloutsOf(groups: readonly SampleGroup[], lags: PerToken, weights: PerToken | null) {
-  return new Map(
-    groups.flatMap(({ samples }, p) =>
-      samples.map(({ rollout }, g): [string, TrainedRollout] => {
-        const lag = (lags[p]?.[g] ?? []).reduce((most, of) => Math.max(most, of), 0);
-        return [rollout.id, { lag, weights: weights?.[p]?.[g] ?? null }];
-      }),
-    ),
-  );
 }
 
 const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
@@ -242,81 +370,21 @@ function probeOf(
   return candidates[sum % candidates.length] ?? null;
 }
 
-interface MiniBatchRun {
-  readonly updates: UpdateFacts[];
-  readonly refused: RefusedBatch[];
-  readonly moved: Set<string>;
-  readonly judged: JudgedUpdate[];
-  /** Of the first mini-batch in the first epoch. */
+/** A response that both sampler and trainer scored. */
+interface ComparedResponse extends ComparedRow {
+  readonly rolloutId: string;
+}
+
+interface Comparison extends Pick<Start, "sampled" | "lags" | "scored" | "probe"> {
+  readonly groups: readonly SampleGroup[];
+  /** Of the first optimiser step, for groups that the trainer had not scored before. */
   readonly first: PolicyMetrics | null;
-}
-
-/** A group with what the loss needs of its tokens. */
-interface GroupInput {
-  readonly group: SampleGroup;
-  /** Null where π_old is the trainer's present policy. */
-  readonly old: PerToken[number] | null;
-  readonly reference: PerToken[number] | null;
-  readonly weights: PerToken[number] | null;
-}
-
-/** Null where one is null; all groups of a mini-batch have it, or none. */
-function allOf(values: readonly (PerToken[number] | null)[]): PerToken | null {
-  return values.includes(null) ? null : (values as PerToken);
-}
-
-async function optimiseAll(
-  trainer: Trainer,
-  inputs: readonly GroupInput[],
-  options: UpdateOptions,
-  signal: AbortSignal,
-): Promise<MiniBatchRun> {
-  const run: { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } = {
-    updates: [],
-    refused: [],
-    moved: new Set(),
-    judged: [],
-    first: null,
-  };
-  // A group whose tokens are all rejected is in no mini-batch; a mini-batch of such groups alone is no optimiser step.
-  const batches = miniBatches(inputs, options.miniBatchPrompts)
-    .map((batch) => batch.filter(({ weights }) => weights === null || !weights.every(isRejected)))
-    .filter((batch) => batch.length > 0);
-  let miniBatch = 0;
-  for (let epoch = 0; epoch < options.epochs; epoch++) {
-    for (const batch of batches) {
-      const { metrics, step } = await optimise(trainer, batch, miniBatch, options, signal);
-      if (!step.committed && step.judged.verdict.action === "rollback")
-        throw rollbackError([...run.judged, step.judged]);
-      const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
-      if (metrics !== null) run.updates.push({ metrics, gradNorm, applied });
-      if (applied) for (const { group } of batch) run.moved.add(group.group.id);
-      else {
-        const finite = !step.committed && step.judged.evidence.nonFinite.length === 0;
-        run.refused.push({ groups: batch.map(({ group }) => group), cause: finite ? "guard" : "non_finite" });
-      }
-      if (step.judged !== null) run.judged.push(step.judged);
-      if (miniBatch === 0) run.first = metrics;
-      miniBatch++;
-    }
-  }
-  return run;
-}
-
-interface Comparison {
-  readonly sampled: PerToken;
-  readonly lags: PerToken;
-  /** Of groups that the trainer scored before the first optimiser step. */
-  readonly scored: readonly (PerToken[number] | null)[];
-  /** Of the first optimiser step, for the other groups that it had. */
-  readonly first: PolicyMetrics | null;
-  /** In the place of `first`. */
-  readonly probe: (Probe & { readonly logprobs: readonly number[] }) | null;
 }
 
 /** Log-probs of the same rows by sampler and trainer, at the trainer's weights before the first optimiser step. */
-function comparedRows({ sampled, lags, scored, first, probe }: Comparison): ComparedRow[] {
+function comparedRows({ groups, sampled, lags, scored, first, probe }: Comparison): ComparedResponse[] {
   const rowOf = (p: number, g: number, trainer: readonly number[]) => ({
+    rolloutId: groups[p]?.samples[g]?.rollout.id ?? "",
     sampler: sampled[p]?.[g] ?? [],
     trainer,
     lags: lags[p]?.[g] ?? [],
@@ -328,84 +396,122 @@ function comparedRows({ sampled, lags, scored, first, probe }: Comparison): Comp
   });
 }
 
-function optimise(
-  trainer: Trainer,
-  inputs: readonly GroupInput[],
-  miniBatch: number,
-  options: UpdateOptions,
-  signal: AbortSignal,
-): Promise<GuardedOutcome<PolicyMetrics>> {
-  const { step, phase, policy, guard, optimiser, withReference } = options;
-  const groups = inputs.map(({ group }) => group);
-  const old = allOf(inputs.map((input) => input.old));
-  const weights = allOf(inputs.map((input) => input.weights));
-  const batch = {
-    groups: trainGroups(groups, old, allOf(inputs.map(({ reference }) => reference)), weights),
-    loss: options.loss,
-    denominators: denominatorsOf(groups, weights),
-    microBatchTokens: options.microBatchTokens,
-    oldPolicy: old === null ? policy : null,
-  };
-  const call = options.evaluate === undefined ? { signal } : { signal, evaluate: options.evaluate };
-  return guardedStep(
-    trainer,
-    guard,
-    {
-      base: { stage: "rl", step, phase, miniBatch, policy, groups: groups.map(groupEvidence) },
-      optimiser,
-      gradient: () => trainer.forwardBackward(batch, call),
-      policyOf: ({ klRef, klOldK3, entropy, clipFraction, ratioMax }) => ({
-        klRef: withReference ? klRef : null,
-        klOldK3,
-        entropy,
-        clipFraction,
-        ratioMax,
-      }),
-      valuesOf: () => ({}),
-      measure: null,
-      trial: false,
-    },
-    signal,
-  );
+/** Mismatch over the tokens of lag 0 of responses that were compared. */
+const mismatchIn = (rows: readonly ComparedRow[]): Mismatch =>
+  mismatchOf(rows.map(atLagZero("sampler")), rows.map(atLagZero("trainer")));
+
+/** What is known once the last optimiser step has been taken. */
+interface Done {
+  readonly groups: readonly SampleGroup[];
+  readonly scored: readonly (PerToken[number] | null)[];
+  readonly reference: PerToken | null;
+  readonly book: TokenBook;
+  readonly run: MiniBatchRun;
+  readonly compared: readonly ComparedResponse[];
 }
 
-function groupEvidence({ group, samples }: SampleGroup): Evidence["groups"][number] {
-  const lengths = samples.map(({ rollout }) => rollout.tokenIds.length);
+/** Metrics of the update. */
+function updateValues(done: Done, options: UpdateOptions): MetricValues {
+  const { run, book, compared, groups } = done;
+  const { phases } = options.known;
+  const { klEstimator, klClamp } = options.loss;
+  const promptTokens = new Map(
+    groups.flatMap(({ group, samples }) =>
+      samples.map(({ rollout }) => [rollout.id, group.task.promptTokens] as const),
+    ),
+  );
+  const moved = book.movedTokens().map(({ rolloutId, perToken }): MeasuredResponse => {
+    return { promptTokens: promptTokens.get(rolloutId) ?? 0, values: perToken };
+  });
+  const references = referenceRows(done, (own, reference) => klEstimate(own, reference, klEstimator, klClamp));
+  const responses = references.map(({ group, perToken }): MeasuredResponse => {
+    return { promptTokens: group.group.task.promptTokens, values: perToken };
+  });
+  const measures = run.updates.flatMap(({ kl }) => (kl === null ? [] : [kl]));
+  // A step that is thrown away is judged by what it would have done.
+  const trial = run.rolledBack?.evidence.trial ?? null;
   return {
-    groupId: group.id,
-    taskId: group.task.id,
-    rewards: samples.map(({ reward }) => reward),
-    meanLength: lengths.length === 0 ? 0 : mean(lengths),
+    ...updateMetrics(run.updates, groups, options.withReference),
+    ...mismatchMetrics(mismatchIn(compared)),
+    ...gradientMetrics(book.allGradients),
+    ...updateKlMetrics(trial === null ? measures : [trial]),
+    ...bucketMeans("kl/update_bucket_", moved, phases),
+    ...referenceError(responses),
+    ...bucketMeans("kl/ref_bucket_", responses, phases),
+    "guard/skipped": run.judged.filter(({ verdict }) => verdict.action !== "shrink").length,
+    "guard/shrunk": run.judged.filter(({ verdict }) => verdict.action === "shrink").length,
   };
 }
 
-/** Who contributed how much to the step's KL, mismatch and entropy, per rollout of the groups that the trainer scored. */
-function contributionsOf(
-  groups: readonly SampleGroup[],
-  lags: PerToken,
-  scored: readonly (PerToken[number] | null)[],
-  reference: PerToken | null,
-): SpikeContribution[] {
-  const rows = groups.flatMap((group, p) =>
-    scored[p] === null ? [] : group.samples.map((sample, g) => ({ sample, p, g })),
+/** A number per token of each response whose log-probs are known at the weights before the step, and at the reference's. */
+function referenceRows({ groups, scored, reference }: Done, of: (own: number, reference: number) => number) {
+  if (reference === null) return [];
+  return groups.flatMap((group, p) =>
+    group.samples.flatMap(({ rollout }, g) => {
+      const own = scored[p]?.[g];
+      const other = reference[p]?.[g];
+      if (own === undefined || other === undefined) return [];
+      return [{ group, rolloutId: rollout.id, perToken: own.map((value, t) => of(value, other[t] ?? Number.NaN)) }];
+    }),
   );
-  const of = (metric: MetricName, perToken: (row: (typeof rows)[number]) => number[]) =>
+}
+
+const k3 = (own: number, other: number) => klEstimate(own, other, "k3", false);
+
+function rolloutsOf(done: Done, lags: PerToken, weights: PerToken | null): Map<string, TrainedRollout> {
+  const facts = done.book.facts();
+  const klRef = new Map(referenceRows(done, k3).map(({ rolloutId, perToken }) => [rolloutId, perToken]));
+  return new Map(
+    done.groups.flatMap(({ samples }, p) =>
+      samples.map(({ rollout: { id } }, g): [string, TrainedRollout] => {
+        const lag = (lags[p]?.[g] ?? []).reduce((most, of) => Math.max(most, of), 0);
+        const tokens = facts.get(id) ?? null;
+        return [id, { lag, weights: weights?.[p]?.[g] ?? null, tokens, klRef: klRef.get(id) ?? null }];
+      }),
+    ),
+  );
+}
+
+/** What each rollout brings to the metrics of the update, by the quantity that the metric is made of (I15). */
+function contributionsOf(done: Done): SpikeContribution[] {
+  const { book, compared } = done;
+  const of = (metric: MetricName, rows: readonly TokenValues[]) =>
     contributionsOfTokens(
       metric,
-      rows.map((row) => ({ rolloutId: row.sample.rollout.id, perToken: perToken(row) })),
+      rows.map(({ rolloutId, perToken }) => ({
+        rolloutId,
+        perToken: perToken.map((value) => (Number.isNaN(value) ? 0 : value)),
+      })),
     );
-  /** log π − log π_other per token; 0 where a log-prob is missing. */
-  const gaps = ({ p, g }: (typeof rows)[number], other: readonly number[]) =>
-    (scored[p]?.[g] ?? []).map((value, t) => value - (other[t] ?? value));
-  const sampled = (row: (typeof rows)[number]) => gaps(row, row.sample.rollout.samplerLogprobs);
-  /** Tokens of other versions have no share in the mismatch. */
-  const mismatched = (row: (typeof rows)[number]) =>
-    sampled(row).map((d, t) => (lags[row.p]?.[row.g]?.[t] === 0 ? Math.abs(d) : 0));
-  const k3 = (d: number) => klEstimate(d, 0, "k3", false);
+  /** The largest token in the place of the sum. */
+  const largest = (metric: MetricName, rows: readonly TokenValues[]) =>
+    of(metric, rows).map((one, i) => ({ ...one, contribution: rows[i]?.perToken[one.tokenIndex] ?? 0 }));
+  const gaps = compared.map(({ rolloutId, sampler, trainer, lags }): TokenValues => {
+    // Tokens of other versions have no share in the mismatch.
+    const gap = (t: number) => (lags[t] === 0 ? Math.abs((trainer[t] ?? Number.NaN) - (sampler[t] ?? Number.NaN)) : 0);
+    return { rolloutId, perToken: lags.map((_, t) => gap(t)) };
+  });
+  const moved = book.movedTokens();
   return [
-    ...of(KL_METRIC, (row) => sampled(row).map(k3)),
-    ...of(MISMATCH_METRIC, mismatched),
-    ...of(ENTROPY_METRIC, ({ sample }) => [...(sample.rollout.entropies ?? [])]),
-    ...(reference === null ? [] : of(REFERENCE_METRIC, (row) => gaps(row, reference[row.p]?.[row.g] ?? []).map(k3))),
+    ...of("kl/update", moved),
+    ...largest("kl/update_max", moved),
+    ...of(
+      KL_METRIC,
+      book.tokenValues(({ ratio }) => ratioKl(ratio)),
+    ),
+    ...of(MISMATCH_METRIC, gaps),
+    ...of(REFERENCE_METRIC, referenceRows(done, k3)),
+    ...of(
+      "gradient/norm",
+      book.tokenValues(({ ratio, advantage, weight }) => Math.abs(advantage * ratio * weight)),
+    ),
+    ...largest(
+      "ratio/max",
+      book.tokenValues(({ ratio }) => ratio),
+    ),
+    ...largest(
+      "advantage/max_abs",
+      book.tokenValues(({ advantage }) => Math.abs(advantage)),
+    ),
   ];
 }

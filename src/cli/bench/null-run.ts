@@ -62,7 +62,7 @@ export function createNullRun(size: NullRunSize): NullRun {
     stepsLeft: () => Number.POSITIVE_INFINITY,
     step: () => step,
     rollout: () => rolloutOf(config),
-    update: (kept, policy, signal) => update(config, parts, kept, { step, policy }, signal),
+    update: (kept, _batch, policy, signal) => update(config, parts, kept, { step, policy }, signal),
     changed: () => undefined,
   });
   const supervisor = createActor(pipelineMachine, { input: pipeline.input });
@@ -204,6 +204,9 @@ function update(
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
       withReference: false,
+      trial: false,
+      now: () => realTime.now(),
+      known: { groups: [], phases: [], values: {}, contributions: [] },
     },
     signal,
   );

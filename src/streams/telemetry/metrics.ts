@@ -32,6 +32,17 @@ export const METRICS = [
   },
   { name: "reward/scored_share", unit: "1", meaning: "Share of finished rollouts whose reward outcome is `scored`." },
   {
+    name: "reward/invalid",
+    unit: "rollouts",
+    meaning: "Finished rollouts of the step whose reward was no number, or one out of its range (outcome `invalid`).",
+  },
+  {
+    name: "reward/rule_judge_agreement",
+    unit: "1",
+    meaning:
+      "Share of the scored rollouts with the parts `rule` and `judge` that both or neither reach `reward.correctAt`; absent where no rollout has both.",
+  },
+  {
     name: "accuracy/mean",
     unit: "1",
     meaning: "Share of scored rollouts whose unshaped reward reaches `reward.correctAt`, before filtering.",
@@ -59,6 +70,12 @@ export const METRICS = [
     meaning: "Share of finished groups whose scored unshaped rewards are all equal, dropped or not.",
   },
   { name: "group/kept", unit: "groups", meaning: "Groups that the step trained on." },
+  {
+    name: "group/stale_dropped_share",
+    unit: "1",
+    meaning:
+      "Share of the groups that ended since the step before that were dropped because they would have been trained at a lag above `async.maxLag`; only with that above 0.",
+  },
   { name: "group/rounds", unit: "rounds", meaning: "Generation rounds that dynamic sampling needed for the step." },
   {
     name: "group/carried_share",
@@ -72,10 +89,41 @@ export const METRICS = [
     meaning: "Token mean of the k3 estimator of KL(π ‖ π_old) at the update, not clamped.",
   },
   {
+    name: "kl/update",
+    unit: "nats",
+    meaning:
+      "KL(π before ‖ π after) of the step's optimiser steps: token mean of k3, not clamped, on the responses of the groups that `update.klShare` chooses of each mini-batch, averaged over the optimiser steps that were applied; absent where none was measured.",
+  },
+  { name: "kl/update_k1", unit: "nats", meaning: "The same by k1, which is unbiased and may be negative." },
+  {
+    name: "kl/update_se",
+    unit: "nats",
+    meaning:
+      "Standard error of `kl/update`, with whole responses as the units of sampling; absent where a measurement has a single response.",
+  },
+  { name: "kl/update_max", unit: "nats", meaning: "Largest k3 of a token in `kl/update`." },
+  {
+    name: "kl/update_bucket_<k>",
+    unit: "nats",
+    meaning: "`kl/update` over the measured responses to tasks of length bucket k; absent where there are none.",
+  },
+  {
     name: "kl/ref",
     unit: "nats",
     meaning:
       "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
+  },
+  {
+    name: "kl/ref_se",
+    unit: "nats",
+    meaning:
+      "Standard error of `kl/ref`, with whole responses as the units of sampling; absent for fewer than two responses.",
+  },
+  {
+    name: "kl/ref_bucket_<k>",
+    unit: "nats",
+    meaning:
+      "The same estimator at the weights before the step, over the responses to tasks of length bucket k; absent where there are none.",
   },
   {
     name: "mismatch_kl",
@@ -132,12 +180,49 @@ export const METRICS = [
     meaning:
       "Token mean entropy of the temperature-scaled policy on the sampled tokens; absent where the sampler gives no entropies.",
   },
+  {
+    name: "entropy/first_quarter",
+    unit: "nats",
+    meaning: "The same over tokens in the first quarter of their response; token t of T lies in quarter ⌊4t/T⌋.",
+  },
+  { name: "entropy/second_quarter", unit: "nats", meaning: "The same over the second quarter." },
+  { name: "entropy/third_quarter", unit: "nats", meaning: "The same over the third quarter." },
+  { name: "entropy/last_quarter", unit: "nats", meaning: "The same over the last quarter." },
   { name: "loss/total", unit: "1", meaning: "Policy loss with KL and entropy terms." },
   { name: "loss/policy", unit: "1", meaning: "Clipped policy-gradient loss alone (Eq. 4 or Eq. 6)." },
   { name: "loss/sft", unit: "nats", meaning: "Negative log-likelihood of the warm-up (Eq. 11)." },
   { name: "clip/fraction", unit: "1", meaning: "Share of tokens whose clipped loss exceeds the unclipped one." },
   { name: "clip/fraction_lower", unit: "1", meaning: "Share of tokens that the dual clip limits." },
+  {
+    name: "clip/fraction_low",
+    unit: "1",
+    meaning:
+      "Share of tokens with a negative advantage and a ratio below 1 − ε_low; only with a loss that clips the ratio (grpo, dapo, dr_grpo).",
+  },
+  {
+    name: "clip/fraction_high",
+    unit: "1",
+    meaning: "Share of tokens with a positive advantage and a ratio above 1 + ε_high; only with the same losses.",
+  },
   { name: "ratio/max", unit: "1", meaning: "Largest importance ratio π / π_old in the step." },
+  {
+    name: "ratio/p01",
+    unit: "1",
+    meaning: "1st percentile of π / π_old over the tokens of the step's gradients, linearly interpolated.",
+  },
+  { name: "ratio/p99", unit: "1", meaning: "99th percentile of the same." },
+  {
+    name: "ratio/effective_share",
+    unit: "1",
+    meaning:
+      "Kish's effective sample size of these ratios over the number of tokens, (Σρ)²/(n·Σρ²): 1 where the policy of the gradient is the one before the step.",
+  },
+  {
+    name: "advantage/negative_token_share",
+    unit: "1",
+    meaning: "Share of the tokens of the step's gradients with a negative advantage.",
+  },
+  { name: "advantage/max_abs", unit: "1", meaning: "Largest |advantage| of a token of the step's gradients." },
   {
     name: "gradient/norm",
     unit: "1",
@@ -166,10 +251,23 @@ export const METRICS = [
     meaning: "Optimiser steps of the RL step that the guard threw away, those that were not finite included.",
   },
   { name: "guard/rollbacks", unit: "1", meaning: "Rollbacks of the run so far." },
+  { name: "guard/shrunk", unit: "1", meaning: "Optimiser steps of the RL step that the guard made smaller." },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
   { name: "response/truncated_share", unit: "1", meaning: "Share of rollouts that ended by length." },
+  {
+    name: "response/ngram_overlap",
+    unit: "1",
+    meaning:
+      "Mean share of a response's 3-grams of tokens that occur in its prompt, which holds the document: how much is copied.",
+  },
+  {
+    name: "response/evidence_overlap",
+    unit: "1",
+    meaning:
+      "Mean share of the evidence's 3-grams of words that occur in the response, over tasks whose `meta.evidence` names the sentences that the answer follows from; absent where none does.",
+  },
   {
     name: "data/never_issued_share",
     unit: "1",
@@ -190,6 +288,11 @@ export const METRICS = [
   },
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards, which run concurrently." },
   { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
+  {
+    name: "time/kl_seconds",
+    unit: "s",
+    meaning: "Part of it that measuring `kl/update` took; absent where nothing was measured.",
+  },
   {
     name: "time/publish_seconds",
     unit: "s",

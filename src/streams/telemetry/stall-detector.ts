@@ -1,12 +1,12 @@
 /**
  * Findings about a run that learns nothing: no_update, equal_rewards and unscored. Each text names the cause and what
- * to do. Its only state is the counts of consecutive steps; alert-gate.ts decides whether a finding is raised again.
+ * to do. Pure; the only state is the counts of consecutive steps.
  */
 import { isCorrect } from "../../algorithms/accuracy.js";
-import type { Alert } from "../../contracts/alert.js";
 import type { Group } from "../../contracts/group.js";
 import type { DropReason } from "../batch-former.js";
 import { countBy, unshapedRewards } from "../groups.js";
+import type { Finding } from "./finding.js";
 
 export interface StallOptions {
   /** Consecutive RL steps without an update that give no_update. */
@@ -18,10 +18,6 @@ export interface StallOptions {
 }
 
 export interface StallObservation {
-  readonly step: number;
-  readonly phase: number;
-  readonly policyVersion: number;
-  readonly time: number;
   readonly groups: readonly Group[];
   /** Consecutive RL steps, this one included, that changed no weight. */
   readonly idleSteps: number;
@@ -48,7 +44,7 @@ export interface StallState {
   readonly equalReward: number | null;
 }
 
-const FRESH: StallState = { equalSteps: 0, equalReward: null };
+export const FRESH_STALL: StallState = { equalSteps: 0, equalReward: null };
 
 /** Cause and remedy, as no_update and the end of a run without any update say them. */
 export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
@@ -94,28 +90,19 @@ export function idleCauseOf(step: {
   return small > equal ? "unscored" : "equal_rewards";
 }
 
-export interface StallDetector {
-  observe(observation: StallObservation): Alert[];
-  snapshot(): StallState;
-  restore(state: StallState): void;
-}
-
-export function createStallDetector(options: StallOptions): StallDetector {
-  let state = FRESH;
-  return {
-    observe(observation) {
-      state = countEqual(state, observation.groups);
-      return [
-        noUpdate(observation, options),
-        equalRewards(observation, state, options),
-        unscored(observation, options),
-      ].flatMap((finding) => (finding === null ? [] : [alertOf(finding, observation)]));
-    },
-    snapshot: () => state,
-    restore(restored) {
-      state = restored;
-    },
-  };
+/** What a step says, and the counts after it. */
+export function stallFindings(
+  observation: StallObservation,
+  before: StallState,
+  options: StallOptions,
+): { readonly found: readonly Finding[]; readonly state: StallState } {
+  const state = countEqual(before, observation.groups);
+  const found = [
+    noUpdate(observation, options),
+    equalRewards(observation, state, options),
+    unscored(observation, options),
+  ].flatMap((finding) => finding ?? []);
+  return { found, state };
 }
 
 /** A step without a scored rollout neither counts nor resets the count. */
@@ -123,17 +110,16 @@ function countEqual(before: StallState, groups: readonly Group[]): StallState {
   const rewards = groups.flatMap(unshapedRewards);
   const [first] = rewards;
   if (first === undefined) return before;
-  if (rewards.some((reward) => reward !== first)) return FRESH;
+  if (rewards.some((reward) => reward !== first)) return FRESH_STALL;
   return { equalSteps: before.equalReward === first ? before.equalSteps + 1 : 1, equalReward: first };
 }
-
-type Finding = Pick<Alert, "level" | "rule" | "metric" | "value" | "threshold" | "text">;
 
 function noUpdate({ idleSteps, idleCause }: StallObservation, options: StallOptions): Finding | null {
   if (idleCause === null || idleSteps < options.noUpdateSteps) return null;
   return {
     level: "error",
     rule: "no_update",
+    z: null,
     metric: "update/idle_steps",
     value: idleSteps,
     threshold: options.noUpdateSteps,
@@ -153,6 +139,7 @@ function equalRewards(
   return {
     level: "warn",
     rule: "equal_rewards",
+    z: null,
     metric: "reward/std",
     value: 0,
     threshold: 0,
@@ -174,6 +161,7 @@ function unscored({ groups }: StallObservation, options: StallOptions): Finding 
   return {
     level: "warn",
     rule: "unscored",
+    z: null,
     metric: "reward/scored_share",
     value: 1 - share,
     threshold: 1 - options.unscoredShare,
@@ -190,9 +178,4 @@ export function listOf(counts: Readonly<Record<string, number>>): string {
   return ranked.length > shown.length
     ? `${shown.join(", ")} and ${ranked.length - shown.length} more`
     : shown.join(", ");
-}
-
-function alertOf(finding: Finding, { step, phase, policyVersion, time }: StallObservation): Alert {
-  const id = `${step}-${finding.rule}-${finding.metric}`;
-  return { id, ...finding, z: null, step, phase, policyVersion, culprits: [], time };
 }

@@ -11,7 +11,20 @@ export interface BuiltInSource {
 }
 
 /** The options that parts read. */
-export type PartConfig = Pick<Config, "advantage" | "loss" | "reward" | "curriculum" | "run">;
+export type PartConfig = Pick<
+  Config,
+  | "advantage"
+  | "loss"
+  | "reward"
+  | "curriculum"
+  | "run"
+  | "guard"
+  | "spikes"
+  | "engine"
+  | "rollout"
+  | "sampler"
+  | "trainer"
+>;
 
 /** Where parts come from that are built on the embedded engine or the run folder. */
 export interface EmbeddedSource {

@@ -1,0 +1,224 @@
+import { isCorrect } from "../../algorithms/accuracy.js";
+import { copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
+import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
+import type { DroppedGroup } from "../batch-former.js";
+import { bucketOf, type LengthBound } from "../buckets.js";
+import { unshapedRewards } from "../groups.js";
+import type { MetricDraft, MetricName, MetricValues } from "./metrics.js";
+import { contributionsOfTokens, type SpikeContribution } from "./spike-detector.js";
+
+/** What is known of an RL step's batch before it is trained on: rewards, lengths, entropy, copying. Pure. */
+
+export interface BatchInput {
+  /** Every group of the present phase that finished, kept or not. */
+  readonly groups: readonly Group[];
+  readonly kept: readonly Pick<SampleGroup, "group">[];
+  readonly dropped: readonly DroppedGroup[];
+  readonly rounds: number;
+  readonly phases: readonly LengthBound[];
+  /** Unshaped reward from which a rollout counts as right. */
+  readonly correctAt: number;
+  readonly maxLag: number;
+}
+
+export interface BatchFacts {
+  readonly values: MetricValues;
+  /** Shares of rollouts in these metrics. */
+  readonly contributions: readonly SpikeContribution[];
+}
+
+/** What one rollout brings to the metrics of its batch. */
+interface RolloutFacts {
+  readonly group: Group;
+  readonly member: ScoredRollout;
+  /** 1 where a 3-gram of its tokens begins that the prompt has. */
+  readonly copied: readonly number[];
+  /** Share of the evidence that it quotes; null where the task names none. */
+  readonly quoted: number | null;
+  /** Whether rule and judge agree; null where it does not have both. */
+  readonly agrees: boolean | null;
+}
+
+const NGRAM = 3;
+const QUARTERS = [
+  "entropy/first_quarter",
+  "entropy/second_quarter",
+  "entropy/third_quarter",
+  "entropy/last_quarter",
+] as const;
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+const mean = (values: readonly number[]) => sum(values) / values.length;
+
+/** Names and numbers are absent where nothing was measured, never 0. */
+export function batchFacts(input: BatchInput): BatchFacts {
+  const rollouts = input.groups.flatMap((group) => rolloutFacts(group, input.correctAt));
+  return {
+    values: {
+      ...rewardMetrics(input),
+      ...rolloutMetrics(input),
+      ...entropyMetrics(rollouts),
+      ...copyMetrics(rollouts),
+      ...staleMetrics(input),
+    },
+    contributions: contributionsOf(rollouts, input.dropped),
+  };
+}
+
+function rolloutFacts(group: Group, correctAt: number): RolloutFacts[] {
+  const prompt = group.members[0]?.rollout.promptIds ?? [];
+  const copied = copiedTrigrams(
+    group.members.map(({ rollout }) => rollout.tokenIds),
+    prompt,
+  );
+  const { evidence } = group.task.meta;
+  const sentences = Array.isArray(evidence) ? evidence.filter((one) => typeof one === "string") : [];
+  return group.members.map((member, g) => ({
+    group,
+    member,
+    copied: copied[g] ?? [],
+    quoted: quotedShare(sentences, member.rollout.text, NGRAM),
+    agrees: agreement(member, correctAt),
+  }));
+}
+
+function agreement({ outcome }: ScoredRollout, correctAt: number): boolean | null {
+  if (outcome.kind !== "scored") return null;
+  const { rule, judge } = outcome.parts;
+  if (rule === undefined || judge === undefined) return null;
+  return isCorrect(rule, correctAt) === isCorrect(judge, correctAt);
+}
+
+/** Sample standard deviation (ddof 1); 0 for fewer than two values. */
+function standardDeviation(values: readonly number[]): number {
+  if (values.length < 2) return 0;
+  const centre = mean(values);
+  return Math.sqrt(sum(values.map((value) => (value - centre) ** 2)) / (values.length - 1));
+}
+
+/** Nearest-rank quantile; 0 for an empty list. */
+export function nearestRank(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? 0;
+}
+
+function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues {
+  const members = groups.flatMap((group) => group.members.map((member) => ({ group, member })));
+  const scored = members.flatMap(({ group, member }) =>
+    member.outcome.kind === "scored" && member.reward !== null
+      ? [{ group, unshaped: member.outcome.value, shaped: member.reward }]
+      : [],
+  );
+  const values: MetricDraft = {};
+  if (members.length > 0) {
+    values["reward/scored_share"] = scored.length / members.length;
+    values["reward/invalid"] = members.filter(({ member }) => member.outcome.kind === "invalid").length;
+  }
+  if (groups.length > 0) values["group/zero_variance_share"] = groups.filter(hasEqualRewards).length / groups.length;
+  if (scored.length === 0) return values;
+  const accuracyOf = (some: typeof scored) =>
+    mean(some.map(({ unshaped }) => (isCorrect(unshaped, correctAt) ? 1 : 0)));
+  const shaped = scored.map((one) => one.shaped);
+  values["reward/mean"] = mean(shaped);
+  values["reward/unshaped_mean"] = mean(scored.map(({ unshaped }) => unshaped));
+  values["reward/std"] = standardDeviation(shaped);
+  values["accuracy/mean"] = accuracyOf(scored);
+  for (const phase of phases) {
+    const inBucket = scored.filter(({ group }) => bucketOf(group.task.promptTokens, phases) === phase.k);
+    if (inBucket.length > 0) values[`accuracy/bucket_${phase.k}`] = accuracyOf(inBucket);
+  }
+  return values;
+}
+
+/** True where at least one member was scored and no two scores differ. */
+function hasEqualRewards(group: Group): boolean {
+  return new Set(unshapedRewards(group)).size === 1;
+}
+
+function rolloutMetrics({ groups, kept, rounds }: BatchInput): MetricValues {
+  const rollouts = groups.flatMap((group) => group.members.map((member) => member.rollout));
+  const lengths = rollouts.map((rollout) => rollout.tokenIds.length);
+  const values: MetricDraft = { "group/kept": kept.length, "group/rounds": rounds };
+  if (kept.length > 0) values["group/carried_share"] = mean(kept.map(({ group }) => (group.carried ? 1 : 0)));
+  if (rollouts.length === 0) return values;
+  values["response/length_mean"] = mean(lengths);
+  values["response/length_p95"] = nearestRank(lengths, 0.95);
+  values["response/truncated_share"] = mean(rollouts.map(({ finish }) => (finish === "length" ? 1 : 0)));
+  values["prompt/length_mean"] = mean(groups.map((group) => group.members[0]?.rollout.promptIds.length ?? 0));
+  return values;
+}
+
+/** Token means over whole responses, and over the quarters of each. */
+function entropyMetrics(rollouts: readonly RolloutFacts[]): MetricValues {
+  const sums = [0, 0, 0, 0];
+  const counts = [0, 0, 0, 0];
+  for (const { member } of rollouts) {
+    const entropies = member.rollout.entropies ?? [];
+    entropies.forEach((value, t) => {
+      const quarter = Math.floor((4 * t) / entropies.length);
+      sums[quarter] = (sums[quarter] as number) + value;
+      counts[quarter] = (counts[quarter] as number) + 1;
+    });
+  }
+  const values: MetricDraft = {};
+  if (sum(counts) > 0) values["entropy/mean"] = sum(sums) / sum(counts);
+  for (const [quarter, name] of QUARTERS.entries()) {
+    const count = counts[quarter] as number;
+    if (count > 0) values[name] = (sums[quarter] as number) / count;
+  }
+  return values;
+}
+
+function copyMetrics(rollouts: readonly RolloutFacts[]): MetricValues {
+  const shares = rollouts.flatMap(({ copied }) => (copied.length === 0 ? [] : [mean(copied)]));
+  const quoted = rollouts.flatMap((one) => (one.quoted === null ? [] : [one.quoted]));
+  const agreed = rollouts.flatMap(({ agrees }) => (agrees === null ? [] : [agrees ? 1 : 0]));
+  return {
+    ...(shares.length === 0 ? {} : { "response/ngram_overlap": mean(shares) }),
+    ...(quoted.length === 0 ? {} : { "response/evidence_overlap": mean(quoted) }),
+    ...(agreed.length === 0 ? {} : { "reward/rule_judge_agreement": mean(agreed) }),
+  };
+}
+
+function staleMetrics({ kept, dropped, maxLag }: BatchInput): MetricValues {
+  const ended = kept.length + dropped.length;
+  if (maxLag === 0 || ended === 0) return {};
+  return { "group/stale_dropped_share": dropped.filter(({ reason }) => reason === "stale").length / ended };
+}
+
+/** The quantity of each metric that a rollout brings to it, so that an alarm names those that raised it (I15). */
+function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly DroppedGroup[]): SpikeContribution[] {
+  const of = (metric: MetricName, perToken: (one: RolloutFacts) => readonly number[]) =>
+    contributionsOfTokens(
+      metric,
+      rollouts.map((one) => ({ rolloutId: one.member.rollout.id, perToken: perToken(one) })),
+    );
+  /** The whole of a rollout, shown at its last token. */
+  const whole = (metric: MetricName, amount: (one: RolloutFacts) => number | null) =>
+    rollouts.flatMap((one): SpikeContribution[] => {
+      const contribution = amount(one);
+      const { id, tokenIds } = one.member.rollout;
+      if (contribution === null) return [];
+      return [{ metric, rolloutId: id, contribution, tokenIndex: Math.max(0, tokenIds.length - 1) }];
+    });
+  const flag = (holds: boolean) => (holds ? 1 : null);
+  return [
+    ...of("entropy/mean", ({ member }) => member.rollout.entropies ?? []),
+    ...of("response/ngram_overlap", ({ copied }) => copied),
+    ...whole("response/length_mean", ({ member }) => member.rollout.tokenIds.length),
+    ...whole("response/length_p95", ({ member }) => member.rollout.tokenIds.length),
+    ...whole("response/truncated_share", ({ member }) => flag(member.rollout.finish === "length")),
+    ...whole("response/evidence_overlap", ({ quoted }) => (quoted === null ? null : 1 - quoted)),
+    ...whole("reward/rule_judge_agreement", ({ agrees }) => flag(agrees === false)),
+    ...whole("reward/invalid", ({ member }) => flag(member.outcome.kind === "invalid")),
+    ...whole("reward/scored_share", ({ member }) => flag(member.outcome.kind !== "scored")),
+    ...whole("reward/mean", ({ member }) => member.reward),
+    ...dropped.flatMap(({ group, reason }) =>
+      reason !== "stale"
+        ? []
+        : group.members.map(({ rollout }): SpikeContribution => {
+            return { metric: "group/stale_dropped_share", rolloutId: rollout.id, contribution: 1, tokenIndex: 0 };
+          }),
+    ),
+  ];
+}

@@ -1,0 +1,47 @@
+import type { Config } from "../../config/schema.js";
+import { advantageLimitOf, mismatchLimitOf } from "./limits.js";
+import type { MetricValues } from "./metrics.js";
+
+/** What detectors are given besides the steps before. */
+
+export interface DetectionOptions {
+  /** Steps of history. */
+  readonly window: number;
+  /** Robust z from which a deviation counts. */
+  readonly z: number;
+  /** KL of a policy to the one before, nats. */
+  readonly klLimit: number;
+  readonly entropyLow: number;
+  readonly entropyHigh: number;
+  /** Token mean of |sampler log-prob − trainer log-prob|, nats. */
+  readonly mismatchLimit: number;
+  /** Share of responses that ended by length. */
+  readonly truncatedShare: number;
+  /** Share of finished groups that were dropped as too old. */
+  readonly staleShare: number;
+  readonly advantageLimit: number;
+}
+
+/** The numbers of a step, applied or not. */
+export interface StepNumbers {
+  readonly phase: number;
+  /** By registered name; absent where not measured. Values that are not finite are findings. */
+  readonly values: MetricValues;
+}
+
+export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout" | "sampler" | "trainer">;
+
+export function detectionOptions({ spikes, engine, rollout, sampler, trainer }: DetectionConfig): DetectionOptions {
+  const embedded = sampler.actor === "engine" && trainer.actor === "engine";
+  return {
+    window: spikes.window,
+    z: spikes.z,
+    klLimit: spikes.klLimit,
+    entropyLow: spikes.entropyLow,
+    entropyHigh: spikes.entropyHigh,
+    mismatchLimit: spikes.mismatchLimit ?? mismatchLimitOf(engine.precision, embedded),
+    truncatedShare: spikes.truncatedShare,
+    staleShare: spikes.staleShare,
+    advantageLimit: advantageLimitOf(rollout.groupSize),
+  };
+}

@@ -1,0 +1,103 @@
+/** Jumps against the steps before: robust z-scores of metrics that have a level. */
+import type { DetectionOptions, StepNumbers } from "../detection-options.js";
+import { type Finding, finite, show } from "../finding.js";
+import { type Deviation, deviationOf, type Histories, type Scale, type Scales } from "../history.js";
+import type { MetricName } from "../metrics.js";
+
+/** A metric that is watched for jumps upwards. */
+interface Spike {
+  readonly metric: MetricName;
+  readonly rule: string;
+  readonly level: Finding["level"];
+  /** Smallest value that is worth an alarm, however steady the steps before were. */
+  readonly from: number;
+  /** Smallest change that is: a factor on a log scale, a difference on a linear one. */
+  readonly change: number;
+  /** Begins the text: `KL of the update`. */
+  readonly name: string;
+  readonly unit: string;
+}
+
+/**
+ * Scales of the metrics that have a history. Norms and KL differ by factors from step to step, so they are judged by their
+ * logarithms; 0.3 is a factor of 1.35.
+ */
+export const SCALES: Scales = {
+  "kl/update": { kind: "log", least: 0.3 },
+  "kl/old_k3": { kind: "log", least: 0.3 },
+  "kl/ref": { kind: "linear", least: 0.01 },
+  "entropy/mean": { kind: "linear", least: 0.02 },
+  "gradient/norm": { kind: "log", least: 0.25 },
+  "advantage/max_abs": { kind: "log", least: 0.2 },
+  "optimiser/learning_rate": { kind: "log", least: 0.1 },
+  "response/length_mean": { kind: "log", least: 0.1 },
+  "response/truncated_share": { kind: "linear", least: 0.05 },
+  "reward/unshaped_mean": { kind: "linear", least: 0.03 },
+  "reward/rule_judge_agreement": { kind: "linear", least: 0.03 },
+  "response/evidence_overlap": { kind: "linear", least: 0.03 },
+  "ratio/max": { kind: "log", least: 0.3 },
+  "group/stale_dropped_share": { kind: "linear", least: 0.05 },
+  mismatch_abs: { kind: "log", least: 0.3 },
+} satisfies { readonly [N in MetricName]?: Scale };
+
+const SPIKES: readonly Spike[] = [
+  {
+    ...{ metric: "kl/update", rule: "kl_spike", level: "warn", from: 0.05, change: 5 },
+    ...{ name: "the KL of the update", unit: " nats" },
+  },
+  {
+    ...{ metric: "kl/old_k3", rule: "kl_spike", level: "warn", from: 0.05, change: 5 },
+    ...{ name: "the KL to the policy before the step", unit: " nats" },
+  },
+  // The policy moves away from the reference by design, so only a jump counts, not a level.
+  {
+    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 0.1, change: 0.1 },
+    ...{ name: "the KL to the reference policy", unit: " nats" },
+  },
+  {
+    ...{ metric: "gradient/norm", rule: "gradient_spike", level: "warn", from: 0, change: 8 },
+    ...{ name: "the gradient's norm", unit: "" },
+  },
+  {
+    ...{ metric: "advantage/max_abs", rule: "advantage_spike", level: "warn", from: 5, change: 4 },
+    ...{ name: "the largest advantage", unit: "" },
+  },
+  {
+    ...{ metric: "optimiser/learning_rate", rule: "step_size", level: "warn", from: 0, change: 5 },
+    ...{ name: "the learning rate", unit: "" },
+  },
+  {
+    ...{ metric: "response/length_mean", rule: "length_explosion", level: "warn", from: 8, change: 2 },
+    ...{ name: "the mean response length", unit: " tokens" },
+  },
+  {
+    ...{ metric: "mismatch_abs", rule: "mismatch_spike", level: "warn", from: 1e-3, change: 5 },
+    ...{ name: "the difference between sampler and trainer log-probs", unit: " nats per token" },
+  },
+];
+
+/** A z-score that counts twice as much near a border: the level may have moved for a good reason. */
+const BORDER_FACTOR = 2;
+
+/** Whether a deviation counts. */
+export function standsOut({ z, border }: Deviation, limit: number): boolean {
+  return Math.abs(z) >= (border ? BORDER_FACTOR : 1) * limit;
+}
+
+export function spikeFindings(step: StepNumbers, histories: Histories, options: DetectionOptions): Finding[] {
+  return SPIKES.flatMap((spike) => {
+    const { metric, rule, level, name, unit } = spike;
+    const value = finite(step.values[metric]);
+    // What is measured after the step says more than the KL within it.
+    if (value === null || (metric === "kl/old_k3" && finite(step.values["kl/update"]) !== null)) return [];
+    const deviation = deviationOf(histories, { phase: step.phase, metric, value }, SCALES, options.window);
+    if (deviation === null || deviation.z < 0 || !standsOut(deviation, options.z)) return [];
+    if (value < spike.from || !changesEnough(spike, value, deviation.level)) return [];
+    const text = `${name} is ${show(value)}${unit}, after ${show(deviation.level)}: robust z-score ${deviation.z.toFixed(1)}`;
+    return [{ level, rule, metric, value, threshold: options.z, z: deviation.z, text, changed: true }];
+  });
+}
+
+function changesEnough({ metric, change }: Spike, value: number, level: number): boolean {
+  return SCALES[metric]?.kind === "log" ? value >= change * level : value - level >= change;
+}
