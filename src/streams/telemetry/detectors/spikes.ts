@@ -28,7 +28,7 @@ export const SCALES: Scales = {
   "kl/update": { kind: "log", least: 0.3 },
   "kl/old_k3": { kind: "log", least: 0.3 },
   "kl/ref": { kind: "log", least: 0.3 },
-  "entropy/mean": { kind: "linear", least: 0.02 },
+  "entropy/mean": { kind: "log", least: 0.1 },
   "gradient/norm": { kind: "log", least: 0.25 },
   "advantage/max_abs": { kind: "log", least: 0.2 },
   "optimiser/learning_rate": { kind: "log", least: 0.1 },
