@@ -4,6 +4,7 @@ import { z } from "zod";
 import {
   CHANNELS,
   CLOSE,
+  COMMAND_ARGS,
   clientMessageSchema,
   DELTA_ITEM,
   LIMITS,
@@ -39,6 +40,7 @@ export function jsonSchema(): object {
     ...Object.entries(DELTA_ITEM).map(([channel, item]) => [`item.${channel}`, jsonOf(item)]),
     ["item.metrics.snapshot", jsonOf(metricBlockSchema)],
     ["item.trace", jsonOf(tracePartSchema)],
+    ...Object.entries(COMMAND_ARGS).map(([name, args]) => [`command.${name}`, jsonOf(args)]),
   ]);
   const refs = (options: readonly Option[]) => ({
     oneOf: options.map((option) => ({ $ref: `#/$defs/message.${typeOf(option)}` })),
@@ -140,6 +142,16 @@ async function tables(): Promise<Record<string, string>> {
         policy.historyCount.toLocaleString("en-US"),
         `${policy.historyBytes / (1 << 20)} MiB`,
         DELTA_ITEM[name as keyof typeof DELTA_ITEM].description ?? "",
+      ]),
+    ),
+    commands: table(
+      ["command", "arguments", "effect"],
+      Object.entries(COMMAND_ARGS).map(([name, args]) => [
+        `\`${name}\``,
+        Object.entries(args.shape as Record<string, z.ZodType>)
+          .map(([arg, schema]) => `\`${arg}${schema.safeParse(undefined).success ? "?" : ""}\``)
+          .join(", "),
+        args.description ?? "",
       ]),
     ),
     close: table(

@@ -1,15 +1,23 @@
 /** `weir-rl/monitor`: watch and steer a run from a program. */
 export type { ActorState, ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
+export type { Initiator, KnobState, KnobTurn } from "../../src/contracts/knob.js";
 export type { ChannelName, CommandName, StreamChannel } from "../protocol/limits.js";
-export type { Role } from "../protocol/messages.js";
+export type { CommandArgs, Role } from "../protocol/messages.js";
 export type {
   ActorChange,
   ActorTree,
+  ComparedRun,
   Evaluation,
+  GroupMember,
+  GuardEvent,
+  KnobBoard,
+  ListedTurn,
   LogLine,
   MachineState,
+  MetricBlock,
   PhaseBand,
   PipelineGauge,
+  RunConfig,
   RunInfo,
   StateDefinition,
   TracePart,

@@ -1,14 +1,18 @@
 import { z } from "zod";
-import { COMMAND_NAMES, PROTOCOL_VERSION, STREAM_CHANNELS, type StreamChannel } from "./limits.js";
+import { COMMAND_NAMES, type CommandName, PROTOCOL_VERSION, STREAM_CHANNELS, type StreamChannel } from "./limits.js";
 import {
   actorTreeSchema,
   alertSchema,
+  comparedRunSchema,
+  guardEventSchema,
   jsonSchema,
+  knobBoardSchema,
   logLineSchema,
   machineStateSchema,
   metricBlockSchema,
   metricRecordSchema,
   pipelineGaugeSchema,
+  runConfigSchema,
   runInfoSchema,
   tracePartSchema,
   traceSummarySchema,
@@ -22,13 +26,17 @@ import {
 /** Item of a `delta`, per channel. */
 export const DELTA_ITEM = {
   alerts: alertSchema,
+  guard: guardEventSchema,
   run: runInfoSchema,
   lifecycle: machineStateSchema,
   pipeline: pipelineGaugeSchema,
   actors: actorTreeSchema,
+  knobs: knobBoardSchema,
   metrics: metricRecordSchema,
   logs: logLineSchema,
+  config: runConfigSchema,
   traces: traceSummarySchema,
+  compare: comparedRunSchema,
 } as const satisfies Record<StreamChannel, z.ZodType>;
 
 /** Item of a `snapshot`, per channel: metrics come in columns. */
@@ -79,12 +87,51 @@ const subscribe = z
 
 const unsubscribe = z.object({ type: z.literal("unsubscribe"), channel: channelSchema }).describe("Ends a channel.");
 
+const why = z.string().max(500).optional().describe("For the journal.");
+const none = z.object({});
+
+/** What each command takes, and what it does. */
+export const COMMAND_ARGS = {
+  pause: none.describe("Pauses between two steps."),
+  resume: none.describe("Goes on after a pause."),
+  checkpoint: none.describe("Writes a checkpoint between two steps."),
+  stop: z
+    .object({ abort: z.boolean().optional().describe("At once: what is in work is dropped.") })
+    .describe("Ends the run after the current step and a last checkpoint."),
+  skipPhase: none.describe("Ends the present phase after the current step."),
+  set: z
+    .object({
+      path: z.string().max(200).describe("Path of the knob, as the channel `knobs` lists it."),
+      value: z
+        .number()
+        .nullable()
+        .describe("Within the knob's bounds; null takes the option's own default, where it has one."),
+      reason: why,
+    })
+    .describe("Turns a knob between two steps; the turn is journalled and outlives a kill."),
+  rollback: z
+    .object({
+      toStep: count.optional().describe("RL step whose snapshot to go back to; the newest good one unless given."),
+      reason: why,
+    })
+    .describe("Takes the run back to a snapshot; journal and ledger go on."),
+  skipBatch: z.object({ reason: why }).describe("The batch of the next RL step changes no weight and is saved."),
+  replace: z
+    .object({
+      kind: z.string().max(50).describe("Kind of part, such as `loss`."),
+      name: z.string().max(200).describe("Name under which a part of that kind is registered."),
+    })
+    .describe("Puts another registered part in use between two steps."),
+} as const satisfies Record<CommandName, z.ZodType>;
+
+export type CommandArgs<N extends CommandName> = z.output<(typeof COMMAND_ARGS)[N]>;
+
 const command = z
   .object({
     type: z.literal("command"),
     id: id.describe("Chosen by the client. The same id is carried out once, even if another client sends it."),
     name: z.enum(COMMAND_NAMES),
-    args: z.record(z.string(), jsonSchema).default({}),
+    args: z.record(z.string(), jsonSchema).default({}).describe("By command: see its arguments."),
     expect: z
       .object({ state: z.string() })
       .optional()

@@ -53,6 +53,7 @@ export class Connection {
   private readonly reserved: Buffer[] = [];
   private reservedBytes = 0;
   private greeted = false;
+  private client = "";
   private closing = false;
   private pumpWanted = false;
   private tokens: number = LIMITS.inboundBurst;
@@ -234,6 +235,7 @@ export class Connection {
 
   private greet(hello: Extract<ClientMessage, { type: "hello" }>): void {
     this.greeted = true;
+    this.client = hello.client;
     this.context.timers.clearTimeout(this.helloTimer);
     const { hub, clock } = this.context;
     hub.settle();
@@ -320,6 +322,7 @@ export class Connection {
   private async openTrace(id: string | null, place: Subscription, step: number | null): Promise<void> {
     const { channel } = place;
     const trace = await this.context.hub.findTrace(channel.slice("trace/".length), step);
+    const group = trace ? await this.context.hub.groupOf(trace) : [];
     if (this.closing || this.subscriptions.get(channel) !== place) return;
     this.guarded(() => {
       if (!trace) {
@@ -328,7 +331,7 @@ export class Connection {
         return;
       }
       this.confirm(id, channel, false, 1);
-      place.snapshot = snapshotPages(channel, 1, traceItems(trace));
+      place.snapshot = snapshotPages(channel, 1, traceItems(trace, group));
       this.pump();
     });
   }
@@ -355,7 +358,7 @@ export class Connection {
       }
       return;
     }
-    const by = { role: this.role, address: this.address };
+    const by = { role: this.role, address: this.address, client: this.client };
     const { id, name, args } = message;
     const subscription = { stop: () => {} };
     const stop = () => subscription.stop();

@@ -1,19 +1,21 @@
 import type { ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact } from "../../src/contracts/fact.js";
+import type { KnobState } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { Json } from "../../src/contracts/task.js";
 import type { Trace } from "../../src/contracts/trace.js";
 import type { CommandName } from "../protocol/limits.js";
 import type { Role } from "../protocol/messages.js";
-import type { ActorChange, LogLine, PipelineGauge, RunInfo, StateDefinition } from "../protocol/records.js";
+import type { ActorChange, ListedTurn, LogLine, PipelineGauge, RunInfo, StateDefinition } from "../protocol/records.js";
 
 /** A checked command with its sender. */
 export interface MonitorCommand {
   readonly id: string;
   readonly name: CommandName;
   readonly args: Readonly<Record<string, Json>>;
-  readonly by: { readonly role: Role; readonly address: string };
+  /** `client` is the name that the client gave itself. */
+  readonly by: { readonly role: Role; readonly address: string; readonly client: string };
   readonly time: number;
 }
 
@@ -61,6 +63,10 @@ export interface MonitorSource {
   publishActors(actors: readonly ActorStatus[], lag: LagStatus | null): void;
   /** A restart or a failure; it stays listed for a while. */
   publishActorChange(change: Omit<ActorChange, "from">): void;
+  /** The knobs of the run as they are set now. */
+  publishKnobs(knobs: readonly KnobState[]): void;
+  /** A turn of a knob; it stays listed for a while. */
+  publishTurn(turn: ListedTurn): void;
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
   /** The content of a line of the journal: metrics, alerts, phases, lifecycle, checkpoints, evaluations, status. */
   publishFact(fact: Fact): void;

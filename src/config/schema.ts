@@ -506,6 +506,8 @@ const spikeSchema = z.strictObject({
     .describe("Share of a step's finished groups that were dropped as too old from which an alarm is raised."),
 });
 
+const SNAPSHOT_PLACES = ["memory", "disk"] as const;
+
 const guardSchema = z.strictObject({
   actor: actorName
     .default("auto")
@@ -550,8 +552,53 @@ const guardSchema = z.strictObject({
   maxRollbacks: nonNegativeInt
     .default(3)
     .describe(
-      "Rollbacks that the guard may ask for without the run coming further than before; one more ends the run.",
+      "Rollbacks that the guard may ask for without the run coming further than before; one more pauses the run for a person.",
     ),
+  snapshots: z
+    .strictObject({
+      everySteps: positiveInt
+        .nullable()
+        .default(null)
+        .describe(
+          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 512 MiB, more steps in proportion to their size.",
+        ),
+      keep: positiveInt.default(2).describe("Newest snapshots kept."),
+      place: z
+        .enum(SNAPSHOT_PLACES)
+        .default("memory")
+        .describe(
+          "Where snapshots lie: `memory` is a file system in memory while one has the room, else the run folder; `disk` is the run folder.",
+        ),
+    })
+    .prefault({}),
+  replayGiB: coefficient
+    .default(1)
+    .describe(
+      "Room in the run folder for the weights and moments that `weir replay` needs with the mini-batches that were skipped; batches beyond it are saved without.",
+    ),
+  afterRollback: z
+    .strictObject({
+      learningRate: z
+        .number()
+        .gt(0)
+        .max(1)
+        .default(0.5)
+        .describe(
+          "After a rollback that the guard asked for the learning rate is multiplied by this, once for each such rollback in a row.",
+        ),
+      clip: z.number().gt(0).max(1).default(1).describe("The same for loss.clipLow and loss.clipHigh."),
+      skipBatch: z
+        .boolean()
+        .default(true)
+        .describe(
+          "After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them.",
+        ),
+      maxLag: positiveInt
+        .nullable()
+        .default(null)
+        .describe("After such a rollback, async.maxLag is this, where it was higher; null leaves it."),
+    })
+    .prefault({}),
   noUpdateSteps: positiveInt
     .default(5)
     .describe("Consecutive RL steps without a change of weights that raise an alert."),

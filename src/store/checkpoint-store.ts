@@ -2,7 +2,7 @@
  * Checkpoints of a run: `checkpoints/step-00010/` with the files written into it, `state.json` and `manifest.json`.
  * Invariants: a folder named step-* was published whole, in one rename, after everything in it was on the disk; only
  * the retention rule removes one. A second checkpoint of a step is `step-00010.1`; numbers of a step grow, also over
- * those that retention removed.
+ * those that retention removed. The newest is the one that was written last: after a rollback it is not the one of the highest step.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
@@ -17,6 +17,8 @@ import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder 
 export const STATE_NAME = "state.json";
 const NAME = /^step-(\d+)(?:\.(\d+))?$/;
 const STEP_DIGITS = 5;
+/** Distance in order from a checkpoint that does not tell its own to the one before it; whole numbers are told. */
+const UNTOLD_ORDER = 0.5;
 /** Folders with these prefixes were left by a killed writer; opening removes them. */
 const DRAFT_PREFIX = ".draft-";
 const REMOVED_PREFIX = ".removed-";
@@ -101,6 +103,7 @@ export class CheckpointStore {
         step: request.step,
         time: this.options.clock(),
         tags: [...(request.tags ?? [])],
+        order: await nextOrder(this.folder),
         files: await sealFolder(draft),
       };
       await writeDurably(join(draft, MANIFEST_NAME), `${JSON.stringify(manifest, null, 2)}\n`);
@@ -145,12 +148,15 @@ export class CheckpointStore {
 
   private async retain(): Promise<void> {
     const entries = await this.list();
+    const present = entries[0]?.step ?? 0;
     let best = false;
     for (const [age, entry] of entries.entries()) {
       const tags = (await readManifest(entry.directory).catch(() => null))?.tags ?? [];
       const keptAsBest: boolean = tags.includes("best") && !best;
       best ||= keptAsBest;
-      if (age < this.options.keep || keptAsBest || tags.includes("phase-end")) continue;
+      // A rollback has undone the phase ends that lie ahead.
+      const keptAsPhaseEnd = tags.includes("phase-end") && entry.step <= present;
+      if (age < this.options.keep || keptAsBest || keptAsPhaseEnd) continue;
       // Renamed first: a kill while removing must not leave a half-empty folder under a checkpoint's name.
       const removed = join(this.folder, `${REMOVED_PREFIX}${entry.name}`);
       await rename(entry.directory, removed);
@@ -171,16 +177,35 @@ async function nextName(folder: string, step: number): Promise<string> {
 
 /** Published checkpoints, newest first. Needs no lock. */
 export async function listCheckpoints(folder: string): Promise<CheckpointEntry[]> {
+  return (await orderedCheckpoints(folder)).map(({ order: _, ...entry }) => entry);
+}
+
+/** Number of the next checkpoint in the order of writing. */
+async function nextOrder(folder: string): Promise<number> {
+  const [newest] = await orderedCheckpoints(folder);
+  return Math.floor(newest?.order ?? 0) + 1;
+}
+
+/** Newest first. One whose manifest does not tell its order comes right after those of lower steps. */
+async function orderedCheckpoints(folder: string): Promise<(CheckpointEntry & { readonly order: number })[]> {
   const names = await readdir(folder).catch(() => [] as string[]);
-  return names
+  const found = names
     .flatMap((name) => {
       const match = NAME.exec(name);
       return match
         ? [{ name, directory: join(folder, name), step: Number(match[1]), revision: Number(match[2] ?? 0) }]
         : [];
     })
-    .sort((a, b) => b.step - a.step || b.revision - a.revision)
-    .map(({ revision: _, ...entry }) => entry);
+    .sort((a, b) => a.step - b.step || a.revision - b.revision);
+  const ordered: (CheckpointEntry & { readonly order: number })[] = [];
+  let highest = 0;
+  for (const { revision: _, ...entry } of found) {
+    const manifest = await readManifest(entry.directory).catch(() => null);
+    const order = manifest?.order ?? highest + UNTOLD_ORDER;
+    highest = Math.max(highest, order);
+    ordered.push({ ...entry, order });
+  }
+  return ordered.sort((a, b) => b.order - a.order);
 }
 
 /**

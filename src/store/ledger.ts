@@ -110,6 +110,23 @@ export class Ledger {
     return { bytes: this.file.size, entries: this.entries };
   }
 
+  /** Where the ledger stands. */
+  place(): LedgerMark {
+    this.file.flush();
+    return { bytes: this.file.size, entries: this.entries };
+  }
+
+  /** The entries that made rollouts trained after a mark, of rollouts that still are. */
+  trainedSince({ bytes }: Pick<LedgerMark, "bytes">): LedgerEntry[] {
+    this.file.flush();
+    const found: LedgerEntry[] = [];
+    for (const { text } of readLines(this.file.path, bytes)) {
+      const entry = parseLedgerEntry(text);
+      if (entry?.state === "trained" && this.book.stateOf(entry.rolloutId) === "trained") found.push(entry);
+    }
+    return found;
+  }
+
   /** Moves the entries after a mark to `ledger.rolledback-N.ndjson` and forgets them; resolves to its path, null when there were none. */
   async rollBack(mark: LedgerMark): Promise<string | null> {
     if (mark.entries > this.entries || !this.file.isBoundary(mark.bytes)) {

@@ -12,6 +12,8 @@ const manifestSchema = z.object({
   /** Wall clock, ms. */
   time: z.number(),
   tags: z.array(z.string()),
+  /** Of a checkpoint: which one of the run it is, from 1. Folders of earlier builds have none. */
+  order: z.number().int().positive().exactOptional(),
   files: z.record(z.string(), z.object({ bytes: z.number().int().nonnegative(), sha256: z.string() })),
 });
 

@@ -93,7 +93,7 @@ export async function openPolicyPlace(
 }
 
 /** Of a run's folder among those of other runs, which may have its name in another place. */
-function placeName(runDirectory: string): string {
+export function placeName(runDirectory: string): string {
   const digest = createHash("sha256").update(resolve(runDirectory)).digest("hex");
   return `${basename(runDirectory)}-${digest.slice(0, 8)}`;
 }
@@ -113,7 +113,7 @@ async function placeIn(
 async function memoryPlace(options: PolicyPlaceOptions, sources: PlaceSources): Promise<PolicyPlace | null> {
   for (const mount of await sources.memoryFolders()) {
     const root = join(mount, `weir-policies-${process.getuid?.() ?? "user"}`);
-    if (!(await isOwn(root))) continue;
+    if (!(await isOwnFolder(root))) continue;
     await removeStale(root);
     const room = await sources.free(root).catch(() => 0);
     if (FREE_FRACTION * room < MEMORY_VERSIONS * options.versionBytes) {
@@ -133,14 +133,14 @@ async function memoryPlace(options: PolicyPlaceOptions, sources: PlaceSources): 
 }
 
 /** Makes the folder where it is not there; false where it cannot be made or is not this user's own. */
-async function isOwn(root: string): Promise<boolean> {
+export async function isOwnFolder(root: string): Promise<boolean> {
   await mkdir(root, { mode: PRIVATE_FOLDER }).catch(() => undefined);
   const found = await lstat(root).catch(() => null);
   return found?.isDirectory() === true && (process.getuid === undefined || found.uid === process.getuid());
 }
 
 /** Another run may put its folder there at any moment, which rmdir then leaves alone. */
-async function removeIfEmpty(root: string): Promise<void> {
+export async function removeIfEmpty(root: string): Promise<void> {
   await rmdir(root).catch(() => undefined);
 }
 

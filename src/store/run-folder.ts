@@ -6,9 +6,10 @@
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
+import type { RunOrder } from "../contracts/knob.js";
 import type { LedgerEntry, LedgerState } from "../contracts/ledger.js";
 import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
@@ -18,18 +19,28 @@ import { asDiskError, onDiskAsync } from "../system/disk-error.js";
 import { CheckpointStore, type CheckpointTag, stepName } from "./checkpoint-store.js";
 import { freeName, PRIVATE_FOLDER, removeTemporaries, syncPath, writeDurably } from "./durable.js";
 import { JOURNAL_NAME, Journal } from "./journal.js";
-import { LEDGER_NAME, Ledger } from "./ledger.js";
+import { LEDGER_NAME, Ledger, type LedgerMark } from "./ledger.js";
 import { RunLock } from "./lock.js";
 import { checkedReference, writeReference } from "./reference-folder.js";
-import { rolloutSteps, writeRollouts } from "./rollout-shard.js";
+import { rolloutSteps, undoneName, writeRollouts } from "./rollout-shard.js";
 import { type ConfigChange, type RunRecord, readRunRecord, writeRunRecord } from "./run-record.js";
+import {
+  BATCH_NAME,
+  BATCH_STATE_FOLDER,
+  BATCHES_FOLDER,
+  encodeBatch,
+  type SavedBatch,
+  savedStateBytes,
+} from "./saved-batch.js";
+import { type FoundSnapshot, SnapshotFolder } from "./snapshot-folder.js";
 import { TensorBoardWriter } from "./tensorboard.js";
 
 export const REPORT_NAME = "report.json";
 export const CHECKPOINTS_FOLDER = "checkpoints";
 export const ROLLOUTS_FOLDER = "rollouts";
 export const TENSORBOARD_FOLDER = "tensorboard";
-const BATCHES_FOLDER = "batches";
+/** Folder of a saved batch. */
+const BATCH = /^step-\d+-\d+$/;
 /** The fact that a run begins with; rolling back to the beginning keeps it. */
 const FIRST_FACT = "run.started";
 /** Key of the state under which the folder keeps its own marks. */
@@ -44,6 +55,17 @@ export interface RunFolderOptions {
   /** Called for each damage that was found and repaired. */
   readonly say?: (notice: string) => void;
   readonly fsync?: "always" | "mark";
+  /** Where snapshots lie, as long as there is room. */
+  readonly snapshots?: "memory" | "disk";
+}
+
+/** Weights and moments that go with a saved batch. */
+export interface BatchState {
+  readonly writeInto: (directory: string) => Promise<void>;
+  /** The size to expect. */
+  readonly bytes: number;
+  /** What the states of all batches of the run may take together. */
+  readonly budgetBytes: number;
 }
 
 export interface NewRun extends RunFolderOptions {
@@ -105,6 +127,7 @@ export class RunFolder {
   private passedOver: readonly string[] = [];
   /** The topmost folder that was made for this run, to be removed with a run that never began. */
   private made: string | null = null;
+  private readonly snapshots: SnapshotFolder;
 
   private constructor(
     readonly directory: string,
@@ -116,7 +139,10 @@ export class RunFolder {
     private tensorboard: TensorBoardWriter,
     private readonly options: Required<RunFolderOptions>,
     private readonly remarks: string[],
-  ) {}
+  ) {
+    const { clock, snapshots } = options;
+    this.snapshots = new SnapshotFolder({ runDirectory: directory, preferMemory: snapshots === "memory", clock });
+  }
 
   /** Makes a new run folder and opens it; leaves none where that fails. Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK. */
   static async create(run: NewRun): Promise<RunFolder> {
@@ -127,7 +153,7 @@ export class RunFolder {
       const made = await mkdir(root, { recursive: true });
       const { directory, id, fresh } = await claimFolder(run, created);
       const { config, dataset, model = null } = run;
-      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], created };
+      const record: RunRecord = { schema_version: 1, id, config, dataset, model, changes: [], orders: [], created };
       try {
         await writeRunRecord(directory, record);
         await syncPath(root);
@@ -210,6 +236,24 @@ export class RunFolder {
     return this.known.changes.slice(state === null ? 0 : marksOf(state).changes);
   }
 
+  /** Records an order in config.json, in one step. Errors: WEIR_E_DISK. */
+  async recordOrder(order: RunOrder): Promise<void> {
+    const { orders, changes } = this.known;
+    const next = { ...this.known, orders: [...orders, { ...order, changes: changes.length }] };
+    await writeRunRecord(this.directory, next);
+    this.known = next;
+  }
+
+  /** Every order since the run began; `overridden` where its option was changed after it. */
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[] {
+    const { orders, changes } = this.known;
+    return orders.map(({ changes: before, ...one }) => {
+      const { order } = one;
+      const overridden = order.type === "set" && changes.slice(before).some(({ path }) => path === order.path);
+      return { ...one, overridden };
+    });
+  }
+
   /** Facts of the journal as it stands. */
   facts(): Iterable<Fact> {
     return this.journal.read();
@@ -274,10 +318,41 @@ export class RunFolder {
     }
     await this.checkpoints.setAside(this.passedOver);
     this.passedOver = [];
-    await this.moveLaterRollouts(marks?.step ?? 0);
+    await this.removeUntoldBatches();
+    await this.undone(marks?.step ?? 0);
+  }
+
+  /** Sets aside the rollouts of later steps, which have been undone, and lets the curves begin again after this one. Errors: WEIR_E_DISK. */
+  async undone(step: number): Promise<void> {
+    await this.moveLaterRollouts(step);
     this.tensorboard.close();
     this.tensorboard = new TensorBoardWriter(join(this.directory, TENSORBOARD_FOLDER), this.options.clock);
-    this.tensorboard.restartAt((marks?.step ?? 0) + 1);
+    this.tensorboard.restartAt(step + 1);
+  }
+
+  /** Writes a snapshot under a name that none has; `bytes` is the size to expect. Errors: WEIR_E_DISK, and those of `writeInto`. */
+  snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json, bytes: number): Promise<void> {
+    return this.snapshots.write(name, writeInto, state, bytes);
+  }
+
+  /** Null where there is no whole snapshot of that name. */
+  readSnapshot(name: string): Promise<FoundSnapshot | null> {
+    return this.snapshots.read(name);
+  }
+
+  /** Removes all other snapshots. Errors: WEIR_E_DISK. */
+  keepSnapshots(names: ReadonlySet<string>): Promise<void> {
+    return onDiskAsync(this.directory, () => this.snapshots.keep(names));
+  }
+
+  /** Where the ledger stands. */
+  ledgerPlace(): LedgerMark {
+    return this.book.place();
+  }
+
+  /** The entries that made rollouts trained since the ledger stood there, of rollouts that still are. */
+  trainedSince(place: LedgerMark): readonly LedgerEntry[] {
+    return this.book.trainedSince(place);
   }
 
   /** Freezes the reference policy in `reference/`. Errors: WEIR_E_DISK, and those of `writeInto`. */
@@ -298,13 +373,41 @@ export class RunFolder {
     this.tensorboard.scalars(step, values);
   }
 
-  /** Saves what a refused batch was made of; resolves to its path. */
-  async saveBatch(step: number, content: Json): Promise<string> {
+  /**
+   * Saves a mini-batch that changed no weight, with weights and moments where there is room for them; resolves to its folder.
+   * Errors: WEIR_E_DISK, and those of `writeInto`.
+   */
+  async saveBatch(
+    saved: SavedBatch,
+    { writeInto, bytes, budgetBytes }: BatchState,
+  ): Promise<{ readonly path: string; readonly withState: boolean }> {
     const folder = join(this.directory, BATCHES_FOLDER);
-    await onDiskAsync(folder, () => mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER }));
-    const path = join(folder, await freeName(folder, (n) => `${stepName(step)}-${n}.json`));
-    await writeDurably(path, `${JSON.stringify({ schema_version: 1, step, content })}\n`);
-    return path;
+    return onDiskAsync(folder, async () => {
+      const draft = join(folder, `.${randomUUID()}.tmp`);
+      await mkdir(draft, { recursive: true, mode: PRIVATE_FOLDER });
+      try {
+        await writeDurably(join(draft, BATCH_NAME), `${encodeBatch(saved)}\n`);
+        const withState = (await savedStateBytes(folder)) + bytes <= budgetBytes;
+        if (withState) await writeInto(join(draft, BATCH_STATE_FOLDER));
+        const path = join(folder, await freeName(folder, (n) => `${stepName(saved.step)}-${n}`));
+        await rename(draft, path);
+        await syncPath(folder);
+        return { path, withState };
+      } catch (error) {
+        await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+        throw error;
+      }
+    });
+  }
+
+  /** Removes batches that the journal does not name: they were saved after the place that it was rolled back to. */
+  private async removeUntoldBatches(): Promise<void> {
+    const folder = join(this.directory, BATCHES_FOLDER);
+    const names = (await readdir(folder).catch(() => [] as string[])).filter((name) => BATCH.test(name));
+    if (names.length === 0) return;
+    const told = new Set<string>();
+    for (const fact of this.journal.read()) if (fact.type === "batch.saved") told.add(basename(fact.data.path));
+    for (const name of names) if (!told.has(name)) await rm(join(folder, name), { recursive: true, force: true });
   }
 
   async writeReport(report: Json): Promise<string> {
@@ -323,6 +426,7 @@ export class RunFolder {
         failures.push(error);
       }
     }
+    await this.snapshots.close().catch((error) => failures.push(error));
     this.lock.release();
     if (failures.length > 0) throw asDiskError(failures[0], this.directory);
   }
@@ -338,7 +442,7 @@ export class RunFolder {
     const folder = join(this.directory, ROLLOUTS_FOLDER);
     const later = (await rolloutSteps(folder)).filter((shard) => shard > step);
     if (later.length === 0) return;
-    const aside = join(folder, await freeName(folder, (n) => `rolledback-${n}`));
+    const aside = join(folder, await freeName(folder, undoneName));
     await mkdir(aside);
     for (const shard of later) {
       const name = `${stepName(shard)}.parquet`;
@@ -372,6 +476,7 @@ function withDefaults(options: RunFolderOptions): Required<RunFolderOptions> {
     clock: options.clock ?? Date.now,
     say: options.say ?? (() => undefined),
     fsync: options.fsync ?? "mark",
+    snapshots: options.snapshots ?? "memory",
   };
 }
 

@@ -40,6 +40,14 @@ export class GroupBook {
 
   /** Every open group, in the order of issue. */
   all(): readonly IssuedTask[] {
-    return [...this.open.values()].map(({ issued }) => issued).sort((a, b) => a.sequence - b.sequence);
+    return inOrder([...this.open.values()]);
+  }
+
+  /** Those at one place, in the order of issue. */
+  at(place: GroupPlace): readonly IssuedTask[] {
+    return inOrder([...this.open.values()].filter((entry) => entry.place === place));
   }
 }
+
+const inOrder = (entries: readonly { readonly issued: IssuedTask }[]): readonly IssuedTask[] =>
+  entries.map(({ issued }) => issued).sort((a, b) => a.sequence - b.sequence);

@@ -29,7 +29,7 @@ function drive(maxRecoveries = 2) {
     ReturnType<typeof piece>
   >;
   const actor = createActor(lifecycleMachine.provide({ actors }), {
-    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries, maxRollbacks: 2, pipeline: NO_PIPELINE },
+    input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries, pipeline: NO_PIPELINE },
   });
   actor.start();
   const next = async (name: string) => {

@@ -7,6 +7,25 @@ import type { IssuedTask } from "../../streams/rollout-stages.js";
 /** A pick of the curriculum, and which try with it this is. */
 export type Visit = Pick<IssuedTask, "task" | "promptIds" | "phase" | "visit" | "carried" | "attempt">;
 
+/** A pick of the curriculum that is not issued. */
+export interface SkippedVisit {
+  readonly phase: number;
+  readonly taskId: string;
+  readonly visit: number;
+}
+
+/** What rollbacks have left behind for what is issued from now on. */
+export interface IssueMarks {
+  /** Attempt of new picks: their responses are others than those that a rollback undid. */
+  readonly attemptFloor: number;
+  /** Highest attempt issued so far; −1 before anything is. */
+  readonly highestAttempt: number;
+  /** Picks to pass over, once each. */
+  readonly skip: readonly SkippedVisit[];
+}
+
+export const FRESH_MARKS: IssueMarks = { attemptFloor: 0, highestAttempt: -1, skip: [] };
+
 export interface IssuerOptions {
   readonly promptsPerCall: number;
   /** The groups that are issued together are judged together by the filter. */
@@ -30,15 +49,26 @@ export class Issuer {
   private calls: (readonly IssuedTask[])[] = [];
   private again: Visit[];
   private rounds = 0;
+  private highestAttempt: number;
+  private readonly attemptFloor: number;
+  private skip: readonly SkippedVisit[];
 
   /** `visits` are issued before anything else. */
   constructor(
     private readonly host: IssuerHost,
     private readonly options: IssuerOptions,
-    begin: { readonly sequence: number; readonly visits: readonly Visit[] },
+    begin: { readonly sequence: number; readonly visits: readonly Visit[]; readonly marks: IssueMarks },
   ) {
     this.sequence = begin.sequence;
     this.again = [...begin.visits];
+    this.highestAttempt = begin.marks.highestAttempt;
+    this.attemptFloor = begin.marks.attemptFloor;
+    this.skip = begin.marks.skip;
+  }
+
+  get marks(): IssueMarks {
+    const { attemptFloor, highestAttempt, skip } = this;
+    return { attemptFloor, highestAttempt, skip };
   }
 
   /** Has a task issued once more. */
@@ -86,14 +116,21 @@ export class Issuer {
     const step = host.step();
     const task: IssuedTask = again
       ? { ...again, step, sequence: this.sequence++, round }
-      : { ...this.pick(), step, sequence: this.sequence++, attempt: 0, round };
+      : { ...this.pick(), step, sequence: this.sequence++, attempt: this.attemptFloor, round };
+    this.highestAttempt = Math.max(this.highestAttempt, task.attempt);
     host.issued(task);
     return task;
   }
 
   private pick(): Pick<IssuedTask, "task" | "promptIds" | "phase" | "visit" | "carried"> {
-    const { taskId, visit, carried, phase } = this.host.next();
-    const { task, promptIds } = this.host.task(taskId);
-    return { task, promptIds, phase, visit, carried };
+    for (;;) {
+      const { taskId, visit, carried, phase } = this.host.next();
+      const passed = this.skip.find((one) => one.taskId === taskId && one.visit === visit && one.phase === phase);
+      if (passed === undefined) {
+        const { task, promptIds } = this.host.task(taskId);
+        return { task, promptIds, phase, visit, carried };
+      }
+      this.skip = this.skip.filter((one) => one !== passed);
+    }
   }
 }

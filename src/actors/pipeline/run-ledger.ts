@@ -82,6 +82,11 @@ export class RunLedger implements RolloutListener {
     for (const id of [...this.open.keys()]) this.end(id, { state: "dropped", reason });
   }
 
+  /** Ends what is still open because the run goes back to a snapshot. */
+  undo(): void {
+    for (const id of [...this.open.keys()]) this.end(id, { state: "rolledBack" });
+  }
+
   /** Forgets what is open without a word: the ledger has been rolled back. */
   forget(): void {
     this.open.clear();

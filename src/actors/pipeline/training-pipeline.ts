@@ -28,7 +28,7 @@ import { whenAborted } from "../../system/when-aborted.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { artifactKind, type PolicyPublisher } from "../update/publisher.js";
 import type { UpdateResult } from "../update/update.js";
-import { Issuer, type Visit } from "./issuer.js";
+import { FRESH_MARKS, type IssueMarks, Issuer, type SkippedVisit, type Visit } from "./issuer.js";
 import type { PipelineInput } from "./pipeline-machine.js";
 import {
   type BatchInput,
@@ -54,6 +54,7 @@ import type { StageChange } from "./stage-machine.js";
 
 /** What the pipeline needs of the run. */
 export interface PipelineHost {
+  /** Read anew for each decision: knobs may be turned between two steps. */
   readonly config: Config;
   readonly time: Time;
   readonly tasks: ReadonlyMap<string, Pick<IssuedTask, "task" | "promptIds">>;
@@ -91,6 +92,8 @@ interface PipelineSnapshot {
   /** Order-of-issue counter at the checkpoint: groups may have been issued since the last step ended. */
   readonly sequence: number;
   readonly pending: readonly PendingGroup[];
+  /** Checkpoints of earlier builds have none. */
+  readonly marks?: IssueMarks;
 }
 
 interface Waiting {
@@ -153,7 +156,7 @@ export class TrainingPipeline {
     };
     this.ledger = new RunLedger(host.ledger);
     this.former = this.newFormer();
-    this.issuer = this.newIssuer(0, []);
+    this.issuer = this.newIssuer(0, [], FRESH_MARKS);
   }
 
   /** Order-of-issue counter. */
@@ -168,7 +171,8 @@ export class TrainingPipeline {
 
   /**
    * Asks for the batch of the next RL step; resolves once it has been trained on and its weights are published.
-   * Errors: what made a stage fail, or the reason of `signal`, after everything in flight was cancelled and dropped as `aborted`.
+   * Errors: what made a stage fail, or the reason of `signal`, after everything in flight was cancelled and dropped as `aborted`;
+   * WEIR_E_ROLLBACK, after it was cancelled: `undo` is what follows.
    */
   async step(signal: AbortSignal): Promise<TrainedStep> {
     signal.throwIfAborted();
@@ -184,7 +188,9 @@ export class TrainingPipeline {
       });
     } catch (error) {
       this.waiting = null;
-      await this.halt("aborted");
+      // What is open then ends when the run goes back.
+      if (isRollback(error)) await this.stopStages();
+      else await this.halt("aborted");
       throw error;
     } finally {
       signal.removeEventListener("abort", onAbort);
@@ -238,6 +244,17 @@ export class TrainingPipeline {
     this.reset(this.issuer.sequence, [...lost.map(nextAttempt), ...this.issuer.waiting]);
   }
 
+  /**
+   * Has what is in flight, and what waits for an update, drawn again under the options as they are now; between two steps. Errors: the
+   * reason of the signal.
+   */
+  async renew(signal: AbortSignal): Promise<void> {
+    // A sampler in the middle of loading weights is left alone.
+    await this.adopting.idle();
+    signal.throwIfAborted();
+    await this.park();
+  }
+
   /** What a checkpoint has to know to issue lost tasks again. */
   snapshot(): Json {
     this.issuer.keepPhase(this.host.phase());
@@ -246,7 +263,8 @@ export class TrainingPipeline {
       return { ...pendingOf(issued), open: { step, sequence, policyVersion: this.ledger.versionOf(issued) } };
     });
     const again = this.issuer.waiting.map((visit): PendingGroup => ({ ...pendingOf(visit), open: null }));
-    const snapshot: PipelineSnapshot = { sequence: this.issuer.sequence, pending: [...open, ...again] };
+    const { sequence, marks } = this.issuer;
+    const snapshot: PipelineSnapshot = { sequence, pending: [...open, ...again], marks };
     return snapshot as unknown as Json;
   }
 
@@ -255,25 +273,54 @@ export class TrainingPipeline {
    * issued again where their phase goes on. `null`: from the beginning, or from a checkpoint that knows of nothing.
    */
   restore(snapshot: Json | null, sequence: number): void {
-    const { pending, ...known } = (snapshot ?? { sequence, pending: [] }) as unknown as PipelineSnapshot;
+    const { pending, marks, ...known } = (snapshot ?? { sequence, pending: [] }) as unknown as PipelineSnapshot;
     const { groupSize } = this.host.config.rollout;
     const visits: Visit[] = [];
-    for (const { taskId, open, ...rest } of pending) {
-      const task = this.host.tasks.get(taskId);
-      if (!task) continue;
-      const visit: Visit = { ...rest, ...task };
+    for (const { open, visit } of this.visitsOf(pending)) {
       if (open !== null)
         this.ledger.lose({ ...visit, ...open, round: { id: 0, size: 1 } }, groupSize, open.policyVersion);
       visits.push(open === null ? visit : nextAttempt(visit));
     }
-    this.reset(known.sequence, visits);
+    this.reset(known.sequence, visits, marks ?? FRESH_MARKS);
+  }
+
+  /** The groups of the batch that is being trained on. */
+  get training(): readonly SkippedVisit[] {
+    return this.book.at("training").map(({ task, phase, visit }) => ({ phase, taskId: task.id, visit }));
+  }
+
+  /** Cancels what is in work and waits for it; every open rollout ends as `rolledBack`. */
+  async undo(): Promise<void> {
+    await this.stopStages();
+    this.ledger.undo();
+    this.reset(this.issuer.sequence, []);
+  }
+
+  /**
+   * Goes on from a snapshot that the run has gone back to, after `undo`: the order of issue goes on, and whatever is issued is another
+   * attempt than any before. Picks of `skip` are passed over.
+   */
+  goBack(snapshot: Json, skip: readonly SkippedVisit[]): void {
+    const { pending } = snapshot as unknown as PipelineSnapshot;
+    const { attemptFloor, highestAttempt, skip: earlier } = this.issuer.marks;
+    const floor = Math.max(attemptFloor, highestAttempt + 1);
+    const visits = this.visitsOf(pending).map(({ visit }) => ({ ...visit, attempt: floor }));
+    const marks = { attemptFloor: floor, highestAttempt, skip: [...earlier, ...skip] };
+    this.reset(this.issuer.sequence, visits, marks);
+  }
+
+  private visitsOf(pending: readonly PendingGroup[]) {
+    return pending.flatMap(({ taskId, open, ...rest }) => {
+      const task = this.host.tasks.get(taskId);
+      return task ? [{ open, visit: { ...rest, ...task } as Visit }] : [];
+    });
   }
 
   /** Forgets what is open without a word: the ledger was rolled back. */
   async forget(): Promise<void> {
     await this.stopStages();
     this.ledger.forget();
-    this.reset(0, []);
+    this.reset(0, [], FRESH_MARKS);
   }
 
   /** The stages as nodes of the supervision tree, as they are now. */
@@ -340,12 +387,12 @@ export class TrainingPipeline {
     this.wake();
   }
 
-  private reset(sequence: number, visits: readonly Visit[]): void {
+  private reset(sequence: number, visits: readonly Visit[], marks = this.issuer.marks): void {
     const { gauges, config } = this.host;
     this.keepCounts();
     this.book = new GroupBook();
     this.former = this.newFormer();
-    this.issuer = this.newIssuer(sequence, visits);
+    this.issuer = this.newIssuer(sequence, visits, marks);
     this.turn = new BoundedQueue<true>("turn", 1);
     void this.turn.push(true);
     this.adoption.abort();
@@ -394,13 +441,17 @@ export class TrainingPipeline {
   }
 
   private newFormer(): BatchFormer {
-    const { rollout, dynamicSampling, async: asynchronous } = this.host.config;
-    const { oversample, maxRounds, onExhausted } = dynamicSampling;
-    const { maxLag } = asynchronous;
-    return new BatchFormer({ oversample, maxRounds, onExhausted, maxLag, wanted: rollout.promptsPerStep });
+    const { host } = this;
+    const { oversample, maxRounds, onExhausted } = host.config.dynamicSampling;
+    return new BatchFormer({
+      ...{ oversample, maxRounds, onExhausted, wanted: host.config.rollout.promptsPerStep },
+      get maxLag() {
+        return host.config.async.maxLag;
+      },
+    });
   }
 
-  private newIssuer(sequence: number, visits: readonly Visit[]): Issuer {
+  private newIssuer(sequence: number, visits: readonly Visit[], marks: IssueMarks): Issuer {
     const { config, parts, tasks, phase, step, policies } = this.host;
     const { promptsPerCall, groupSize } = config.rollout;
     const host = {
@@ -413,7 +464,7 @@ export class TrainingPipeline {
         this.ledger.issue(task, groupSize, policies.sampledVersion);
       },
     };
-    return new Issuer(host, { promptsPerCall, wholeRounds: config.async.maxLag === 0 }, { sequence, visits });
+    return new Issuer(host, { promptsPerCall, wholeRounds: config.async.maxLag === 0 }, { sequence, visits, marks });
   }
 
   private admission(): AdmissionState | null {
@@ -502,7 +553,9 @@ export class TrainingPipeline {
     const { async: asynchronous } = this.host.config;
     for (const { group, reason } of dropped) {
       const issued = this.book.end(group.id);
-      if (issued !== null && reason === "stale" && issued.attempt + 1 < asynchronous.maxAttempts)
+      // What is open was first issued at the present floor.
+      const tries = (issued?.attempt ?? 0) + 1 - this.issuer.marks.attemptFloor;
+      if (issued !== null && reason === "stale" && tries < asynchronous.maxAttempts)
         this.issuer.repeat(nextAttempt(issued));
     }
     // Without overlap the ledger tells of a step's groups together, when the step has been trained.
@@ -644,6 +697,8 @@ function nextAttempt({ task, promptIds, phase, visit, carried, attempt }: Visit)
 function pendingOf({ task, phase, visit, carried, attempt }: Visit): Omit<PendingGroup, "open"> {
   return { taskId: task.id, phase, visit, carried, attempt };
 }
+
+const isRollback = (error: unknown) => WeirError.isInstance(error) && error.code === "WEIR_E_ROLLBACK";
 
 /** The innermost state of a stage's machine; undefined where it has none. */
 function stateOf(value: unknown): ActorState | undefined {

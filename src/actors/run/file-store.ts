@@ -38,6 +38,7 @@ export interface HeldRun {
 export async function createFileStore(config: Config, sources: RunSources): Promise<OpenedStore> {
   const folder = await RunFolder.create({
     keep: config.checkpoint.keep,
+    snapshots: config.guard.snapshots.place,
     root: config.run.directory,
     id: config.run.id,
     seed: config.run.seed,
@@ -50,7 +51,10 @@ export async function createFileStore(config: Config, sources: RunSources): Prom
 
 /** Takes the lock of a run folder. Errors: those of RunFolder; WEIR_E_CONFIG for an option that no resumed run may change. */
 export async function holdFileStore(given: Config, directory: string): Promise<HeldRun> {
-  const folder = await RunFolder.open(directory, { keep: given.checkpoint.keep });
+  const folder = await RunFolder.open(directory, {
+    keep: given.checkpoint.keep,
+    snapshots: given.guard.snapshots.place,
+  });
   try {
     // Options that came with a later version have their defaults in both.
     const before = parseConfig(folder.record.config);

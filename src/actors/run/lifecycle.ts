@@ -1,6 +1,8 @@
 import { assign, fromPromise, setup } from "xstate";
+import type { Initiator } from "../../contracts/knob.js";
 import { WeirError } from "../../errors.js";
 import { type PipelineInput, pipelineMachine } from "../pipeline/pipeline-machine.js";
+import { type RollbackWish, wishOf } from "./rollback-wish.js";
 
 /**
  * The lifecycle of a training run as a statechart:
@@ -24,6 +26,8 @@ export interface Plan {
   readonly checkpoint: boolean;
   /** Steps of warm-up and RL done; falls back with a restored checkpoint. */
   readonly done?: number;
+  /** Pause for a person before going on. */
+  readonly pause?: boolean;
 }
 
 export interface LifecycleContext {
@@ -36,9 +40,8 @@ export interface LifecycleContext {
   /** Most steps done so far. */
   readonly furthest: number;
   readonly maxRecoveries: number;
-  /** Rollbacks that the guard asked for since then. */
-  readonly rollbacks: number;
-  readonly maxRollbacks: number;
+  /** The run is to go back to a snapshot before anything else; null where it is not. */
+  readonly rollback: RollbackWish | null;
   readonly error: unknown;
   readonly pipeline: PipelineInput;
 }
@@ -47,6 +50,8 @@ export type LifecycleEvent =
   | { readonly type: "PAUSE" }
   | { readonly type: "RESUME" }
   | { readonly type: "CHECKPOINT" }
+  /** Go back to the end of RL step `to`, or of the last but one, between two pieces of work. */
+  | { readonly type: "ROLL_BACK"; readonly to?: number; readonly by: Initiator; readonly reason: string }
   /** Drain: finish the current piece of work, write a checkpoint, end. */
   | { readonly type: "STOP" }
   /** End at once; what is in work is dropped. */
@@ -55,7 +60,6 @@ export type LifecycleEvent =
 export interface LifecycleInput {
   readonly plan: Plan;
   readonly maxRecoveries: number;
-  readonly maxRollbacks: number;
   /** Of the pipeline's supervisor, which lives as long as the run. */
   readonly pipeline: PipelineInput;
 }
@@ -67,7 +71,7 @@ export function isRecoverable(error: unknown): boolean {
   );
 }
 
-/** The guard wants the run back at its last checkpoint. */
+/** The guard wants the run back at a snapshot. */
 function wantsRollback(error: unknown): boolean {
   return WeirError.isInstance(error) && error.code === "WEIR_E_ROLLBACK";
 }
@@ -75,17 +79,6 @@ function wantsRollback(error: unknown): boolean {
 /** Errors that a person can put an end to; the run is paused and then tries the same piece of work again. */
 export function isPausing(error: unknown): boolean {
   return WeirError.isInstance(error) && error.code === "WEIR_E_POLICY_BUDGET";
-}
-
-/** The error of a run whose guard asks for more rollbacks than it may. */
-function rollbacksUsedUp(error: unknown, maxRollbacks: number): WeirError {
-  const reason = error instanceof Error ? error.message.replace(/^WEIR_E_ROLLBACK: /, "") : String(error);
-  return new WeirError(
-    "WEIR_E_GUARD",
-    `after ${maxRollbacks} rollbacks without coming further: ${reason}; look at the journal (guard.judged), lower optimiser.learningRate, or raise guard.maxRollbacks`,
-    { maxRollbacks },
-    { cause: error },
-  );
 }
 
 const unprovided = (name: string) =>
@@ -116,13 +109,22 @@ const lifecycleSetup = setup({
       const { plan, progressed } = params;
       const done = plan.done ?? context.furthest + 1;
       if (!progressed || done <= context.furthest) return { plan };
-      return { plan, recoveries: 0, rollbacks: 0, furthest: done };
+      return { plan, recoveries: 0, furthest: done };
     }),
     takeError: assign((_, params: { error: unknown }) => ({ error: params.error })),
-    countRollback: assign(({ context }) => ({ rollbacks: context.rollbacks + 1 })),
-    refuseRollback: assign(({ context }, params: { error: unknown }) => ({
-      error: rollbacksUsedUp(params.error, context.maxRollbacks),
+    noteWish: assign((_, params: { error: unknown }) => ({ rollback: wishOf(params.error) })),
+    // A guard's own wish is not replaced: the trainer stands in the middle of a step.
+    takeWish: assign(({ context, event }) => {
+      if (event.type !== "ROLL_BACK" || context.rollback !== null) return {};
+      const { to = null, by, reason } = event;
+      return { rollback: { to, by, reason, error: null } };
+    }),
+    wentBack: assign(({ context }, params: { plan: Plan }) => ({
+      rollback: null,
+      pauseRequested: context.pauseRequested || params.plan.pause === true,
     })),
+    // The guard will say so again, if it still finds reason.
+    dropGuardsWish: assign(({ context }) => (context.rollback?.by.kind === "guard" ? { rollback: null } : {})),
     countRecovery: assign(({ context }) => ({ recoveries: context.recoveries + 1 })),
     checkpointDone: assign(({ context }) => ({
       checkpointRequested: false,
@@ -137,10 +139,9 @@ const lifecycleSetup = setup({
   guards: {
     recoverable: ({ context }, params: { error: unknown }) =>
       isRecoverable(params.error) && context.recoveries < context.maxRecoveries,
-    rollback: ({ context }, params: { error: unknown }) =>
-      wantsRollback(params.error) && context.rollbacks < context.maxRollbacks,
+    rollback: (_, params: { error: unknown }) => wantsRollback(params.error),
+    rollbackWanted: ({ context }) => context.rollback !== null,
     pausing: (_, params: { error: unknown }) => isPausing(params.error),
-    rollbacksUsedUp: (_, params: { error: unknown }) => wantsRollback(params.error),
     recoveriesLeft: ({ context }) => context.recoveries < context.maxRecoveries,
     stopRequested: ({ context }) => context.stopRequested,
     pauseRequested: ({ context }) => context.pauseRequested,
@@ -161,17 +162,12 @@ const failOrRecover = [
   {
     guard: { type: "recoverable", params: errorOf },
     target: "#lifecycle.recovering",
-    actions: ["countRecovery", noteError],
+    actions: ["countRecovery", "dropGuardsWish", noteError],
   },
   {
     guard: { type: "rollback", params: errorOf },
     target: "#lifecycle.rollingBack",
-    actions: ["countRollback", noteError],
-  },
-  {
-    guard: { type: "rollbacksUsedUp", params: errorOf },
-    target: "#lifecycle.failed",
-    actions: { type: "refuseRollback", params: errorOf },
+    actions: [{ type: "noteWish", params: errorOf }, noteError],
   },
   { guard: { type: "pausing", params: errorOf }, target: "#lifecycle.paused", actions: noteError },
   fail,
@@ -202,6 +198,7 @@ const requests = {
   RESUME: { actions: "clearPause" },
   CHECKPOINT: { actions: "requestCheckpoint" },
   STOP: { actions: "requestStop" },
+  ROLL_BACK: { actions: "takeWish" },
 } as const;
 
 const when = <const W extends Work>(workName: W) => ({ type: "nextIs", params: { work: workName } }) as const;
@@ -216,8 +213,7 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     recoveries: 0,
     furthest: input.plan.done ?? 0,
     maxRecoveries: input.maxRecoveries,
-    rollbacks: 0,
-    maxRollbacks: input.maxRollbacks,
+    rollback: null,
     error: null,
     pipeline: input.pipeline,
   }),
@@ -231,6 +227,7 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
       states: {
         deciding: {
           always: [
+            { guard: "rollbackWanted", target: "#lifecycle.rollingBack" },
             { guard: "stopRequested", target: "#lifecycle.draining" },
             { guard: "checkpointDue", target: "checkpointing" },
             { guard: "pauseRequested", target: "#lifecycle.paused" },
@@ -259,9 +256,17 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     },
     paused: {
       on: {
-        RESUME: { target: "operating.hist", actions: ["clearPause", "clearError"] },
-        CHECKPOINT: { target: "operating.checkpointing", actions: ["requestPause", "clearError"] },
-        STOP: "draining",
+        // Until it has gone back, a run whose guard asked for it has weights that belong to no step.
+        RESUME: [
+          { guard: "rollbackWanted", target: "rollingBack", actions: ["clearPause", "clearError"] },
+          { target: "operating.hist", actions: ["clearPause", "clearError"] },
+        ],
+        CHECKPOINT: [
+          { guard: "rollbackWanted", actions: "requestCheckpoint" },
+          { target: "operating.checkpointing", actions: ["requestPause", "clearError"] },
+        ],
+        ROLL_BACK: { target: "rollingBack", actions: ["takeWish", "requestPause", "clearError"] },
+        STOP: [{ guard: "rollbackWanted", target: "stopped" }, { target: "draining" }],
       },
     },
     recovering: {
@@ -284,7 +289,10 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
         src: "rollBack",
         onDone: {
           target: "operating",
-          actions: { type: "takePlan", params: ({ event }) => ({ plan: event.output, progressed: false }) },
+          actions: [
+            { type: "takePlan", params: ({ event }) => ({ plan: event.output, progressed: false }) },
+            { type: "wentBack", params: ({ event }) => ({ plan: event.output }) },
+          ],
         },
         onError: failOrRecover,
       },

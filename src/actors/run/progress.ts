@@ -1,3 +1,4 @@
+import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { Preparation } from "../../contracts/guard.js";
 import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
@@ -39,6 +40,47 @@ export interface Progress {
   readonly checkpointDue: boolean;
   /** The last RL step ended a phase. */
   readonly phaseEnded: boolean;
+  /** Knobs that are set otherwise than the configuration says. */
+  readonly knobs: Knobs;
+  /** Why the batch of the next RL step is not to change any weight; null where it may. */
+  readonly skipBatch: string | null;
+  /** What a rollback can go back to, oldest first. */
+  readonly snapshots: readonly SnapshotMark[];
+  /** Snapshots taken so far; the next one's number. */
+  readonly snapshotCount: number;
+  readonly rollbacks: RollbackCount;
+}
+
+/** A snapshot of the run's state between two steps. */
+export interface SnapshotMark {
+  readonly name: string;
+  /** What the step after it was a step of. */
+  readonly stage: "warmup" | "rl";
+  /** Steps of the warm-up done then. */
+  readonly warmupStep: number;
+  /** RL steps committed then. */
+  readonly step: number;
+}
+
+export interface RollbackCount {
+  /** In the whole run. */
+  readonly count: number;
+  /** That the guard asked for without the run coming further. */
+  readonly inARow: number;
+  /** Most steps, of warm-up and RL together, that were done before one of those. */
+  readonly furthest: number;
+}
+
+/** Steps of warm-up and RL done. */
+export function stepsDone({ warmupStep, step }: Pick<Progress, "warmupStep" | "step">): number {
+  return warmupStep + step;
+}
+
+/** A step has been done: rollbacks before it are no longer in a row once the run has come further than it was. */
+export function cameFurther(progress: Progress): Progress {
+  const { rollbacks } = progress;
+  if (rollbacks.inARow === 0 || stepsDone(progress) <= rollbacks.furthest) return progress;
+  return { ...progress, rollbacks: { ...rollbacks, inARow: 0 } };
 }
 
 /** Trained as the configuration says. */
@@ -61,6 +103,11 @@ export const freshProgress: Progress = {
   seconds: {},
   checkpointDue: false,
   phaseEnded: false,
+  knobs: {},
+  skipBatch: null,
+  snapshots: [],
+  snapshotCount: 0,
+  rollbacks: { count: 0, inARow: 0, furthest: 0 },
 };
 
 /**

@@ -1,5 +1,6 @@
 import { overlongPenalty } from "../../algorithms/overlong.js";
 import { learningRateMultiplier } from "../../algorithms/schedules.js";
+import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { LagStatus } from "../../contracts/actor-status.js";
 import type { Group, SampleGroup } from "../../contracts/group.js";
@@ -18,9 +19,11 @@ import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detec
 import { costMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
+import { guardOfBatch, turnedClips } from "./knobs.js";
 import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
+import { saveBatch } from "./save-batch.js";
 
 /**
  * One RL step: the pipeline's next batch, trained on and published, with the numbers that say what it was. What the pipeline's stages
@@ -37,13 +40,14 @@ export function rolloutSampling(config: Config, stopIds: readonly number[]): Sam
 export function policyLoss(
   config: Config,
   part: LossPart,
+  knobs: Knobs = {},
 ): { readonly loss: PolicyLossConfig; readonly evaluate?: EvaluateLoss } {
   const { loss, rollout } = config;
   const builtIn = builtInLoss(part);
   return {
     loss: {
       name: builtIn?.name ?? null,
-      settings: builtIn?.settings ?? lossSettings(null),
+      settings: builtIn === null ? lossSettings(null) : { ...builtIn.settings, ...turnedClips(builtIn.name, knobs) },
       aggregation: loss.aggregation ?? part.aggregation,
       lossScale: loss.scaleTokens ?? rollout.maxTokens,
       klCoefficient: loss.klCoefficient,
@@ -113,7 +117,8 @@ export function trainBatch(
   policy: PolicyVersion,
   signal: AbortSignal,
 ): Promise<UpdateResult> {
-  const { config, parts, phases, time } = context;
+  const { config, parts, phases, time, progress } = context;
+  const guard = guardOfBatch(context);
   const step = context.progress.step + 1;
   const phase = phaseOf(context);
   const groups = batch.ended;
@@ -132,13 +137,14 @@ export function trainBatch(
     kept,
     {
       ...config.update,
-      ...policyLoss(config, parts.loss),
-      ...{ step, phase, policy, optimiser: rlOptimiser(config, step), guard: parts.guard },
+      ...policyLoss(config, parts.loss, progress.knobs),
+      ...{ step, phase, policy, optimiser: rlOptimiser(config, step), guard },
       comparable: logprobsComparable(config, parts.sampler),
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
-      withReference: needsReference(config),
+      withReference: needsReference(context.configured),
       trial: config.guard.trial,
+      onRefused: (refused) => saveBatch(context, { step, phase, policyVersion: policy.n }, refused, signal),
       now: () => time.now(),
       known: { ...facts, groups, phases },
     },
@@ -168,10 +174,14 @@ export interface StepResult {
 }
 
 /**
- * Runs RL step `progress.step + 1` in the curriculum's present phase. Errors: those of the pipeline, which has dropped everything in
+ * Runs RL step `progress.step + 1` in the curriculum's present phase; `snapshotSeconds` is what a snapshot before it took. Errors: those of the pipeline, which has dropped everything in
  * flight by then.
  */
-export async function runRlStep(context: RunContext, signal: AbortSignal): Promise<StepResult> {
+export async function runRlStep(
+  context: RunContext,
+  snapshotSeconds: number | null,
+  signal: AbortSignal,
+): Promise<StepResult> {
   const { config, policies, pipeline, time } = context;
   if (config.async.maxLag === 0) context.published.reset();
   const started = time.now();
@@ -201,6 +211,8 @@ export async function runRlStep(context: RunContext, signal: AbortSignal): Promi
     ...context.published.ofStep(groups),
     "update/applied": applied,
     "update/idle_steps": idleSteps,
+    "guard/rollbacks": context.progress.rollbacks.count,
+    ...(snapshotSeconds === null ? {} : { "time/snapshot_seconds": snapshotSeconds }),
   };
   const { exhausted } = batch;
   return { step, phase, groups, kept, update, values, lag, exhausted, applied, idleCause, idleSteps, seconds };

@@ -3,22 +3,13 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { type InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import type { Time } from "../../system/time.js";
-import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
 import { isPausing, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
 import { pauseAlert } from "./pause-alert.js";
 import { planOf } from "./progress.js";
+import { assertReachable, rollBack } from "./rollback.js";
+import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
-import {
-  doCheckpoint,
-  doDrain,
-  doEvaluate,
-  doFinish,
-  doPreflight,
-  doStep,
-  doWarmup,
-  restoreRun,
-  tellJudged,
-} from "./run-work.js";
+import { doCheckpoint, doDrain, doEvaluate, doFinish, doPreflight, doStep, doWarmup, restoreRun } from "./run-work.js";
 
 /**
  * Drives a run: the lifecycle machine over the pieces of work, from the start to the moment at which nothing of it is at work any
@@ -49,9 +40,6 @@ export class RunDriver {
   private concluded = false;
   /** Aborts when the run ends. */
   private readonly ending = new AbortController();
-  /** Verdicts that led to rollbacks since the last checkpoint. */
-  private rollbacks: readonly JudgedUpdate[] = [];
-
   constructor(
     private readonly context: RunContext,
     private readonly options: RunDriverOptions,
@@ -75,9 +63,13 @@ export class RunDriver {
     this.machine.send(event);
   }
 
-  /** The checkpoint that was due has been written: what led to it is in the journal for good. */
-  checkpointWritten(): void {
-    if (this.name === "checkpointing") this.rollbacks = [];
+  /**
+   * Takes the run back at the next safe point: to the newest snapshot of RL step `to` or before, without it to the one before the last
+   * step. Errors: WEIR_E_STATE where there is no such snapshot.
+   */
+  rollBack({ to = null, by, reason }: Partial<Pick<RollbackWish, "to">> & Pick<RollbackWish, "by" | "reason">): void {
+    assertReachable(this.context.progress, to);
+    this.send({ type: "ROLL_BACK", ...(to === null ? {} : { to }), by, reason });
   }
 
   /** A paused run has no piece of work before which the safe point would come: it is now. */
@@ -92,7 +84,7 @@ export class RunDriver {
   }
 
   private createMachine(): Actor<typeof lifecycleMachine> {
-    const { context } = this;
+    const { context, options } = this;
     const { config } = context;
     const actor = createActor(
       lifecycleMachine.provide({
@@ -104,7 +96,11 @@ export class RunDriver {
           checkpoint: this.piece(doCheckpoint),
           finish: this.piece(doFinish),
           recover: this.piece((_, signal) => this.recover(signal), false),
-          rollBack: this.piece((_, signal) => this.rollBack(signal), false),
+          rollBack: fromPromise<Plan>(async ({ signal }) => {
+            const { rollback } = this.machine.getSnapshot().context;
+            const pause = await options.inFlight.track(rollBack(context, rollback as RollbackWish, signal));
+            return { ...this.plan(), pause };
+          }),
           drain: this.piece(doDrain),
         },
       }),
@@ -113,7 +109,6 @@ export class RunDriver {
         input: {
           plan: this.plan(),
           maxRecoveries: config.engine.maxRestarts,
-          maxRollbacks: config.guard.maxRollbacks,
           pipeline: context.pipeline.input,
         },
       },
@@ -181,7 +176,6 @@ export class RunDriver {
     await restarted;
     await restoreRun(context, { reason, freshEngine: true }, signal);
     this.tellEngine("running");
-    this.tellRollbacks([]);
   }
 
   private tellEngine(state: "restarting" | "running"): void {
@@ -189,21 +183,6 @@ export class RunDriver {
     for (const { name, detail, restarts } of engine.statuses())
       taps.fact("actor.changed", progress.step, { actor: name, state, reason: detail, restarts });
     gauges.publish();
-  }
-
-  private async rollBack(signal: AbortSignal): Promise<void> {
-    const { context } = this;
-    const error = this.machine.getSnapshot().context.error as WeirError | null;
-    const reason = error?.message ?? "the guard asked for it";
-    context.log.warn({ actor: "guard", reason }, "going back to the last checkpoint");
-    await restoreRun(context, { reason, freshEngine: false }, signal);
-    this.tellRollbacks(judgedOf(error));
-  }
-
-  /** Journals why the guard asked for rollbacks. Restoring cuts off what came after the checkpoint, so earlier ones are told again. */
-  private tellRollbacks(judged: readonly JudgedUpdate[]): void {
-    this.rollbacks = [...this.rollbacks, ...judged];
-    tellJudged(this.context, this.rollbacks);
   }
 
   /** Brings the run to its end, once. Never rejects. */

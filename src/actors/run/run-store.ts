@@ -1,9 +1,10 @@
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { RunOrder } from "../../contracts/knob.js";
 import type { LedgerEntry } from "../../contracts/ledger.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
-import type { ConfigChange } from "../../store/index.js";
+import type { BatchState, ConfigChange, LedgerMark, SavedBatch } from "../../store/index.js";
 
 /** What a run needs of its folder (DESIGN: run folder). Implemented over src/store. */
 export interface RunStore {
@@ -30,14 +31,30 @@ export interface RunStore {
   takeRemarks(): readonly string[];
   /** Option changes that are missing from a journal rolled back to this state. */
   changesAfter(state: Json | null): readonly ConfigChange[];
+  /** Records an order durably. Errors: WEIR_E_DISK. */
+  recordOrder(order: RunOrder): Promise<void>;
+  /** Every order since the run began, oldest first; `overridden` where its option was changed after it. */
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[];
   /** Freezes the reference policy: `writeInto` fills a temporary folder, which is then published at once. */
   reference(writeInto: (directory: string) => Promise<void>): Promise<void>;
   /** The folder of the frozen reference policy, checked against its manifest. */
   referenceDirectory(): Promise<string>;
+  /** Writes a snapshot under a new name: `writeInto` fills its folder; `bytes` is the size to expect. */
+  snapshot(name: string, writeInto: (directory: string) => Promise<void>, state: Json, bytes: number): Promise<void>;
+  /** A snapshot that is whole; null where there is none of that name. */
+  readSnapshot(name: string): Promise<{ readonly directory: string; readonly state: Json } | null>;
+  /** Removes all other snapshots. */
+  keepSnapshots(names: ReadonlySet<string>): Promise<void>;
+  /** Where the ledger stands. */
+  ledgerPlace(): LedgerMark;
+  /** The entries that made rollouts trained since the ledger stood there, of rollouts that still are. */
+  trainedSince(place: LedgerMark): readonly LedgerEntry[];
+  /** A rollback has undone every step after this one: their rollouts are set aside, and curves begin again. */
+  undone(step: number): Promise<void>;
   rollouts(step: number, traces: readonly Trace[]): Promise<void>;
   scalars(step: number, values: MetricValues): void;
-  /** Saves what a refused batch was made of, for replay; resolves to its path. */
-  saveBatch(step: number, content: Json): Promise<string>;
+  /** Saves a mini-batch that changed no weight; resolves to its folder. */
+  saveBatch(saved: SavedBatch, state: BatchState): Promise<{ readonly path: string; readonly withState: boolean }>;
   writeReport(report: Json): Promise<string>;
   close(): Promise<void>;
 }

@@ -11,13 +11,15 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
-import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
+import { culpritsOf, observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
+import { knobsAt } from "./knobs.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { preflight, preflightFact } from "./preflight.js";
 import {
   addSeconds,
+  cameFurther,
   evaluationDue,
   freshProgress,
   PLAIN_STEP,
@@ -30,6 +32,7 @@ import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-ste
 import { needsReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
+import { adoptSnapshots, checkpointNames, MODEL_FOLDER, takeSnapshot } from "./snapshots.js";
 import { tracesOf, tracesToShow } from "./traces.js";
 import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps } from "./warmup.js";
 
@@ -37,9 +40,6 @@ import { type WarmupResult, warmupPadding, warmupRows, warmupStep, warmupSteps }
  * The pieces of work that the lifecycle machine invokes. Each advances `context.progress` only after everything it
  * stands for has been done, so that a checkpoint between two pieces is a consistent whole (I3).
  */
-
-/** Folder name inside a checkpoint and a run. */
-export const MODEL_FOLDER = "model";
 
 /** Data that the run goes on without, as alerts. */
 function raiseLeftOut({ leftOut, policies, taps, time }: RunContext): void {
@@ -124,8 +124,10 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
 
 /** One optimiser step of the warm-up. */
 export async function doWarmup(context: RunContext, signal: AbortSignal): Promise<void> {
-  const { config, progress, parts, policies } = context;
+  const { config, parts, policies } = context;
   const { warmup } = config;
+  await takeSnapshot(context, "warmup", () => runState(context), signal);
+  const { progress } = context;
   const started = context.time.now();
   const { rows, total, learningRate } = warmupPlan(context);
   const done = progress.warmupStep + 1;
@@ -156,7 +158,8 @@ export async function doWarmup(context: RunContext, signal: AbortSignal): Promis
   const warmupUpdates = progress.warmupUpdates + changesOf([result], learningRate);
   const every = config.checkpoint.warmupEverySteps;
   const checkpointDue = last || (every > 0 && done % every === 0);
-  context.progress = addSeconds({ ...progress, warmupStep: done, warmupUpdates, checkpointDue }, "warmup", seconds);
+  const next = cameFurther({ ...progress, warmupStep: done, warmupUpdates, checkpointDue });
+  context.progress = addSeconds(next, "warmup", seconds);
   if (last && warmupUpdates === 0) context.taps.alert(warmupIdle(context, total));
   // RL starts with fresh moments: the warm-up's belong to another loss.
   if (last) await parts.trainer.resetOptimiser({ signal });
@@ -257,9 +260,10 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   const { config, curriculumMachine: machine } = context;
   // Before anything is begun, so that a step that waits for room can be tried again as a whole.
   await context.policies.assertRoom();
+  const snapshotSeconds = await takeSnapshot(context, "rl", () => runState(context), signal);
   if (context.progress.step === 0) await beginTraining(context, signal);
   const before = machine.getSnapshot().context.phase;
-  const result = await runRlStep(context, signal);
+  const result = await runRlStep(context, snapshotSeconds, signal);
   await reportStep(context, result, context.policies.version);
   const decided = context.parts.curriculum.decide({
     step: result.step,
@@ -286,7 +290,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   const checkpointDue =
     moved || finished || (config.checkpoint.everySteps > 0 && result.step % config.checkpoint.everySteps === 0);
   context.progress = addSeconds(
-    {
+    cameFurther({
       ...context.progress,
       step: result.step,
       sequence: context.pipeline.sequence,
@@ -297,7 +301,8 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
       dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
       checkpointDue,
       phaseEnded: moved || finished,
-    },
+      skipBatch: null,
+    }),
     "training",
     result.seconds,
   );
@@ -313,7 +318,7 @@ function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDec
 }
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
-  if (needsReference(context.config)) {
+  if (needsReference(context.configured)) {
     const { trainer } = context.parts;
     await context.store.reference(async (folder) => {
       await trainer.publish({ signal, as: "checkpoint", folder });
@@ -344,19 +349,11 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   tellJudged(context, result.update.judged);
   tellPrepared(context, result);
   tellGuardState(context, result.step);
-  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
-  for (const refused of result.update.refused) {
-    const { cause } = refused;
-    const path = await store.saveBatch(result.step, refused as unknown as Json);
-    const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
-    context.log.error(
-      { actor: "update", step: result.step, path },
-      `${why}: the mini-batch changed nothing and was saved`,
-    );
-  }
+  const alarms = context.detector.observe(observationOf(context, result, version));
+  tellAlarms(context, alarms, result.step);
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
-  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culpritsOf(alarms))) taps.trace(trace);
   taps.fact("step.committed", result.step, {
     phase: result.phase,
     policyVersion: version.n,
@@ -397,6 +394,7 @@ export function runState(context: RunContext): Json {
     detector: context.detector.snapshot(),
     policy: { ...context.policies.version },
     pipeline: context.pipeline.snapshot(),
+    orders: context.orders.snapshot(),
   };
 }
 
@@ -419,6 +417,7 @@ export async function doCheckpoint(context: RunContext, signal: AbortSignal): Pr
     runState(context),
     progress.phaseEnded ? ["phase-end"] : [],
   );
+  await checkpointNames(context);
   context.progress = addSeconds(context.progress, "checkpoint", (context.time.now() - started) / 1000);
   taps.fact("checkpoint.written", progress.step, { step: progress.step, path: directory });
   context.log.info({ actor: "checkpoint", step: progress.step, directory }, "checkpoint written");
@@ -439,6 +438,7 @@ export async function doFinish(context: RunContext, signal: AbortSignal): Promis
   const model = join(context.store.directory, MODEL_FOLDER);
   await writeExport(context, model, signal);
   context.progress = { ...context.progress, finished: true };
+  await context.store.keepSnapshots(new Set());
   await finishReport(context);
 }
 
@@ -456,7 +456,7 @@ export interface Restoring {
   readonly freshEngine: boolean;
 }
 
-interface CheckpointState {
+export interface CheckpointState {
   readonly progress: Partial<Progress> & Pick<Progress, "step">;
   readonly curriculum: Json;
   readonly curriculumMachine: unknown;
@@ -465,17 +465,22 @@ interface CheckpointState {
   readonly guard?: Json;
   /** Groups that were in flight; checkpoints of earlier builds, and of runs without lag, have none. */
   readonly pipeline?: Json;
+  /** Checkpoints of earlier builds have none. */
+  readonly orders?: Json;
 }
 
 /**
  * Brings a context back to its latest whole checkpoint, or to the beginning: journal, ledger, weights, optimiser, curriculum,
- * detector, progress. A guard that asked for this keeps what it knows.
+ * detector, guard, progress.
  */
 export async function restoreRun(context: RunContext, restoring: Restoring, signal: AbortSignal): Promise<void> {
   const latest = await context.store.latest();
   const state = latest?.state as CheckpointState | undefined;
   await context.pipeline.forget();
   await context.store.rollBack(latest?.state ?? null);
+  const knobs = knobsAt(state?.progress.knobs ?? {}, context.store.changesAfter(latest?.state ?? null));
+  // The pipeline begins with the options that the knobs give.
+  context.progress = { ...context.progress, knobs };
   // At once: also where nothing else can be restored, what was open at the checkpoint has ended.
   context.pipeline.restore(state?.pipeline ?? null, state?.progress.sequence ?? 0);
   context.curriculumMachine.stop();
@@ -502,7 +507,10 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
+  context.progress = { ...context.progress, knobs };
+  context.orders.restore(state?.orders ?? null);
   context.curriculumMachine.start();
+  await adoptSnapshots(context);
   context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
 }
@@ -514,7 +522,7 @@ async function restoreWeights(
   signal: AbortSignal,
 ): Promise<PolicyVersion> {
   const { trainer } = context.parts;
-  if (needsReference(context.config) && step > 0) {
+  if (needsReference(context.configured) && step > 0) {
     await trainer.loadState(await context.store.referenceDirectory(), { signal });
     await trainer.freezeReference({ signal });
   }

@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Command } from "commander";
-import { MODEL_FOLDER } from "../../actors/run/run-work.js";
+import { MODEL_FOLDER } from "../../actors/run/snapshots.js";
 import { WeirError } from "../../errors.js";
 import { copyAdapter } from "../../model/io/adapter-folder.js";
 import { readModelConfig } from "../../model/io/config.js";

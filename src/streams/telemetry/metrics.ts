@@ -250,6 +250,7 @@ export const METRICS = [
     unit: "1",
     meaning: "Optimiser steps of the RL step that the guard threw away, those that were not finite included.",
   },
+  { name: "guard/rollbacks", unit: "1", meaning: "Rollbacks of the run so far." },
   { name: "guard/shrunk", unit: "1", meaning: "Optimiser steps of the RL step that the guard made smaller." },
   { name: "optimiser/learning_rate", unit: "1", meaning: "Learning rate of the step's last optimiser step." },
   { name: "response/length_mean", unit: "tokens", meaning: "Mean response length of the step's rollouts." },
@@ -297,6 +298,7 @@ export const METRICS = [
     unit: "s",
     meaning: "Wall time from naming the new weights to having them in the policy store.",
   },
+  { name: "time/snapshot_seconds", unit: "s", meaning: "Wall time of the snapshot that was taken before the step." },
   { name: "time/adopt_seconds", unit: "s", meaning: "Wall time that the sampler took to adopt a published policy." },
   { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
   {

@@ -1,0 +1,116 @@
+import { join } from "node:path";
+import type { Config } from "../../config/schema.js";
+import type { ModelInfo } from "../../contracts/model-info.js";
+import type { Json } from "../../contracts/task.js";
+import type { Trainer } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
+import { type LedgerMark, stepName } from "../../store/index.js";
+import { addSeconds, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
+import type { RunContext } from "./run-context.js";
+
+/**
+ * Snapshots of a run between two steps, which a rollback goes back to. Invariants: which steps have one follows from the
+ * configuration and the model alone, so that a run that was killed has the same again (I3); no snapshot is removed that the newest
+ * checkpoint names.
+ */
+
+/** Folder with weights and moments inside a checkpoint or a snapshot, and of the exported model inside a run. */
+export const MODEL_FOLDER = "model";
+
+/** Weights and moments up to this size are saved each step: some 0.2 s in a file system in memory. */
+const BYTES_PER_STEP = 512 * 2 ** 20;
+const BYTES_PER_NUMBER = 4;
+/** Adam's. */
+const MOMENTS = 2;
+
+/** What the state of a snapshot has besides that of a checkpoint. */
+export interface SnapshotPlace {
+  /** Where the ledger stood. */
+  readonly ledger: LedgerMark;
+}
+
+/** Expected bytes of weights and moments. */
+export function stateBytes({ parameters, trainedParameters }: ModelInfo): number {
+  return BYTES_PER_NUMBER * (parameters + MOMENTS * trainedParameters);
+}
+
+/** Steps between two snapshots. */
+export function snapshotInterval({ guard }: Config, model: ModelInfo): number {
+  return guard.snapshots.everySteps ?? Math.max(1, Math.ceil(stateBytes(model) / BYTES_PER_STEP));
+}
+
+/** Whether the step that comes next has to be preceded by a snapshot; the first one of a stage is. */
+export function snapshotDue(progress: Progress, stage: SnapshotMark["stage"], interval: number): boolean {
+  const newest = progress.snapshots.at(-1);
+  return newest?.stage !== stage || stepsDone(progress) - stepsDone(newest) >= interval;
+}
+
+/**
+ * Takes a snapshot before a step of `stage` where one is due; resolves to the seconds that it took, null where none was taken. `state` is the run's state as a
+ * checkpoint has it. Errors: those of the trainer; WEIR_E_DISK where there is no other snapshot to go back to.
+ */
+export async function takeSnapshot(
+  context: RunContext,
+  stage: SnapshotMark["stage"],
+  state: () => Json,
+  signal: AbortSignal,
+): Promise<number | null> {
+  const { config, progress, store, parts, log } = context;
+  const { trainer } = parts;
+  if (!snapshotDue(progress, stage, snapshotInterval(config, trainer.model))) return null;
+  const started = context.time.now();
+  const count = progress.snapshotCount + 1;
+  const { warmupStep, step } = progress;
+  const mark: SnapshotMark = { name: `${stepName(stepsDone(progress))}-${count}`, stage, warmupStep, step };
+  const place: SnapshotPlace = { ledger: store.ledgerPlace() };
+  try {
+    await store.snapshot(
+      mark.name,
+      (folder) => saveInto(trainer, folder, signal),
+      { ...(state() as object), ...place } as unknown as Json,
+      stateBytes(trainer.model),
+    );
+  } catch (error) {
+    const full = WeirError.isInstance(error) && error.code === "WEIR_E_DISK";
+    if (!full || progress.snapshots.length === 0) throw error;
+    log.warn({ actor: "checkpoint", step, err: error }, "no snapshot could be written; a rollback goes back further");
+    return null;
+  }
+  const snapshots = [...progress.snapshots, mark].slice(-config.guard.snapshots.keep);
+  const seconds = (context.time.now() - started) / 1000;
+  context.progress = addSeconds({ ...context.progress, snapshots, snapshotCount: count }, "snapshot", seconds);
+  await pruneSnapshots(context);
+  return seconds;
+}
+
+function saveInto(trainer: Trainer, folder: string, signal: AbortSignal): Promise<void> {
+  return trainer.saveState(join(folder, MODEL_FOLDER), { signal });
+}
+
+/** Removes snapshots that neither the run nor its newest checkpoint names. */
+async function pruneSnapshots({ progress, pinnedSnapshots, store }: RunContext): Promise<void> {
+  await store.keepSnapshots(new Set([...progress.snapshots.map(({ name }) => name), ...pinnedSnapshots]));
+}
+
+/** A checkpoint with the present progress has been written. */
+export async function checkpointNames(context: RunContext): Promise<void> {
+  context.pinnedSnapshots = context.progress.snapshots.map(({ name }) => name);
+  await pruneSnapshots(context);
+}
+
+/** The run goes on from a checkpoint: snapshots that it does not name are removed, and those that are gone are forgotten. */
+export async function adoptSnapshots(context: RunContext): Promise<void> {
+  const { store, progress, log } = context;
+  const found: SnapshotMark[] = [];
+  for (const mark of progress.snapshots) {
+    if ((await store.readSnapshot(mark.name)) !== null) found.push(mark);
+    else
+      log.warn(
+        { actor: "checkpoint", step: mark.step },
+        `the snapshot of step ${mark.step} is gone; a rollback cannot go back to it`,
+      );
+  }
+  context.progress = { ...progress, snapshots: found };
+  context.pinnedSnapshots = found.map(({ name }) => name);
+  await pruneSnapshots(context);
+}
