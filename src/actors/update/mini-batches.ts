@@ -119,6 +119,7 @@ export async function optimiseAll(
   const batches = miniBatches(inputs, options.miniBatchPrompts)
     .map((batch) => batch.filter(({ weights }) => weights === null || !weights.every(isRejected)))
     .filter((batch) => batch.length > 0);
+  if (batches.length === 0) await judgeIdle(run, options, watch, signal);
   let miniBatch = 0;
   for (let epoch = 0; epoch < options.epochs; epoch++) {
     for (const inputs of batches) {
@@ -129,6 +130,20 @@ export async function optimiseAll(
     }
   }
   return run;
+}
+
+/** A step without a gradient is shown to the guard all the same: that no group was worth training on may be what a rollback mends. */
+async function judgeIdle(run: Draft, options: StepOptions, { valuesOf }: Watch, signal: AbortSignal): Promise<void> {
+  const { step, phase, policy, guard, optimiser } = options;
+  const evidence: Evidence = {
+    ...{ stage: "rl", step, phase, miniBatch: 0, policyVersion: policy.n, learningRate: optimiser.learningRate },
+    ...{ nonFinite: [], loss: null, gradNorm: null, tokens: 0, policy: null, trial: null, groups: [] },
+    values: valuesOf(null, 0),
+  };
+  const verdict = await guard.judge(evidence, { signal });
+  if (verdict.action !== "rollback") return;
+  run.rolledBack = { evidence, verdict };
+  run.judged.push(run.rolledBack);
 }
 
 /** One optimiser step. */
