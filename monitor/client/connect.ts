@@ -8,7 +8,7 @@ import {
   PROTOCOL_VERSION,
   STREAM_PATH,
 } from "../protocol/limits.js";
-import type { ClientMessageInput, ServerMessage } from "../protocol/messages.js";
+import type { ClientMessageInput, CommandArgs, ServerMessage } from "../protocol/messages.js";
 import type { ChannelEvent } from "./events.js";
 import { EventQueue } from "./queue.js";
 import {
@@ -52,8 +52,9 @@ export interface SentCommand {
   readonly effect: Promise<Effect>;
 }
 
-export interface CommandOptions {
-  readonly args?: Readonly<Record<string, Json>>;
+export interface CommandOptions<N extends CommandName = CommandName> {
+  /** What the command takes. */
+  readonly args?: CommandArgs<N>;
   /** Refuse unless the lifecycle is in this state. */
   readonly expect?: string;
   /** Chosen by the caller to make retries idempotent; random unless given. */
@@ -77,7 +78,7 @@ export interface MonitorClient {
   ): () => void;
   /** The same as an async iterator; it buffers a bounded number of events, a slower reader gets a fresh snapshot instead. */
   events<C extends ChannelName>(channel: C): AsyncIterableIterator<ChannelEvent<C>>;
-  command(name: CommandName, options?: CommandOptions): SentCommand;
+  command<N extends CommandName>(name: N, options?: CommandOptions<N>): SentCommand;
   /** Resolves once connected; rejects with WEIR_E_MONITOR_CONNECTION when that is impossible. */
   ready(): Promise<Welcome>;
   close(): void;
@@ -171,13 +172,13 @@ class Client implements MonitorClient {
     return queue;
   }
 
-  command(name: CommandName, options: CommandOptions = {}): SentCommand {
+  command<N extends CommandName>(name: N, options: CommandOptions<N> = {}): SentCommand {
     const id = options.id ?? `${this.prefix}-${this.clock.now().toString(36)}-${this.counter++}`;
     const message: ClientMessageInput = {
       type: "command",
       id,
       name,
-      args: { ...options.args },
+      args: { ...options.args } as Record<string, Json>,
       ...(options.expect ? { expect: { state: options.expect } } : {}),
     };
     const ack = withResolvers<Ack>();

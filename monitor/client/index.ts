@@ -2,7 +2,7 @@
 export type { ActorState, ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
 export type { Initiator, KnobState, KnobTurn } from "../../src/contracts/knob.js";
 export type { ChannelName, CommandName, StreamChannel } from "../protocol/limits.js";
-export type { Role } from "../protocol/messages.js";
+export type { CommandArgs, Role } from "../protocol/messages.js";
 export type {
   ActorChange,
   ActorTree,

@@ -246,7 +246,7 @@ export type ActorTree = z.output<typeof actorTreeSchema>;
 
 const initiatorSchema: z.ZodType<Initiator> = z.object({
   kind: z.enum(["program", "operator", "guard", "rollback"]),
-  name: z.string().describe("Role, client and address of an operator, the rule of a guard; empty for a program."),
+  name: z.string().describe("Client and address of an operator, the rule of a guard; empty for a program."),
 });
 
 export const knobStateSchema: z.ZodType<KnobState> = z.object({

@@ -3,7 +3,7 @@ import type { Json } from "./task.js";
 /** Who turned a knob, or gave a command. */
 export interface Initiator {
   readonly kind: "program" | "operator" | "guard" | "rollback";
-  /** Role and address of an operator, the guard's rule; empty for a program. */
+  /** Client and address of an operator, the guard's rule; empty for a program. */
   readonly name: string;
 }
 
@@ -29,4 +29,19 @@ export interface KnobTurn {
   readonly new: Json;
   readonly by: Initiator;
   readonly reason: string | null;
+}
+
+/** What is asked of a run from outside, and on whose behalf. */
+export type OrderWish = Pick<RunOrder, "order" | "by" | "reason">;
+
+/** What was asked of a run from outside, as its folder keeps it: a run that is restored does it again. */
+export interface RunOrder {
+  readonly order:
+    | { readonly type: "set"; readonly path: string; readonly value: number | null }
+    /** The batch of the next RL step changes no weight. */
+    | { readonly type: "skipBatch" };
+  readonly by: Initiator;
+  readonly reason: string | null;
+  /** Pieces of work that had been done: preflight, warm-up steps, RL steps and evaluations. */
+  readonly at: number;
 }

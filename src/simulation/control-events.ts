@@ -8,6 +8,7 @@ export const CONTROL_EVENTS = [
   "pause",
   "checkpoint",
   "skipPhase",
+  "rollBack",
   "replace",
   "outage",
   "stop",
@@ -43,6 +44,13 @@ export class ControlEvents {
     this.time.set(() => this.happen(life, event), ms * this.draws.next("control/when"));
   }
 
+  /** A person looks at a run that was paused, also by its guard, and lets it go on. */
+  paused(life: Life): void {
+    this.time.set(() => {
+      if (!isOver(life) && life.driver.lifecycle === "paused") life.driver.send({ type: "RESUME" });
+    }, LONGEST_PAUSE_MS);
+  }
+
   private happen(life: Life, event: ControlEvent): void {
     if (isOver(life)) return;
     const { time } = this;
@@ -61,6 +69,11 @@ export class ControlEvents {
       case "skipPhase":
         life.skipPhase();
         return;
+      case "rollBack": {
+        const value = this.draws.next("rollBack");
+        life.rollBack(value < 0.5 ? null : 2 * value - 1);
+        return;
+      }
       case "replace":
         life.replaceParts();
         return;

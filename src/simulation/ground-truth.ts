@@ -29,6 +29,8 @@ export interface ScriptedWeights {
   readonly changed: boolean;
   /** Weights published on the way here, by version; versions that rollbacks have undone are missing. */
   readonly lineage: readonly (Identity | undefined)[];
+  /** Rollouts that an optimiser step on the way here was taken on. */
+  readonly trained: readonly string[];
 }
 
 /** Which weights drew which part of a sequence, in simulated tokens. */
@@ -62,6 +64,8 @@ export class GroundTruth {
   readonly identities: Identity[] = [{ index: 0, n: 0 }];
   /** Tokens that were trained on, by lag. */
   readonly lags: number[] = [];
+  /** The trainer's weights as they are now. */
+  weights: ScriptedWeights | null = null;
   /** Optimiser steps that changed weights. */
   applied = 0;
   hangs = 0;

@@ -54,12 +54,48 @@ export function checkAftermath(life: Life, truth: GroundTruth): void {
 }
 
 /** The run is over: its ledger, read again from the start, and its hangs. */
-export function checkRun(truth: GroundTruth, disk: MemoryDisk): void {
+export function checkRun(truth: GroundTruth, disk: MemoryDisk, completed: boolean): void {
   const book = new LedgerBook();
   try {
     for (const entry of disk.entries) book.apply(entry);
   } catch (error) {
     truth.broken("I2", String((error as Error).message));
+  }
+  if (completed) checkWeights(truth, disk, book);
+  checkVersions(truth, disk);
+}
+
+/** The final weights come from the updates on exactly those rollouts that the ledger calls trained, rollbacks and kills included. */
+function checkWeights(truth: GroundTruth, disk: MemoryDisk, book: LedgerBook): void {
+  const learned = new Set(truth.weights?.trained);
+  const told = new Set(disk.entries.map(({ rolloutId }) => rolloutId).filter((id) => book.stateOf(id) === "trained"));
+  const untold = [...learned].filter((id) => !told.has(id));
+  const missing = [...told].filter((id) => !learned.has(id));
+  if (untold.length > 0)
+    truth.broken(
+      "I2",
+      `the weights come from ${untold.length} rollouts that the ledger does not call trained: ${untold[0]}, ${book.stateOf(untold[0] as string)}`,
+    );
+  if (missing.length > 0)
+    truth.broken(
+      "I2",
+      `the ledger calls ${missing.length} rollouts trained that the weights do not come from: ${missing[0]}`,
+    );
+}
+
+/** A version number stands for one publication, and numbers grow, also over rollbacks. */
+function checkVersions(truth: GroundTruth, disk: MemoryDisk): void {
+  let last = { policyVersion: 0, sha256: "" };
+  for (const fact of disk.journal) {
+    if (fact.type !== "step.committed") continue;
+    const { policyVersion, sha256 } = fact.data;
+    const used = policyVersion === last.policyVersion && last.sha256 !== "" && sha256 !== last.sha256;
+    if (policyVersion < last.policyVersion || used)
+      truth.broken(
+        "I9",
+        `step ${fact.step} has version ${policyVersion} (${sha256}) after ${last.policyVersion} (${last.sha256})`,
+      );
+    last = { policyVersion, sha256 };
   }
 }
 

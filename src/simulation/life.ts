@@ -8,6 +8,7 @@ import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
 import { detectorOptions } from "../actors/run/detector-options.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
+import { liveConfig, RunOrders } from "../actors/run/knobs.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
 import type { RunContext, RunTaps } from "../actors/run/run-context.js";
@@ -57,6 +58,7 @@ export interface LifeOptions {
   readonly truth: GroundTruth;
   readonly trace: (what: string) => void;
   readonly onCall: (name: string, ms: number) => void;
+  readonly onPaused: () => void;
 }
 
 /** How many doubts of a scripted guard come for each fault. */
@@ -112,8 +114,10 @@ export class Life {
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     this.driver = new RunDriver(this.context, {
       inFlight: this.inFlight,
-      safePoint: (signal) => this.replacements.apply(this.context, signal),
-      onState: () => undefined,
+      safePoint: (signal) => this.atSafePoint(signal),
+      onState: (name) => {
+        if (name === "paused") this.options.onPaused();
+      },
     });
     void this.driver.ended.then((end) => this.conclude(end));
   }
@@ -136,6 +140,11 @@ export class Life {
         parts: context.origins(),
       });
     this.driver.start();
+  }
+
+  private async atSafePoint(signal: AbortSignal): Promise<void> {
+    await this.context.orders.apply(signal);
+    await this.replacements.apply(this.context, signal);
   }
 
   /** As `kill -9`: nothing of it happens any more. */
@@ -165,8 +174,20 @@ export class Life {
     if (driver.lifecycle === "training" && phase < context.phases.length) context.skipPhase = true;
   }
 
+  /** Asks for the run to go back; `share` of its steps are to stay, null leaves all but the last. */
+  rollBack(share: number | null): void {
+    const { context, driver, options } = this;
+    const to = share === null ? null : Math.floor(share * context.progress.step);
+    try {
+      driver.rollBack({ to, by: { kind: "operator", name: "simulated" }, reason: "simulated" });
+    } catch (error) {
+      options.trace(`refused: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
   private async conclude(end: RunEnd): Promise<void> {
     this.replacements.end();
+    this.context.orders.end();
     if (end.status !== "failed" && this.alive) await finishReport(this.context);
     await this.pool?.dispose();
     this.ended = end;
@@ -257,21 +278,24 @@ export class Life {
       policyStore: "scripted",
       filter: config.dynamicSampling.enabled ? known("filter", config.dynamicSampling.filter, "variance") : "none",
       guard: "scripted",
+      ...this.replacements?.named,
     };
   }
 
   private open(): RunContext {
-    const { config, disk, time, truth, trace } = this.options;
-    const phases = phasesFrom(config.phases);
+    const { config: configured, disk, time, truth, trace } = this.options;
+    let made: RunContext | null = null;
+    const config = liveConfig(configured, () => (made ?? { progress: freshProgress }).progress.knobs);
+    const phases = phasesFrom(configured.phases);
     const names = this.names();
     const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
-    const detector = createDetector(detectorOptions(config));
-    const sftRows = scriptedSftRows(config);
-    const train = scriptedTasks(config, phases, "train");
-    const heldout = config.data.heldout.length > 0 ? scriptedTasks(config, phases, "heldout") : [];
-    const { batchRows, epochs } = config.warmup;
+    const detector = createDetector(detectorOptions(configured));
+    const sftRows = scriptedSftRows(configured);
+    const train = scriptedTasks(configured, phases, "train");
+    const heldout = configured.data.heldout.length > 0 ? scriptedTasks(configured, phases, "heldout") : [];
+    const { batchRows, epochs } = configured.warmup;
     const store = new MemoryStore(disk, {
-      keep: config.checkpoint.keep,
+      keep: configured.checkpoint.keep,
       now: () => time.now(),
       alive: () => this.alive,
       onEntry: (entry) => {
@@ -280,32 +304,35 @@ export class Life {
       },
     });
     const shared = {
-      config,
       time,
       tasks: new Map(train.map((item) => [item.task.id, item])),
-      policies: new PolicyPublisher(() => context.parts, config.async.inFlight === "continue" ? "keep" : "wait"),
+      policies: new PolicyPublisher(() => context.parts, configured.async.inFlight === "continue" ? "keep" : "wait"),
       gauges: new GaugeBoard(),
       store,
       log: SILENT,
     };
     const context: RunContext = {
       ...shared,
+      configured,
+      get config() {
+        return config();
+      },
       residentBytes: () => 0,
       phases,
       heldout,
       sftRows,
       leftOut: [],
       workload: {
-        warmupSteps: warmupSteps({ rows: sftRows.length, batchRows, epochs, seed: config.run.seed }),
-        trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+        warmupSteps: warmupSteps({ rows: sftRows.length, batchRows, epochs, seed: configured.run.seed }),
+        trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: heldout.length,
         tasks: { read: train.length, dropped: 0, outsidePhases: 0 },
-        evaluation: config.evaluation,
+        evaluation: configured.evaluation,
       },
       tokenizer: scriptedTokenizer,
       engine: this.engineView(),
       parts: buildRunParts(build, build("reward")),
-      pipeline: createPipeline(shared, () => context),
+      pipeline: createPipeline(shared, config, () => context),
       curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
       origins: () => partsRecord(this.registry, names, [], false),
       fresh: { detector: detector.snapshot(), guard: null },
@@ -314,9 +341,11 @@ export class Life {
       published: new PublishedMetrics(() => undefined),
       taps: this.taps(store),
       progress: freshProgress,
+      orders: new RunOrders(() => context),
       pinnedSnapshots: [],
       skipPhase: false,
     };
+    made = context;
     setUpCurriculum(context);
     return context;
   }

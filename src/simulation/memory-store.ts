@@ -1,11 +1,12 @@
 import type { RunStore } from "../actors/run/run-store.js";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
+import type { RunOrder } from "../contracts/knob.js";
 import type { LedgerEntry } from "../contracts/ledger.js";
 import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
-import type { ConfigChange, LedgerMark } from "../store/index.js";
+import type { ConfigChange, LedgerMark, SavedBatch } from "../store/index.js";
 import { LedgerBook } from "../store/ledger-book.js";
 import type { ScriptedWeights } from "./ground-truth.js";
 
@@ -14,6 +15,9 @@ import type { ScriptedWeights } from "./ground-truth.js";
  * ledger that belong to it, rolling back cuts off what came later, and the ledger is checked by the same book. What is stored
  * outlives a killed process; a view of it that belongs to such a process changes nothing any more.
  */
+
+/** Begins the names of folders that become snapshots. */
+export const SNAPSHOT_DRAFT = "snapshot-draft";
 
 const MARKS = "runFolder";
 const FIRST_FACT: FactType = "run.started";
@@ -70,6 +74,7 @@ export class MemoryDisk {
   readonly entries: Omit<LedgerEntry, "schema_version">[] = [];
   book = new LedgerBook();
   checkpoints: StoredCheckpoint[] = [];
+  readonly orders: RunOrder[] = [];
   readonly snapshots = new Map<string, { readonly directory: string; readonly state: string }>();
   report: Json = null;
   drafts = 0;
@@ -174,6 +179,15 @@ export class MemoryStore implements RunStore {
     return [];
   }
 
+  async recordOrder(order: RunOrder): Promise<void> {
+    this.assertAlive();
+    this.disk.orders.push(order);
+  }
+
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[] {
+    return this.disk.orders.map((order) => ({ ...order, overridden: false }));
+  }
+
   async reference(writeInto: (directory: string) => Promise<void>): Promise<void> {
     await this.draft(writeInto, () => REFERENCE);
   }
@@ -187,7 +201,7 @@ export class MemoryStore implements RunStore {
     this.assertAlive();
     const { disk } = this;
     const text = JSON.stringify(state);
-    const directory = await this.draft(writeInto, () => `snapshots/${name}`);
+    const directory = await this.draft(writeInto, () => `snapshots/${name}`, SNAPSHOT_DRAFT);
     disk.snapshots.set(name, { directory, state: text });
   }
 
@@ -230,9 +244,9 @@ export class MemoryStore implements RunStore {
     this.assertAlive();
   }
 
-  async saveBatch(step: number): Promise<string> {
+  async saveBatch({ step }: SavedBatch): Promise<{ readonly path: string; readonly withState: boolean }> {
     this.assertAlive();
-    return `simulated/batches/step-${step}`;
+    return { path: `simulated/batches/step-${step}`, withState: false };
   }
 
   async writeReport(report: Json): Promise<string> {
@@ -244,10 +258,14 @@ export class MemoryStore implements RunStore {
   async close(): Promise<void> {}
 
   /** Fills a folder that gets its name at the end; nothing is left of it where that fails. Resolves to its name. */
-  private async draft(writeInto: (folder: string) => Promise<void>, nameOf: (n: number) => string): Promise<string> {
+  private async draft(
+    writeInto: (folder: string) => Promise<void>,
+    nameOf: (n: number) => string,
+    prefix = "draft",
+  ): Promise<string> {
     const { disk } = this;
     const n = ++disk.drafts;
-    const draft = `draft-${n}`;
+    const draft = `${prefix}-${n}`;
     try {
       await writeInto(draft);
     } catch (error) {

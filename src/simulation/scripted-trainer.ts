@@ -4,7 +4,7 @@ import { WeirError } from "../errors.js";
 import { LOSS_NAMES } from "../losses/index.js";
 import type { ScriptedCalls } from "./calls.js";
 import { type GroundTruth, type Identity, type ScriptedWeights, versionOf } from "./ground-truth.js";
-import type { MemoryFiles } from "./memory-store.js";
+import { type MemoryFiles, SNAPSHOT_DRAFT } from "./memory-store.js";
 import type { ScriptedEngine } from "./scripted-engine.js";
 
 /**
@@ -29,13 +29,25 @@ export function createScriptedTrainer(world: TrainerWorld): Trainer {
 }
 
 class ScriptedTrainer {
-  private weights: ScriptedWeights;
+  private held: ScriptedWeights;
   private gradients = 0;
+  /** Rollouts that the summed gradients come from. */
+  private read: string[] = [];
   /** Weights before the last step, which can be revised; null where it cannot. */
   private before: ScriptedWeights | null = null;
 
   constructor(private readonly world: TrainerWorld) {
-    this.weights = start(world.truth);
+    this.held = start(world.truth);
+    this.weights = this.held;
+  }
+
+  private get weights(): ScriptedWeights {
+    return this.held;
+  }
+
+  private set weights(weights: ScriptedWeights) {
+    this.held = weights;
+    this.world.truth.weights = weights;
   }
 
   part(): Trainer {
@@ -84,13 +96,15 @@ class ScriptedTrainer {
       discardGradients: ({ signal }) =>
         this.call("discardGradients", 0, signal, () => {
           this.gradients = 0;
+          this.read = [];
         }),
       optimStep: (_config, { signal, revisable = false }) =>
         this.call("optimStep", latencies.optimStep, signal, () => {
           this.needGradients();
           this.gradients = 0;
           this.before = revisable ? this.weights : null;
-          this.weights = { ...this.weights, changed: true };
+          this.weights = { ...this.weights, changed: true, trained: [...this.weights.trained, ...this.read] };
+          this.read = [];
           this.world.truth.applied++;
           return { applied: true, gradNorm: 1, gradNormByTensor: null };
         }),
@@ -131,17 +145,21 @@ class ScriptedTrainer {
           files.write(folder, this.weights);
           return { version, artifact: { kind: "checkpoint", uri: folder }, bytes: 0 };
         }),
-      saveState: (folder, { signal }) =>
-        this.call("saveState", latencies.checkpoint, signal, () => files.write(folder, this.weights)),
+      saveState: (folder, { signal }) => {
+        // A snapshot lies in memory.
+        const latency = folder.startsWith(SNAPSHOT_DRAFT) ? 0 : latencies.checkpoint;
+        return this.call("saveState", latency, signal, () => files.write(folder, this.weights));
+      },
       loadState: (folder, { signal, above }) =>
         this.call("loadState", latencies.checkpoint, signal, () => {
           this.gradients = 0;
+          this.read = [];
           this.before = null;
           this.weights = folder === config.model.path ? start(truth) : files.read(folder);
           const { n, lineage } = this.weights;
           const named = versionOf(lineage.slice(0, n + 1).findLast((identity) => identity !== undefined) as Identity);
           if (above === undefined) return { ...named, n };
-          this.weights = { n: Math.max(n, above), changed: true, lineage };
+          this.weights = { ...this.weights, n: Math.max(n, above), changed: true };
           return { ...named, n: this.weights.n };
         }),
       freezeReference: ({ signal }) => this.call("freezeReference", 0, signal, () => undefined),
@@ -171,7 +189,7 @@ class ScriptedTrainer {
     // Versions that a rollback left behind are no weights on the way here.
     const way = lineage.slice(0, n + 1);
     way[n + 1] = identity;
-    this.weights = { n: n + 1, changed: false, lineage: way };
+    this.weights = { ...this.weights, n: n + 1, changed: false, lineage: way };
     return identity;
   }
 
@@ -194,6 +212,7 @@ class ScriptedTrainer {
       if (sequence.trainedAt >= 0 && sequence.trainedAt !== n)
         truth.broken("I2", `${who} was trained on at version ${sequence.trainedAt} and again at ${n}`);
       sequence.trainedAt = n;
+      if (sequence.rolloutId !== null) this.read.push(sequence.rolloutId);
       for (const { identity, tokens } of sequence.spans) {
         const lag = n - identity.n;
         if (lag < 0 || lineage[identity.n] !== identity)
@@ -209,7 +228,7 @@ class ScriptedTrainer {
 }
 
 function start(truth: GroundTruth): ScriptedWeights {
-  return { n: 0, changed: false, lineage: [truth.identities[0] as Identity] };
+  return { n: 0, changed: false, lineage: [truth.identities[0] as Identity], trained: [] };
 }
 
 /** Room for any configuration. */

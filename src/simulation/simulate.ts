@@ -95,7 +95,7 @@ class SimulatedRun {
       this.measure(life);
       if (deadlock !== null || life.ended?.status === "completed" || this.lives > FAULTY_LIVES) break;
     }
-    if (deadlock === null) checkRun(this.truth, this.disk);
+    if (deadlock === null) checkRun(this.truth, this.disk, life.ended?.status === "completed");
     return this.result(life, deadlock);
   }
 
@@ -112,6 +112,7 @@ class SimulatedRun {
       ...{ config, seed, number, faults, disk, truth, trace },
       time: time.lifetime(),
       onCall: (_, ms) => control.called(life, ms),
+      onPaused: () => control.paused(life),
     });
     return life;
   }

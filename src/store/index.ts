@@ -11,6 +11,7 @@ export {
   undoneRollouts,
   writeRollouts,
 } from "./rollout-shard.js";
-export { assertRoomForRun, type NewRun, RunFolder, type RunFolderOptions } from "./run-folder.js";
+export { assertRoomForRun, type BatchState, type NewRun, RunFolder, type RunFolderOptions } from "./run-folder.js";
 export { type ConfigChange, type RunRecord, readRunRecord } from "./run-record.js";
 export { type RunSummary, summariseRun } from "./run-summary.js";
+export { readSavedBatch, type SavedBatch } from "./saved-batch.js";

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { currentOptions, oldOption } from "../config/old-names.js";
 import type { ConfigChange } from "../contracts/config-change.js";
+import type { RunOrder } from "../contracts/knob.js";
 import type { Json } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import { asDiskError } from "../system/disk-error.js";
@@ -26,9 +27,22 @@ export interface RunRecord {
   readonly model: Json;
   /** Every change of an option since the run began, oldest first. */
   readonly changes: readonly ConfigChange[];
+  /** Every order since the run began, oldest first, each with the number of changes before it. */
+  readonly orders: readonly (RunOrder & { readonly changes: number })[];
   /** Wall clock, ms. */
   readonly created: number;
 }
+
+const orderSchema = z.object({
+  order: z.discriminatedUnion("type", [
+    z.object({ type: z.literal("set"), path: z.string(), value: z.number().nullable() }),
+    z.object({ type: z.literal("skipBatch") }),
+  ]),
+  by: z.object({ kind: z.enum(["program", "operator", "guard", "rollback"]), name: z.string() }),
+  reason: z.string().nullable(),
+  at: z.number(),
+  changes: z.number(),
+});
 
 const recordSchema = z.object({
   schema_version: z.literal(SCHEMA_VERSION),
@@ -37,6 +51,7 @@ const recordSchema = z.object({
   dataset: z.unknown(),
   model: z.unknown().default(null),
   changes: z.array(z.object({ path: z.string(), old: z.unknown(), new: z.unknown() })).default([]),
+  orders: z.array(orderSchema).default([]),
   created: z.number(),
 });
 

@@ -27,6 +27,7 @@ export interface JudgedRound {
 export interface FormerOptions {
   /** Groups that a step trains on. */
   readonly wanted: number;
+  /** Read anew for each batch. */
   readonly maxLag: number;
   /** Groups drawn for each one that is missing. */
   readonly oversample: number;

@@ -230,13 +230,13 @@ describe("a run with a guard of its own", () => {
     expect(ends.filter(([id]) => !id.startsWith("s2-")).map(([, end]) => end)).not.toContain("dropped:guard");
   });
 
-  it("goes back to the last checkpoint and on from there, and keeps what it learnt", async () => {
+  it("goes back to the snapshot before the step: journal and ledger go on, weights get a number of their own", async () => {
     let rejected = 0;
     const guard = guardOf(
       ({ step }) => {
         if (step !== 3 || rejected > 0) return { action: "commit" };
         rejected++;
-        return { action: "rollback", reason: "the norm jumped" };
+        return { action: "rollback", rule: "gradient_spike", reason: "the norm jumped" };
       },
       {
         snapshot: () => rejected,
@@ -245,7 +245,7 @@ describe("a run with a guard of its own", () => {
         },
       },
     );
-    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 2 } }, parityReward, {
+    const { system, metrics } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 2 } }, parityReward, {
       actors: { guard },
     });
     const states: string[] = [];
@@ -253,41 +253,100 @@ describe("a run with a guard of its own", () => {
     await system.start();
     const { status, runDirectory } = await system.done;
     expect(status).toBe("completed");
-    expect(states).toContain("rollingBack");
-    const [resumed] = await facts(runDirectory, "run.resumed");
-    expect(resumed?.data).toMatchObject({ step: 2, reason: expect.stringContaining("the norm jumped") });
+    const passed = states.filter((state, i) => state !== states[i - 1]);
+    const at = passed.indexOf("rollingBack");
+    expect(passed.slice(at, at + 3)).toEqual(["rollingBack", "checkpointing", "training"]);
+    expect(await facts(runDirectory, "run.resumed")).toEqual([]);
+    const ends = await endStates(runDirectory);
+    const undone = [...ends.values()].filter((end) => end === "rolledBack").length;
+    expect((await facts(runDirectory, "run.rolledBack")).map(({ data }) => data)).toEqual([
+      {
+        ...{ fromStep: 3, toStep: 2, reason: "the norm jumped", rule: "gradient_spike" },
+        ...{ by: { kind: "guard", name: "gradient_spike" }, undone, count: 1 },
+      },
+    ]);
+    expect(undone).toBeGreaterThanOrEqual(4);
     expect((await facts(runDirectory, "guard.judged")).map(({ data }) => data.verdict)).toEqual(["rollback"]);
-    expect((await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion)).toEqual([1, 2, 3]);
+    // Version 3 is that of the restored weights.
+    expect((await facts(runDirectory, "step.committed")).map(({ data }) => data.policyVersion)).toEqual([1, 2, 4]);
+    expect((await facts(runDirectory, "checkpoint.written")).map(({ data }) => data.step)).toEqual([2, 2, 3]);
+    expect(metrics.flatMap(({ values }) => values["guard/rollbacks"] ?? [])).toEqual([0, 0, 1]);
+    expect(metrics.every(({ values }) => (values["time/snapshot_seconds"] ?? 0) >= 0)).toBe(true);
   });
 
-  it("goes back to the beginning where there is no checkpoint", async () => {
-    let rejected = false;
-    const guard = guardOf(({ step }) => {
-      if (step !== 2 || rejected) return { action: "commit" };
-      rejected = true;
-      return { action: "rollback", reason: "start again" };
-    });
-    const loaded: string[] = [];
-    const { system } = await fakeRun({ ...onePhase, checkpoint: { everySteps: 0 } }, parityReward, {
-      actors: { guard },
-      trainer: { loadState: async (folder) => ({ n: loaded.push(folder) - 1, sha256: "" }) },
-    });
-    await system.start();
-    await system.done.catch(() => undefined);
-    expect(loaded[0]).toMatch(/tiny-qwen2$/);
+  it("draws other tasks after a rollback, or with skipBatch off other responses to the same", async () => {
+    const drawn = async (skipBatch: boolean) => {
+      let rejected = false;
+      const batches: string[][] = [];
+      const guard = guardOf(({ step, groups }) => {
+        if (step !== 2) return { action: "commit" };
+        batches.push(groups.map(({ taskId }) => taskId));
+        if (rejected) return { action: "commit" };
+        rejected = true;
+        return { action: "rollback", reason: "once" };
+      });
+      const over = { ...onePhase, dynamicSampling: { enabled: false }, guard: { afterRollback: { skipBatch } } };
+      const { system } = await fakeRun(over, parityReward, { actors: { guard } });
+      await system.start();
+      await system.done;
+      return batches;
+    };
+    const skipped = await drawn(true);
+    expect(skipped).toHaveLength(2);
+    expect(skipped[1]?.filter((task) => skipped[0]?.includes(task))).toEqual([]);
+    const again = await drawn(false);
+    expect(again[1]).toEqual(again[0]);
   });
 
-  it("ends with a code after as many rollbacks as are permitted without coming further", async () => {
+  it("goes further back each time, then pauses for a person, who lets it go on", async () => {
+    let patience = 4;
     const guard = guardOf(({ step }) =>
-      step === 2 ? { action: "rollback", reason: "never step 2" } : { action: "commit" },
+      step === 3 && patience-- > 0 ? { action: "rollback", reason: "never step 3" } : { action: "commit" },
     );
-    const { system } = await fakeRun({ ...onePhase, guard: { maxRollbacks: 2 } }, parityReward, { actors: { guard } });
+    const over = {
+      ...onePhase,
+      dynamicSampling: { enabled: false },
+      guard: { maxRollbacks: 2, snapshots: { keep: 3 } },
+    };
+    const { system, alerts } = await fakeRun(over, parityReward, { actors: { guard } });
+    const paused = new Promise<void>((resolve) => {
+      system.state$.subscribe(({ lifecycle }) => {
+        if (lifecycle === "paused") resolve();
+      });
+    });
     await system.start();
-    await expect(system.done).rejects.toThrow(/WEIR_E_GUARD: after 2 rollbacks .*never step 2/);
-    const told = await facts(system.runDirectory as string, "guard.judged");
-    expect(told.map(({ data }) => [data.verdict, data.reason])).toEqual(
-      new Array(3).fill(["rollback", "never step 2"]),
-    );
+    await paused;
+    const told = await facts(system.runDirectory as string, "run.rolledBack");
+    expect(told.map(({ data }) => [data.fromStep, data.toStep, data.count])).toEqual([
+      [3, 2, 1],
+      [3, 1, 2],
+      [3, 0, 3],
+    ]);
+    expect(alerts.filter(({ rule }) => rule === "rollbacks_exhausted")).toMatchObject([
+      { level: "error", value: 3, text: expect.stringContaining("never step 3") },
+    ]);
+    system.resume();
+    const { status, runDirectory } = await system.done;
+    expect(status).toBe("completed");
+    expect((await facts(runDirectory, "run.rolledBack")).map(({ data }) => data.toStep)).toEqual([2, 1, 0, 2]);
+    await endStates(runDirectory);
+  });
+
+  it("goes back within the warm-up, too", async () => {
+    let rejected = false;
+    const guard = guardOf(({ stage, step }) => {
+      if (stage !== "warmup" || step !== 2 || rejected) return { action: "commit" };
+      rejected = true;
+      return { action: "rollback", reason: "the loss jumped" };
+    });
+    const warmup = { data: [await demonstrations()], batchRows: 2, epochs: 2 };
+    const { system } = await fakeRun({ ...onePhase, warmup }, parityReward, { actors: { guard } });
+    await system.start();
+    const { runDirectory } = await system.done;
+    expect((await facts(runDirectory, "run.rolledBack")).map(({ data }) => data)).toMatchObject([
+      { fromStep: 0, toStep: 0, undone: 0 },
+    ]);
+    expect((await facts(runDirectory, "warmup.finished")).map(({ data }) => data)).toMatchObject([{ steps: 4 }]);
   });
 
   it("judges the warm-up, too, and a run whose every update it skips has trained nothing", async () => {

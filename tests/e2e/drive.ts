@@ -2,14 +2,28 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
+/** Variable that holds orders for the driver, as JSON. */
+export const ORDERS = "WEIR_TEST_ORDERS";
+
+/** A knob to turn once a step has been committed; null as its path skips the next batch. */
+export interface DriverOrder {
+  readonly afterStep: number;
+  readonly path: string | null;
+  readonly value: number | null;
+}
+
 const DRIVER = fileURLToPath(new URL("./driver.ts", import.meta.url));
 
 /** Starts the driver (`driver.ts`); `onLine` sees what it tells and may kill it. Resolves to the lines once it is gone. */
 export function drive(
   args: readonly string[],
   onLine: (line: string, child: ChildProcess) => void = () => undefined,
+  orders: readonly DriverOrder[] = [],
 ): Promise<string[]> {
-  const child = spawn(process.execPath, ["--import", "tsx", DRIVER, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, ["--import", "tsx", DRIVER, ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, [ORDERS]: JSON.stringify(orders) },
+  });
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => {
     lines.push(line);

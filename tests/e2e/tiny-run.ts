@@ -96,8 +96,9 @@ export async function endStates(runDirectory: string): Promise<Map<string, strin
       if (open.has(rolloutId) || ends.has(rolloutId)) throw new Error(`${rolloutId} was issued twice`);
       open.add(rolloutId);
     }
-    if (state !== "trained" && state !== "dropped") continue;
-    if (!open.delete(rolloutId)) throw new Error(`${rolloutId} ended twice or was never issued`);
+    if (state !== "trained" && state !== "dropped" && state !== "rolledBack") continue;
+    const undone = state === "rolledBack" && ends.get(rolloutId) === "trained";
+    if (!undone && !open.delete(rolloutId)) throw new Error(`${rolloutId} ended twice or was never issued`);
     ends.set(rolloutId, reason === undefined ? state : `${state}:${reason}`);
   }
   if (open.size > 0) throw new Error(`without an end state: ${[...open].join(", ")}`);

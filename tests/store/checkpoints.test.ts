@@ -34,6 +34,7 @@ describe("checkpoints", () => {
       step: 10,
       time: 1_000,
       tags: [],
+      order: 2,
       files: {
         "model/weights.bin": { bytes: 64, sha256: "c2a74daea21f6caad6b7794dcfd121cbaa0bddc3407ce5f5fdc1914bd5e7ff90" },
         "state.json": { bytes: expect.any(Number), sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
@@ -42,6 +43,18 @@ describe("checkpoints", () => {
     const { checkpoint, passedOver } = await store.latest();
     expect(checkpoint).toMatchObject({ step: 10, state: { step: 10, note: "héllo" }, directory });
     expect(passedOver).toEqual([]);
+  });
+
+  it("takes the one that was written last for the newest, also where a rollback led to a lower step", async () => {
+    const { store, write } = await fresh();
+    for (const step of [3, 4]) await write(step, step === 4 ? ["phase-end"] : []);
+    await write(2);
+    expect((await store.latest()).checkpoint?.name).toBe("step-00002");
+    // The end of the phase lies ahead again: it is kept no longer than others.
+    expect((await store.list()).map(({ name }) => name)).toEqual(["step-00002", "step-00004", "step-00003"]);
+    await write(3);
+    await write(3);
+    expect((await store.list()).map(({ name }) => name)).toEqual(["step-00003.2", "step-00003.1", "step-00002"]);
   });
 
   it.each<[string, (directory: string) => Promise<void>, RegExp]>([

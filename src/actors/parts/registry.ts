@@ -109,6 +109,16 @@ export class PartRegistry {
     };
   }
 
+  /** Gives up a part that was given by value, so that names count again; returns what undoes it. */
+  forget(kind: PartKind): () => void {
+    assertKind(kind);
+    const before = this.values.get(kind);
+    this.values.delete(kind);
+    return () => {
+      if (before !== undefined) this.values.set(kind, before);
+    };
+  }
+
   /** The same as `build`, with the kinds of the parts that its factory asked for. */
   buildAsking<K extends PartKind>(
     kind: K,

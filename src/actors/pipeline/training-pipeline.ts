@@ -54,6 +54,7 @@ import type { StageChange } from "./stage-machine.js";
 
 /** What the pipeline needs of the run. */
 export interface PipelineHost {
+  /** Read anew for each decision: knobs may be turned between two steps. */
   readonly config: Config;
   readonly time: Time;
   readonly tasks: ReadonlyMap<string, Pick<IssuedTask, "task" | "promptIds">>;
@@ -243,6 +244,17 @@ export class TrainingPipeline {
     this.reset(this.issuer.sequence, [...lost.map(nextAttempt), ...this.issuer.waiting]);
   }
 
+  /**
+   * Has what is in flight, and what waits for an update, drawn again under the options as they are now; between two steps. Errors: the
+   * reason of the signal.
+   */
+  async renew(signal: AbortSignal): Promise<void> {
+    // A sampler in the middle of loading weights is left alone.
+    await this.adopting.idle();
+    signal.throwIfAborted();
+    await this.park();
+  }
+
   /** What a checkpoint has to know to issue lost tasks again. */
   snapshot(): Json {
     this.issuer.keepPhase(this.host.phase());
@@ -429,10 +441,14 @@ export class TrainingPipeline {
   }
 
   private newFormer(): BatchFormer {
-    const { rollout, dynamicSampling, async: asynchronous } = this.host.config;
-    const { oversample, maxRounds, onExhausted } = dynamicSampling;
-    const { maxLag } = asynchronous;
-    return new BatchFormer({ oversample, maxRounds, onExhausted, maxLag, wanted: rollout.promptsPerStep });
+    const { host } = this;
+    const { oversample, maxRounds, onExhausted } = host.config.dynamicSampling;
+    return new BatchFormer({
+      ...{ oversample, maxRounds, onExhausted, wanted: host.config.rollout.promptsPerStep },
+      get maxLag() {
+        return host.config.async.maxLag;
+      },
+    });
   }
 
   private newIssuer(sequence: number, visits: readonly Visit[], marks: IssueMarks): Issuer {

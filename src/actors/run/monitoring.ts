@@ -1,14 +1,18 @@
 import { basename } from "node:path";
+import { COMMAND_ARGS, type CommandArgs, type CommandName } from "../../../monitor/protocol/index.js";
 import { MonitorHub } from "../../../monitor/server/hub.js";
 import { describeMachine } from "../../../monitor/server/machine.js";
 import { announceMonitor } from "../../../monitor/server/run-file.js";
 import { startMonitor } from "../../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../../monitor/server/source.js";
-import type { Fact } from "../../contracts/fact.js";
+import type { Fact, FactType } from "../../contracts/fact.js";
+import type { Initiator, OrderWish } from "../../contracts/knob.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
+import { WeirError } from "../../errors.js";
 import type { PipelineReading } from "../../streams/gauges.js";
 import { curriculumMachine } from "../curriculum/machine.js";
+import { knobsOfRun } from "./knobs.js";
 import { lifecycleMachine } from "./lifecycle.js";
 import type { RunContext } from "./run-context.js";
 import { monitorToken } from "./start-check.js";
@@ -21,6 +25,10 @@ export interface MonitorControls {
   checkpoint(): void;
   stop(abort: boolean): void;
   skipPhase(): boolean;
+  /** Throws where the order could not be obeyed now; resolves once it has taken effect. */
+  order(wish: OrderWish): Promise<void>;
+  /** The same for another part, by the name of a registered one. */
+  replace(kind: string, name: string): Promise<void>;
   /** Resolves with the lifecycle's state once `test` is true for it. */
   reached(test: (lifecycle: string) => boolean): Promise<string>;
 }
@@ -64,6 +72,7 @@ export async function attachMonitor(
     definition: describeMachine(curriculumMachine.definition, "curriculum"),
   });
   for (const fact of past) hub.publishFact(fact);
+  hub.publishKnobs(knobsOfRun(context));
   hub.onCommand((command) => carryOut(command, controls));
   const token = monitorToken(config.monitor);
   const server = await startMonitor({
@@ -79,7 +88,10 @@ export async function attachMonitor(
   });
   return {
     url: server.url,
-    fact: (fact) => hub.publishFact(fact),
+    fact: (fact) => {
+      hub.publishFact(fact);
+      if (MOVING_KNOBS.includes(fact.type)) hub.publishKnobs(knobsOfRun(context));
+    },
     trace: (trace) => hub.publishTrace(trace),
     gauges: ({ queues, actors, lag }) => {
       hub.publishPipeline(queues);
@@ -97,9 +109,22 @@ function secretOf(variable: string | null): string | undefined {
   return variable === null ? undefined : process.env[variable];
 }
 
+/** Facts after which knobs may have other values, or be others. */
+const MOVING_KNOBS: readonly FactType[] = ["run.resumed", "run.rolledBack", "part.replaced", "knob.turned"];
+
 const ENDED = ["stopped", "completed", "failed"];
 
-/** Sends a command to the machines; its effect is reported when it has taken place. */
+/** The arguments of a command. Errors: WEIR_E_USAGE naming the first that is not what the command takes. */
+function argsOf<N extends CommandName>(command: MonitorCommand, name: N): CommandArgs<N> {
+  const result = COMMAND_ARGS[name].safeParse(command.args);
+  if (result.success) return result.data as CommandArgs<N>;
+  const [issue] = result.error.issues;
+  throw new WeirError("WEIR_E_USAGE", `${name}: argument "${issue?.path.join(".")}": ${issue?.message}`, { name });
+}
+
+const operatorOf = ({ by }: MonitorCommand): Initiator => ({ kind: "operator", name: `${by.client} at ${by.address}` });
+
+/** Sends a command to the machines; its effect is reported when it has taken place. Errors: why it is refused. */
 function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAnswer {
   const effect = async (test: (lifecycle: string) => boolean, text: string) => {
     const state = await controls.reached((lifecycle) => test(lifecycle) || ENDED.includes(lifecycle));
@@ -122,7 +147,25 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
       return controls.skipPhase()
         ? { accepted: true, effect: { ok: true, text: "the next phase begins after the current step" } }
         : { accepted: false, reason: "the run is in its last phase or does not train" };
-    default:
-      return { accepted: false, reason: `this run does not know the command "${command.name}"` };
+    case "set": {
+      const { path, value, reason = null } = argsOf(command, "set");
+      const done = controls.order({ order: { type: "set", path, value }, by: operatorOf(command), reason });
+      return {
+        accepted: true,
+        effect: done.then(() => ({ ok: true, text: `${path} is ${value ?? "the loss's own"} now` })),
+      };
+    }
+    case "skipBatch": {
+      const { reason = null } = argsOf(command, "skipBatch");
+      const done = controls.order({ order: { type: "skipBatch" }, by: operatorOf(command), reason });
+      return { accepted: true, effect: done.then(() => ({ ok: true, text: "the next step's batch will be skipped" })) };
+    }
+    case "replace": {
+      const { kind, name } = argsOf(command, "replace");
+      const done = controls.replace(kind, name);
+      return { accepted: true, effect: done.then(() => ({ ok: true, text: `the ${kind} part is "${name}" now` })) };
+    }
+    case "rollback":
+      return { accepted: false, reason: "this run cannot be rolled back" };
   }
 }

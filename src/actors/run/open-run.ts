@@ -26,6 +26,7 @@ import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
+import { liveConfig, RunOrders } from "./knobs.js";
 import { assertOffPolicy } from "./off-policy.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
@@ -185,14 +186,15 @@ interface Opened extends Pick<RunContext, "tokenizer" | "phases" | "store" | "lo
   readonly stepsOfWarmup: number;
 }
 
-function contextOf(config: Config, options: OpenRunOptions, opened: Opened): RunContext {
+function contextOf(configured: Config, options: OpenRunOptions, opened: Opened): RunContext {
   const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges } = opened;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
-  const detector = createDetector(detectorOptions(config));
-  const inFlight = config.async.inFlight === "continue" ? "keep" : "wait";
+  const detector = createDetector(detectorOptions(configured));
+  const inFlight = configured.async.inFlight === "continue" ? "keep" : "wait";
+  let made: RunContext | null = null;
+  const config = liveConfig(configured, () => (made ?? { progress: freshProgress }).progress.knobs);
   const shared = {
-    config,
     time: realTime,
     tasks: new Map(data.train.map((item) => [item.task.id, item])),
     policies: new PolicyPublisher(() => context.parts, inFlight),
@@ -200,6 +202,10 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
   };
   const context: RunContext = {
     ...shared,
+    configured,
+    get config() {
+      return config();
+    },
     residentBytes: () => process.memoryUsage.rss(),
     phases,
     heldout: data.heldout,
@@ -207,15 +213,15 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     leftOut: data.leftOut,
     workload: {
       warmupSteps: stepsOfWarmup,
-      trainingSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
+      trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
       heldoutTasks: data.heldout.length,
       tasks: data.counts,
-      evaluation: config.evaluation,
+      evaluation: configured.evaluation,
     },
     tokenizer,
     engine: options.supervisor,
     parts: options.parts,
-    pipeline: createPipeline(shared, () => context),
+    pipeline: createPipeline(shared, config, () => context),
     curriculumMachine: curriculumActor,
     origins: options.origins,
     fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
@@ -224,9 +230,11 @@ function contextOf(config: Config, options: OpenRunOptions, opened: Opened): Run
     published: options.published,
     taps: options.taps,
     progress: freshProgress,
+    orders: new RunOrders(() => context),
     pinnedSnapshots: [],
     skipPhase: false,
   };
+  made = context;
   return context;
 }
 

@@ -1,3 +1,4 @@
+import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { Preparation } from "../../contracts/guard.js";
 import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
@@ -39,8 +40,10 @@ export interface Progress {
   readonly checkpointDue: boolean;
   /** The last RL step ended a phase. */
   readonly phaseEnded: boolean;
-  /** Options that were changed while the run went on, by path; they stand in place of the configuration's. */
-  readonly knobs: Readonly<Record<string, number | null>>;
+  /** Knobs that are set otherwise than the configuration says. */
+  readonly knobs: Knobs;
+  /** Why the batch of the next RL step is not to change any weight; null where it may. */
+  readonly skipBatch: string | null;
   /** What a rollback can go back to, oldest first. */
   readonly snapshots: readonly SnapshotMark[];
   /** Snapshots taken so far; the next one's number. */
@@ -101,6 +104,7 @@ export const freshProgress: Progress = {
   checkpointDue: false,
   phaseEnded: false,
   knobs: {},
+  skipBatch: null,
   snapshots: [],
   snapshotCount: 0,
   rollbacks: { count: 0, inARow: 0, furthest: 0 },

@@ -16,9 +16,12 @@ import { curriculumSetup } from "./run-work.js";
 /** Kinds that hold the run's weights: another one could not go on from them. */
 const LASTING: readonly PartKind[] = ["trainer", "policyStore"];
 
+/** A part by value, or the name of a registered one. */
+type Chosen<K extends PartKind> = { readonly value: Parts[K] } | { readonly name: string };
+
 interface Wish {
   readonly kind: PartKind;
-  readonly value: Parts[PartKind];
+  readonly chosen: Chosen<PartKind>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -26,20 +29,27 @@ interface Wish {
 export class PartReplacements {
   /** Whether the reward in use asks a judge. */
   asksJudge = false;
+  /** Parts that were chosen by name since the run began, in place of those that the configuration names. */
+  readonly named: Partial<Record<PartKind, string>> = {};
   private wishes: Wish[] = [];
   /** What is being carried out. */
   private work: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly registry: PartRegistry,
+    /** By kind, what was chosen since included. */
     private readonly names: () => Readonly<Record<PartKind, string>>,
     private readonly inFlight: InFlight,
   ) {}
 
-  /** Resolves once the part is in use. Errors: WEIR_E_REPLACE, WEIR_E_PART, WEIR_E_CAPABILITY; WEIR_E_STATE where the run ends before. */
-  request<K extends PartKind>(kind: K, value: Parts[K]): Promise<void> {
+  /**
+   * Resolves once the part is in use. Errors: WEIR_E_REPLACE, WEIR_E_PART, WEIR_E_CAPABILITY; WEIR_E_ACTOR_UNKNOWN for a name that
+   * nobody registered; WEIR_E_STATE where the run ends before.
+   */
+  request<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void> {
+    const chosen = typeof part === "string" ? { name: part } : { value: part };
     return new Promise((resolve, reject) => {
-      this.wishes.push({ kind, value, resolve, reject });
+      this.wishes.push({ kind, chosen, resolve, reject });
     });
   }
 
@@ -59,7 +69,7 @@ export class PartReplacements {
   private async carryOut(context: RunContext, signal: AbortSignal): Promise<void> {
     for (const wish of this.wishes.splice(0)) {
       try {
-        await this.replace(context, wish.kind, wish.value, signal);
+        await this.replace(context, wish.kind, wish.chosen, signal);
         wish.resolve();
       } catch (error) {
         context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
@@ -77,14 +87,14 @@ export class PartReplacements {
   private async replace<K extends PartKind>(
     context: RunContext,
     kind: K,
-    value: Parts[K],
+    chosen: Chosen<K>,
     signal: AbortSignal,
   ): Promise<void> {
     if (LASTING.includes(kind))
       throw refused(kind, "it holds the run's weights; stop the run and start another from its model folder");
+    const from = this.registry.origin(kind, this.names()[kind]);
+    const undo = this.choose(kind, chosen);
     const names = this.names();
-    const from = this.registry.origin(kind, names[kind]);
-    const undo = this.registry.replace(kind, value);
     try {
       const slot: keyof RunParts = kind === "judge" ? "reward" : (kind as keyof RunParts);
       const before = context.parts[slot];
@@ -104,6 +114,19 @@ export class PartReplacements {
     }
   }
 
+  /** Has the registry build another part of this kind; returns what undoes it. */
+  private choose<K extends PartKind>(kind: K, chosen: Chosen<K>): () => void {
+    if ("value" in chosen) return this.registry.replace(kind, chosen.value);
+    const { [kind]: before } = this.named;
+    const restore = this.registry.forget(kind);
+    this.named[kind] = chosen.name;
+    return () => {
+      restore();
+      if (before === undefined) delete this.named[kind];
+      else this.named[kind] = before;
+    };
+  }
+
   /** With `policyStore.actor: auto` a sampler that is not the embedded engine brings the store in folders with it. */
   private storeFor(
     { config, parts }: RunContext,
@@ -119,7 +142,7 @@ export class PartReplacements {
     const { config } = context;
     assertCapabilities(config, parts);
     try {
-      assertCanTrain(config, parts.advantage);
+      assertCanTrain({ ...config, optimiser: context.configured.optimiser }, parts.advantage);
       if (slot === "curriculum") {
         parts.curriculum.setup(curriculumSetup(context));
         parts.curriculum.restore(context.parts.curriculum.snapshot());

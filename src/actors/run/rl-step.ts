@@ -1,5 +1,6 @@
 import { overlongPenalty } from "../../algorithms/overlong.js";
 import { learningRateMultiplier } from "../../algorithms/schedules.js";
+import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { LagStatus } from "../../contracts/actor-status.js";
 import type { Group, SampleGroup } from "../../contracts/group.js";
@@ -18,9 +19,11 @@ import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detec
 import { costMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
+import { guardOfBatch, turnedClips } from "./knobs.js";
 import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
+import { saveBatch } from "./save-batch.js";
 
 /**
  * One RL step: the pipeline's next batch, trained on and published, with the numbers that say what it was. What the pipeline's stages
@@ -37,13 +40,14 @@ export function rolloutSampling(config: Config, stopIds: readonly number[]): Sam
 export function policyLoss(
   config: Config,
   part: LossPart,
+  knobs: Knobs = {},
 ): { readonly loss: PolicyLossConfig; readonly evaluate?: EvaluateLoss } {
   const { loss, rollout } = config;
   const builtIn = builtInLoss(part);
   return {
     loss: {
       name: builtIn?.name ?? null,
-      settings: builtIn?.settings ?? lossSettings(null),
+      settings: builtIn === null ? lossSettings(null) : { ...builtIn.settings, ...turnedClips(builtIn.name, knobs) },
       aggregation: loss.aggregation ?? part.aggregation,
       lossScale: loss.scaleTokens ?? rollout.maxTokens,
       klCoefficient: loss.klCoefficient,
@@ -113,7 +117,8 @@ export function trainBatch(
   policy: PolicyVersion,
   signal: AbortSignal,
 ): Promise<UpdateResult> {
-  const { config, parts, phases, time } = context;
+  const { config, parts, phases, time, progress } = context;
+  const guard = guardOfBatch(context);
   const step = context.progress.step + 1;
   const phase = phaseOf(context);
   const groups = batch.ended;
@@ -132,13 +137,14 @@ export function trainBatch(
     kept,
     {
       ...config.update,
-      ...policyLoss(config, parts.loss),
-      ...{ step, phase, policy, optimiser: rlOptimiser(config, step), guard: parts.guard },
+      ...policyLoss(config, parts.loss, progress.knobs),
+      ...{ step, phase, policy, optimiser: rlOptimiser(config, step), guard },
       comparable: logprobsComparable(config, parts.sampler),
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
-      withReference: needsReference(config),
+      withReference: needsReference(context.configured),
       trial: config.guard.trial,
+      onRefused: (refused) => saveBatch(context, { step, phase, policyVersion: policy.n }, refused, signal),
       now: () => time.now(),
       known: { ...facts, groups, phases },
     },

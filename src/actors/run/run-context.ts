@@ -3,6 +3,7 @@ import type { Actor } from "xstate";
 import type { Config } from "../../config/schema.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { OrderWish } from "../../contracts/knob.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { PartsRecord } from "../../contracts/part-origin.js";
 import type { Phase } from "../../contracts/phase.js";
@@ -46,8 +47,28 @@ export interface RunTaps {
   changed(): void;
 }
 
+/** What is asked of a run from outside and takes effect between two pieces of work. */
+export interface Orders {
+  /** Resolves once the order has taken effect. */
+  request(wish: OrderWish): Promise<void>;
+  /**
+   * Carries out what has been asked for and what a restored run has to do again; resolves once nothing of it is under way. Never
+   * rejects: each order has its own answer.
+   */
+  apply(signal: AbortSignal): Promise<void>;
+  /** The run is over: what is still asked for is refused. */
+  end(): void;
+  /** For a checkpoint: which orders of the run folder it knows. */
+  snapshot(): Json;
+  /** The run was brought back to a checkpoint with this snapshot, or to one without: later orders are carried out again. */
+  restore(snapshot: Json | null): void;
+}
+
 /** Everything the pieces of work share. One per run; `progress` and `parts` change, besides the actors' own state. */
 export interface RunContext {
+  /** What the run was started or resumed with. */
+  readonly configured: Config;
+  /** The same with the knobs as they are set now. */
   readonly config: Config;
   readonly phases: readonly Phase[];
   readonly tasks: ReadonlyMap<string, EvaluationTask>;
@@ -83,13 +104,15 @@ export interface RunContext {
   /** From tasks to published weights. */
   readonly pipeline: TrainingPipeline;
   progress: Progress;
+  /** Knobs to be turned and batches to be skipped at the next safe point. */
+  readonly orders: Orders;
   /** Snapshots that the newest checkpoint names. */
   pinnedSnapshots: readonly string[];
   /** An operator asked to end the present phase; cleared when it is done. */
   skipPhase: boolean;
 }
 
-/** True when the run keeps a frozen reference policy. */
+/** True when a run that was started with this configuration keeps a frozen reference policy. */
 export function needsReference(config: Config): boolean {
   return config.loss.klCoefficient > 0 || config.loss.monitorKl;
 }

@@ -1,17 +1,22 @@
+import type { Config } from "../../config/schema.js";
 import { TrainingPipeline } from "../pipeline/training-pipeline.js";
 import { rolloutOptions, trainBatch } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
-/** Makes the pipeline of a run. `context` is read when the pipeline works: it holds the pipeline itself. */
+/** Makes the pipeline of a run. `config` gives the options as the knobs are set now. `context` is read when the pipeline works: it holds the pipeline itself. */
 export function createPipeline(
-  given: Pick<RunContext, "config" | "time" | "tasks" | "policies" | "gauges" | "store" | "log">,
+  given: Pick<RunContext, "time" | "tasks" | "policies" | "gauges" | "store" | "log">,
+  config: () => Config,
   context: () => RunContext,
 ): TrainingPipeline {
-  const { config, time, tasks, policies, gauges, store, log } = given;
+  const { time, tasks, policies, gauges, store, log } = given;
   const curriculum = () => context().curriculumMachine.getSnapshot().context;
   const step = () => context().progress.step + 1;
   return new TrainingPipeline({
-    ...{ config, time, tasks, policies, gauges, step },
+    get config() {
+      return config();
+    },
+    ...{ time, tasks, policies, gauges, step },
     parts: () => context().parts,
     ledger: (entry) => store.ledger(entry),
     phase: () => curriculum().phase,

@@ -1,9 +1,10 @@
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { RunOrder } from "../../contracts/knob.js";
 import type { LedgerEntry } from "../../contracts/ledger.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
-import type { ConfigChange, LedgerMark } from "../../store/index.js";
+import type { BatchState, ConfigChange, LedgerMark, SavedBatch } from "../../store/index.js";
 
 /** What a run needs of its folder (DESIGN: run folder). Implemented over src/store. */
 export interface RunStore {
@@ -30,6 +31,10 @@ export interface RunStore {
   takeRemarks(): readonly string[];
   /** Option changes that are missing from a journal rolled back to this state. */
   changesAfter(state: Json | null): readonly ConfigChange[];
+  /** Records an order durably. Errors: WEIR_E_DISK. */
+  recordOrder(order: RunOrder): Promise<void>;
+  /** Every order since the run began, oldest first; `overridden` where its option was changed after it. */
+  orders(): readonly (RunOrder & { readonly overridden: boolean })[];
   /** Freezes the reference policy: `writeInto` fills a temporary folder, which is then published at once. */
   reference(writeInto: (directory: string) => Promise<void>): Promise<void>;
   /** The folder of the frozen reference policy, checked against its manifest. */
@@ -48,8 +53,8 @@ export interface RunStore {
   undone(step: number): Promise<void>;
   rollouts(step: number, traces: readonly Trace[]): Promise<void>;
   scalars(step: number, values: MetricValues): void;
-  /** Saves what a refused batch was made of, for replay; resolves to its path. */
-  saveBatch(step: number, content: Json): Promise<string>;
+  /** Saves a mini-batch that changed no weight; resolves to its folder. */
+  saveBatch(saved: SavedBatch, state: BatchState): Promise<{ readonly path: string; readonly withState: boolean }>;
   writeReport(report: Json): Promise<string>;
   close(): Promise<void>;
 }

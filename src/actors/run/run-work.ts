@@ -14,6 +14,7 @@ import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
 import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
+import { knobsAt } from "./knobs.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { preflight, preflightFact } from "./preflight.js";
 import {
@@ -300,6 +301,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
       dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
       checkpointDue,
       phaseEnded: moved || finished,
+      skipBatch: null,
     }),
     "training",
     result.seconds,
@@ -316,7 +318,7 @@ function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDec
 }
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
-  if (needsReference(context.config)) {
+  if (needsReference(context.configured)) {
     const { trainer } = context.parts;
     await context.store.reference(async (folder) => {
       await trainer.publish({ signal, as: "checkpoint", folder });
@@ -349,15 +351,6 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   tellGuardState(context, result.step);
   const alarms = context.detector.observe(observationOf(context, result, version));
   tellAlarms(context, alarms, result.step);
-  for (const refused of result.update.refused) {
-    const { cause } = refused;
-    const path = await store.saveBatch(result.step, refused as unknown as Json);
-    const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
-    context.log.error(
-      { actor: "update", step: result.step, path },
-      `${why}: the mini-batch changed nothing and was saved`,
-    );
-  }
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
   const culprits = new Set(alarms.raised.flatMap((alert) => alert.culprits.map(({ rolloutId }) => rolloutId)));
@@ -402,6 +395,7 @@ export function runState(context: RunContext): Json {
     detector: context.detector.snapshot(),
     policy: { ...context.policies.version },
     pipeline: context.pipeline.snapshot(),
+    orders: context.orders.snapshot(),
   };
 }
 
@@ -472,6 +466,8 @@ export interface CheckpointState {
   readonly guard?: Json;
   /** Groups that were in flight; checkpoints of earlier builds, and of runs without lag, have none. */
   readonly pipeline?: Json;
+  /** Checkpoints of earlier builds have none. */
+  readonly orders?: Json;
 }
 
 /**
@@ -483,6 +479,9 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   const state = latest?.state as CheckpointState | undefined;
   await context.pipeline.forget();
   await context.store.rollBack(latest?.state ?? null);
+  const knobs = knobsAt(state?.progress.knobs ?? {}, context.store.changesAfter(latest?.state ?? null));
+  // The pipeline begins with the options that the knobs give.
+  context.progress = { ...context.progress, knobs };
   // At once: also where nothing else can be restored, what was open at the checkpoint has ended.
   context.pipeline.restore(state?.pipeline ?? null, state?.progress.sequence ?? 0);
   context.curriculumMachine.stop();
@@ -509,6 +508,8 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
     context.progress = freshProgress;
   }
+  context.progress = { ...context.progress, knobs };
+  context.orders.restore(state?.orders ?? null);
   context.curriculumMachine.start();
   await adoptSnapshots(context);
   context.guardState = guard.state?.() ?? null;
@@ -522,7 +523,7 @@ async function restoreWeights(
   signal: AbortSignal,
 ): Promise<PolicyVersion> {
   const { trainer } = context.parts;
-  if (needsReference(context.config) && step > 0) {
+  if (needsReference(context.configured) && step > 0) {
     await trainer.loadState(await context.store.referenceDirectory(), { signal });
     await trainer.freezeReference({ signal });
   }

@@ -5,6 +5,7 @@ import type { Config, ConfigInput } from "../../config/schema.js";
 import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { Initiator, KnobState, OrderWish } from "../../contracts/knob.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { PartsFile } from "../../contracts/part-origin.js";
 import type { Json } from "../../contracts/task.js";
@@ -20,11 +21,12 @@ import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { createRegistry } from "../parts/built-ins.js";
 import { buildRunParts, type PartKind, type Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
-import type { PartFactory } from "../parts/registry.js";
+import { assertKind, type PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
+import { assertOrder, knobsOfRun } from "./knobs.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
 import { PartReplacements } from "./replacement.js";
@@ -61,6 +63,11 @@ export interface TrainingSystemOptions {
   readonly keepMonitor?: boolean;
 }
 
+export interface OrderOptions {
+  /** For the journal. */
+  readonly reason?: string;
+}
+
 export interface RunResult {
   readonly status: "completed" | "stopped";
   readonly runDirectory: string;
@@ -75,12 +82,26 @@ export interface TrainingSystem {
    */
   register<K extends PartKind>(kind: K, name: string, factory: PartFactory<K>, file?: PartsFile): TrainingSystem;
   /**
-   * Replaces a part of a run that is under way, between two pieces of work; resolves once the new one is in use. State goes over
-   * by `snapshot` and `restore` where the parts have them.
+   * Replaces a part of a run that is under way, between two pieces of work, by another one or by the name of a registered one;
+   * resolves once the new one is in use. State goes over by `snapshot` and `restore` where the parts have them.
    * Errors: WEIR_E_REPLACE for a trainer or policy store, or a part that does not fit the run; WEIR_E_PART, WEIR_E_CAPABILITY;
-   * WEIR_E_STATE before the start and where the run ends first. The run goes on with the old part then.
+   * WEIR_E_ACTOR_UNKNOWN; WEIR_E_STATE before the start and where the run ends first. The run goes on with the old part then.
    */
-  replace<K extends PartKind>(kind: K, part: Parts[K]): Promise<void>;
+  replace<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void>;
+  /**
+   * Turns a knob between two pieces of work; resolves once the turn has taken effect and is in the run folder, so that it outlives
+   * a kill. Null takes the option's own default, where it has one. Errors: WEIR_E_KNOB for an unknown path or a value beyond its
+   * bounds; WEIR_E_CONFIG and WEIR_E_CAPABILITY where the run's parts do not allow it; WEIR_E_STATE before the start and where the
+   * run ends first; WEIR_E_DISK.
+   */
+  setKnob(path: string, value: number | null, options?: OrderOptions): Promise<void>;
+  /** What can be turned in this run, as it is now; empty before the start. */
+  readonly knobs: readonly KnobState[];
+  /**
+   * Has the batch of the next RL step change no weight; resolves once that is in the run folder. The batch is saved as one that the
+   * guard skipped. Errors: WEIR_E_CAPABILITY for a trainer that cannot throw a gradient away; WEIR_E_STATE, WEIR_E_DISK.
+   */
+  skipBatch(options?: OrderOptions): Promise<void>;
   /** Prepares the run and lets it go; resolves once it is under way. */
   start(): Promise<void>;
   /** Takes effect at the next safe point: between two steps. */
@@ -121,6 +142,9 @@ export function createTrainingSystem(
   assertFormat(parsed.data.format);
   return new System(parsed, options);
 }
+
+/** Who turns a knob by a call of the training system's own. */
+const PROGRAM: Initiator = { kind: "program", name: "" };
 
 class System implements TrainingSystem {
   readonly done: Promise<RunResult>;
@@ -197,15 +221,38 @@ class System implements TrainingSystem {
     return this;
   }
 
-  async replace<K extends PartKind>(kind: K, part: Parts[K]): Promise<void> {
-    const { context } = this.run ?? {};
-    if (!context || !this.driver || this.concluded)
-      throw new WeirError("WEIR_E_STATE", "a part can be replaced while a run is under way; call start() first", {
-        kind,
-      });
+  async replace<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void> {
+    const { driver } = this.underWay("a part can be replaced");
     const done = this.replacements.request(kind, part);
-    if (this.lifecycle === "paused") this.driver.atRest();
+    if (this.lifecycle === "paused") driver.atRest();
     return done;
+  }
+
+  async setKnob(path: string, value: number | null, { reason }: OrderOptions = {}): Promise<void> {
+    await this.order({ order: { type: "set", path, value }, by: PROGRAM, reason: reason ?? null });
+  }
+
+  async skipBatch({ reason }: OrderOptions = {}): Promise<void> {
+    await this.order({ order: { type: "skipBatch" }, by: PROGRAM, reason: reason ?? null });
+  }
+
+  get knobs(): readonly KnobState[] {
+    return this.run === null ? [] : knobsOfRun(this.run.context);
+  }
+
+  /** Throws where the order could not be obeyed now. Errors: as `setKnob`. */
+  private order(wish: OrderWish): Promise<void> {
+    const { context, driver } = this.underWay("a run can be steered");
+    assertOrder(context, wish.order);
+    const done = context.orders.request(wish);
+    if (this.lifecycle === "paused") driver.atRest();
+    return done;
+  }
+
+  private underWay(what: string): { readonly context: RunContext; readonly driver: RunDriver } {
+    const { context } = this.run ?? {};
+    if (context && this.driver && !this.concluded) return { context, driver: this.driver };
+    throw new WeirError("WEIR_E_STATE", `${what} while a run is under way; call start() first`, {});
   }
 
   /** Names by which the configuration chooses parts. */
@@ -228,6 +275,7 @@ class System implements TrainingSystem {
       policyStore: store !== "auto" ? store : embedded ? "engine" : "folder",
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor === "auto" ? this.fittingGuard() : config.guard.actor,
+      ...this.replacements.named,
     };
   }
 
@@ -390,6 +438,11 @@ class System implements TrainingSystem {
       checkpoint: () => this.checkpoint(),
       stop: (abort) => void this.stop({ abort }).catch(() => undefined),
       skipPhase: () => this.skipPhase(),
+      order: (wish) => this.order(wish),
+      replace: (kind, name) => {
+        assertKind(kind);
+        return this.replace(kind, name);
+      },
       reached: (test) =>
         new Promise((resolve) => {
           if (test(this.lifecycle)) {
@@ -411,7 +464,7 @@ class System implements TrainingSystem {
   private drive(context: RunContext): RunDriver {
     return new RunDriver(context, {
       inFlight: this.inFlight,
-      safePoint: (signal) => this.replacements.apply(context, signal),
+      safePoint: (signal) => this.atSafePoint(context, signal),
       onState: (name, error) => {
         this.node.enter(name, error);
         this.changed();
@@ -420,11 +473,17 @@ class System implements TrainingSystem {
     });
   }
 
+  private async atSafePoint(context: RunContext, signal: AbortSignal): Promise<void> {
+    await this.inFlight.track(context.orders.apply(signal));
+    await this.replacements.apply(context, signal);
+  }
+
   /** Brings the run to its end. Never rejects. */
   private async conclude({ status, error }: RunEnd): Promise<void> {
     this.concluded = true;
     const context = this.run?.context as RunContext;
     this.replacements.end();
+    context.orders.end();
     if (status === "failed") {
       context.log.error({ actor: "lifecycle", err: error }, "the run failed");
       this.lastFact(context, { status, error: error instanceof Error ? error.message : String(error) });

@@ -10,7 +10,6 @@ import { createTrainingSystem } from "../../actors/run/training-system.js";
 import { meanInterval } from "../../algorithms/intervals.js";
 import { mean } from "../../algorithms/statistics.js";
 import type { ConfigInput } from "../../config/schema.js";
-import type { RewardActor } from "../../contracts/reward.js";
 import { countPromptTokens } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
 import { startEngine } from "../../model/engine/host.js";
@@ -24,6 +23,7 @@ import { progress } from "../output.js";
 import { bothBusyMs, busyMs, type Span, timedCalls } from "./busy-time.js";
 import { runForJson, weirCommand } from "./child-process.js";
 import { busyShare } from "./machine.js";
+import { PARITY } from "./parity-reward.js";
 import { rounded } from "./statistics.js";
 
 export interface OverlapOptions {
@@ -67,16 +67,6 @@ interface Turn {
 }
 
 const SEED = 1;
-
-/** Gives both rewards in nearly every group, whatever the policy says: each step trains on as many sequences. */
-const PARITY: RewardActor = {
-  kind: "parity",
-  specificationVersion: 1,
-  handle: async ({ rollout }) => {
-    const value = rollout.tokenIds.reduce((sum, id) => sum + id, 0) % 2;
-    return { kind: "scored", value, parts: {}, prediction: null };
-  },
-};
 
 /** Lag 0 with all cores for each process, then with the cores divided as the other lags have them. */
 function turnsOn(cores: number): readonly Turn[] {

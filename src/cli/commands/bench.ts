@@ -2,6 +2,9 @@
 import type { Command } from "commander";
 import { benchEngine, type EngineBenchOptions } from "../bench/engine.js";
 import { benchGrpo, type GrpoOptions } from "../bench/grpo.js";
+import { benchGuardCost, type GuardCostOptions } from "../bench/guard/cost.js";
+import { FAULTS } from "../bench/guard/faults.js";
+import { benchGuard, type GuardBenchOptions } from "../bench/guard/guard.js";
 import { benchLength, type LengthOptions } from "../bench/length.js";
 import { addEngineOptions, addOutputOptions, type OutputChoice } from "../bench/options.js";
 import { showResult } from "../bench/output.js";
@@ -28,7 +31,7 @@ export function register(program: Command): void {
   const bench = program
     .command("bench")
     .description(
-      "measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, pipeline, against peers",
+      "measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, pipeline, guard, against peers",
     );
 
   withModel(measuring(bench, "engine", "matrix products, start time, compile time and graphs of one step"))
@@ -99,6 +102,35 @@ export function register(program: Command): void {
     .option("--lag <n>", "largest lag (async.maxLag); 0 is synchronous", "0")
     .action(async (options: PipelineBenchOptions & OutputChoice) => showResult(await benchPipeline(options), options));
 
+  registerGuard(bench);
   registerPeers(bench);
   registerReport(bench);
+}
+
+function registerGuard(bench: Command): void {
+  const guard = bench
+    .command("guard")
+    .description("faults in small runs: does the guard find them, how soon, and what is the training worth in the end");
+  addOutputOptions(guard)
+    .option("--guard <name>", "the guard part (guard.actor)", "standard")
+    .option("--fault <name>", "only this fault (repeatable)", (value: string, all: string[]) => [...all, value], [])
+    .option("--injections <n>", "injections of each fault under the guard", "10")
+    .option("--seeds <n>", "seeds of data and warm-up; with each, runs are followed to their end", "3")
+    .option("--steps <n>", "RL steps of a run that is followed to its end", "45")
+    .option("--quick", "one injection of each fault with one seed, and no runs without the guard")
+    .addHelpText("after", `\nFaults:\n${FAULTS.map(({ name, about }) => `  ${name.padEnd(17)}${about}`).join("\n")}`)
+    .action(async (options: GuardBenchOptions & OutputChoice) => showResult(await benchGuard(options), options));
+  const cost = bench
+    .command("guard-cost")
+    .description("what the guard adds to an RL step: runs with and without it, which take turns step by step");
+  addOutputOptions(cost)
+    .option(
+      "--model <dir>",
+      "Hugging Face folder with the demo's vocabulary (default: random weights, 17 M, Qwen2-shaped)",
+    )
+    .option("--pairs <n>", "largest number of pairs", "20")
+    .option("--steps <n>", "steps of each arm in a pair", "5")
+    .option("--warmup <n>", "steps before them, not counted", "3")
+    .option("--width <percent>", "stop earlier where every interval reaches this far above and below its mean", "2")
+    .action(async (options: GuardCostOptions & OutputChoice) => showResult(await benchGuardCost(options), options));
 }
