@@ -1,6 +1,11 @@
 /** The faults of `weir bench guard`, what is seen of them, and the tables; no run. */
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { createGrpoAdvantage } from "../../src/actors/advantage/advantage.js";
+import { corruptedSampler, withScaled } from "../../src/cli/bench/guard/corrupted-sampler.js";
+import { narrowEnough, pairRatios } from "../../src/cli/bench/guard/cost.js";
 import { FaultWindow } from "../../src/cli/bench/guard/fault-window.js";
 import { FAULTS, faultsNamed, LASTING_ATTEMPTS } from "../../src/cli/bench/guard/faults.js";
 import { injectionsOf, planOf, undisturbed } from "../../src/cli/bench/guard/guard.js";
@@ -18,13 +23,18 @@ import {
 } from "../../src/cli/bench/guard/injectors.js";
 import { FaultObserver } from "../../src/cli/bench/guard/observer.js";
 import { accuracyRow, counted, detectionRow, healthyRow, ratioText } from "../../src/cli/bench/guard/tables.js";
+import { Turns } from "../../src/cli/bench/guard/turns.js";
 import type { AdvantageGroup } from "../../src/contracts/advantage.js";
 import type { Fact, FactData, FactType } from "../../src/contracts/fact.js";
+import type { PublishedPolicy } from "../../src/contracts/published-policy.js";
 import type { RewardActor, RewardInput } from "../../src/contracts/reward.js";
-import type { SampleRequest } from "../../src/contracts/sampler.js";
+import type { SampleRequest, Sampler } from "../../src/contracts/sampler.js";
+import { readTensors } from "../../src/model/io/tensors.js";
+import { contentHash, tensorDigest } from "../../src/model/transformer/content-hash.js";
 import { exampleRollout, exampleTask } from "../../src/testing/examples.js";
 import { createFakeSampler } from "../../src/testing/fake-engine.js";
 import { scored } from "../../src/testing/fakes.js";
+import { writeRandomModel } from "../helpers/engines.js";
 import { failure } from "../helpers/errors.js";
 
 const { signal } = new AbortController();
@@ -229,6 +239,136 @@ describe("faulty parts", () => {
     const next = score("c1", "c");
     window.end();
     await next;
+  });
+});
+
+describe("a sampler with a damaged tensor", () => {
+  const TENSOR = "model.layers.0.mlp.down_proj.weight";
+  const request: SampleRequest = {
+    ...{ id: "one", prompts: [{ promptIds: [1], seeds: [7] }], policy: null, purpose: "training", deadlineMs: 1000 },
+    params: { temperature: 1, topP: 1, topK: 0, maxTokens: 4, stopIds: [] },
+  };
+
+  it("has another scale of that tensor alone", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-damaged-"));
+    const source = await readTensors(await writeRandomModel(folder));
+    const damaged = withScaled(source, TENSOR, 0.5);
+    const values = source.read(TENSOR);
+    expect(damaged.read(TENSOR)).toEqual(values.map((value) => value / 2));
+    expect(values.some((value) => value !== 0)).toBe(true);
+    for (const name of source.names()) if (name !== TENSOR) expect(damaged.read(name), name).toEqual(source.read(name));
+    await rm(folder, { recursive: true });
+  });
+
+  it("samples from the damaged copy while the window is active, under the name of the version that it was given", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-damaged-"));
+    const uri = await writeRandomModel(join(folder, "model"));
+    const window = { active: false };
+    const hashes: string[] = [];
+    const held = { sha256: "" };
+    const fake = createFakeSampler();
+    const inner: Sampler = {
+      ...fake,
+      adopt: async ({ version, artifact }) => {
+        const tensors = await readTensors(artifact.uri);
+        const sha256 = contentHash(tensors.names().map((name) => tensorDigest(tensors.read(name))));
+        expect(version).toEqual({ n: 3, sha256 });
+        held.sha256 = sha256;
+        hashes.push(sha256);
+      },
+      sample: async () => {
+        const spans = [{ version: 3, sha256: held.sha256, start: 0, end: 1 }];
+        const one = { tokenIds: [1], logprobs: [-1], entropies: null, finish: "stop" as const, spans };
+        return { sequences: [[one]], seconds: 0 };
+      },
+    };
+    const sampler = corruptedSampler(inner, { window, tensor: TENSOR, factor: 0.5, folder: join(folder, "copies") });
+    const whole = await readTensors(uri);
+    const sha256 = contentHash(whole.names().map((name) => tensorDigest(whole.read(name))));
+    const policy: PublishedPolicy = { version: { n: 3, sha256 }, artifact: { kind: "checkpoint", uri }, bytes: 0 };
+    const spanOf = async () => (await sampler.sample(request, { signal })).sequences[0]?.[0]?.spans[0]?.sha256;
+    await sampler.adopt(policy, { signal, inFlight: "wait" });
+    expect(await spanOf()).toBe(sha256);
+    window.active = true;
+    expect([await spanOf(), await spanOf()]).toEqual([sha256, sha256]);
+    expect(held.sha256).not.toBe(sha256);
+    window.active = false;
+    expect(await spanOf()).toBe(sha256);
+    expect(held.sha256).toBe(sha256);
+    expect(hashes).toHaveLength(3);
+    expect(await readdir(join(folder, "copies"))).toEqual([]);
+    await rm(folder, { recursive: true });
+  });
+
+  it("is left as it is where it shares the trainer's weights", async () => {
+    const adopted: string[] = [];
+    const inner: Sampler = { ...createFakeSampler(), adopt: async ({ artifact }) => void adopted.push(artifact.kind) };
+    const sampler = corruptedSampler(inner, { window: on, tensor: TENSOR, factor: 0.5, folder: "nowhere" });
+    const version = { n: 1, sha256: "ab" };
+    await sampler.adopt({ version, artifact: { kind: "handle", uri: "here" }, bytes: 0 }, { signal, inFlight: "wait" });
+    await sampler.sample(request, { signal });
+    expect(adopted).toEqual(["handle"]);
+  });
+});
+
+describe("runs that take turns", () => {
+  it("step one after another, and each turn ends when its run wants the next", async () => {
+    let now = 0;
+    const rounds: number[] = [];
+    const turns = new Turns(
+      2,
+      () => now,
+      (count) => rounds.push(count),
+    );
+    const order: string[] = [];
+    const step = async (run: number, ms: number) => {
+      await turns.take(run, signal);
+      order.push(`${run} at ${now}`);
+      now += ms;
+    };
+    const second = step(1, 5);
+    await step(0, 3);
+    expect(order).toEqual(["0 at 0"]);
+    const first = step(0, 4);
+    await second;
+    const again = step(1, 6);
+    await first;
+    void turns.take(0, signal);
+    await again;
+    expect(order).toEqual(["0 at 0", "1 at 3", "0 at 8", "1 at 12"]);
+    void turns.take(1, signal);
+    expect(turns.spent).toEqual([
+      [3, 4],
+      [5, 6],
+    ]);
+    expect(rounds).toEqual([1, 2]);
+  });
+
+  it("give up their turn with their signal", async () => {
+    const turns = new Turns(2, () => 0);
+    const abort = new AbortController();
+    const waiting = turns.take(1, abort.signal);
+    abort.abort(new Error("enough"));
+    await expect(waiting).rejects.toThrow("enough");
+  });
+
+  it("are compared by blocks of neighbouring steps", () => {
+    const spent = [
+      [10, 10, 20, 20, 99],
+      [11, 11, 21, 21],
+    ];
+    expect(pairRatios(spent, 2)).toEqual([
+      [1, 1],
+      [1.1, 1.05],
+    ]);
+  });
+
+  it("are run until the interval of each cost is narrow", () => {
+    // s = 0.01, t(2, 0.975) = 4.3027: half width 4.3027 · 0.01/√3 = 2.484 %.
+    const arm = [1.02, 1.03, 1.04];
+    expect(narrowEnough([[1, 1, 1], arm], 2.5)).toBe(true);
+    expect(narrowEnough([[1, 1, 1], arm], 2.4)).toBe(false);
+    expect(narrowEnough([[1, 1], arm.slice(0, 2)], 99)).toBe(false);
   });
 });
 

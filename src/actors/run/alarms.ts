@@ -20,6 +20,11 @@ export function tellAlarms(
   for (const alert of raised) taps.alert(alert);
 }
 
+/** Rollouts that alarms name: their traces are always told (I15). */
+export function culpritsOf({ raised }: Pick<AlarmChanges, "raised">): ReadonlySet<string> {
+  return new Set(raised.flatMap(({ culprits }) => culprits.map(({ rolloutId }) => rolloutId)));
+}
+
 /** A finished step as the detectors see it. */
 export function observationOf(
   { config, time }: RunContext,

@@ -7,7 +7,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { judgedOf } from "../guard/guard.js";
 import { undoneStepOf } from "../update/update.js";
 import { turnAfterRollback } from "./after-rollback.js";
-import { tellAlarms, tellGuardState, verdictsOf } from "./alarms.js";
+import { culpritsOf, tellAlarms, tellGuardState, verdictsOf } from "./alarms.js";
 import { restoreKnobs } from "./knobs.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
@@ -126,7 +126,7 @@ async function tellUndone(context: RunContext, { error }: RollbackWish): Promise
   tellAlarms(context, changes, step);
   const traces = tracesOf(context, { step, groups, kept, update: { rollouts } });
   await store.rollouts(step, traces);
-  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culpritsOf(changes))) taps.trace(trace);
 }
 
 /** Errors: WEIR_E_GUARD. */

@@ -11,7 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
-import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
+import { culpritsOf, observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt } from "./knobs.js";
@@ -353,8 +353,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   tellAlarms(context, alarms, result.step);
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
-  const culprits = new Set(alarms.raised.flatMap((alert) => alert.culprits.map(({ rolloutId }) => rolloutId)));
-  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culprits)) taps.trace(trace);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culpritsOf(alarms))) taps.trace(trace);
   taps.fact("step.committed", result.step, {
     phase: result.phase,
     policyVersion: version.n,
