@@ -342,6 +342,11 @@ const lossSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe("Keep a reference policy and report kl/ref even with a zero coefficient (as the release does)."),
+  monitorShare: share
+    .default(0.125)
+    .describe(
+      "Share of each mini-batch's groups, at least one, on which kl/ref is measured while the coefficient is 0; with one, all are.",
+    ),
   entropyCoefficient: coefficient.default(0).describe("Weight of the entropy bonus (release: 0.001 by default)."),
 });
 

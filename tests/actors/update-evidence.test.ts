@@ -154,7 +154,7 @@ describe("the KL of an update", () => {
 describe("numbers per token", () => {
   it("are ratio, advantage, share of the loss, KL of the step and KL to the reference", async () => {
     const { trainer } = movingTrainer();
-    const options = { ...OPTIONS, withReference: true, oldLogprobs: "sampler" } as const;
+    const options = { ...OPTIONS, referenceShare: 1, oldLogprobs: "sampler" } as const;
     const given = [groupOf(0)];
     const { rollouts, values, contributions } = await updatePolicy(trainer, given, options, signal);
     const good = rollouts.get("r-0-0");
@@ -181,6 +181,37 @@ describe("numbers per token", () => {
     });
     expect(top("gradient/norm")).toMatchObject({ rolloutId: "r-0-0", contribution: expect.closeTo(1, 12) });
     expect(top("advantage/max_abs")).toMatchObject({ rolloutId: "r-0-0", contribution: 2 });
+  });
+
+  it("include the reference on a share of each mini-batch's groups, and give the trainer none without a KL term", async () => {
+    const { trainer, batches, scored } = movingTrainer();
+    const options = { ...OPTIONS, klShare: 0, referenceShare: 0.5, miniBatchPrompts: 2 };
+    const { values, updates, rollouts } = await updatePolicy(trainer, GROUPS, options, signal);
+    const asked = scored.filter(({ which }) => which === "reference").flatMap(({ prompts }) => prompts);
+    expect(asked).toHaveLength(2);
+    expect(asked.filter((p) => p < 2)).toHaveLength(1);
+    const refs = batches.flatMap(({ groups }) => groups.flatMap(({ completions }) => completions));
+    expect(refs.map(({ refLogprobs }) => refLogprobs)).toEqual(new Array(8).fill(null));
+    // One token in four is at −1 against −1.5, in the second gradient at −0.9.
+    const kl = (d: number) => (Math.exp(-d) + d - 1) / 4;
+    expect(updates.map(({ klRef }) => klRef)).toEqual([
+      expect.closeTo(2 * kl(0.5), 12),
+      expect.closeTo(kl(0.6) + kl(0.5), 12),
+    ]);
+    expect(values["kl/ref"]).toBeCloseTo((3 * kl(0.5) + kl(0.6)) / 2, 12);
+    const known = [...rollouts].filter(([, { klRef }]) => klRef !== null).map(([id]) => id);
+    expect(known.sort()).toEqual(asked.flatMap((p) => [`r-${p}-0`, `r-${p}-1`]).sort());
+  });
+
+  it("leave the reference to the trainer where the loss has a KL term", async () => {
+    const { trainer, batches } = movingTrainer();
+    const loss = { ...LOSS, klCoefficient: 0.1 };
+    await updatePolicy(trainer, GROUPS, { ...OPTIONS, loss, referenceShare: 1 }, signal);
+    for (const { completions } of batches[0]?.groups ?? [])
+      expect(completions.map(({ refLogprobs }) => refLogprobs)).toEqual([
+        [-1.5, -2],
+        [-1.5, -2],
+      ]);
   });
 
   it("I1: are null for tokens of weight 0, and for responses of a gradient that is not finite", async () => {

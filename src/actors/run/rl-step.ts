@@ -137,13 +137,19 @@ export function trainBatch(
       comparable: logprobsComparable(config, parts.sampler),
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
-      withReference: needsReference(config),
+      referenceShare: referenceShare(config),
       trial: config.guard.trial,
       now: () => time.now(),
       known: { ...facts, groups, phases },
     },
     signal,
   );
+}
+
+/** Share of a mini-batch's groups that the reference policy is asked about. */
+function referenceShare(config: Config): number {
+  if (!needsReference(config)) return 0;
+  return config.loss.klCoefficient > 0 ? 1 : config.loss.monitorShare;
 }
 
 const phaseOf = ({ curriculumMachine }: RunContext): number => curriculumMachine.getSnapshot().context.phase;

@@ -1,5 +1,5 @@
-import { type MovedRow, measureKl, movedTokens } from "../../algorithms/kl.js";
-import { mean } from "../../algorithms/statistics.js";
+import { klEstimate, type MovedRow, measureKl, movedTokens } from "../../algorithms/kl.js";
+import { mean, meanOfUnits } from "../../algorithms/statistics.js";
 import type { SampleGroup } from "../../contracts/group.js";
 import type { Evidence, Guard } from "../../contracts/guard.js";
 import type { MetricValues } from "../../contracts/metrics.js";
@@ -26,6 +26,7 @@ export interface GroupInput {
   readonly group: SampleGroup;
   /** Null where π_old is the trainer's present policy. */
   readonly old: PerToken[number] | null;
+  /** Log-probs of the reference policy; null where they were not asked for. */
   readonly reference: PerToken[number] | null;
   readonly weights: PerToken[number] | null;
 }
@@ -59,7 +60,6 @@ export interface StepOptions {
   readonly miniBatchPrompts: number | null;
   readonly epochs: number;
   readonly microBatchTokens: number;
-  readonly withReference: boolean;
   /** Share of each mini-batch's groups on which the KL of its optimiser step is measured; 0 measures nothing. */
   readonly klShare: number;
   /** Take each step and measure it before the guard judges it, where the trainer can revise steps. */
@@ -135,6 +135,8 @@ class MiniBatch {
   private readonly batch: PolicyBatch;
   /** Groups on which the step is measured. */
   private readonly chosen: readonly number[];
+  /** Log-probs of the reference policy per group. */
+  private readonly references: readonly (PerToken[number] | null)[];
   private measuredRows: readonly (MovedRow & { readonly rolloutId: string })[] = [];
   private klMs: number | null = null;
 
@@ -149,7 +151,9 @@ class MiniBatch {
     this.groups = inputs.map(({ group }) => group);
     const old = allOf(inputs.map((input) => input.old));
     const weights = allOf(inputs.map((input) => input.weights));
-    const reference = allOf(inputs.map((input) => input.reference));
+    this.references = inputs.map((input) => input.reference);
+    // Without a KL term the trainer is given no reference: `kl/ref` is measured here, on some of the groups.
+    const reference = options.loss.klCoefficient > 0 ? allOf(this.references) : null;
     this.batch = {
       groups: trainGroups(this.groups, old, reference, weights),
       loss: options.loss,
@@ -163,7 +167,8 @@ class MiniBatch {
   async take(run: Draft): Promise<void> {
     const { metrics, step } = await this.guarded();
     const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
-    if (metrics !== null) run.updates.push({ metrics, gradNorm, applied, kl: applied ? step.kl : null });
+    if (metrics !== null)
+      run.updates.push({ metrics, gradNorm, applied, kl: applied ? step.kl : null, klRef: this.klRef(metrics) });
     if (step.judged !== null) run.judged.push(step.judged);
     const undone = !step.committed && step.judged.verdict.action === "rollback";
     if (undone) run.rolledBack = step.judged;
@@ -179,7 +184,7 @@ class MiniBatch {
 
   private guarded(): Promise<GuardedOutcome<PolicyMetrics>> {
     const { trainer, batch, groups, options, signal, index, watch } = this;
-    const { step, phase, policy, guard, optimiser, withReference, trial, evaluate } = options;
+    const { step, phase, policy, guard, optimiser, trial, evaluate } = options;
     const call = evaluate === undefined ? { signal } : { signal, evaluate };
     return guardedStep(
       trainer,
@@ -188,13 +193,10 @@ class MiniBatch {
         base: { stage: "rl", step, phase, miniBatch: index, policy, groups: groups.map(groupEvidence) },
         optimiser,
         gradient: () => trainer.forwardBackward(batch, call),
-        policyOf: ({ klRef, klOldK3, entropy, clipFraction, ratioMax }) => ({
-          klRef: withReference ? klRef : null,
-          klOldK3,
-          entropy,
-          clipFraction,
-          ratioMax,
-        }),
+        policyOf: (metrics) => {
+          const { klOldK3, entropy, clipFraction, ratioMax } = metrics;
+          return { klRef: this.klRef(metrics), klOldK3, entropy, clipFraction, ratioMax };
+        },
         valuesOf: (metrics) => ({
           ...watch.valuesOf(metrics, index),
           ...(metrics === null ? {} : this.gradientValues(metrics)),
@@ -209,11 +211,25 @@ class MiniBatch {
   /** Metrics of this gradient alone. */
   private gradientValues(metrics: PolicyMetrics): MetricValues {
     const { "gradient/applied": _, ...values } = updateMetrics(
-      [{ metrics, gradNorm: Number.NaN, applied: false, kl: null }],
+      [{ metrics, gradNorm: Number.NaN, applied: false, kl: null, klRef: this.klRef(metrics) }],
       this.groups,
-      this.options.withReference,
     );
     return { ...values, ...gradientMetrics([this.watch.book.trained(this.batch, this.groups, metrics)]) };
+  }
+
+  /** Token mean of KL(π ‖ π_ref) at the gradient, on the tokens whose reference is known and that count; null where there are none. */
+  private klRef({ logprobs }: PolicyMetrics): number | null {
+    const { klEstimator, klClamp } = this.options.loss;
+    const rows = this.references.flatMap((reference, p) =>
+      (reference ?? []).map((row, g) => {
+        const weights = this.batch.groups[p]?.completions[g]?.weights ?? null;
+        const own = logprobs[p]?.[g] ?? [];
+        return own.flatMap((value, t) =>
+          weights?.[t] === 0 ? [] : [klEstimate(value, row[t] ?? Number.NaN, klEstimator, klClamp)],
+        );
+      }),
+    );
+    return meanOfUnits(rows)?.mean ?? null;
   }
 
   private tokens() {
