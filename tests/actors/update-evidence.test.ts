@@ -1,6 +1,7 @@
 /** What an update measures of itself: the KL of its steps, numbers per token, what the guard is shown, what a rollback throws away. */
 import { describe, expect, it } from "vitest";
 import { judgedOf } from "../../src/actors/guard/guard.js";
+import { checkedPart } from "../../src/actors/parts/checked-parts.js";
 import { measuredGroups } from "../../src/actors/update/measured-groups.js";
 import { type UpdateOptions, undoneStepOf, updatePolicy } from "../../src/actors/update/update.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
@@ -303,6 +304,31 @@ describe("what the guard is shown", () => {
     const shares = seen.map(({ values }) => values["ratio/effective_share"]);
     const [sum, squares] = [3 + Math.exp(0.1), 3 + Math.exp(0.2)];
     expect(shares).toEqual([1, expect.closeTo((sum * sum) / (4 * squares), 12)]);
+  });
+
+  it("I7: undoes a step after which the trainer's log-probs are not finite", async () => {
+    const { trainer } = movingTrainer();
+    const revised: number[] = [];
+    const broken: Trainer = {
+      ...trainer,
+      logprobs: async (groups) => {
+        const logprobs = groups.map(({ completions }) => completions.map((ids) => ids.map(() => Number.NaN)));
+        return { logprobs, entropies: logprobs };
+      },
+      reviseStep: async (share, call) => {
+        revised.push(share);
+        await trainer.reviseStep?.(share, call);
+      },
+    };
+    const checked = checkedPart({ part: "trainer", name: "fake" }, broken, () => undefined);
+    const { judged, values, refused } = await updatePolicy(checked, GROUPS, { ...OPTIONS, trial: true }, signal);
+    expect(revised).toEqual([0]);
+    expect(judged).toMatchObject([{ verdict: { action: "skip" }, evidence: { nonFinite: ["trial"], trial: null } }]);
+    expect(refused).toMatchObject([{ cause: "non_finite" }]);
+    expect(Object.values(values).every(Number.isFinite)).toBe(true);
+    // Without a trial the step stays, and says nothing of its KL.
+    const plain = await updatePolicy(checked, GROUPS, OPTIONS, signal);
+    expect(plain.values).not.toHaveProperty("kl/update");
   });
 
   it("a step that it makes smaller is measured as what is left of it", async () => {

@@ -1,7 +1,7 @@
 import { klEstimate, type MovedRow, measureKl, movedTokens } from "../../algorithms/kl.js";
 import { mean, meanOfUnits } from "../../algorithms/statistics.js";
 import type { SampleGroup } from "../../contracts/group.js";
-import type { Evidence, Guard } from "../../contracts/guard.js";
+import type { Evidence, Guard, KlMeasure } from "../../contracts/guard.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type {
@@ -12,6 +12,7 @@ import type {
   PolicyMetrics,
   Trainer,
 } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
 import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../../streams/batches.js";
 import { gradientMetrics } from "../../streams/telemetry/policy-metrics.js";
 import { type UpdateFacts, updateMetrics } from "../../streams/telemetry/step-metrics.js";
@@ -94,6 +95,9 @@ type Draft = { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } & {
   moved: Set<string>;
   judged: JudgedUpdate[];
 };
+
+/** KL to a policy whose log-probs are not finite. */
+const BROKEN: KlMeasure = { k3: Number.NaN, k1: Number.NaN, standardError: null, max: Number.NaN, tokens: 0 };
 
 const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
 
@@ -244,15 +248,16 @@ class MiniBatch {
     const { trainer, options, signal, chosen, batch } = this;
     const started = options.now();
     const tokens = this.tokens();
-    const { logprobs } = await trainer.logprobs(
-      chosen.map((p) => tokens[p] as (typeof tokens)[number]),
-      {
-        signal,
-        temperature: options.loss.temperature,
-        which: "policy",
-        microBatchTokens: options.microBatchTokens,
-      },
-    );
+    const { temperature } = options.loss;
+    const { microBatchTokens } = options;
+    const groups = chosen.map((p) => tokens[p] as (typeof tokens)[number]);
+    const scores = trainer.logprobs(groups, { signal, temperature, which: "policy", microBatchTokens });
+    const found = await scores.catch((error) => {
+      if (!WeirError.isInstance(error) || error.code !== "WEIR_E_NON_FINITE") throw error;
+      return null;
+    });
+    if (found === null) return BROKEN;
+    const { logprobs } = found;
     this.measuredRows = chosen.flatMap((p, i) =>
       (this.groups[p] as SampleGroup).samples.map(({ rollout }, g) => {
         const weights = batch.groups[p]?.completions[g]?.weights ?? null;
