@@ -492,7 +492,7 @@ const guardSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe(
-      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can); false asks before the step.",
+      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can, which keeps the trained weights and moments twice for that time); false asks before the step.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)
