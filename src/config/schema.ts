@@ -343,6 +343,11 @@ const lossSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe("Keep a reference policy and report kl/ref even with a zero coefficient (as the release does)."),
+  monitorShare: share
+    .default(0.125)
+    .describe(
+      "Share of each mini-batch's groups, at least one, on which kl/ref is measured while the coefficient is 0; with one, all are.",
+    ),
   entropyCoefficient: coefficient.default(0).describe("Weight of the entropy bonus (release: 0.001 by default)."),
 });
 
@@ -548,7 +553,7 @@ const guardSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe(
-      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can); false asks before the step.",
+      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can, which keeps the trained weights and moments twice for that time); false asks before the step.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)
