@@ -26,6 +26,8 @@ export interface MonitorControls {
   skipPhase(): boolean;
   /** Throws where the order could not be obeyed now; resolves once it has taken effect. */
   order(wish: OrderWish): Promise<void>;
+  /** The same for going back to a snapshot, the newest one where `to` is null. */
+  rollBack(by: Initiator, to: number | null, reason: string): Promise<void>;
   /** The same for another part, by the name of a registered one. */
   replace(kind: string, name: string): Promise<void>;
   /** Resolves with the lifecycle's state once `test` is true for it. */
@@ -163,7 +165,10 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
       const done = controls.replace(kind, name);
       return { accepted: true, effect: done.then(() => ({ ok: true, text: `the ${kind} part is "${name}" now` })) };
     }
-    case "rollback":
-      return { accepted: false, reason: "this run cannot be rolled back" };
+    case "rollback": {
+      const { toStep = null, reason = "asked for by an operator" } = argsOf(command, "rollback");
+      const done = controls.rollBack(operatorOf(command), toStep, reason);
+      return { accepted: true, effect: done.then(() => ({ ok: true, text: "the run went back to a snapshot" })) };
+    }
   }
 }

@@ -68,6 +68,11 @@ export interface OrderOptions {
   readonly reason?: string;
 }
 
+export interface RollBackOptions extends OrderOptions {
+  /** Last RL step that is to stay; all but the last one unless given. */
+  readonly toStep?: number;
+}
+
 export interface RunResult {
   readonly status: "completed" | "stopped";
   readonly runDirectory: string;
@@ -110,6 +115,12 @@ export interface TrainingSystem {
   checkpoint(): void;
   /** Ends the run: by default after the current step and a last checkpoint; with `abort` at once. */
   stop(options?: { readonly abort?: boolean }): Promise<RunResult>;
+  /**
+   * Takes the run back to a snapshot, between two pieces of work, while journal and ledger go on; resolves once it is there. Knobs that
+   * were turned since are as they were. Errors: WEIR_E_STATE where there is no such snapshot, before the start, and where the run
+   * ends first.
+   */
+  rollBack(options?: RollBackOptions): Promise<void>;
   /** Ends the present phase after the current step; false in the last phase or outside training. */
   skipPhase(): boolean;
   /** Stops serving a monitor that was kept; the run itself must have ended. */
@@ -234,6 +245,27 @@ class System implements TrainingSystem {
 
   async skipBatch({ reason }: OrderOptions = {}): Promise<void> {
     await this.order({ order: { type: "skipBatch" }, by: PROGRAM, reason: reason ?? null });
+  }
+
+  async rollBack({ toStep, reason }: RollBackOptions = {}): Promise<void> {
+    await this.goBack(PROGRAM, toStep ?? null, reason ?? "asked for by the program");
+  }
+
+  /** Throws where there is no such snapshot. Errors: as `rollBack`. */
+  private goBack(by: Initiator, to: number | null, reason: string): Promise<void> {
+    const { driver } = this.underWay("a run can be rolled back");
+    driver.rollBack({ to, by, reason });
+    return new Promise((resolve, reject) => {
+      const ended = () => reject(new WeirError("WEIR_E_STATE", "the run ended before it could be rolled back", {}));
+      const facts = this.facts$.subscribe({
+        next: ({ type }) => {
+          if (type !== "run.rolledBack") return;
+          facts.unsubscribe();
+          resolve();
+        },
+        complete: ended,
+      });
+    });
   }
 
   get knobs(): readonly KnobState[] {
@@ -439,6 +471,7 @@ class System implements TrainingSystem {
       stop: (abort) => void this.stop({ abort }).catch(() => undefined),
       skipPhase: () => this.skipPhase(),
       order: (wish) => this.order(wish),
+      rollBack: (by, to, reason) => this.goBack(by, to, reason),
       replace: (kind, name) => {
         assertKind(kind);
         return this.replace(kind, name);
