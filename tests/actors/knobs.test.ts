@@ -252,7 +252,7 @@ describe("a rollback that the guard asks for", () => {
           : { action: "commit" },
     };
     const { system } = await fakeRun(
-      { ...onePhase, guard: { snapshots: { everySteps: 1 }, afterRollback: { learningRate: 0.25, clip: 0.5 } } },
+      { ...onePhase, guard: { trial: false, afterRollback: { learningRate: 0.25, clip: 0.5 } } },
       parityReward,
       { actors: { ...actors, guard } },
     );
