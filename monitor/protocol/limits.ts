@@ -59,7 +59,7 @@ export const LIMITS = {
   stallMs: 5_000,
   /** Sockets at once; each may cost `hardBufferBytes`. */
   connections: 100,
-  /** Subscriptions of one socket: the nine channels and a few open traces. */
+  /** Subscriptions of one socket: the channels and some open traces. */
   subscriptions: 32,
   /** Updates per second and channel: faster than this cannot be seen. */
   flushHz: 10,
@@ -85,6 +85,10 @@ export const LIMITS = {
   samplePerFlush: 64,
   /** Newest checkpoints, evaluations and resumes that a state of the run lists; it counts them all. */
   listed: 100,
+  /** Other runs that a monitor shows next to its own: more curves cannot be told apart. */
+  compared: 16,
+  /** Members of a group that come with a trace. */
+  groupMembers: 256,
   /** Actors that the supervision tree lists: a tree of them stays within one message. */
   actors: 500,
   /** Newest turns of knobs that are listed; all of them are counted. */
@@ -132,6 +136,8 @@ export interface ChannelPolicy {
 export const CHANNELS = {
   /** More alerts than this are of no use. */
   alerts: { overflow: "never-drop", historyCount: 5_000, historyBytes: 4 << 20 },
+  /** What guard and operators did: a few lines a step in a troubled run. */
+  guard: { overflow: "delay", historyCount: 10_000, historyBytes: 4 << 20 },
   /** Conflated channels hold one entry per key: the run, its machines, its queues. */
   run: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   lifecycle: { overflow: "conflate", historyCount: 32, historyBytes: 1 << 20 },
@@ -143,8 +149,12 @@ export const CHANNELS = {
   /** Curves are kept whole: 100,000 steps of forty metrics take about this much. */
   metrics: { overflow: "delay", historyCount: 200_000, historyBytes: 192 << 20 },
   logs: { overflow: "sample", historyCount: 1_000, historyBytes: 2 << 20 },
+  /** The configuration is one value. */
+  config: { overflow: "conflate", historyCount: 1, historyBytes: 1 << 20 },
   /** Summaries; whole traces are kept apart (see the hub). */
   traces: { overflow: "sample", historyCount: 1_000, historyBytes: 8 << 20 },
+  /** Other runs in blocks of rows, one entry per block: 16 runs of 100,000 steps. */
+  compare: { overflow: "conflate", historyCount: 6_400, historyBytes: 192 << 20 },
 } as const satisfies Record<string, ChannelPolicy>;
 
 /** A channel with history. */

@@ -3,6 +3,8 @@ import { COMMAND_NAMES, type CommandName, PROTOCOL_VERSION, STREAM_CHANNELS, typ
 import {
   actorTreeSchema,
   alertSchema,
+  comparedRunSchema,
+  guardEventSchema,
   jsonSchema,
   knobBoardSchema,
   logLineSchema,
@@ -10,6 +12,7 @@ import {
   metricBlockSchema,
   metricRecordSchema,
   pipelineGaugeSchema,
+  runConfigSchema,
   runInfoSchema,
   tracePartSchema,
   traceSummarySchema,
@@ -23,6 +26,7 @@ import {
 /** Item of a `delta`, per channel. */
 export const DELTA_ITEM = {
   alerts: alertSchema,
+  guard: guardEventSchema,
   run: runInfoSchema,
   lifecycle: machineStateSchema,
   pipeline: pipelineGaugeSchema,
@@ -30,7 +34,9 @@ export const DELTA_ITEM = {
   knobs: knobBoardSchema,
   metrics: metricRecordSchema,
   logs: logLineSchema,
+  config: runConfigSchema,
   traces: traceSummarySchema,
+  compare: comparedRunSchema,
 } as const satisfies Record<StreamChannel, z.ZodType>;
 
 /** Item of a `snapshot`, per channel: metrics come in columns. */

@@ -119,9 +119,28 @@ const traceHeadSchema: z.ZodType<TraceHead> = z.object({
   time,
 });
 
+export const groupMemberSchema = z.object({
+  id: z.string(),
+  sampleIndex: z.number().int(),
+  outcome: z.enum(["scored", "abstained", "timedOut", "failed", "invalid"]),
+  reward: z.number().nullable(),
+  advantage: z.number().nullable(),
+});
+export type GroupMember = z.output<typeof groupMemberSchema>;
+
+const perToken = (meaning: string) =>
+  z
+    .array(z.number().nullable())
+    .default([])
+    .describe(`${meaning}; null where it is not known of a token, empty where of none.`);
+
 /** A whole trace comes in pages, each well below the size of a message. */
 export const tracePartSchema = z.discriminatedUnion("part", [
-  z.object({ part: z.literal("head"), trace: traceHeadSchema }),
+  z.object({
+    part: z.literal("head"),
+    trace: traceHeadSchema,
+    group: z.array(groupMemberSchema).default([]).describe("The rollouts of its group, itself included."),
+  }),
   z.object({ part: z.literal("prompt"), offset: z.number().int(), text: z.string() }),
   z.object({
     part: z.literal("tokens"),
@@ -130,6 +149,12 @@ export const tracePartSchema = z.discriminatedUnion("part", [
     texts: z.array(z.string()),
     logprobs: z.array(z.number()),
     entropies: z.array(z.number()).describe("Nats; empty where the sampler gives no entropies."),
+    weights: perToken("Weight in the loss from rollout correction"),
+    advantages: perToken("Advantage"),
+    ratios: perToken("π/π_old at the gradient"),
+    klOld: perToken("k3 of the policy after the step against π_old, nats"),
+    klRef: perToken("k3 of π_old against the reference, nats"),
+    lossShares: perToken("Signed share of the step's loss, 1"),
   }),
 ]);
 export type TracePart = z.output<typeof tracePartSchema>;
@@ -298,6 +323,11 @@ export const runInfoSchema = z
     checkpointCount: z.number().int().nonnegative().optional().describe("Checkpoints written so far, listed or not."),
     resumes: z.array(z.object({ step, time })).describe("The newest 100."),
     resumeCount: z.number().int().nonnegative().optional(),
+    rollbacks: z
+      .array(z.object({ fromStep: step, toStep: step, time }))
+      .optional()
+      .describe("Returns to a snapshot; the newest 100."),
+    rollbackCount: z.number().int().nonnegative().optional(),
     evaluations: z.array(evaluationSchema).describe("The newest 100."),
     evaluationCount: z.number().int().nonnegative().optional(),
     note: z.string().nullable().describe("Why the run ended or is paused, in one sentence."),
@@ -309,3 +339,108 @@ export const logLineSchema = z
   .object({ level: z.enum(["debug", "info", "warn", "error"]), text: z.string(), time })
   .describe("A line of the run's log: commands and their senders, phases, evaluations, resumes.");
 export type LogLine = z.output<typeof logLineSchema>;
+
+const when = { step, time };
+const perhaps = z.number().nullable();
+
+/** What happened to the run's updates: verdicts that are not commit, alarms as they last, rollbacks, and who turned what. */
+export const guardEventSchema = z
+  .discriminatedUnion("kind", [
+    z
+      .object({
+        kind: z.literal("verdict"),
+        ...when,
+        stage: z.enum(["warmup", "rl"]),
+        miniBatch: whole,
+        verdict: z.enum(["shrink", "skip", "rollback"]),
+        reason: z.string(),
+        rule: z.string().nullable(),
+        scale: perhaps.describe("Share of the step that was applied; null but for `shrink`."),
+        kl: perhaps.describe("k3 of the trial step, nats; null without one."),
+        gradNorm: perhaps.describe("Before clipping; null where it was not finite or is not known."),
+        loss: perhaps.describe("Null where it was not finite."),
+      })
+      .describe("The guard did not commit an update as it was."),
+    z
+      .object({
+        kind: z.literal("prepared"),
+        ...when,
+        maskNegatives: z.boolean(),
+        entropyCoefficient: perhaps,
+        reason: z.string(),
+      })
+      .describe("The guard changed an RL step before its gradients were computed."),
+    z
+      .object({
+        kind: z.literal("alarm"),
+        ...when,
+        id: z.string().describe("Of the alert."),
+        state: z.enum(["raised", "updated", "ended"]),
+        rule: z.string(),
+        metric: z.string(),
+        value: perhaps.describe("The value of this step; null where it is not finite or the alarm has ended."),
+        worst: perhaps.describe("The value furthest from what is allowed, so far."),
+        fromStep: step,
+        toStep: step.describe("The last step that showed it, so far."),
+      })
+      .describe("An alarm was raised, lasts, or has ended."),
+    z
+      .object({
+        kind: z.literal("rollback"),
+        ...when,
+        fromStep: step.describe("Last RL step that was done, or under way, …"),
+        toStep: step.describe("… and the one whose end the run went back to."),
+        reason: z.string(),
+        rule: z.string().nullable(),
+        by: initiatorSchema,
+        undone: whole.describe("Rollouts that ended `rolledBack`."),
+        count: whole.describe("Rollbacks of the run so far."),
+      })
+      .describe("The run went back to a snapshot."),
+    z
+      .object({
+        kind: z.literal("knob"),
+        ...when,
+        path: z.string(),
+        old: jsonSchema,
+        new: jsonSchema,
+        by: initiatorSchema,
+        reason: z.string().nullable(),
+      })
+      .describe("An option was changed while the run went on."),
+    z
+      .object({
+        kind: z.literal("batch"),
+        ...when,
+        path: z.string(),
+        miniBatch: whole,
+        reason: z.string(),
+        replayable: z.boolean(),
+      })
+      .describe("A mini-batch that was not applied was saved."),
+  ])
+  .describe("An event of the guard's timeline.");
+export type GuardEvent = z.output<typeof guardEventSchema>;
+
+export const runConfigSchema = z
+  .object({
+    resolved: jsonSchema.describe("Every option as the run was started with; null where it is not known."),
+    changes: z
+      .array(z.object({ path: z.string(), old: jsonSchema, new: jsonSchema, ...when }))
+      .describe("Oldest first."),
+  })
+  .describe("The run's configuration, and the options that changed on a resume.");
+export type RunConfig = z.output<typeof runConfigSchema>;
+
+export const comparedRunSchema = z
+  .discriminatedUnion("part", [
+    z.object({ part: z.literal("run"), run: runInfoSchema, config: runConfigSchema }),
+    z.object({
+      part: z.literal("block"),
+      run: z.string().describe("Id of the run."),
+      block: whole.describe("Number of the block, from 0."),
+      records: metricBlockSchema,
+    }),
+  ])
+  .describe("Another run that is shown next to this one: its state, and blocks of its metrics.");
+export type ComparedRun = z.output<typeof comparedRunSchema>;

@@ -322,6 +322,7 @@ export class Connection {
   private async openTrace(id: string | null, place: Subscription, step: number | null): Promise<void> {
     const { channel } = place;
     const trace = await this.context.hub.findTrace(channel.slice("trace/".length), step);
+    const group = trace ? await this.context.hub.groupOf(trace) : [];
     if (this.closing || this.subscriptions.get(channel) !== place) return;
     this.guarded(() => {
       if (!trace) {
@@ -330,7 +331,7 @@ export class Connection {
         return;
       }
       this.confirm(id, channel, false, 1);
-      place.snapshot = snapshotPages(channel, 1, traceItems(trace));
+      place.snapshot = snapshotPages(channel, 1, traceItems(trace, group));
       this.pump();
     });
   }

@@ -4,7 +4,7 @@ import type { Initiator } from "../../src/contracts/knob.js";
 import type { MetricRecord } from "../../src/contracts/metrics.js";
 import type { PartOrigin } from "../../src/contracts/part-origin.js";
 import type { Json } from "../../src/contracts/task.js";
-import type { ActorChange, ListedTurn, LogLine, RunInfo } from "../protocol/records.js";
+import type { ActorChange, GuardEvent, ListedTurn, LogLine, RunConfig, RunInfo } from "../protocol/records.js";
 import type { MachineReading } from "./source.js";
 
 /** Maps facts of the journal to the monitor's records, the same for live and for past runs. */
@@ -15,9 +15,11 @@ export interface FactTarget {
   publishRun(patch: Partial<RunInfo>): void;
   publishMetric(record: MetricRecord): void;
   publishAlert(alert: Alert): void;
+  publishGuard(event: GuardEvent): void;
+  publishTurn(turn: ListedTurn): void;
+  publishConfigChange(change: RunConfig["changes"][number]): void;
   publishLifecycle(reading: MachineReading): void;
   publishActorChange(change: Omit<ActorChange, "from">): void;
-  publishTurn(turn: ListedTurn): void;
   publishLog(line: Omit<LogLine, "time"> & { readonly time?: number }): void;
   /** Whether an alert with this text has been shown. */
   showsAlert(text: string): boolean;
@@ -40,11 +42,7 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
       endedAt: null,
       note: null,
       step,
-      phases: run.phases
-        .filter((band) => band.fromStep <= Math.max(1, step))
-        .map((band) => (band.toStep !== null && band.toStep > step ? { ...band, toStep: null } : band)),
-      checkpoints: run.checkpoints.filter((mark) => mark.step <= step),
-      evaluations: run.evaluations.filter((evaluation) => evaluation.step <= step),
+      ...upTo(run, step),
       resumes: [...run.resumes, { step, time }],
     });
     hub.publishLog({ level: "warn", text: `resumed at step ${step}${reason ? `: ${reason}` : ""}`, time });
@@ -96,30 +94,49 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
   "metrics.recorded": (hub, { data, step, time }) =>
     hub.publishMetric({ step, phase: data.phase, time, values: data.values }),
 
-  "alert.raised": (hub, { data: { alert } }) => {
+  "alert.raised": (hub, { data: { alert }, step, time }) => {
     if (alert.rule === "preflight" && hub.showsAlert(alert.text)) return;
     hub.publishAlert(alert);
+    const { id, rule, metric } = alert;
+    const value = finite(alert.value);
+    const at = alert.step;
+    hub.publishGuard({
+      ...{ kind: "alarm", step, time, id, state: "raised", rule, metric, value, worst: value },
+      ...{ fromStep: at, toStep: at },
+    });
   },
 
-  "alert.updated": null,
+  "alert.updated": (hub, { data, step, time }) => {
+    const { id, rule, metric, value, worst, steps } = data;
+    const fromStep = Math.max(0, step - Math.max(0, steps - 1));
+    hub.publishGuard({
+      ...{ kind: "alarm", step, time, id, state: "updated", rule, metric, value, worst, fromStep, toStep: step },
+    });
+  },
 
-  "alert.ended": (hub, { data, time }) => {
+  "alert.ended": (hub, { data, step, time }) => {
     const { rule, metric, fromStep, toStep } = data;
+    hub.publishGuard({ kind: "alarm", step, time, state: "ended", value: null, ...data });
     const steps = fromStep === toStep ? `step ${fromStep}` : `steps ${fromStep}–${toStep}`;
     hub.publishLog({ level: "info", text: `alarm ${rule} on ${metric} has ended (${steps})`, time });
   },
 
-  "batch.saved": (hub, { data, step, time }) =>
+  "batch.saved": (hub, { data, step, time }) => {
+    hub.publishGuard({ kind: "batch", step, time, ...data });
     hub.publishLog({
       level: "warn",
       text: `a mini-batch of step ${step} was saved as ${data.path}: ${data.reason}`,
       time,
-    }),
+    });
+  },
 
-  "guard.prepared": (hub, { data, step, time }) =>
-    hub.publishLog({ level: "info", text: `the guard changed step ${step}: ${data.reason}`, time }),
+  "guard.prepared": (hub, { data, step, time }) => {
+    hub.publishGuard({ kind: "prepared", step, time, ...data });
+    hub.publishLog({ level: "info", text: `the guard changed step ${step}: ${data.reason}`, time });
+  },
 
   "knob.turned": (hub, { data, step, time }) => {
+    hub.publishGuard({ kind: "knob", step, time, ...data });
     hub.publishTurn({ ...data, step, time });
     const why = data.reason === null ? "" : `: ${data.reason}`;
     hub.publishLog({
@@ -129,8 +146,17 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     });
   },
 
-  "run.rolledBack": (hub, { data, time }) => {
+  // The journal goes on; steps after the snapshot are trained again, so the page redraws the curve from there.
+  "run.rolledBack": (hub, { data, step, time }, run) => {
     const { fromStep, toStep, reason, by } = data;
+    const kept = upTo(run, toStep);
+    hub.publishRun({
+      ...kept,
+      step: toStep,
+      phase: kept.phases.at(-1)?.k ?? run.phase,
+      rollbacks: [...(run.rollbacks ?? []), { fromStep, toStep, time }],
+    });
+    hub.publishGuard({ kind: "rollback", step, time, ...data });
     hub.publishLog({
       level: "warn",
       text: `went back from step ${fromStep} to the end of step ${toStep}: ${reason} (${initiatorText(by)})`,
@@ -156,12 +182,14 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
   "warmup.finished": (hub, { data, time }) =>
     hub.publishLog({ level: "info", text: `warm-up finished after ${data.steps} steps`, time }),
 
-  "config.changed": (hub, { data, time }) =>
+  "config.changed": (hub, { data, step, time }) => {
+    hub.publishConfigChange({ path: data.path, old: data.old, new: data.new, step, time });
     hub.publishLog({
       level: "info",
       text: `option ${data.path}: ${JSON.stringify(data.old)} is now ${JSON.stringify(data.new)}`,
       time,
-    }),
+    });
+  },
 
   "part.replaced": (hub, { data, step, time }) =>
     hub.publishLog({
@@ -171,7 +199,10 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     }),
 
   "guard.judged": (hub, { data, step, time }) => {
-    if (data.verdict !== "commit") hub.publishLog({ level: "warn", text: verdictText(data, step), time });
+    const { verdict } = data;
+    if (verdict === "commit") return;
+    hub.publishGuard({ kind: "verdict", step, time, ...data, verdict });
+    hub.publishLog({ level: "warn", text: verdictText(data, step), time });
   },
 
   // The step's metrics say all of it.
@@ -185,6 +216,20 @@ export function applyFact<T extends FactType>(hub: FactTarget, fact: Fact<T>): v
   if (!hub.run) hub.publishRun({ startedAt: fact.time });
   if (hub.run) mapping(hub, fact, hub.run);
 }
+
+/** The run's marks and bands up to a step that it goes on from. */
+function upTo(run: RunInfo, step: number): Pick<RunInfo, "phases" | "checkpoints" | "evaluations"> {
+  return {
+    phases: run.phases
+      .filter((band) => band.fromStep <= Math.max(1, step))
+      .map((band) => (band.toStep !== null && band.toStep > step ? { ...band, toStep: null } : band)),
+    checkpoints: run.checkpoints.filter((mark) => mark.step <= step),
+    evaluations: run.evaluations.filter((evaluation) => evaluation.step <= step),
+  };
+}
+
+/** JSON has no number that is not finite. */
+const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 function partText({ kind, source, file }: PartOrigin): string {
   return `"${kind}"${file ? ` of ${file.file}` : source === "own" ? " of your own" : ""}`;

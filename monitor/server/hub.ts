@@ -10,20 +10,25 @@ import { CHANNELS, LIMITS, type StreamChannel } from "../protocol/limits.js";
 import type {
   ActorChange,
   ActorTree,
+  GroupMember,
+  GuardEvent,
   KnobBoard,
   ListedTurn,
   LogLine,
   MachineState,
+  RunConfig,
   RunInfo,
   TraceSummary,
 } from "../protocol/records.js";
 import { ChannelLog } from "./channel-log.js";
+import { type Comparable, ComparedRuns } from "./compared-runs.js";
 import { applyFact } from "./fact-mapping.js";
+import { listedRun } from "./listed-run.js";
 import { MetricLog } from "./metric-log.js";
 import { Secrets } from "./secrets.js";
 import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
 import { TraceArchive } from "./trace-archive.js";
-import { summarise, TraceStore } from "./trace-store.js";
+import { memberOf, summarise, TraceStore } from "./trace-store.js";
 
 /**
  * The state that the monitor shows of one run: the history of each channel and whole traces, all bounded.
@@ -63,20 +68,6 @@ const emptyRun = (id: string, time: number): RunInfo => ({
   note: null,
 });
 
-/** The run as it is sent: its long lists end with the newest entries, and say how many there were. */
-export function listedRun(run: RunInfo): RunInfo {
-  return {
-    ...run,
-    checkpoints: run.checkpoints.slice(-LIMITS.listed),
-    checkpointCount: run.checkpoints.length,
-    evaluations: run.evaluations.slice(-LIMITS.listed),
-    evaluationCount: run.evaluations.length,
-    resumes: run.resumes.slice(-LIMITS.listed),
-    resumeCount: run.resumes.length,
-    phases: run.phases.slice(-LIMITS.listed),
-  };
-}
-
 const isSameTurn = (a: ListedTurn, b: ListedTurn): boolean =>
   a.path === b.path && a.step === b.step && a.old === b.old && a.new === b.new && a.by.kind === b.by.kind;
 
@@ -98,6 +89,12 @@ export class MonitorHub implements MonitorSource {
   /** Machines, and whether the run, have changed since the last `settle`. */
   private readonly changedMachines = new Set<string>();
   private runChanged = false;
+  /** Events of the timeline before the last resume, and since: a resumed run repeats what came after its checkpoint. */
+  private readonly toldBefore = new Set<string>();
+  private readonly toldSince = new Set<string>();
+  private configuration: RunConfig = { resolved: null, changes: [] };
+  private configChanged = false;
+  private readonly compared = new ComparedRuns();
   private archive: TraceArchive | null = null;
   private runInfo: RunInfo | null = null;
   private handler: CommandHandler | null = null;
@@ -109,6 +106,7 @@ export class MonitorHub implements MonitorSource {
     const log = (name: Exclude<StreamChannel, "metrics">) => new ChannelLog(name, CHANNELS[name]);
     this.logs = {
       alerts: log("alerts"),
+      guard: log("guard"),
       run: log("run"),
       lifecycle: log("lifecycle"),
       pipeline: log("pipeline"),
@@ -116,7 +114,9 @@ export class MonitorHub implements MonitorSource {
       knobs: log("knobs"),
       metrics: this.metrics,
       logs: log("logs"),
+      config: log("config"),
       traces: log("traces"),
+      compare: log("compare"),
     };
   }
 
@@ -127,6 +127,11 @@ export class MonitorHub implements MonitorSource {
   /** Latest sequence number of each channel. */
   seqs(): Record<string, number> {
     return Object.fromEntries(Object.values(this.logs).map((log) => [log.name, log.seq]));
+  }
+
+  /** The configuration with what changed on resumes. */
+  get config(): RunConfig {
+    return this.configuration;
   }
 
   get run(): RunInfo | null {
@@ -154,6 +159,10 @@ export class MonitorHub implements MonitorSource {
 
   publishRun(patch: Partial<RunInfo>): void {
     const note = patch.note ? { note: this.secrets.text(patch.note) } : {};
+    if (patch.resumes) {
+      for (const key of this.toldSince) this.toldBefore.add(key);
+      this.toldSince.clear();
+    }
     this.runInfo = { ...(this.runInfo ?? emptyRun(patch.id ?? "run", this.clock())), ...patch, ...note };
     this.runChanged = true;
   }
@@ -166,6 +175,31 @@ export class MonitorHub implements MonitorSource {
 
   publishAlert(alert: Alert): void {
     this.append("alerts", { ...alert, text: this.secrets.text(alert.text) }, null, alert.time);
+  }
+
+  publishGuard(event: GuardEvent): void {
+    const { time: _, ...content } = event;
+    const key = JSON.stringify(content);
+    if (this.toldBefore.delete(key)) return;
+    this.toldSince.add(key);
+    const masked = "reason" in event && event.reason ? { ...event, reason: this.secrets.text(event.reason) } : event;
+    this.append("guard", masked, null, event.time);
+  }
+
+  publishConfig(resolved: Json): void {
+    const masked = JSON.parse(this.secrets.text(JSON.stringify(resolved))) as Json;
+    this.configuration = { ...this.configuration, resolved: masked };
+    this.configChanged = true;
+  }
+
+  publishConfigChange(change: RunConfig["changes"][number]): void {
+    this.configuration = { ...this.configuration, changes: [...this.configuration.changes, change] };
+    this.configChanged = true;
+  }
+
+  /** Shows another run next to this one, now and as it goes on. */
+  compareWith(other: Comparable): void {
+    this.compared.add(other);
   }
 
   publishTrace(given: Trace): void {
@@ -266,6 +300,15 @@ export class MonitorHub implements MonitorSource {
     return this.archive.find(id, step).then((found) => found && this.secrets.trace(found));
   }
 
+  /** The rollouts of a trace's group that are known, by their index; in memory or in the run folder. Never rejects. */
+  async groupOf(trace: Trace): Promise<readonly GroupMember[]> {
+    const held = this.traces.all().filter((one) => one.step === trace.step && one.groupId === trace.groupId);
+    const members = this.archive ? await this.archive.group(trace.step, trace.groupId) : [];
+    const known = new Map([...members, ...held.map(memberOf)].map((member) => [member.id, member]));
+    if (!known.has(trace.id)) known.set(trace.id, memberOf(trace));
+    return [...known.values()].sort((a, b) => a.sampleIndex - b.sampleIndex).slice(0, LIMITS.groupMembers);
+  }
+
   /** The rollouts of a step: those in memory, else those of the run folder. Never rejects. */
   async tracesOfStep(step: number): Promise<readonly TraceSummary[]> {
     const all = this.channel("traces").entries();
@@ -284,6 +327,9 @@ export class MonitorHub implements MonitorSource {
     this.changedMachines.clear();
     if (this.treeChanged) this.append("actors", this.listedTree(), "actors");
     this.treeChanged = false;
+    if (this.configChanged) this.append("config", this.configuration, "config");
+    this.configChanged = false;
+    for (const { key, data } of this.compared.changed()) this.append("compare", data, key);
     if (this.boardChanged) this.append("knobs", this.board, "knobs");
     this.boardChanged = false;
     const gauges = this.gauges;

@@ -4,7 +4,7 @@ import type { MetricBlock } from "../protocol/records.js";
 import { ChannelLog, type Entry } from "./channel-log.js";
 
 /** Rows of a full block: some hundred kilobytes at forty metrics, below the size of a message. */
-const BLOCK_ROWS = 256;
+export const BLOCK_ROWS = 256;
 
 /** The metrics channel: deltas carry records, snapshots carry the whole history in columns. Full blocks are serialised once. */
 export class MetricLog extends ChannelLog {

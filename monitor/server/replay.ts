@@ -36,16 +36,18 @@ export interface Replay {
 
 /**
  * Fills a hub from a run folder; the rollouts follow, so that the curves need not wait for them. `machines` are the
- * statecharts to draw, by name. Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where its record is damaged.
+ * statecharts to draw, by name; `withTraces` false leaves the rollouts out. Errors: WEIR_E_FILE_MISSING where there is no run; WEIR_E_RUN_FOLDER where its record is damaged.
  */
 export async function openReplay(
   runFolder: string,
   machines: Readonly<Record<string, StateDefinition>> = {},
+  withTraces = true,
 ): Promise<Replay> {
   const hub = new MonitorHub();
   const record = await readRunRecord(runFolder);
   const known = { id: record.id, live: false, startedAt: record.created, ...configured(record.config) };
   hub.publishRun(known);
+  hub.publishConfig(record.config as Json);
   hub.publishKnobs(knobsOf(record.config));
   hub.useFolder(runFolder);
   const tail = new JournalTail(join(runFolder, JOURNAL));
@@ -57,11 +59,11 @@ export async function openReplay(
   // A run.started of the journal says less than the record does.
   hub.publishRun({ id: known.id, live: false });
   const shown = { step: hub.run?.step ?? 0 };
-  const traces = newestTraces(hub, runFolder);
+  const traces = withTraces ? newestTraces(hub, runFolder) : Promise.resolve();
   return {
     hub,
     traces,
-    follow: (signal, alive) => followRun({ hub, runFolder, tail, seen, shown, traces, alive }, signal),
+    follow: (signal, alive) => followRun({ hub, runFolder, tail, seen, shown, traces, alive, withTraces }, signal),
     endUnlessFinished: () => endUnlessFinished(hub),
   };
 }
@@ -124,20 +126,24 @@ interface Followed {
   readonly shown: { step: number };
   readonly traces: Promise<void>;
   readonly alive: () => boolean;
+  readonly withTraces: boolean;
 }
 
-function followRun({ hub, runFolder, tail, seen, shown, traces: first, alive }: Followed, signal: AbortSignal): void {
+function followRun(followed: Followed, signal: AbortSignal): void {
+  const { hub, runFolder, tail, seen, shown, traces: first, alive, withTraces } = followed;
   let busy = false;
   const look = async () => {
     if (busy) return;
     busy = true;
     try {
       const before = { ...seen };
+      const returns = returnsOf(hub).length;
       // Asked first: what a process wrote before it ended is then read.
       const living = alive();
       publishNew(hub, tail, seen);
       if (!living) endUnlessFinished(hub);
-      if (seen.time === before.time && seen.seq === before.seq) return;
+      if (!withTraces || (seen.time === before.time && seen.seq === before.seq)) return;
+      shown.step = Math.min(shown.step, ...returnsOf(hub).slice(returns));
       await first;
       const steps = await rolloutSteps(join(runFolder, ROLLOUTS));
       for (const step of steps.filter((one) => one > shown.step)) {
@@ -150,6 +156,13 @@ function followRun({ hub, runFolder, tail, seen, shown, traces: first, alive }: 
   };
   const timer = setInterval(() => void look().catch(() => {}), FOLLOW_MS);
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+}
+
+/** Steps to whose end the run has gone back so far: what comes after them is trained again. */
+function returnsOf({ run }: MonitorHub): readonly number[] {
+  const steps = [...(run?.resumes ?? []).map(({ step, time }) => ({ step, time }))];
+  for (const { toStep, time } of run?.rollbacks ?? []) steps.push({ step: toStep, time });
+  return steps.sort((a, b) => a.time - b.time).map(({ step }) => step);
 }
 
 /** Publishes the traces of the latest steps, oldest first. */

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { Trace } from "../../src/contracts/trace.js";
-import { readRollout, readRollouts, rolloutSteps } from "../../src/store/index.js";
+import { readMembers, readRollout, readRollouts, rolloutSteps, undoneRollouts } from "../../src/store/index.js";
 import { LIMITS } from "../protocol/limits.js";
-import type { TraceSummary } from "../protocol/records.js";
+import type { GroupMember, TraceSummary } from "../protocol/records.js";
 import { summarise, TraceStore } from "./trace-store.js";
 
 /**
@@ -45,6 +45,22 @@ export class TraceArchive {
     return this.queued(async () => (await readRollouts(this.folder, step)).map(summarise), []);
   }
 
+  /** The rollouts of a group; none where the shard cannot be read or too many ask. Never rejects. */
+  group(step: number, groupId: string): Promise<readonly GroupMember[]> {
+    return this.queued(async () => {
+      for (const folder of await this.folders()) {
+        const members = await readMembers(folder, step, groupId).catch(() => []);
+        if (members.length > 0) return members;
+      }
+      return [];
+    }, []);
+  }
+
+  /** Where shards lie: the run's own, then those that rollbacks have undone, the newest first. */
+  private async folders(): Promise<readonly string[]> {
+    return [this.folder, ...(await undoneRollouts(this.folder))];
+  }
+
   /** Runs one lookup after the other; `otherwise` is the answer of one that fails or is rejected. */
   private queued<T>(look: () => Promise<T>, otherwise: T): Promise<T> {
     if (this.waiting >= MOST_WAITING) return Promise.resolve(otherwise);
@@ -60,21 +76,22 @@ export class TraceArchive {
   }
 
   private async search(id: string, step: number | null): Promise<Trace | null> {
-    for (const candidate of await this.candidates(id, step)) {
-      // A damaged shard must not hide the others.
-      const trace = await readRollout(this.folder, candidate, id).catch(() => null);
-      if (!trace) continue;
-      this.cache.add(trace);
-      return trace;
-    }
+    for (const folder of await this.folders())
+      for (const candidate of await candidates(folder, id, step)) {
+        // A damaged shard must not hide the others.
+        const trace = await readRollout(folder, candidate, id).catch(() => null);
+        if (!trace) continue;
+        this.cache.add(trace);
+        return trace;
+      }
     return null;
   }
+}
 
-  /** Steps to look at: the one that was named, the one that the id names (`s12-q3-g0`), else the newest. */
-  private async candidates(id: string, step: number | null): Promise<readonly number[]> {
-    const steps = await rolloutSteps(this.folder);
-    const named = step ?? Number(/^s(\d+)-q/.exec(id)?.[1] ?? Number.NaN);
-    if (Number.isInteger(named)) return steps.includes(named) ? [named] : [];
-    return steps.reverse().slice(0, LIMITS.searchedShards);
-  }
+/** Steps to look at: the one that was named, the one that the id names (`s12-q3-g0`), else the newest. */
+async function candidates(folder: string, id: string, step: number | null): Promise<readonly number[]> {
+  const steps = await rolloutSteps(folder);
+  const named = step ?? Number(/^s(\d+)-q/.exec(id)?.[1] ?? Number.NaN);
+  if (Number.isInteger(named)) return steps.includes(named) ? [named] : [];
+  return steps.reverse().slice(0, LIMITS.searchedShards);
 }

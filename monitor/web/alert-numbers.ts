@@ -1,6 +1,6 @@
 import type { Alert } from "../../src/contracts/alert.js";
-import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { formatUnit } from "./format.js";
+import { unitOf } from "./metric-search.js";
 
 /** An alert's value and limit as the page writes them: never two units as if they were one. */
 
@@ -18,11 +18,4 @@ export function alertNumbers(alert: Pick<Alert, "rule" | "metric" | "value" | "t
     return { value, limit: `z ${formatUnit(alert.z, "")} (limit ${formatUnit(alert.threshold, "")})` };
   // Rules without a limit have 0 there: a value that is not a number, rewards that do not differ.
   return { value, limit: alert.threshold === 0 ? "" : `limit ${measured(alert.threshold)}` };
-}
-
-/** The metric's unit; empty where it is a share or a bare number, or the metric is not registered. */
-function unitOf(metric: string): string {
-  const name = metric.replace(/_\d+$/, "_<k>");
-  const unit = METRICS.find((one) => one.name === metric || one.name === name)?.unit ?? "1";
-  return unit === "1" ? "" : unit;
 }

@@ -1,11 +1,16 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { MetricName } from "../../src/contracts/metrics.js";
-import type { ChartSpec, SeriesSpec } from "./charts.js";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { alarmSpan, alarmsOf } from "./alarms.js";
+import { type ChartData, chartData, type DrawnSeries, type Track } from "./chart-data.js";
+import type { ChartSpec } from "./charts.js";
+import { metricsCsv } from "./csv.js";
+import { download, fileName } from "./download.js";
 import { formatUnit } from "./format.js";
-import { positionOfStep, smooth } from "./metric-table.js";
+import { definitionOf } from "./metric-search.js";
+import { positionOfStep } from "./metric-table.js";
 import { Plot, type PlotInput } from "./plot.js";
 import { type Store, useTopics } from "./store.js";
-import { DARK, LIGHT, type Palette } from "./theme.js";
+import { DARK, DASHES, LIGHT, type Palette, UNDONE_DASH } from "./theme.js";
+import { tracksOf } from "./tracks.js";
 import type { ViewState } from "./view.js";
 
 /** A chart with its title, readout (the value under the cursor, else the latest) and, for readers who cannot use a picture, a table. */
@@ -20,22 +25,25 @@ interface Props {
 const TABLE_ROWS = 40;
 
 export function ChartCard({ spec, store, view }: Props) {
-  useTopics(store, "metrics", "run", "alerts", "view");
+  useTopics(store, "metrics", "run", "alerts", "guard", "compare", "view");
   const host = useRef<HTMLDivElement>(null);
+  const buttons = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const [cursor, setCursor] = useState<number | null>(null);
   const [asTable, setAsTable] = useState(false);
-  const table = spec.track === "warmup" ? store.warmup : store.training;
-  const shown = spec.series.filter((series) => table.has(series.metric));
+  const tracks = tracksOf(store, view, spec.track);
+  const data = chartData(spec, tracks, view.current);
+  const runs = tracks.filter(({ undone }) => !undone);
   const palette = view.dark ? DARK : LIGHT;
-  const empty = shown.length === 0;
+  const empty = data.series.length === 0;
 
   useEffect(() => {
-    if (asTable || empty || !host.current) return;
-    const drawn = new Plot(host.current, {
+    if (asTable || empty || !host.current || !buttons.current) return;
+    const drawn = new Plot(host.current, buttons.current, {
       syncKey: `weir-${spec.track}`,
       onCursor: setCursor,
       onZoom: (range) => view.set({ range: spec.track === "training" ? range : view.current.range }),
+      onAlarm: (alarm) => view.set({ alarm }),
     });
     plot.current = drawn;
     return () => {
@@ -45,23 +53,37 @@ export function ChartCard({ spec, store, view }: Props) {
     };
   }, [asTable, empty, spec.track, view]);
 
-  const input = empty ? null : plotInput(spec, store, view);
+  const input = empty ? null : plotInput(spec, data, store, view);
   useEffect(() => {
     if (input) plot.current?.update(input);
   });
 
-  const row = cursor !== null && cursor < table.steps.length ? cursor : null;
-  const read = (metric: MetricName) => (row === null ? table.latest(metric) : (table.column(metric)[row] ?? null));
-  const readout = shown.map((series) => ({ ...series, text: formatUnit(read(series.metric), spec.unit) }));
-  const summary = useMemo(() => readout.map((one) => `${one.label} ${one.text}`).join(", "), [readout]);
-
+  const at = cursor !== null && cursor < data.x.length ? cursor : null;
+  const readout = readings(spec, data, runs, at, palette);
+  const summary = readout.map((one) => `${one.label} ${one.text}`).join(", ");
+  const name = fileName(store.run?.id ?? "run", spec.id);
+  const csv = () => {
+    const metrics = [...new Set(spec.series.flatMap((one) => (one.spread ? [one.metric, one.spread] : [one.metric])))];
+    const kept = metrics.filter((metric) => runs.some(({ table }) => table.has(metric)));
+    const range = view.current.x === "step" ? view.current.range : null;
+    download(`${name}.csv`, new Blob([metricsCsv(runs, kept, range)], { type: "text/csv" }));
+  };
+  const png = () => {
+    const unit = spec.unit && spec.unit !== "bytes" ? ` (${spec.unit})` : "";
+    const legend = readout.map(({ colour, label }) => ({ colour, text: label }));
+    plot.current?.picture(`${spec.title}${unit} · ${store.run?.id ?? ""}`, legend)?.toBlob((blob) => {
+      if (blob) download(`${name}.png`, blob);
+    });
+  };
   return (
     <section class="card chart" aria-label={spec.title} data-chart={spec.id}>
       <header>
-        <h3>{spec.title}</h3>
+        <h3 title={meaningOf(spec)}>{spec.title}</h3>
         {spec.unit && spec.unit !== "bytes" ? <span class="unit">{spec.unit}</span> : null}
         <span class="spacer" />
-        {row === null ? null : <span class="at">step {table.steps[row]}</span>}
+        {at === null ? null : <span class="at">{positionText(data, tracks, at, view)}</span>}
+        {spec.single ? <Pin metric={spec.single} view={view} /> : null}
+        {empty ? null : <Export csv={csv} png={asTable ? null : png} />}
         <button
           type="button"
           class="ghost table-toggle"
@@ -79,18 +101,126 @@ export function ChartCard({ spec, store, view }: Props) {
       {empty ? (
         <p class="nothing">{store.run?.live === false ? "not recorded" : "no data yet"}</p>
       ) : asTable ? (
-        <ChartTable spec={spec} store={store} />
+        <ChartTable spec={spec} data={data} />
       ) : (
-        <div ref={host} class="plot" role="img" aria-label={`${spec.title}: ${summary}`} />
+        <div class="frame">
+          <div ref={host} class="plot" role="img" aria-label={`${spec.title}: ${summary}`} />
+          <div ref={buttons} class="alarm-marks" />
+        </div>
       )}
     </section>
   );
 }
 
-interface Reading extends SeriesSpec {
+/** What the registry says of a chart's metrics, one per line. */
+function meaningOf(spec: ChartSpec): string {
+  const metrics = [...new Set(spec.series.map(({ metric }) => metric))];
+  return metrics.map((metric) => `${metric}: ${definitionOf(metric)?.meaning ?? "published by a part"}`).join("\n");
+}
+
+function positionText(data: ChartData, tracks: readonly Track[], at: number, view: ViewState): string {
+  const [own] = tracks;
+  const row = own ? data.rowAt(own, at) : null;
+  if (own && row !== null) return `step ${own.table.steps[row]}`;
+  const x = data.x[at] ?? 0;
+  return view.current.x === "step" ? `step ${x}` : `minute ${x.toFixed(1)}`;
+}
+
+function Pin({ metric, view }: { readonly metric: string; readonly view: ViewState }) {
+  const pinned = view.current.pins.includes(metric);
+  const toggle = () => {
+    const others = view.current.pins.filter((one) => one !== metric);
+    view.set({ pins: pinned ? others : [...others, metric] });
+  };
+  return (
+    <button
+      type="button"
+      class="ghost small"
+      aria-pressed={pinned}
+      title="Keep this chart at the front"
+      onClick={toggle}
+    >
+      {pinned ? "unpin" : "pin"}
+    </button>
+  );
+}
+
+function Export({ csv, png }: { readonly csv: () => void; readonly png: (() => void) | null }) {
+  const menu = useRef<HTMLDetailsElement>(null);
+  const pick = (action: () => void) => () => {
+    if (menu.current) menu.current.open = false;
+    action();
+  };
+  return (
+    <details
+      class="menu"
+      ref={menu}
+      onKeyDown={(event) => event.key === "Escape" && menu.current?.removeAttribute("open")}
+    >
+      <summary title="Save this chart">
+        <svg viewBox="0 0 16 16" aria-hidden="true">
+          <path d="M8 2.5v7.5M5 7.2L8 10.2l3-3M2.5 13.5h11" />
+        </svg>
+        <span class="hidden">save</span>
+      </summary>
+      <div>
+        <button type="button" onClick={pick(csv)}>
+          CSV
+        </button>
+        {png ? (
+          <button type="button" onClick={pick(png)}>
+            PNG
+          </button>
+        ) : null}
+      </div>
+    </details>
+  );
+}
+
+interface Reading {
+  readonly key: string;
+  readonly title: string;
+  readonly label: string;
+  readonly colour: string;
+  readonly dash: readonly number[];
+  readonly sparse: boolean;
   /** The value with its unit, as shown. */
   readonly text: string;
 }
+
+/** The value of each curve at a position, else the latest. */
+function readings(
+  spec: ChartSpec,
+  data: ChartData,
+  tracks: readonly Track[],
+  at: number | null,
+  palette: Palette,
+): readonly Reading[] {
+  const several = new Set(data.series.map(({ metric }) => metric)).size > 1;
+  return data.series
+    .filter(({ track }) => !track.undone)
+    .map((one) => {
+      const row = at === null ? null : data.rowAt(one.track, at);
+      const { table } = one.track;
+      const value =
+        at === null ? table.latest(one.metric) : row === null ? null : (table.column(one.metric)[row] ?? null);
+      const label = tracks.length === 1 ? one.label : several ? `${one.label} · ${one.track.id}` : one.track.id;
+      return {
+        key: `${one.track.id} ${one.metric}`,
+        title: tracks.length === 1 ? one.metric : `${one.metric} of ${one.track.id}`,
+        label,
+        colour: colourOf(one, palette),
+        dash: dashOf(one),
+        sparse: one.sparse,
+        text: formatUnit(value, spec.unit),
+      };
+    });
+}
+
+const colourOf = (one: DrawnSeries, palette: Palette): string =>
+  palette.series[one.colour % palette.series.length] ?? "#888888";
+const dashOf = ({ track }: DrawnSeries): readonly number[] =>
+  track.undone ? UNDONE_DASH : (DASHES[track.index % DASHES.length] ?? []);
 
 /** One entry per curve with its value; sparse series share one entry. */
 function Readout({ readout, palette }: { readonly readout: readonly Reading[]; readonly palette: Palette }) {
@@ -98,15 +228,15 @@ function Readout({ readout, palette }: { readonly readout: readonly Reading[]; r
     <ul class="readout">
       {readout.map((one) =>
         one.sparse ? null : (
-          <li key={one.metric} title={one.metric}>
-            <Swatch colour={palette.series[one.colour % palette.series.length] ?? ""} dashed={false} />
+          <li key={one.key} title={one.title}>
+            <Swatch colour={one.colour} dash={one.dash.join(" ") || "none"} />
             {one.label} <b>{one.text}</b>
           </li>
         ),
       )}
       {readout.some((one) => one.sparse) ? (
         <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
-          <Swatch colour={palette.axis} dashed={true} />
+          <Swatch colour={palette.axis} dash="3 2.5" />
           held-out
         </li>
       ) : null}
@@ -114,19 +244,26 @@ function Readout({ readout, palette }: { readonly readout: readonly Reading[]; r
   );
 }
 
-function Swatch({ colour, dashed }: { readonly colour: string; readonly dashed: boolean }) {
+export function Swatch({ colour, dash }: { readonly colour: string; readonly dash: string }) {
   return (
     <svg class="swatch" viewBox="0 0 14 8" aria-hidden="true">
-      <path d="M0 4h14" stroke={colour} stroke-width="2.5" stroke-dasharray={dashed ? "3 2.5" : "none"} />
+      <path d="M0 4h14" stroke={colour} stroke-width="2.5" stroke-dasharray={dash} />
     </svg>
   );
 }
 
-function ChartTable({ spec, store }: Pick<Props, "spec" | "store">) {
-  const table = spec.track === "warmup" ? store.warmup : store.training;
-  const shown = spec.series.filter((series) => table.has(series.metric));
-  const from = Math.max(0, table.steps.length - TABLE_ROWS);
-  const rows = table.steps.slice(from).map((step, i) => ({ step, row: from + i }));
+function ChartTable({ spec, data }: { readonly spec: ChartSpec; readonly data: ChartData }) {
+  const shown = data.series.filter(({ track }) => !track.undone);
+  const several = new Set(shown.map(({ track }) => track.id)).size > 1;
+  const stepAt = (index: number) => {
+    for (const { track } of shown) {
+      const row = data.rowAt(track, index);
+      if (row !== null) return track.table.steps[row] ?? null;
+    }
+    return null;
+  };
+  const all = data.x.flatMap((_, index) => (stepAt(index) === null ? [] : index));
+  const rows = all.slice(-TABLE_ROWS);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard.
     <section class="chart-table" tabIndex={0} aria-label={`${spec.title} as a table`}>
@@ -135,19 +272,21 @@ function ChartTable({ spec, store }: Pick<Props, "spec" | "store">) {
           <tr>
             <th scope="col">step</th>
             {shown.map((series) => (
-              <th key={series.metric} scope="col">
-                {series.label}
+              <th key={`${series.track.id} ${series.metric}`} scope="col">
+                {several ? `${series.label} · ${series.track.id}` : series.label}
               </th>
             ))}
           </tr>
         </thead>
         <tbody>
-          {rows.reverse().map(({ step, row }) => (
-            <tr key={row}>
-              <th scope="row">{step}</th>
-              {shown.map((series) => (
-                <td key={series.metric}>{formatUnit(table.column(series.metric)[row], spec.unit)}</td>
-              ))}
+          {rows.reverse().map((index) => (
+            <tr key={index}>
+              <th scope="row">{stepAt(index)}</th>
+              {shown.map(({ track, metric }) => {
+                const row = data.rowAt(track, index);
+                const value = row === null ? null : track.table.column(metric)[row];
+                return <td key={`${track.id} ${metric}`}>{formatUnit(value, spec.unit)}</td>;
+              })}
             </tr>
           ))}
         </tbody>
@@ -156,10 +295,42 @@ function ChartTable({ spec, store }: Pick<Props, "spec" | "store">) {
   );
 }
 
-/** Everything the canvas draws, from store and view. */
-function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
-  const { smoothing, x, logY, range, robust } = view.current;
+/** Everything the canvas draws, from data, store and view. */
+function plotInput(spec: ChartSpec, data: ChartData, store: Store, view: ViewState): PlotInput {
+  const { x, logY, range, robust } = view.current;
   const palette = view.dark ? DARK : LIGHT;
+  const training = spec.track === "training";
+  const alone = new Set(data.series.flatMap(({ track }) => (track.undone ? [] : track.id))).size === 1;
+  return {
+    x: data.x,
+    series: data.series.map((one) => ({
+      colour: colourOf(one, palette),
+      dash: dashOf(one),
+      ghost: alone && !one.track.undone,
+      pale: one.track.undone,
+      sparse: one.sparse,
+      values: one.values,
+      line: one.line,
+      spread: one.spread,
+    })),
+    ...marks(spec, store, view),
+    zoom: training ? range : null,
+    log: logY && !spec.range ? true : (spec.log ?? false),
+    robust,
+    bounds: spec.range ?? null,
+    unit: spec.unit,
+    xUnit: x,
+    palette,
+  };
+}
+
+/** Bands and marks of the page's own run. */
+function marks(
+  spec: ChartSpec,
+  store: Store,
+  view: ViewState,
+): Pick<PlotInput, "bands" | "checkpoints" | "resumes" | "rollbacks" | "alarms"> {
+  const { x } = view.current;
   const training = spec.track === "training";
   const table = training ? store.training : store.warmup;
   const start = store.run?.startedAt ?? table.times[0] ?? 0;
@@ -168,20 +339,8 @@ function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
   const last = xs.at(-1) ?? 0;
   const run = training ? store.run : null;
   const metrics = new Set<string>(spec.series.map((series) => series.metric));
+  const alarms = training ? alarmsOf(store.alerts, store.guard) : [];
   return {
-    x: xs,
-    series: spec.series
-      .filter((series) => table.has(series.metric))
-      .map((series) => {
-        const values = table.column(series.metric);
-        return {
-          colour: palette.series[series.colour % palette.series.length] ?? "#888888",
-          sparse: series.sparse ?? false,
-          values,
-          line: series.sparse || smoothing === 0 ? values : smooth(values, smoothing),
-          spread: series.spread ? table.column(series.spread) : null,
-        };
-      }),
     bands: (run?.phases ?? []).map((band) => ({
       // Steps are points: a band reaches halfway to the next one.
       from: (at(band.fromStep) ?? 0) - (x === "step" && band.fromStep <= last ? 0.5 : 0),
@@ -191,19 +350,15 @@ function plotInput(spec: ChartSpec, store: Store, view: ViewState): PlotInput {
     })),
     checkpoints: (run?.checkpoints ?? []).flatMap((mark) => at(mark.step) ?? []),
     resumes: (run?.resumes ?? []).flatMap((mark) => at(mark.step) ?? []),
-    alerts: training
-      ? store.alerts.flatMap((alert) => {
-          // Alerts from before the first step have no step.
-          const position = alert.step === 0 ? null : at(alert.step);
-          return position === null ? [] : [{ x: position, level: alert.level, own: metrics.has(alert.metric) }];
-        })
-      : [],
-    zoom: training ? range : null,
-    log: logY && !spec.range ? true : (spec.log ?? false),
-    robust,
-    bounds: spec.range ?? null,
-    unit: spec.unit,
-    xUnit: x,
-    palette,
+    rollbacks: (run?.rollbacks ?? []).flatMap((mark) => at(mark.toStep) ?? []),
+    alarms: alarms.flatMap((alarm) => {
+      const { alert } = alarm;
+      // Alerts from before the first step have no step.
+      const position = alert.step === 0 ? null : at(alert.step);
+      if (position === null) return [];
+      const text = `${alert.rule.replaceAll("_", " ")}, ${alarmSpan(alarm)}: ${alert.text}`;
+      const selected = view.current.alarm === alert.id;
+      return [{ id: alert.id, x: position, level: alert.level, own: metrics.has(alert.metric), selected, text }];
+    }),
   };
 }

@@ -24,6 +24,10 @@ export interface ChartSpec {
   /** Which records: those of RL steps or those of the warm-up. */
   readonly track: "training" | "warmup";
   readonly series: readonly SeriesSpec[];
+  /** Only where there is something to draw: not every run measures it. */
+  readonly optional?: boolean;
+  /** The metric of a chart that shows only this one; it can be pinned to the board. */
+  readonly single?: MetricName;
 }
 
 /** Buckets that get a colour of their own; further ones repeat them. */
@@ -48,8 +52,8 @@ const FIXED: readonly ChartSpec[] = [
     unit: "nats",
     track: "training",
     series: [
-      { metric: "kl/old_k3", label: "k3", colour: 0 },
-      { metric: "kl/old_k1", label: "k1", colour: 1 },
+      { metric: "kl/update", label: "update ± se", colour: 0, spread: "kl/update_se" },
+      { metric: "kl/old_k3", label: "old", colour: 1 },
       { metric: "kl/ref", label: "reference", colour: 2 },
       { metric: "mismatch_kl", label: "mismatch", colour: 3 },
     ],
@@ -59,7 +63,11 @@ const FIXED: readonly ChartSpec[] = [
     title: "Entropy",
     unit: "nats",
     track: "training",
-    series: [{ metric: "entropy/mean", label: "mean", colour: 2 }],
+    series: [
+      { metric: "entropy/mean", label: "mean", colour: 2 },
+      { metric: "entropy/first_quarter", label: "first quarter", colour: 5 },
+      { metric: "entropy/last_quarter", label: "last", colour: 6 },
+    ],
   },
   {
     id: "clip",
@@ -68,7 +76,21 @@ const FIXED: readonly ChartSpec[] = [
     track: "training",
     series: [
       { metric: "clip/fraction", label: "clipped", colour: 1 },
+      { metric: "clip/fraction_low", label: "low", colour: 0 },
+      { metric: "clip/fraction_high", label: "high", colour: 2 },
       { metric: "clip/fraction_lower", label: "dual clip", colour: 4 },
+    ],
+  },
+  {
+    id: "ratio",
+    title: "Ratio π/π old",
+    unit: "",
+    track: "training",
+    optional: true,
+    series: [
+      { metric: "ratio/p01", label: "p1", colour: 5 },
+      { metric: "ratio/p99", label: "p99", colour: 1 },
+      { metric: "ratio/max", label: "max", colour: 3 },
     ],
   },
   {
@@ -89,6 +111,27 @@ const FIXED: readonly ChartSpec[] = [
     series: [{ metric: "gradient/norm", label: "before clipping", colour: 3 }],
   },
   {
+    id: "learning-rate",
+    title: "Learning rate",
+    unit: "",
+    track: "training",
+    optional: true,
+    series: [{ metric: "optimiser/learning_rate", label: "last optimiser step", colour: 4 }],
+  },
+  {
+    id: "copying",
+    title: "Copying and agreement",
+    unit: "",
+    range: [0, 1],
+    track: "training",
+    optional: true,
+    series: [
+      { metric: "response/ngram_overlap", label: "of the document", colour: 1 },
+      { metric: "response/evidence_overlap", label: "of the evidence", colour: 2 },
+      { metric: "reward/rule_judge_agreement", label: "rule and judge agree", colour: 4 },
+    ],
+  },
+  {
     id: "groups",
     title: "Shares",
     unit: "",
@@ -98,6 +141,8 @@ const FIXED: readonly ChartSpec[] = [
       { metric: "group/zero_variance_share", label: "zero variance", colour: 3 },
       { metric: "group/carried_share", label: "carried", colour: 4 },
       { metric: "response/truncated_share", label: "truncated", colour: 1 },
+      { metric: "advantage/negative_token_share", label: "negative advantage", colour: 0 },
+      { metric: "ratio/effective_share", label: "effective", colour: 2 },
     ],
   },
   {

@@ -1,6 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
-import type { ConnectionState, MonitorClient, RunInfo } from "../client/index.js";
+import type { ConnectionState, RunInfo } from "../client/index.js";
+import type { Commands } from "./commands.js";
 import { Controls } from "./controls.js";
+import { remainingMs, roughDuration } from "./eta.js";
 import { formatDuration } from "./format.js";
 import { type Store, useTopics } from "./store.js";
 import type { ViewState } from "./view.js";
@@ -9,17 +11,18 @@ import type { ViewState } from "./view.js";
 
 interface Props {
   readonly store: Store;
-  readonly client: MonitorClient;
   readonly view: ViewState;
+  readonly commands: Commands;
   readonly onHelp: () => void;
 }
 
-export function Header({ store, client, view, onHelp }: Props) {
-  useTopics(store, "run", "connection", "view");
+export function Header({ store, commands, view, onHelp }: Props) {
+  useTopics(store, "run", "connection", "metrics", "view");
   const { run } = store;
   const heard = isHeard(store.connection);
   const now = useNow(run?.live === true && run.endedAt === null && heard);
   const elapsed = run ? (run.endedAt ?? (run.live ? now : run.startedAt)) - run.startedAt : 0;
+  const left = run && heard ? remainingMs(run, store.training.steps, store.training.times) : null;
   return (
     <header class="top">
       <span class="brand" aria-hidden="true">
@@ -40,9 +43,14 @@ export function Header({ store, client, view, onHelp }: Props) {
       {run ? <Status run={run} heard={heard} /> : null}
       <Steps store={store} />
       {run && elapsed > 0 ? <span class="elapsed">{formatDuration(elapsed)}</span> : null}
+      {left === null ? null : (
+        <span class="elapsed" data-testid="eta" title="For the steps that are planned, at the pace of the last ones">
+          about {roughDuration(left)} left
+        </span>
+      )}
       <span class="spacer" />
       <Connection state={store.connection} over={run?.live === true && isOver(run)} />
-      <Controls store={store} client={client} />
+      <Controls store={store} commands={commands} />
       <button
         type="button"
         class="icon"

@@ -7,6 +7,8 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["/", "search traces"],
   ["space", "pause or resume the trace list"],
   ["n", "next hottest token of the open trace"],
+  ["←  →", "previous, next token, in the response"],
+  ["m", "search metrics"],
   ["Esc", "close the trace, leave the search"],
   ["0", "reset the zoom"],
   ["l", "logarithmic y"],
@@ -37,9 +39,10 @@ export function Help({ open, onClose }: { readonly open: boolean; readonly onClo
         </dl>
         <p>
           The strong line is the debiased moving average, the faint line the values. Shaded bands are the curriculum's
-          phases, triangles at the bottom are checkpoints, dashed vertical lines are resumes. A marker at the top is an
-          alert for a metric of that chart; other charts have a faint line at that step. Drag to zoom all charts,
-          double-click to reset.
+          phases, triangles at the bottom are checkpoints, dashed vertical lines are resumes and, in red, rollbacks. A
+          marker at the top is an alert for a metric of that chart: a click selects it, and a click on one of its
+          rollouts opens that at the token. Other charts have a faint line at that step. Drag to zoom all charts,
+          double-click to reset; the address of the page holds zoom, search and selection.
         </p>
         <p>
           The table of the pipeline is the supervision tree in the order of flow. A mailbox's bar is what waits for the

@@ -1,18 +1,21 @@
 import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 
 /**
- * The metrics by column. Rows are ordered by step: a record of a known last step adds to its row, a smaller step means that
- * the run was restored from a checkpoint, so everything from there on is redrawn.
+ * The metrics by column. Rows are ordered by step. A record of the last step adds to its row; one that has most of what the row has
+ * is that step trained again, and a smaller step means that the run went back: everything from there on is redrawn.
  */
 export class MetricTable {
   readonly steps: number[] = [];
   readonly times: number[] = [];
   readonly phases: number[] = [];
   private readonly columns = new Map<MetricName, (number | null)[]>();
+  /** Rows that were redrawn, the newest of each step. */
+  private readonly replaced = new Map<number, MetricRecord>();
 
   add(record: MetricRecord): void {
     const last = this.steps.at(-1);
-    if (last !== undefined && record.step < last) this.cutFrom(record.step);
+    if (last !== undefined && (record.step < last || (record.step === last && this.repeats(record))))
+      this.cutFrom(record.step);
     if (this.steps.at(-1) !== record.step) {
       this.steps.push(record.step);
       this.times.push(record.time);
@@ -28,6 +31,16 @@ export class MetricTable {
     this.times.length = 0;
     this.phases.length = 0;
     this.columns.clear();
+    this.replaced.clear();
+  }
+
+  /** The replaced rows of steps that `wanted` names, as a table of their own; null where there are none. */
+  replacedRows(wanted: (step: number) => boolean): MetricTable | null {
+    const rows = [...this.replaced.values()].filter(({ step }) => wanted(step)).sort((a, b) => a.step - b.step);
+    if (rows.length === 0) return null;
+    const table = new MetricTable();
+    for (const row of rows) table.add(row);
+    return table;
   }
 
   has(name: MetricName): boolean {
@@ -46,6 +59,19 @@ export class MetricTable {
     return [...this.columns.keys()];
   }
 
+  /** Whether a record of the last step has more than half of what its row has. */
+  private repeats(record: MetricRecord): boolean {
+    const row = this.steps.length - 1;
+    let held = 0;
+    let again = 0;
+    for (const [name, column] of this.columns) {
+      if (column[row] === null) continue;
+      held++;
+      if (name in record.values) again++;
+    }
+    return again * 2 > held;
+  }
+
   private ensure(name: MetricName): (number | null)[] {
     let column = this.columns.get(name);
     if (!column) {
@@ -55,9 +81,22 @@ export class MetricTable {
     return column;
   }
 
+  private recordAt(row: number): MetricRecord {
+    const values: Record<string, number> = {};
+    for (const [name, column] of this.columns) {
+      const value = column[row];
+      if (value !== null && value !== undefined) values[name] = value;
+    }
+    return { step: this.steps[row] ?? 0, phase: this.phases[row] ?? 0, time: this.times[row] ?? 0, values };
+  }
+
   private cutFrom(step: number): void {
     let rows = this.steps.length;
-    while (rows > 0 && (this.steps[rows - 1] ?? 0) >= step) rows--;
+    while (rows > 0 && (this.steps[rows - 1] ?? 0) >= step) {
+      rows--;
+      const row = this.recordAt(rows);
+      this.replaced.set(row.step, row);
+    }
     this.steps.length = rows;
     this.times.length = rows;
     this.phases.length = rows;

@@ -1,16 +1,33 @@
 import uPlot from "uplot";
+import type { Cell } from "./chart-data.js";
 import { formatUnit } from "./format.js";
 import { faded, type Palette } from "./theme.js";
 
-/** One chart on a canvas: uPlot with phase bands behind the curves and marks of alerts, checkpoints and resumes. */
+/** One chart on a canvas: uPlot with phase bands behind the curves and marks of alarms, checkpoints, rollbacks and resumes. */
 
 export interface PlotSeries {
   readonly colour: string;
+  /** Lengths of dashes and gaps; empty for a solid line. */
+  readonly dash: readonly number[];
+  /** Draws the values themselves as a faint line behind the strong one. */
+  readonly ghost: boolean;
+  /** A thin, pale line instead of the strong one; unless x is zoomed, y does not follow it. */
+  readonly pale: boolean;
   readonly sparse: boolean;
-  readonly values: readonly (number | null)[];
+  readonly values: readonly Cell[];
   /** The strong line; equal to `values` without smoothing. */
-  readonly line: readonly (number | null)[];
-  readonly spread: readonly (number | null)[] | null;
+  readonly line: readonly Cell[];
+  readonly spread: readonly Cell[] | null;
+}
+
+export interface PlotAlarm {
+  readonly id: string;
+  readonly x: number;
+  readonly level: "info" | "warn" | "error";
+  /** On a metric of this chart. */
+  readonly own: boolean;
+  readonly selected: boolean;
+  readonly text: string;
 }
 
 export interface PlotInput {
@@ -19,7 +36,8 @@ export interface PlotInput {
   readonly bands: readonly { readonly from: number; readonly to: number; readonly label: string; readonly k: number }[];
   readonly checkpoints: readonly number[];
   readonly resumes: readonly number[];
-  readonly alerts: readonly { readonly x: number; readonly level: "info" | "warn" | "error"; readonly own: boolean }[];
+  readonly rollbacks: readonly number[];
+  readonly alarms: readonly PlotAlarm[];
   readonly zoom: readonly [number, number] | null;
   readonly log: boolean;
   readonly robust: boolean;
@@ -33,6 +51,7 @@ export interface PlotHooks {
   readonly syncKey: string;
   onCursor(index: number | null): void;
   onZoom(range: readonly [number, number] | null): void;
+  onAlarm(id: string): void;
 }
 
 /** Narrower drags are clicks. */
@@ -49,6 +68,8 @@ export class Plot {
 
   constructor(
     private readonly host: HTMLElement,
+    /** Holds a button over each mark of an alarm. */
+    private readonly buttons: HTMLElement,
     private readonly hooks: PlotHooks,
   ) {
     this.observer = new ResizeObserver(() => this.chart?.setSize(this.size()));
@@ -58,7 +79,8 @@ export class Plot {
   update(input: PlotInput): void {
     this.input = input;
     const shape = JSON.stringify([
-      input.series.map((one) => [one.colour, one.sparse, one.spread !== null]),
+      input.series.map((one) => [one.colour, one.dash, one.ghost, one.pale, one.sparse, one.spread !== null]),
+      input.zoom !== null,
       input.log,
       input.unit,
       input.xUnit,
@@ -76,6 +98,41 @@ export class Plot {
     this.observer.disconnect();
     this.chart?.destroy();
     this.chart = null;
+    this.buttons.replaceChildren();
+  }
+
+  /** The chart as a picture with its title and legend, on its ground; null before it is drawn. Sizes in CSS pixels. */
+  picture(
+    title: string,
+    legend: readonly { readonly colour: string; readonly text: string }[],
+  ): HTMLCanvasElement | null {
+    const drawn = this.chart?.ctx.canvas;
+    const palette = this.input?.palette;
+    if (!drawn || !palette) return null;
+    const ratio = devicePixelRatio;
+    const [margin, head] = [12 * ratio, 44 * ratio];
+    const canvas = document.createElement("canvas");
+    canvas.width = drawn.width + 2 * margin;
+    canvas.height = drawn.height + head + margin;
+    const ctx = canvas.getContext("2d");
+    if (!ctx) return null;
+    ctx.fillStyle = palette.ground;
+    ctx.fillRect(0, 0, canvas.width, canvas.height);
+    ctx.textBaseline = "top";
+    ctx.fillStyle = palette.text;
+    ctx.font = `600 ${13 * ratio}px system-ui, sans-serif`;
+    ctx.fillText(title, margin, 8 * ratio);
+    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    let x = margin;
+    for (const { colour, text } of legend) {
+      ctx.fillStyle = colour;
+      ctx.fillRect(x, 32 * ratio, 12 * ratio, 3 * ratio);
+      ctx.fillStyle = palette.axis;
+      ctx.fillText(text, x + 16 * ratio, 28 * ratio);
+      x += ctx.measureText(text).width + 30 * ratio;
+    }
+    ctx.drawImage(drawn, margin, head);
+    return canvas;
   }
 
   private size(): { width: number; height: number } {
@@ -84,15 +141,18 @@ export class Plot {
 
   /** Columns: x, then per series high, low (of a spread), raw, line. */
   private data(input: PlotInput): uPlot.AlignedData {
-    const positive = (values: readonly (number | null)[]) =>
-      input.log ? values.map((value) => (value !== null && value > 0 ? value : null)) : (values as (number | null)[]);
-    const columns: (number | null)[][] = [];
+    const positive = (values: readonly Cell[]): Cell[] =>
+      input.log
+        ? values.map((value) => (value === undefined || (value !== null && value > 0) ? value : null))
+        : (values as Cell[]);
+    const columns: Cell[][] = [];
     for (const { values, line, spread } of input.series) {
       if (spread) {
         const edge = (sign: number) =>
           line.map((value, i) => {
             const width = spread[i];
-            return value === null || width === null || width === undefined ? null : value + sign * width;
+            if (value === undefined) return undefined;
+            return value === null || typeof width !== "number" ? null : value + sign * width;
           });
         columns.push(positive(edge(1)), positive(edge(-1)));
       }
@@ -112,7 +172,8 @@ export class Plot {
         series.push(edge, edge);
       }
       const isolated = { show: true, size: 4, fill: one.colour, stroke: one.colour, filter: isolatedPoints };
-      series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: !one.sparse });
+      const ghost = one.ghost && !one.sparse;
+      series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: ghost, auto: ghost });
       series.push(
         one.sparse
           ? {
@@ -122,7 +183,13 @@ export class Plot {
               spanGaps: true,
               points: { show: true, size: 6, width: 1.5, stroke: one.colour, fill: one.colour },
             }
-          : { stroke: one.colour, width: 1.75, points: isolated },
+          : {
+              auto: !one.pale || input.zoom !== null,
+              stroke: one.pale ? faded(one.colour, 0.55) : one.colour,
+              width: one.pale ? 1.1 : 1.75,
+              dash: [...one.dash],
+              points: isolated,
+            },
       );
     }
     const axis = { stroke: palette.axis, font: FONT, ticks: { show: false }, gap: 4 };
@@ -200,7 +267,7 @@ export class Plot {
     if (robust) {
       const values = series
         .flatMap((one) => one.values)
-        .filter((value): value is number => value !== null)
+        .filter((value): value is number => typeof value === "number")
         .sort((a, b) => a - b);
       const at = (share: number) => values[Math.round(share * (values.length - 1))] ?? 0;
       if (values.length > 10) [low, high] = [at(OUTLIER_SHARE), at(1 - OUTLIER_SHARE)];
@@ -231,7 +298,7 @@ export class Plot {
   }
 
   private drawMarks(chart: uPlot): void {
-    const { alerts, checkpoints, resumes, palette } = this.input as PlotInput;
+    const { alarms, checkpoints, resumes, rollbacks, palette } = this.input as PlotInput;
     const { ctx, bbox } = chart;
     const ratio = devicePixelRatio;
     const bottom = bbox.top + bbox.height;
@@ -263,14 +330,24 @@ export class Plot {
       const at = inside(x);
       if (at !== null) vertical(at);
     }
+    ctx.strokeStyle = faded(palette.marks.error, 0.8);
+    ctx.setLineDash([5 * ratio, 3 * ratio]);
+    for (const x of rollbacks) {
+      const at = inside(x);
+      if (at !== null) vertical(at);
+    }
     ctx.setLineDash([]);
-    for (const { x, level, own } of alerts) {
+    const places: { readonly alarm: PlotAlarm; readonly left: number }[] = [];
+    for (const alarm of alarms) {
+      const { x, level, own, selected } = alarm;
       const at = inside(x);
       if (at === null) continue;
       const colour = palette.marks[level];
-      ctx.strokeStyle = faded(colour, own ? 0.75 : 0.22);
+      ctx.strokeStyle = faded(colour, selected ? 1 : own ? 0.75 : 0.22);
+      ctx.lineWidth = (selected ? 2 : 1) * ratio;
       vertical(at);
-      if (!own) continue;
+      if (!own && !selected) continue;
+      places.push({ alarm, left: at / ratio });
       ctx.fillStyle = colour;
       ctx.beginPath();
       ctx.moveTo(at, bbox.top + 9 * ratio);
@@ -279,8 +356,36 @@ export class Plot {
       ctx.fill();
     }
     ctx.restore();
+    this.placeButtons(places.slice(-MOST_BUTTONS), bbox.top / ratio);
+  }
+
+  /** One button per mark, each where its mark is drawn; buttons are reused, so that the focus stays. */
+  private placeButtons(places: readonly { readonly alarm: PlotAlarm; readonly left: number }[], top: number): void {
+    while (this.buttons.childElementCount > places.length) this.buttons.lastElementChild?.remove();
+    for (const [i, { alarm, left }] of places.entries()) {
+      let button = this.buttons.children[i] as HTMLButtonElement | undefined;
+      if (!button) {
+        button = document.createElement("button");
+        button.type = "button";
+        button.className = "alarm-mark";
+        button.addEventListener("click", (event) => {
+          const id = (event.currentTarget as HTMLElement).dataset.mark;
+          if (id !== undefined) this.hooks.onAlarm(id);
+        });
+        this.buttons.append(button);
+      }
+      button.dataset.mark = alarm.id;
+      button.title = alarm.text;
+      button.setAttribute("aria-label", alarm.text);
+      button.setAttribute("aria-pressed", String(alarm.selected));
+      button.style.left = `${left}px`;
+      button.style.top = `${top}px`;
+    }
   }
 }
+
+/** Marks of a chart that can be clicked, the newest ones: more overlap anyway. */
+const MOST_BUTTONS = 40;
 
 /** Relative width below which values count as equal: smoothing leaves rounding errors, which are not a range to draw. */
 const FLAT = 1e-6;

@@ -5,14 +5,18 @@ import type {
   ActorTree,
   ChannelEvent,
   ConnectionState,
+  GuardEvent,
+  KnobBoard,
   LogLine,
   MachineState,
   MonitorClient,
   PipelineGauge,
+  RunConfig,
   RunInfo,
   TraceSummary,
   Welcome,
 } from "../client/index.js";
+import { ComparedTables } from "./compared.js";
 import { MetricTable } from "./metric-table.js";
 
 /**
@@ -29,12 +33,18 @@ export type Topic =
   | "actors"
   | "traces"
   | "logs"
+  | "guard"
+  | "knobs"
+  | "config"
+  | "compare"
+  | "commands"
   | "view";
 
 /** Traces and log lines held in the page; older ones are in the run folder. */
 const MAX_TRACES = 1_000;
 const MAX_LOGS = 300;
 const MAX_ALERTS = 1_000;
+const MAX_EVENTS = 2_000;
 
 export class Store {
   connection: ConnectionState = { kind: "connecting", attempt: 0 };
@@ -43,6 +53,11 @@ export class Store {
   readonly training = new MetricTable();
   readonly warmup = new MetricTable();
   alerts: readonly Alert[] = [];
+  /** The guard's timeline. */
+  guard: readonly GuardEvent[] = [];
+  board: KnobBoard | null = null;
+  config: RunConfig | null = null;
+  readonly compared = new ComparedTables();
   readonly machines = new Map<string, MachineState>();
   readonly gauges = new Map<string, PipelineGauge>();
   tree: ActorTree | null = null;
@@ -80,6 +95,22 @@ export class Store {
     client.subscribe("alerts", (event) => {
       this.alerts = appended(this.alerts, event, MAX_ALERTS);
       this.touch("alerts");
+    });
+    client.subscribe("guard", (event) => {
+      this.guard = appended(this.guard, event, MAX_EVENTS);
+      this.touch("guard");
+    });
+    client.subscribe("knobs", (event) => {
+      this.board = itemsOf(event).at(-1) ?? this.board;
+      this.touch("knobs");
+    });
+    client.subscribe("config", (event) => {
+      this.config = itemsOf(event).at(-1) ?? this.config;
+      this.touch("config");
+    });
+    client.subscribe("compare", (event) => {
+      this.compared.take(event);
+      this.touch("compare");
     });
     client.subscribe("lifecycle", (event) => {
       if (event.kind === "snapshot") this.machines.clear();

@@ -2,6 +2,7 @@ import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MonitorClient, TraceSummary } from "../client/index.js";
 import { formatNumber } from "./format.js";
+import { isTyping } from "./keys.js";
 import { Reward, signed } from "./reward.js";
 import { type Store, useTopics } from "./store.js";
 import { TraceDetail } from "./trace-detail.js";
@@ -30,9 +31,9 @@ export function Traces({ store, view, client }: Props) {
   const phases = [...new Set(store.traces.map((trace) => trace.phase))].sort((a, b) => a - b);
   const set = (change: Partial<TraceQuery>) => setQuery({ ...query, ...change });
   const toggle = () => setFrozen(frozen ? null : store.traces);
-  const choose = (id: string | undefined) => {
+  const choose = (id: string | undefined, step: number | null = null) => {
     if (id === undefined) return;
-    view.set({ trace: id, traceStep: store.traces.find((trace) => trace.id === id)?.step ?? null });
+    view.set({ trace: id, traceStep: step ?? store.traces.find((trace) => trace.id === id)?.step ?? null });
     document.getElementById(rowId(id))?.scrollIntoView({ block: "nearest" });
   };
   const move = (by: number) => {
@@ -41,7 +42,7 @@ export function Traces({ store, view, client }: Props) {
   };
 
   useKeys((event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     if (event.key === "j") move(1);
     else if (event.key === "k") move(-1);
     else if (event.key === "/") search.current?.focus();
@@ -248,10 +249,3 @@ const answerOf = (excerpt: string): string => {
   return after.length > 160 ? `…${after.slice(-120)}` : after;
 };
 const oneLine = (text: string): string => text.replace(/\s+/g, " ").trim();
-
-function typing(target: EventTarget | null): boolean {
-  return (
-    target instanceof HTMLElement &&
-    (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName) || target.closest("dialog") !== null)
-  );
-}

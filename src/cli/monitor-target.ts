@@ -1,11 +1,13 @@
 /** Finds the target of a monitor command: a running monitor by its address, or a run folder, live or past. */
 import { resolve } from "node:path";
 import { connectMonitor, type MonitorClient } from "../../monitor/client/index.js";
+import { LIMITS } from "../../monitor/protocol/limits.js";
 import {
   describeMachine,
   findMonitor,
   type MonitorOptions,
   openReplay,
+  type Replay,
   startMonitor,
 } from "../../monitor/server/index.js";
 import { curriculumMachine } from "../actors/curriculum/machine.js";
@@ -42,25 +44,40 @@ export function tokenFrom(name: string | undefined): string | undefined {
 
 /**
  * The run's own monitor where it has one, else a server over what its folder holds; for a page (`onlyFolder`) the rollouts
- * may come after the curves. Errors: those of reading the folder and listening. */
+ * may come after the curves. With run folders to `compare`, always a server of our own: a run's monitor knows only its run.
+ * Errors: those of reading the folders and listening; WEIR_E_USAGE for too many folders, or two runs of one name. */
 export async function openTarget(
   target: string,
   options: Omit<MonitorOptions, "source"> = {},
   onlyFolder = false,
+  compare: readonly string[] = [],
 ): Promise<Target> {
   if (isAddress(target) && !onlyFolder) return { url: target, live: true, ours: false, close: () => Promise.resolve() };
   const folder = resolve(target);
-  const running = await findMonitor(folder, note);
+  const running = compare.length > 0 ? null : await findMonitor(folder, note);
   if (running) return { url: running.url, live: true, ours: false, close: () => Promise.resolve() };
-  const replay = await openReplay(folder, {
-    lifecycle: describeMachine(lifecycleMachine.definition, "lifecycle"),
-    curriculum: describeMachine(curriculumMachine.definition, "curriculum"),
-  });
-  const { hub } = replay;
+  if (compare.length > LIMITS.compared)
+    throw new WeirError(
+      "WEIR_E_USAGE",
+      `expected at most ${LIMITS.compared} runs to compare with, got ${compare.length}; leave some out`,
+      { compare },
+    );
   const stop = new AbortController();
-  const live = lockHolder(folder) !== null;
-  if (live) replay.follow(stop.signal, () => lockHolder(folder) !== null);
-  else replay.endUnlessFinished();
+  const { replay, live } = await openFolder(folder, stop.signal);
+  const { hub } = replay;
+  const known = new Set([hub.run?.id]);
+  for (const other of compare) {
+    const { replay: next } = await openFolder(resolve(other), stop.signal, false);
+    const id = next.hub.run?.id;
+    if (known.has(id))
+      throw new WeirError(
+        "WEIR_E_USAGE",
+        `expected runs with names of their own, "${other}" is the second "${id}"; leave it out`,
+        { compare },
+      );
+    known.add(id);
+    hub.compareWith(next.hub);
+  }
   if (!onlyFolder) await replay.traces;
   const server = await startMonitor({ ...options, source: hub });
   return {
@@ -72,6 +89,23 @@ export async function openTarget(
       return server.close();
     },
   };
+}
+
+/** A run shown from its folder, followed while another process writes it. */
+async function openFolder(
+  folder: string,
+  signal: AbortSignal,
+  withTraces = true,
+): Promise<{ readonly replay: Replay; readonly live: boolean }> {
+  const machines = {
+    lifecycle: describeMachine(lifecycleMachine.definition, "lifecycle"),
+    curriculum: describeMachine(curriculumMachine.definition, "curriculum"),
+  };
+  const replay = await openReplay(folder, machines, withTraces);
+  const live = lockHolder(folder) !== null;
+  if (live) replay.follow(signal, () => lockHolder(folder) !== null);
+  else replay.endUnlessFinished();
+  return { replay, live };
 }
 
 /** A client of the target, connected. Errors: WEIR_E_MONITOR_CONNECTION when it does not answer in time or refuses. */

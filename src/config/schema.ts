@@ -517,7 +517,7 @@ const guardSchema = z.strictObject({
   klLimit: z
     .number()
     .positive()
-    .default(0.1)
+    .default(0.5)
     .describe(
       "KL in nats of a trial step (guard.trial) above which the guard `standard` applies only a share of the step; beyond a hundred times this it goes back.",
     ),
@@ -571,6 +571,11 @@ const guardSchema = z.strictObject({
         ),
     })
     .prefault({}),
+  replayGiB: coefficient
+    .default(1)
+    .describe(
+      "Room in the run folder for the weights and moments that `weir replay` needs with the mini-batches that were skipped; batches beyond it are saved without.",
+    ),
   afterRollback: z
     .strictObject({
       learningRate: z
@@ -588,7 +593,7 @@ const guardSchema = z.strictObject({
         .describe(
           "After such a rollback, pass over the tasks of the batch that led to it; otherwise draw other responses to them.",
         ),
-      maxLag: nonNegativeInt
+      maxLag: positiveInt
         .nullable()
         .default(null)
         .describe("After such a rollback, async.maxLag is this, where it was higher; null leaves it."),

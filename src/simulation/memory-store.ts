@@ -6,7 +6,7 @@ import type { MetricValues } from "../contracts/metrics.js";
 import type { Json } from "../contracts/task.js";
 import type { Trace } from "../contracts/trace.js";
 import { WeirError } from "../errors.js";
-import type { ConfigChange, LedgerMark } from "../store/index.js";
+import type { ConfigChange, LedgerMark, SavedBatch } from "../store/index.js";
 import { LedgerBook } from "../store/ledger-book.js";
 import type { ScriptedWeights } from "./ground-truth.js";
 
@@ -244,9 +244,9 @@ export class MemoryStore implements RunStore {
     this.assertAlive();
   }
 
-  async saveBatch(step: number): Promise<string> {
+  async saveBatch({ step }: SavedBatch): Promise<{ readonly path: string; readonly withState: boolean }> {
     this.assertAlive();
-    return `simulated/batches/step-${step}`;
+    return { path: `simulated/batches/step-${step}`, withState: false };
   }
 
   async writeReport(report: Json): Promise<string> {

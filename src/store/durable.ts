@@ -49,10 +49,11 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
   });
 }
 
-/** Removes temporary files that a killed writer left in a folder; a folder that does not exist has none. */
+/** Removes temporary files and folders that a killed writer left in a folder; a folder that does not exist has none. */
 export async function removeTemporaries(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => [] as string[]);
-  for (const name of names.filter((one) => TEMPORARY.test(one))) await rm(join(folder, name), { force: true });
+  for (const name of names.filter((one) => TEMPORARY.test(one)))
+    await rm(join(folder, name), { recursive: true, force: true });
 }
 
 /** Hex SHA-256 of a file, read as a stream. */

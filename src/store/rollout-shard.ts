@@ -131,6 +131,18 @@ export async function rolloutSteps(folder: string): Promise<number[]> {
   return names.flatMap((name) => (NAME.test(name) ? [Number(NAME.exec(name)?.[1])] : [])).sort((a, b) => a - b);
 }
 
+/** Name of a folder of shards that a rollback has undone, numbered from 1. */
+export const undoneName = (n: number): string => `rolledback-${n}`;
+
+/** Folders of shards that rollbacks have undone, the newest first. */
+export async function undoneRollouts(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  const numbers = names
+    .flatMap((name) => Number(/^rolledback-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
+    .filter(Number.isInteger);
+  return numbers.sort((a, b) => b - a).map((n) => join(folder, undoneName(n)));
+}
+
 interface Row {
   readonly [column: string]: unknown;
 }
@@ -216,6 +228,41 @@ export async function readRollout(folder: string, step: number, id: string): Pro
       "WEIR_E_RUN_FOLDER",
       `${path}: expected rollout "${id}" of step ${step}, the shard cannot be read: ${(cause as Error).message}`,
       { path, step, id },
+      { cause },
+    );
+  }
+}
+
+/** What a list of a group's rollouts shows of each. */
+export interface RolloutMember {
+  readonly id: string;
+  readonly sampleIndex: number;
+  readonly outcome: RewardOutcome["kind"];
+  readonly reward: number | null;
+  readonly advantage: number | null;
+}
+
+const MEMBER_COLUMNS = ["id", "group_id", "sample_index", "outcome", "reward", "advantage"];
+
+/** The rollouts of a group, without prompts and tokens. Errors: WEIR_E_RUN_FOLDER where the step has no shard or it is damaged. */
+export async function readMembers(folder: string, step: number, groupId: string): Promise<RolloutMember[]> {
+  const path = join(folder, `${stepName(step)}.parquet`);
+  try {
+    const rows = (await parquetReadObjects({ ...(await openShard(path)), columns: MEMBER_COLUMNS })) as Row[];
+    return rows
+      .filter((row) => row.group_id === groupId)
+      .map((row) => ({
+        id: row.id as string,
+        sampleIndex: row.sample_index as number,
+        outcome: row.outcome as RewardOutcome["kind"],
+        reward: optional(row, "reward"),
+        advantage: optional(row, "advantage"),
+      }));
+  } catch (cause) {
+    throw new WeirError(
+      "WEIR_E_RUN_FOLDER",
+      `${path}: expected the rollouts of group "${groupId}", they cannot be read (${(cause as Error).message}); other steps can`,
+      { path, step, groupId },
       { cause },
     );
   }

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { Fact, FactData, FactType } from "../contracts/fact.js";
 import type { RunOrder } from "../contracts/knob.js";
@@ -22,8 +22,16 @@ import { JOURNAL_NAME, Journal } from "./journal.js";
 import { LEDGER_NAME, Ledger, type LedgerMark } from "./ledger.js";
 import { RunLock } from "./lock.js";
 import { checkedReference, writeReference } from "./reference-folder.js";
-import { rolloutSteps, writeRollouts } from "./rollout-shard.js";
+import { rolloutSteps, undoneName, writeRollouts } from "./rollout-shard.js";
 import { type ConfigChange, type RunRecord, readRunRecord, writeRunRecord } from "./run-record.js";
+import {
+  BATCH_NAME,
+  BATCH_STATE_FOLDER,
+  BATCHES_FOLDER,
+  encodeBatch,
+  type SavedBatch,
+  savedStateBytes,
+} from "./saved-batch.js";
 import { type FoundSnapshot, SnapshotFolder } from "./snapshot-folder.js";
 import { TensorBoardWriter } from "./tensorboard.js";
 
@@ -31,7 +39,8 @@ export const REPORT_NAME = "report.json";
 export const CHECKPOINTS_FOLDER = "checkpoints";
 export const ROLLOUTS_FOLDER = "rollouts";
 export const TENSORBOARD_FOLDER = "tensorboard";
-const BATCHES_FOLDER = "batches";
+/** Folder of a saved batch. */
+const BATCH = /^step-\d+-\d+$/;
 /** The fact that a run begins with; rolling back to the beginning keeps it. */
 const FIRST_FACT = "run.started";
 /** Key of the state under which the folder keeps its own marks. */
@@ -48,6 +57,15 @@ export interface RunFolderOptions {
   readonly fsync?: "always" | "mark";
   /** Where snapshots lie, as long as there is room. */
   readonly snapshots?: "memory" | "disk";
+}
+
+/** Weights and moments that go with a saved batch. */
+export interface BatchState {
+  readonly writeInto: (directory: string) => Promise<void>;
+  /** The size to expect. */
+  readonly bytes: number;
+  /** What the states of all batches of the run may take together. */
+  readonly budgetBytes: number;
 }
 
 export interface NewRun extends RunFolderOptions {
@@ -300,6 +318,7 @@ export class RunFolder {
     }
     await this.checkpoints.setAside(this.passedOver);
     this.passedOver = [];
+    await this.removeUntoldBatches();
     await this.undone(marks?.step ?? 0);
   }
 
@@ -354,13 +373,41 @@ export class RunFolder {
     this.tensorboard.scalars(step, values);
   }
 
-  /** Saves what a refused batch was made of; resolves to its path. */
-  async saveBatch(step: number, content: Json): Promise<string> {
+  /**
+   * Saves a mini-batch that changed no weight, with weights and moments where there is room for them; resolves to its folder.
+   * Errors: WEIR_E_DISK, and those of `writeInto`.
+   */
+  async saveBatch(
+    saved: SavedBatch,
+    { writeInto, bytes, budgetBytes }: BatchState,
+  ): Promise<{ readonly path: string; readonly withState: boolean }> {
     const folder = join(this.directory, BATCHES_FOLDER);
-    await onDiskAsync(folder, () => mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER }));
-    const path = join(folder, await freeName(folder, (n) => `${stepName(step)}-${n}.json`));
-    await writeDurably(path, `${JSON.stringify({ schema_version: 1, step, content })}\n`);
-    return path;
+    return onDiskAsync(folder, async () => {
+      const draft = join(folder, `.${randomUUID()}.tmp`);
+      await mkdir(draft, { recursive: true, mode: PRIVATE_FOLDER });
+      try {
+        await writeDurably(join(draft, BATCH_NAME), `${encodeBatch(saved)}\n`);
+        const withState = (await savedStateBytes(folder)) + bytes <= budgetBytes;
+        if (withState) await writeInto(join(draft, BATCH_STATE_FOLDER));
+        const path = join(folder, await freeName(folder, (n) => `${stepName(saved.step)}-${n}`));
+        await rename(draft, path);
+        await syncPath(folder);
+        return { path, withState };
+      } catch (error) {
+        await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+        throw error;
+      }
+    });
+  }
+
+  /** Removes batches that the journal does not name: they were saved after the place that it was rolled back to. */
+  private async removeUntoldBatches(): Promise<void> {
+    const folder = join(this.directory, BATCHES_FOLDER);
+    const names = (await readdir(folder).catch(() => [] as string[])).filter((name) => BATCH.test(name));
+    if (names.length === 0) return;
+    const told = new Set<string>();
+    for (const fact of this.journal.read()) if (fact.type === "batch.saved") told.add(basename(fact.data.path));
+    for (const name of names) if (!told.has(name)) await rm(join(folder, name), { recursive: true, force: true });
   }
 
   async writeReport(report: Json): Promise<string> {
@@ -395,7 +442,7 @@ export class RunFolder {
     const folder = join(this.directory, ROLLOUTS_FOLDER);
     const later = (await rolloutSteps(folder)).filter((shard) => shard > step);
     if (later.length === 0) return;
-    const aside = join(folder, await freeName(folder, (n) => `rolledback-${n}`));
+    const aside = join(folder, await freeName(folder, undoneName));
     await mkdir(aside);
     for (const shard of later) {
       const name = `${stepName(shard)}.parquet`;

@@ -200,7 +200,8 @@ describe("a run with overlap", () => {
 describe("skipBatch()", () => {
   it("has the next step change no weight, once, and says who wanted it", async () => {
     const { actors, rates } = watchedEngine();
-    const { system, metrics } = await fakeRun(onePhase, parityReward, { actors });
+    // A trial step is taken, and then taken back.
+    const { system, metrics } = await fakeRun({ ...onePhase, guard: { trial: false } }, parityReward, { actors });
     let done: Promise<void> | null = null;
     afterStep(system, 1, () => {
       done = system.skipBatch({ reason: "it looks odd" });

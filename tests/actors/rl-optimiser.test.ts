@@ -59,6 +59,7 @@ describe("the learning rate of RL", () => {
             rates.push(learningRate);
             return { applied: true, gradNorm: 1, gradNormByTensor: null };
           },
+          reviseStep: async () => undefined,
         },
       },
     );

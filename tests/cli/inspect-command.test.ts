@@ -192,3 +192,73 @@ describe("weir inspect", () => {
     await expect(inspectCommand(tmpdir(), {})).rejects.toMatchObject({ code: "WEIR_E_FILE_MISSING" });
   });
 });
+
+describe("weir inspect --guard", () => {
+  const alarm = { id: "7-kl_limit-kl/update", rule: "kl_limit", metric: "kl/update" } as const;
+
+  /** Lines of the table without its rule and the width of its columns. */
+  const told = () =>
+    output()
+      .split("\n")
+      .filter((line) => !line.startsWith("─"))
+      .map((line) => line.trim().replaceAll(/ +/g, " "))
+      .join("\n");
+
+  async function guardedRun(state: string): Promise<string> {
+    const root = await mkdtemp(join(tmpdir(), "weir-inspect-"));
+    const config = { model: { path: "m" }, data: { train: ["t"] }, phases: [{ maxTokens: 100, steps: 9 }] };
+    const folder = await RunFolder.create({ root, id: "guarded", seed: 1, config, dataset: {}, clock: () => 0 });
+    folder.append("guard.judged", 7, {
+      ...{
+        stage: "rl",
+        miniBatch: 1,
+        verdict: "skip",
+        reason: "the step moves the policy by 9 nats",
+        rule: "kl_limit",
+      },
+      ...{ scale: null, kl: 9, gradNorm: 1.5, loss: 0 },
+    });
+    folder.append("lifecycle.changed", 7, { machine: "guard", value: state });
+    folder.append("alert.raised", 7, {
+      alert: {
+        ...{ ...alarm, level: "error", value: 9, threshold: 0.5, z: null, step: 7, phase: 1, policyVersion: 6 },
+        ...{ text: "the KL of the update is 9 nats", culprits: [], time: 0 },
+      },
+    });
+    folder.append("alert.ended", 13, { ...alarm, fromStep: 7, toStep: 8, worst: 9 });
+    folder.append("run.rolledBack", 5, {
+      ...{ fromStep: 14, toStep: 5, reason: "by hand", rule: null, undone: 64, count: 1 },
+      by: { kind: "operator", name: "cli" },
+    });
+    folder.append("knob.turned", 5, {
+      ...{ path: "optimiser.learningRate", old: 1e-3, new: 5e-4, reason: "after a rollback" },
+      by: { kind: "rollback", name: "" },
+    });
+    await folder.close();
+    return folder.directory;
+  }
+
+  it("tells verdicts, alarms from begin to end, rollbacks and knobs in order", async () => {
+    expect(await inspectCommand(await guardedRun("suspicious"), { guard: true })).toBe(0);
+    expect(told()).toBe(
+      [
+        "1 verdicts other than commit, 1 alarms (0 not ended), 1 rollbacks",
+        "the states of its statechart follow from these verdicts",
+        "",
+        "step what",
+        "7 skip optimiser step 2, kl_limit: the step moves the policy by 9 nats (KL 9 nats, gradient norm 1.5)",
+        "7 guard suspicious",
+        "7 alarm error kl_limit: the KL of the update is 9 nats",
+        "13 ends kl_limit on kl/update: steps 7 to 8, worst 9",
+        "5 rollback from step 14 to the end of step 5, asked for by operator; 64 rollouts undone; number 1; by hand",
+        "5 knob optimiser.learningRate: 0.001 to 0.0005 by rollback: after a rollback",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("says so where the states do not follow from the verdicts", async () => {
+    expect(await inspectCommand(await guardedRun("exhausted"), { guard: true })).toBe(3);
+    expect(output()).toContain("do NOT follow");
+  });
+});

@@ -2,43 +2,23 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import axe from "axe-core";
-import type { Browser, Page } from "playwright-core";
-import { build } from "vite";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { type CommandEffect, MonitorHub, type RunningMonitor, startMonitor } from "../../monitor/server/index.js";
+import type { Page } from "playwright-core";
+import { describe, expect, it } from "vitest";
+import { type CommandEffect, MonitorHub, startMonitor } from "../../monitor/server/index.js";
 import { openTarget } from "../../src/cli/monitor-target.js";
 import { RunFolder, writeRollouts } from "../../src/store/index.js";
 import { METRICS } from "../../src/streams/telemetry/metrics.js";
 import { actor, mailboxes, STAGES, wholeTree } from "../helpers/actors.js";
-import { hasBrowser, launchBrowser, sayWhenMissing } from "../helpers/browser.js";
+import { hasBrowser, sayWhenMissing } from "../helpers/browser.js";
 import { factOf, STARTED, type Told } from "../helpers/facts.js";
+import { PageTests, violations } from "../helpers/page.js";
 import { alert, trace } from "../monitor/support.js";
 
 sayWhenMissing("page tests");
 
-let browser: Browser;
-let webRoot: string;
-const cleanups: (() => unknown)[] = [];
-
-beforeAll(async () => {
-  if (!hasBrowser) return;
-  webRoot = await mkdtemp(join(tmpdir(), "weir-page-"));
-  await build({
-    configFile: fileURLToPath(new URL("../../monitor/web/vite.config.ts", import.meta.url)),
-    logLevel: "error",
-    build: { outDir: webRoot, emptyOutDir: true },
-  });
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser?.close();
-  if (webRoot) await rm(webRoot, { recursive: true, force: true });
-});
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean();
-});
+const tests = new PageTests();
+const { cleanups } = tests;
+const open = (hub: MonitorHub) => tests.open(hub);
 
 /** A run of two phases with a spike, twelve steps in. */
 function scriptedRun(): { hub: MonitorHub; step: (n: number) => void } {
@@ -73,19 +53,6 @@ function scriptedRun(): { hub: MonitorHub; step: (n: number) => void } {
   return { hub, step };
 }
 
-async function open(hub: MonitorHub): Promise<{ page: Page; monitor: RunningMonitor; complaints: string[] }> {
-  const monitor = await startMonitor({ source: hub, webRoot });
-  cleanups.push(() => monitor.close());
-  const page = await browser.newPage({ viewport: { width: 1440, height: 1400 } });
-  cleanups.push(() => page.close());
-  const complaints: string[] = [];
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(error.message));
-  await page.goto(monitor.url);
-  await page.locator(".connection.live").waitFor();
-  return { page, monitor, complaints };
-}
-
 const CRASH = "WEIR_E_ENGINE_CRASHED: the sampler's process ended with signal SIGKILL";
 
 /** A whole pipeline in the hub: one sampler restarts, the reward has failed, lags 0 to 4 against a bound of 3. */
@@ -109,15 +76,6 @@ const lags = (page: Page) =>
       return texts.filter((text) => text !== "").join(" ");
     }),
   );
-
-/** What axe-core finds wrong with the page as it is now, each with the first element it concerns. */
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const { violations: found } = (await page.evaluate("axe.run()")) as {
-    violations: { id: string; nodes: { html: string }[] }[];
-  };
-  return found.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
-}
 
 /** Number of pixels of a chart's canvas that fit; 0 when there is no canvas. Runs in the page. */
 const pixels = (page: Page, chart: string, test: string) =>
@@ -365,7 +323,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
     const { page, monitor } = await open(hub);
     await monitor.close();
     await page.locator(".connection.lost").waitFor();
-    const again = await startMonitor({ source: hub, webRoot, port: monitor.port });
+    const again = await startMonitor({ source: hub, webRoot: tests.webRoot, port: monitor.port });
     cleanups.push(() => again.close());
     step(13);
     await page.locator(".connection.live").waitFor();
@@ -429,7 +387,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
   it("shows an alert's value and limit in the unit of each", async () => {
     const { hub } = scriptedRun();
     hub.publishAlert({ ...alert(11), z: 8.14, threshold: 6, value: 0.0312 });
-    hub.publishAlert({ ...alert(12), rule: "kl_limit", z: 40, threshold: 0.5, value: 0.7 });
+    hub.publishAlert({ ...alert(12), id: "12-kl_limit", rule: "kl_limit", z: 40, threshold: 0.5, value: 0.7 });
     hub.publishAlert({ ...alert(12), rule: "equal_rewards", metric: "reward/std", z: null, threshold: 0, value: 0 });
     const { page } = await open(hub);
     const numbers = page.locator(".alerts .numbers");
@@ -474,7 +432,7 @@ describe.skipIf(!hasBrowser)("the page", () => {
     await page.getByRole("button", { name: "rollout-1-of-old" }).click();
     await page.getByTestId("trace-detail").getByText("task-of-old").waitFor();
     const link = page.url();
-    expect(link).toContain("#trace=rollout-1-of-old&step=9");
+    expect(link).toContain("trace=rollout-1-of-old&step=9&token=3");
     await page.goto("about:blank");
     await page.goto(link);
     await page.getByTestId("trace-detail").getByText("task-of-old").waitFor();
@@ -594,10 +552,9 @@ describe.skipIf(!hasBrowser)("the page", () => {
     }
     await folder.close();
     const from = performance.now();
-    const target = await openTarget(folder.directory, { webRoot }, true);
+    const target = await openTarget(folder.directory, { webRoot: tests.webRoot }, true);
     cleanups.push(() => target.close());
-    const page = await browser.newPage({ viewport: { width: 1440, height: 1400 } });
-    cleanups.push(() => page.close());
+    const page = await tests.newPage();
     await page.goto(target.url);
     await page.locator('[data-chart="memory"] canvas').waitFor();
     expect(await page.locator(".steps").textContent()).toContain("step 10000");

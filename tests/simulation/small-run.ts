@@ -36,6 +36,7 @@ export function anyRun(seed: number): Config {
   const maxLag = seed % 9;
   const samplers = [1, 2, 0, 3, 8, 64][seed % 6] as number;
   return smallRun({
+    update: { miniBatchPrompts: 2, correction: { allowUncorrected: true } },
     async: { maxLag, inFlight: seed % 4 === 3 ? "continue" : "finish" },
     simulation: { samplers, tasks: 16, unscoredShare: seed % 5 === 0 ? 0.2 : 0 },
     ...(seed % 7 === 0 ? { warmup: { data: ["no/such/sft.jsonl"], batchRows: 2 } } : {}),

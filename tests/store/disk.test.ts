@@ -12,6 +12,7 @@ import { assertRoomForRun, RunFolder } from "../../src/store/run-folder.js";
 import { TensorBoardWriter } from "../../src/store/tensorboard.js";
 import { asDiskError } from "../../src/system/disk-error.js";
 import { COMMITTED, RESUMED, STARTED } from "../helpers/facts.js";
+import { ROOM_FOR_ONE, savedBatch } from "../helpers/saved-batch.js";
 import { canMount, mountSmallDisk, type SmallDisk } from "../helpers/small-disk.js";
 
 const errno = (code: string) => Object.assign(new Error(`${code}: injected`), { code, syscall: "write" });
@@ -291,7 +292,7 @@ describe("file modes", () => {
       const folder = await RunFolder.create({ root, id: "r", seed: 1, config: {}, dataset: {} });
       folder.append("run.started", 0, STARTED);
       await folder.rollouts(1, []);
-      const batch = await folder.saveBatch(1, {});
+      const batch = await folder.saveBatch(savedBatch(), ROOM_FOR_ONE);
       const checkpoint = await folder.checkpoint(1, (draft) => writeFile(join(draft, "weights"), "w"), {});
       await folder.writeReport({});
       await folder.close();
@@ -308,7 +309,8 @@ describe("file modes", () => {
         expect(`${name} ${await inside(name)}`).toBe(`${name} 600`);
       for (const name of ["rollouts", "checkpoints", "batches"])
         expect(`${name} ${await inside(name)}`).toBe(`${name} 700`);
-      expect(await modeOf(batch)).toBe("600");
+      expect(await modeOf(batch.path)).toBe("700");
+      expect(await modeOf(join(batch.path, "batch.json"))).toBe("600");
       expect(await modeOf(checkpoint)).toBe("700");
       expect(await modeOf(join(checkpoint, "state.json"))).toBe("600");
     } finally {

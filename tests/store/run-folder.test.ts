@@ -1,13 +1,15 @@
 import { mkdtemp, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import type { RunStore } from "../../src/actors/run/run-store.js";
 import type { LedgerState } from "../../src/contracts/ledger.js";
 import { RunFolder, runId } from "../../src/store/run-folder.js";
 import { readRunRecord } from "../../src/store/run-record.js";
 import { summariseFacts, summariseRun } from "../../src/store/run-summary.js";
+import { readSavedBatch } from "../../src/store/saved-batch.js";
 import { COMMITTED, RESUMED, STARTED } from "../helpers/facts.js";
+import { ROOM_FOR_ONE, savedBatch } from "../helpers/saved-batch.js";
 import { OUTCOMES, sampleTrace } from "./trace-sample.js";
 
 const TIME = Date.UTC(2026, 0, 2, 3, 4, 5);
@@ -166,14 +168,57 @@ describe("the run folder", () => {
     await resumed.close();
   });
 
-  it("saves refused batches and the report", async () => {
+  it("saves refused batches exactly, with their state while there is room, and the report", async () => {
     const { make } = await fresh();
     const folder = await make();
-    const first = await folder.saveBatch(3, { ids: [1] });
-    const second = await folder.saveBatch(3, { ids: [2] });
-    expect(first).not.toBe(second);
-    expect(JSON.parse(await readFile(second, "utf8"))).toEqual({ schema_version: 1, step: 3, content: { ids: [2] } });
+    const first = await folder.saveBatch(savedBatch(), ROOM_FOR_ONE);
+    const second = await folder.saveBatch(savedBatch({ miniBatch: 1 }), ROOM_FOR_ONE);
+    expect([first.withState, second.withState]).toEqual([true, false]);
+    expect([first.path, second.path].map((path) => basename(path))).toEqual(["step-00003-1", "step-00003-2"]);
+    const read = await readSavedBatch(first.path);
+    expect(read.saved).toEqual(savedBatch());
+    expect(await readFile(join(read.state as string, "weights"), "utf8")).toBe("0123456789");
+    expect(await readSavedBatch(second.path)).toEqual({ saved: savedBatch({ miniBatch: 1 }), state: null });
+    await expect(readSavedBatch(folder.directory)).rejects.toThrow(/WEIR_E_FILE_MISSING.*batches\/step-00007-1/);
     expect(JSON.parse(await readFile(await folder.writeReport({ done: true }), "utf8"))).toEqual({ done: true });
+    await folder.close();
+  });
+});
+
+describe("rollback", () => {
+  it("sets the rollouts of undone steps aside, and knows which rollouts were trained on since", async () => {
+    const { make } = await fresh();
+    const folder = await make();
+    for (const step of [1, 2, 3]) await folder.rollouts(step, []);
+    const pass = (id: string, states: readonly ("issued" | "generated" | "scored" | "trained" | "rolledBack")[]) => {
+      for (const state of states)
+        folder.ledger({ ...{ rolloutId: id, groupId: "g", taskId: "t", phase: 1 }, step: 1, policyVersion: 0, state });
+    };
+    const whole = ["issued", "generated", "scored", "trained"] as const;
+    pass("before", whole);
+    const place = folder.ledgerPlace();
+    pass("after", whole);
+    pass("undone", [...whole, "rolledBack"]);
+    pass("open", ["issued"]);
+    expect(folder.trainedSince(place).map(({ rolloutId }) => rolloutId)).toEqual(["after"]);
+    await folder.undone(1);
+    expect(await readdir(join(folder.directory, "rollouts"))).toEqual(["rolledback-1", "step-00001.parquet"]);
+    await folder.close();
+  });
+
+  it("removes batches that are not in the journal any more", async () => {
+    const { make } = await fresh();
+    const folder = await make();
+    folder.append("run.started", 0, STARTED);
+    const save = async (miniBatch: number) => {
+      const { path } = await folder.saveBatch(savedBatch({ miniBatch }), ROOM_FOR_ONE);
+      folder.append("batch.saved", 3, { path, miniBatch, reason: "not finite", replayable: true });
+    };
+    await save(0);
+    await folder.checkpoint(3, async () => undefined, {});
+    await save(1);
+    await folder.rollBack((await folder.latest())?.state ?? null);
+    expect(await readdir(join(folder.directory, "batches"))).toEqual(["step-00003-1"]);
     await folder.close();
   });
 });

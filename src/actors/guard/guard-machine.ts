@@ -1,4 +1,4 @@
-import { assign, type SnapshotFrom, setup } from "xstate";
+import { assign, createActor, getNextSnapshot, type SnapshotFrom, setup } from "xstate";
 
 /**
  * The standard guard as a statechart: how much the steps before have used up of its patience.
@@ -92,4 +92,21 @@ export const guardMachine = setup({
   },
 });
 
-export type GuardSnapshot = SnapshotFrom<typeof guardMachine>;
+/** Its state as plain data. */
+export interface GuardMachineState {
+  readonly value: "watching" | "suspicious" | "cooling" | "exhausted";
+  readonly context: GuardMachineContext;
+}
+
+export function freshGuardMachine(maxRollbacks: number): GuardMachineState {
+  return plain(createActor(guardMachine, { input: { maxRollbacks } }).getSnapshot());
+}
+
+/** The state after an event. */
+export function afterEvent(machine: GuardMachineState, event: GuardEvent): GuardMachineState {
+  return plain(getNextSnapshot(guardMachine, guardMachine.resolveState(machine), event));
+}
+
+function plain({ value, context }: SnapshotFrom<typeof guardMachine>): GuardMachineState {
+  return { value, context };
+}

@@ -10,6 +10,7 @@ import type { DetectionOptions } from "../../streams/telemetry/detection-options
 import { type Finding, show } from "../../streams/telemetry/finding.js";
 import type { Histories } from "../../streams/telemetry/history.js";
 import type { MetricDraft, MetricValues } from "../../streams/telemetry/metrics.js";
+import type { GuardMachineState } from "./guard-machine.js";
 
 export interface JudgementOptions {
   readonly detection: DetectionOptions;
@@ -19,7 +20,7 @@ export interface JudgementOptions {
 
 /** What the guard's statechart says. */
 export interface Patience {
-  readonly state: "watching" | "suspicious" | "cooling" | "exhausted";
+  readonly state: GuardMachineState["value"];
   /** Steps in a row before this one that were objected to. */
   readonly objections: number;
 }

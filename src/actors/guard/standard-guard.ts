@@ -3,14 +3,13 @@
  * control of the entropy. Invariants: only steps that were applied enter its history; steps that were undone leave it again; its state
  * is plain data, so that a checkpoint brings it back (I3).
  */
-import { createActor, getNextSnapshot, type SnapshotFrom } from "xstate";
 import type { BatchEvidence, Evidence, Guard, Preparation, Verdict } from "../../contracts/guard.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { withStep } from "../../streams/telemetry/detection.js";
 import { type Histories, NO_HISTORIES } from "../../streams/telemetry/history.js";
 import { controlled, type EntropyControlOptions, type EntropyControlState, NO_CONTROL } from "./entropy-control.js";
-import { type GuardEvent, type GuardMachineContext, guardMachine } from "./guard-machine.js";
+import { afterEvent, freshGuardMachine, type GuardEvent, type GuardMachineState } from "./guard-machine.js";
 import { candidateValues, type JudgementOptions, type Patience, verdictOf } from "./judgement.js";
 
 export interface StandardGuardOptions extends JudgementOptions, EntropyControlOptions {
@@ -19,7 +18,7 @@ export interface StandardGuardOptions extends JudgementOptions, EntropyControlOp
 }
 
 interface GuardState {
-  readonly machine: { readonly value: Patience["state"]; readonly context: GuardMachineContext };
+  readonly machine: GuardMachineState;
   /** The gradient that was judged last, and whether one of its step was objected to; null after a rollback. */
   readonly at: { readonly step: number; readonly miniBatch: number; readonly objected: boolean } | null;
   readonly histories: Histories;
@@ -58,9 +57,8 @@ export function createStandardGuard(options: StandardGuardOptions): Guard {
 }
 
 function freshState({ maxRollbacks }: StandardGuardOptions): GuardState {
-  const { value, context } = createActor(guardMachine, { input: { maxRollbacks } }).getSnapshot();
   return {
-    machine: { value: value as Patience["state"], context },
+    machine: freshGuardMachine(maxRollbacks),
     ...{ at: null, histories: NO_HISTORIES, before: [], entropy: NO_CONTROL },
   };
 }
@@ -106,13 +104,6 @@ function judged(
 
 function moved(state: GuardState, event: GuardEvent): GuardState {
   return { ...state, machine: afterEvent(state.machine, event) };
-}
-
-/** The statechart's state after an event. */
-export function afterEvent(machine: GuardState["machine"], event: GuardEvent): GuardState["machine"] {
-  const present = guardMachine.resolveState(machine) as SnapshotFrom<typeof guardMachine>;
-  const { value, context } = getNextSnapshot(guardMachine, present, event);
-  return { value: value as Patience["state"], context };
 }
 
 /** Errors: WEIR_E_CHECKPOINT_DAMAGED. Bounds are those of the present configuration. */

@@ -1,14 +1,13 @@
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { AlarmChanges } from "../../streams/telemetry/alarm-book.js";
 import type { Observation } from "../../streams/telemetry/detector.js";
-import type { JudgedUpdate } from "../guard/guard.js";
+import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
+import { GUARD_MACHINE } from "../guard/guard-replay.js";
+import { undoneStepOf } from "../update/update.js";
 import type { StepResult } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
 /** Between an RL step and its alarms. */
-
-/** Name of the guard's statechart in the journal. */
-const GUARD_MACHINE = "guard";
 
 /** Tells what has begun, lasts and ended. */
 export function tellAlarms(
@@ -19,6 +18,11 @@ export function tellAlarms(
   for (const change of ended) taps.fact("alert.ended", step, change);
   for (const change of updated) taps.fact("alert.updated", step, change);
   for (const alert of raised) taps.alert(alert);
+}
+
+/** Rollouts that alarms name: their traces are always told (I15). */
+export function culpritsOf({ raised }: Pick<AlarmChanges, "raised">): ReadonlySet<string> {
+  return new Set(raised.flatMap(({ culprits }) => culprits.map(({ rolloutId }) => rolloutId)));
 }
 
 /** A finished step as the detectors see it. */
@@ -35,6 +39,15 @@ export function observationOf(
     correctAt: config.reward.correctAt,
     ...verdictsOf(update.judged),
   };
+}
+
+/** Alarms of a step that the guard had thrown away, from the error that says so; others tell nothing. */
+export function tellUndone(context: RunContext, error: unknown): void {
+  const undone = undoneStepOf(error);
+  if (undone === null) return;
+  const { step, phase, policyVersion, values, contributions } = undone;
+  const rejected = { step, phase, policyVersion, values, contributions, time: context.time.now() };
+  tellAlarms(context, context.detector.reject({ ...rejected, ...verdictsOf(judgedOf(error)) }), step);
 }
 
 /** What verdicts other than commit say to the detectors. */

@@ -7,6 +7,7 @@ import { startMonitor } from "../../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../../monitor/server/source.js";
 import type { Fact, FactType } from "../../contracts/fact.js";
 import type { Initiator, OrderWish } from "../../contracts/knob.js";
+import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import { WeirError } from "../../errors.js";
 import type { PipelineReading } from "../../streams/gauges.js";
@@ -59,6 +60,7 @@ export async function attachMonitor(
     model: config.model.path,
     plannedSteps: config.phases.reduce((sum, phase) => sum + phase.steps, 0),
   });
+  hub.publishConfig(JSON.parse(JSON.stringify(config)) as Json);
   hub.publishLifecycle({
     machine: "lifecycle",
     value: "operating",

@@ -23,6 +23,7 @@ import { guardOfBatch, turnedClips } from "./knobs.js";
 import { correctionOf } from "./off-policy.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
+import { saveBatch } from "./save-batch.js";
 
 /**
  * One RL step: the pipeline's next batch, trained on and published, with the numbers that say what it was. What the pipeline's stages
@@ -143,6 +144,7 @@ export function trainBatch(
       correction: correctionOf(config),
       withReference: needsReference(context.configured),
       trial: config.guard.trial,
+      onRefused: (refused) => saveBatch(context, { step, phase, policyVersion: policy.n }, refused, signal),
       now: () => time.now(),
       known: { ...facts, groups, phases },
     },

@@ -3,7 +3,7 @@ import { judgedOf } from "../guard/guard.js";
 
 /** Who wants a run back at a snapshot, and how far. */
 export interface RollbackWish {
-  /** Last RL step that is to stay; null goes back to the newest snapshot, and further where the guard asks again. */
+  /** Last RL step that is to stay; null leaves as much as possible: all but the last step for a person, all for the guard. */
   readonly to: number | null;
   readonly by: Initiator;
   readonly reason: string;
@@ -15,5 +15,6 @@ export interface RollbackWish {
 export function wishOf(error: unknown): RollbackWish {
   const verdict = judgedOf(error).at(-1)?.verdict;
   const reason = verdict?.reason ?? (error instanceof Error ? error.message : String(error));
-  return { to: null, by: { kind: "guard", name: verdict?.rule ?? "" }, reason, error };
+  const to = verdict?.action === "rollback" ? (verdict.lastGoodStep ?? null) : null;
+  return { to, by: { kind: "guard", name: verdict?.rule ?? "" }, reason, error };
 }

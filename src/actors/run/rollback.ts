@@ -5,11 +5,16 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { judgedOf } from "../guard/guard.js";
+import { undoneStepOf } from "../update/update.js";
+import { turnAfterRollback } from "./after-rollback.js";
+import { culpritsOf, tellAlarms, tellGuardState, verdictsOf } from "./alarms.js";
+import { restoreKnobs } from "./knobs.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
 import { type CheckpointState, setUpCurriculum, tellJudged } from "./run-work.js";
 import { MODEL_FOLDER, type SnapshotPlace } from "./snapshots.js";
+import { tracesOf, tracesToShow } from "./traces.js";
 
 /**
  * Takes a run back to a snapshot while its journal and ledger go on: weights, moments, curriculum, pool, schedule and knobs are those of
@@ -59,7 +64,7 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   const judged = judgedOf(wish.error).at(-1);
   log.warn({ actor: "guard", step: before.step, reason: wish.reason }, "going back to a snapshot");
   await policies.assertRoom();
-  tellJudged(context, judgedOf(wish.error));
+  await tellUndone(context, wish);
   const skip = guarded && config.guard.afterRollback.skipBatch ? pipeline.training : [];
   const undoneBefore = store.ledgerCounts().rolledBack ?? 0;
   await pipeline.undo();
@@ -70,22 +75,23 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   await policies.current(signal);
   for (const { schema_version: _, ...entry } of store.trainedSince(target.state.ledger))
     store.ledger({ ...entry, state: "rolledBack" });
+  await store.undone(target.mark.step);
   restoreState(context, target);
-  pipeline.goBack(target.state.pipeline as Json, skip);
   const exhausted = guarded && inARow > config.guard.maxRollbacks;
-  const furthest = Math.max(before.rollbacks.furthest, stepsDone(before));
-  const { count } = before.rollbacks;
+  const { count, furthest } = before.rollbacks;
   context.progress = {
     ...context.progress,
     seconds: before.seconds,
     sequence: pipeline.sequence,
     snapshots: target.upTo,
     snapshotCount: before.snapshotCount,
+    knobs: before.knobs,
     // A person who lets a paused run go on gives the guard its rollbacks back.
-    rollbacks: { count: count + 1, inARow: exhausted ? 0 : inARow, furthest },
+    rollbacks: { count: count + 1, inARow: exhausted ? 0 : inARow, furthest: Math.max(furthest, stepsDone(before)) },
     checkpointDue: true,
+    // It was asked for the batch that came next then.
+    skipBatch: null,
   };
-  await store.undone(target.mark.step);
   taps.fact("run.rolledBack", target.mark.step, {
     fromStep: judged?.evidence.stage === "rl" ? judged.evidence.step : before.step,
     toStep: target.mark.step,
@@ -95,9 +101,32 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
     undone: (store.ledgerCounts().rolledBack ?? 0) - undoneBefore,
     count: count + 1,
   });
+  restoreKnobs(context, target.state.progress.knobs ?? {}, wish.reason);
+  if (guarded) turnAfterRollback(context, inARow, { kind: "rollback", name: judged?.verdict.rule ?? "" });
+  // Stages take options as the knobs are now.
+  pipeline.goBack(target.state.pipeline as Json, skip);
   if (exhausted) taps.alert(exhaustedAlert(context, wish));
   taps.changed();
   return exhausted;
+}
+
+/** Journals the verdict and the alarms of the step that the guard has thrown away, and stores its rollouts. */
+async function tellUndone(context: RunContext, { error }: RollbackWish): Promise<void> {
+  const { store, config, taps, time, detector } = context;
+  const judged = judgedOf(error);
+  tellJudged(context, judged);
+  const undone = undoneStepOf(error);
+  tellGuardState(context, undone?.step ?? context.progress.step);
+  if (undone === null) return;
+  const { step, phase, policyVersion, values, contributions, groups, kept, rollouts } = undone;
+  const changes = detector.reject({
+    ...{ step, phase, policyVersion, values, contributions, time: time.now() },
+    ...verdictsOf(judged),
+  });
+  tellAlarms(context, changes, step);
+  const traces = tracesOf(context, { step, groups, kept, update: { rollouts } });
+  await store.rollouts(step, traces);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culpritsOf(changes))) taps.trace(trace);
 }
 
 /** Errors: WEIR_E_GUARD. */
@@ -118,16 +147,17 @@ async function targetOf({ store, progress }: RunContext, { to, by }: RollbackWis
 }
 
 /**
- * Index of the snapshot to go back to. Each of the guard's rollbacks in a row goes one further back: what spoils the run may lie before
- * the newest one. None goes from RL back into the warm-up.
+ * Index of the snapshot to go back to. Each of the guard's rollbacks in a row (null for a person's) goes one further back: what spoils
+ * the run may lie before the newest one. None of them goes from RL back into the warm-up.
  */
 function newestWanted(progress: Progress, to: number | null, inARow: number | null): number {
   const { snapshots } = progress;
-  const newest = snapshots.length - 1;
-  const wished = inARow === null ? candidatesFor(progress, to).at(-1) : undefined;
-  if (wished !== undefined) return snapshots.indexOf(wished);
-  const first = snapshots.findIndex(({ stage }) => stage === snapshots[newest]?.stage);
-  return Math.max(first, newest + 1 - (inARow ?? 1));
+  const last = snapshots.length - 1;
+  const wished = snapshots.indexOf(candidatesFor(progress, to).at(-1) as SnapshotMark);
+  if (inARow === null) return wished < 0 ? last : wished;
+  const first = snapshots.findIndex(({ stage }) => stage === snapshots[last]?.stage);
+  const named = to === null ? last : wished;
+  return Math.max(first, Math.min(named, last + 1 - inARow));
 }
 
 /** Curriculum, its statechart, detector and progress as they were. The guard keeps what it knows: it has to remember this. */
@@ -135,7 +165,7 @@ function restoreState(context: RunContext, { state }: Target): void {
   context.curriculumMachine.stop();
   setUpCurriculum(context);
   context.parts.curriculum.restore(state.curriculum);
-  context.detector.restore(state.detector);
+  context.detector.rewind(state.detector);
   context.curriculumMachine = createActor(curriculumMachine, {
     input: { phases: context.phases.length },
     snapshot: state.curriculumMachine as never,

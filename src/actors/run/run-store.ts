@@ -4,7 +4,7 @@ import type { LedgerEntry } from "../../contracts/ledger.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
-import type { ConfigChange, LedgerMark } from "../../store/index.js";
+import type { BatchState, ConfigChange, LedgerMark, SavedBatch } from "../../store/index.js";
 
 /** What a run needs of its folder (DESIGN: run folder). Implemented over src/store. */
 export interface RunStore {
@@ -53,8 +53,8 @@ export interface RunStore {
   undone(step: number): Promise<void>;
   rollouts(step: number, traces: readonly Trace[]): Promise<void>;
   scalars(step: number, values: MetricValues): void;
-  /** Saves what a refused batch was made of, for replay; resolves to its path. */
-  saveBatch(step: number, content: Json): Promise<string>;
+  /** Saves a mini-batch that changed no weight; resolves to its folder. */
+  saveBatch(saved: SavedBatch, state: BatchState): Promise<{ readonly path: string; readonly withState: boolean }>;
   writeReport(report: Json): Promise<string>;
   close(): Promise<void>;
 }

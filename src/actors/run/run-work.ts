@@ -11,7 +11,7 @@ import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
 import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
-import { observationOf, tellAlarms, tellGuardState } from "./alarms.js";
+import { culpritsOf, observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt } from "./knobs.js";
@@ -349,19 +349,11 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
   tellJudged(context, result.update.judged);
   tellPrepared(context, result);
   tellGuardState(context, result.step);
-  tellAlarms(context, context.detector.observe(observationOf(context, result, version)), result.step);
-  for (const refused of result.update.refused) {
-    const { cause } = refused;
-    const path = await store.saveBatch(result.step, refused as unknown as Json);
-    const why = cause === "guard" ? "the guard skipped an update" : "a loss or gradient was not finite";
-    context.log.error(
-      { actor: "update", step: result.step, path },
-      `${why}: the mini-batch changed nothing and was saved`,
-    );
-  }
+  const alarms = context.detector.observe(observationOf(context, result, version));
+  tellAlarms(context, alarms, result.step);
   const traces = tracesOf(context, result);
   await store.rollouts(result.step, traces);
-  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep)) taps.trace(trace);
+  for (const trace of tracesToShow(traces, config.monitor.tracesPerStep, culpritsOf(alarms))) taps.trace(trace);
   taps.fact("step.committed", result.step, {
     phase: result.phase,
     policyVersion: version.n,

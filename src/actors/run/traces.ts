@@ -61,11 +61,11 @@ export function tracesOf(context: Pick<RunContext, "tokenizer" | "time">, result
   );
 }
 
-/** The traces shown live: whole groups, the trained ones first, up to `limit` rollouts. */
-export function tracesToShow(traces: readonly Trace[], limit: number): Trace[] {
+/** The traces shown live: culprits of alarms always (I15); whole groups, the trained ones first, up to `limit` rollouts. */
+export function tracesToShow(traces: readonly Trace[], limit: number, culprits: ReadonlySet<string>): Trace[] {
   const trained = traces.filter((trace) => trace.advantage !== null);
   const others = traces.filter((trace) => trace.advantage === null);
-  return [...trained, ...others].slice(0, limit);
+  return [...trained, ...others].filter(({ id }, i) => i < limit || culprits.has(id));
 }
 
 function mean(values: readonly number[]): number {

@@ -64,6 +64,8 @@ export interface StepOptions {
   readonly klShare: number;
   /** Take each step and measure it before the guard judges it, where the trainer can revise steps. */
   readonly trial: boolean;
+  /** Hears of each mini-batch that changed no weight, while the trainer's weights are those of its gradient. */
+  readonly onRefused?: (refused: RefusedBatch) => Promise<void>;
   /** ms. */
   readonly now: () => number;
 }
@@ -172,7 +174,11 @@ class MiniBatch {
       for (const { rolloutId, ...row } of this.measuredRows)
         this.watch.book.moved({ rolloutId, perToken: movedTokens(row) });
     if (applied) for (const { group } of this.groups) run.moved.add(group.id);
-    else run.refused.push(this.refused(metrics, step));
+    else {
+      const refused = this.refused(metrics, step);
+      run.refused.push(refused);
+      await this.options.onRefused?.(refused);
+    }
     if (this.index === 0) run.first = metrics;
     if (this.klMs !== null) run.klMs = (run.klMs ?? 0) + this.klMs;
   }

@@ -2,12 +2,15 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { stringify as stringifyYaml } from "yaml";
+import { parseConfig } from "../../config/load.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
 import type { Trace } from "../../contracts/trace.js";
 import { WeirError } from "../../errors.js";
 import { measuredSimulation } from "../../simulation/measured.js";
-import { type RunSummary, readRollouts, rolloutSteps, summariseRun } from "../../store/index.js";
+import { type RunSummary, readRollouts, readRunRecord, rolloutSteps, summariseRun } from "../../store/index.js";
+import { JOURNAL_NAME, readFacts } from "../../store/journal.js";
 import { wholeNumber } from "../arguments.js";
+import { type GuardStory, guardStory } from "../guard-story.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
 import { heldoutTable } from "../report-table.js";
 
@@ -16,6 +19,7 @@ export interface InspectOptions {
   readonly rollout?: string;
   readonly verify?: boolean;
   readonly latencies?: boolean;
+  readonly guard?: boolean;
   readonly json?: boolean;
 }
 
@@ -24,6 +28,7 @@ const SHOWN_CHARACTERS = 60;
 
 export async function inspectCommand(run: string, options: InspectOptions): Promise<ExitCode> {
   if (options.latencies) return showLatencies(run, options.json ?? false);
+  if (options.guard) return showGuard(run, options.json ?? false);
   const summary = await summariseRun(run, { verify: options.verify ?? false });
   if (options.rollout !== undefined) {
     const trace = await findRollout(run, options.rollout, options.step);
@@ -50,6 +55,28 @@ async function showLatencies(run: string, json: boolean): Promise<ExitCode> {
   note(`measured in ${steps} RL steps`);
   if (unmeasured.length > 0) note(`not recorded by the run, set by hand: ${unmeasured.join(", ")}`);
   return 0;
+}
+
+/** Prints what the guard did, from the journal; exit code 3 where its states do not follow from its verdicts. */
+async function showGuard(run: string, json: boolean): Promise<ExitCode> {
+  const { guard } = parseConfig((await readRunRecord(run)).config);
+  const story = guardStory([...readFacts(join(run, JOURNAL_NAME))], guard.maxRollbacks);
+  if (json) printJson(story);
+  else printStory(story);
+  return story.replayable ? 0 : 3;
+}
+
+function printStory({ lines, counts, states, replayable }: GuardStory): void {
+  const { verdicts, alarms, open, rollbacks } = counts;
+  print(`${verdicts} verdicts other than commit, ${alarms} alarms (${open} not ended), ${rollbacks} rollbacks`);
+  if (states !== null)
+    print(`the states of its statechart ${replayable ? "follow" : "do NOT follow"} from these verdicts`);
+  if (lines.length === 0) return;
+  print("");
+  table(
+    ["step", "what", ""],
+    lines.map(({ step, what, text }) => [step, what, printable(text)]),
+  );
 }
 
 async function findRollout(run: string, id: string, step: string | undefined): Promise<Trace> {
@@ -179,6 +206,7 @@ export function register(program: Command): void {
       "--latencies",
       "print how long its calls took, as the section simulation of a configuration (weir simulate)",
     )
+    .option("--guard", "tell what the guard did: verdicts, alarms, rollbacks, knobs")
     .option("--verify", "check every checkpoint against its manifest, and open every file of rollouts")
     .option("--json", "print JSON")
     .addHelpText(

@@ -14,6 +14,7 @@ interface ServeOptions {
   readonly port: number;
   readonly tokenEnv?: string;
   readonly open?: boolean;
+  readonly compare?: readonly string[];
 }
 
 interface WatchOptions {
@@ -25,8 +26,10 @@ const CHANNELS: readonly StreamChannel[] = [
   "run",
   "metrics",
   "alerts",
+  "guard",
   "lifecycle",
   "logs",
+  "config",
   "traces",
   "pipeline",
   "actors",
@@ -41,13 +44,15 @@ const ENDED: readonly RunInfo["status"][] = ["completed", "stopped", "failed"];
 export async function serveCommand(run: string, options: ServeOptions): Promise<ExitCode> {
   const token = tokenFrom(options.tokenEnv);
   const { host, port } = options;
-  const target = await openTarget(run, { host, port, ...(token ? { token } : {}) }, true);
+  const compare = options.compare ?? [];
+  const target = await openTarget(run, { host, port, ...(token ? { token } : {}) }, true, compare);
   print(target.url);
   if (options.open) openBrowser(target.url);
   if (!target.ours) {
     note("this is the run's own monitor");
     return 0;
   }
+  if (compare.length > 0) note(`next to it: ${compare.join(", ")}`);
   note(`${target.live ? "a run without a monitor of its own" : "a past run"}; interrupt to stop serving`);
   await interrupted();
   await target.close();
@@ -255,6 +260,7 @@ export function register(program: Command): void {
     .option("--port <port>", "port; 0 takes a free one", integer, 0)
     .option("--token-env <name>", "environment variable that holds the token")
     .option("--open", "open the page in the browser")
+    .option("--compare <runs...>", "further run folders, whose curves are drawn over those of the first")
     .action(async (run: string | undefined, options: ServeOptions) => {
       if (run === undefined)
         throw new WeirError("WEIR_E_USAGE", "expected a run folder, got none; such as: weir monitor runs/ID");

@@ -1,0 +1,168 @@
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { formatNumber } from "./format.js";
+import { hottest, MEASURES, type Measure, measuresOf, SHADES, shadeClass, type Token } from "./heat.js";
+import { isTyping } from "./keys.js";
+import type { ViewState } from "./view.js";
+
+/** A response with a shade on each token, the legend of the shades, and all numbers of the selected token. */
+
+interface Props {
+  readonly tokens: readonly Token[];
+  readonly text: string;
+  readonly view: ViewState;
+}
+
+/** Tokens that "next hottest" goes through. */
+const HOTTEST = 20;
+
+export function HeatMap({ tokens, text, view }: Props) {
+  const choices = useMemo(() => measuresOf(tokens), [tokens]);
+  const wanted = view.current.shade ?? "surprise";
+  const measure = wanted === "none" ? null : (choices.find(({ id }) => id === wanted) ?? choices[0] ?? null);
+  const ranked = useMemo(() => (measure ? hottest(measure, tokens) : []), [measure, tokens]);
+  const full = useMemo(() => (measure ? measure.full(placesOf(measure, tokens)) : 1), [measure, tokens]);
+  const box = useRef<HTMLPreElement>(null);
+  const { token: selected } = view.current;
+  const select = (token: number | null) => view.set({ token });
+
+  useEffect(() => {
+    const span = selected === null ? null : box.current?.children[selected];
+    span?.scrollIntoView({ block: "nearest" });
+  }, [selected, tokens]);
+
+  const rank = useRef(0);
+  const goHot = () => {
+    // Whoever has looked elsewhere since begins at the hottest again.
+    const goesOn = selected !== null && ranked[rank.current] === selected;
+    rank.current = goesOn ? (rank.current + 1) % Math.min(HOTTEST, ranked.length) : 0;
+    const next = ranked[rank.current];
+    if (next !== undefined) select(next);
+  };
+  const keys = useRef<(event: KeyboardEvent) => void>(() => {});
+  keys.current = (event) => {
+    if (event.key === "n" && !event.ctrlKey && !event.metaKey && !isTyping(event.target)) goHot();
+  };
+  useEffect(() => {
+    const listener = (event: KeyboardEvent) => keys.current(event);
+    addEventListener("keydown", listener);
+    return () => removeEventListener("keydown", listener);
+  }, []);
+  const move = (event: KeyboardEvent) => {
+    const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+    if (by === 0 || tokens.length === 0) return;
+    event.preventDefault();
+    select(Math.max(0, Math.min(tokens.length - 1, (selected ?? -1) + by)));
+  };
+  const pick = (event: MouseEvent) => {
+    const index = (event.target as HTMLElement).dataset.token;
+    // Whoever selects text does not want a token.
+    if (index !== undefined && getSelection()?.isCollapsed !== false) select(Number(index));
+  };
+
+  return (
+    <>
+      <h5>
+        Response
+        <fieldset class="choice">
+          <legend class="hidden">Shading</legend>
+          {[...choices, null].map((choice) => (
+            <label key={choice?.id ?? "none"} title={choice?.meaning ?? "no shading"}>
+              <input
+                type="radio"
+                name="shading"
+                checked={measure === choice}
+                onChange={() => view.set({ shade: choice?.id ?? "none" })}
+              />
+              <span>{choice?.label ?? "none"}</span>
+            </label>
+          ))}
+        </fieldset>
+        {measure ? <Legend measure={measure} full={full} goHot={goHot} /> : null}
+      </h5>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
+      <pre class="completion" ref={box} tabIndex={0} title="Arrow keys select a token" onClick={pick} onKeyDown={move}>
+        {tokens.length === 0
+          ? text
+          : tokens.map((token, i) => (
+              <span
+                key={`${i.toString()}`}
+                data-token={i}
+                class={`${measure ? shadeClass(measure, measure.read(token), full) : "h0"}${selected === i ? " hot" : ""}`}
+                title={measure ? `${measure.label} ${valueText(measure, token)}` : ""}
+              >
+                {token.text}
+              </span>
+            ))}
+      </pre>
+      <TokenNumbers tokens={tokens} selected={selected} />
+    </>
+  );
+}
+
+const placesOf = (measure: Measure, tokens: readonly Token[]): readonly number[] =>
+  tokens.flatMap((token) => {
+    const value = measure.read(token);
+    return value === null || Number.isNaN(value) ? [] : [measure.place(value)];
+  });
+
+function valueText(measure: Measure, token: Token): string {
+  const value = measure.read(token);
+  if (value === null) return "not measured";
+  return `${formatNumber(value)}${measure.unit ? ` ${measure.unit}` : ""}`;
+}
+
+/** The shades with the values that they stand for. */
+function Legend(props: { readonly measure: Measure; readonly full: number; readonly goHot: () => void }) {
+  const { measure, full, goHot } = props;
+  const unit = measure.unit ? ` ${measure.unit}` : "";
+  const shades = Array.from({ length: SHADES }, (_, i) => i + 1);
+  return (
+    <span class="scale">
+      {measure.scale === "both-ways" ? (
+        <>
+          {formatNumber(measure.at(-full))}
+          {shades.toReversed().map((shade) => (
+            <i key={`m${shade}`} class={`m${shade}`} />
+          ))}
+        </>
+      ) : null}
+      <b>{formatNumber(measure.at(0))}</b>
+      {shades.map((shade) => (
+        <i key={`h${shade}`} class={`h${shade}`} />
+      ))}
+      {formatNumber(measure.at(full))}
+      {unit}
+      <button type="button" class="link" onClick={goHot}>
+        next hottest (n)
+      </button>
+    </span>
+  );
+}
+
+/** Every quantity of a token, with its unit. */
+function TokenNumbers({ tokens, selected }: { readonly tokens: readonly Token[]; readonly selected: number | null }) {
+  const token = selected === null ? undefined : tokens[selected];
+  if (!token) return tokens.length > 0 ? <p class="token-numbers muted">Select a token for its numbers.</p> : null;
+  return (
+    <dl class="token-numbers" aria-live="polite" data-testid="token-numbers">
+      <div>
+        <dt>token {selected}</dt>
+        <dd>
+          <code>{JSON.stringify(token.text)}</code> <span class="muted">id {token.id}</span>
+        </dd>
+      </div>
+      <div>
+        <dt>p</dt>
+        <dd>{formatNumber(Math.exp(token.logprob))}</dd>
+      </div>
+      {MEASURES.map((measure) =>
+        measure.read(token) === null ? null : (
+          <div key={measure.id} title={measure.meaning}>
+            <dt>{measure.label}</dt>
+            <dd>{valueText(measure, token)}</dd>
+          </div>
+        ),
+      )}
+    </dl>
+  );
+}
