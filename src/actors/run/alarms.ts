@@ -1,9 +1,8 @@
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { AlarmChanges } from "../../streams/telemetry/alarm-book.js";
 import type { Observation } from "../../streams/telemetry/detector.js";
-import { type JudgedUpdate, judgedOf } from "../guard/guard.js";
+import type { JudgedUpdate } from "../guard/guard.js";
 import { GUARD_MACHINE } from "../guard/guard-replay.js";
-import { undoneStepOf } from "../update/update.js";
 import type { StepResult } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
@@ -39,15 +38,6 @@ export function observationOf(
     correctAt: config.reward.correctAt,
     ...verdictsOf(update.judged),
   };
-}
-
-/** Alarms of a step that the guard had thrown away, from the error that says so; others tell nothing. */
-export function tellUndone(context: RunContext, error: unknown): void {
-  const undone = undoneStepOf(error);
-  if (undone === null) return;
-  const { step, phase, policyVersion, values, contributions } = undone;
-  const rejected = { step, phase, policyVersion, values, contributions, time: context.time.now() };
-  tellAlarms(context, context.detector.reject({ ...rejected, ...verdictsOf(judgedOf(error)) }), step);
 }
 
 /** What verdicts other than commit say to the detectors. */
