@@ -566,7 +566,7 @@ const guardSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe(
-          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 512 MiB, more steps in proportion to their size.",
+          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 256 MiB, more steps in proportion to their size.",
         ),
       keep: positiveInt.default(2).describe("Newest snapshots kept."),
       place: z

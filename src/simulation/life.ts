@@ -53,6 +53,8 @@ export interface LifeOptions {
   readonly number: number;
   /** Probability of a fault at each await. */
   readonly faults: number;
+  /** Probability that the guard asks for a rollback, besides its doubts. */
+  readonly rollbacks: number;
   readonly time: Lifetime;
   readonly disk: MemoryDisk;
   readonly truth: GroundTruth;
@@ -155,14 +157,14 @@ export class Life {
 
   /** Asks for another reward and another guard at the next safe point. */
   replaceParts(): void {
-    const { config, seed, truth, faults } = this.options;
+    const { config, seed, truth } = this.options;
     const world = { config, seed, calls: this.calls, truth };
     const wish = <K extends PartKind>(kind: K, part: Parts[K]) =>
       void this.replacements
         .request(kind, part)
         .catch((error: Error) => this.options.trace(`refused: ${error.message}`));
     wish("reward", createScriptedReward(world, this.outage));
-    wish("guard", createScriptedGuard(world, faults * DOUBT));
+    wish("guard", createScriptedGuard(world, this.doubts));
     if (this.driver.lifecycle === "paused")
       void this.inFlight.track(this.replacements.apply(this.context, new AbortController().signal));
   }
@@ -191,6 +193,12 @@ export class Life {
     if (end.status !== "failed" && this.alive) await finishReport(this.context);
     await this.pool?.dispose();
     this.ended = end;
+  }
+
+  /** How often the guard objects. */
+  private get doubts() {
+    const { faults, rollbacks } = this.options;
+    return { skips: faults * DOUBT, rollbacks: faults * DOUBT + rollbacks };
   }
 
   private samplerOn(engine: ScriptedEngine): Sampler {
@@ -242,7 +250,7 @@ export class Life {
   }
 
   private parts(): PartRegistry {
-    const { config, seed, truth, faults, disk, time } = this.options;
+    const { config, seed, truth, disk, time } = this.options;
     const { calls, trainer: engine } = this;
     const world = { config, seed, calls, truth };
     const registry = createRegistry(config, {
@@ -257,7 +265,7 @@ export class Life {
       .use("trainer", createScriptedTrainer({ config, calls, truth, engine, files: disk.files, maxLag }))
       .use("policyStore", createScriptedPolicyStore(world, this.form))
       .use("reward", createScriptedReward(world, this.outage))
-      .use("guard", createScriptedGuard(world, faults * DOUBT));
+      .use("guard", createScriptedGuard(world, this.doubts));
     registry.seal();
     return registry;
   }

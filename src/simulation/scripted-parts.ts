@@ -56,17 +56,22 @@ function outcomeOf({ config, seed }: PartWorld, groupId: string, member: number)
   return { kind: "scored", value, parts: { simulated: value }, prediction: null };
 }
 
-/** Commits; with probability `doubt` each it skips an update, or asks for a rollback. */
-export function createScriptedGuard({ calls }: PartWorld, doubt: number): Guard {
+/** Commits; with probability `skips` it skips an update, with `rollbacks` it asks for a rollback, half of them to an earlier step. */
+export function createScriptedGuard(
+  { calls }: PartWorld,
+  { skips, rollbacks }: { readonly skips: number; readonly rollbacks: number },
+): Guard {
   const { draws } = calls.tools;
   return {
     kind: "scripted",
     specificationVersion: 1,
-    judge: ({ nonFinite }, { signal }) =>
+    judge: ({ nonFinite, step }, { signal }) =>
       calls.run("guard.judge", { signal, seconds: 0 }, () => {
         const value = draws.next("verdict");
-        if (nonFinite.length > 0 || value < doubt) return { action: "skip", reason: "simulated" } as const;
-        return value < 2 * doubt ? ({ action: "rollback", reason: "simulated" } as const) : { action: "commit" };
+        if (nonFinite.length > 0 || value < skips) return { action: "skip", reason: "simulated" } as const;
+        if (value >= skips + rollbacks) return { action: "commit" } as const;
+        const back = { action: "rollback", reason: "simulated" } as const;
+        return value < skips + rollbacks / 2 ? back : { ...back, lastGoodStep: Math.max(0, step - 2) };
       }),
   };
 }

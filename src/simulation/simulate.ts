@@ -15,6 +15,8 @@ import { VirtualTime } from "./virtual-time.js";
 export interface SimulateOptions {
   /** Probability of a fault at each await of a part. */
   readonly faults: number;
+  /** Probability that the guard asks for a rollback of an update; none but the guard's doubts unless given. */
+  readonly rollbacks?: number;
   /** Keep the event log. */
   readonly trace?: boolean;
 }
@@ -38,7 +40,7 @@ export interface SeedResult {
   readonly samplerBusy: number;
   readonly trainerBusy: number;
   readonly maxLag: number;
-  readonly rollouts: { readonly ended: number; readonly stale: number };
+  readonly rollouts: { readonly ended: number; readonly stale: number; readonly rolledBack: number };
   readonly queues: Readonly<Record<string, number>>;
   readonly log: readonly string[];
 }
@@ -102,14 +104,14 @@ class SimulatedRun {
   private born(): Life {
     const { config, seed, disk, truth, time, options } = this;
     const number = this.lives++;
-    const faults = number < FAULTY_LIVES ? options.faults : 0;
+    const [faults, rollbacks] = number < FAULTY_LIVES ? [options.faults, options.rollbacks ?? 0] : [0, 0];
     const trace = options.trace
       ? (what: string) => void this.log.push(`${stamp(time.now())} ${what}`)
       : () => undefined;
     const control = new ControlEvents(time, new Draws(seed, "control", number), faults, trace);
     trace(`life ${number} begins`);
     const life: Life = new Life({
-      ...{ config, seed, number, faults, disk, truth, trace },
+      ...{ config, seed, number, faults, rollbacks, disk, truth, trace },
       time: time.lifetime(),
       onCall: (_, ms) => control.called(life, ms),
       onPaused: () => control.paused(life),
@@ -168,7 +170,11 @@ class SimulatedRun {
       samplerBusy: share(stage.sampler, Math.max(1, samplersOf(config))),
       trainerBusy: share(stage.trainer, 1),
       maxLag: Math.max(0, truth.lags.length - 1),
-      rollouts: { ended: counts.trained + counts.dropped, stale: disk.book.reasons().stale ?? 0 },
+      rollouts: {
+        ended: counts.trained + counts.dropped + counts.rolledBack,
+        stale: disk.book.reasons().stale ?? 0,
+        rolledBack: counts.rolledBack,
+      },
       queues: this.queues,
       log: this.log,
     };

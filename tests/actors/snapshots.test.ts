@@ -23,10 +23,10 @@ describe("snapshots of a run", () => {
   it("are taken each step of a small model, and more rarely of a large one, as its size alone says", () => {
     expect(stateBytes(model(20_800_000))).toBe(249_600_000);
     expect(snapshotInterval(config(null), model(20_800_000))).toBe(1);
-    // 135 M float32 weights with two moments take 1.6 GB: 3.02 times 512 MiB.
-    expect(snapshotInterval(config(null), model(135_000_000))).toBe(4);
+    // 135 M float32 weights with two moments take 1.6 GB: 6.03 times 256 MiB.
+    expect(snapshotInterval(config(null), model(135_000_000))).toBe(7);
     // Adapters have few moments.
-    expect(snapshotInterval(config(null), model(135_000_000, 1_000_000))).toBe(2);
+    expect(snapshotInterval(config(null), model(135_000_000, 1_000_000))).toBe(3);
     expect(snapshotInterval(config(7), model(1))).toBe(7);
   });
 

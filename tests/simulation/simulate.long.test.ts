@@ -13,4 +13,14 @@ describe("1,000 simulated runs", () => {
     },
     PATIENCE_MS,
   );
+
+  it(
+    "I2, I9: leave ledger and weights exact with rollbacks at any moment, by the guard at one update in ten and by hand",
+    async () => {
+      const results = await simulateSeeds(anyRun, [3_001, 4_000], 0.05, 0.1);
+      expect(faultsOf(results)).toEqual([]);
+      expect(results.filter(({ end }) => end !== "completed").map(({ seed, end }) => ({ seed, end }))).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
 });

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { MemoryStore } from "../../src/simulation/memory-store.js";
 import { simulateSeed, summaryOf } from "../../src/simulation/simulate.js";
 import { GroupBook } from "../../src/streams/group-book.js";
 import { anyRun, faultsOf, simulateSeeds, smallRun } from "./small-run.js";
@@ -59,6 +60,32 @@ describe("a simulated run", () => {
     },
     PATIENCE_MS,
   );
+});
+
+describe("rollbacks at any moment", () => {
+  const undone = (results: Awaited<ReturnType<typeof simulateSeeds>>) =>
+    results.filter(({ rollouts }) => rollouts.rolledBack > 0).length;
+
+  it(
+    "I2, I9: leave ledger and weights exact over 40 seeds, with overlap, during checkpoints, followed by kills",
+    async () => {
+      const results = await simulateSeeds(anyRun, [201, 240], 0.05, 0.1);
+      expect(faultsOf(results)).toEqual([]);
+      expect(results.map(({ end }) => end).filter((end) => end !== "completed")).toEqual([]);
+      expect(undone(results)).toBeGreaterThan(15);
+    },
+    PATIENCE_MS,
+  );
+
+  it("are found out where one rollout is left as trained that the weights no longer come from", async () => {
+    const { trainedSince } = MemoryStore.prototype;
+    vi.spyOn(MemoryStore.prototype, "trainedSince").mockImplementation(function (this: MemoryStore, place) {
+      return trainedSince.call(this, place).slice(1);
+    });
+    const found = (await simulateSeeds(anyRun, [201, 212], 0.05, 0.1)).flatMap(({ violations }) => violations);
+    expect(found[0]).toMatchObject({ invariant: "I2" });
+    expect(found[0]?.text).toMatch(/^the ledger calls \d+ rollouts trained that the weights do not come from/);
+  });
 });
 
 describe("a control plane that loses credits", () => {

@@ -25,9 +25,11 @@ export async function simulateSeeds(
   configOf: (seed: number) => Config,
   [first, last]: readonly [number, number],
   faults: number,
+  rollbacks = 0,
 ): Promise<SeedResult[]> {
   const results: SeedResult[] = [];
-  for (let seed = first; seed <= last; seed++) results.push(await simulateSeed(configOf(seed), seed, { faults }));
+  for (let seed = first; seed <= last; seed++)
+    results.push(await simulateSeed(configOf(seed), seed, { faults, rollbacks }));
   return results;
 }
 

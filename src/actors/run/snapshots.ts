@@ -17,8 +17,8 @@ import type { RunContext } from "./run-context.js";
 /** Folder with weights and moments inside a checkpoint or a snapshot, and of the exported model inside a run. */
 export const MODEL_FOLDER = "model";
 
-/** Weights and moments up to this size are saved each step: some 0.2 s in a file system in memory. */
-const BYTES_PER_STEP = 512 * 2 ** 20;
+/** Weights and moments up to this size are saved each step: 250 MB took 0.16 to 0.34 s in a file system in memory, on two busy cores. */
+const BYTES_PER_STEP = 256 * 2 ** 20;
 const BYTES_PER_NUMBER = 4;
 /** Adam's. */
 const MOMENTS = 2;
