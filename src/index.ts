@@ -7,6 +7,8 @@ export type { EngineFactory } from "./actors/run/engine-supervisor.js";
 export {
   createTrainingSystem,
   type LifecycleState,
+  type OrderOptions,
+  type RollBackOptions,
   type RunResult,
   type TrainingActors,
   type TrainingSystem,

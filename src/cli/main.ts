@@ -16,6 +16,7 @@ import { register as registerImport } from "./commands/import.js";
 import { register as registerInspect } from "./commands/inspect.js";
 import { register as registerLogprobs } from "./commands/logprobs.js";
 import { register as registerMonitor } from "./commands/monitor.js";
+import { register as registerReplay } from "./commands/replay.js";
 import { register as registerScore } from "./commands/score.js";
 import { register as registerSetup } from "./commands/setup.js";
 import { register as registerSimulate } from "./commands/simulate.js";
@@ -51,6 +52,7 @@ export function createProgram(): Command {
     registerMonitor,
     registerControl,
     registerInspect,
+    registerReplay,
     registerData,
     registerTokenize,
     registerImport,
