@@ -32,6 +32,7 @@ export interface Evidence {
   readonly loss: number | null;
   /** Global L2 norm before clipping; null where the trainer does not tell it before the step, or it is not finite. */
   readonly gradNorm: number | null;
+  /** Of the gradient. 0 for an RL step without any, since no group was kept: only `rollback` has an effect then. */
   readonly tokens: number;
   /** Of the update's policy loss; null in the warm-up and where the loss is not finite. */
   readonly policy: {

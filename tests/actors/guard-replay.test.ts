@@ -66,7 +66,7 @@ describe("a journal", () => {
       ...{ stage: "rl", miniBatch: 0, verdict, reason: "too far", rule: "kl_limit" },
       ...{ scale: null, kl: 9, gradNorm: 1, loss: 0 },
     });
-  const calm = (step: number) => fact("metrics.recorded", step, { phase: 1, values: { "gradient/applied": 1 } });
+  const calm = (step: number) => fact("metrics.recorded", step, { phase: 1, values: { "group/kept": 1 } });
   const told = (step: number, value: string) => fact("lifecycle.changed", step, { machine: "guard", value });
 
   it("gives the states of skips, rollbacks and calm steps again", () => {
@@ -93,7 +93,7 @@ describe("a journal", () => {
     const { replayed } = replayGuard(
       [
         fact("guard.judged", 0, warm),
-        fact("metrics.recorded", 3, { phase: 0, values: { "gradient/applied": 1 } }),
+        fact("metrics.recorded", 3, { phase: 0, values: { "group/kept": 1 } }),
         fact("metrics.recorded", 3, { phase: 1, values: { "heldout/bucket_1": 1 } }),
         fact("lifecycle.changed", 3, { machine: "lifecycle", value: "training" }),
         told(3, "watching"),

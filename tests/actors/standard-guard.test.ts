@@ -77,6 +77,17 @@ describe("a candidate", () => {
     ["a policy that collapsed", { values: { "entropy/mean": 0.001 } }, "rollback entropy_collapse"],
     ["a rate that jumps, without a trial step", { learningRate: 3e-2, trial: null }, "rollback step_size"],
     ["a rate that jumps and does no harm", { learningRate: 3e-2 }, "commit"],
+    ["a rate that jumps and moves the policy far", { learningRate: 3e-2, trial: trial(2) }, "rollback step_size"],
+    [
+      "no gradient at all, of a policy that diverges",
+      { values: { "entropy/mean": 3 }, tokens: 0, gradNorm: null, policy: null, trial: null, loss: null },
+      "rollback entropy_divergence",
+    ],
+    [
+      "no gradient at all, of responses that were cut off",
+      { values: { "response/truncated_share": 1 }, tokens: 0, gradNorm: null, policy: null, trial: null, loss: null },
+      "commit",
+    ],
     ["a jump of entropy that is no divergence", { values: { "entropy/mean": 0.85 } }, "commit"],
     [
       "a steep gradient of an odd batch that moves the policy",
@@ -85,6 +96,13 @@ describe("a candidate", () => {
     ],
   ])("with %s", (_, over, verdict) => {
     expect(word(afterCalm(over))).toBe(verdict);
+  });
+
+  it("is judged by the advantages of each gradient", () => {
+    const guard = warmedUp();
+    judge(guard, calm(21));
+    const second = calm(21, { miniBatch: 1, values: { "advantage/max_abs": 2000 } });
+    expect(word(judge(guard, second))).toBe("skip advantage_limit");
   });
 
   it("that is shrunk moves the policy to the limit, as the KL grows with the square of the step", () => {

@@ -6,7 +6,7 @@ import { createDetector, type Observation } from "../../src/streams/telemetry/de
 const OPTIONS = {
   detection: {
     ...{ window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 },
-    ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20 },
+    ...{ truncatedShare: 1.02, staleShare: 0.5, advantageLimit: 20 },
   },
   stalls: { noUpdateSteps: 3, equalRewardSteps: 2, unscoredShare: 0.5 },
   updateSteps: 10,
@@ -33,7 +33,7 @@ describe("the detector of a run", () => {
       { rolloutId: "a", contribution: 1, tokenIndex: 3, metric: "entropy/mean" as const },
       { rolloutId: "b", contribution: 9, tokenIndex: 4, metric: "entropy/mean" as const },
     ];
-    const { raised } = detector.observe(seen(11, { "entropy/mean": 0.95 }, { contributions }));
+    const { raised } = detector.observe(seen(11, { "entropy/mean": 1.02 }, { contributions }));
     expect(raised).toMatchObject([
       { id: "11-entropy_spike-entropy/mean", step: 11, phase: 1, policyVersion: 11, level: "warn" },
     ]);
@@ -44,7 +44,7 @@ describe("the detector of a run", () => {
       ended: [
         {
           ...{ id: "11-entropy_spike-entropy/mean", rule: "entropy_spike", metric: "entropy/mean" },
-          ...{ fromStep: 11, toStep: 11, worst: 0.95 },
+          ...{ fromStep: 11, toStep: 11, worst: 1.02 },
         },
       ],
     });
@@ -76,11 +76,11 @@ describe("the detector of a run", () => {
 
   it("raises alarms of a step that was thrown away, and learns nothing from it", () => {
     const detector = warmedUp();
-    for (let i = 0; i < 20; i++) detector.reject(seen(11, { "entropy/mean": 0.95 }));
-    const [alarm] = detector.observe(seen(11, { "entropy/mean": 0.95 })).raised;
+    for (let i = 0; i < 20; i++) detector.reject(seen(11, { "entropy/mean": 1.02 }));
+    const [alarm] = detector.observe(seen(11, { "entropy/mean": 1.02 })).raised;
     expect(alarm).toBeUndefined();
     detector.observe(steady(12));
-    expect(detector.reject(seen(12, { "entropy/mean": 0.95 })).raised).toHaveLength(1);
+    expect(detector.reject(seen(12, { "entropy/mean": 1.02 })).raised).toHaveLength(1);
   });
 
   it("goes back to a snapshot's history and keeps open alarms", () => {
@@ -88,8 +88,8 @@ describe("the detector of a run", () => {
     const good = JSON.parse(JSON.stringify(detector.snapshot()));
     for (let step = 11; step <= 40; step++) detector.observe(seen(step, { "entropy/mean": 0.004 }));
     detector.rewind(good);
-    // Judged against the ten steps of the snapshot: with those that were undone 0.95 would be a blow-up.
-    const { raised, ended } = detector.observe(seen(11, { "entropy/mean": 0.95 }));
+    // Judged against the ten steps of the snapshot: with those that were undone 1.02 would be a blow-up.
+    const { raised, ended } = detector.observe(seen(11, { "entropy/mean": 1.02 }));
     expect(raised.map(({ rule }) => rule)).toEqual(["entropy_spike"]);
     expect(ended).toEqual([]);
     const over = Array.from({ length: 6 }, (_, i) => detector.observe(steady(12 + i)).ended.map(({ rule }) => rule));
@@ -102,7 +102,7 @@ describe("the detector of a run", () => {
     const resumed = createDetector(OPTIONS);
     resumed.restore(JSON.parse(JSON.stringify(whole.snapshot())));
     for (let step = 32; step <= 60; step++) {
-      const next = seen(step, { "entropy/mean": step % 7 === 0 ? 0.95 : 0.5 });
+      const next = seen(step, { "entropy/mean": step % 7 === 0 ? 1.02 : 0.5 });
       expect(resumed.observe(next)).toEqual(whole.observe(next));
     }
     expect(resumed.snapshot()).toEqual(whole.snapshot());

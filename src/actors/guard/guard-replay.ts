@@ -42,10 +42,8 @@ export function replayGuard(facts: Iterable<Fact>, maxRollbacks: number): GuardR
 function afterFact(state: ReplayState, fact: Fact): ReplayState {
   switch (fact.type) {
     case "metrics.recorded":
-      // Only a step with a gradient shows the guard anything; those of the warm-up move no statechart.
-      return fact.data.phase > 0 && fact.data.values["gradient/applied"] !== undefined
-        ? stepBegun(state, fact.step)
-        : state;
+      // The numbers of an RL step; those of the warm-up and of evaluations move no statechart.
+      return fact.data.phase > 0 && fact.data.values["group/kept"] !== undefined ? stepBegun(state, fact.step) : state;
     case "guard.judged": {
       if (fact.data.stage !== "rl" || fact.data.verdict === "commit") return state;
       const begun = stepBegun(state, fact.step);

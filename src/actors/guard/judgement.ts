@@ -25,6 +25,9 @@ export interface Patience {
   readonly objections: number;
 }
 
+const RATE = "optimiser/learning_rate";
+const RATE_RULE = "step_size";
+
 /** What the guard does about a rule; a rule that is not here raises an alarm and no more. */
 const ACTIONS: Readonly<Record<string, "skip" | "rollback">> = {
   gradient_spike: "skip",
@@ -39,8 +42,8 @@ const ACTIONS: Readonly<Record<string, "skip" | "rollback">> = {
   entropy_collapse: "rollback",
   kl_limit: "rollback",
 };
-/** Rules about the policy that sampled: the update that spoiled it has been made already. */
-const OF_POLICY: ReadonlySet<string> = new Set(["entropy_divergence", "entropy_collapse"]);
+/** Rules about what was there before the step: a policy that an update has spoiled already, or an option that was turned since. */
+const OF_BEFORE: ReadonlySet<string> = new Set(["entropy_divergence", "entropy_collapse", RATE_RULE]);
 /** Rules that another snapshot would not mend: groups are too old because trainer and sampler differ in speed. */
 const OF_SPEED: ReadonlySet<string> = new Set(["stale_flood"]);
 
@@ -48,8 +51,6 @@ const OF_SPEED: ReadonlySet<string> = new Set(["stale_flood"]);
 const PATIENCE = 3;
 /** Smallest share of a step that is applied: below it nothing is learnt, and the step says that something else is wrong. */
 const LEAST_SCALE = 0.1;
-/** A rate that jumps by this much without a trial step to measure it. */
-const RATE = "optimiser/learning_rate";
 
 /** The numbers of a candidate by registered name: those of its step, and those of its gradient. What a later gradient repeats is left out. */
 export function candidateValues(evidence: Evidence): MetricValues {
@@ -61,6 +62,8 @@ export function candidateValues(evidence: Evidence): MetricValues {
     own["kl/old_k3"] = policy.klOldK3;
     own["ratio/max"] = policy.ratioMax;
   }
+  const { "advantage/max_abs": advantage } = values;
+  if (advantage !== undefined) own["advantage/max_abs"] = advantage;
   if (miniBatch > 0) return own;
   if (policy !== null && policy.klRef !== null) own["kl/ref"] = policy.klRef;
   return { ...values, ...own };
@@ -80,7 +83,7 @@ export function verdictOf(
   }
   if (evidence.stage === "warmup") return { action: "commit" };
   const found = findingsOf({ phase: evidence.phase, values: candidateValues(evidence) }, histories, options.detection);
-  const acted = patience.state === "exhausted" ? undefined : mostUrgent(found, evidence);
+  const acted = patience.state === "exhausted" ? undefined : mostUrgent(found, evidence, options);
   if (acted !== undefined) {
     const { finding, action } = acted;
     const objection = objectionOf(finding);
@@ -92,26 +95,35 @@ export function verdictOf(
 }
 
 /** A skip comes first: where the batch is odd, nothing else can be said of the step. */
-function mostUrgent(found: readonly Finding[], { trial }: Evidence) {
+function mostUrgent(found: readonly Finding[], evidence: Evidence, options: JudgementOptions) {
   const acted = found.flatMap((finding) => {
-    if (finding.changed !== true && finding.rule !== "kl_limit") return [];
-    // The trial step has its own limit, and measures what a higher rate does.
-    if (finding.metric === "kl/update") return [];
-    const rate = finding.rule === "step_size" && trial === null ? "rollback" : undefined;
-    const action = finding.rule === "reward_hacking" && finding.level !== "error" ? undefined : ACTIONS[finding.rule];
-    const act = action ?? rate;
-    return act === undefined ? [] : [{ finding, action: act }];
+    const action = actionOn(finding, evidence, options);
+    return action === null ? [] : [{ finding, action }];
   });
   return acted.find(({ action }) => action === "skip") ?? acted[0];
+}
+
+function actionOn(
+  { rule, metric, level, changed }: Finding,
+  { trial, tokens }: Evidence,
+  { klLimit }: JudgementOptions,
+): "skip" | "rollback" | null {
+  // The trial step has its own limit.
+  if (metric === "kl/update" || (changed !== true && rule !== "kl_limit")) return null;
+  // A higher rate may be wanted; what it does shows in the trial step.
+  if (rule === RATE_RULE) return trial === null || trial.k3 > klLimit ? "rollback" : null;
+  if (rule === "reward_hacking" && level !== "error") return null;
+  const action = ACTIONS[rule] ?? null;
+  return action === "skip" && tokens === 0 ? null : action;
 }
 
 function objectionOf({ text, rule, metric, value }: Finding): Objection {
   return { reason: text, rule, metric, value };
 }
 
-/** What is wrong with the policy that sampled began with the update that made it. */
+/** What was wrong before the step began with the update before it, or was turned after that one. */
 function lastGood({ rule }: Finding, { step, values }: Evidence): { readonly lastGoodStep?: number } {
-  if (!OF_POLICY.has(rule)) return {};
+  if (!OF_BEFORE.has(rule)) return {};
   return { lastGoodStep: Math.max(0, step - 2 - (values["lag/max"] ?? 0)) };
 }
 

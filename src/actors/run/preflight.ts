@@ -51,7 +51,8 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
   const { read, dropped, outsidePhases } = workload.tasks;
   const neverIssuedShare = read === 0 ? 0 : (dropped + outsidePhases) / read;
   const findings = [
-    truncation(truncatedShare, context.config.rollout.maxTokens),
+    // A warm-up teaches when to stop, and some right answers.
+    workload.warmupSteps === 0 ? truncation(truncatedShare, context.config.rollout.maxTokens) : null,
     workload.trainingSteps > 0 && workload.warmupSteps === 0 ? equalRewards(groups, zeroVarianceShare) : null,
     memory === null ? null : lackOfMemory(memory),
     unscored(groups, [...context.tasks.values()]),

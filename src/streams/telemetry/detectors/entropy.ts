@@ -13,6 +13,8 @@ const SOLVED = 0.9;
 /** Entropy times this within a step is a blow-up, where it also grows by `BLOW_UP_NATS`. */
 const BLOW_UP = 2;
 const BLOW_UP_NATS = 0.5;
+/** The same for entropy that varied so much before that its z-score says little. */
+const BLOW_UP_ANYHOW = 4;
 /** Smallest jump of entropy that is worth an alarm, nats and as a share of its level. */
 const JUMP_NATS = 0.1;
 const JUMP_SHARE = 0.5;
@@ -64,10 +66,11 @@ function limits(
 
 function blowUp(step: StepNumbers, value: number, histories: Histories, options: DetectionOptions): Finding | null {
   const deviation = deviationOf(histories, { phase: step.phase, metric: METRIC, value }, SCALES, options.window);
-  if (deviation === null || deviation.z < 0 || !standsOut(deviation, options.z)) return null;
-  const { level, z } = deviation;
-  if (value < BLOW_UP * level || value - level < BLOW_UP_NATS) return null;
-  const threshold = Math.max(BLOW_UP * level, level + BLOW_UP_NATS);
+  if (deviation === null) return null;
+  const { level, z, border } = deviation;
+  const factor = standsOut(deviation, options.z) ? BLOW_UP : (border ? 2 : 1) * BLOW_UP_ANYHOW;
+  if (value < factor * level || value - level < BLOW_UP_NATS) return null;
+  const threshold = Math.max(factor * level, level + BLOW_UP_NATS);
   const text = `entropy is ${show(value)} nats, after ${show(level)}: the policy is diverging`;
   return { level: "error", rule: "entropy_divergence", metric: METRIC, value, threshold, z, text, changed: true };
 }

@@ -11,6 +11,8 @@ interface Spike {
   readonly level: Finding["level"];
   /** Smallest value that is worth an alarm, however steady the steps before were. */
   readonly from: number;
+  /** Share of the z-score asked for that is enough, where `from` rules noise out already; 1 if left out. */
+  readonly ease?: number;
   /** Smallest change that is: a factor on a log scale, a difference on a linear one. */
   readonly change: number;
   /** Begins the text: `KL of the update`. */
@@ -25,8 +27,8 @@ interface Spike {
 export const SCALES: Scales = {
   "kl/update": { kind: "log", least: 0.3 },
   "kl/old_k3": { kind: "log", least: 0.3 },
-  "kl/ref": { kind: "linear", least: 0.01 },
-  "entropy/mean": { kind: "linear", least: 0.02 },
+  "kl/ref": { kind: "log", least: 0.3 },
+  "entropy/mean": { kind: "log", least: 0.1 },
   "gradient/norm": { kind: "log", least: 0.25 },
   "advantage/max_abs": { kind: "log", least: 0.2 },
   "optimiser/learning_rate": { kind: "log", least: 0.1 },
@@ -40,18 +42,21 @@ export const SCALES: Scales = {
   mismatch_abs: { kind: "log", least: 0.3 },
 } satisfies { readonly [N in MetricName]?: Scale };
 
+/** Healthy KL differs by a factor of 2.6 (one standard deviation) from step to step, and is some 0.001 nats: 0.05 is four deviations. */
+const KL_EASE = 0.75;
+
 const SPIKES: readonly Spike[] = [
   {
-    ...{ metric: "kl/update", rule: "kl_spike", level: "warn", from: 0.05, change: 5 },
+    ...{ metric: "kl/update", rule: "kl_spike", level: "warn", from: 0.05, change: 5, ease: KL_EASE },
     ...{ name: "the KL of the update", unit: " nats" },
   },
   {
-    ...{ metric: "kl/old_k3", rule: "kl_spike", level: "warn", from: 0.05, change: 5 },
+    ...{ metric: "kl/old_k3", rule: "kl_spike", level: "warn", from: 0.05, change: 5, ease: KL_EASE },
     ...{ name: "the KL to the policy before the step", unit: " nats" },
   },
   // The policy moves away from the reference by design, so only a jump counts, not a level.
   {
-    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 0.1, change: 0.1 },
+    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 0.1, change: 5 },
     ...{ name: "the KL to the reference policy", unit: " nats" },
   },
   {
@@ -91,10 +96,11 @@ export function spikeFindings(step: StepNumbers, histories: Histories, options: 
     // What is measured after the step says more than the KL within it.
     if (value === null || (metric === "kl/old_k3" && finite(step.values["kl/update"]) !== null)) return [];
     const deviation = deviationOf(histories, { phase: step.phase, metric, value }, SCALES, options.window);
-    if (deviation === null || deviation.z < 0 || !standsOut(deviation, options.z)) return [];
+    const threshold = (spike.ease ?? 1) * options.z;
+    if (deviation === null || deviation.z < 0 || !standsOut(deviation, threshold)) return [];
     if (value < spike.from || !changesEnough(spike, value, deviation.level)) return [];
     const text = `${name} is ${show(value)}${unit}, after ${show(deviation.level)}: robust z-score ${deviation.z.toFixed(1)}`;
-    return [{ level, rule, metric, value, threshold: options.z, z: deviation.z, text, changed: true }];
+    return [{ level, rule, metric, value, threshold, z: deviation.z, text, changed: true }];
   });
 }
 
