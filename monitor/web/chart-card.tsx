@@ -188,7 +188,7 @@ interface Reading {
   readonly text: string;
 }
 
-/** The value of each curve at a position, else the latest. */
+/** The value of each curve at a position, else the latest. Of several metrics of several runs each metric has one entry, with a value per run. */
 function readings(
   spec: ChartSpec,
   data: ChartData,
@@ -196,25 +196,31 @@ function readings(
   at: number | null,
   palette: Palette,
 ): readonly Reading[] {
-  const several = new Set(data.series.map(({ metric }) => metric)).size > 1;
-  return data.series
-    .filter(({ track }) => !track.undone)
-    .map((one) => {
-      const row = at === null ? null : data.rowAt(one.track, at);
-      const { table } = one.track;
-      const value =
-        at === null ? table.latest(one.metric) : row === null ? null : (table.column(one.metric)[row] ?? null);
-      const label = tracks.length === 1 ? one.label : several ? `${one.label} · ${one.track.id}` : one.track.id;
-      return {
-        key: `${one.track.id} ${one.metric}`,
-        title: tracks.length === 1 ? one.metric : `${one.metric} of ${one.track.id}`,
-        label,
-        colour: colourOf(one, palette),
-        dash: dashOf(one),
-        sparse: one.sparse,
-        text: formatUnit(value, spec.unit),
-      };
-    });
+  const shown = data.series.filter(({ track }) => !track.undone);
+  const text = ({ track, metric }: DrawnSeries): string => {
+    const row = at === null ? null : data.rowAt(track, at);
+    const value = at === null ? track.table.latest(metric) : row === null ? null : track.table.column(metric)[row];
+    return formatUnit(value, spec.unit);
+  };
+  const reading = (one: DrawnSeries, label: string, title: string): Reading => ({
+    key: `${one.track.id} ${one.metric}`,
+    title,
+    label,
+    colour: colourOf(one, palette),
+    dash: dashOf(one),
+    sparse: one.sparse,
+    text: text(one),
+  });
+  const metrics = [...new Set(shown.map(({ metric }) => metric))];
+  if (tracks.length === 1) return shown.map((one) => reading(one, one.label, one.metric));
+  if (metrics.length === 1) return shown.map((one) => reading(one, one.track.id, `${one.metric} of ${one.track.id}`));
+  return metrics.flatMap((metric) => {
+    const runs = shown.filter((one) => one.metric === metric);
+    const [first] = runs;
+    if (!first) return [];
+    const title = runs.map((one) => `${metric} of ${one.track.id}: ${text(one)}`).join("\n");
+    return { ...reading(first, first.label, title), dash: [], text: runs.map(text).join(" · ") };
+  });
 }
 
 const colourOf = (one: DrawnSeries, palette: Palette): string =>

@@ -290,9 +290,9 @@ describe.skipIf(!hasBrowser)("the cockpit", () => {
     await page.locator(".runs label", { hasText: "second" }).click();
     await readout.nth(2).waitFor({ state: "detached" });
     expect([await pixels(page, "reward", colours[1]), page.url().includes("hide=second")]).toEqual([0, true]);
-    // A chart of several curves names curve and run.
+    // A chart of several curves names each once, with a value per run that is drawn.
     const kl = (await page.locator('[data-chart="kl"] .readout li').allTextContents()).map((text) => text.trim());
-    expect(kl.filter((text) => /^update ± se · third 0\.00\d+$/.test(text))).toHaveLength(1);
+    expect(kl.filter((text) => /^update ± se 0\.00\d+ · 0\.00\d+$/.test(text))).toHaveLength(1);
     await page.locator(".config summary").click();
     const seed = page.locator(".config-table tr.differs", { hasText: "run.seed" });
     await seed.waitFor();
