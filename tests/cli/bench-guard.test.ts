@@ -11,6 +11,7 @@ import { FAULTS, faultsNamed, LASTING_ATTEMPTS } from "../../src/cli/bench/guard
 import { injectionsOf, planOf, undisturbed } from "../../src/cli/bench/guard/guard.js";
 import { accuracyOf, type InjectionResult } from "../../src/cli/bench/guard/injection.js";
 import {
+  bonusTrainer,
   fairJudge,
   lateReward,
   nanReward,
@@ -29,12 +30,13 @@ import type { Fact, FactData, FactType } from "../../src/contracts/fact.js";
 import type { PublishedPolicy } from "../../src/contracts/published-policy.js";
 import type { RewardActor, RewardInput } from "../../src/contracts/reward.js";
 import type { SampleRequest, Sampler } from "../../src/contracts/sampler.js";
+import type { PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { readTensors } from "../../src/model/io/tensors.js";
 import { contentHash, tensorDigest } from "../../src/model/transformer/content-hash.js";
 import { exampleRollout, exampleTask } from "../../src/testing/examples.js";
-import { createFakeSampler } from "../../src/testing/fake-engine.js";
+import { createFakeSampler, createFakeTrainer } from "../../src/testing/fake-engine.js";
 import { scored } from "../../src/testing/fakes.js";
-import { writeRandomModel } from "../helpers/engines.js";
+import { TEST_LOSS, writeRandomModel } from "../helpers/engines.js";
 import { failure } from "../helpers/errors.js";
 
 const { signal } = new AbortController();
@@ -221,6 +223,26 @@ describe("faulty parts", () => {
     await truncatingSampler(counting, on, 99).sample(request("training"), { signal });
     await truncatingSampler(counting, off, 8).sample(request("training"), { signal });
     expect(asked).toEqual([8, 40, 40, 40]);
+  });
+
+  it("add a bonus of another coefficient to the loss", async () => {
+    const inner = createFakeTrainer();
+    const seen: number[] = [];
+    const counting: Trainer = {
+      ...inner,
+      forwardBackward: (batch, options) => {
+        seen.push(batch.loss.entropyCoefficient);
+        return inner.forwardBackward(batch, options);
+      },
+    };
+    const completion = { tokenIds: [1], advantages: [1], oldLogprobs: [-1], refLogprobs: null };
+    const batch: PolicyBatch = {
+      ...{ groups: [{ promptIds: [2], completions: [completion] }], loss: { ...TEST_LOSS, entropyCoefficient: 0.1 } },
+      ...{ denominators: { tokens: 1, sequences: 1 }, microBatchTokens: 64, oldPolicy: null },
+    };
+    await bonusTrainer(counting, on, -20).forwardBackward(batch, { signal });
+    await bonusTrainer(counting, off, -20).forwardBackward(batch, { signal });
+    expect(seen).toEqual([-20, 0.1]);
   });
 
   it("keep the rewards of so many groups back, all members of each", async () => {

@@ -4,10 +4,12 @@ import type { AdvantagePart } from "../../../contracts/advantage.js";
 import type { Judge } from "../../../contracts/judge.js";
 import type { RewardActor } from "../../../contracts/reward.js";
 import type { Sampler } from "../../../contracts/sampler.js";
+import type { Trainer } from "../../../contracts/trainer.js";
 import { WeirError } from "../../../errors.js";
 import { corruptedSampler } from "./corrupted-sampler.js";
 import type { FaultWindow } from "./fault-window.js";
 import {
+  bonusTrainer,
   lateReward,
   nanReward,
   notingJudged,
@@ -33,6 +35,7 @@ export interface FaultyParts {
   readonly judge?: (inner: Judge) => Judge;
   readonly reward?: (inner: RewardActor) => RewardActor;
   readonly sampler?: (inner: Sampler) => Sampler;
+  readonly trainer?: (inner: Trainer) => Trainer;
 }
 
 export interface Fault {
@@ -55,8 +58,8 @@ export const LASTING_ATTEMPTS = 10;
 const LEARNING_RATE_FACTOR = 100;
 const ADVANTAGE_FACTOR = 1000;
 const HOT = 3;
-/** Of the wrong sign, and so strong that it outweighs the policy loss. */
-const WRONG_BONUS = -1;
+/** Of the wrong sign, and so strong that it outweighs the policy loss; with −1 the policy still learns as well as without. */
+const WRONG_BONUS = -20;
 /** No response can be finished within so many tokens. */
 const TRUNCATED_TOKENS = 8;
 const DAMAGED_TENSOR = "model.layers.3.mlp.down_proj.weight";
@@ -149,8 +152,8 @@ export const FAULTS: readonly Fault[] = [
   {
     ...lasting,
     name: "entropy-bonus",
-    about: `entropy coefficient ${WRONG_BONUS}, by knob`,
-    knob: { path: "loss.entropyCoefficient", to: () => WRONG_BONUS },
+    about: `entropy bonus of the wrong sign, coefficient ${WRONG_BONUS}`,
+    parts: ({ window }) => ({ trainer: (inner) => bonusTrainer(inner, window, WRONG_BONUS) }),
   },
 ];
 

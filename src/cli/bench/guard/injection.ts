@@ -98,13 +98,17 @@ function actorsOf(config: Config, parts: FaultyParts): TrainingActors {
   const { mode, requireThink } = config.reward;
   const judge = parts.judge?.(fairJudge) ?? fairJudge;
   const reward = createHybridReward({ mode, requireThink, judge });
-  const { advantage, sampler } = parts;
+  const { advantage, sampler, trainer } = parts;
   return {
     ...(advantage === undefined ? {} : { advantage }),
     reward: parts.reward?.(reward) ?? reward,
     engine: async (modelDir, options, signal) => {
       const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
-      return { ...engine, sampler: sampler?.(engine.sampler) ?? engine.sampler };
+      return {
+        ...engine,
+        sampler: sampler?.(engine.sampler) ?? engine.sampler,
+        trainer: trainer?.(engine.trainer) ?? engine.trainer,
+      };
     },
   };
 }

@@ -11,6 +11,7 @@ import type {
 import type { Judge } from "../../../contracts/judge.js";
 import type { RewardActor, RewardInput } from "../../../contracts/reward.js";
 import type { Sampler } from "../../../contracts/sampler.js";
+import type { Trainer } from "../../../contracts/trainer.js";
 import type { FaultWindow } from "./fault-window.js";
 
 type Acting = Pick<FaultWindow, "active" | "done">;
@@ -175,6 +176,18 @@ export function lateReward(
       } finally {
         count(groupId, -1);
       }
+    },
+  };
+}
+
+/** Adds an entropy bonus of another coefficient than the run's; below 0 it takes the entropy away. */
+export function bonusTrainer(inner: Trainer, window: Acting, coefficient: number): Trainer {
+  return {
+    ...inner,
+    forwardBackward: (batch, options) => {
+      if (!window.active) return inner.forwardBackward(batch, options);
+      const loss = { ...batch.loss, entropyCoefficient: coefficient };
+      return inner.forwardBackward({ ...batch, loss }, options);
     },
   };
 }
