@@ -1,4 +1,4 @@
-// A guard: skips a gradient whose norm is ten times the median of those before it, and goes back to the last checkpoint
+// A guard: skips a gradient whose norm is ten times the median of those before it, and goes back to a snapshot
 // when three in a row were skipped.
 import type { Guard, Json, PartDefinitions } from "weir-rl";
 

@@ -111,7 +111,7 @@ export const COMMAND_ARGS = {
     .describe("Turns a knob between two steps; the turn is journalled and outlives a kill."),
   rollback: z
     .object({
-      toStep: count.optional().describe("RL step whose snapshot to go back to; the newest good one unless given."),
+      toStep: count.optional().describe("Last RL step that is to stay; all but the last one unless given."),
       reason: why,
     })
     .describe("Takes the run back to a snapshot; journal and ledger go on."),

@@ -221,7 +221,8 @@ export function applyFact<T extends FactType>(hub: FactTarget, fact: Fact<T>): v
 function upTo(run: RunInfo, step: number): Pick<RunInfo, "phases" | "checkpoints" | "evaluations"> {
   return {
     phases: run.phases
-      .filter((band) => band.fromStep <= Math.max(1, step))
+      // The next phase is entered at the end of the last step of the one before.
+      .filter((band) => band.fromStep <= step + 1)
       .map((band) => (band.toStep !== null && band.toStep > step ? { ...band, toStep: null } : band)),
     checkpoints: run.checkpoints.filter((mark) => mark.step <= step),
     evaluations: run.evaluations.filter((evaluation) => evaluation.step <= step),

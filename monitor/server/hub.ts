@@ -27,6 +27,7 @@ import { listedRun } from "./listed-run.js";
 import { MetricLog } from "./metric-log.js";
 import { Secrets } from "./secrets.js";
 import type { CommandHandler, GaugeReading, MachineReading, MonitorSource } from "./source.js";
+import { FactTally } from "./tally.js";
 import { TraceArchive } from "./trace-archive.js";
 import { memberOf, summarise, TraceStore } from "./trace-store.js";
 
@@ -75,6 +76,7 @@ export class MonitorHub implements MonitorSource {
   readonly epoch: string;
   readonly metrics = new MetricLog();
   readonly traces = new TraceStore();
+  readonly tally = new FactTally();
   /** What is masked in every text but prompts and responses. */
   readonly secrets = new Secrets();
   private readonly clock: () => number;
@@ -132,6 +134,11 @@ export class MonitorHub implements MonitorSource {
   /** The configuration with what changed on resumes. */
   get config(): RunConfig {
     return this.configuration;
+  }
+
+  /** Knobs and their newest turns. */
+  get knobBoard(): KnobBoard {
+    return this.board;
   }
 
   get run(): RunInfo | null {
@@ -278,6 +285,7 @@ export class MonitorHub implements MonitorSource {
   }
 
   publishFact(fact: Fact): void {
+    this.tally.take(fact);
     applyFact(this, fact);
   }
 

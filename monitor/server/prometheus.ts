@@ -68,7 +68,26 @@ function families(hub: MonitorHub, server: ServerCounters): Family[] {
   result.push(perQueue("weir_queue_bound", "Bound of a queue of the pipeline.", (gauge) => gauge.bound));
   const tree = hub.channel("actors").entries().at(-1)?.data as ActorTree | undefined;
   if (tree) result.push(...actorFamilies(tree), ...lagFamilies(tree));
+  result.push(...controlFamilies(hub));
   return result.filter((family) => family.samples.length > 0);
+}
+
+/** What the guard and people did. */
+function controlFamilies({ tally, knobBoard }: MonitorHub): Family[] {
+  const knobs = knobBoard.knobs.flatMap(({ path, value }) =>
+    value === null ? [] : [{ labels: { knob: path }, value }],
+  );
+  const family = (name: string, type: Family["type"], help: string, samples: Family["samples"]) => ({
+    ...{ name, type, help, samples },
+  });
+  return [
+    family("weir_alarms_active", "gauge", "Alarms that last, by rule and level.", tally.alarmsActive),
+    family("weir_alarms_total", "counter", "Alarms raised, by rule and level.", tally.alarmsTotal),
+    family("weir_guard_verdicts_total", "counter", "Verdicts of the guard other than commit.", tally.verdicts),
+    family("weir_rollbacks_total", "counter", "Rollbacks, by who asked for them.", tally.rollbacks),
+    family("weir_knob", "gauge", "Value of a knob in use now.", knobs),
+    family("weir_knob_turns_total", "counter", "Turns of a knob, by who turned it.", tally.turns),
+  ];
 }
 
 function actorFamilies({ actors }: ActorTree): Family[] {

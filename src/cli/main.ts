@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { packageRoot } from "../model/tensor/native/index.js";
 import { printable } from "../printable.js";
 import { register as registerBench } from "./commands/bench.js";
+import { register as registerControl } from "./commands/control.js";
 import { register as registerData } from "./commands/data.js";
 import { register as registerDemo } from "./commands/demo.js";
 import { register as registerDoctor } from "./commands/doctor.js";
@@ -48,6 +49,7 @@ export function createProgram(): Command {
     registerLogprobs,
     registerScore,
     registerMonitor,
+    registerControl,
     registerInspect,
     registerData,
     registerTokenize,

@@ -108,6 +108,22 @@ async function openFolder(
   return { replay, live };
 }
 
+/** The monitor of a run that is under way. Errors: WEIR_E_MONITOR_CONNECTION where it has none. */
+export async function liveTarget(target: string): Promise<Target> {
+  const known = (url: string): Target => ({ url, live: true, ours: false, close: () => Promise.resolve() });
+  if (isAddress(target)) return known(target);
+  const folder = resolve(target);
+  const running = await findMonitor(folder);
+  if (running) return known(running.url);
+  throw new WeirError(
+    "WEIR_E_MONITOR_CONNECTION",
+    lockHolder(folder) === null
+      ? `no run is under way in "${folder}"; start it, or resume it with \`weir train --resume\``
+      : `the run in "${folder}" has no monitor of its own; set monitor.enabled: true when it is started`,
+    { folder },
+  );
+}
+
 /** A client of the target, connected. Errors: WEIR_E_MONITOR_CONNECTION when it does not answer in time or refuses. */
 export async function connectTarget(target: Target, token: string | undefined): Promise<MonitorClient> {
   const client = connectMonitor(target.url, { name: "weir-cli/1", ...(token ? { token } : {}) });

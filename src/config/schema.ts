@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { SCHEDULES } from "../algorithms/schedules.js";
+import { ALERT_LEVELS } from "../contracts/alert.js";
 import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../contracts/curriculum.js";
 import { BACKEND_CHOICES, EXECUTOR_CHOICES, LORA_TARGETS, PRECISIONS, WEIGHT_DTYPES } from "../contracts/engine.js";
 import { SHORT_STEP_RULES } from "../contracts/group.js";
@@ -342,6 +343,11 @@ const lossSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe("Keep a reference policy and report kl/ref even with a zero coefficient (as the release does)."),
+  monitorShare: share
+    .default(0.125)
+    .describe(
+      "Share of each mini-batch's groups, at least one, on which kl/ref is measured while the coefficient is 0; with one, all are.",
+    ),
   entropyCoefficient: coefficient.default(0).describe("Weight of the entropy bonus (release: 0.001 by default)."),
 });
 
@@ -547,7 +553,7 @@ const guardSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe(
-      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can); false asks before the step.",
+      "Take each optimiser step, measure its KL on update.klShare, and only then ask the guard, which can still make it smaller or undo it (where the trainer can, which keeps the trained weights and moments twice for that time); false asks before the step.",
     ),
   maxRollbacks: nonNegativeInt
     .default(3)
@@ -636,6 +642,26 @@ const checkpointSchema = z.strictObject({
   keep: positiveInt.default(2).describe("Number of latest checkpoints to keep."),
 });
 
+const webhookSchema = z.strictObject({
+  url: z
+    .url({ protocol: /^https?$/ })
+    .nullable()
+    .default(null)
+    .describe(
+      "Address that is told of alarms, rollbacks, pauses and the run's end, each by a POST with JSON; null tells nobody. It is stored with the run: put a secret in `tokenEnv`.",
+    ),
+  tokenEnv: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("Environment variable with a token that is sent as `authorization: Bearer`."),
+  minLevel: z.enum(ALERT_LEVELS).default("warn").describe("Least level of an alarm that is told."),
+  timeoutMs: positiveInt.default(10_000).describe("Deadline of one request in ms (I5)."),
+  retries: nonNegativeInt
+    .default(3)
+    .describe("Further tries after 429, 5xx, no answer in time or a broken connection."),
+});
+
 const monitorSchema = z.strictObject({
   enabled: z.boolean().default(true).describe("Serve the live monitor."),
   host: z.string().default("127.0.0.1").describe("Address to listen on; anything but loopback needs a token."),
@@ -644,6 +670,7 @@ const monitorSchema = z.strictObject({
   tracesPerStep: nonNegativeInt
     .default(16)
     .describe("Rollouts per step shown as traces (all of them go to the run folder)."),
+  webhook: webhookSchema.prefault({}),
 });
 
 const logSchema = z.strictObject({

@@ -1,5 +1,8 @@
 import type { MetricName } from "./metrics.js";
 
+/** From the least to the worst. */
+export const ALERT_LEVELS = ["info", "warn", "error"] as const;
+
 /**
  * An alarm of a detector, with the rollouts that caused it. It is raised once, updated while its cause lasts (`alert.updated`), and
  * ended (`alert.ended`).
@@ -7,7 +10,7 @@ import type { MetricName } from "./metrics.js";
 export interface Alert {
   /** Made of the step that raised it, rule and metric. */
   readonly id: string;
-  readonly level: "info" | "warn" | "error";
+  readonly level: (typeof ALERT_LEVELS)[number];
   /** kl_spike, entropy_spike, entropy_collapse, mismatch, non_finite … */
   readonly rule: string;
   readonly metric: MetricName;

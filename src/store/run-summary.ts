@@ -57,7 +57,10 @@ export interface RunSummary extends JournalSummary {
   readonly remarks: readonly string[];
 }
 
-/** Folds facts in order. */
+/** Step of an evaluation during training; 0 for those before it. */
+const evaluatedAt = (stage: string): number => Number(/^step-(\d+)$/.exec(stage)?.[1] ?? 0);
+
+/** Folds facts in order; what a rollback has undone is left out. */
 export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
   let count = 0;
   let lifecycle: Json = null;
@@ -81,6 +84,13 @@ export function summariseFacts(facts: Iterable<Fact>): JournalSummary {
       case "run.resumed":
         resumed++;
         break;
+      case "run.rolledBack": {
+        const { toStep } = fact.data;
+        steps = toStep;
+        for (const [key, { fromStep }] of phases) if (fromStep > Math.max(1, toStep)) phases.delete(key);
+        for (const stage of Object.keys(heldout)) if (evaluatedAt(stage) > toStep) delete heldout[stage];
+        break;
+      }
       case "run.finished":
         finished = fact.data;
         break;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { TrainingSystem } from "../../src/actors/run/training-system.js";
 import type { Fact, FactType } from "../../src/contracts/fact.js";
+import type { Guard } from "../../src/contracts/guard.js";
 import type { PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { readFacts } from "../../src/store/journal.js";
 import { readRunRecord } from "../../src/store/run-record.js";
@@ -235,5 +236,40 @@ describe("replace()", () => {
     const [taken, refused] = await Promise.all(answers);
     expect(taken).toBe("done");
     expect(refused).toMatch(/WEIR_E_ACTOR_UNKNOWN.*"gsp"; did you mean "gspo"/);
+  });
+});
+
+describe("a rollback that the guard asks for", () => {
+  it("turns learning rate and clip bounds down, each turn journalled as the guard's, and tells what it undid", async () => {
+    const { actors, rates, batches } = watchedEngine();
+    let asked = 0;
+    const guard: Guard = {
+      kind: "once",
+      specificationVersion: 1,
+      judge: ({ step }) =>
+        step === 3 && asked++ === 0
+          ? { action: "rollback", rule: "kl_limit", reason: "the policy went too far" }
+          : { action: "commit" },
+    };
+    const { system } = await fakeRun(
+      { ...onePhase, guard: { trial: false, afterRollback: { learningRate: 0.25, clip: 0.5 } } },
+      parityReward,
+      { actors: { ...actors, guard } },
+    );
+    afterStep(system, 2, () => void system.setKnob("loss.entropyCoefficient", 0.1));
+    await system.start();
+    const { runDirectory } = await system.done;
+    const by = { kind: "guard", name: "kl_limit" };
+    const reason = "the policy went too far";
+    expect(factsOf(runDirectory, "knob.turned").map(({ data }) => data)).toEqual([
+      { path: "loss.entropyCoefficient", old: 0, new: 0.1, by: BY_PROGRAM, reason: null },
+      { path: "optimiser.learningRate", old: 1e-3, new: 2.5e-4, by, reason },
+      { path: "loss.clipLow", old: null, new: 0.1, by, reason },
+      { path: "loss.clipHigh", old: null, new: 0.14, by, reason },
+    ]);
+    expect(rates).toEqual([1e-3, 1e-3, 2.5e-4, 2.5e-4]);
+    expect(batches.at(-1)?.loss.settings).toMatchObject({ clipLow: 0.1, clipHigh: 0.14 });
+    // The snapshot before step 3 has the turn: it was made after step 2.
+    expect(batches.at(-1)?.loss.entropyCoefficient).toBe(0.1);
   });
 });

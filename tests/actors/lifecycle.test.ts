@@ -172,3 +172,83 @@ describe("the lifecycle", () => {
     expect(run.value()).toBe("failed");
   });
 });
+
+describe("a rollback", () => {
+  const wish = { type: "ROLL_BACK", to: 3, by: { kind: "operator", name: "browser" }, reason: "it looks odd" } as const;
+  const rollback = new WeirError("WEIR_E_ROLLBACK", "too far", { judged: [] });
+  const noRoom = new WeirError("WEIR_E_POLICY_BUDGET", "full");
+  const training = async () => {
+    const run = drive();
+    await run.settle("preflight", go("step"));
+    return run;
+  };
+
+  it("that a person asks for waits for the safe point, and is followed by a checkpoint", async () => {
+    const run = await training();
+    run.actor.send(wish);
+    expect(run.value()).toEqual({ operating: "training" });
+    await run.settle("step", go("step"));
+    expect(run.value()).toBe("rollingBack");
+    expect(run.actor.getSnapshot().context.rollback).toMatchObject({ to: 3, reason: "it looks odd", error: null });
+    await run.settle("rollBack", go("step", true));
+    expect(run.value()).toEqual({ operating: "checkpointing" });
+    expect(run.actor.getSnapshot().context.rollback).toBeNull();
+    await run.settle("checkpoint", go("step"));
+    expect(run.value()).toEqual({ operating: "training" });
+  });
+
+  it("leaves a paused run paused", async () => {
+    const run = await training();
+    run.actor.send({ type: "PAUSE" });
+    await run.settle("step", go("step"));
+    run.actor.send(wish);
+    expect(run.value()).toBe("rollingBack");
+    await run.settle("rollBack", go("step", true));
+    await run.settle("checkpoint", go("step"));
+    expect(run.value()).toBe("paused");
+  });
+
+  it("pauses the run where the guard has used up its rollbacks", async () => {
+    const run = await training();
+    await run.fail("step", rollback);
+    expect(run.value()).toBe("rollingBack");
+    expect(run.actor.getSnapshot().context.rollback).toMatchObject({ by: { kind: "guard" }, error: rollback });
+    await run.settle("rollBack", { ...go("step", true), pause: true });
+    await run.settle("checkpoint", go("step"));
+    expect(run.value()).toBe("paused");
+    run.actor.send({ type: "RESUME" });
+    expect(run.value()).toEqual({ operating: "training" });
+  });
+
+  it("that finds no room is tried again on RESUME, and until then nothing of the half step is kept", async () => {
+    const run = await training();
+    await run.fail("step", rollback);
+    await run.fail("rollBack", noRoom);
+    expect(run.value()).toBe("paused");
+    run.actor.send({ type: "CHECKPOINT" });
+    expect(run.value()).toBe("paused");
+    run.actor.send(wish);
+    expect(run.value()).toBe("rollingBack");
+    // The guard's own wish stands.
+    expect(run.actor.getSnapshot().context.rollback?.by.kind).toBe("guard");
+    await run.fail("rollBack", noRoom);
+    run.actor.send({ type: "STOP" });
+    await waitFor(run.actor, (snapshot) => snapshot.status === "done");
+    expect(run.value()).toBe("stopped");
+    expect(run.pending).toHaveLength(0);
+  });
+
+  it("is forgotten with the engine where the guard asked for it, and done after the recovery where a person did", async () => {
+    const guarded = await training();
+    await guarded.fail("step", rollback);
+    await guarded.fail("rollBack", crashed);
+    expect(guarded.value()).toBe("recovering");
+    await guarded.settle("recover", go("step"));
+    expect(guarded.value()).toEqual({ operating: "training" });
+    const asked = await training();
+    asked.actor.send(wish);
+    await asked.fail("step", crashed);
+    await asked.settle("recover", go("step"));
+    expect(asked.value()).toBe("rollingBack");
+  });
+});

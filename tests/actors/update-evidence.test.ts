@@ -1,6 +1,7 @@
 /** What an update measures of itself: the KL of its steps, numbers per token, what the guard is shown, what a rollback throws away. */
 import { describe, expect, it } from "vitest";
 import { judgedOf } from "../../src/actors/guard/guard.js";
+import { checkedPart } from "../../src/actors/parts/checked-parts.js";
 import { measuredGroups } from "../../src/actors/update/measured-groups.js";
 import { type UpdateOptions, undoneStepOf, updatePolicy } from "../../src/actors/update/update.js";
 import type { SampleGroup } from "../../src/contracts/group.js";
@@ -154,7 +155,7 @@ describe("the KL of an update", () => {
 describe("numbers per token", () => {
   it("are ratio, advantage, share of the loss, KL of the step and KL to the reference", async () => {
     const { trainer } = movingTrainer();
-    const options = { ...OPTIONS, withReference: true, oldLogprobs: "sampler" } as const;
+    const options = { ...OPTIONS, referenceShare: 1, oldLogprobs: "sampler" } as const;
     const given = [groupOf(0)];
     const { rollouts, values, contributions } = await updatePolicy(trainer, given, options, signal);
     const good = rollouts.get("r-0-0");
@@ -181,6 +182,37 @@ describe("numbers per token", () => {
     });
     expect(top("gradient/norm")).toMatchObject({ rolloutId: "r-0-0", contribution: expect.closeTo(1, 12) });
     expect(top("advantage/max_abs")).toMatchObject({ rolloutId: "r-0-0", contribution: 2 });
+  });
+
+  it("include the reference on a share of each mini-batch's groups, and give the trainer none without a KL term", async () => {
+    const { trainer, batches, scored } = movingTrainer();
+    const options = { ...OPTIONS, klShare: 0, referenceShare: 0.5, miniBatchPrompts: 2 };
+    const { values, updates, rollouts } = await updatePolicy(trainer, GROUPS, options, signal);
+    const asked = scored.filter(({ which }) => which === "reference").flatMap(({ prompts }) => prompts);
+    expect(asked).toHaveLength(2);
+    expect(asked.filter((p) => p < 2)).toHaveLength(1);
+    const refs = batches.flatMap(({ groups }) => groups.flatMap(({ completions }) => completions));
+    expect(refs.map(({ refLogprobs }) => refLogprobs)).toEqual(new Array(8).fill(null));
+    // One token in four is at −1 against −1.5, in the second gradient at −0.9.
+    const kl = (d: number) => (Math.exp(-d) + d - 1) / 4;
+    expect(updates.map(({ klRef }) => klRef)).toEqual([
+      expect.closeTo(2 * kl(0.5), 12),
+      expect.closeTo(kl(0.6) + kl(0.5), 12),
+    ]);
+    expect(values["kl/ref"]).toBeCloseTo((3 * kl(0.5) + kl(0.6)) / 2, 12);
+    const known = [...rollouts].filter(([, { klRef }]) => klRef !== null).map(([id]) => id);
+    expect(known.sort()).toEqual(asked.flatMap((p) => [`r-${p}-0`, `r-${p}-1`]).sort());
+  });
+
+  it("leave the reference to the trainer where the loss has a KL term", async () => {
+    const { trainer, batches } = movingTrainer();
+    const loss = { ...LOSS, klCoefficient: 0.1 };
+    await updatePolicy(trainer, GROUPS, { ...OPTIONS, loss, referenceShare: 1 }, signal);
+    for (const { completions } of batches[0]?.groups ?? [])
+      expect(completions.map(({ refLogprobs }) => refLogprobs)).toEqual([
+        [-1.5, -2],
+        [-1.5, -2],
+      ]);
   });
 
   it("I1: are null for tokens of weight 0, and for responses of a gradient that is not finite", async () => {
@@ -272,6 +304,31 @@ describe("what the guard is shown", () => {
     const shares = seen.map(({ values }) => values["ratio/effective_share"]);
     const [sum, squares] = [3 + Math.exp(0.1), 3 + Math.exp(0.2)];
     expect(shares).toEqual([1, expect.closeTo((sum * sum) / (4 * squares), 12)]);
+  });
+
+  it("I7: undoes a step after which the trainer's log-probs are not finite", async () => {
+    const { trainer } = movingTrainer();
+    const revised: number[] = [];
+    const broken: Trainer = {
+      ...trainer,
+      logprobs: async (groups) => {
+        const logprobs = groups.map(({ completions }) => completions.map((ids) => ids.map(() => Number.NaN)));
+        return { logprobs, entropies: logprobs };
+      },
+      reviseStep: async (share, call) => {
+        revised.push(share);
+        await trainer.reviseStep?.(share, call);
+      },
+    };
+    const checked = checkedPart({ part: "trainer", name: "fake" }, broken, () => undefined);
+    const { judged, values, refused } = await updatePolicy(checked, GROUPS, { ...OPTIONS, trial: true }, signal);
+    expect(revised).toEqual([0]);
+    expect(judged).toMatchObject([{ verdict: { action: "skip" }, evidence: { nonFinite: ["trial"], trial: null } }]);
+    expect(refused).toMatchObject([{ cause: "non_finite" }]);
+    expect(Object.values(values).every(Number.isFinite)).toBe(true);
+    // Without a trial the step stays, and says nothing of its KL.
+    const plain = await updatePolicy(checked, GROUPS, OPTIONS, signal);
+    expect(plain.values).not.toHaveProperty("kl/update");
   });
 
   it("a step that it makes smaller is measured as what is left of it", async () => {

@@ -136,7 +136,7 @@ describe("old log-probs", () => {
 
   it("of a first step that failed are left out of what is compared, and nobody else's take their place", async () => {
     const { trainer } = recorder((batch) => batch === 0);
-    const options = { ...OPTIONS, miniBatchPrompts: 1, withReference: true };
+    const options = { ...OPTIONS, miniBatchPrompts: 1, referenceShare: 1 };
     const { mismatch, contributions, refused, updates } = await updatePolicy(trainer, groups, options, signal);
     expect(refused.flatMap((one) => one.groups).map(({ group }) => group.id)).toEqual(["g-0"]);
     expect(updates).toHaveLength(2);

@@ -462,7 +462,7 @@ describe("the plan", () => {
   });
 
   it("is short where it has to be quick", () => {
-    expect(planOf({ ...options, quick: true })).toMatchObject({ seeds: 1, injections: 1, unguarded: false });
+    expect(planOf({ ...options, quick: true })).toMatchObject({ seeds: 1, injections: 1, steps: 34, unguarded: false });
     expect(plan).toMatchObject({ seeds: 3, injections: 10, unguarded: true });
   });
 

@@ -5,6 +5,9 @@ import { fileURLToPath } from "node:url";
 /** Variable that holds orders for the driver, as JSON. */
 export const ORDERS = "WEIR_TEST_ORDERS";
 
+/** Variable with the steps at which the driver's guard asks for rollbacks, and how often, as JSON (rolling-guard.ts). */
+export const ROLLING = "WEIR_TEST_ROLLING";
+
 /** A knob to turn once a step has been committed; null as its path skips the next batch. */
 export interface DriverOrder {
   readonly afterStep: number;
@@ -19,10 +22,11 @@ export function drive(
   args: readonly string[],
   onLine: (line: string, child: ChildProcess) => void = () => undefined,
   orders: readonly DriverOrder[] = [],
+  environment: Readonly<Record<string, string>> = {},
 ): Promise<string[]> {
   const child = spawn(process.execPath, ["--import", "tsx", DRIVER, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, [ORDERS]: JSON.stringify(orders) },
+    env: { ...process.env, ...environment, [ORDERS]: JSON.stringify(orders) },
   });
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => {

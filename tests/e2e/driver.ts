@@ -1,6 +1,7 @@
 import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import { configOfRun } from "../../src/cli/commands/train.js";
-import { type DriverOrder, ORDERS } from "./drive.js";
+import { type DriverOrder, ORDERS, ROLLING } from "./drive.js";
+import { rollingGuard } from "./rolling-guard.js";
 import { parityReward, tinyConfig } from "./tiny-run.js";
 
 /**
@@ -13,11 +14,12 @@ const give = ({ path, value }: DriverOrder) =>
     throw error;
   });
 
+const rolling = process.env[ROLLING];
 const [first = "", second = ""] = process.argv.slice(2);
 const resume = first === "--resume" ? second : undefined;
 const config = resume === undefined ? await tinyConfig({}, first) : await configOfRun(resume, []);
 const system = createTrainingSystem(config, {
-  actors: { reward: parityReward },
+  actors: { reward: parityReward, ...(rolling === undefined ? {} : { guard: rollingGuard(JSON.parse(rolling)) }) },
   ...(resume === undefined ? {} : { resume }),
 });
 system.facts$.subscribe((fact) => {

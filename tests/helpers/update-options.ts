@@ -18,7 +18,7 @@ export const PLAIN_UPDATE: UpdateOptions = {
   epochs: 1,
   microBatchTokens: 1024,
   oldLogprobs: "recompute",
-  withReference: false,
+  referenceShare: 0,
   klShare: 0,
   trial: false,
   now: () => 0,

@@ -90,7 +90,13 @@ describe("facts in the monitor", () => {
       ["run.resumed", 2, { ...RESUMED, step: 2, reason: "the engine ended" }],
     ]);
     expect(hub.run).toMatchObject({ step: 2, resumes: [{ step: 2 }], checkpoints: [{ step: 2 }] });
-    expect(hub.run?.phases).toMatchObject([{ k: 1, toStep: 2 }]);
+    // The second phase was entered at the end of step 2, before its checkpoint.
+    expect(hub.run?.phases.map((band) => [band.k, band.toStep])).toEqual([
+      [1, 2],
+      [2, null],
+    ]);
+    tell(hub, [["run.resumed", 1, { ...RESUMED, step: 1 }]]);
+    expect(hub.run?.phases.map((band) => [band.k, band.toStep])).toEqual([[1, null]]);
   });
 
   it.each([

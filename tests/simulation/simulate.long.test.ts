@@ -5,7 +5,7 @@ const PATIENCE_MS = 20 * 60_000;
 
 describe("1,000 simulated runs", () => {
   it(
-    "I1, I2, I4, I5, I13, I14: hold with faults at 5 % of all awaits, lags 0 to 8 and up to 64 samplers, and every run ends",
+    "I1, I2, I4, I5, I9, I13, I14: hold with rollbacks, by the guard and by hand, and faults at 5 % of all awaits, lags 0 to 8 and up to 64 samplers, and every run ends",
     async () => {
       const results = await simulateSeeds(anyRun, [1_001, 2_000], 0.05);
       expect(faultsOf(results)).toEqual([]);

@@ -49,7 +49,7 @@ describe("a simulated run", () => {
   });
 
   it(
-    "I1, I2, I4, I5, I13, I14: hold over 60 seeds with faults at 5 % of all awaits, and every run ends",
+    "I1, I2, I4, I5, I9, I13, I14: hold over 60 seeds with rollbacks, and faults at 5 % of all awaits, and every run ends",
     async () => {
       const results = await simulateSeeds(anyRun, [1, 60], 0.05);
       expect(faultsOf(results)).toEqual([]);

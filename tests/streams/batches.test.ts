@@ -29,7 +29,7 @@ function stepMetrics({ updates, mismatch, ...given }: StepNumbers): MetricValues
   const lengths = given.groups.flatMap(({ members }) => members.map(({ rollout }) => rollout.tokenIds.length));
   return {
     ...batchFacts({ ...given, dropped: [], maxLag: 0 }).values,
-    ...updateMetrics(updates, given.kept, true),
+    ...updateMetrics(updates, given.kept),
     ...mismatchMetrics(mismatch),
     ...costMetrics({ ...given, sampledTokens: lengths.reduce((sum, length) => sum + length, 0) }),
   };
@@ -173,7 +173,7 @@ describe("metrics of a step", () => {
       rounds: 2,
       phases,
       correctAt: 1,
-      updates: [{ metrics, gradNorm: 2, applied: true, kl: null }],
+      updates: [{ metrics, gradNorm: 2, applied: true, kl: null, klRef: 0.2 }],
       mismatch: { k3: 1e-6, abs: 1e-3 },
       seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null },
       engine: { tensors: 10, rssBytes: 1000 },

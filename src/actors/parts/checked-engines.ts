@@ -7,6 +7,7 @@ import type { PolicyStore } from "../../contracts/policy-store.js";
 import { ARTIFACT_KINDS, type PublishedPolicy } from "../../contracts/published-policy.js";
 import { LOGPROB_BASES, type SampledSequence, type SampleRequest, type Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
 import {
   awaitPartWithin,
   type CallLimits,
@@ -162,7 +163,14 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
       const score = (signal: AbortSignal) => trainer.logprobs(groups, { ...options, signal });
       const given = await ask("logprobs", LOGPROBS, options.signal, score);
       if (!fitsGroups(given, groups)) throw partError(label, `gave ${shown(given)} from logprobs()`, LOGPROBS);
-      return given;
+      if (given.logprobs.flat(2).every(Number.isFinite)) return given;
+      if (options.which === "reference") throw partError(label, `gave ${shown(given)} from logprobs()`, LOGPROBS);
+      // An optimiser step may have broken the weights; a guard that tries a step undoes it then.
+      throw new WeirError(
+        "WEIR_E_NON_FINITE",
+        `log-probs of the policy by the trainer "${label.name}" are not finite: its weights are broken; go back to a checkpoint and lower optimiser.learningRate`,
+        { metric: "logprobs" },
+      );
     },
     publish: async (options) => {
       const hand = (signal: AbortSignal) => trainer.publish({ ...options, signal });
@@ -195,7 +203,7 @@ function fitsGroups(
   return groups.every(({ completions }, p) =>
     completions.every((ids, g) => {
       const row: unknown = (rows[p] as unknown[] | undefined)?.[g];
-      return Array.isArray(row) && row.length === ids.length && row.every(isFiniteNumber);
+      return Array.isArray(row) && row.length === ids.length && row.every((value) => typeof value === "number");
     }),
   );
 }

@@ -3,7 +3,7 @@
  * Invariants: an order takes effect between two pieces of work; it is in the run folder before it takes effect, with its place, so
  * that a run that was killed does the same at the same place again; each turn of a knob is a fact of the journal.
  */
-import { assertKnob, type Knobs, knobStates, optionAt, refused, withKnobs } from "../../config/knobs.js";
+import { assertKnob, KNOB_PATHS, type Knobs, knobStates, optionAt, refused, withKnobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { Guard } from "../../contracts/guard.js";
 import type { Initiator, OrderWish, RunOrder } from "../../contracts/knob.js";
@@ -20,6 +20,8 @@ import type { Orders, RunContext } from "./run-context.js";
 
 /** Options of which rollouts are drawn: what was drawn with other ones is not trained on. */
 const DRAWN_WITH: readonly string[] = ["rollout.groupSize", "rollout.temperature"];
+/** Tightest clip bound that a rollback sets: the least that the knob takes. */
+const NEAREST_CLIP = 1e-6;
 /** Knobs that only some of the built-in losses read. */
 const CLIPS = { "loss.clipLow": "clipLow", "loss.clipHigh": "clipHigh" } as const;
 
@@ -72,15 +74,30 @@ export function turnKnob(
   tellTurn(context, { path, old, new: value, by, reason });
 }
 
-/** Sets all knobs as a snapshot has them, and journals what changes by that. */
-export function restoreKnobs(context: RunContext, knobs: Knobs, reason: string | null): void {
-  const before = context.config;
-  context.progress = { ...context.progress, knobs };
-  const now = context.config;
-  for (const { path } of knobStates(context.configured, knobs)) {
-    const [old, value] = [optionAt(before, path), optionAt(now, path)];
-    if (old !== value) tellTurn(context, { path, old, new: value, by: { kind: "rollback", name: "" }, reason });
+/** Journals what a rollback has undone of the knobs; `before` is the configuration as it was. */
+export function tellRestored(context: RunContext, before: Config, reason: string | null): void {
+  for (const path of KNOB_PATHS) {
+    const [old, now] = [optionAt(before, path), optionAt(context.config, path)];
+    if (old !== now) tellTurn(context, { path, old, new: now, by: { kind: "rollback", name: "" }, reason });
   }
+}
+
+/**
+ * What `guard.afterRollback` says after `inARow` rollbacks in a row that the guard asked for: lower learning rate, tighter clip bounds,
+ * less lag. Errors: as `turnKnob`.
+ */
+export function turnAfterRollback(context: RunContext, inARow: number, by: Initiator, reason: string): void {
+  const { config, parts, progress } = context;
+  const { learningRate, clip, maxLag } = config.guard.afterRollback;
+  const turn = (path: string, value: number) => turnKnob(context, path, value, by, reason);
+  turn("optimiser.learningRate", config.optimiser.learningRate * learningRate ** inARow);
+  const lag = Math.max(1, maxLag ?? config.async.maxLag);
+  if (config.async.maxLag > lag) turn("async.maxLag", lag);
+  const builtIn = builtInLoss(parts.loss);
+  if (clip === 1 || builtIn === null) return;
+  const settings = { ...builtIn.settings, ...turnedClips(builtIn.name, progress.knobs) };
+  for (const [path, setting] of Object.entries(CLIPS))
+    if (clipRefusal(path, parts) === null) turn(path, Math.max(NEAREST_CLIP, settings[setting] * clip ** inARow));
 }
 
 function tellTurn(

@@ -3,8 +3,10 @@ import { COMMAND_ARGS, type CommandArgs, type CommandName } from "../../../monit
 import { MonitorHub } from "../../../monitor/server/hub.js";
 import { describeMachine } from "../../../monitor/server/machine.js";
 import { announceMonitor } from "../../../monitor/server/run-file.js";
+import { Secrets } from "../../../monitor/server/secrets.js";
 import { startMonitor } from "../../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../../monitor/server/source.js";
+import { Webhook } from "../../../monitor/server/webhook.js";
 import type { Fact, FactType } from "../../contracts/fact.js";
 import type { Initiator, OrderWish } from "../../contracts/knob.js";
 import type { Json } from "../../contracts/task.js";
@@ -27,6 +29,8 @@ export interface MonitorControls {
   skipPhase(): boolean;
   /** Throws where the order could not be obeyed now; resolves once it has taken effect. */
   order(wish: OrderWish): Promise<void>;
+  /** The same for going back to a snapshot, the newest one where `to` is null. */
+  rollBack(by: Initiator, to: number | null, reason: string): Promise<void>;
   /** The same for another part, by the name of a registered one. */
   replace(kind: string, name: string): Promise<void>;
   /** Resolves with the lifecycle's state once `test` is true for it. */
@@ -50,7 +54,11 @@ export async function attachMonitor(
   const { config, store } = context;
   const hub = new MonitorHub();
   hub.useFolder(store.directory);
-  hub.secrets.add(secretOf(config.monitor.tokenEnv), secretOf(config.reward.judge.apiKeyEnv));
+  hub.secrets.add(
+    secretOf(config.monitor.webhook.tokenEnv),
+    secretOf(config.monitor.tokenEnv),
+    secretOf(config.reward.judge.apiKeyEnv),
+  );
   hub.publishRun({
     id: basename(store.directory),
     live: true,
@@ -102,6 +110,20 @@ export async function attachMonitor(
       await server.close();
     },
   };
+}
+
+/** The receiver that `monitor.webhook` names; null without one. */
+export function webhookOf({ config, store, log }: RunContext): Webhook | null {
+  const { url, tokenEnv, minLevel, timeoutMs, retries } = config.monitor.webhook;
+  if (url === null) return null;
+  const token = secretOf(tokenEnv);
+  const secrets = new Secrets();
+  secrets.add(token, secretOf(config.monitor.tokenEnv), secretOf(config.reward.judge.apiKeyEnv));
+  return new Webhook({
+    ...{ url, minLevel, timeoutMs, retries, secrets, run: basename(store.directory) },
+    ...(token ? { token } : {}),
+    lost: (event, reason) => log.warn({ actor: "webhook", event }, `a message was given up: ${reason}`),
+  });
 }
 
 /** The value of an environment variable that an option names. */
@@ -165,7 +187,10 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
       const done = controls.replace(kind, name);
       return { accepted: true, effect: done.then(() => ({ ok: true, text: `the ${kind} part is "${name}" now` })) };
     }
-    case "rollback":
-      return { accepted: false, reason: "this run cannot be rolled back" };
+    case "rollback": {
+      const { toStep = null, reason = "asked for by an operator" } = argsOf(command, "rollback");
+      const done = controls.rollBack(operatorOf(command), toStep, reason);
+      return { accepted: true, effect: done.then(() => ({ ok: true, text: "the run went back to a snapshot" })) };
+    }
   }
 }

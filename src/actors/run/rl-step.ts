@@ -142,7 +142,7 @@ export function trainBatch(
       comparable: logprobsComparable(config, parts.sampler),
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
-      withReference: needsReference(context.configured),
+      referenceShare: referenceShare(context),
       trial: config.guard.trial,
       onRefused: (refused) => saveBatch(context, { step, phase, policyVersion: policy.n }, refused, signal),
       now: () => time.now(),
@@ -150,6 +150,13 @@ export function trainBatch(
     },
     signal,
   );
+}
+
+/** Share of a mini-batch's groups that the reference policy is asked about. */
+function referenceShare({ config, configured }: RunContext): number {
+  // Whether there is a reference at all was settled when the run began.
+  if (!needsReference(configured)) return 0;
+  return config.loss.klCoefficient > 0 ? 1 : config.loss.monitorShare;
 }
 
 const phaseOf = ({ curriculumMachine }: RunContext): number => curriculumMachine.getSnapshot().context.phase;

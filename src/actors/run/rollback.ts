@@ -6,9 +6,8 @@ import { WeirError } from "../../errors.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { judgedOf } from "../guard/guard.js";
 import { undoneStepOf } from "../update/update.js";
-import { turnAfterRollback } from "./after-rollback.js";
 import { culpritsOf, tellAlarms, tellGuardState, verdictsOf } from "./alarms.js";
-import { restoreKnobs } from "./knobs.js";
+import { tellRestored, turnAfterRollback } from "./knobs.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
@@ -59,7 +58,7 @@ interface Target {
  */
 export async function rollBack(context: RunContext, wish: RollbackWish, signal: AbortSignal): Promise<boolean> {
   const { pipeline, policies, parts, store, taps, config, log } = context;
-  const before = context.progress;
+  const { progress: before, config: configBefore } = context;
   const guarded = wish.by.kind === "guard";
   const judged = judgedOf(wish.error).at(-1);
   log.warn({ actor: "guard", step: before.step, reason: wish.reason }, "going back to a snapshot");
@@ -82,15 +81,13 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   context.progress = {
     ...context.progress,
     seconds: before.seconds,
+    skipBatch: before.skipBatch,
     sequence: pipeline.sequence,
     snapshots: target.upTo,
     snapshotCount: before.snapshotCount,
-    knobs: before.knobs,
     // A person who lets a paused run go on gives the guard its rollbacks back.
     rollbacks: { count: count + 1, inARow: exhausted ? 0 : inARow, furthest: Math.max(furthest, stepsDone(before)) },
     checkpointDue: true,
-    // It was asked for the batch that came next then.
-    skipBatch: null,
   };
   taps.fact("run.rolledBack", target.mark.step, {
     fromStep: judged?.evidence.stage === "rl" ? judged.evidence.step : before.step,
@@ -101,13 +98,22 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
     undone: (store.ledgerCounts().rolledBack ?? 0) - undoneBefore,
     count: count + 1,
   });
-  restoreKnobs(context, target.state.progress.knobs ?? {}, wish.reason);
-  if (guarded) turnAfterRollback(context, inARow, { kind: "rollback", name: judged?.verdict.rule ?? "" });
+  tellRestored(context, configBefore, wish.reason);
+  if (guarded && target.mark.stage === "rl") turnDown(context, inARow, wish);
   // Stages take options as the knobs are now.
   pipeline.goBack(target.state.pipeline as Json, skip);
   if (exhausted) taps.alert(exhaustedAlert(context, wish));
   taps.changed();
   return exhausted;
+}
+
+/** Turns knobs as `guard.afterRollback` says. The run has gone back all the same where one of them cannot be turned. */
+function turnDown(context: RunContext, inARow: number, { by, reason }: RollbackWish): void {
+  try {
+    turnAfterRollback(context, inARow, by, reason);
+  } catch (error) {
+    context.log.warn({ actor: "knobs", err: error }, "a knob could not be turned after a rollback");
+  }
 }
 
 /** Journals the verdict and the alarms of the step that the guard has thrown away, and stores its rollouts. */

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { Observable } from "rxjs";
+import type { Webhook } from "../../../monitor/server/webhook.js";
 import { parseConfig } from "../../config/load.js";
 import type { Config, ConfigInput } from "../../config/schema.js";
 import type { ActorStatus } from "../../contracts/actor-status.js";
@@ -27,7 +28,7 @@ import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { assertOrder, knobsOfRun } from "./knobs.js";
-import { type AttachedMonitor, attachMonitor, type MonitorControls } from "./monitoring.js";
+import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
 import { PartReplacements } from "./replacement.js";
 import { RunActor } from "./run-actor.js";
@@ -66,6 +67,11 @@ export interface TrainingSystemOptions {
 export interface OrderOptions {
   /** For the journal. */
   readonly reason?: string;
+}
+
+export interface RollBackOptions extends OrderOptions {
+  /** Last RL step that is to stay; all but the last one unless given. */
+  readonly toStep?: number;
 }
 
 export interface RunResult {
@@ -110,6 +116,12 @@ export interface TrainingSystem {
   checkpoint(): void;
   /** Ends the run: by default after the current step and a last checkpoint; with `abort` at once. */
   stop(options?: { readonly abort?: boolean }): Promise<RunResult>;
+  /**
+   * Takes the run back to a snapshot, between two pieces of work, while journal and ledger go on; resolves once it is there. Knobs that
+   * were turned since are as they were. Errors: WEIR_E_STATE where there is no such snapshot, before the start, and where the run
+   * ends first.
+   */
+  rollBack(options?: RollBackOptions): Promise<void>;
   /** Ends the present phase after the current step; false in the last phase or outside training. */
   skipPhase(): boolean;
   /** Stops serving a monitor that was kept; the run itself must have ended. */
@@ -170,6 +182,7 @@ class System implements TrainingSystem {
   private run: OpenedRun | null = null;
   private driver: RunDriver | null = null;
   private monitor: AttachedMonitor | null = null;
+  private webhook: Webhook | null = null;
   private failedEarly = false;
   private readonly node = new RunActor();
   private concluded = false;
@@ -234,6 +247,27 @@ class System implements TrainingSystem {
 
   async skipBatch({ reason }: OrderOptions = {}): Promise<void> {
     await this.order({ order: { type: "skipBatch" }, by: PROGRAM, reason: reason ?? null });
+  }
+
+  async rollBack({ toStep, reason }: RollBackOptions = {}): Promise<void> {
+    await this.goBack(PROGRAM, toStep ?? null, reason ?? "asked for by the program");
+  }
+
+  /** Throws where there is no such snapshot. Errors: as `rollBack`. */
+  private goBack(by: Initiator, to: number | null, reason: string): Promise<void> {
+    const { driver } = this.underWay("a run can be rolled back");
+    driver.rollBack({ to, by, reason });
+    return new Promise((resolve, reject) => {
+      const ended = () => reject(new WeirError("WEIR_E_STATE", "the run ended before it could be rolled back", {}));
+      const facts = this.facts$.subscribe({
+        next: ({ type }) => {
+          if (type !== "run.rolledBack") return;
+          facts.unsubscribe();
+          resolve();
+        },
+        complete: ended,
+      });
+    });
   }
 
   get knobs(): readonly KnobState[] {
@@ -387,6 +421,7 @@ class System implements TrainingSystem {
       context.gauges.watchActor(() => this.samplers?.actors() ?? []);
       const unused = unusedParts(this.registry, names);
       for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
+      this.webhook = webhookOf(context);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
       }
@@ -439,6 +474,7 @@ class System implements TrainingSystem {
       stop: (abort) => void this.stop({ abort }).catch(() => undefined),
       skipPhase: () => this.skipPhase(),
       order: (wish) => this.order(wish),
+      rollBack: (by, to, reason) => this.goBack(by, to, reason),
       replace: (kind, name) => {
         assertKind(kind);
         return this.replace(kind, name);
@@ -525,6 +561,7 @@ class System implements TrainingSystem {
     const failures: unknown[] = [];
     const keep = (error: unknown) => failures.push(error);
     if (!this.options.keepMonitor) await this.close().catch(keep);
+    await this.webhook?.close();
     await this.run?.close().catch(keep);
     for (const stream of Object.values(this.out)) stream.complete();
     if (failures.length > 0 && this.lifecycle !== "failed") this.settle.reject(failures[0]);
@@ -536,6 +573,7 @@ class System implements TrainingSystem {
     const fact = (this.run as OpenedRun).append(type, step, data);
     this.out.facts.next(fact);
     this.monitor?.fact(fact);
+    this.webhook?.fact(fact);
     return fact;
   }
 

@@ -1,7 +1,7 @@
-import { type MovedRow, measureKl, movedTokens } from "../../algorithms/kl.js";
-import { mean } from "../../algorithms/statistics.js";
+import { klEstimate, type MovedRow, measureKl, movedTokens } from "../../algorithms/kl.js";
+import { mean, meanOfUnits } from "../../algorithms/statistics.js";
 import type { SampleGroup } from "../../contracts/group.js";
-import type { Evidence, Guard } from "../../contracts/guard.js";
+import type { Evidence, Guard, KlMeasure } from "../../contracts/guard.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type {
@@ -12,6 +12,7 @@ import type {
   PolicyMetrics,
   Trainer,
 } from "../../contracts/trainer.js";
+import { WeirError } from "../../errors.js";
 import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../../streams/batches.js";
 import { gradientMetrics } from "../../streams/telemetry/policy-metrics.js";
 import { type UpdateFacts, updateMetrics } from "../../streams/telemetry/step-metrics.js";
@@ -26,6 +27,7 @@ export interface GroupInput {
   readonly group: SampleGroup;
   /** Null where π_old is the trainer's present policy. */
   readonly old: PerToken[number] | null;
+  /** Log-probs of the reference policy; null where they were not asked for. */
   readonly reference: PerToken[number] | null;
   readonly weights: PerToken[number] | null;
 }
@@ -59,7 +61,6 @@ export interface StepOptions {
   readonly miniBatchPrompts: number | null;
   readonly epochs: number;
   readonly microBatchTokens: number;
-  readonly withReference: boolean;
   /** Share of each mini-batch's groups on which the KL of its optimiser step is measured; 0 measures nothing. */
   readonly klShare: number;
   /** Take each step and measure it before the guard judges it, where the trainer can revise steps. */
@@ -96,6 +97,9 @@ type Draft = { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } & {
   moved: Set<string>;
   judged: JudgedUpdate[];
 };
+
+/** KL to a policy whose log-probs are not finite. */
+const BROKEN: KlMeasure = { k3: Number.NaN, k1: Number.NaN, standardError: null, max: Number.NaN, tokens: 0 };
 
 const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
 
@@ -152,6 +156,8 @@ class MiniBatch {
   private readonly batch: PolicyBatch;
   /** Groups on which the step is measured. */
   private readonly chosen: readonly number[];
+  /** Log-probs of the reference policy per group. */
+  private readonly references: readonly (PerToken[number] | null)[];
   private measuredRows: readonly (MovedRow & { readonly rolloutId: string })[] = [];
   private klMs: number | null = null;
 
@@ -166,7 +172,9 @@ class MiniBatch {
     this.groups = inputs.map(({ group }) => group);
     const old = allOf(inputs.map((input) => input.old));
     const weights = allOf(inputs.map((input) => input.weights));
-    const reference = allOf(inputs.map((input) => input.reference));
+    this.references = inputs.map((input) => input.reference);
+    // Without a KL term the trainer is given no reference: `kl/ref` is measured here, on some of the groups.
+    const reference = options.loss.klCoefficient > 0 ? allOf(this.references) : null;
     this.batch = {
       groups: trainGroups(this.groups, old, reference, weights),
       loss: options.loss,
@@ -180,7 +188,8 @@ class MiniBatch {
   async take(run: Draft): Promise<void> {
     const { metrics, step } = await this.guarded();
     const [gradNorm, applied] = step.committed ? [step.reply.gradNorm, step.reply.applied] : [step.gradNorm, false];
-    if (metrics !== null) run.updates.push({ metrics, gradNorm, applied, kl: applied ? step.kl : null });
+    if (metrics !== null)
+      run.updates.push({ metrics, gradNorm, applied, kl: applied ? step.kl : null, klRef: this.klRef(metrics) });
     if (step.judged !== null) run.judged.push(step.judged);
     const undone = !step.committed && step.judged.verdict.action === "rollback";
     if (undone) run.rolledBack = step.judged;
@@ -200,7 +209,7 @@ class MiniBatch {
 
   private guarded(): Promise<GuardedOutcome<PolicyMetrics>> {
     const { trainer, batch, groups, options, signal, index, watch } = this;
-    const { step, phase, policy, guard, optimiser, withReference, trial, evaluate } = options;
+    const { step, phase, policy, guard, optimiser, trial, evaluate } = options;
     const call = evaluate === undefined ? { signal } : { signal, evaluate };
     return guardedStep(
       trainer,
@@ -209,13 +218,10 @@ class MiniBatch {
         base: { stage: "rl", step, phase, miniBatch: index, policy, groups: groups.map(groupEvidence) },
         optimiser,
         gradient: () => trainer.forwardBackward(batch, call),
-        policyOf: ({ klRef, klOldK3, entropy, clipFraction, ratioMax }) => ({
-          klRef: withReference ? klRef : null,
-          klOldK3,
-          entropy,
-          clipFraction,
-          ratioMax,
-        }),
+        policyOf: (metrics) => {
+          const { klOldK3, entropy, clipFraction, ratioMax } = metrics;
+          return { klRef: this.klRef(metrics), klOldK3, entropy, clipFraction, ratioMax };
+        },
         valuesOf: (metrics) => ({
           ...watch.valuesOf(metrics, index),
           ...(metrics === null ? {} : this.gradientValues(metrics)),
@@ -230,11 +236,25 @@ class MiniBatch {
   /** Metrics of this gradient alone. */
   private gradientValues(metrics: PolicyMetrics): MetricValues {
     const { "gradient/applied": _, ...values } = updateMetrics(
-      [{ metrics, gradNorm: Number.NaN, applied: false, kl: null }],
+      [{ metrics, gradNorm: Number.NaN, applied: false, kl: null, klRef: this.klRef(metrics) }],
       this.groups,
-      this.options.withReference,
     );
     return { ...values, ...gradientMetrics([this.watch.book.trained(this.batch, this.groups, metrics)]) };
+  }
+
+  /** Token mean of KL(π ‖ π_ref) at the gradient, on the tokens whose reference is known and that count; null where there are none. */
+  private klRef({ logprobs }: PolicyMetrics): number | null {
+    const { klEstimator, klClamp } = this.options.loss;
+    const rows = this.references.flatMap((reference, p) =>
+      (reference ?? []).map((row, g) => {
+        const weights = this.batch.groups[p]?.completions[g]?.weights ?? null;
+        const own = logprobs[p]?.[g] ?? [];
+        return own.flatMap((value, t) =>
+          weights?.[t] === 0 ? [] : [klEstimate(value, row[t] ?? Number.NaN, klEstimator, klClamp)],
+        );
+      }),
+    );
+    return meanOfUnits(rows)?.mean ?? null;
   }
 
   private tokens() {
@@ -249,15 +269,16 @@ class MiniBatch {
     const { trainer, options, signal, chosen, batch } = this;
     const started = options.now();
     const tokens = this.tokens();
-    const { logprobs } = await trainer.logprobs(
-      chosen.map((p) => tokens[p] as (typeof tokens)[number]),
-      {
-        signal,
-        temperature: options.loss.temperature,
-        which: "policy",
-        microBatchTokens: options.microBatchTokens,
-      },
-    );
+    const { temperature } = options.loss;
+    const { microBatchTokens } = options;
+    const groups = chosen.map((p) => tokens[p] as (typeof tokens)[number]);
+    const scores = trainer.logprobs(groups, { signal, temperature, which: "policy", microBatchTokens });
+    const found = await scores.catch((error) => {
+      if (!WeirError.isInstance(error) || error.code !== "WEIR_E_NON_FINITE") throw error;
+      return null;
+    });
+    if (found === null) return BROKEN;
+    const { logprobs } = found;
     this.measuredRows = chosen.flatMap((p, i) =>
       (this.groups[p] as SampleGroup).samples.map(({ rollout }, g) => {
         const weights = batch.groups[p]?.completions[g]?.weights ?? null;

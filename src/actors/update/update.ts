@@ -6,7 +6,7 @@ import type { MetricName, MetricValues } from "../../contracts/metrics.js";
 import type { OldLogprobSource, PolicyMetrics, Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { type CorrectedTokens, type CorrectionOptions, correctTokens } from "../../losses/rollout-correction.js";
-import type { PerToken } from "../../streams/batches.js";
+import { miniBatches, type PerToken } from "../../streams/batches.js";
 import type { LengthBound } from "../../streams/buckets.js";
 import { assertLag, lagsOf } from "../../streams/lag.js";
 import type { BatchFacts } from "../../streams/telemetry/batch-facts.js";
@@ -39,6 +39,7 @@ import {
   updateMetrics,
 } from "../../streams/telemetry/step-metrics.js";
 import { type JudgedUpdate, rollbackError } from "../guard/guard.js";
+import { measuredGroups } from "./measured-groups.js";
 import {
   type GroupInput,
   type MiniBatchRun,
@@ -73,8 +74,8 @@ export interface UpdateOptions extends StepOptions {
   /** The sampler's log-probs are of the same distribution as the trainer's, so that they can be compared. */
   readonly comparable: boolean;
   readonly oldLogprobs: OldLogprobSource;
-  /** Compute log-probs of the reference policy (for the KL term or its metric). */
-  readonly withReference: boolean;
+  /** Share of each mini-batch's groups whose log-probs of the reference policy are computed: 1 for a KL term, 0 for none. */
+  readonly referenceShare: number;
   readonly known: BatchKnown;
 }
 
@@ -245,7 +246,8 @@ interface Start {
   readonly sampled: PerToken;
   /** Per group, what the trainer gives at the weights that it had at the start; null where it was not asked. */
   readonly scored: (PerToken[number] | null)[];
-  readonly reference: PerToken | null;
+  /** Per group; null where the reference policy was not asked. */
+  readonly reference: readonly (PerToken[number] | null)[];
   readonly corrected: readonly (readonly CorrectedTokens[])[] | null;
   readonly weights: PerToken | null;
   readonly probe: (Probe & { readonly logprobs: readonly number[] }) | null;
@@ -271,7 +273,15 @@ async function scoreBefore(
   const scored: (PerToken[number] | null)[] = groups.map(() => null);
   if (options.oldLogprobs === "recompute" && groups.length > own)
     for (const [p, values] of (await read("policy", sequences.slice(own))).entries()) scored[own + p] = values;
-  const reference = options.withReference && groups.length > 0 ? await read("reference", sequences) : null;
+  const reference: (PerToken[number] | null)[] = groups.map(() => null);
+  const measured = referenceGroups(sequences, options);
+  if (measured.length > 0) {
+    const found = await read(
+      "reference",
+      measured.map((p) => sequences[p] as GroupTokens),
+    );
+    for (const [i, p] of measured.entries()) reference[p] = found[i] ?? null;
+  }
   const corrected = options.correction === null ? null : correctGroups(scored, sampled, options.correction);
   const probe = trainer.capabilities.reusesActivations ? probeOf(sequences, scored, first) : null;
   const probed = probe === null ? null : ((await read("policy", [probe.tokens]))[0]?.[0] ?? []);
@@ -286,6 +296,21 @@ async function scoreBefore(
   };
 }
 
+/** Positions of the groups that the reference policy is asked about. */
+function referenceGroups(
+  sequences: readonly GroupTokens[],
+  { referenceShare, miniBatchPrompts }: UpdateOptions,
+): number[] {
+  const positions = sequences.map((_, p) => p);
+  return miniBatches(positions, miniBatchPrompts).flatMap((batch) => {
+    const chosen = measuredGroups(
+      batch.map((p) => sequences[p] as GroupTokens),
+      referenceShare,
+    );
+    return chosen.map((i) => batch[i] as number);
+  });
+}
+
 function inputsOf(
   groups: readonly SampleGroup[],
   { sampled, scored, reference, weights }: Start,
@@ -294,7 +319,7 @@ function inputsOf(
   return groups.map((group, p) => ({
     group,
     old: (oldLogprobs === "sampler" ? sampled[p] : scored[p]) ?? null,
-    reference: reference?.[p] ?? null,
+    reference: reference[p] ?? null,
     weights: weights?.[p] ?? null,
   }));
 }
@@ -404,7 +429,7 @@ const mismatchIn = (rows: readonly ComparedRow[]): Mismatch =>
 interface Done {
   readonly groups: readonly SampleGroup[];
   readonly scored: readonly (PerToken[number] | null)[];
-  readonly reference: PerToken | null;
+  readonly reference: Start["reference"];
   readonly book: TokenBook;
   readonly run: MiniBatchRun;
   readonly compared: readonly ComparedResponse[];
@@ -431,7 +456,7 @@ function updateValues(done: Done, options: UpdateOptions): MetricValues {
   // A step that is thrown away is judged by what it would have done.
   const trial = run.rolledBack?.evidence.trial ?? null;
   return {
-    ...updateMetrics(run.updates, groups, options.withReference),
+    ...updateMetrics(run.updates, groups),
     ...mismatchMetrics(mismatchIn(compared)),
     ...gradientMetrics(book.allGradients),
     ...updateKlMetrics(trial === null ? measures : [trial]),
@@ -445,7 +470,6 @@ function updateValues(done: Done, options: UpdateOptions): MetricValues {
 
 /** A number per token of each response whose log-probs are known at the weights before the step, and at the reference's. */
 function referenceRows({ groups, scored, reference }: Done, of: (own: number, reference: number) => number) {
-  if (reference === null) return [];
   return groups.flatMap((group, p) =>
     group.samples.flatMap(({ rollout }, g) => {
       const own = scored[p]?.[g];

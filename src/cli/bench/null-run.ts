@@ -203,7 +203,7 @@ function update(
       comparable: true,
       maxLag: config.async.maxLag,
       correction: correctionOf(config),
-      withReference: false,
+      referenceShare: 0,
       trial: false,
       now: () => realTime.now(),
       known: { groups: [], phases: [], values: {}, contributions: [] },

@@ -117,7 +117,10 @@ function registerGuard(bench: Command): void {
     .option("--injections <n>", "injections of each fault under the guard", "10")
     .option("--seeds <n>", "seeds of data and warm-up; with each, runs are followed to their end", "3")
     .option("--steps <n>", "RL steps of a run that is followed to its end", "45")
-    .option("--quick", "one injection of each fault with one seed, and no runs without the guard")
+    .option(
+      "--quick",
+      "one injection of each fault with one seed, and no runs without the guard; some minutes on two cores",
+    )
     .addHelpText("after", `\nFaults:\n${FAULTS.map(({ name, about }) => `  ${name.padEnd(17)}${about}`).join("\n")}`)
     .action(async (options: GuardBenchOptions & OutputChoice) => showResult(await benchGuard(options), options));
   const cost = bench

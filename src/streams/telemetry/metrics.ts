@@ -111,7 +111,7 @@ export const METRICS = [
     name: "kl/ref",
     unit: "nats",
     meaning:
-      "Token mean of the configured estimator of KL(π ‖ π_ref), k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy.",
+      "Token mean of the configured estimator of KL(π ‖ π_ref) at the gradient, k3 clamped per token as in the loss (`loss.klClamp`); only with a reference policy, and with `loss.klCoefficient` 0 on the groups that `loss.monitorShare` chooses.",
   },
   {
     name: "kl/ref_se",

@@ -34,8 +34,12 @@ export function gradientMetrics(gradients: readonly GradientTokens[]): MetricVal
   return values;
 }
 
-/** KL of the update over the optimiser steps that were measured, each weighted by its tokens; none without one. */
-export function updateKlMetrics(measures: readonly KlMeasure[]): MetricValues {
+/**
+ * KL of the update over the optimiser steps that were measured, each weighted by its tokens; none without one. A measurement that is
+ * not finite is none.
+ */
+export function updateKlMetrics(all: readonly KlMeasure[]): MetricValues {
+  const measures = all.filter(({ k3, k1, max }) => [k3, k1, max].every(Number.isFinite));
   const tokens = measures.reduce((total, one) => total + one.tokens, 0);
   if (tokens === 0) return {};
   const over = (pick: (measure: KlMeasure) => number) =>
@@ -70,7 +74,7 @@ export function bucketMeans<N extends "kl/update_bucket_" | "kl/ref_bucket_">(
   for (const { k } of phases) {
     const own = responses.filter(({ promptTokens }) => bucketOf(promptTokens, phases) === k);
     const whole = meanOfUnits(own.map(countedOf));
-    if (whole !== null) values[`${name}${k}`] = whole.mean;
+    if (whole !== null && Number.isFinite(whole.mean)) values[`${name}${k}`] = whole.mean;
   }
   return values;
 }
@@ -78,7 +82,7 @@ export function bucketMeans<N extends "kl/update_bucket_" | "kl/ref_bucket_">(
 /** Standard error of the KL to the reference, with whole responses as the units of sampling. */
 export function referenceError(responses: readonly MeasuredResponse[]): MetricValues {
   const error = meanOfUnits(responses.map(countedOf))?.standardError ?? null;
-  return error === null ? {} : { "kl/ref_se": error };
+  return error === null || !Number.isFinite(error) ? {} : { "kl/ref_se": error };
 }
 
 const countedOf = ({ values }: MeasuredResponse) => values.filter((value) => !Number.isNaN(value));

@@ -23,6 +23,8 @@ export interface UpdateFacts {
   readonly applied: boolean;
   /** What it did to the policy; null where it was not applied or not measured. */
   readonly kl: KlMeasure | null;
+  /** KL(π ‖ π_ref) at its gradient, nats; null where it was not measured. */
+  readonly klRef: number | null;
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -33,11 +35,7 @@ export function mismatchMetrics({ k3, abs }: Mismatch): MetricValues {
 }
 
 /** Means over the optimiser steps of an update; none without one. */
-export function updateMetrics(
-  updates: readonly UpdateFacts[],
-  kept: readonly SampleGroup[],
-  withReference: boolean,
-): MetricValues {
+export function updateMetrics(updates: readonly UpdateFacts[], kept: readonly SampleGroup[]): MetricValues {
   if (updates.length === 0) return {};
   const weight = updates.map((update) => update.metrics.tokens);
   const tokens = Math.max(1, sum(weight));
@@ -56,7 +54,8 @@ export function updateMetrics(
     "gradient/applied": overUpdates((update) => (update.applied ? 1 : 0)),
     "padding/share": paddingShare(realTokens(kept), sum(updates.map((update) => update.metrics.paddedTokens))),
   };
-  if (withReference) values["kl/ref"] = overTokens((metrics) => metrics.klRef);
+  const references = updates.flatMap(({ klRef }) => (klRef === null ? [] : [klRef]));
+  if (references.length > 0) values["kl/ref"] = mean(references);
   if (norms.length > 0) values["gradient/norm"] = mean(norms);
   return values;
 }

@@ -51,12 +51,14 @@ export interface BenchPlan {
   readonly injections: number;
   /** RL steps of a whole run. */
   readonly steps: number;
-  /** Runs with the fault and without the guard. */
+  /** Runs with the fault and without the guard; where there are none, runs without a fault have the guard. */
   readonly unguarded: boolean;
 }
 
 /** Detectors know what is usual by then; each further injection of a fault comes a step later. */
 const FIRST_STEP = 12;
+/** Steps of a run where the whole has to be done within five minutes. */
+const QUICK_STEPS = 34;
 /** Steps after the fault in a run that is not followed to its end. */
 const STEPS_AFTER = 4;
 /** So that no run of a further injection repeats one that is followed to the end. */
@@ -69,7 +71,7 @@ export function planOf(options: GuardBenchOptions): BenchPlan {
   return {
     ...{ faults, guard: options.guard, seeds },
     injections: options.quick ? 1 : Math.max(seeds, wholeNumber("injections", options.injections, 1)),
-    steps: wholeNumber("steps", options.steps, FIRST_STEP + LASTING_ATTEMPTS),
+    steps: options.quick ? QUICK_STEPS : wholeNumber("steps", options.steps, FIRST_STEP + LASTING_ATTEMPTS),
     unguarded: options.quick !== true,
   };
 }
@@ -135,12 +137,13 @@ async function runPlan(
   const base = new Map<SettingName, readonly number[]>();
   const healthy: HealthyRow[] = [];
   for (const setting of settings) {
-    const plain = await all(undisturbed(plan, setting, UNGUARDED));
+    const guarded = await all(undisturbed(plan, setting, plan.guard));
+    const without = plan.unguarded && plan.guard !== UNGUARDED;
+    const plain = without ? await all(undisturbed(plan, setting, UNGUARDED)) : guarded;
     base.set(
       setting,
       plain.map(({ accuracy }) => accuracy ?? Number.NaN),
     );
-    const guarded = plan.guard === UNGUARDED ? plain : await all(undisturbed(plan, setting, plan.guard));
     healthy.push(healthyRow(setting, guarded, plan.steps * guarded.length));
   }
   const detection: DetectionRow[] = [];

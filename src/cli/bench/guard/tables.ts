@@ -17,7 +17,7 @@ export interface DetectionRow {
   readonly detected: number;
   /** Wilson interval of the share, 95 %, in per cent. */
   readonly share: string;
-  /** Found by a verdict before any update of the fault was applied. */
+  /** Found before an update of the fault had changed the weights. */
   readonly before_commit: number;
   /** Until detection, over those that were detected: median and largest. */
   readonly steps: string;
@@ -55,7 +55,7 @@ export function detectionRow({ fault, runs }: FaultRuns): DetectionRow {
     injections: runs.length,
     detected: found.length,
     share: `${percent(found.length / runs.length)} [${percent(low)}, ${percent(high)}]`,
-    before_commit: found.filter(({ by, updates }) => by === "verdict" && updates === 0).length,
+    before_commit: found.filter(({ updates }) => updates === 0).length,
     steps: spread(found.map(({ steps }) => steps)),
     updates: spread(found.map(({ updates }) => updates)),
     by: counted(found.map(({ rule }) => rule)),

@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+import { cameFurther, freshProgress, type Progress, type SnapshotMark } from "../../src/actors/run/progress.js";
+import { assertReachable } from "../../src/actors/run/rollback.js";
+import { snapshotDue, snapshotInterval, stateBytes } from "../../src/actors/run/snapshots.js";
+import { parseConfig } from "../../src/config/load.js";
+import type { ModelInfo } from "../../src/contracts/model-info.js";
+
+const mark = (stage: SnapshotMark["stage"], warmupStep: number, step: number): SnapshotMark => ({
+  ...{ name: `${stage}-${step}`, stage, warmupStep, step },
+});
+const at = (over: Partial<Progress>): Progress => ({ ...freshProgress, ...over });
+const model = (parameters: number, trainedParameters = parameters) =>
+  ({ parameters, trainedParameters }) as unknown as ModelInfo;
+const config = (everySteps: number | null) =>
+  parseConfig({
+    model: { path: "no/such/model" },
+    data: { train: ["no/such/file"] },
+    phases: [{ maxTokens: 100, steps: 1 }],
+    guard: { snapshots: { everySteps } },
+  });
+
+describe("snapshots of a run", () => {
+  it("are taken each step of a small model, and more rarely of a large one, as its size alone says", () => {
+    expect(stateBytes(model(20_800_000))).toBe(249_600_000);
+    expect(snapshotInterval(config(null), model(20_800_000))).toBe(1);
+    // 135 M float32 weights with two moments take 1.6 GB: 3.02 times 512 MiB.
+    expect(snapshotInterval(config(null), model(135_000_000))).toBe(4);
+    // Adapters have few moments.
+    expect(snapshotInterval(config(null), model(135_000_000, 1_000_000))).toBe(2);
+    expect(snapshotInterval(config(7), model(1))).toBe(7);
+  });
+
+  it("are due at the first step of a stage, and after as many steps as that", () => {
+    expect(snapshotDue(at({}), "warmup", 3)).toBe(true);
+    const warm = [mark("warmup", 0, 0)];
+    expect(snapshotDue(at({ warmupStep: 2, snapshots: warm }), "warmup", 3)).toBe(false);
+    expect(snapshotDue(at({ warmupStep: 3, snapshots: warm }), "warmup", 3)).toBe(true);
+    expect(snapshotDue(at({ warmupStep: 1, snapshots: warm }), "rl", 3)).toBe(true);
+    expect(snapshotDue(at({ step: 2, snapshots: [mark("rl", 0, 0)] }), "rl", 3)).toBe(false);
+  });
+
+  it("can be gone back to by hand where one is old enough", () => {
+    const progress = at({ step: 5, snapshots: [mark("rl", 0, 3), mark("rl", 0, 4)] });
+    expect(() => assertReachable(progress, null)).not.toThrow();
+    expect(() => assertReachable(progress, 3)).not.toThrow();
+    expect(() => assertReachable(progress, 2)).toThrow(
+      /WEIR_E_STATE: there is no snapshot to go back to at or before RL step 2; .*the steps 3, 4; guard\.snapshots\.keep/,
+    );
+    expect(() => assertReachable(at({}), null)).toThrow(/none has been taken yet/);
+    // A run that has just gone back stands at its newest snapshot.
+    expect(() => assertReachable(at({ step: 3, snapshots: [mark("rl", 0, 3)] }), null)).toThrow(/WEIR_E_STATE/);
+  });
+});
+
+describe("rollbacks in a row", () => {
+  it("end once a step is done that was not done before them", () => {
+    const rollbacks = { count: 4, inARow: 2, furthest: 7 };
+    expect(cameFurther(at({ warmupStep: 2, step: 5, rollbacks })).rollbacks).toEqual(rollbacks);
+    expect(cameFurther(at({ warmupStep: 2, step: 6, rollbacks })).rollbacks).toEqual({ ...rollbacks, inARow: 0 });
+  });
+});

@@ -1,0 +1,4 @@
+import { tmpdir } from "node:os";
+import { describeKills } from "./rollback-kills.js";
+
+describeKills(30, tmpdir());
