@@ -13,7 +13,6 @@ export interface SpikeContribution {
 
 export const KL_METRIC = "kl/old_k3" satisfies MetricName;
 export const REFERENCE_METRIC = "kl/ref" satisfies MetricName;
-export const ENTROPY_METRIC = "entropy/mean" satisfies MetricName;
 export const MISMATCH_METRIC = "mismatch_abs" satisfies MetricName;
 
 /** Culprits per alert. */
