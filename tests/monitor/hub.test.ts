@@ -158,7 +158,9 @@ describe("statecharts in the monitor", () => {
     const operating = chart.states.find((state) => state.key === "operating");
     expect(operating).toMatchObject({ type: "compound", initial: "deciding" });
     expect(operating?.states.map((state) => state.key)).toContain("training");
-    expect(chart.states.find((state) => state.key === "paused")?.on).toMatchObject({ STOP: ["draining"] });
+    expect(chart.states.find((state) => state.key === "paused")?.on).toMatchObject({
+      STOP: expect.arrayContaining(["draining"]),
+    });
     expect(describeMachine(curriculumMachine.definition).states.map((state) => [state.key, state.type])).toEqual([
       ["waiting", "atomic"],
       ["inPhase", "atomic"],
@@ -340,6 +342,6 @@ describe("the hub over HTTP", () => {
       ]),
     );
     for (const line of lines.filter((one) => one !== "" && !one.startsWith("#")))
-      expect(line).toMatch(/^[a-z_][a-z0-9_]*(\{[a-z]+="[^"]*"\})? -?[0-9.e+-]+$/);
+      expect(line).toMatch(/^[a-z_][a-z0-9_]*(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+$/);
   });
 });
