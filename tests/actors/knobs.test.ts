@@ -267,7 +267,8 @@ describe("a rollback that the guard asks for", () => {
       { path: "loss.clipLow", old: null, new: 0.1, by, reason },
       { path: "loss.clipHigh", old: null, new: 0.14, by, reason },
     ]);
-    expect(rates).toEqual([1e-3, 1e-3, 2.5e-4, 2.5e-4]);
+    // The third is the trial step that the guard judged, and that was taken back.
+    expect(rates).toEqual([1e-3, 1e-3, 1e-3, 2.5e-4, 2.5e-4]);
     expect(batches.at(-1)?.loss.settings).toMatchObject({ clipLow: 0.1, clipHigh: 0.14 });
     // The snapshot before step 3 has the turn: it was made after step 2.
     expect(batches.at(-1)?.loss.entropyCoefficient).toBe(0.1);

@@ -12,8 +12,10 @@ import { readRunRecord } from "../../src/store/run-record.js";
 import { type DriverOrder, drive } from "./drive.js";
 import { comparableFacts, parityReward, TINY_CHOICE, tinyConfig } from "./tiny-run.js";
 
+/** The policy of a few thousand weights moves far in a step; what a guard does about it is for other tests. */
+const UNJUDGED = { actor: "finite" } as const;
 /** Six steps, checkpoints after every third. */
-const CHOICE = { engine: { backend: "cpu" }, over: { checkpoint: { everySteps: 3 } } } as const;
+const CHOICE = { engine: { backend: "cpu" }, over: { checkpoint: { everySteps: 3 }, guard: UNJUDGED } } as const;
 /** Three before the second checkpoint, two after it. */
 const ORDERS: readonly DriverOrder[] = [
   { afterStep: 1, path: "rollout.temperature", value: 1.4 },
@@ -87,7 +89,7 @@ describe("turned knobs", () => {
   it("hold where the engine is lost and the run goes back to a checkpoint from before they were turned", async () => {
     const engines: Engine[] = [];
     const orders = ORDERS.filter(({ afterStep }) => afterStep > 3);
-    const system = createTrainingSystem(await tinyConfig({ checkpoint: { everySteps: 3 } }), {
+    const system = createTrainingSystem(await tinyConfig({ checkpoint: { everySteps: 3 }, guard: UNJUDGED }), {
       actors: {
         reward: parityReward,
         engine: async (modelDir, options) => {
@@ -112,7 +114,7 @@ describe("turned knobs", () => {
   }, 240_000);
 
   it("hold after a resume, and give way to an option that is changed with it", async () => {
-    const first = createTrainingSystem(await tinyConfig(), { actors: { reward: parityReward } });
+    const first = createTrainingSystem(await tinyConfig({ guard: UNJUDGED }), { actors: { reward: parityReward } });
     give(first, ORDERS.slice(0, 3));
     first.facts$.subscribe((fact) => {
       if (fact.type === "step.committed" && fact.step === 3) void first.stop();
