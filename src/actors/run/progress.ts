@@ -69,6 +69,15 @@ export interface RollbackCount {
   readonly inARow: number;
   /** Most steps, of warm-up and RL together, that were done before one of those. */
   readonly furthest: number;
+  /** Knobs that they turned down, by path. */
+  readonly turnedDown: Readonly<Record<string, TurnedDown>>;
+}
+
+/** A knob that was turned down until the run has come far enough. */
+export interface TurnedDown {
+  /** What it goes back to; null is the loss's own bound. */
+  readonly from: number | null;
+  readonly to: number;
 }
 
 /** Steps of warm-up and RL done. */
@@ -107,7 +116,7 @@ export const freshProgress: Progress = {
   skipBatch: null,
   snapshots: [],
   snapshotCount: 0,
-  rollbacks: { count: 0, inARow: 0, furthest: 0 },
+  rollbacks: { count: 0, inARow: 0, furthest: 0, turnedDown: {} },
 };
 
 /**
