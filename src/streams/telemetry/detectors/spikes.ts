@@ -54,9 +54,10 @@ const SPIKES: readonly Spike[] = [
     ...{ metric: "kl/old_k3", rule: "kl_spike", level: "warn", from: 0.05, change: 5, ease: KL_EASE },
     ...{ name: "the KL to the policy before the step", unit: " nats" },
   },
-  // The policy moves away from the reference by design, so only a jump counts, not a level.
+  // The policy moves away from the reference by design, so only a jump counts, not a level. A single token that the reference would
+  // hardly have chosen, in each response of 26, is 0.35 nats: a policy that learns a form of answer goes from 0.04 there within steps.
   {
-    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 0.1, change: 5 },
+    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 1, change: 5 },
     ...{ name: "the KL to the reference policy", unit: " nats" },
   },
   {
