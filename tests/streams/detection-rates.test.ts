@@ -126,7 +126,7 @@ const FAULTS: readonly (readonly [string, (values: MetricDraft, since: number) =
         scale(v, "response/evidence_overlap", 0.95 ** since);
       },
       ["reward_hacking"],
-      20,
+      25,
     ],
     ["a reward that is no number", (v) => put(v, "reward/invalid", 3), ["reward_invalid"], 0],
     ["responses that are all cut off", (v) => put(v, "response/truncated_share", 1), ["all_truncated"], 0],
