@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { createActor } from "xstate";
 import { learningRateMultiplier } from "../../algorithms/schedules.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { CurriculumDecision, CurriculumSetup } from "../../contracts/curriculum.js";
+import type { CurriculumSetup } from "../../contracts/curriculum.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
@@ -16,6 +16,7 @@ import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt } from "./knobs.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
+import { skipOr } from "./orders.js";
 import { preflight, preflightFact } from "./preflight.js";
 import {
   addSeconds,
@@ -273,7 +274,8 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     kl: result.values["kl/old_k3"] ?? null,
     entropy: result.values["entropy/mean"] ?? null,
   });
-  const decision = skipOr(context, decided);
+  await context.orders.endPhase(signal);
+  const decision = skipOr(context, result.step, decided);
   machine.send({ type: "DECIDED", step: result.step, decision });
   const snapshot = machine.getSnapshot();
   const finished = snapshot.status === "done";
@@ -307,14 +309,6 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     result.seconds,
   );
   context.taps.changed();
-}
-
-/** An operator's wish to end the phase wins over `hold`. */
-function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDecision {
-  if (!context.skipPhase) return decided;
-  context.skipPhase = false;
-  if (decided.action !== "hold" || decided.phase >= context.phases.length) return decided;
-  return { ...decided, action: "advance", nextPhase: decided.phase + 1, reason: "an operator ended the phase" };
 }
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
@@ -513,6 +507,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   await adoptSnapshots(context);
   context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
+  await context.orders.catchUp(signal);
 }
 
 async function restoreWeights(
