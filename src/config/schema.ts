@@ -590,7 +590,7 @@ const guardSchema = z.strictObject({
         .max(1)
         .default(0.5)
         .describe(
-          "After a rollback that the guard asked for the learning rate is multiplied by this, once for each such rollback in a row.",
+          "After a rollback that the guard asked for the learning rate is multiplied by this, once for each such rollback in a row; not where the fault was the sampler's, the judge's or the data's.",
         ),
       clip: z.number().gt(0).max(1).default(1).describe("The same for loss.clipLow and loss.clipHigh."),
       skipBatch: z

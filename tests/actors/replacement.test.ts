@@ -211,7 +211,7 @@ describe("replace()", () => {
     expect([parts.guard?.kind, parts.advantage?.kind]).toEqual(["mine", "mine"]);
   });
 
-  it("stands in the journal after going back to a checkpoint from before it", async () => {
+  it("stays in the journal, once, when the run goes back to before it", async () => {
     let asked = false;
     const guard: Guard = {
       kind: "once",
@@ -229,7 +229,7 @@ describe("replace()", () => {
     await system.start();
     const { runDirectory } = await system.done;
     expect((await replaced(runDirectory)).map(({ step, data }) => [step, data.from.kind, data.to.kind])).toEqual([
-      [2, "grpo", "mine"],
+      [3, "grpo", "mine"],
     ]);
   });
 

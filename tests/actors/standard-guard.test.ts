@@ -72,7 +72,7 @@ describe("a candidate", () => {
     ["a flood of old groups", { values: { "group/stale_dropped_share": 0.9 } }, "skip stale_flood"],
     ["a trial step a little too large", { trial: trial(0.4) }, "shrink kl_limit"],
     ["a trial step far too large", { trial: trial(40) }, "rollback kl_limit"],
-    ["a sampler with other weights", { values: { mismatch_abs: 0.5 } }, "rollback mismatch"],
+    ["a sampler with other weights", { values: { mismatch_abs: 0.5 } }, "skip mismatch"],
     ["a policy that diverges", { values: { "entropy/mean": 3 } }, "rollback entropy_divergence"],
     ["a policy that collapsed", { values: { "entropy/mean": 0.001 } }, "rollback entropy_collapse"],
     ["a rate that jumps, without a trial step", { learningRate: 3e-2, trial: null }, "rollback step_size"],
@@ -209,7 +209,15 @@ describe("patience", () => {
     expect(word(judge(guard, calm(23, { nonFinite: ["loss"] })))).toBe("skip non_finite");
     for (let step = 24; step <= 34; step++) judge(guard, calm(step));
     expect(guard.state?.()).toBe("watching");
-    expect(word(judge(guard, calm(35, { values: { mismatch_abs: 0.5 } })))).toBe("rollback mismatch");
+    expect(word(judge(guard, calm(35, { values: { mismatch_abs: 0.5 } })))).toBe("skip mismatch");
+  });
+
+  it("has a sampler that differs load the policy again, once, and then waits for longer", () => {
+    const guard = warmedUp();
+    const differs = (step: number) => word(judge(guard, calm(step, { values: { mismatch_abs: 0.5 } })));
+    expect([21, 22, 23].map(differs)).toEqual(["skip mismatch", "skip mismatch", "rollback mismatch"]);
+    const later = Array.from({ length: 20 }, (_, i) => differs(21 + i));
+    expect(later).toEqual([...Array(19).fill("skip mismatch"), "rollback mismatch"]);
   });
 
   it("is restored once the run has come past the step that was thrown away", () => {

@@ -37,7 +37,7 @@ const ACTIONS: Readonly<Record<string, "skip" | "rollback">> = {
   all_truncated: "skip",
   reward_hacking: "skip",
   stale_flood: "skip",
-  mismatch: "rollback",
+  mismatch: "skip",
   entropy_divergence: "rollback",
   entropy_collapse: "rollback",
   kl_limit: "rollback",
@@ -46,9 +46,16 @@ const ACTIONS: Readonly<Record<string, "skip" | "rollback">> = {
 const OF_BEFORE: ReadonlySet<string> = new Set(["entropy_divergence", "entropy_collapse", RATE_RULE]);
 /** Rules that another snapshot would not mend: groups are too old because trainer and sampler differ in speed. */
 const OF_SPEED: ReadonlySet<string> = new Set(["stale_flood"]);
+/**
+ * Rules about what the trainer is given: the policy is as good as before. One rollback publishes it anew, so that a sampler loads it
+ * again; where that did not help, batches are skipped for longer before another one.
+ */
+const OF_GIVEN: ReadonlySet<string> = new Set(["mismatch", "reward_hacking"]);
 
 /** Steps in a row that the guard objects to before it goes back: one batch may be odd, three are no accident. */
 const PATIENCE = 3;
+/** The same after a rollback, for what the trainer is given. */
+const PATIENCE_WITH_GIVEN = 20;
 /** Smallest share of a step that is applied: below it nothing is learnt, and the step says that something else is wrong. */
 const LEAST_SCALE = 0.1;
 
@@ -88,10 +95,20 @@ export function verdictOf(
     const { finding, action } = acted;
     const objection = objectionOf(finding);
     if (action === "rollback") return { action, ...objection, ...lastGood(finding, evidence) };
-    if (!tired) return { action, ...objection };
+    if (!tired || isWaitedOut(finding, patience)) return { action, ...objection };
     if (!OF_SPEED.has(finding.rule)) return escalated(objection, step, patience);
   }
   return trialVerdict(evidence, options.klLimit, patience, tired) ?? { action: "commit" };
+}
+
+/** True while another rollback would not help. */
+function isWaitedOut({ rule }: Finding, { state, objections }: Patience): boolean {
+  return OF_GIVEN.has(rule) && state === "cooling" && objections + 1 < PATIENCE_WITH_GIVEN;
+}
+
+/** False for a rule about sampler, judge or data: a smaller step would not have helped. */
+export function isOfStep(rule: string): boolean {
+  return !OF_GIVEN.has(rule) && !OF_SPEED.has(rule) && rule !== "all_truncated";
 }
 
 /** A skip comes first: where the batch is odd, nothing else can be said of the step. */

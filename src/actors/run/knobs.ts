@@ -9,6 +9,7 @@ import type { Json } from "../../contracts/task.js";
 import { builtInLoss } from "../../losses/built-in.js";
 import { policyLossNamed } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
+import { isOfStep } from "../guard/judgement.js";
 import { assertCanTrain } from "./can-train.js";
 import { assertCapabilities } from "./capabilities.js";
 import type { RunContext } from "./run-context.js";
@@ -66,18 +67,18 @@ export function tellRestored(context: RunContext, before: Config, reason: string
 }
 
 /**
- * What `guard.afterRollback` says after `inARow` rollbacks in a row that the guard asked for: lower learning rate, tighter clip bounds,
- * less lag. Errors: as `turnKnob`.
+ * What `guard.afterRollback` says after `inARow` rollbacks in a row that the guard asked for: lower learning rate and tighter clip bounds
+ * where the rule, which is the name of `by`, is about the step; less lag. Errors: as `turnKnob`.
  */
 export function turnAfterRollback(context: RunContext, inARow: number, by: Initiator, reason: string): void {
   const { config, parts, progress } = context;
   const { learningRate, clip, maxLag } = config.guard.afterRollback;
   const turn = (path: string, value: number) => turnKnob(context, path, value, by, reason);
-  turn("optimiser.learningRate", config.optimiser.learningRate * learningRate ** inARow);
+  if (isOfStep(by.name)) turn("optimiser.learningRate", config.optimiser.learningRate * learningRate ** inARow);
   const lag = Math.max(1, maxLag ?? config.async.maxLag);
   if (config.async.maxLag > lag) turn("async.maxLag", lag);
   const builtIn = builtInLoss(parts.loss);
-  if (clip === 1 || builtIn === null) return;
+  if (clip === 1 || builtIn === null || !isOfStep(by.name)) return;
   const settings = { ...builtIn.settings, ...turnedClips(builtIn.name, progress.knobs) };
   for (const [path, setting] of Object.entries(CLIPS))
     if (clipRefusal(path, parts) === null) turn(path, Math.max(NEAREST_CLIP, settings[setting] * clip ** inARow));
