@@ -12,7 +12,6 @@ import { comparableFacts, endStates, parityReward, TINY_CHOICE, tinyConfig } fro
 /** Two phases of three steps; checkpoints where a phase ends and after rollbacks only. */
 const CHOICE = { engine: { backend: "cpu" }, over: { checkpoint: { everySteps: 0 }, guard: { actor: "finite" } } };
 const SKIP: DriverOrder = { afterStep: 2, path: null, value: null, command: "skipPhase" };
-/** Given in a paused run's place: a knob and a rollback after the same step. */
 const BACK: DriverOrder = { afterStep: 4, path: null, value: null, command: "rollBack" };
 const KNOB: DriverOrder = { afterStep: 3, path: "optimiser.learningRate", value: 5e-4 };
 

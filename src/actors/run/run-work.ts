@@ -7,6 +7,7 @@ import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
+import { klOfStep } from "../../streams/telemetry/step-kl.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
@@ -271,7 +272,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     phase: result.phase,
     meanReward: result.values["reward/unshaped_mean"] ?? null,
     accuracy: result.values["accuracy/mean"] ?? null,
-    kl: result.values["kl/old_k3"] ?? null,
+    kl: klOfStep(result.values) ?? null,
     entropy: result.values["entropy/mean"] ?? null,
   });
   await context.orders.endPhase(signal);
@@ -365,7 +366,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
       phase: result.phase,
       reward: result.values["reward/mean"],
       accuracy: result.values["accuracy/mean"],
-      kl: result.values["kl/old_k3"],
+      kl: klOfStep(result.values),
       seconds: result.seconds,
     },
     "step committed",
