@@ -39,6 +39,15 @@ export function snapshotInterval({ guard }: Config, model: ModelInfo): number {
   return guard.snapshots.everySteps ?? Math.max(1, Math.ceil(stateBytes(model) / BYTES_PER_STEP));
 }
 
+/**
+ * Most bytes that snapshots take in a file system in memory: those of the run, others that its newest checkpoint names, and one that
+ * is being written. 0 where they lie on the disk.
+ */
+export function snapshotRoom({ guard }: Config, model: ModelInfo): number {
+  const { place, keep } = guard.snapshots;
+  return place === "memory" ? (2 * keep + 1) * stateBytes(model) : 0;
+}
+
 /** Whether the step that comes next has to be preceded by a snapshot; the first one of a stage is. */
 export function snapshotDue(progress: Progress, stage: SnapshotMark["stage"], interval: number): boolean {
   const newest = progress.snapshots.at(-1);
