@@ -49,7 +49,9 @@ describe("the memory plan", () => {
     expect(tried.text).toMatch(/, or copies of a trial step 0\.00; all layers/);
     // A long micro-batch takes more than the trial.
     const long = { prefixTokens: 40_000, rowTokens: 4, targets: 4 };
-    const peaks = [false, true].map((trial) => planMemory(CONFIG, EAGER, { ...long, trial }, Number.POSITIVE_INFINITY).peakBytes);
+    const peaks = [false, true].map(
+      (trial) => planMemory(CONFIG, EAGER, { ...long, trial }, Number.POSITIVE_INFINITY).peakBytes,
+    );
     expect(peaks[1]).toBe(peaks[0]);
     const lora = { ...EAGER, lora: { rank: 2, alpha: 2, targets: ["q_proj"], seed: 1 } } as never;
     // Factors of rank 2 on 64 × 64 in four layers, and the merged weights.
