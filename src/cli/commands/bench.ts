@@ -125,7 +125,7 @@ function registerGuard(bench: Command): void {
     .action(async (options: GuardBenchOptions & OutputChoice) => showResult(await benchGuard(options), options));
   const cost = bench
     .command("guard-cost")
-    .description("what the guard adds to an RL step: runs with and without it, which take turns step by step");
+    .description("what the guard adds to an RL step: runs with and without it, which alternate step by step");
   addOutputOptions(cost)
     .option(
       "--model <dir>",

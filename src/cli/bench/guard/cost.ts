@@ -1,5 +1,5 @@
 /**
- * `weir bench guard-cost`: what the guard adds to an RL step. One run per arm, all at once, which take turns step by step, so that the
+ * `weir bench guard-cost`: what the guard adds to an RL step. One run per arm, all at once, which alternate step by step, so that the
  * arms are compared over the same seconds of the same machine. Every arm trains on the same responses at a learning rate that changes
  * nothing of note.
  */

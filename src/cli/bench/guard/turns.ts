@@ -1,5 +1,5 @@
 /**
- * Runs that take turns, a step each, so that neighbouring steps of all of them meet the same machine. A run's turn lasts from the moment
+ * Runs that alternate, a step each, so that neighbouring steps of all of them meet the same machine. A run's turn lasts from the moment
  * it may sample to the moment it wants to sample for its next step: all that a step costs lies within.
  */
 import { whenAborted } from "../../../system/when-aborted.js";
