@@ -34,7 +34,9 @@ const config: ConfigInput = {
 };
 const system = createTrainingSystem(config, { actors: { reward: brevity } });
 system.metrics$.subscribe(({ step, values }) =>
-  console.log(`step ${step}: reward ${values["reward/mean"]?.toFixed(3)}, kl ${values["kl/old_k3"]}`),
+  console.log(
+    `step ${step}: reward ${values["reward/mean"]?.toFixed(3)}, kl ${values["kl/update"] ?? values["kl/old_k3"]}`,
+  ),
 );
 await system.start();
 const { status, runDirectory } = await system.done;

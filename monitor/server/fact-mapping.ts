@@ -146,6 +146,13 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     });
   },
 
+  "phase.skipped": (hub, { data, step, time }) =>
+    hub.publishLog({
+      level: "info",
+      text: `phase ${data.phase} was ended after step ${step} (${initiatorText(data.by)})${data.reason === null ? "" : `: ${data.reason}`}`,
+      time,
+    }),
+
   // The journal goes on; steps after the snapshot are trained again, so the page redraws the curve from there.
   "run.rolledBack": (hub, { data, step, time }, run) => {
     const { fromStep, toStep, reason, by } = data;

@@ -61,20 +61,8 @@ export function ChartCard({ spec, store, view }: Props) {
   const at = cursor !== null && cursor < data.x.length ? cursor : null;
   const readout = readings(spec, data, runs, at, palette);
   const summary = readout.map((one) => `${one.label} ${one.text}`).join(", ");
-  const name = fileName(store.run?.id ?? "run", spec.id);
-  const csv = () => {
-    const metrics = [...new Set(spec.series.flatMap((one) => (one.spread ? [one.metric, one.spread] : [one.metric])))];
-    const kept = metrics.filter((metric) => runs.some(({ table }) => table.has(metric)));
-    const range = view.current.x === "step" ? view.current.range : null;
-    download(`${name}.csv`, new Blob([metricsCsv(runs, kept, range)], { type: "text/csv" }));
-  };
-  const png = () => {
-    const unit = spec.unit && spec.unit !== "bytes" ? ` (${spec.unit})` : "";
-    const legend = readout.map(({ colour, label }) => ({ colour, text: label }));
-    plot.current?.picture(`${spec.title}${unit} · ${store.run?.id ?? ""}`, legend)?.toBlob((blob) => {
-      if (blob) download(`${name}.png`, blob);
-    });
-  };
+  const csv = () => saveCsv({ spec, store, view }, runs);
+  const png = () => savePicture({ spec, store, view }, plot.current, readout);
   return (
     <section class="card chart" aria-label={spec.title} data-chart={spec.id}>
       <header>
@@ -84,18 +72,7 @@ export function ChartCard({ spec, store, view }: Props) {
         {at === null ? null : <span class="at">{positionText(data, tracks, at, view)}</span>}
         {spec.single ? <Pin metric={spec.single} view={view} /> : null}
         {empty ? null : <Export csv={csv} png={asTable ? null : png} />}
-        <button
-          type="button"
-          class="ghost table-toggle"
-          aria-pressed={asTable}
-          title={asTable ? "Show the curve" : "Show as a table"}
-          onClick={() => setAsTable(!asTable)}
-        >
-          <svg viewBox="0 0 16 16" aria-hidden="true">
-            <path d="M2 3h12v10H2zM2 6.5h12M2 9.8h12M6.5 3v10" />
-          </svg>
-          <span class="hidden">{asTable ? "curve" : "table"}</span>
-        </button>
+        <TableToggle asTable={asTable} set={setAsTable} />
       </header>
       <Readout readout={readout} palette={palette} />
       {empty ? (
@@ -110,6 +87,43 @@ export function ChartCard({ spec, store, view }: Props) {
       )}
     </section>
   );
+}
+
+function TableToggle({ asTable, set }: { readonly asTable: boolean; readonly set: (asTable: boolean) => void }) {
+  return (
+    <button
+      type="button"
+      class="ghost table-toggle"
+      aria-pressed={asTable}
+      title={asTable ? "Show the curve" : "Show as a table"}
+      onClick={() => set(!asTable)}
+    >
+      <svg viewBox="0 0 16 16" aria-hidden="true">
+        <path d="M2 3h12v10H2zM2 6.5h12M2 9.8h12M6.5 3v10" />
+      </svg>
+      <span class="hidden">{asTable ? "curve" : "table"}</span>
+    </button>
+  );
+}
+
+const exportName = ({ spec, store }: Props): string => fileName(store.run?.id ?? "run", spec.id);
+
+/** Of the chart's metrics and spreads, in the zoomed range of steps. */
+function saveCsv(props: Props, runs: readonly Track[]): void {
+  const { spec, view } = props;
+  const metrics = [...new Set(spec.series.flatMap((one) => (one.spread ? [one.metric, one.spread] : [one.metric])))];
+  const kept = metrics.filter((metric) => runs.some(({ table }) => table.has(metric)));
+  const range = view.current.x === "step" ? view.current.range : null;
+  download(`${exportName(props)}.csv`, new Blob([metricsCsv(runs, kept, range)], { type: "text/csv" }));
+}
+
+function savePicture(props: Props, plot: Plot | null, readout: ReturnType<typeof readings>): void {
+  const { spec, store } = props;
+  const unit = spec.unit && spec.unit !== "bytes" ? ` (${spec.unit})` : "";
+  const legend = readout.map(({ colour, label }) => ({ colour, text: label }));
+  plot?.picture(`${spec.title}${unit} · ${store.run?.id ?? ""}`, legend)?.toBlob((blob) => {
+    if (blob) download(`${exportName(props)}.png`, blob);
+  });
 }
 
 /** What the registry says of a chart's metrics, one per line. */

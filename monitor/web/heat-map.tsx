@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { formatNumber } from "./format.js";
 import { hottest, MEASURES, type Measure, measuresOf, SHADES, shadeClass, type Token } from "./heat.js";
-import { isTyping } from "./keys.js";
+import { isTyping, useKeys } from "./keys.js";
 import type { ViewState } from "./view.js";
 
 /** A response with a shade on each token, the legend of the shades, and all numbers of the selected token. */
@@ -30,23 +30,7 @@ export function HeatMap({ tokens, text, view }: Props) {
     span?.scrollIntoView({ block: "nearest" });
   }, [selected, tokens]);
 
-  const rank = useRef(0);
-  const goHot = () => {
-    // Whoever has looked elsewhere since begins at the hottest again.
-    const goesOn = selected !== null && ranked[rank.current] === selected;
-    rank.current = goesOn ? (rank.current + 1) % Math.min(HOTTEST, ranked.length) : 0;
-    const next = ranked[rank.current];
-    if (next !== undefined) select(next);
-  };
-  const keys = useRef<(event: KeyboardEvent) => void>(() => {});
-  keys.current = (event) => {
-    if (event.key === "n" && !event.ctrlKey && !event.metaKey && !isTyping(event.target)) goHot();
-  };
-  useEffect(() => {
-    const listener = (event: KeyboardEvent) => keys.current(event);
-    addEventListener("keydown", listener);
-    return () => removeEventListener("keydown", listener);
-  }, []);
+  const goHot = useNextHottest(ranked, selected, select);
   const move = (event: KeyboardEvent) => {
     const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (by === 0 || tokens.length === 0) return;
@@ -63,20 +47,7 @@ export function HeatMap({ tokens, text, view }: Props) {
     <>
       <h5>
         Response
-        <fieldset class="choice">
-          <legend class="hidden">Shading</legend>
-          {[...choices, null].map((choice) => (
-            <label key={choice?.id ?? "none"} title={choice?.meaning ?? "no shading"}>
-              <input
-                type="radio"
-                name="shading"
-                checked={measure === choice}
-                onChange={() => view.set({ shade: choice?.id ?? "none" })}
-              />
-              <span>{choice?.label ?? "none"}</span>
-            </label>
-          ))}
-        </fieldset>
+        <Shading choices={choices} measure={measure} view={view} />
         {measure ? <Legend measure={measure} full={full} goHot={goHot} /> : null}
       </h5>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
@@ -97,6 +68,53 @@ export function HeatMap({ tokens, text, view }: Props) {
       <TokenNumbers tokens={tokens} selected={selected} />
     </>
   );
+}
+
+interface ShadingProps {
+  readonly choices: readonly Measure[];
+  /** Null without shades. */
+  readonly measure: Measure | null;
+  readonly view: ViewState;
+}
+
+/** Chooses what the shades stand for. */
+function Shading({ choices, measure, view }: ShadingProps) {
+  return (
+    <fieldset class="choice">
+      <legend class="hidden">Shading</legend>
+      {[...choices, null].map((choice) => (
+        <label key={choice?.id ?? "none"} title={choice?.meaning ?? "no shading"}>
+          <input
+            type="radio"
+            name="shading"
+            checked={measure === choice}
+            onChange={() => view.set({ shade: choice?.id ?? "none" })}
+          />
+          <span>{choice?.label ?? "none"}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+/** Goes to the next of the hottest tokens, also by the key `n`. */
+function useNextHottest(
+  ranked: readonly number[],
+  selected: number | null,
+  select: (token: number) => void,
+): () => void {
+  const rank = useRef(0);
+  const goHot = () => {
+    // Whoever has looked elsewhere since begins at the hottest again.
+    const goesOn = selected !== null && ranked[rank.current] === selected;
+    rank.current = goesOn ? (rank.current + 1) % Math.min(HOTTEST, ranked.length) : 0;
+    const next = ranked[rank.current];
+    if (next !== undefined) select(next);
+  };
+  useKeys((event) => {
+    if (event.key === "n" && !event.ctrlKey && !event.metaKey && !isTyping(event.target)) goHot();
+  });
+  return goHot;
 }
 
 const placesOf = (measure: Measure, tokens: readonly Token[]): readonly number[] =>

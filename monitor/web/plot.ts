@@ -1,11 +1,11 @@
 import uPlot from "uplot";
-import type { Cell } from "./chart-data.js";
+import type { Cell, DrawnSeries } from "./chart-data.js";
 import { formatUnit } from "./format.js";
 import { faded, type Palette } from "./theme.js";
 
 /** One chart on a canvas: uPlot with phase bands behind the curves and marks of alarms, checkpoints, rollbacks and resumes. */
 
-export interface PlotSeries {
+export interface PlotSeries extends Pick<DrawnSeries, "sparse" | "values" | "spread"> {
   readonly colour: string;
   /** Lengths of dashes and gaps; empty for a solid line. */
   readonly dash: readonly number[];
@@ -13,11 +13,8 @@ export interface PlotSeries {
   readonly ghost: boolean;
   /** A thin, pale line instead of the strong one; unless x is zoomed, y does not follow it. */
   readonly pale: boolean;
-  readonly sparse: boolean;
-  readonly values: readonly Cell[];
   /** The strong line; equal to `values` without smoothing. */
   readonly line: readonly Cell[];
-  readonly spread: readonly Cell[] | null;
 }
 
 export interface PlotAlarm {
@@ -162,37 +159,7 @@ export class Plot {
   }
 
   private options(input: PlotInput): uPlot.Options {
-    const { palette, unit } = input;
-    const series: uPlot.Series[] = [{}];
-    const bands: uPlot.Band[] = [];
-    for (const one of input.series) {
-      if (one.spread) {
-        const edge: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false } };
-        bands.push({ series: [series.length, series.length + 1], fill: faded(one.colour, 0.13) });
-        series.push(edge, edge);
-      }
-      const isolated = { show: true, size: 4, fill: one.colour, stroke: one.colour, filter: isolatedPoints };
-      const ghost = one.ghost && !one.sparse;
-      series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: ghost, auto: ghost });
-      series.push(
-        one.sparse
-          ? {
-              stroke: one.colour,
-              width: 1.25,
-              dash: [4, 4],
-              spanGaps: true,
-              points: { show: true, size: 6, width: 1.5, stroke: one.colour, fill: one.colour },
-            }
-          : {
-              auto: !one.pale || input.zoom !== null,
-              stroke: one.pale ? faded(one.colour, 0.55) : one.colour,
-              width: one.pale ? 1.1 : 1.75,
-              dash: [...one.dash],
-              points: isolated,
-            },
-      );
-    }
-    const axis = { stroke: palette.axis, font: FONT, ticks: { show: false }, gap: 4 };
+    const { series, bands } = drawnSeries(input);
     const { hooks } = this;
     return {
       ...this.size(),
@@ -208,17 +175,7 @@ export class Plot {
           ...(input.log ? {} : { range: (_, min, max) => this.yRange(min, max) }),
         },
       },
-      axes: [
-        { ...axis, size: 22, grid: { show: false }, space: 46, incrs: INCREMENTS },
-        {
-          ...axis,
-          size: unit === "bytes" ? 58 : 46,
-          space: 30,
-          ...(unit === "bytes" ? { incrs: BYTE_INCREMENTS } : {}),
-          grid: { stroke: palette.grid, width: 1 },
-          values: (_, splits) => splits.map((value) => (value === null ? "" : formatUnit(value, unit))),
-        },
-      ],
+      axes: axesOf(input),
       cursor: {
         sync: { key: hooks.syncKey, setSeries: false, scales: ["x", null] },
         drag: { x: true, y: false, setScale: false },
@@ -415,3 +372,52 @@ const isolatedPoints: uPlot.Series.Points.Filter = (chart, index) => {
     if (values[i] != null && values[i - 1] == null && values[i + 1] == null) alone.push(i);
   return alone;
 };
+
+/** How each series is drawn, and the bands of spreads. */
+function drawnSeries(input: PlotInput): { readonly series: uPlot.Series[]; readonly bands: uPlot.Band[] } {
+  const series: uPlot.Series[] = [{}];
+  const bands: uPlot.Band[] = [];
+  for (const one of input.series) {
+    if (one.spread) {
+      const edge: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false } };
+      bands.push({ series: [series.length, series.length + 1], fill: faded(one.colour, 0.13) });
+      series.push(edge, edge);
+    }
+    const isolated = { show: true, size: 4, fill: one.colour, stroke: one.colour, filter: isolatedPoints };
+    const ghost = one.ghost && !one.sparse;
+    series.push({ stroke: faded(one.colour, 0.28), width: 1, points: { show: false }, show: ghost, auto: ghost });
+    series.push(
+      one.sparse
+        ? {
+            stroke: one.colour,
+            width: 1.25,
+            dash: [4, 4],
+            spanGaps: true,
+            points: { show: true, size: 6, width: 1.5, stroke: one.colour, fill: one.colour },
+          }
+        : {
+            auto: !one.pale || input.zoom !== null,
+            stroke: one.pale ? faded(one.colour, 0.55) : one.colour,
+            width: one.pale ? 1.1 : 1.75,
+            dash: [...one.dash],
+            points: isolated,
+          },
+    );
+  }
+  return { series, bands };
+}
+
+function axesOf({ palette, unit }: PlotInput): uPlot.Axis[] {
+  const axis = { stroke: palette.axis, font: FONT, ticks: { show: false }, gap: 4 };
+  return [
+    { ...axis, size: 22, grid: { show: false }, space: 46, incrs: INCREMENTS },
+    {
+      ...axis,
+      size: unit === "bytes" ? 58 : 46,
+      space: 30,
+      ...(unit === "bytes" ? { incrs: BYTE_INCREMENTS } : {}),
+      grid: { stroke: palette.grid, width: 1 },
+      values: (_, splits) => splits.map((value) => (value === null ? "" : formatUnit(value, unit))),
+    },
+  ];
+}

@@ -1,8 +1,8 @@
 import type { ComponentChildren, RefObject } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import type { MonitorClient, TraceSummary } from "../client/index.js";
 import { formatNumber } from "./format.js";
-import { isTyping } from "./keys.js";
+import { isTyping, useKeys } from "./keys.js";
 import { Reward, signed } from "./reward.js";
 import { type Store, useTopics } from "./store.js";
 import { TraceDetail } from "./trace-detail.js";
@@ -77,17 +77,6 @@ export function Traces({ store, view, client }: Props) {
       </div>
     </section>
   );
-}
-
-/** Calls the newest handler for each key pressed anywhere on the page. */
-function useKeys(handler: (event: KeyboardEvent) => void): void {
-  const keys = useRef(handler);
-  keys.current = handler;
-  useEffect(() => {
-    const listener = (event: KeyboardEvent) => keys.current(event);
-    addEventListener("keydown", listener);
-    return () => removeEventListener("keydown", listener);
-  }, []);
 }
 
 /** Search, filters and order of the list. */

@@ -66,6 +66,8 @@ function lineOf(fact: Fact): StoryLine | null {
         "knob",
         `${fact.data.path}: ${JSON.stringify(fact.data.old)} to ${JSON.stringify(fact.data.new)} by ${fact.data.by.kind}${fact.data.reason === null ? "" : `: ${fact.data.reason}`}`,
       );
+    case "phase.skipped":
+      return line("phase", `phase ${fact.data.phase} ended by ${fact.data.by.kind}`);
     case "batch.saved":
       return line(
         "saved",

@@ -166,7 +166,9 @@ const curriculumSchema = z.strictObject({
         .describe("Mastery: lower confidence bound of the mean unshaped reward that must be reached."),
       klLimit: coefficient
         .default(0.1)
-        .describe("Mastery: largest kl/old_k3 of a step that counts towards `calmSteps`, nats."),
+        .describe(
+          "Mastery: largest kl/update of a step that counts towards `calmSteps`, nats; kl/old_k3 where the update's KL is not measured.",
+        ),
       calmSteps: positiveInt.default(5).describe("Mastery: consecutive steps that must satisfy both limits."),
       fallbackThreshold: z
         .number()

@@ -49,7 +49,7 @@ export interface CurriculumStepEvidence {
   readonly meanReward: number | null;
   /** Share of the scored rollouts whose unshaped reward reaches `reward.correctAt`; null where none was scored. */
   readonly accuracy: number | null;
-  /** kl/old_k3 in nats; null where the step made no update. */
+  /** `kl/update` in nats, `kl/old_k3` where it was not measured; null where the step made no update. */
   readonly kl: number | null;
   /** Mean entropy of the sampled tokens in nats; null where no token was sampled. */
   readonly entropy: number | null;

@@ -89,6 +89,8 @@ export interface MicroBatchSize {
   readonly rowSlots?: number;
   /** Tokens that the loss is taken over. */
   readonly targets: number;
+  /** An optimiser step that can be undone is measured on it, too (`guard.trial`). */
+  readonly trial?: boolean;
 }
 
 export interface MemoryPlan {
@@ -98,6 +100,8 @@ export interface MemoryPlan {
   readonly activationBytes: number;
   /** The widest moment on top of both. */
   readonly workBytes: number;
+  /** Copies of trained weights and moments while a step can be undone; 0 without. They and `activationBytes` never meet. */
+  readonly trialBytes: number;
   readonly peakBytes: number;
   readonly budgetBytes: number;
   readonly layers: number;

@@ -118,6 +118,8 @@ export interface FactData {
     readonly maxTokens: number;
     readonly fromStep: number;
   };
+  /** Somebody had the phase ended after this step. */
+  "phase.skipped": { readonly phase: number; readonly by: Initiator; readonly reason: string | null };
   "preflight.finished": {
     readonly rollouts: number;
     readonly truncatedShare: number;

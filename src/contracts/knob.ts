@@ -39,9 +39,17 @@ export interface RunOrder {
   readonly order:
     | { readonly type: "set"; readonly path: string; readonly value: number | null }
     /** The batch of the next RL step changes no weight. */
-    | { readonly type: "skipBatch" };
+    | { readonly type: "skipBatch" }
+    /** The phase ends after the RL step at hand. */
+    | { readonly type: "skipPhase" }
+    /** The run goes back to the newest snapshot of RL step `to` or before; null: to the one before the last step. */
+    | { readonly type: "rollback"; readonly to: number | null }
+    /** Another part; its registered name, or null for a part by value, which a resumed run cannot bring back. */
+    | { readonly type: "replace"; readonly kind: string; readonly name: string | null };
   readonly by: Initiator;
   readonly reason: string | null;
   /** Pieces of work that had been done: preflight, warm-up steps, RL steps and evaluations. */
   readonly at: number;
+  /** Rollbacks of the run before it: the same place comes again after each. */
+  readonly rollbacks: number;
 }

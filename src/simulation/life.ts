@@ -8,7 +8,8 @@ import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
 import { detectorOptions } from "../actors/run/detector-options.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
-import { liveConfig, RunOrders } from "../actors/run/knobs.js";
+import { liveConfig } from "../actors/run/knobs.js";
+import { anotherPhase, RunOrders } from "../actors/run/orders.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
 import type { RunContext, RunTaps } from "../actors/run/run-context.js";
@@ -161,7 +162,7 @@ export class Life {
     const world = { config, seed, calls: this.calls, truth };
     const wish = <K extends PartKind>(kind: K, part: Parts[K]) =>
       void this.replacements
-        .request(kind, part)
+        .request(kind, part, { kind: "operator", name: "simulated" })
         .catch((error: Error) => this.options.trace(`refused: ${error.message}`));
     wish("reward", createScriptedReward(world, this.outage));
     wish("guard", createScriptedGuard(world, this.doubts));
@@ -171,19 +172,22 @@ export class Life {
 
   /** Ends the present phase, where another one follows. */
   skipPhase(): void {
-    const { context, driver } = this;
-    const { phase } = context.curriculumMachine.getSnapshot().context;
-    if (driver.lifecycle === "training" && phase < context.phases.length) context.skipPhase = true;
+    const { context, driver, options } = this;
+    if (driver.lifecycle === "training" && anotherPhase(context))
+      void context.orders
+        .request({ order: { type: "skipPhase" }, by: { kind: "operator", name: "simulated" }, reason: null })
+        .catch((error: Error) => options.trace(`refused: ${error.message}`));
   }
 
   /** Asks for the run to go back; `share` of its steps are to stay, null leaves all but the last. */
   rollBack(share: number | null): void {
     const { context, driver, options } = this;
     const to = share === null ? null : Math.floor(share * context.progress.step);
+    const refused = (error: unknown) => options.trace(`refused: ${error instanceof Error ? error.message : error}`);
     try {
-      driver.rollBack({ to, by: { kind: "operator", name: "simulated" }, reason: "simulated" });
+      driver.rollBack({ to, by: { kind: "operator", name: "simulated" }, reason: "simulated" }).catch(refused);
     } catch (error) {
-      options.trace(`refused: ${error instanceof Error ? error.message : error}`);
+      refused(error);
     }
   }
 
@@ -351,7 +355,6 @@ export class Life {
       progress: freshProgress,
       orders: new RunOrders(() => context),
       pinnedSnapshots: [],
-      skipPhase: false,
     };
     made = context;
     setUpCurriculum(context);

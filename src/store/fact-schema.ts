@@ -99,6 +99,7 @@ const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
     evidence: z.record(text, perhaps),
   }),
   "phase.entered": z.object({ k: count, minTokens: count, maxTokens: count, fromStep: count }),
+  "phase.skipped": z.object({ phase: count, by: initiator, reason: text.nullable() }),
   "preflight.finished": z.object({
     rollouts: count,
     truncatedShare: number,

@@ -37,10 +37,14 @@ const orderSchema = z.object({
   order: z.discriminatedUnion("type", [
     z.object({ type: z.literal("set"), path: z.string(), value: z.number().nullable() }),
     z.object({ type: z.literal("skipBatch") }),
+    z.object({ type: z.literal("skipPhase") }),
+    z.object({ type: z.literal("rollback"), to: z.number().nullable() }),
+    z.object({ type: z.literal("replace"), kind: z.string(), name: z.string().nullable() }),
   ]),
   by: z.object({ kind: z.enum(["program", "operator", "guard", "rollback"]), name: z.string() }),
   reason: z.string().nullable(),
   at: z.number(),
+  rollbacks: z.number().default(0),
   changes: z.number(),
 });
 

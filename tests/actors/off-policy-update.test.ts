@@ -9,7 +9,7 @@ import { evaluateLoss } from "../../src/losses/evaluate.js";
 import { policyLossNamed } from "../../src/losses/index.js";
 import type { CorrectionOptions } from "../../src/losses/rollout-correction.js";
 import { lossSettings } from "../../src/losses/settings.js";
-import { KL_METRIC, MISMATCH_METRIC } from "../../src/streams/telemetry/spike-detector.js";
+import { KL_METRIC, MISMATCH_METRIC } from "../../src/streams/telemetry/contributions.js";
 import { createFakeTrainer, exampleRollout, exampleTask, fakeVersion } from "../../src/testing.js";
 import { PLAIN_UPDATE } from "../helpers/update-options.js";
 

@@ -4,7 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { perSourceFirst } from "../../src/actors/run/preflight.js";
+import type { ConfigInput } from "../../src/config/schema.js";
+import type { Engine, MicroBatchSize } from "../../src/contracts/engine.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
+import { createFakeEngine } from "../../src/testing.js";
 import { failure } from "../helpers/errors.js";
 import { demonstrations, fakeRun, rewardOf } from "./fake-run.js";
 
@@ -99,5 +102,44 @@ describe("the trial batch", () => {
     expect(perSourceFirst(order.slice(0, 5)).map(({ n }) => n)).toEqual([0, 1, 2, 3]);
     const many = Array.from({ length: 40 }, (_, n) => item(`s${n}`, n));
     expect(perSourceFirst(many)).toHaveLength(12);
+  });
+});
+
+describe("the memory that is planned", () => {
+  it("counts the trial step, and snapshots where they share the machine's free memory", async () => {
+    const sizes: MicroBatchSize[] = [];
+    const planned = async (over: Partial<ConfigInput>) => {
+      const fake = createFakeEngine();
+      const engine: Engine = {
+        ...fake,
+        planMemory: async (size) => {
+          sizes.push(size);
+          return { ...(await fake.planMemory(size, { signal: new AbortController().signal })), budgetBytes: 1 };
+        },
+      };
+      const { system, alerts } = await fakeRun(
+        { ...onePhase, ...over },
+        rewardOf(() => 1),
+        { actors: { engine: async () => engine } },
+      );
+      const memory = new Promise<string>((resolve) => {
+        system.facts$.subscribe((fact) => fact.type === "preflight.finished" && resolve(fact.data.memory));
+      });
+      await system.start();
+      const text = await memory;
+      await system.stop({ abort: true }).catch(() => undefined);
+      return { text, warned: alerts.filter(({ metric }) => metric === "engine/rss_bytes") };
+    };
+    const shared = await planned({});
+    expect(shared.text).toMatch(/; snapshots take up to 0\.00 GiB besides/);
+    expect(shared.warned).toMatchObject([
+      { threshold: 1, text: expect.stringMatching(/guard\.snapshots\.place=disk saves it/) },
+    ]);
+    // Two that the run has, two that its checkpoint names, one that is being written: weights and two moments each.
+    const { parameters, trainedParameters } = createFakeEngine().trainer.model;
+    expect(shared.warned[0]?.value).toBe(5 * 4 * (parameters + 2 * trainedParameters));
+    expect((await planned({ guard: { snapshots: { place: "disk" }, trial: false } })).warned).toEqual([]);
+    expect((await planned({ engine: { memoryGiB: 1 } })).warned).toEqual([]);
+    expect(sizes.map(({ trial }) => trial)).toEqual([true, false, true]);
   });
 });

@@ -2,10 +2,12 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { TrainingSystem } from "../../src/actors/run/training-system.js";
+import { createTrainingSystem, type TrainingSystem } from "../../src/actors/run/training-system.js";
+import { configOfRun } from "../../src/cli/commands/train.js";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 import type { Guard } from "../../src/contracts/guard.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
+import { readRunRecord, writeRunRecord } from "../../src/store/run-record.js";
 import { createFakeEngine, createFakeJudge, createFakeSampler } from "../../src/testing.js";
 import { parityReward } from "../e2e/tiny-run.js";
 import { fakeRun, rewardOf } from "./fake-run.js";
@@ -58,6 +60,42 @@ describe("replace()", () => {
       step: 2,
       data: { kind: "reward", from: { kind: "parity", source: "own" }, to: { kind: "given", source: "own" } },
     });
+  });
+
+  it("by name is still in use after a resume; a name that is gone is remarked", async () => {
+    const { system: first } = await fakeRun(onePhase, parityReward);
+    afterStep(first, 1, () => void first.replace("advantage", "rloo").then(() => first.stop()));
+    await first.start();
+    const { runDirectory } = await first.done;
+    const record = await readRunRecord(runDirectory);
+    const [order] = record.orders;
+    expect(order).toMatchObject({
+      order: { type: "replace", kind: "advantage", name: "rloo" },
+      by: { kind: "program", name: "" },
+    });
+    const remarks: string[] = [];
+    const config = await configOfRun(runDirectory, []);
+    /** Which advantage part a resumed run trains with. */
+    const resumed = async (stopAfter: number) => {
+      const system = createTrainingSystem(config, {
+        ...{ actors: { engine: async () => createFakeEngine(), reward: parityReward }, resume: runDirectory },
+        onRemark: (error) => remarks.push(error.message),
+      });
+      afterStep(system, stopAfter, () => void system.stop());
+      await system.start();
+      const { parts } = (system as unknown as { run: { context: { parts: Record<string, { kind: string }> } } }).run
+        .context;
+      await system.done;
+      return parts.advantage?.kind;
+    };
+    expect(await resumed(2)).toBe("rloo");
+    expect(remarks).toEqual([]);
+    const gone = { ...order, order: { type: "replace", kind: "advantage", name: "gone" } } as NonNullable<typeof order>;
+    await writeRunRecord(runDirectory, { ...record, orders: [gone] });
+    expect(await resumed(3)).toBe("grpo");
+    expect(remarks[0]).toMatch(
+      /the run had the advantage part "gone" in place of the configured one, and no part of that name is registered now/,
+    );
   });
 
   it("goes on with the old part where the new one does not fit, and says why", async () => {

@@ -4,7 +4,7 @@ import { type UpdateOptions, updatePolicy } from "../../src/actors/update/update
 import type { SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { WeirError } from "../../src/errors.js";
-import { KL_METRIC, REFERENCE_METRIC } from "../../src/streams/telemetry/spike-detector.js";
+import { KL_METRIC, REFERENCE_METRIC } from "../../src/streams/telemetry/contributions.js";
 import { createFakeTrainer, exampleRollout, exampleTask, fakeVersion } from "../../src/testing.js";
 import { wholeSpan } from "../helpers/sampling.js";
 import { PLAIN_UPDATE } from "../helpers/update-options.js";

@@ -1,6 +1,6 @@
 import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import { configOfRun } from "../../src/cli/commands/train.js";
-import { type DriverOrder, ORDERS, ROLLING } from "./drive.js";
+import { type DriverOrder, KILL_AT, ORDERS, obeyed, ROLLING } from "./drive.js";
 import { rollingGuard } from "./rolling-guard.js";
 import { parityReward, tinyConfig } from "./tiny-run.js";
 
@@ -9,10 +9,14 @@ import { parityReward, tinyConfig } from "./tiny-run.js";
  * Tells its facts to the parent, one line each. ORDERS in the environment are given once their steps have been committed.
  */
 const orders: readonly DriverOrder[] = JSON.parse(process.env[ORDERS] ?? "[]");
-const give = ({ path, value }: DriverOrder) =>
-  void (path === null ? system.skipBatch() : system.setKnob(path, value)).catch((error) => {
+const given = new Set<DriverOrder>();
+const give = (order: DriverOrder) => {
+  if (given.has(order)) return;
+  given.add(order);
+  void obeyed(system, order).catch((error) => {
     throw error;
   });
+};
 
 const rolling = process.env[ROLLING];
 const [first = "", second = ""] = process.argv.slice(2);
@@ -24,6 +28,7 @@ const system = createTrainingSystem(config, {
 });
 system.facts$.subscribe((fact) => {
   process.stdout.write(`${fact.type} ${fact.step}\n`);
+  if (fact.type === process.env[KILL_AT]) process.kill(process.pid, "SIGKILL");
   if (fact.type === "step.committed") for (const order of orders) if (order.afterStep === fact.step) give(order);
 });
 await system.start();

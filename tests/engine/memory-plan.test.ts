@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../src/model/io/config.js";
-import { planMemory, prefixBytes, stateBytes } from "../../src/model/transformer/memory-plan.js";
+import { planMemory, prefixBytes, stateBytes, trialBytes } from "../../src/model/transformer/memory-plan.js";
 
 const CONFIG: ModelConfig = {
   family: "qwen2",
@@ -36,6 +36,26 @@ describe("the memory plan", () => {
     const elements = 64_000 + 4 * 36_992 + 64;
     expect(stateBytes(CONFIG, EAGER)).toBe(16 * elements);
     expect(stateBytes(CONFIG, FUSED)).toBe((16 + 2 + 2) * elements);
+  });
+
+  it("counts the copies of a trial step, which are gone while activations are saved", () => {
+    const size = { prefixTokens: 4, rowTokens: 4, targets: 4 };
+    const elements = 64_000 + 4 * 36_992 + 64;
+    const plain = planMemory(CONFIG, EAGER, size, Number.POSITIVE_INFINITY);
+    const tried = planMemory(CONFIG, EAGER, { ...size, trial: true }, Number.POSITIVE_INFINITY);
+    expect([plain.trialBytes, tried.trialBytes]).toEqual([0, 12 * elements]);
+    // Keys of a place of the prompt: 2 · 4 layers · 2 · 16 numbers, kept twice in four bytes.
+    expect(tried.peakBytes).toBe(plain.stateBytes + 12 * elements + 4 * 256 * 8 + plain.workBytes);
+    expect(tried.text).toMatch(/, or copies of a trial step 0\.00; all layers/);
+    // A long micro-batch takes more than the trial.
+    const long = { prefixTokens: 40_000, rowTokens: 4, targets: 4 };
+    const peaks = [false, true].map(
+      (trial) => planMemory(CONFIG, EAGER, { ...long, trial }, Number.POSITIVE_INFINITY).peakBytes,
+    );
+    expect(peaks[1]).toBe(peaks[0]);
+    const lora = { ...EAGER, lora: { rank: 2, alpha: 2, targets: ["q_proj"], seed: 1 } } as never;
+    // Factors of rank 2 on 64 × 64 in four layers, and the merged weights.
+    expect(trialBytes(CONFIG, lora)).toBe(4 * (3 * 4 * 2 * (64 + 64) + 4 * 64 * 64));
   });
 
   it("counts cached prompts: keys and values of all layers, activations of those that save them", () => {

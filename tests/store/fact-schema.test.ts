@@ -54,6 +54,7 @@ const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknow
   "part.replaced": { kind: "advantage", from: BUILT_IN, to: OWN },
   "phase.decided": { action: "advance", phase: 1, nextPhase: 2, reason: "done", evidence: { kl: null, steps: 3 } },
   "phase.entered": { k: 2, minTokens: 70, maxTokens: 300, fromStep: 3 },
+  "phase.skipped": { phase: 1, by: OPERATOR, reason: "long enough" },
   "preflight.finished": {
     rollouts: 16,
     truncatedShare: 0.5,

@@ -1,11 +1,11 @@
 /** What stands out in the numbers of a step. */
 import { describe, expect, it } from "vitest";
 import type { MetricValues } from "../../src/contracts/metrics.js";
+import { contributionsOfTokens, culpritsOf } from "../../src/streams/telemetry/contributions.js";
 import { findingsOf, withStep } from "../../src/streams/telemetry/detection.js";
 import type { DetectionOptions } from "../../src/streams/telemetry/detection-options.js";
 import { NO_HISTORIES } from "../../src/streams/telemetry/history.js";
 import { advantageLimitOf, mismatchLimitOf } from "../../src/streams/telemetry/limits.js";
-import { contributionsOfTokens, culpritsOf } from "../../src/streams/telemetry/spike-detector.js";
 
 const OPTIONS: DetectionOptions = {
   ...{ window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 },

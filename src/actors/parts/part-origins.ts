@@ -89,7 +89,7 @@ export function recordedOrigins(facts: Iterable<Fact>): Partial<PartsRecord> | n
 }
 
 /** Options that choose a part by name. */
-const OPTIONS: Readonly<Record<PartKind, string>> = {
+export const PART_OPTIONS: Readonly<Record<PartKind, string>> = {
   advantage: "advantage.actor",
   reward: "reward.actor",
   curriculum: "curriculum.actor",
@@ -108,8 +108,8 @@ export function unusedParts(registry: PartRegistry, names: Readonly<Record<PartK
     const listed = own.map((name) => `"${name}"`).join(", ");
     const why =
       kind === "judge"
-        ? `the reward "${registry.origin("reward", names.reward).kind}" asks no judge of that name; set reward.actor and ${OPTIONS.judge}`
-        : `the configuration names "${names[kind]}"; set ${OPTIONS[kind]}`;
+        ? `the reward "${registry.origin("reward", names.reward).kind}" asks no judge of that name; set reward.actor and ${PART_OPTIONS.judge}`
+        : `the configuration names "${names[kind]}"; set ${PART_OPTIONS[kind]}`;
     return new WeirError(
       "WEIR_E_ACTOR_MISSING",
       `a part of your own (${kind} ${listed}) is there and not in use: ${why} to use one`,

@@ -1,42 +1,26 @@
 /**
- * What a person, a program or the guard changes of a run that is under way: its knobs, and batches that are not to be trained on.
- * Invariants: an order takes effect between two pieces of work; it is in the run folder before it takes effect, with its place, so
- * that a run that was killed does the same at the same place again; each turn of a knob is a fact of the journal.
+ * The knobs of a run that is under way: what can be turned, and what a turn does. Invariant: each turn is a fact of the journal.
  */
 import { assertKnob, KNOB_PATHS, type Knobs, knobStates, optionAt, refused, withKnobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
-import type { Guard } from "../../contracts/guard.js";
-import type { Initiator, OrderWish, RunOrder } from "../../contracts/knob.js";
+import type { Initiator } from "../../contracts/knob.js";
 import type { LossName, LossSettings } from "../../contracts/loss.js";
 import type { Json } from "../../contracts/task.js";
-import { WeirError } from "../../errors.js";
 import { builtInLoss } from "../../losses/built-in.js";
 import { policyLossNamed } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
 import { isOfStep } from "../guard/judgement.js";
 import { assertCanTrain } from "./can-train.js";
 import { assertCapabilities } from "./capabilities.js";
-import { type Progress, stepsDone } from "./progress.js";
-import type { Orders, RunContext } from "./run-context.js";
+import { stepsDone } from "./progress.js";
+import type { RunContext } from "./run-context.js";
 
-/** Options of which rollouts are drawn: what was drawn under other options is not trained on. */
-const DRAWN_WITH: readonly string[] = ["rollout.groupSize", "rollout.temperature"];
+/** Options of which rollouts are drawn: what was drawn with other values is not trained on. */
+export const DRAWN_WITH: readonly string[] = ["rollout.groupSize", "rollout.temperature"];
 /** Tightest clip bound that a rollback sets: the least that the knob takes. */
 const NEAREST_CLIP = 1e-6;
 /** Knobs that only some of the built-in losses read. */
 const CLIPS = { "loss.clipLow": "clipLow", "loss.clipHigh": "clipHigh" } as const;
-
-interface Waiting extends OrderWish {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-interface OrdersSnapshot {
-  /** Orders that the run folder knew. */
-  readonly known: number;
-  /** Indices of those that had not been carried out again by then. */
-  readonly pending: readonly number[];
-}
 
 /** The configuration as the knobs are set; the same object until one is turned. */
 export function liveConfig(configured: Config, knobs: () => Knobs): () => Config {
@@ -150,7 +134,7 @@ function tellTurn(
 }
 
 /** Errors: as `turnKnob`. */
-function assertTurn(context: RunContext, path: string, value: unknown): asserts value is number | null {
+export function assertTurn(context: RunContext, path: string, value: unknown): asserts value is number | null {
   const { configured, progress, parts } = context;
   assertKnob(configured, path, value);
   const clip = value === null ? null : clipRefusal(path, parts);
@@ -177,114 +161,7 @@ export function turnedClips(loss: LossName, knobs: Knobs): Partial<LossSettings>
   return Object.fromEntries(turned.map(([path, setting]) => [setting, knobs[path] ?? own[setting]]));
 }
 
-/** The guard of the next batch: the run's own, but for a batch that is to be skipped. */
-export function guardOfBatch({ parts, progress }: Pick<RunContext, "parts" | "progress">): Guard {
-  const { guard } = parts;
-  const { skipBatch: reason } = progress;
-  if (reason === null) return guard;
-  return {
-    kind: guard.kind,
-    specificationVersion: 1,
-    judge: () => ({ action: "skip", rule: "skip_batch", reason }),
-    ...(guard.prepare ? { prepare: guard.prepare.bind(guard) } : {}),
-  };
-}
-
 /** Knobs of a checkpoint, without those whose options were changed when the run was resumed since. */
 export function knobsAt(saved: Knobs, changed: readonly { readonly path: string }[]): Knobs {
   return Object.fromEntries(Object.entries(saved).filter(([path]) => !changed.some((change) => change.path === path)));
-}
-
-/** Pieces of work that count as places of the run: preflight, warm-up steps, RL steps, evaluations. */
-export function placeOf({ preflightDone, warmupStep, step, heldout }: Progress): number {
-  return Number(preflightDone) + warmupStep + step + Object.keys(heldout).length;
-}
-
-/** `context` is read when an order is carried out: it holds the orders itself. */
-export class RunOrders implements Orders {
-  private waiting: Waiting[] = [];
-  /** Orders of the run folder, by index, that are to be carried out again at their places. */
-  private again: number[] = [];
-  /** What is being carried out. */
-  private work: Promise<void> = Promise.resolve();
-
-  constructor(private readonly context: () => RunContext) {}
-
-  /** Resolves once the order has taken effect. Errors: as `turnKnob`; WEIR_E_STATE where the run ends before; WEIR_E_DISK. */
-  request(wish: OrderWish): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ ...wish, resolve, reject });
-    });
-  }
-
-  apply(signal: AbortSignal): Promise<void> {
-    this.work = this.work.then(async () => {
-      await this.repeat(signal);
-      for (const { resolve, reject, ...wish } of this.waiting.splice(0))
-        await this.carryOut(wish, signal).then(resolve, reject);
-    });
-    return this.work;
-  }
-
-  end(): void {
-    for (const { order, reject } of this.waiting.splice(0))
-      reject(new WeirError("WEIR_E_STATE", `the run ended before "${order.type}" could take effect`, { order }));
-  }
-
-  snapshot(): Json {
-    const snapshot: OrdersSnapshot = { known: this.context().store.orders().length, pending: this.again };
-    return snapshot as unknown as Json;
-  }
-
-  restore(snapshot: Json | null): void {
-    const orders = this.context().store.orders();
-    const { known, pending } = (snapshot ?? { known: 0, pending: [] }) as unknown as OrdersSnapshot;
-    const later = orders.map((_, index) => index).slice(known);
-    this.again = [...pending, ...later].filter((index) => !orders[index]?.overridden);
-  }
-
-  private async repeat(signal: AbortSignal): Promise<void> {
-    const context = this.context();
-    const orders = context.store.orders();
-    const due = this.again.filter((index) => (orders[index]?.at ?? 0) <= placeOf(context.progress));
-    this.again = this.again.filter((index) => !due.includes(index));
-    for (const index of due) {
-      await obey(context, orders[index] as RunOrder, signal).catch((error) => {
-        context.log.warn({ actor: "knobs", err: error }, "an order of the run folder could not be carried out again");
-      });
-    }
-  }
-
-  private async carryOut(wish: OrderWish, signal: AbortSignal): Promise<void> {
-    const context = this.context();
-    assertOrder(context, wish.order);
-    await context.store.recordOrder({ ...wish, at: placeOf(context.progress) });
-    await obey(context, wish, signal);
-  }
-}
-
-/** Errors: as `turnKnob`; WEIR_E_CAPABILITY for a trainer that cannot throw a gradient away. */
-export function assertOrder(context: RunContext, order: RunOrder["order"]): void {
-  const { trainer } = context.parts;
-  if (order.type === "set") assertTurn(context, order.path, order.value);
-  else if (!trainer.capabilities.discardsGradients)
-    throw new WeirError(
-      "WEIR_E_CAPABILITY",
-      `no batch can be skipped: the trainer "${trainer.kind}" cannot throw a gradient away`,
-      { order },
-    );
-}
-
-async function obey(context: RunContext, { order, by, reason }: OrderWish, signal: AbortSignal): Promise<void> {
-  if (order.type === "skipBatch") {
-    context.progress = { ...context.progress, skipBatch: skipText(by, reason) };
-    return;
-  }
-  const before = context.config;
-  turnKnob(context, order.path, order.value, by, reason);
-  if (context.config !== before && DRAWN_WITH.includes(order.path)) await context.pipeline.renew(signal);
-}
-
-function skipText({ kind, name }: Initiator, reason: string | null): string {
-  return `${name === "" ? `a ${kind}` : name} had the batch skipped${reason === null ? "" : `: ${reason}`}`;
 }

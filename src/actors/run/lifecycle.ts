@@ -28,6 +28,8 @@ export interface Plan {
   readonly done?: number;
   /** Pause for a person before going on. */
   readonly pause?: boolean;
+  /** Go back before anything else: a restored run has come to where it was told to. */
+  readonly rollback?: RollbackWish | null;
 }
 
 export interface LifecycleContext {
@@ -108,8 +110,9 @@ const lifecycleSetup = setup({
     takePlan: assign(({ context }, params: { plan: Plan; progressed: boolean }) => {
       const { plan, progressed } = params;
       const done = plan.done ?? context.furthest + 1;
-      if (!progressed || done <= context.furthest) return { plan };
-      return { plan, recoveries: 0, furthest: done };
+      const rollback = plan.rollback ?? context.rollback;
+      if (!progressed || done <= context.furthest) return { plan, rollback };
+      return { plan, rollback, recoveries: 0, furthest: done };
     }),
     takeError: assign((_, params: { error: unknown }) => ({ error: params.error })),
     noteWish: assign((_, params: { error: unknown }) => ({ rollback: wishOf(params.error) })),
@@ -123,6 +126,7 @@ const lifecycleSetup = setup({
       rollback: null,
       pauseRequested: context.pauseRequested || params.plan.pause === true,
     })),
+    dropWish: assign({ rollback: null }),
     // The guard will say so again, if it still finds reason.
     dropGuardsWish: assign(({ context }) => (context.rollback?.by.kind === "guard" ? { rollback: null } : {})),
     countRecovery: assign(({ context }) => ({ recoveries: context.recoveries + 1 })),
@@ -213,7 +217,7 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     recoveries: 0,
     furthest: input.plan.done ?? 0,
     maxRecoveries: input.maxRecoveries,
-    rollback: null,
+    rollback: input.plan.rollback ?? null,
     error: null,
     pipeline: input.pipeline,
   }),
@@ -294,7 +298,11 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
             { type: "wentBack", params: ({ event }) => ({ plan: event.output }) },
           ],
         },
-        onError: failOrRecover,
+        // What a person wanted is in the run folder by then: the restored run comes to it again.
+        onError: [
+          { ...failOrRecover[0], actions: ["countRecovery", "dropWish", noteError] },
+          ...failOrRecover.slice(1),
+        ],
       },
     },
     draining: { invoke: { src: "drain", onDone: "stopped", onError: fail } },

@@ -26,13 +26,13 @@ export interface MonitorControls {
   resume(): void;
   checkpoint(): void;
   stop(abort: boolean): void;
-  skipPhase(): boolean;
+  skipPhase(by: Initiator): boolean;
   /** Throws where the order could not be obeyed now; resolves once it has taken effect. */
   order(wish: OrderWish): Promise<void>;
   /** The same for going back to a snapshot, the newest one where `to` is null. */
   rollBack(by: Initiator, to: number | null, reason: string): Promise<void>;
   /** The same for another part, by the name of a registered one. */
-  replace(kind: string, name: string): Promise<void>;
+  replace(kind: string, name: string, by: Initiator): Promise<void>;
   /** Resolves with the lifecycle's state once `test` is true for it. */
   reached(test: (lifecycle: string) => boolean): Promise<string>;
 }
@@ -166,7 +166,7 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
       controls.stop(command.args.abort === true);
       return { accepted: true, effect: effect((state) => ENDED.includes(state), "the run has ended") };
     case "skipPhase":
-      return controls.skipPhase()
+      return controls.skipPhase(operatorOf(command))
         ? { accepted: true, effect: { ok: true, text: "the next phase begins after the current step" } }
         : { accepted: false, reason: "the run is in its last phase or does not train" };
     case "set": {
@@ -184,7 +184,7 @@ function carryOut(command: MonitorCommand, controls: MonitorControls): CommandAn
     }
     case "replace": {
       const { kind, name } = argsOf(command, "replace");
-      const done = controls.replace(kind, name);
+      const done = controls.replace(kind, name, operatorOf(command));
       return { accepted: true, effect: done.then(() => ({ ok: true, text: `the ${kind} part is "${name}" now` })) };
     }
     case "rollback": {

@@ -26,8 +26,9 @@ import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
-import { liveConfig, RunOrders } from "./knobs.js";
+import { liveConfig } from "./knobs.js";
 import { assertOffPolicy } from "./off-policy.js";
+import { RunOrders } from "./orders.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
@@ -232,7 +233,6 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     progress: freshProgress,
     orders: new RunOrders(() => context),
     pinnedSnapshots: [],
-    skipPhase: false,
   };
   made = context;
   return context;

@@ -14,6 +14,7 @@ import type { EvaluationTask } from "../evaluation/evaluate.js";
 import type { Workload } from "./progress.js";
 import { rolloutOptions } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
+import { snapshotRoom } from "./snapshots.js";
 
 /**
  * Preflight on one real batch of the first phase: reports early what would go wrong later. Refuses when no reward can
@@ -46,6 +47,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
   const [firstMember] = members;
   if (firstMember !== undefined && (outcomes.scored ?? 0) === 0) refuse(context, firstMember.outcome);
   const memory = await context.engine.planMemory(largestPass(context), { signal });
+  const snapshots = snapshotRoom(context.config, context.parts.trainer.model);
   const truncatedShare = share(members, (member) => member.rollout.finish === "length");
   const zeroVarianceShare = share(groups, (group) => new Set(unshapedRewards(group)).size < 2);
   const { read, dropped, outsidePhases } = workload.tasks;
@@ -54,7 +56,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
     // A warm-up teaches when to stop, and some right answers.
     workload.warmupSteps === 0 ? truncation(truncatedShare, context.config.rollout.maxTokens) : null,
     workload.trainingSteps > 0 && workload.warmupSteps === 0 ? equalRewards(groups, zeroVarianceShare) : null,
-    memory === null ? null : lackOfMemory(memory),
+    memory === null ? null : lackOfMemory(memory, context.config.engine.memoryGiB === null ? snapshots : 0),
     unscored(groups, [...context.tasks.values()]),
     neverIssued(workload.tasks, neverIssuedShare, context.phases.at(-1)?.maxTokens ?? 0),
   ];
@@ -68,7 +70,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
       (phase) => [...context.tasks.values()].filter(({ task }) => holds(phase, task.promptTokens)).length,
     ),
     neverIssuedShare,
-    memory: memory?.text ?? "the trainer tells no memory plan",
+    memory: `${memory?.text ?? "the trainer tells no memory plan"}${snapshots === 0 ? "" : `; ${snapshotText(snapshots)}`}`,
     warnings: findings.filter((finding) => finding !== null),
   };
 }
@@ -134,14 +136,21 @@ function equalRewards(groups: readonly Group[], zeroVarianceShare: number): Pref
   };
 }
 
-function lackOfMemory(memory: MemoryPlan): PreflightWarning | null {
-  if (memory.peakBytes <= memory.budgetBytes) return null;
+function snapshotText(bytes: number): string {
+  return `snapshots take up to ${(bytes / 1024 ** 3).toFixed(2)} GiB besides, in memory while there is room`;
+}
+
+/** `snapshotBytes`: of snapshots that share the budget, as they do where it is what the machine has free. */
+function lackOfMemory(memory: MemoryPlan, snapshotBytes: number): PreflightWarning | null {
+  const value = memory.peakBytes + snapshotBytes;
+  if (value <= memory.budgetBytes) return null;
+  const snapshots = snapshotBytes === 0 ? "" : `; ${snapshotText(snapshotBytes)}: guard.snapshots.place=disk saves it`;
   return {
     level: "warn",
     metric: "engine/rss_bytes",
-    value: memory.peakBytes,
+    value,
     threshold: memory.budgetBytes,
-    text: `${memory.text}; lower update.microBatchTokens, the phases' lengths or engine.precision, or raise engine.memoryGiB`,
+    text: `${memory.text}${snapshots}; lower update.microBatchTokens, the phases' lengths or engine.precision, or raise engine.memoryGiB`,
   };
 }
 
@@ -190,11 +199,12 @@ function neverIssued(tasks: Workload["tasks"], value: number, longest: number): 
 }
 
 /** The largest micro-batch that a step of the longest phase can need: full micro-batches, or one prompt with its group. */
-function largestPass({ config, phases }: RunContext): MicroBatchSize {
+function largestPass({ config, phases, parts }: RunContext): MicroBatchSize {
   const longest = Math.max(...phases.map(({ maxTokens }) => maxTokens));
+  const trial = config.guard.trial && config.update.klShare > 0 && parts.trainer.capabilities.revisesSteps === true;
   const rowTokens = config.rollout.groupSize * config.rollout.maxTokens;
   const prefixTokens = Math.max(longest, config.update.microBatchTokens - rowTokens);
-  return { prefixTokens, rowTokens, targets: rowTokens };
+  return { prefixTokens, rowTokens, targets: rowTokens, trial };
 }
 
 /** The report as a fact's data. */

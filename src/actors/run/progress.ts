@@ -1,6 +1,7 @@
 import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
 import type { Preparation } from "../../contracts/guard.js";
+import type { RunOrder } from "../../contracts/knob.js";
 import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
 import type { BucketResult } from "../evaluation/evaluate.js";
 import type { Plan } from "./lifecycle.js";
@@ -44,6 +45,8 @@ export interface Progress {
   readonly knobs: Knobs;
   /** Why the batch of the next RL step is not to change any weight; null where it may. */
   readonly skipBatch: string | null;
+  /** On whose behalf the phase ends after the RL step at hand; null where nobody asked for it. */
+  readonly skipPhase: Pick<RunOrder, "by" | "reason"> | null;
   /** What a rollback can go back to, oldest first. */
   readonly snapshots: readonly SnapshotMark[];
   /** Snapshots taken so far; the next one's number. */
@@ -114,6 +117,7 @@ export const freshProgress: Progress = {
   phaseEnded: false,
   knobs: {},
   skipBatch: null,
+  skipPhase: null,
   snapshots: [],
   snapshotCount: 0,
   rollbacks: { count: 0, inARow: 0, furthest: 0, turnedDown: {} },

@@ -1,15 +1,21 @@
 /**
  * Replaces a part of a run that is under way, between two pieces of work. The new part is tried first: where it does not fit, the run
- * goes on with the old one. Each replacement is a fact of the journal, so that a resumed run asks for the part that it ended with.
+ * goes on with the old one. Each replacement is a fact of the journal and an order of the run folder: a resumed run begins with the part that it was given by
+ * name, and asks for one that it was given by value.
  */
+import type { Config } from "../../config/schema.js";
+import type { Initiator } from "../../contracts/knob.js";
 import type { PartOrigin } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
+import type { RunRecord } from "../../store/run-record.js";
 import type { InFlight } from "../../streams/in-flight.js";
 import type { PartKind, Parts, RunParts } from "../parts/part-kinds.js";
-import type { PartRegistry } from "../parts/registry.js";
+import { PART_OPTIONS } from "../parts/part-origins.js";
+import { assertKind, type PartRegistry } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import { assertCanTrain } from "./can-train.js";
 import { assertCapabilities } from "./capabilities.js";
+import { recordOrder } from "./orders.js";
 import type { RunContext } from "./run-context.js";
 import { curriculumSetup } from "./run-work.js";
 
@@ -22,6 +28,7 @@ type Chosen<K extends PartKind> = { readonly value: Parts[K] } | { readonly name
 interface Wish {
   readonly kind: PartKind;
   readonly chosen: Chosen<PartKind>;
+  readonly by: Initiator;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -46,10 +53,10 @@ export class PartReplacements {
    * Resolves once the part is in use. Errors: WEIR_E_REPLACE, WEIR_E_PART, WEIR_E_CAPABILITY; WEIR_E_ACTOR_UNKNOWN for a name that
    * nobody registered; WEIR_E_STATE where the run ends before.
    */
-  request<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void> {
+  request<K extends PartKind>(kind: K, part: Parts[K] | string, by: Initiator): Promise<void> {
     const chosen = typeof part === "string" ? { name: part } : { value: part };
     return new Promise((resolve, reject) => {
-      this.wishes.push({ kind, chosen, resolve, reject });
+      this.wishes.push({ kind, chosen, by, resolve, reject });
     });
   }
 
@@ -69,7 +76,7 @@ export class PartReplacements {
   private async carryOut(context: RunContext, signal: AbortSignal): Promise<void> {
     for (const wish of this.wishes.splice(0)) {
       try {
-        await this.replace(context, wish.kind, wish.chosen, signal);
+        await this.replace(context, wish, signal);
         wish.resolve();
       } catch (error) {
         context.log.warn({ actor: "parts", kind: wish.kind, err: error }, "a part was not replaced");
@@ -78,18 +85,46 @@ export class PartReplacements {
     }
   }
 
+  /**
+   * Has a resumed run begin with the parts that it was given by name before it ended; gives what is worth a remark. An option that is
+   * changed with the resume wins.
+   */
+  adopt(
+    { orders, changes, config: before }: Pick<RunRecord, "orders" | "changes" | "config">,
+    now: Config,
+  ): WeirError[] {
+    const last = new Map(
+      orders.flatMap(({ order, changes: since }) => {
+        return order.type === "replace" ? [[order.kind, { name: order.name, since }] as const] : [];
+      }),
+    );
+    const remarks: WeirError[] = [];
+    for (const [kind, { name, since }] of last) {
+      assertKind(kind);
+      const option = PART_OPTIONS[kind];
+      const changed =
+        optionOf(before, option) !== optionOf(now, option) || changes.slice(since).some(({ path }) => path === option);
+      if (name === null || changed) continue;
+      if (this.registry.names(kind).includes(name)) this.choose(kind, { name });
+      else
+        remarks.push(
+          new WeirError(
+            "WEIR_E_ACTOR_UNKNOWN",
+            `the run had the ${kind} part "${name}" in place of the configured one, and no part of that name is registered now; it goes on with the configured part: register "${name}" and resume again, or set ${option}`,
+            { kind, name },
+          ),
+        );
+    }
+    return remarks;
+  }
+
   /** The run is over: what is still asked for is refused. */
   end(): void {
     for (const { kind, reject } of this.wishes.splice(0))
       reject(new WeirError("WEIR_E_STATE", `the run ended before the ${kind} part could be replaced`, { kind }));
   }
 
-  private async replace<K extends PartKind>(
-    context: RunContext,
-    kind: K,
-    chosen: Chosen<K>,
-    signal: AbortSignal,
-  ): Promise<void> {
+  private async replace(context: RunContext, { kind, chosen, by }: Wish, signal: AbortSignal): Promise<void> {
     if (LASTING.includes(kind))
       throw refused(kind, "it holds the run's weights; stop the run and start another from its model folder");
     const from = this.registry.origin(kind, this.names()[kind]);
@@ -104,6 +139,8 @@ export class PartReplacements {
       const part = slot === "reward" ? trackedReward(built as Parts["reward"], this.inFlight) : built;
       const changes = { ...this.storeFor(context, slot, names), [slot]: part } as Partial<RunParts>;
       await this.fit(context, slot, { ...context.parts, ...changes }, signal);
+      const name = "name" in chosen ? chosen.name : null;
+      await recordOrder(context, { order: { type: "replace", kind, name }, by, reason: null });
       this.tell(context, kind, from, this.registry.origin(kind, names[kind]));
       context.parts = { ...context.parts, ...changes };
       if (slot === "reward") this.asksJudge = asked.has("judge");
@@ -160,6 +197,12 @@ export class PartReplacements {
     taps.fact("part.replaced", progress.step, { kind, from, to });
     log.info({ actor: "parts", kind, from: from.kind, to: to.kind }, "a part was replaced");
   }
+}
+
+function optionOf(config: unknown, path: string): unknown {
+  return path
+    .split(".")
+    .reduce<unknown>((tree, key) => (tree as Readonly<Record<string, unknown>> | null | undefined)?.[key], config);
 }
 
 function refused(kind: PartKind, why: string, cause?: unknown): WeirError {

@@ -19,8 +19,9 @@ import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detec
 import { costMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
-import { guardOfBatch, turnedClips } from "./knobs.js";
+import { turnedClips } from "./knobs.js";
 import { correctionOf } from "./off-policy.js";
+import { guardOfBatch } from "./orders.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
 import { saveBatch } from "./save-batch.js";

@@ -9,6 +9,8 @@ export interface RollbackWish {
   readonly reason: string;
   /** The guard's WEIR_E_ROLLBACK; null where a person asks. */
   readonly error: unknown;
+  /** It is an order of the run folder, done again by a run that was restored. */
+  readonly recorded?: boolean;
 }
 
 /** The wish that an error of the guard stands for. */

@@ -8,6 +8,7 @@ import { judgedOf } from "../guard/guard.js";
 import { undoneStepOf } from "../update/update.js";
 import { culpritsOf, tellAlarms, tellGuardState, verdictsOf } from "./alarms.js";
 import { tellRestored, turnAfterRollback } from "./knobs.js";
+import { recordOrder } from "./orders.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
 import type { RunContext } from "./run-context.js";
@@ -63,6 +64,8 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   const judged = judgedOf(wish.error).at(-1);
   log.warn({ actor: "guard", step: before.step, reason: wish.reason }, "going back to a snapshot");
   await policies.assertRoom();
+  const { to, by, reason } = wish;
+  if (!guarded && !wish.recorded) await recordOrder(context, { order: { type: "rollback", to }, by, reason });
   await tellUndone(context, wish);
   const skip = guarded && config.guard.afterRollback.skipBatch ? pipeline.training : [];
   const undoneBefore = store.ledgerCounts().rolledBack ?? 0;
@@ -82,6 +85,7 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
     ...context.progress,
     seconds: before.seconds,
     skipBatch: before.skipBatch,
+    skipPhase: before.skipPhase,
     sequence: pipeline.sequence,
     snapshots: target.upTo,
     snapshotCount: before.snapshotCount,
@@ -180,7 +184,6 @@ function restoreState(context: RunContext, { state }: Target): void {
     snapshot: state.curriculumMachine as never,
   });
   context.curriculumMachine.start();
-  context.skipPhase = false;
   context.progress = { ...freshProgress, ...state.progress };
 }
 

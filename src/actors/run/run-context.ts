@@ -22,6 +22,7 @@ import type { PolicyPublisher } from "../update/publisher.js";
 import type { EngineView } from "./engine-supervisor.js";
 import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
+import type { RollbackWish } from "./rollback-wish.js";
 import type { RunStore } from "./run-store.js";
 
 /** What a run needs from its tokenizer. */
@@ -56,6 +57,12 @@ export interface Orders {
    * rejects: each order has its own answer.
    */
   apply(signal: AbortSignal): Promise<void>;
+  /** Carries out what has been asked for that concerns the end of the step at hand: to end the phase. Never rejects. */
+  endPhase(signal: AbortSignal): Promise<void>;
+  /** After a piece of work: finds out whether a restored run has to go back again here. Never rejects. */
+  catchUp(signal: AbortSignal): Promise<void>;
+  /** The rollback that was found then, for the next plan; null without. */
+  takeRollback(): RollbackWish | null;
   /** The run is over: what is still asked for is refused. */
   end(): void;
   /** For a checkpoint: which orders of the run folder it knows. */
@@ -104,12 +111,10 @@ export interface RunContext {
   /** From tasks to published weights. */
   readonly pipeline: TrainingPipeline;
   progress: Progress;
-  /** Knobs to be turned and batches to be skipped at the next safe point. */
+  /** What is asked of the run from outside. */
   readonly orders: Orders;
   /** Snapshots that the newest checkpoint names. */
   pinnedSnapshots: readonly string[];
-  /** An operator asked to end the present phase; cleared when it is done. */
-  skipPhase: boolean;
 }
 
 /** True when a run that was started with this configuration keeps a frozen reference policy. */

@@ -3,7 +3,7 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { type InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import type { Time } from "../../system/time.js";
-import { isPausing, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
+import { isPausing, type LifecycleContext, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
 import { pauseAlert } from "./pause-alert.js";
 import { planOf } from "./progress.js";
 import { assertReachable, rollBack } from "./rollback.js";
@@ -34,7 +34,12 @@ export interface RunEnd {
 export class RunDriver {
   /** Resolves once nothing of the run is at work. */
   readonly ended: Promise<RunEnd>;
-  private readonly machine: Actor<typeof lifecycleMachine>;
+  /** Null before the start: the first plan is that of a run that has been restored. */
+  private machine: Actor<typeof lifecycleMachine> | null = null;
+  /** What was sent before the start. */
+  private readonly early: LifecycleEvent[] = [];
+  /** Who waits for a rollback. */
+  private readonly wishers: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   private settle: (end: RunEnd) => void = () => undefined;
   private name = "created";
   private concluded = false;
@@ -47,7 +52,6 @@ export class RunDriver {
     this.ended = new Promise((resolve) => {
       this.settle = resolve;
     });
-    this.machine = this.createMachine();
   }
 
   /** Name of the lifecycle's state. */
@@ -56,20 +60,27 @@ export class RunDriver {
   }
 
   start(): void {
+    this.machine = this.createMachine();
     this.machine.start();
+    for (const event of this.early.splice(0)) this.machine.send(event);
   }
 
   send(event: LifecycleEvent): void {
-    this.machine.send(event);
+    if (this.machine === null) this.early.push(event);
+    else this.machine.send(event);
   }
 
   /**
    * Takes the run back at the next safe point: to the newest snapshot of RL step `to` or before, without it to the one before the last
-   * step. Errors: WEIR_E_STATE where there is no such snapshot.
+   * step; resolves once it is there. Throws WEIR_E_STATE where there is no such snapshot. Errors: WEIR_E_STATE where there is none any
+   * more by then, and where the run ends first.
    */
-  rollBack({ to = null, by, reason }: Partial<Pick<RollbackWish, "to">> & Pick<RollbackWish, "by" | "reason">): void {
+  rollBack({ to = null, by, reason }: Partial<Pick<RollbackWish, "to">> & Pick<RollbackWish, "by" | "reason">) {
     assertReachable(this.context.progress, to);
-    this.send({ type: "ROLL_BACK", ...(to === null ? {} : { to }), by, reason });
+    return new Promise<void>((resolve, reject) => {
+      this.wishers.push({ resolve, reject });
+      this.send({ type: "ROLL_BACK", ...(to === null ? {} : { to }), by, reason });
+    });
   }
 
   /** A paused run has no piece of work before which the safe point would come: it is now. */
@@ -97,8 +108,9 @@ export class RunDriver {
           finish: this.piece(doFinish),
           recover: this.piece((_, signal) => this.recover(signal), false),
           rollBack: fromPromise<Plan>(async ({ signal }) => {
-            const { rollback } = this.machine.getSnapshot().context;
-            const pause = await options.inFlight.track(rollBack(context, rollback as RollbackWish, signal));
+            const { rollback } = this.memory;
+            const pause = await options.inFlight.track(this.goBack(rollback as RollbackWish, signal));
+            await context.orders.catchUp(signal);
             return { ...this.plan(), pause };
           }),
           drain: this.piece(doDrain),
@@ -120,9 +132,31 @@ export class RunDriver {
     return actor;
   }
 
+  /** Resolves to whether the run has to be paused for a person. */
+  private async goBack(wish: RollbackWish, signal: AbortSignal): Promise<boolean> {
+    const { context } = this;
+    try {
+      if (wish.by.kind !== "guard") assertReachable(context.progress, wish.to);
+    } catch (error) {
+      // A run that was brought back to an early checkpoint meanwhile goes on.
+      context.log.warn({ actor: "guard", err: error }, "the run does not go back");
+      for (const { reject } of this.wishers.splice(0)) reject(error);
+      return false;
+    }
+    const pause = await rollBack(context, wish, signal);
+    for (const { resolve } of this.wishers.splice(0)) resolve();
+    return pause;
+  }
+
+  /** What the machine remembers. */
+  private get memory(): LifecycleContext {
+    return (this.machine as Actor<typeof lifecycleMachine>).getSnapshot().context;
+  }
+
   private plan(): Plan {
-    const { progress, workload } = this.context;
-    return { ...planOf(progress, workload), done: progress.warmupStep + progress.step };
+    const { progress, workload, orders } = this.context;
+    const rollback = orders.takeRollback();
+    return { ...planOf(progress, workload), done: progress.warmupStep + progress.step, rollback };
   }
 
   private piece(work: (context: RunContext, signal: AbortSignal) => Promise<void>, safe = true) {
@@ -131,6 +165,7 @@ export class RunDriver {
       // A run that is being brought back is not the place for another part.
       if (safe) await options.safePoint(signal);
       await options.inFlight.track(work(context, signal));
+      await context.orders.catchUp(signal);
       return this.plan();
     });
   }
@@ -164,7 +199,7 @@ export class RunDriver {
 
   private async recover(signal: AbortSignal): Promise<void> {
     const { context } = this;
-    const { error, recoveries } = this.machine.getSnapshot().context;
+    const { error, recoveries } = this.memory;
     const reason = error instanceof Error ? error.message : "engine lost";
     context.log.warn(
       { actor: "lifecycle", reason },
@@ -192,7 +227,9 @@ export class RunDriver {
     const { context, options } = this;
     this.ending.abort();
     // Stops what is in work where the machine itself has not ended.
-    this.machine.stop();
+    this.machine?.stop();
+    for (const { reject } of this.wishers.splice(0))
+      reject(new WeirError("WEIR_E_STATE", "the run ended before it could be rolled back", {}));
     const left = await options.inFlight.settled(STOP_GRACE_MS);
     if (left > 0)
       context.log.warn(

@@ -2,11 +2,12 @@ import { join } from "node:path";
 import { createActor } from "xstate";
 import { learningRateMultiplier } from "../../algorithms/schedules.js";
 import type { Alert } from "../../contracts/alert.js";
-import type { CurriculumDecision, CurriculumSetup } from "../../contracts/curriculum.js";
+import type { CurriculumSetup } from "../../contracts/curriculum.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
+import { klOfStep } from "../../streams/telemetry/step-kl.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
 import type { JudgedUpdate } from "../guard/guard.js";
@@ -16,6 +17,7 @@ import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt, turnBack } from "./knobs.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
+import { skipOr } from "./orders.js";
 import { preflight, preflightFact } from "./preflight.js";
 import {
   addSeconds,
@@ -270,10 +272,11 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     phase: result.phase,
     meanReward: result.values["reward/unshaped_mean"] ?? null,
     accuracy: result.values["accuracy/mean"] ?? null,
-    kl: result.values["kl/old_k3"] ?? null,
+    kl: klOfStep(result.values) ?? null,
     entropy: result.values["entropy/mean"] ?? null,
   });
-  const decision = skipOr(context, decided);
+  await context.orders.endPhase(signal);
+  const decision = skipOr(context, result.step, decided);
   machine.send({ type: "DECIDED", step: result.step, decision });
   const snapshot = machine.getSnapshot();
   const finished = snapshot.status === "done";
@@ -308,14 +311,6 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
   );
   turnBack(context);
   context.taps.changed();
-}
-
-/** An operator's wish to end the phase wins over `hold`. */
-function skipOr(context: RunContext, decided: CurriculumDecision): CurriculumDecision {
-  if (!context.skipPhase) return decided;
-  context.skipPhase = false;
-  if (decided.action !== "hold" || decided.phase >= context.phases.length) return decided;
-  return { ...decided, action: "advance", nextPhase: decided.phase + 1, reason: "an operator ended the phase" };
 }
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
@@ -372,7 +367,7 @@ async function reportStep(context: RunContext, result: StepResult, version: Poli
       phase: result.phase,
       reward: result.values["reward/mean"],
       accuracy: result.values["accuracy/mean"],
-      kl: result.values["kl/old_k3"],
+      kl: klOfStep(result.values),
       seconds: result.seconds,
     },
     "step committed",
@@ -514,6 +509,7 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   await adoptSnapshots(context);
   context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
+  await context.orders.catchUp(signal);
 }
 
 async function restoreWeights(

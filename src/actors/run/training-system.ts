@@ -15,6 +15,7 @@ import { assertFormat } from "../../data/formats/index.js";
 import { WeirError } from "../../errors.js";
 import { startEngine } from "../../model/engine/host.js";
 import type { PolicyPlaceOptions } from "../../store/policy-place.js";
+import { readRunRecord } from "../../store/run-record.js";
 import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
@@ -27,9 +28,10 @@ import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
-import { assertOrder, knobsOfRun } from "./knobs.js";
+import { knobsOfRun } from "./knobs.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
+import { anotherPhase, assertOrder } from "./orders.js";
 import { PartReplacements } from "./replacement.js";
 import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
@@ -235,8 +237,13 @@ class System implements TrainingSystem {
   }
 
   async replace<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void> {
+    await this.replacement(kind, part, PROGRAM);
+  }
+
+  /** Throws before the start. Errors: as `replace`. */
+  private replacement<K extends PartKind>(kind: K, part: Parts[K] | string, by: Initiator): Promise<void> {
     const { driver } = this.underWay("a part can be replaced");
-    const done = this.replacements.request(kind, part);
+    const done = this.replacements.request(kind, part, by);
     if (this.lifecycle === "paused") driver.atRest();
     return done;
   }
@@ -256,18 +263,7 @@ class System implements TrainingSystem {
   /** Throws where there is no such snapshot. Errors: as `rollBack`. */
   private goBack(by: Initiator, to: number | null, reason: string): Promise<void> {
     const { driver } = this.underWay("a run can be rolled back");
-    driver.rollBack({ to, by, reason });
-    return new Promise((resolve, reject) => {
-      const ended = () => reject(new WeirError("WEIR_E_STATE", "the run ended before it could be rolled back", {}));
-      const facts = this.facts$.subscribe({
-        next: ({ type }) => {
-          if (type !== "run.rolledBack") return;
-          facts.unsubscribe();
-          resolve();
-        },
-        complete: ended,
-      });
-    });
+    return driver.rollBack({ to, by, reason });
   }
 
   get knobs(): readonly KnobState[] {
@@ -384,6 +380,7 @@ class System implements TrainingSystem {
     this.started = true;
     this.registry.seal();
     try {
+      const replaced = await this.replacedBefore();
       const names = this.names();
       const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
       const reward = this.registry.buildAsking("reward", names);
@@ -420,7 +417,7 @@ class System implements TrainingSystem {
       context.gauges.watchActor(() => this.node.status(context.progress.step));
       context.gauges.watchActor(() => this.samplers?.actors() ?? []);
       const unused = unusedParts(this.registry, names);
-      for (const remark of [...this.run.partRemarks, ...unused]) this.remark(remark);
+      for (const remark of [...replaced, ...this.run.partRemarks, ...unused]) this.remark(remark);
       this.webhook = webhookOf(context);
       if (this.config.monitor.enabled) {
         this.monitor = await attachMonitor(context, this.controls(), this.run.pastFacts());
@@ -435,6 +432,15 @@ class System implements TrainingSystem {
       await this.end(() => this.settle.reject(error));
       throw error;
     }
+  }
+
+  /** Puts back what a resumed run was given by name; gives what is worth a remark. */
+  private async replacedBefore(): Promise<readonly WeirError[]> {
+    const { resume } = this.options;
+    if (resume === undefined) return [];
+    // What is wrong with the folder is told where it is opened.
+    const record = await readRunRecord(resume).catch(() => null);
+    return record === null ? [] : this.replacements.adopt(record, this.config);
   }
 
   pause(): void {
@@ -455,9 +461,15 @@ class System implements TrainingSystem {
   }
 
   skipPhase(): boolean {
+    return this.endPhase(PROGRAM);
+  }
+
+  private endPhase(by: Initiator): boolean {
     const context = this.run?.context;
-    if (!context || this.lifecycle !== "training" || this.state.phase >= context.phases.length) return false;
-    context.skipPhase = true;
+    if (!context || this.lifecycle !== "training" || !anotherPhase(context)) return false;
+    context.orders.request({ order: { type: "skipPhase" }, by, reason: null }).catch((error) => {
+      context.log.warn({ actor: "knobs", err: error }, "the phase was not ended");
+    });
     return true;
   }
 
@@ -472,12 +484,12 @@ class System implements TrainingSystem {
       resume: () => this.resume(),
       checkpoint: () => this.checkpoint(),
       stop: (abort) => void this.stop({ abort }).catch(() => undefined),
-      skipPhase: () => this.skipPhase(),
+      skipPhase: (by) => this.endPhase(by),
       order: (wish) => this.order(wish),
       rollBack: (by, to, reason) => this.goBack(by, to, reason),
-      replace: (kind, name) => {
+      replace: (kind, name, by) => {
         assertKind(kind);
-        return this.replace(kind, name);
+        return this.replacement(kind, name, by);
       },
       reached: (test) =>
         new Promise((resolve) => {

@@ -11,6 +11,13 @@ import type { LengthBound } from "../../streams/buckets.js";
 import { assertLag, lagsOf } from "../../streams/lag.js";
 import type { BatchFacts } from "../../streams/telemetry/batch-facts.js";
 import {
+  type Contribution,
+  contributionsOfTokens,
+  KL_METRIC,
+  MISMATCH_METRIC,
+  REFERENCE_METRIC,
+} from "../../streams/telemetry/contributions.js";
+import {
   type ComparedRow,
   correctionFacts,
   lagFacts,
@@ -24,13 +31,6 @@ import {
   referenceError,
   updateKlMetrics,
 } from "../../streams/telemetry/policy-metrics.js";
-import {
-  contributionsOfTokens,
-  KL_METRIC,
-  MISMATCH_METRIC,
-  REFERENCE_METRIC,
-  type SpikeContribution,
-} from "../../streams/telemetry/spike-detector.js";
 import {
   type Mismatch,
   mismatchMetrics,
@@ -102,7 +102,7 @@ export interface UpdateResult {
   /** Ids of rollouts that entered no loss: rejection left no token of them, or the guard left them out. */
   readonly rejected: ReadonlySet<string>;
   /** Shares of rollouts in the metrics that can raise an alarm. */
-  readonly contributions: readonly SpikeContribution[];
+  readonly contributions: readonly Contribution[];
   readonly refused: readonly RefusedBatch[];
   /** Ids of groups that moved the weights, in one epoch at least. */
   readonly moved: ReadonlySet<string>;
@@ -497,7 +497,7 @@ function rolloutsOf(done: Done, lags: PerToken, weights: PerToken | null): Map<s
 }
 
 /** What each rollout brings to the metrics of the update, by the quantity that the metric is made of (I15). */
-function contributionsOf(done: Done): SpikeContribution[] {
+function contributionsOf(done: Done): Contribution[] {
   const { book, compared } = done;
   const of = (metric: MetricName, rows: readonly TokenValues[]) =>
     contributionsOfTokens(

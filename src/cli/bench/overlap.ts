@@ -12,7 +12,6 @@ import { mean } from "../../algorithms/statistics.js";
 import type { ConfigInput } from "../../config/schema.js";
 import { countPromptTokens } from "../../data/measure.js";
 import { WeirError } from "../../errors.js";
-import { startEngine } from "../../model/engine/host.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { realTime } from "../../system/time.js";
 import { wholeNumber } from "../arguments.js";
@@ -25,6 +24,7 @@ import { runForJson, weirCommand } from "./child-process.js";
 import { busyShare } from "./machine.js";
 import { PARITY } from "./parity-reward.js";
 import { rounded } from "./statistics.js";
+import { wrappedEngine } from "./wrapped-engine.js";
 
 export interface OverlapOptions {
   readonly pairs: string;
@@ -160,15 +160,10 @@ async function measuredRun(
     const system = createTrainingSystem(await configOf(folder, turn, warmup + steps), {
       actors: {
         reward: PARITY,
-        engine: async (modelDir, options, signal) => {
-          const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
-          const watched = (name: string) => name !== "dispose";
-          return {
-            ...engine,
-            sampler: timedCalls(engine.sampler, { spans: sampling, now, watched: (name) => name === "sample" }),
-            trainer: timedCalls(engine.trainer, { spans: training, now, watched }),
-          };
-        },
+        engine: wrappedEngine(({ sampler, trainer }) => ({
+          sampler: timedCalls(sampler, { spans: sampling, now, watched: (name) => name === "sample" }),
+          trainer: timedCalls(trainer, { spans: training, now, watched: (name) => name !== "dispose" }),
+        })),
       },
     });
     system.facts$.subscribe(({ type }) => {

@@ -8,6 +8,7 @@ import { applySettings } from "../../config/settings.js";
 import type { MetricName, MetricValues } from "../../contracts/metrics.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
+import { klOfStep } from "../../streams/telemetry/step-kl.js";
 import { leaveSoon } from "../leave.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { heldoutTable } from "../report-table.js";
@@ -28,18 +29,17 @@ export async function configOfRun(runDirectory: string, settings: readonly strin
   return parseConfig(applySettings(config as Record<string, unknown>, settings));
 }
 
-/** An RL step in one line; values that were not measured are a dash. */
+/** An RL step in one line; values that were not measured are a dash. `kl` is that of the update. */
 export function stepLine(step: number, phase: number, values: MetricValues): string {
-  const show = (name: MetricName, form: (value: number) => string) => {
-    const value = values[name];
-    return value === undefined ? "–" : form(value);
-  };
+  const told = (value: number | undefined, form: (value: number) => string) =>
+    value === undefined ? "–" : form(value);
+  const show = (name: MetricName, form: (value: number) => string) => told(values[name], form);
   return [
     `step ${step} (phase ${phase})`,
     `reward ${show("reward/mean", (value) => value.toFixed(3))}`,
     `accuracy ${show("accuracy/mean", (value) => `${(value * 100).toFixed(0)} %`)}`,
     `entropy ${show("entropy/mean", (value) => value.toFixed(3))}`,
-    `kl ${show("kl/old_k3", (value) => value.toExponential(1))}`,
+    `kl ${told(klOfStep(values), (value) => value.toExponential(1))}`,
     `length ${show("response/length_mean", (value) => value.toFixed(0))}`,
     ...(values["update/applied"] === 0 ? ["no update"] : []),
     show("time/step_seconds", (value) => `${value.toFixed(1)} s`),

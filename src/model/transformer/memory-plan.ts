@@ -88,6 +88,14 @@ export function trainingStateBytes(config: ModelConfig, { lora }: StorageForm): 
   return 3 * FLOAT * elementsOf(adapterShapes(adapted, lora));
 }
 
+/** Copies that make a step undoable: trained weights and their moments; with adapters also the weights that follow from them. */
+export function trialBytes(config: ModelConfig, { lora }: StorageForm): number {
+  const shapes = expectedTensors(config);
+  if (lora === null) return 3 * FLOAT * elementsOf(shapes);
+  const adapted = new Map([...shapes].filter(([name]) => isAdapted(name, lora)));
+  return FLOAT * (3 * elementsOf(adapterShapes(adapted, lora)) + elementsOf(adapted));
+}
+
 /** Bytes taken before any micro-batch: the program and the model's state. */
 export function standingBytes(config: ModelConfig, form: StorageForm): number {
   return PROGRAM_BYTES + stateBytes(config, form);
@@ -139,11 +147,15 @@ export function planMemory(config: ModelConfig, form: StorageForm, size: MicroBa
   // A recomputed layer needs its activations while its backward pass runs.
   const recomputed = savedLayers < layers ? perLayer : 0;
   const activations = keys + inputs + savedLayers * perLayer;
+  const trial = size.trial === true ? trialBytes(config, form) : 0;
+  // The gradient is gone by the time of the trial, which saves no activations.
+  const tried = trial === 0 ? 0 : state + trial + keys + work;
   const numbers = {
     stateBytes: state,
     activationBytes: activations,
     workBytes: work + recomputed,
-    peakBytes: state + activations + work + recomputed,
+    trialBytes: trial,
+    peakBytes: Math.max(state + activations + work + recomputed, tried),
     budgetBytes: budget,
     layers,
     savedLayers,
@@ -157,6 +169,7 @@ function describe(plan: Omit<MemoryPlan, "text">): string {
   const recomputed = plan.layers - plan.savedLayers;
   const layers =
     recomputed === 0 ? "all layers save their activations" : `${recomputed} of ${plan.layers} layers are recomputed`;
+  const trial = plan.trialBytes === 0 ? "" : `, or copies of a trial step ${gib(plan.trialBytes)}`;
   const over = plan.peakBytes > plan.budgetBytes ? `, above the budget of ${gib(plan.budgetBytes)} GiB` : "";
-  return `${gib(plan.peakBytes)} GiB planned: state ${gib(plan.stateBytes)}, activations ${gib(plan.activationBytes)}, work ${gib(plan.workBytes)}; ${layers}${over}`;
+  return `${gib(plan.peakBytes)} GiB planned: state ${gib(plan.stateBytes)}, activations ${gib(plan.activationBytes)}, work ${gib(plan.workBytes)}${trial}; ${layers}${over}`;
 }

@@ -4,8 +4,8 @@ import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js
 import type { DroppedGroup } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
+import { type Contribution, contributionsOfTokens } from "./contributions.js";
 import type { MetricDraft, MetricName, MetricValues } from "./metrics.js";
-import { contributionsOfTokens, type SpikeContribution } from "./spike-detector.js";
 
 /** What is known of an RL step's batch before it is trained on: rewards, lengths, entropy, copying. Pure. */
 
@@ -24,7 +24,7 @@ export interface BatchInput {
 export interface BatchFacts {
   readonly values: MetricValues;
   /** Shares of rollouts in these metrics. */
-  readonly contributions: readonly SpikeContribution[];
+  readonly contributions: readonly Contribution[];
 }
 
 /** What one rollout brings to the metrics of its batch. */
@@ -187,7 +187,7 @@ function staleMetrics({ kept, dropped, maxLag }: BatchInput): MetricValues {
 }
 
 /** The quantity of each metric that a rollout brings to it, so that an alarm names those that raised it (I15). */
-function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly DroppedGroup[]): SpikeContribution[] {
+function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly DroppedGroup[]): Contribution[] {
   const of = (metric: MetricName, perToken: (one: RolloutFacts) => readonly number[]) =>
     contributionsOfTokens(
       metric,
@@ -195,7 +195,7 @@ function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly Dr
     );
   /** The whole of a rollout, shown at its last token. */
   const whole = (metric: MetricName, amount: (one: RolloutFacts) => number | null) =>
-    rollouts.flatMap((one): SpikeContribution[] => {
+    rollouts.flatMap((one): Contribution[] => {
       const contribution = amount(one);
       const { id, tokenIds } = one.member.rollout;
       if (contribution === null) return [];
@@ -216,7 +216,7 @@ function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly Dr
     ...dropped.flatMap(({ group, reason }) =>
       reason !== "stale"
         ? []
-        : group.members.map(({ rollout }): SpikeContribution => {
+        : group.members.map(({ rollout }): Contribution => {
             return { metric: "group/stale_dropped_share", rolloutId: rollout.id, contribution: 1, tokenIndex: 0 };
           }),
     ),

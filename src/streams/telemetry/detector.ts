@@ -7,13 +7,13 @@ import type { Objection } from "../../contracts/guard.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { type AlarmBookState, type AlarmChanges, bookStep, EMPTY_BOOK } from "./alarm-book.js";
+import { type Contribution, culpritsOf } from "./contributions.js";
 import { findingsOf, nonFiniteFinding, withStep } from "./detection.js";
 import type { DetectionOptions, StepNumbers } from "./detection-options.js";
 import { SCALES } from "./detectors/spikes.js";
 import type { Finding } from "./finding.js";
 import { type Histories, historiesOf, NO_HISTORIES } from "./history.js";
 import { isMetricName, type MetricName } from "./metrics.js";
-import { culpritsOf, type SpikeContribution } from "./spike-detector.js";
 import {
   FRESH_STALL,
   type StallObservation,
@@ -34,7 +34,7 @@ export interface Observation extends StepNumbers, StallObservation {
   readonly step: number;
   readonly policyVersion: number;
   readonly time: number;
-  readonly contributions: readonly SpikeContribution[];
+  readonly contributions: readonly Contribution[];
   /** Numbers of its optimiser steps that were not finite, by their names in the evidence. */
   readonly nonFinite: readonly string[];
   /** What the guard objected to. */

@@ -12,7 +12,6 @@ import { median, sum } from "../../../algorithms/statistics.js";
 import type { ConfigInput } from "../../../config/schema.js";
 import { countPromptTokens } from "../../../data/measure.js";
 import { WeirError } from "../../../errors.js";
-import { startEngine } from "../../../model/engine/host.js";
 import { loadTokenizer } from "../../../model/io/tokenizer.js";
 import { realTime } from "../../../system/time.js";
 import { numberAtLeast, wholeNumber } from "../../arguments.js";
@@ -23,6 +22,7 @@ import { busyShare } from "../machine.js";
 import { BENCH_MODEL, writeRandomModel } from "../model.js";
 import { PARITY } from "../parity-reward.js";
 import { rounded } from "../statistics.js";
+import { wrappedEngine } from "../wrapped-engine.js";
 import { Turns } from "./turns.js";
 
 export interface GuardCostOptions {
@@ -218,19 +218,15 @@ function armSystem(
     onRemark: () => undefined,
     actors: {
       reward: PARITY,
-      engine: async (modelDir, options, signal) => {
-        const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
-        return {
-          ...engine,
-          sampler: {
-            ...engine.sampler,
-            sample: async (request, call) => {
-              await turn(call.signal);
-              return engine.sampler.sample(request, call);
-            },
+      engine: wrappedEngine(({ sampler }) => ({
+        sampler: {
+          ...sampler,
+          sample: async (request, call) => {
+            await turn(call.signal);
+            return sampler.sample(request, call);
           },
-        };
-      },
+        },
+      })),
     },
   });
 }

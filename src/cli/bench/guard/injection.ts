@@ -6,7 +6,7 @@ import { createTrainingSystem, type TrainingActors, type TrainingSystem } from "
 import { parseConfig } from "../../../config/load.js";
 import type { Config } from "../../../config/schema.js";
 import type { WeirError } from "../../../errors.js";
-import { startEngine } from "../../../model/engine/host.js";
+import { wrappedEngine } from "../wrapped-engine.js";
 import { FaultWindow } from "./fault-window.js";
 import type { Fault, FaultyParts } from "./faults.js";
 import { fairJudge, Spoilt } from "./injectors.js";
@@ -102,14 +102,10 @@ function actorsOf(config: Config, parts: FaultyParts): TrainingActors {
   return {
     ...(advantage === undefined ? {} : { advantage }),
     reward: parts.reward?.(reward) ?? reward,
-    engine: async (modelDir, options, signal) => {
-      const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
-      return {
-        ...engine,
-        sampler: sampler?.(engine.sampler) ?? engine.sampler,
-        trainer: trainer?.(engine.trainer) ?? engine.trainer,
-      };
-    },
+    engine: wrappedEngine((engine) => ({
+      sampler: sampler?.(engine.sampler) ?? engine.sampler,
+      trainer: trainer?.(engine.trainer) ?? engine.trainer,
+    })),
   };
 }
 

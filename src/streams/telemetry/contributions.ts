@@ -3,7 +3,7 @@ import type { MetricName } from "./metrics.js";
 /** Who caused a metric: what each rollout contributed to it. */
 
 /** A rollout's part in a metric: its contribution and the token that contributed most. */
-export interface SpikeContribution {
+export interface Contribution {
   readonly rolloutId: string;
   readonly contribution: number;
   readonly tokenIndex: number;
@@ -20,10 +20,10 @@ const TOP_K = 5;
 
 /** The rollouts that contributed most to a metric, or least where `smallestFirst`. A contribution of NaN ranks first. */
 export function culpritsOf(
-  contributions: readonly SpikeContribution[],
+  contributions: readonly Contribution[],
   about: MetricName,
   smallestFirst: boolean,
-): Omit<SpikeContribution, "metric">[] {
+): Omit<Contribution, "metric">[] {
   const sign = smallestFirst ? 1 : -1;
   return contributions
     .filter(({ metric }) => metric === undefined || metric === about)
@@ -32,7 +32,7 @@ export function culpritsOf(
     .map(({ rolloutId, contribution, tokenIndex }) => ({ rolloutId, contribution, tokenIndex }));
 }
 
-function rankable({ contribution }: SpikeContribution, sign: number): number {
+function rankable({ contribution }: Contribution, sign: number): number {
   return Number.isNaN(contribution) ? -sign * Number.MAX_VALUE : contribution;
 }
 
@@ -40,7 +40,7 @@ function rankable({ contribution }: SpikeContribution, sign: number): number {
 export function contributionsOfTokens(
   metric: MetricName,
   rollouts: readonly { readonly rolloutId: string; readonly perToken: readonly number[] }[],
-): SpikeContribution[] {
+): Contribution[] {
   return rollouts.flatMap(({ rolloutId, perToken }) => {
     if (perToken.length === 0) return [];
     let tokenIndex = 0;
