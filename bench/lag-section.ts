@@ -32,7 +32,9 @@ export interface LagArm {
   readonly settings: readonly string[];
 }
 
-const STALE = ["rollout.engines=1", "update.oldLogprobs=recompute"];
+/** The study is about steps at the full rate: the demo's rate rises over its first steps so that none of this happens there. */
+const FULL_RATE = "optimiser.warmupSteps=0";
+const STALE = [FULL_RATE, "rollout.engines=1", "update.oldLogprobs=recompute"];
 
 const corrected = (maxLag: number): LagArm => ({
   name: `lag${maxLag}`,
@@ -43,7 +45,7 @@ const corrected = (maxLag: number): LagArm => ({
 
 /** The first is the one that the others are compared with. */
 export const LAG_ARMS: readonly LagArm[] = [
-  { name: "lag0", maxLag: 0, correction: "none needed", settings: [] },
+  { name: "lag0", maxLag: 0, correction: "none needed", settings: [FULL_RATE] },
   corrected(1),
   corrected(2),
   corrected(4),
@@ -243,7 +245,7 @@ export function lagSection(results: readonly LagResult[], machine: Machine): str
   return [
     "## Samples of older policies",
     "",
-    `\`npm run results -- --recipe lag --seeds ${base.map((run) => run.seed).join(",")}\` wrote this section: the demo as it is (lag 0), and with \`async.maxLag\` of 1, 2 and 4,`,
+    `\`npm run results -- --recipe lag --seeds ${base.map((run) => run.seed).join(",")}\` wrote this section: the demo with \`optimiser.warmupSteps: 0\` (lag 0), and so with \`async.maxLag\` of 1, 2 and 4,`,
     `once per seed, on the ${first.engine.backend} backend (${first.engine.version}, ${first.engine.executor} executor), ${machine.cores} cores (${machine.model}). The runs with a lag have`,
     "`rollout.engines: 1`, `update.oldLogprobs: recompute` and `update.correction.importance: token` with its default bound of 2 (decoupled",
     "objective and truncated importance sampling); one has `importance: none` and `allowUncorrected: true` in its place.",

@@ -510,7 +510,7 @@ const spikeSchema = z.strictObject({
     .number()
     .gt(0)
     .max(1)
-    .default(0.5)
+    .default(0.3)
     .describe("Share of a step's finished groups that were dropped as too old from which an alarm is raised."),
 });
 
@@ -595,6 +595,12 @@ const guardSchema = z.strictObject({
           "After a rollback that the guard asked for the learning rate is multiplied by this, once for each such rollback in a row; not where the fault was the sampler's, the judge's or the data's.",
         ),
       clip: z.number().gt(0).max(1).default(1).describe("The same for loss.clipLow and loss.clipHigh."),
+      recoverSteps: positiveInt
+        .nullable()
+        .default(10)
+        .describe(
+          "Steps past the one that led to the last rollback after which learning rate, clip bounds and lag go back to what they were; null leaves them.",
+        ),
       skipBatch: z
         .boolean()
         .default(true)

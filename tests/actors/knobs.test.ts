@@ -267,10 +267,39 @@ describe("a rollback that the guard asks for", () => {
       { path: "loss.clipLow", old: null, new: 0.1, by, reason },
       { path: "loss.clipHigh", old: null, new: 0.14, by, reason },
     ]);
-    // The third is the trial step that the guard judged, and that was taken back.
-    expect(rates).toEqual([1e-3, 1e-3, 1e-3, 2.5e-4, 2.5e-4]);
+    // The first try of step 3 was judged before its optimiser step, which was not made.
+    expect(rates).toEqual([1e-3, 1e-3, 2.5e-4, 2.5e-4]);
     expect(batches.at(-1)?.loss.settings).toMatchObject({ clipLow: 0.1, clipHigh: 0.14 });
     // The snapshot before step 3 has the turn: it was made after step 2.
     expect(batches.at(-1)?.loss.entropyCoefficient).toBe(0.1);
+  });
+
+  it("turns them back once the run has come far enough, but for what somebody has turned since", async () => {
+    const run = async (mine: number | null) => {
+      const { actors, rates } = watchedEngine();
+      let asked = 0;
+      const guard: Guard = {
+        kind: "once",
+        specificationVersion: 1,
+        judge: ({ step }) =>
+          step === 2 && asked++ === 0
+            ? { action: "rollback", rule: "kl_limit", reason: "too far" }
+            : { action: "commit" },
+      };
+      const { system } = await fakeRun(
+        { ...onePhase, guard: { trial: false, afterRollback: { learningRate: 0.25, recoverSteps: 2 } } },
+        parityReward,
+        { actors: { ...actors, guard } },
+      );
+      if (mine !== null)
+        system.facts$.subscribe(({ type }) => {
+          if (type === "run.rolledBack") void system.setKnob("optimiser.learningRate", mine);
+        });
+      await system.start();
+      await system.done;
+      return rates;
+    };
+    expect(await run(null)).toEqual([1e-3, 2.5e-4, 2.5e-4, 1e-3]);
+    expect(await run(5e-4)).toEqual([1e-3, 5e-4, 5e-4, 5e-4]);
   });
 });

@@ -54,7 +54,7 @@ describe("snapshots of a run", () => {
 
 describe("rollbacks in a row", () => {
   it("end once a step is done that was not done before them", () => {
-    const rollbacks = { count: 4, inARow: 2, furthest: 7 };
+    const rollbacks = { count: 4, inARow: 2, furthest: 7, turnedDown: {} };
     expect(cameFurther(at({ warmupStep: 2, step: 5, rollbacks })).rollbacks).toEqual(rollbacks);
     expect(cameFurther(at({ warmupStep: 2, step: 6, rollbacks })).rollbacks).toEqual({ ...rollbacks, inARow: 0 });
   });

@@ -40,10 +40,11 @@ function runOf(seed: number, correct: readonly [number, number], lag: LagRun): L
 }
 
 describe("the arms of the study of lag", () => {
-  it("are the demo as it is, lags 1, 2 and 4 with truncated weights, and lag 4 without", () => {
-    expect(lag0.settings).toEqual([]);
+  it("are the demo at its full rate from the start, lags 1, 2 and 4 with truncated weights, and lag 4 without", () => {
+    expect(lag0.settings).toEqual(["optimiser.warmupSteps=0"]);
     expect(LAG_ARMS.map(({ name }) => name)).toEqual(["lag0", "lag1", "lag2", "lag4", "lag4-uncorrected"]);
     expect(lag1.settings).toEqual([
+      "optimiser.warmupSteps=0",
       "rollout.engines=1",
       "update.oldLogprobs=recompute",
       "async.maxLag=1",

@@ -35,12 +35,16 @@ function calm(step: number): MetricValues {
 }
 
 /** What is found in each step of a series; steps are of phase 1 where nothing else is said. */
-function series(steps: readonly MetricValues[], phaseOf: (index: number) => number = () => 1) {
+function series(
+  steps: readonly MetricValues[],
+  phaseOf: (index: number) => number = () => 1,
+  options: DetectionOptions = OPTIONS,
+) {
   let histories = NO_HISTORIES;
   return steps.map((values, index) => {
     const step = { phase: phaseOf(index), values };
-    const found = findingsOf(step, histories, OPTIONS);
-    histories = withStep(histories, step, OPTIONS);
+    const found = findingsOf(step, histories, options);
+    histories = withStep(histories, step, options);
     return found;
   });
 }
@@ -73,7 +77,7 @@ describe("a healthy series", () => {
 describe("a jump against the steps before", () => {
   it.each<[string, MetricValues, string]>([
     ["the KL of the update", { "kl/update": 0.2 }, "kl_spike warn"],
-    ["the KL to the reference", { "kl/ref": 0.4 }, "kl_spike warn"],
+    ["the KL to the reference", { "kl/ref": 1.2 }, "kl_spike warn"],
     ["the gradient's norm", { "gradient/norm": 40 }, "gradient_spike warn"],
     ["the advantages", { "advantage/max_abs": 19 }, "advantage_spike warn"],
     ["the learning rate", { "optimiser/learning_rate": 3e-2 }, "step_size warn"],
@@ -97,9 +101,18 @@ describe("a jump against the steps before", () => {
   it("is none where it is too small to matter, or downwards", () => {
     expect(rulesOf({ "kl/update": 0.04 })).toEqual([]);
     expect(rulesOf({ "kl/update": 0 })).toEqual([]);
+    expect(rulesOf({ "kl/ref": 0.9 })).toEqual([]);
     expect(rulesOf({ "gradient/norm": 5 })).toEqual([]);
     expect(rulesOf({ "gradient/norm": 1e-3, "response/length_mean": 5 })).toEqual([]);
     expect(rulesOf({ "entropy/mean": 0.7 })).toEqual([]);
+  });
+
+  it("of the mismatch counts from a third of the limit for the engine's precision on", () => {
+    const at = (mismatch: number, mismatchLimit: number) =>
+      series([...healthy(20), { ...calm(20), mismatch_abs: mismatch }], undefined, { ...OPTIONS, mismatchLimit })[20];
+    expect(at(2e-3, 0.01)).toEqual([]);
+    expect(at(2e-2, 0.1)).toEqual([]);
+    expect(at(4e-2, 0.1)?.map(({ rule }) => rule)).toEqual(["mismatch_spike"]);
   });
 
   it("is judged from the first step of a new phase on, with twice the room", () => {

@@ -12,9 +12,10 @@ import { lossSettings } from "../../losses/settings.js";
 import { isOfStep } from "../guard/judgement.js";
 import { assertCanTrain } from "./can-train.js";
 import { assertCapabilities } from "./capabilities.js";
+import { stepsDone } from "./progress.js";
 import type { RunContext } from "./run-context.js";
 
-/** Options of which rollouts are drawn: what was drawn with other values is not trained on. */
+/** Options of which rollouts are drawn: what was drawn under other options is not trained on. */
 export const DRAWN_WITH: readonly string[] = ["rollout.groupSize", "rollout.temperature"];
 /** Tightest clip bound that a rollback sets: the least that the knob takes. */
 const NEAREST_CLIP = 1e-6;
@@ -73,7 +74,7 @@ export function tellRestored(context: RunContext, before: Config, reason: string
 export function turnAfterRollback(context: RunContext, inARow: number, by: Initiator, reason: string): void {
   const { config, parts, progress } = context;
   const { learningRate, clip, maxLag } = config.guard.afterRollback;
-  const turn = (path: string, value: number) => turnKnob(context, path, value, by, reason);
+  const turn = (path: string, value: number) => turnDown(context, path, value, by, reason);
   if (isOfStep(by.name)) turn("optimiser.learningRate", config.optimiser.learningRate * learningRate ** inARow);
   const lag = Math.max(1, maxLag ?? config.async.maxLag);
   if (config.async.maxLag > lag) turn("async.maxLag", lag);
@@ -82,6 +83,40 @@ export function turnAfterRollback(context: RunContext, inARow: number, by: Initi
   const settings = { ...builtIn.settings, ...turnedClips(builtIn.name, progress.knobs) };
   for (const [path, setting] of Object.entries(CLIPS))
     if (clipRefusal(path, parts) === null) turn(path, Math.max(NEAREST_CLIP, settings[setting] * clip ** inARow));
+}
+
+/** As `turnKnob`, remembering the value that `turnBack` goes back to. */
+function turnDown(context: RunContext, path: string, to: number, by: Initiator, reason: string): void {
+  const { turnedDown } = context.progress.rollbacks;
+  const known = turnedDown[path];
+  const now = optionAt(context.config, path);
+  const from = known?.to === now ? known.from : now;
+  turnKnob(context, path, to, by, reason);
+  const { progress } = context;
+  const rollbacks = { ...progress.rollbacks, turnedDown: { ...turnedDown, [path]: { from, to } } };
+  context.progress = { ...progress, rollbacks };
+}
+
+/**
+ * Turns knobs back that rollbacks have turned down, once the run has come `guard.afterRollback.recoverSteps` steps past the one that led
+ * to the last of them; those that somebody has turned since stay.
+ */
+export function turnBack(context: RunContext): void {
+  const { progress, config } = context;
+  const { turnedDown, furthest } = progress.rollbacks;
+  const { recoverSteps } = config.guard.afterRollback;
+  if (recoverSteps === null || stepsDone(progress) < furthest + recoverSteps) return;
+  for (const [path, { from, to }] of Object.entries(turnedDown))
+    if (optionAt(context.config, path) === to)
+      turnKnob(
+        context,
+        path,
+        from,
+        { kind: "guard", name: "recovered" },
+        `${recoverSteps} steps since the last rollback`,
+      );
+  if (Object.keys(turnedDown).length > 0)
+    context.progress = { ...context.progress, rollbacks: { ...context.progress.rollbacks, turnedDown: {} } };
 }
 
 function tellTurn(

@@ -72,6 +72,15 @@ export interface RollbackCount {
   readonly inARow: number;
   /** Most steps, of warm-up and RL together, that were done before one of those. */
   readonly furthest: number;
+  /** Knobs that they turned down, by path. */
+  readonly turnedDown: Readonly<Record<string, TurnedDown>>;
+}
+
+/** A knob that was turned down until the run has come far enough. */
+export interface TurnedDown {
+  /** What it goes back to; null is the loss's own bound. */
+  readonly from: number | null;
+  readonly to: number;
 }
 
 /** Steps of warm-up and RL done. */
@@ -111,7 +120,7 @@ export const freshProgress: Progress = {
   skipPhase: null,
   snapshots: [],
   snapshotCount: 0,
-  rollbacks: { count: 0, inARow: 0, furthest: 0 },
+  rollbacks: { count: 0, inARow: 0, furthest: 0, turnedDown: {} },
 };
 
 /**

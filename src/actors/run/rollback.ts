@@ -80,7 +80,7 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
   await store.undone(target.mark.step);
   restoreState(context, target);
   const exhausted = guarded && inARow > config.guard.maxRollbacks;
-  const { count, furthest } = before.rollbacks;
+  const { count, furthest, turnedDown } = before.rollbacks;
   context.progress = {
     ...context.progress,
     seconds: before.seconds,
@@ -90,7 +90,10 @@ export async function rollBack(context: RunContext, wish: RollbackWish, signal: 
     snapshots: target.upTo,
     snapshotCount: before.snapshotCount,
     // A person who lets a paused run go on gives the guard its rollbacks back.
-    rollbacks: { count: count + 1, inARow: exhausted ? 0 : inARow, furthest: Math.max(furthest, stepsDone(before)) },
+    rollbacks: {
+      ...{ count: count + 1, inARow: exhausted ? 0 : inARow, turnedDown },
+      furthest: Math.max(furthest, stepsDone(before)),
+    },
     checkpointDue: true,
   };
   taps.fact("run.rolledBack", target.mark.step, {

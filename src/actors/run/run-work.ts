@@ -15,7 +15,7 @@ import { RECORDED, recordedOrigins } from "../parts/part-origins.js";
 import { culpritsOf, observationOf, tellAlarms, tellGuardState } from "./alarms.js";
 import { writeExport } from "./export-model.js";
 import { leftOutAlerts } from "./gold-check.js";
-import { knobsAt } from "./knobs.js";
+import { knobsAt, turnBack } from "./knobs.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { skipOr } from "./orders.js";
 import { preflight, preflightFact } from "./preflight.js";
@@ -309,6 +309,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
     "training",
     result.seconds,
   );
+  turnBack(context);
   context.taps.changed();
 }
 

@@ -12,13 +12,22 @@ const WITNESSES = [
     metric: "reward/rule_judge_agreement",
     what: "rule and judge agree",
     remedy: "read responses that the judge calls right and the rule wrong",
+    fallShare: 0,
   },
   {
     metric: "response/evidence_overlap",
     what: "responses overlap with the evidence",
     remedy: "read the responses of highest reward",
+    // A policy that learns how much to quote quotes less by up to a seventh while its reward rises.
+    fallShare: 0.25,
   },
-] as const satisfies readonly { readonly metric: MetricName; readonly what: string; readonly remedy: string }[];
+] as const satisfies readonly {
+  readonly metric: MetricName;
+  readonly what: string;
+  readonly remedy: string;
+  /** Smallest fall of a trend as a share of the level before, besides `TREND`. */
+  readonly fallShare: number;
+}[];
 
 const REWARD = "reward/unshaped_mean" satisfies MetricName;
 
@@ -60,17 +69,22 @@ function sudden(
   return { ...base, threshold: deviation.level - SUDDEN_FALL, text };
 }
 
-function trend({ values }: StepNumbers, { metric, what, remedy }: Witness, histories: Histories): Finding | null {
+function trend(
+  { values }: StepNumbers,
+  { metric, what, remedy, fallShare }: Witness,
+  histories: Histories,
+): Finding | null {
   const count = RECENT + EARLIER - 1;
   const [value, reward] = [finite(values[metric]), finite(values[REWARD])];
   const [witnesses, rewards] = [lastOf(histories, metric, SCALES, count), lastOf(histories, REWARD, SCALES, count)];
   if (value === null || reward === null || witnesses === null || rewards === null) return null;
   const [fall, rise] = [change([...witnesses, value]), change([...rewards, reward])];
   if (rise.by < TREND || rise.by < TREND_ERRORS * rise.error) return null;
-  if (-fall.by < TREND || -fall.by < TREND_ERRORS * fall.error) return null;
+  const least = Math.max(TREND, fallShare * fall.before);
+  if (-fall.by < least || -fall.by < TREND_ERRORS * fall.error) return null;
   const text = `the reward rose by ${show(rise.by)} within ${count + 1} steps while the share in which ${what} fell by ${show(-fall.by)}; ${remedy}`;
   const base = { level: "warn", rule: "reward_hacking", metric, value, z: null } as const;
-  return { ...base, threshold: fall.before - TREND, text, changed: true };
+  return { ...base, threshold: fall.before - least, text, changed: true };
 }
 
 /** Change of the mean from the earlier steps to the recent ones, with its standard error. */
