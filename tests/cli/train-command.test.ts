@@ -50,6 +50,11 @@ describe("the progress of weir train", () => {
     );
   });
 
+  it("shows the KL of the update, and the one against the policy that sampled only where that was not measured", () => {
+    expect(stepLine(1, 1, { "kl/update": 0.002, "kl/old_k3": 0.5 })).toContain(" · kl 2.0e-3 · ");
+    expect(stepLine(1, 1, { "kl/old_k3": 0.5 })).toContain(" · kl 5.0e-1 · ");
+  });
+
   it("shows accuracy over scored responses, how many were not scored, and the mean reward where it is another number", () => {
     expect(
       bucketsLine({

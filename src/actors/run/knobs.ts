@@ -15,7 +15,7 @@ import { assertCapabilities } from "./capabilities.js";
 import { stepsDone } from "./progress.js";
 import type { RunContext } from "./run-context.js";
 
-/** Options of which rollouts are drawn: what was drawn with other values is not trained on. */
+/** Options of which rollouts are drawn: what was drawn under other options is not trained on. */
 export const DRAWN_WITH: readonly string[] = ["rollout.groupSize", "rollout.temperature"];
 /** Tightest clip bound that a rollback sets: the least that the knob takes. */
 const NEAREST_CLIP = 1e-6;
