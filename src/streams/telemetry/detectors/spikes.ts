@@ -61,9 +61,10 @@ const SPIKES: readonly Spike[] = [
     ...{ name: "the KL to the policy before the step", unit: " nats" },
   },
   // The policy moves away from the reference by design, so only a jump counts, not a level. A single token that the reference would
-  // hardly have chosen, in each response of 26, is 0.35 nats: a policy that learns a form of answer goes from 0.04 there within steps.
+  // hardly have chosen, in each response of 26, is 0.35 nats: a policy that learns a form of answer goes there from 0.04 within steps, and
+  // some healthy steps show 0.85.
   {
-    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 1, change: 5 },
+    ...{ metric: "kl/ref", rule: "kl_spike", level: "warn", from: 2, change: 5 },
     ...{ name: "the KL to the reference policy", unit: " nats" },
   },
   {
