@@ -27,7 +27,7 @@ const OPTIONS = {
   loss: { monitorKl: true },
   // The first steps of AdamW at the full rate move the policy by 0.2 nats each. With samples of older policies it then overshoots to
   // responses that never end (90 % cut off, hardly any right) before it comes back; a rate that rises slowly takes it there once.
-  optimiser: { learningRate: 3e-4, warmupSteps: 40 },
+  optimiser: { learningRate: 3e-4, warmupSteps: 20 },
   update: { miniBatchPrompts: null, microBatchTokens: 16_384, oldLogprobs: "sampler" },
   curriculum: { retrospective: { mode: "paper" } },
   evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },
