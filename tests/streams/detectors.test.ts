@@ -107,6 +107,20 @@ describe("a jump against the steps before", () => {
     expect(rulesOf({ "entropy/mean": 0.7 })).toEqual([]);
   });
 
+  it("of the entropy downwards is none where the reward rises with it", () => {
+    const at = (rewards: readonly number[]) =>
+      series([
+        ...healthy(20),
+        ...rewards.map((reward, i) => ({
+          ...calm(20 + i),
+          "reward/unshaped_mean": reward,
+          ...(i === 2 ? { "entropy/mean": 0.2 } : {}),
+        })),
+      ])[22]?.map(({ rule }) => rule);
+    expect(at([0.6, 0.7, 0.8])).toEqual([]);
+    expect(at([0.44, 0.44, 0.7])).toEqual(["entropy_spike"]);
+  });
+
   it("of the mismatch counts from a third of the limit for the engine's precision on", () => {
     const at = (mismatch: number, mismatchLimit: number) =>
       series([...healthy(20), { ...calm(20), mismatch_abs: mismatch }], undefined, { ...OPTIONS, mismatchLimit })[20];
