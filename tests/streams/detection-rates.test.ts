@@ -99,8 +99,8 @@ const SEEDS = 30;
 const FAULTS: readonly (readonly [string, (values: MetricDraft, since: number) => void, readonly string[], number])[] =
   [
     ["a rate of 100 times", (v) => scale(v, "optimiser/learning_rate", 100), ["step_size"], 0],
-    ["a policy that the reference does not know any more", (v) => scale(v, "kl/ref", 40), ["kl_spike"], 5],
-    ["steps that move the policy 300 times as far", (v) => scale(v, "kl/update", 300), ["kl_spike", "kl_limit"], 3],
+    ["a policy that the reference does not know any more", (v) => scale(v, "kl/ref", 150), ["kl_spike"], 5],
+    ["steps that move the policy 300 times as far", (v) => scale(v, "kl/update", 300), ["kl_spike", "kl_limit"], 5],
     ["advantages of 1,000 times", (v) => scale(v, "advantage/max_abs", 1_000), ["advantage_limit"], 0],
     ["gradients of 100 times", (v) => scale(v, "gradient/norm", 100), ["gradient_spike"], 0],
     ["a sampler with other weights", (v) => put(v, "mismatch_abs", 0.4), ["mismatch"], 0],

@@ -76,8 +76,8 @@ describe("a healthy series", () => {
 
 describe("a jump against the steps before", () => {
   it.each<[string, MetricValues, string]>([
-    ["the KL of the update", { "kl/update": 0.2 }, "kl_spike warn"],
-    ["the KL to the reference", { "kl/ref": 1.2 }, "kl_spike warn"],
+    ["the KL of the update", { "kl/update": 0.45 }, "kl_spike warn"],
+    ["the KL to the reference", { "kl/ref": 2.2 }, "kl_spike warn"],
     ["the gradient's norm", { "gradient/norm": 40 }, "gradient_spike warn"],
     ["the advantages", { "advantage/max_abs": 19 }, "advantage_spike warn"],
     ["the learning rate", { "optimiser/learning_rate": 3e-2 }, "step_size warn"],
@@ -99,12 +99,26 @@ describe("a jump against the steps before", () => {
   });
 
   it("is none where it is too small to matter, or downwards", () => {
-    expect(rulesOf({ "kl/update": 0.04 })).toEqual([]);
+    expect(rulesOf({ "kl/update": 0.35 })).toEqual([]);
     expect(rulesOf({ "kl/update": 0 })).toEqual([]);
-    expect(rulesOf({ "kl/ref": 0.9 })).toEqual([]);
+    expect(rulesOf({ "kl/ref": 1.8 })).toEqual([]);
     expect(rulesOf({ "gradient/norm": 5 })).toEqual([]);
     expect(rulesOf({ "gradient/norm": 1e-3, "response/length_mean": 5 })).toEqual([]);
     expect(rulesOf({ "entropy/mean": 0.7 })).toEqual([]);
+  });
+
+  it("of the entropy downwards is none where the reward rises with it", () => {
+    const at = (rewards: readonly number[]) =>
+      series([
+        ...healthy(20),
+        ...rewards.map((reward, i) => ({
+          ...calm(20 + i),
+          "reward/unshaped_mean": reward,
+          ...(i === 2 ? { "entropy/mean": 0.2 } : {}),
+        })),
+      ])[22]?.map(({ rule }) => rule);
+    expect(at([0.6, 0.7, 0.8])).toEqual([]);
+    expect(at([0.44, 0.44, 0.7])).toEqual(["entropy_spike"]);
   });
 
   it("of the mismatch counts from a third of the limit for the engine's precision on", () => {

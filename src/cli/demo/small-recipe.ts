@@ -25,9 +25,9 @@ const OPTIONS = {
   rollout: { groupSize: 8, promptsPerStep: 16, promptsPerCall: 16, maxTokens: 44, temperature: 1, topP: 1 },
   dynamicSampling: { enabled: true, maxRounds: 1 },
   loss: { monitorKl: true },
-  // The first steps of AdamW at the full rate move the policy by 0.2 nats each. With samples of older policies it then overshoots to
-  // responses that never end (90 % cut off, hardly any right) before it comes back; a rate that rises slowly takes it there once.
-  optimiser: { learningRate: 3e-4, warmupSteps: 40 },
+  // The first step of AdamW at the full rate moves the policy by 0.2 nats. With samples of older policies it then overshoots to responses
+  // that are cut off before it comes back: with `async.maxLag: 2` up to 96 % of them in a step, and up to 86 % with this rise of the rate.
+  optimiser: { learningRate: 3e-4, warmupSteps: 20 },
   update: { miniBatchPrompts: null, microBatchTokens: 16_384, oldLogprobs: "sampler" },
   curriculum: { retrospective: { mode: "paper" } },
   evaluation: { tasksPerBucket: HELDOUT_PER_BUCKET },

@@ -7,6 +7,7 @@ import type { MetricName } from "../metrics.js";
 import { SCALES, standsOut } from "./spikes.js";
 
 const METRIC = "entropy/mean" satisfies MetricName;
+const REWARD = "reward/unshaped_mean" satisfies MetricName;
 
 /** Accuracy from which little entropy is no fault: a policy that is right may be certain. */
 const SOLVED = 0.9;
@@ -18,6 +19,8 @@ const BLOW_UP_ANYHOW = 4;
 /** Smallest jump of entropy that is worth an alarm, nats and as a share of its level. */
 const JUMP_NATS = 0.1;
 const JUMP_SHARE = 0.5;
+/** Rise of the reward, over the last three steps, that explains a fall of entropy: the policy has found out what is right. */
+const LEARNT = 0.15;
 /** Steps that a collapse is looked for over. */
 const COLLAPSE_STEPS = 12;
 /** Share of the entropy at their begin below which it has collapsed, where the reward has not risen by `REWARD_RISE`. */
@@ -78,8 +81,8 @@ function blowUp(step: StepNumbers, value: number, histories: Histories, options:
 /** A fall over some steps that no rise of the reward goes with. */
 function collapse(step: StepNumbers, value: number, histories: Histories): Finding | null {
   const before = lastOf(histories, METRIC, SCALES, COLLAPSE_STEPS);
-  const rewards = lastOf(histories, "reward/unshaped_mean", SCALES, COLLAPSE_STEPS);
-  const reward = finite(step.values["reward/unshaped_mean"]);
+  const rewards = lastOf(histories, REWARD, SCALES, COLLAPSE_STEPS);
+  const reward = finite(step.values[REWARD]);
   if (before === null || rewards === null || reward === null || solved(step)) return null;
   const half = COLLAPSE_STEPS / 2;
   const threshold = COLLAPSE_SHARE * mean(before.slice(0, half));
@@ -95,7 +98,17 @@ function jump(step: StepNumbers, value: number, histories: Histories, options: D
   if (deviation === null || !standsOut(deviation, options.z)) return null;
   const { level, z } = deviation;
   if (Math.abs(value - level) < Math.max(JUMP_NATS, JUMP_SHARE * level)) return null;
+  if (z < 0 && hasLearnt(step, histories, options)) return null;
   const text = `entropy is ${show(value)} nats, after ${show(level)}: robust z-score ${z.toFixed(1)}`;
   const base = { level: "warn", rule: "entropy_spike", metric: METRIC } as const;
   return { ...base, value, threshold: options.z, z, text, smallestFirst: z < 0, changed: true };
+}
+
+function hasLearnt({ phase, values }: StepNumbers, histories: Histories, { window }: DetectionOptions): boolean {
+  const reward = finite(values[REWARD]);
+  const before = lastOf(histories, REWARD, SCALES, 2);
+  if (reward === null || before === null) return false;
+  const value = mean([...before, reward]);
+  const deviation = deviationOf(histories, { phase, metric: REWARD, value }, SCALES, window);
+  return deviation !== null && value - deviation.level >= LEARNT;
 }

@@ -18,7 +18,7 @@ const WITNESSES = [
     metric: "response/evidence_overlap",
     what: "responses overlap with the evidence",
     remedy: "read the responses of highest reward",
-    // A policy that learns how much to quote quotes less by up to a seventh while its reward rises.
+    // A policy that learns to answer quotes less literally, by up to a seventh, while its reward rises.
     fallShare: 0.25,
   },
 ] as const satisfies readonly {
