@@ -67,7 +67,8 @@ export class RunDriver {
 
   send(event: LifecycleEvent): void {
     if (this.machine === null) this.early.push(event);
-    else this.machine.send(event);
+    // A run that has ended takes no more orders.
+    else if (this.machine.getSnapshot().status === "active") this.machine.send(event);
   }
 
   /**
