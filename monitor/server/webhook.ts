@@ -3,6 +3,7 @@
  * POST with a JSON body. Invariants: a run never waits for it (I10); what waits is bounded, the oldest is given up first; every request
  * has a deadline and a bounded number of tries (I5); messages arrive in order, at most one request at a time.
  */
+import { setTimeout as setTimeoutAsync } from "node:timers/promises";
 import { ALERT_LEVELS, type Alert } from "../../src/contracts/alert.js";
 import type { Fact } from "../../src/contracts/fact.js";
 import type { Secrets } from "./secrets.js";
@@ -164,14 +165,5 @@ export class Webhook {
 }
 
 /** Resolves after `ms`, or at once when the signal aborts. */
-function wait(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-  });
-}
+const wait = (ms: number, signal: AbortSignal): Promise<void> =>
+  setTimeoutAsync(ms, undefined, { signal }).catch(() => undefined);

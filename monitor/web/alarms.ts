@@ -47,6 +47,12 @@ export function alarmSpan({ fromStep, toStep, state }: Alarm): string {
   return state === "active" || state === "undone" ? `${steps}, ${state}` : steps;
 }
 
+/** Rule, steps and text of an alarm, for marks. */
+export function alarmText(alarm: Alarm): string {
+  const { rule, text } = alarm.alert;
+  return `${rule.replaceAll("_", " ")}, ${alarmSpan(alarm)}: ${text}`;
+}
+
 /** Part of the first culprit's contribution, in [0, 1], for bars; 0 where it is not a number. */
 export function contributionShares(culprits: Alert["culprits"]): readonly number[] {
   const sizes = culprits.map(({ contribution }) => (Number.isFinite(contribution) ? Math.abs(contribution) : 0));

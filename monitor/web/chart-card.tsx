@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { alarmSpan, alarmsOf } from "./alarms.js";
-import { type ChartData, chartData, type DrawnSeries, type Track } from "./chart-data.js";
+import { alarmsOf, alarmText } from "./alarms.js";
+import { type ChartData, chartData, type DrawnSeries, positions, type Track } from "./chart-data.js";
 import type { ChartSpec } from "./charts.js";
 import { metricsCsv } from "./csv.js";
 import { download, fileName } from "./download.js";
@@ -353,8 +353,8 @@ function marks(
   const { x } = view.current;
   const training = spec.track === "training";
   const table = training ? store.training : store.warmup;
-  const start = store.run?.startedAt ?? table.times[0] ?? 0;
-  const xs = x === "step" ? table.steps : table.times.map((time) => (time - start) / 60_000);
+  const startedAt = store.run?.startedAt ?? table.times[0] ?? 0;
+  const xs = positions({ table, startedAt }, x);
   const at = (step: number) => positionOfStep(table.steps, xs, step);
   const last = xs.at(-1) ?? 0;
   const run = training ? store.run : null;
@@ -376,7 +376,7 @@ function marks(
       // Alerts from before the first step have no step.
       const position = alert.step === 0 ? null : at(alert.step);
       if (position === null) return [];
-      const text = `${alert.rule.replaceAll("_", " ")}, ${alarmSpan(alarm)}: ${alert.text}`;
+      const text = alarmText(alarm);
       const selected = view.current.alarm === alert.id;
       return [{ id: alert.id, x: position, level: alert.level, own: metrics.has(alert.metric), selected, text }];
     }),

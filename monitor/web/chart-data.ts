@@ -93,6 +93,9 @@ export function chartData(
 }
 
 /** x of each row of a track. */
-export function positions({ table, startedAt }: Track, x: "step" | "minutes"): readonly number[] {
+export function positions(
+  { table, startedAt }: Pick<Track, "table" | "startedAt">,
+  x: "step" | "minutes",
+): readonly number[] {
   return x === "step" ? table.steps : table.times.map((time) => (time - startedAt) / 60_000);
 }

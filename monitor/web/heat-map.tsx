@@ -1,13 +1,14 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
+import type { TraceToken } from "../../src/contracts/trace.js";
 import { formatNumber } from "./format.js";
-import { hottest, MEASURES, type Measure, measuresOf, SHADES, shadeClass, type Token } from "./heat.js";
+import { hottest, MEASURES, type Measure, measuresOf, SHADES, shadeClass } from "./heat.js";
 import { isTyping, useKeys } from "./keys.js";
 import type { ViewState } from "./view.js";
 
 /** A response with a shade on each token, the legend of the shades, and all numbers of the selected token. */
 
 interface Props {
-  readonly tokens: readonly Token[];
+  readonly tokens: readonly TraceToken[];
   readonly text: string;
   readonly view: ViewState;
 }
@@ -117,13 +118,13 @@ function useNextHottest(
   return goHot;
 }
 
-const placesOf = (measure: Measure, tokens: readonly Token[]): readonly number[] =>
+const placesOf = (measure: Measure, tokens: readonly TraceToken[]): readonly number[] =>
   tokens.flatMap((token) => {
     const value = measure.read(token);
     return value === null || Number.isNaN(value) ? [] : [measure.place(value)];
   });
 
-function valueText(measure: Measure, token: Token): string {
+function valueText(measure: Measure, token: TraceToken): string {
   const value = measure.read(token);
   if (value === null) return "not measured";
   return `${formatNumber(value)}${measure.unit ? ` ${measure.unit}` : ""}`;
@@ -158,7 +159,13 @@ function Legend(props: { readonly measure: Measure; readonly full: number; reado
 }
 
 /** Every quantity of a token, with its unit. */
-function TokenNumbers({ tokens, selected }: { readonly tokens: readonly Token[]; readonly selected: number | null }) {
+function TokenNumbers({
+  tokens,
+  selected,
+}: {
+  readonly tokens: readonly TraceToken[];
+  readonly selected: number | null;
+}) {
   const token = selected === null ? undefined : tokens[selected];
   if (!token) return tokens.length > 0 ? <p class="token-numbers muted">Select a token for its numbers.</p> : null;
   return (

@@ -1,20 +1,7 @@
 import type { MetricName } from "../../src/contracts/metrics.js";
+import type { TraceToken } from "../../src/contracts/trace.js";
 
 /** What can be shaded on the tokens of a response: each quantity with its unit, its scale and its shades. Pure. */
-
-/** A token as the page shows it. What was not measured is null. */
-export interface Token {
-  readonly text: string;
-  readonly id: number;
-  readonly logprob: number;
-  readonly entropy: number | null;
-  readonly weight: number | null;
-  readonly advantage: number | null;
-  readonly ratio: number | null;
-  readonly klOld: number | null;
-  readonly klRef: number | null;
-  readonly lossShare: number | null;
-}
 
 export interface Measure {
   readonly id: string;
@@ -25,7 +12,7 @@ export interface Measure {
   /** From 0 up; or around a middle, both ways. */
   readonly scale: "upwards" | "both-ways";
   /** The number that is shown; null where it is not known. */
-  read(token: Token): number | null;
+  read(token: TraceToken): number | null;
   /** Position on the scale: 0 is its lower end or its middle. */
   place(value: number): number;
   /** The value at a position. */
@@ -138,7 +125,7 @@ export const MEASURES: readonly Measure[] = [
 export const SHADES = 8;
 
 /** Those that are known of at least one token. */
-export const measuresOf = (tokens: readonly Token[]): readonly Measure[] =>
+export const measuresOf = (tokens: readonly TraceToken[]): readonly Measure[] =>
   MEASURES.filter((measure) => tokens.some((token) => measure.read(token) !== null));
 
 /** Class of a shade: `h0` … `h8` upwards and above the middle, `m1` … `m8` below it, `na` where nothing is known. */
@@ -150,7 +137,7 @@ export function shadeClass(measure: Measure, value: number | null, full: number)
 }
 
 /** Tokens by the size of what is shaded, largest first; those without a value are left out. */
-export function hottest(measure: Measure, tokens: readonly Token[]): readonly number[] {
+export function hottest(measure: Measure, tokens: readonly TraceToken[]): readonly number[] {
   const sizes = tokens.flatMap((token, i) => {
     const value = measure.read(token);
     return value === null || Number.isNaN(value) ? [] : [{ i, size: Math.abs(measure.place(value)) }];

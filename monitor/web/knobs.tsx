@@ -1,6 +1,6 @@
 import type { RefObject } from "preact";
 import { useRef, useState } from "preact/hooks";
-import type { KnobState, ListedTurn } from "../client/index.js";
+import type { CommandName, KnobState, ListedTurn } from "../client/index.js";
 import { type Commands, mayCommand, VERBS } from "./commands.js";
 import { formatClock, formatNumber } from "./format.js";
 import { type Store, useTopics } from "./store.js";
@@ -127,48 +127,28 @@ function Knob(props: { readonly knob: KnobState; readonly may: boolean | null; r
 function Interventions({ store, commands, may }: Props & { readonly may: boolean }) {
   const back = useRef<HTMLDialogElement>(null);
   const part = useRef<HTMLDialogElement>(null);
+  const button = (name: CommandName, title: string, label: string, onClick: () => void) => (
+    <button
+      type="button"
+      data-command={name}
+      class={commands.busy(name) ? "busy" : ""}
+      disabled={!may || commands.busy(name)}
+      title={title}
+      onClick={onClick}
+    >
+      {label}
+    </button>
+  );
+  const atOnce = (name: "skipBatch" | "skipPhase", title: string) =>
+    button(name, title, VERBS[name], () => void commands.send(name));
   return (
     <div class="interventions">
-      <button
-        type="button"
-        data-command="rollback"
-        class={commands.busy("rollback") ? "busy" : ""}
-        disabled={!may || commands.busy("rollback")}
-        title="Take weights, moments and curriculum back to a snapshot"
-        onClick={() => back.current?.showModal()}
-      >
-        Roll back …
-      </button>
-      <button
-        type="button"
-        data-command="skipBatch"
-        class={commands.busy("skipBatch") ? "busy" : ""}
-        disabled={!may || commands.busy("skipBatch")}
-        title="The batch of the next step changes no weight"
-        onClick={() => void commands.send("skipBatch")}
-      >
-        {VERBS.skipBatch}
-      </button>
-      <button
-        type="button"
-        data-command="skipPhase"
-        class={commands.busy("skipPhase") ? "busy" : ""}
-        disabled={!may || commands.busy("skipPhase")}
-        title="End the present phase after this step"
-        onClick={() => void commands.send("skipPhase")}
-      >
-        {VERBS.skipPhase}
-      </button>
-      <button
-        type="button"
-        data-command="replace"
-        class={commands.busy("replace") ? "busy" : ""}
-        disabled={!may || commands.busy("replace")}
-        title="Put another registered part in use"
-        onClick={() => part.current?.showModal()}
-      >
-        Replace part …
-      </button>
+      {button("rollback", "Take weights, moments and curriculum back to a snapshot", "Roll back …", () =>
+        back.current?.showModal(),
+      )}
+      {atOnce("skipBatch", "The batch of the next step changes no weight")}
+      {atOnce("skipPhase", "End the present phase after this step")}
+      {button("replace", "Put another registered part in use", "Replace part …", () => part.current?.showModal())}
       <RollbackDialog dialog={back} step={store.run?.step ?? 0} commands={commands} />
       <ReplaceDialog dialog={part} commands={commands} />
     </div>

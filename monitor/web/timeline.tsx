@@ -1,5 +1,5 @@
 import type { GuardEvent } from "../client/index.js";
-import { type Alarm, alarmSpan, alarmsOf } from "./alarms.js";
+import { type Alarm, alarmsOf, alarmText } from "./alarms.js";
 import { formatClock, formatNumber } from "./format.js";
 import { initiator, shown } from "./knobs.js";
 import { type Store, useTopics } from "./store.js";
@@ -164,15 +164,15 @@ function lanesOf(
         ? []
         : [event.kind === "rollback" ? mark(event, i, event.toStep, event.fromStep) : mark(event, i)],
     );
-  const raised = alarms.map(({ alert, ...rest }): Mark => {
-    const alarm = { alert, ...rest };
+  const raised = alarms.map((alarm): Mark => {
+    const { alert } = alarm;
     return {
       key: alert.id,
       from: alarm.fromStep,
       to: alarm.toStep,
       tone: alert.level,
       sign: "▼",
-      text: `${alert.rule.replaceAll("_", " ")}, ${alarmSpan(alarm)}: ${alert.text}`,
+      text: alarmText(alarm),
       selected: view.current.alarm === alert.id,
       pick: () => view.set({ alarm: alert.id }),
     };

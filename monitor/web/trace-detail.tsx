@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
+import type { TraceToken } from "../../src/contracts/trace.js";
 import type { GroupMember, MonitorClient, TracePart } from "../client/index.js";
 import { formatNumber } from "./format.js";
-import type { Token } from "./heat.js";
 import { HeatMap } from "./heat-map.js";
 import { Reward, signed } from "./reward.js";
 import { type Store, useTopics } from "./store.js";
@@ -26,7 +26,7 @@ type Head = Extract<TracePart, { part: "head" }>["trace"];
 interface Whole {
   readonly head: Head;
   readonly prompt: string;
-  readonly tokens: readonly Token[];
+  readonly tokens: readonly TraceToken[];
   readonly group: readonly GroupMember[];
 }
 
@@ -174,7 +174,7 @@ function assemble(parts: readonly TracePart[]): Whole | null {
   let head: Head | null = null;
   let prompt = "";
   let group: readonly GroupMember[] = [];
-  const tokens: Token[] = [];
+  const tokens: TraceToken[] = [];
   for (const part of parts) {
     if (part.part === "head") {
       head = part.trace;

@@ -51,6 +51,9 @@ export function movedTokens({ before, after }: MovedRow): number[] {
   return before.map((value, t) => klEstimate(value, after[t] ?? Number.NaN, "k3", false)); // [T]
 }
 
+/** False for the measure of a policy whose log-probs are not finite. */
+export const isFiniteKl = ({ k3, k1, max }: KlMeasure): boolean => [k3, k1, max].every(Number.isFinite);
+
 /** KL(π_before ‖ π_after) over tokens that π_before drew; null where none counts. Its numbers are not finite where a log-prob is not. */
 export function measureKl(rows: readonly MovedRow[]): KlMeasure | null {
   const counted = rows.map(({ before, after }) =>

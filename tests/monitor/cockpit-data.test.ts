@@ -8,19 +8,12 @@ import { ComparedTables } from "../../monitor/web/compared.js";
 import { optionRows } from "../../monitor/web/config-diff.js";
 import { metricsCsv } from "../../monitor/web/csv.js";
 import { remainingMs, roughDuration } from "../../monitor/web/eta.js";
-import {
-  hottest,
-  MEASURES,
-  type Measure,
-  measureForMetric,
-  roundUp,
-  shadeClass,
-  type Token,
-} from "../../monitor/web/heat.js";
+import { hottest, MEASURES, type Measure, measureForMetric, roundUp, shadeClass } from "../../monitor/web/heat.js";
 import { definitionOf, nameTest, searchedSpecs, unitOf } from "../../monitor/web/metric-search.js";
 import { MetricTable } from "../../monitor/web/metric-table.js";
 import { readFragment, type View, writeFragment } from "../../monitor/web/view.js";
 import type { MetricName } from "../../src/contracts/metrics.js";
+import type { TraceToken } from "../../src/contracts/trace.js";
 import { alert, metric } from "./support.js";
 
 const tableOf = (...rows: readonly (readonly [number, Record<string, number>])[]): MetricTable => {
@@ -86,7 +79,7 @@ describe("alarms", () => {
 });
 
 describe("the heat-map", () => {
-  const token = (change: Partial<Token>): Token => ({
+  const token = (change: Partial<TraceToken>): TraceToken => ({
     ...{ text: "a", id: 1, logprob: -1, entropy: null, weight: null, advantage: null, ratio: null },
     ...{ klOld: null, klRef: null, lossShare: null },
     ...change,

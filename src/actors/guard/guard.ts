@@ -1,3 +1,4 @@
+import { isFiniteKl } from "../../algorithms/kl.js";
 import type { Evidence, Guard, KlMeasure, Verdict } from "../../contracts/guard.js";
 import type { MetricValues } from "../../contracts/metrics.js";
 import type { PolicyVersion } from "../../contracts/policy-version.js";
@@ -158,8 +159,6 @@ async function triedStep<M>(
   await revise(verdict.scale);
   return { committed: true, reply, kl: await measured(given, metrics), judged: { evidence: shown, verdict } };
 }
-
-const isFiniteKl = ({ k3, k1, max }: KlMeasure) => [k3, k1, max].every(Number.isFinite);
 
 async function measured<M>({ measure }: GuardedGradient<M>, metrics: M): Promise<KlMeasure | null> {
   return (await measure?.(metrics)) ?? null;

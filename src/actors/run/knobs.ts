@@ -3,9 +3,8 @@
  */
 import { assertKnob, KNOB_PATHS, type Knobs, knobStates, optionAt, refused, withKnobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
-import type { Initiator } from "../../contracts/knob.js";
+import type { Initiator, KnobTurn } from "../../contracts/knob.js";
 import type { LossName, LossSettings } from "../../contracts/loss.js";
-import type { Json } from "../../contracts/task.js";
 import { builtInLoss } from "../../losses/built-in.js";
 import { policyLossNamed } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
@@ -119,16 +118,7 @@ export function turnBack(context: RunContext): void {
     context.progress = { ...context.progress, rollbacks: { ...context.progress.rollbacks, turnedDown: {} } };
 }
 
-function tellTurn(
-  { taps, log, progress }: RunContext,
-  turn: {
-    readonly path: string;
-    readonly old: Json;
-    readonly new: Json;
-    readonly by: Initiator;
-    reason: string | null;
-  },
-): void {
+function tellTurn({ taps, log, progress }: RunContext, turn: KnobTurn): void {
   taps.fact("knob.turned", progress.step, turn);
   log.info({ actor: "knobs", knob: turn.path, old: turn.old, new: turn.new, by: turn.by }, "a knob was turned");
 }

@@ -1,7 +1,7 @@
 /**
  * Replaces a part of a run that is under way, between two pieces of work. The new part is tried first: where it does not fit, the run
- * goes on with the old one. Each replacement is a fact of the journal and an order of the run folder: a resumed run begins with the part that it was given by
- * name, and asks for one that it was given by value.
+ * goes on with the old one. Each replacement is a fact of the journal and an order of the run folder: a resumed run begins with the part
+ * that it was given by name, and asks for one that it was given by value.
  */
 import type { Config } from "../../config/schema.js";
 import type { Initiator } from "../../contracts/knob.js";

@@ -1,9 +1,7 @@
 import { join } from "node:path";
-import { createActor } from "xstate";
 import type { Alert } from "../../contracts/alert.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
-import { curriculumMachine } from "../curriculum/machine.js";
 import { judgedOf } from "../guard/guard.js";
 import { undoneStepOf } from "../update/update.js";
 import { culpritsOf, tellAlarms, tellGuardState, verdictsOf } from "./alarms.js";
@@ -11,8 +9,9 @@ import { tellRestored, turnAfterRollback } from "./knobs.js";
 import { recordOrder } from "./orders.js";
 import { freshProgress, type Progress, type SnapshotMark, stepsDone } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
+import { runAlert } from "./run-alert.js";
 import type { RunContext } from "./run-context.js";
-import { type CheckpointState, setUpCurriculum, tellJudged } from "./run-work.js";
+import { type CheckpointState, restoreCurriculum, tellJudged } from "./run-work.js";
 import { MODEL_FOLDER, type SnapshotPlace } from "./snapshots.js";
 import { tracesOf, tracesToShow } from "./traces.js";
 
@@ -175,38 +174,23 @@ function newestWanted(progress: Progress, to: number | null, inARow: number | nu
 
 /** Curriculum, its statechart, detector and progress as they were. The guard keeps what it knows: it has to remember this. */
 function restoreState(context: RunContext, { state }: Target): void {
-  context.curriculumMachine.stop();
-  setUpCurriculum(context);
-  context.parts.curriculum.restore(state.curriculum);
+  restoreCurriculum(context, state);
   context.detector.rewind(state.detector);
-  context.curriculumMachine = createActor(curriculumMachine, {
-    input: { phases: context.phases.length },
-    snapshot: state.curriculumMachine as never,
-  });
-  context.curriculumMachine.start();
   context.progress = { ...freshProgress, ...state.progress };
 }
 
 /** The alert of a run that is paused because its guard asks for more rollbacks than it may. */
-function exhaustedAlert(
-  { progress, policies, curriculumMachine: machine, time, config }: RunContext,
-  { reason }: RollbackWish,
-): Alert {
+function exhaustedAlert(context: RunContext, { reason }: RollbackWish): Alert {
+  const { progress, config } = context;
   const { maxRollbacks } = config.guard;
   const { count } = progress.rollbacks;
-  return {
+  return runAlert(context, {
     id: `${progress.step}-rollbacks_exhausted-${count}`,
     level: "error",
     rule: "rollbacks_exhausted",
     metric: "guard/rollbacks",
     value: count,
     threshold: maxRollbacks,
-    z: null,
-    step: progress.step,
-    phase: machine.getSnapshot().context.phase,
-    policyVersion: policies.version.n,
     text: `the run is paused: after ${maxRollbacks} rollbacks without coming further the guard asked again: ${reason}; look at the journal (guard.judged), turn optimiser.learningRate down, then resume`,
-    culprits: [],
-    time: time.now(),
-  };
+  });
 }

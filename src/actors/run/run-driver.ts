@@ -4,10 +4,10 @@ import { WeirError } from "../../errors.js";
 import { type InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import type { Time } from "../../system/time.js";
 import { isPausing, type LifecycleContext, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
-import { pauseAlert } from "./pause-alert.js";
 import { planOf } from "./progress.js";
 import { assertReachable, rollBack } from "./rollback.js";
 import type { RollbackWish } from "./rollback-wish.js";
+import { pauseAlert } from "./run-alert.js";
 import type { RunContext } from "./run-context.js";
 import { doCheckpoint, doDrain, doEvaluate, doFinish, doPreflight, doStep, doWarmup, restoreRun } from "./run-work.js";
 
@@ -68,7 +68,7 @@ export class RunDriver {
   send(event: LifecycleEvent): void {
     if (this.machine === null) this.early.push(event);
     // A run that has ended takes no more orders.
-    else if (this.machine.getSnapshot().status === "active") this.machine.send(event);
+    else if (!this.concluded) this.machine.send(event);
   }
 
   /**

@@ -31,6 +31,7 @@ import {
 } from "./progress.js";
 import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
+import { runAlert } from "./run-alert.js";
 import { needsReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
@@ -59,20 +60,10 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
       time: context.time.now(),
       values: { "data/never_issued_share": report.neverIssuedShare },
     });
-  const { step } = context.progress;
-  const policyVersion = context.policies.version.n;
-  for (const [i, warning] of report.warnings.entries())
-    context.taps.alert({
-      id: `${step}-preflight-${i + 1}`,
-      rule: "preflight",
-      ...warning,
-      z: null,
-      step,
-      phase: 1,
-      policyVersion,
-      culprits: [],
-      time: context.time.now(),
-    });
+  for (const [i, warning] of report.warnings.entries()) {
+    const id = `${context.progress.step}-preflight-${i + 1}`;
+    context.taps.alert(runAlert(context, { id, rule: "preflight", ...warning, phase: 1 }));
+  }
   raiseLeftOut(context);
   context.progress = { ...context.progress, preflightDone: true };
 }
@@ -240,21 +231,16 @@ function tellPrepared(context: RunContext, { step, update }: StepResult): void {
 }
 
 function warmupIdle(context: RunContext, total: number): Alert {
-  return {
+  return runAlert(context, {
     id: "warmup-no_update-update/applied",
     level: "error",
     rule: "no_update",
     metric: "update/applied",
     value: 0,
     threshold: 0,
-    z: null,
-    step: context.progress.step,
     phase: 1,
-    policyVersion: context.policies.version.n,
     text: `none of the warm-up's ${total} steps changed the policy: ${WARMUP_IDLE}`,
-    culprits: [],
-    time: context.time.now(),
-  };
+  });
 }
 
 /** One RL step with all that follows from it. */
@@ -479,20 +465,13 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
   context.progress = { ...context.progress, knobs };
   // At once: also where nothing else can be restored, what was open at the checkpoint has ended.
   context.pipeline.restore(state?.pipeline ?? null, state?.progress.sequence ?? 0);
-  context.curriculumMachine.stop();
-  setUpCurriculum(context);
-  const { curriculum, guard, trainer } = context.parts;
+  const { guard, trainer } = context.parts;
   if (latest && state) {
     const folder = join(latest.directory, MODEL_FOLDER);
     context.policies.reset(await restoreWeights(context, folder, state.progress.step, signal));
-    curriculum.restore(state.curriculum);
+    restoreCurriculum(context, state);
     context.detector.restore(state.detector);
     if (restoring.freshEngine && state.guard != null) guard.restore?.(state.guard);
-    context.curriculumMachine = createActor(curriculumMachine, {
-      input: { phases: context.phases.length },
-      // Later phases may have been added or left out since.
-      snapshot: withPhases(state.curriculumMachine, context.phases.length) as never,
-    });
     context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
   } else {
     // Only the embedded engine's own trainer begins anew with its process.
@@ -500,12 +479,11 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.policies.reset(begun ? null : await trainer.loadState(context.config.model.path, { signal }));
     context.detector.restore(context.fresh.detector);
     if (restoring.freshEngine && context.fresh.guard !== null) guard.restore?.(context.fresh.guard);
-    context.curriculumMachine = createActor(curriculumMachine, { input: { phases: context.phases.length } });
+    restoreCurriculum(context, null);
     context.progress = freshProgress;
   }
   context.progress = { ...context.progress, knobs };
   context.orders.restore(state?.orders ?? null);
-  context.curriculumMachine.start();
   await adoptSnapshots(context);
   context.guardState = guard.state?.() ?? null;
   tellResumed(context, latest, restoring.reason);
@@ -555,6 +533,23 @@ function tellReplaced({ store, origins, taps, progress }: RunContext): void {
     if (from === undefined || to === undefined || (from.kind === to.kind && from.source === to.source)) continue;
     taps.fact("part.replaced", progress.step, { kind, from, to });
   }
+}
+
+/** Puts the curriculum and the statechart of its phases back to what a checkpoint or snapshot says; null: to the beginning. */
+export function restoreCurriculum(
+  context: RunContext,
+  state: Pick<CheckpointState, "curriculum" | "curriculumMachine"> | null,
+): void {
+  const { phases, parts } = context;
+  context.curriculumMachine.stop();
+  setUpCurriculum(context);
+  if (state !== null) parts.curriculum.restore(state.curriculum);
+  context.curriculumMachine = createActor(curriculumMachine, {
+    input: { phases: phases.length },
+    // Later phases may have been added or left out since.
+    ...(state === null ? {} : { snapshot: withPhases(state.curriculumMachine, phases.length) as never }),
+  });
+  context.curriculumMachine.start();
 }
 
 /** A persisted snapshot of the curriculum's statechart with another number of phases. */

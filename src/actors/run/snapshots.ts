@@ -59,8 +59,8 @@ export function snapshotDue(progress: Progress, stage: SnapshotMark["stage"], in
 }
 
 /**
- * Takes a snapshot before a step of `stage` where one is due; resolves to the seconds that it took, null where none was taken. `state` is the run's state as a
- * checkpoint has it. Errors: those of the trainer; WEIR_E_DISK where there is no other snapshot to go back to.
+ * Takes a snapshot before a step of `stage` where one is due; resolves to the seconds that it took, null where none was taken. `state`
+ * is the run's state as a checkpoint has it. Errors: those of the trainer; WEIR_E_DISK where there is no other snapshot to go back to.
  */
 export async function takeSnapshot(
   context: RunContext,

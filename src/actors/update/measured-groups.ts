@@ -1,10 +1,19 @@
 import { murmur3 } from "../../algorithms/random.js";
+import type { SampleGroup } from "../../contracts/group.js";
 
 /** Chooses the groups on which the KL of an update is measured. */
 
-interface GroupTokens {
+/** A group as a trainer scores it. */
+export interface GroupTokens {
   readonly promptIds: readonly number[];
   readonly completions: readonly (readonly number[])[];
+}
+
+export function tokensOf({ samples }: SampleGroup): GroupTokens {
+  return {
+    promptIds: samples[0]?.rollout.promptIds ?? [],
+    completions: samples.map(({ rollout }) => rollout.tokenIds),
+  };
 }
 
 /**

@@ -17,7 +17,7 @@ import { denominatorsOf, miniBatches, type PerToken, trainGroups } from "../../s
 import { gradientMetrics } from "../../streams/telemetry/policy-metrics.js";
 import { type UpdateFacts, updateMetrics } from "../../streams/telemetry/step-metrics.js";
 import { type GuardedOutcome, guardedStep, type JudgedUpdate } from "../guard/guard.js";
-import { measuredGroups } from "./measured-groups.js";
+import { type GroupTokens, measuredGroups, tokensOf } from "./measured-groups.js";
 import type { TokenBook } from "./token-book.js";
 
 /** The optimiser steps of one RL step: mini-batches, epochs, and what the guard says of each. */
@@ -101,7 +101,8 @@ type Draft = { -readonly [K in keyof MiniBatchRun]: MiniBatchRun[K] } & {
 /** KL to a policy whose log-probs are not finite. */
 const BROKEN: KlMeasure = { k3: Number.NaN, k1: Number.NaN, standardError: null, max: Number.NaN, tokens: 0 };
 
-const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
+/** Rejection left no token of a response. */
+export const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
 
 export async function optimiseAll(
   trainer: Trainer,
@@ -154,12 +155,15 @@ async function judgeIdle(run: Draft, options: StepOptions, { valuesOf }: Watch, 
 class MiniBatch {
   private readonly groups: readonly SampleGroup[];
   private readonly batch: PolicyBatch;
+  private readonly tokens: readonly GroupTokens[];
   /** Groups on which the step is measured. */
   private readonly chosen: readonly number[];
   /** Log-probs of the reference policy per group. */
   private readonly references: readonly (PerToken[number] | null)[];
   private measuredRows: readonly (MovedRow & { readonly rolloutId: string })[] = [];
   private klMs: number | null = null;
+  /** Of the gradient that was computed last. */
+  private reference: { readonly of: PolicyMetrics; readonly kl: number | null } | null = null;
 
   constructor(
     private readonly trainer: Trainer,
@@ -182,7 +186,8 @@ class MiniBatch {
       microBatchTokens: options.microBatchTokens,
       oldPolicy: old === null ? options.policy : null,
     };
-    this.chosen = measuredGroups(this.tokens(), options.klShare);
+    this.tokens = this.groups.map(tokensOf);
+    this.chosen = measuredGroups(this.tokens, options.klShare);
   }
 
   async take(run: Draft): Promise<void> {
@@ -243,7 +248,12 @@ class MiniBatch {
   }
 
   /** Token mean of KL(π ‖ π_ref) at the gradient, on the tokens whose reference is known and that count; null where there are none. */
-  private klRef({ logprobs }: PolicyMetrics): number | null {
+  private klRef(metrics: PolicyMetrics): number | null {
+    if (this.reference?.of !== metrics) this.reference = { of: metrics, kl: this.referenceKl(metrics) };
+    return this.reference.kl;
+  }
+
+  private referenceKl({ logprobs }: PolicyMetrics): number | null {
     const { klEstimator, klClamp } = this.options.loss;
     const rows = this.references.flatMap((reference, p) =>
       (reference ?? []).map((row, g) => {
@@ -257,21 +267,13 @@ class MiniBatch {
     return meanOfUnits(rows)?.mean ?? null;
   }
 
-  private tokens() {
-    return this.batch.groups.map(({ promptIds, completions }) => ({
-      promptIds,
-      completions: completions.map(({ tokenIds }) => tokenIds),
-    }));
-  }
-
   /** The policy as it is now against the one of the gradient, on the tokens that counted in it. */
   private async measure(metrics: PolicyMetrics) {
-    const { trainer, options, signal, chosen, batch } = this;
+    const { trainer, options, signal, chosen, batch, tokens } = this;
     const started = options.now();
-    const tokens = this.tokens();
     const { temperature } = options.loss;
     const { microBatchTokens } = options;
-    const groups = chosen.map((p) => tokens[p] as (typeof tokens)[number]);
+    const groups = chosen.map((p) => tokens[p] as GroupTokens);
     const scores = trainer.logprobs(groups, { signal, temperature, which: "policy", microBatchTokens });
     const found = await scores.catch((error) => {
       if (!WeirError.isInstance(error) || error.code !== "WEIR_E_NON_FINITE") throw error;

@@ -39,9 +39,10 @@ import {
   updateMetrics,
 } from "../../streams/telemetry/step-metrics.js";
 import { type JudgedUpdate, rollbackError } from "../guard/guard.js";
-import { measuredGroups } from "./measured-groups.js";
+import { type GroupTokens, measuredGroups, tokensOf } from "./measured-groups.js";
 import {
   type GroupInput,
+  isRejected,
   type MiniBatchRun,
   optimiseAll,
   type RefusedBatch,
@@ -215,8 +216,8 @@ interface Prepared {
 /** Asks the guard how the step is to be trained. */
 async function prepare(kept: readonly SampleGroup[], options: UpdateOptions, signal: AbortSignal): Promise<Prepared> {
   const { guard, step, phase, policy, loss, known, maxLag } = options;
-  const lags = kept.flatMap(({ samples }) => samples.map(({ rollout }) => lagsOf(rollout, policy)));
-  const lag = maxLag === 0 ? null : lagFacts(lags, [], maxLag);
+  const lags = () => kept.flatMap(({ samples }) => samples.map(({ rollout }) => lagsOf(rollout, policy)));
+  const lag = maxLag === 0 ? null : lagFacts(lags(), [], maxLag);
   const values = { ...known.values, ...offPolicyMetrics({ lag, correction: null }) };
   const { entropyCoefficient } = loss;
   const batch = { step, phase, policyVersion: policy.n, values, entropyCoefficient };
@@ -261,7 +262,7 @@ async function scoreBefore(
 ): Promise<Start> {
   const lags = groups.map(({ samples }) => samples.map(({ rollout }) => lagsOf(rollout, options.policy)));
   const sampled = groups.map((group) => group.samples.map((sample) => sample.rollout.samplerLogprobs));
-  const sequences = groups.map(sequencesOf);
+  const sequences = groups.map(tokensOf);
   const read = async (which: "policy" | "reference", of: readonly GroupTokens[]) => {
     const { microBatchTokens, loss } = options;
     return (await trainer.logprobs(of, { signal, temperature: loss.temperature, which, microBatchTokens })).logprobs;
@@ -342,8 +343,6 @@ function atLagZero(which: "sampler" | "trainer") {
   return (row: ComparedRow) => row[which].filter((_, t) => row.lags[t] === 0);
 }
 
-const isRejected = (weights: readonly number[]) => weights.every((weight) => weight === 0);
-
 function rejectedOf(groups: readonly SampleGroup[], weights: PerToken | null): Set<string> {
   if (weights === null) return new Set();
   return new Set(
@@ -351,18 +350,6 @@ function rejectedOf(groups: readonly SampleGroup[], weights: PerToken | null): S
       samples.flatMap(({ rollout }, g) => (isRejected(weights[p]?.[g] ?? []) ? rollout.id : [])),
     ),
   );
-}
-
-interface GroupTokens {
-  readonly promptIds: readonly number[];
-  readonly completions: readonly (readonly number[])[];
-}
-
-function sequencesOf(group: SampleGroup): GroupTokens {
-  return {
-    promptIds: group.samples[0]?.rollout.promptIds ?? [],
-    completions: group.samples.map((sample) => sample.rollout.tokenIds),
-  };
 }
 
 /** A completion that the trainer scores by a forward pass of its own. */

@@ -5,6 +5,7 @@ import { parseConfig } from "../../config/load.js";
 import type { Engine } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord, readSavedBatch, type SavedBatch } from "../../store/index.js";
+import { finite } from "../../streams/telemetry/finding.js";
 import { type ExitCode, print, printJson } from "../output.js";
 import { backendNamed, withEngineOptions } from "../with-engine.js";
 
@@ -91,8 +92,6 @@ async function compute(
     throw error;
   }
 }
-
-const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 function isSame(then: number | null, now: number | null): boolean {
   if (then === null || now === null) return then === now;

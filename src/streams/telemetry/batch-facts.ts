@@ -1,5 +1,6 @@
 import { isCorrect } from "../../algorithms/accuracy.js";
 import { copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
+import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
 import type { DroppedGroup } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
@@ -47,9 +48,6 @@ const QUARTERS = [
   "entropy/last_quarter",
 ] as const;
 
-const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-const mean = (values: readonly number[]) => sum(values) / values.length;
-
 /** Names and numbers are absent where nothing was measured, never 0. */
 export function batchFacts(input: BatchInput): BatchFacts {
   const rollouts = input.groups.flatMap((group) => rolloutFacts(group, input.correctAt));
@@ -89,13 +87,6 @@ function agreement({ outcome }: ScoredRollout, correctAt: number): boolean | nul
   return isCorrect(rule, correctAt) === isCorrect(judge, correctAt);
 }
 
-/** Sample standard deviation (ddof 1); 0 for fewer than two values. */
-function standardDeviation(values: readonly number[]): number {
-  if (values.length < 2) return 0;
-  const centre = mean(values);
-  return Math.sqrt(sum(values.map((value) => (value - centre) ** 2)) / (values.length - 1));
-}
-
 /** Nearest-rank quantile; 0 for an empty list. */
 export function nearestRank(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -121,7 +112,8 @@ function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues 
   const shaped = scored.map((one) => one.shaped);
   values["reward/mean"] = mean(shaped);
   values["reward/unshaped_mean"] = mean(scored.map(({ unshaped }) => unshaped));
-  values["reward/std"] = standardDeviation(shaped);
+  // One value has no spread.
+  values["reward/std"] = shaped.length < 2 ? 0 : standardDeviation(shaped, 1);
   values["accuracy/mean"] = accuracyOf(scored);
   for (const phase of phases) {
     const inBucket = scored.filter(({ group }) => bucketOf(group.task.promptTokens, phases) === phase.k);

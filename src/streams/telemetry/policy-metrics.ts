@@ -1,3 +1,4 @@
+import { isFiniteKl } from "../../algorithms/kl.js";
 import { effectiveShare, meanOfUnits, quantile } from "../../algorithms/statistics.js";
 import type { KlMeasure } from "../../contracts/guard.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
@@ -39,7 +40,7 @@ export function gradientMetrics(gradients: readonly GradientTokens[]): MetricVal
  * not finite is none.
  */
 export function updateKlMetrics(all: readonly KlMeasure[]): MetricValues {
-  const measures = all.filter(({ k3, k1, max }) => [k3, k1, max].every(Number.isFinite));
+  const measures = all.filter(isFiniteKl);
   const tokens = measures.reduce((total, one) => total + one.tokens, 0);
   if (tokens === 0) return {};
   const over = (pick: (measure: KlMeasure) => number) =>
