@@ -65,7 +65,7 @@ describe.skipIf(!hasBrowser)("the cockpit", () => {
     const { page, complaints } = await tests.open(hub);
     await page.locator('[data-chart="kl"] .alarm-mark').click();
     const alarm = page.locator(`[data-alarm="${SPIKE.id}"]`);
-    expect(await alarm.getAttribute("class")).toBe("error selected");
+    await expect.poll(() => alarm.getAttribute("class")).toBe("error selected");
     expect(await alarm.locator(".numbers").textContent()).toBe(
       "kl/update 0.62 nats · limit 0.05 nats · worst 0.9 nats",
     );
@@ -110,23 +110,24 @@ describe.skipIf(!hasBrowser)("the cockpit", () => {
     const { hub } = cockpitRun();
     const { page } = await tests.open(hub, "#trace=s14-q0-g1&step=14&token=0");
     await page.getByTestId("trace-detail").waitFor();
-    const legend = async (name: string) => {
-      await page.locator(".detail .choice label", { hasText: name }).click();
-      return page.locator(".scale").textContent();
+    const shade = (name: string) => page.locator(".detail .choice label", { hasText: name }).click();
+    const legend = async (name: string, scale: RegExp) => {
+      await shade(name);
+      await expect.poll(() => page.locator(".scale").textContent()).toMatch(scale);
     };
-    expect(await legend("−log p")).toMatch(/^03 nats/);
-    expect(await legend("advantage")).toMatch(/^−202next/);
-    expect(await legend("ratio")).toMatch(/^0\.61711\.62next/);
-    expect(await legend("loss share")).toMatch(/^−505 %/);
-    expect(await legend("KL to reference")).toMatch(/^00\.05 nats/);
+    await legend("−log p", /^03 nats/);
+    await legend("advantage", /^−202next/);
+    await legend("ratio", /^0\.61711\.62next/);
+    await legend("loss share", /^−505 %/);
+    await legend("KL to reference", /^00\.05 nats/);
     await page.locator(".completion").focus();
     await page.keyboard.press("ArrowRight");
-    expect(await hot(page).getAttribute("data-token")).toBe("1");
-    await legend("KL to old");
+    await expect.poll(() => hot(page).getAttribute("data-token")).toBe("1");
+    await legend("KL to old", /^00\.5 nats/);
     await page.keyboard.press("n");
     await page.locator('.completion .hot[data-token="5"]').waitFor();
     await page.locator('.completion [data-token="6"]').click();
-    expect(await page.getByTestId("token-numbers").textContent()).toContain('token 6" Lisbon"');
+    await expect.poll(() => page.getByTestId("token-numbers").textContent()).toContain('token 6" Lisbon"');
   });
 
   it("tells the guard's story: alarms from begin to end, verdicts, the rollback, turned knobs", async () => {

@@ -62,7 +62,7 @@ export class RunDriver {
   start(): void {
     this.machine = this.createMachine();
     this.machine.start();
-    for (const event of this.early.splice(0)) this.machine.send(event);
+    for (const event of this.early.splice(0)) this.send(event);
   }
 
   send(event: LifecycleEvent): void {
