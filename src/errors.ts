@@ -27,6 +27,8 @@ export const ERROR_CODES = {
   WEIR_E_JUDGE: "The judge cannot be reached, or its answer is unusable.",
   WEIR_E_KNOB: "A knob of a run was turned that does not exist, or to a value that it does not take.",
   WEIR_E_LEDGER: "A rollout was given a ledger state that cannot follow its current one.",
+  WEIR_E_MISMATCH:
+    "Sampler and trainer give different log-probs for the same tokens at the same version: they do not have the same weights.",
   WEIR_E_MODEL_FILES: "A model folder lacks a file or its tensors do not fit its configuration.",
   WEIR_E_MODEL_UNSUPPORTED: "The model's configuration asks for something that weir does not implement.",
   WEIR_E_MONITOR_ADDRESS: "The monitor cannot listen on the address it was given.",
@@ -43,6 +45,9 @@ export const ERROR_CODES = {
   WEIR_E_POLICY_STORE: "A published policy is missing, damaged or cannot be handed over.",
   WEIR_E_POLICY_VERSION: "A sampler or trainer does not hold the policy version that was asked for.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
+  WEIR_E_REMOTE: "A server refused a call, or answered something that its protocol does not have.",
+  WEIR_E_REMOTE_STATE:
+    "A server has lost a model, session or policy that the run needs; the run goes back to its last checkpoint.",
   WEIR_E_REPLACE: "A part cannot be replaced while the run is under way, or the new one does not fit.",
   WEIR_E_REWARD: "The reward could not score any response.",
   WEIR_E_REWARD_SOURCE: "No reward family is known for the task's data source.",
@@ -54,7 +59,10 @@ export const ERROR_CODES = {
   WEIR_E_STATE: "The call is not allowed in the current state of the training system.",
   WEIR_E_SUBSCRIBER: "A subscriber of a training system's stream threw; the run went on.",
   WEIR_E_TOKENIZER: "The tokenizer is missing, damaged, of an unsupported kind, or has tokens that the model lacks.",
+  WEIR_E_UNREACHABLE:
+    "A server does not answer, or has no room for work; the run is paused and goes on by itself once it does.",
   WEIR_E_USAGE: "A command was called with wrong arguments.",
+  WEIR_E_WORKER: "A worker does not fit a run: another version of weir, another model or another tokenizer.",
   WEIR_E_WORK_QUEUE: "A work queue refused a call: a lease has expired, or an id is used for something else.",
 } as const;
 

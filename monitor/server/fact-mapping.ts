@@ -198,6 +198,7 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     });
   },
 
+  "trainer.called": null,
   "part.replaced": (hub, { data, step, time }) =>
     hub.publishLog({
       level: "info",

@@ -7,6 +7,7 @@ import { SHORT_STEP_RULES } from "../contracts/group.js";
 import { IMPORTANCE_LEVELS, LOSS_AGGREGATIONS, REJECTION_LEVELS } from "../contracts/loss.js";
 import { REWARD_MODES } from "../contracts/reward.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../contracts/trainer.js";
+import { policyStoreSchema, samplerSchema, trainerSchema, workQueueSchema } from "./part-schemas.js";
 import type { PresetName } from "./presets.js";
 
 /**
@@ -752,40 +753,10 @@ export const configSchema = z.strictObject({
   rollout: rolloutSchema.prefault({}),
   dynamicSampling: dynamicSamplingSchema.prefault({}),
   reward: rewardSchema.prefault({}),
-  sampler: z
-    .strictObject({
-      actor: actorName.default("engine").describe("Name of the sampler part: `engine` (embedded) or your own."),
-    })
-    .prefault({}),
-  trainer: z
-    .strictObject({
-      actor: actorName.default("engine").describe("Name of the trainer part: `engine` (embedded) or your own."),
-    })
-    .prefault({}),
-  policyStore: z
-    .strictObject({
-      actor: actorName
-        .default("auto")
-        .describe(
-          "Name of the part that hands weights from trainer to sampler: `engine` (both are the embedded engine, nothing is copied), `folder` (one folder per version, see policyStore.directory), `auto` (`engine` where that is possible, else `folder`), or your own.",
-        ),
-      directory: z
-        .string()
-        .nullable()
-        .default(null)
-        .describe(
-          "Where `folder` keeps its folders, under the run's name and a digest of its place; null takes a file system in memory with room for three versions where rollout.engines is 1 or more, else policies/ in the run folder.",
-        ),
-      maxGiB: z
-        .number()
-        .positive()
-        .nullable()
-        .default(null)
-        .describe(
-          "Room that `folder` may take, GiB; null takes 80 % of what is free there at start. A run whose next version does not fit is paused (WEIR_E_POLICY_BUDGET).",
-        ),
-    })
-    .prefault({}),
+  sampler: samplerSchema.prefault({}),
+  trainer: trainerSchema.prefault({}),
+  policyStore: policyStoreSchema.prefault({}),
+  workQueue: workQueueSchema.prefault({}),
   advantage: z
     .strictObject({
       actor: actorName

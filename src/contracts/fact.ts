@@ -8,6 +8,7 @@ import type { Initiator, KnobTurn } from "./knob.js";
 import type { MetricValues } from "./metrics.js";
 import type { PartOrigin, PartsRecord } from "./part-origin.js";
 import type { Json } from "./task.js";
+import type { TrainingCall } from "./trainer.js";
 
 /**
  * What each kind of fact says. A new kind is an entry here and one in src/store/fact-schema.ts, which checks what a journal
@@ -195,6 +196,8 @@ export interface FactData {
     /** Of the last step; null where it was not finite. */
     readonly loss: number | null;
   };
+  /** A call that changes the state of a trainer elsewhere is about to be sent. */
+  "trainer.called": TrainingCall;
 }
 
 /** What can happen in a run, as a dotted name. */

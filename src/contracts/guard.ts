@@ -38,7 +38,8 @@ export interface Evidence {
   readonly policy: {
     readonly klRef: number | null;
     readonly klOldK3: number;
-    readonly entropy: number;
+    /** Null where the trainer gives none. */
+    readonly entropy: number | null;
     readonly clipFraction: number;
     readonly ratioMax: number;
   } | null;

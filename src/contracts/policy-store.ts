@@ -37,5 +37,7 @@ export interface PolicyStore {
   assertRoom?(): Promise<void>;
   /** Removes every version that is neither given nor the newest. */
   retain(versions: ReadonlySet<number>): Promise<void>;
+  /** Connects to its server; called once before anything else, and again after a loss. Errors: WEIR_E_UNREACHABLE, WEIR_E_REMOTE. */
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   dispose?(): Promise<void> | void;
 }

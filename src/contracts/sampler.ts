@@ -104,5 +104,7 @@ export interface Sampler {
   /** Gives a version up; one that is not held is no error. */
   release(version: number, options: { readonly signal: AbortSignal }): Promise<void>;
   load(options: { readonly signal: AbortSignal }): Promise<SamplerLoad>;
+  /** Connects to its server; called once before anything else, and again after a loss. Errors: WEIR_E_UNREACHABLE, WEIR_E_REMOTE. */
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   dispose?(): Promise<void> | void;
 }

@@ -76,7 +76,8 @@ export interface PolicyMetrics {
   /** Masked token means of k1, k2, k3 of π_old against π (ppo_kl is k1). */
   readonly klOldK1: number;
   readonly klOldK3: number;
-  readonly entropy: number;
+  /** Masked token mean, nats; null where the trainer gives none. */
+  readonly entropy: number | null;
   readonly clipFraction: number;
   readonly clipFractionLower: number;
   readonly ratioMax: number;
@@ -148,16 +149,30 @@ export interface ScoredSequences {
 /** A loss of the caller's own, over the whole sequences of one micro-batch. */
 export type EvaluateLoss = (sequences: readonly LossSequence[]) => LossEvaluation | Promise<LossEvaluation>;
 
+/** What servers that take no denominators make of token losses: the mean over rows of each row's mean, or their sum. */
+export const SERVER_LOSS_SCALES = ["row-mean", "sum"] as const;
+export type ServerLossScale = (typeof SERVER_LOSS_SCALES)[number];
+
 export interface TrainerCapabilities {
   /** Built-in losses that it evaluates itself. */
   readonly losses: readonly LossName[];
   /** Takes a loss of the caller's own (`evaluate`). */
   readonly evaluates: boolean;
-  /** What a gradient is divided by: the denominators given, or what the server does: each row's mean, or a plain sum. */
-  readonly lossScale: "denominators" | "row-mean" | "sum";
+  /**
+   * `denominators`: the loss is that of `PolicyBatch.denominators` and of every aggregation, whatever the arithmetic behind it does;
+   * a trainer whose server divides by itself scales what it sends. The others are refused.
+   */
+  readonly lossScale: "denominators" | ServerLossScale;
+  /** Temperatures of the log-probs that it computes and trains on; left out: any. */
+  readonly temperatures?: "any" | "one";
+  /** Gives entropies, and takes an entropy bonus; left out: it does. */
+  readonly entropies?: boolean;
   readonly trains: "full" | "adapter";
   readonly clipsGradients: boolean;
-  /** `gradientNorm` and `discardGradients` work: a gradient can be judged, and thrown away, before it is applied. */
+  /**
+   * `gradientNorm` and `discardGradients` work: a gradient can be judged, and thrown away, before it is applied. Where they do not,
+   * `rehearse` gives the numbers that a batch is judged by before its gradient is computed.
+   */
   readonly discardsGradients: boolean;
   /** `reviseStep` works: an optimiser step can be measured, and then made smaller or undone. Left out: it cannot. */
   readonly revisesSteps?: boolean;
@@ -180,6 +195,13 @@ export interface GradientOperations {
     options: { readonly signal: AbortSignal; readonly evaluate?: EvaluateLoss },
   ): Promise<PolicyMetrics>;
   sftForwardBackward(batch: SftBatch, options: { readonly signal: AbortSignal }): Promise<SftMetrics>;
+  /** What `forwardBackward` of the batch would give, from a forward pass alone: no gradient, no weight changes. */
+  rehearse?(
+    batch: PolicyBatch,
+    options: { readonly signal: AbortSignal; readonly evaluate?: EvaluateLoss },
+  ): Promise<PolicyMetrics>;
+  /** The same for `sftForwardBackward`. */
+  rehearseSft?(batch: SftBatch, options: { readonly signal: AbortSignal }): Promise<SftMetrics>;
   /** Global L2 norm of the summed gradients before clipping; NaN or infinity where one is not finite. Errors: WEIR_E_STATE without gradients. */
   gradientNorm(options: { readonly signal: AbortSignal }): Promise<number>;
   /** Throws the summed gradients away; weights and moments stay as they are. */
@@ -205,7 +227,8 @@ export interface GradientOperations {
     },
   ): Promise<{
     readonly logprobs: readonly (readonly (readonly number[])[])[];
-    readonly entropies: readonly (readonly (readonly number[])[])[];
+    /** Null where the trainer gives none. */
+    readonly entropies: readonly (readonly (readonly number[])[])[] | null;
   }>;
 }
 
@@ -238,5 +261,24 @@ export interface Trainer extends GradientOperations, StateOperations {
   readonly specificationVersion: 2;
   readonly capabilities: TrainerCapabilities;
   readonly model: ModelInfo;
+  /**
+   * Connects to what does the arithmetic; called once before anything else, and again after a loss. `capabilities` and `model` hold
+   * from then on. Errors: WEIR_E_UNREACHABLE; WEIR_E_REMOTE for a server that cannot do what the configuration asks.
+   */
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Journals training calls before they are sent; see the fact `trainer.called`. Called once, before the first of them. */
+  journalTo?(write: (call: TrainingCall) => void): void;
   dispose?(): Promise<void> | void;
+}
+
+/** A call that changes a trainer's state elsewhere, as it is journalled before it is sent. */
+export interface TrainingCall {
+  /** The model at the server. */
+  readonly model: string;
+  /** Grows by one with each call of the model. */
+  readonly number: number;
+  /** Name of the call at the server, such as `forward_backward`. */
+  readonly call: string;
+  /** Hex SHA-256 of the body. */
+  readonly sha256: string;
 }

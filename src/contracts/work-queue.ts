@@ -45,5 +45,7 @@ export interface WorkQueue<Task, Result> {
   /** Tasks that were rejected or delivered too often; ends with the signal. One reader at a time. */
   dead(options: { readonly signal: AbortSignal }): AsyncIterable<DeadLetter>;
   depth(): Promise<{ readonly ready: number; readonly leased: number; readonly results: number }>;
+  /** Connects to its server; called once before anything else, and again after a loss. Errors: WEIR_E_UNREACHABLE, WEIR_E_REMOTE. */
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   dispose?(): Promise<void> | void;
 }

@@ -90,6 +90,7 @@ const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
   "knob.turned": z.object({ path: text, old: json, new: json, by: initiator, reason: text.nullable() }),
   "lifecycle.changed": z.object({ machine: text, value: json }),
   "metrics.recorded": z.object({ phase: count, values: metrics }),
+  "trainer.called": z.object({ model: text, number: count, call: text, sha256: text }),
   "part.replaced": z.object({ kind: text, from: partOrigin, to: partOrigin }),
   "phase.decided": z.object({
     action: z.enum(["hold", "advance", "fallback", "finish"]),

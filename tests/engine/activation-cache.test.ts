@@ -107,7 +107,7 @@ describe.skipIf(!usable)("cached completions", () => {
 
   function expectSame(a: Awaited<ReturnType<typeof train>>, b: Awaited<ReturnType<typeof train>>, tolerance: number) {
     expect(Math.abs(a.metrics.loss - b.metrics.loss)).toBeLessThanOrEqual(tolerance);
-    expect(Math.abs(a.metrics.entropy - b.metrics.entropy)).toBeLessThanOrEqual(tolerance * b.metrics.entropy);
+    expect(Math.abs(a.metrics.entropy! - b.metrics.entropy!)).toBeLessThanOrEqual(tolerance * b.metrics.entropy!);
     const rows = b.metrics.logprobs.flat(2);
     a.metrics.logprobs.flat(2).forEach((value, index) => {
       expect(Math.abs(value - (rows[index] as number))).toBeLessThanOrEqual(20 * tolerance);

@@ -36,7 +36,7 @@ describe.each(EXECUTORS)("a Gemma, %s", (executor) => {
     sequences[0]!.forEach(({ logprobs, entropies }, g) => {
       logprobs.forEach((value, t) => {
         expect(Math.abs(value - scored.logprobs[0]![g]![t]!)).toBeLessThanOrEqual(1e-4);
-        expect(Math.abs(entropies![t]! - scored.entropies[0]![g]![t]!)).toBeLessThanOrEqual(1e-4);
+        expect(Math.abs(entropies![t]! - scored.entropies![0]![g]![t]!)).toBeLessThanOrEqual(1e-4);
       });
     });
     core.dispose();

@@ -51,6 +51,7 @@ const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknow
   "knob.turned": { path: "optimiser.learningRate", old: 0.1, new: 0.05, by: OPERATOR, reason: null },
   "lifecycle.changed": { machine: "lifecycle", value: { operating: "training" } },
   "metrics.recorded": { phase: 1, values: { "reward/mean": 0.5, "custom/mine": 2 } },
+  "trainer.called": { model: "model_1", number: 3, call: "optim_step", sha256: "ab" },
   "part.replaced": { kind: "advantage", from: BUILT_IN, to: OWN },
   "phase.decided": { action: "advance", phase: 1, nextPhase: 2, reason: "done", evidence: { kl: null, steps: 3 } },
   "phase.entered": { k: 2, minTokens: 70, maxTokens: 300, fromStep: 3 },

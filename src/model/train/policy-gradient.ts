@@ -276,7 +276,7 @@ export class PolicyMetricSums {
   }
 
   /** The reply; `logprobs` is filled by the caller. Not checked for finiteness here. */
-  finish(logprobs: PolicyMetrics["logprobs"]): PolicyMetrics {
+  finish(logprobs: PolicyMetrics["logprobs"]): PolicyMetrics & { readonly entropy: number } {
     const mean = (sum: number) => (this.tokens === 0 ? 0 : sum / this.tokens);
     const { klCoefficient, entropyCoefficient } = this.loss;
     return {

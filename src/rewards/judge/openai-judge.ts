@@ -10,12 +10,12 @@ import { counterKey } from "../../algorithms/random.js";
 import type { Judge, JudgeQuery, JudgeVerdict } from "../../contracts/judge.js";
 import type { RewardMode } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
+import { redactor } from "../../system/secret.js";
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, type BackoffOptions, backoffMs, retryAfterMs } from "./backoff.js";
 import { BODY_LIMIT, boundedText } from "./body.js";
 import { type Clock, pause, systemClock } from "./clock.js";
 import { judgeMessages } from "./prompt.js";
 import { parseJudgeReply } from "./reply.js";
-import { redactor } from "./secret.js";
 import { Semaphore } from "./semaphore.js";
 
 export interface OpenAiJudgeOptions {

@@ -1,5 +1,5 @@
 /**
- * Keeps the judge's API key out of everything that a server sends back: an echo of it, plain or encoded, is redacted
+ * Keeps an API key out of everything that a server sends back: an echo of it, plain or encoded, is redacted
  * before it reaches a reason, a journal, a log or a page.
  */
 
