@@ -141,13 +141,17 @@ export class Graph {
     this.nodes.find(({ name }) => name === node)?.inputs.push(`^${other}`);
   }
 
-  /** SavedModel with this graph under the tag `serve` (saved_model.proto, meta_graph.proto). */
-  toSavedModel(): Uint8Array {
+  /** GraphDef (graph.proto). */
+  toGraphDef(): Uint8Array {
     const graph = new WireMessage();
     for (const node of this.nodes) graph.message(1, nodeMessage(node));
     // producer: the oldest graph version that all operations above are part of.
-    graph.message(4, new WireMessage().integer(1, 1395));
-    const meta = new WireMessage().message(1, new WireMessage().text(4, "serve")).message(2, graph);
+    return graph.message(4, new WireMessage().integer(1, 1395)).finish();
+  }
+
+  /** SavedModel with this graph under the tag `serve` (saved_model.proto, meta_graph.proto). */
+  toSavedModel(): Uint8Array {
+    const meta = new WireMessage().message(1, new WireMessage().text(4, "serve")).data(2, this.toGraphDef());
     return new WireMessage().integer(1, 1).message(2, meta).finish();
   }
 
