@@ -26,20 +26,30 @@ export const FUNCTIONS_FLAGS = [
 /** @param {string} directory an engine folder */
 export function functionsFile(directory) {
   const hash = createHash("sha256").update(readFileSync(FUNCTIONS_SOURCE));
-  const key = hash.update(JSON.stringify([FUNCTIONS_FLAGS, process.platform, process.arch])).digest("hex").slice(0, 16);
+  const key = hash
+    .update(JSON.stringify([FUNCTIONS_FLAGS, process.platform, process.arch]))
+    .digest("hex")
+    .slice(0, 16);
   return join(directory, "functions", key, FUNCTIONS_NAME);
 }
 
+/** The file next to the addon that says why XLA must not be used with it; there is none where XLA works. */
+export function xlaFaultFile(directory) {
+  return join(dirname(functionsFile(directory)), "xla-fault.txt");
+}
+
 /**
- * The addon to use, or why there is none.
+ * The addon to use, or why there is none; `xla`: why XLA must not be used, or null.
  * @param {string} directory an engine folder
- * @returns {{ path: string | null, reason: string }}
+ * @returns {{ path: string | null, reason: string, xla: string | null }}
  */
 export function locateFunctions(directory) {
   const path = functionsFile(directory);
-  if (existsSync(path)) return { path, reason: "graphs run as functions on the device" };
-  return {
-    path: null,
-    reason: `no functions addon of this version is compiled for the engine (\`${weirCommand("setup")}\` does that)`,
-  };
+  if (existsSync(path)) {
+    const fault = xlaFaultFile(directory);
+    const xla = existsSync(fault) ? readFileSync(fault, "utf8").trim() : null;
+    return { path, reason: "graphs run as functions on the device", xla };
+  }
+  const reason = `no functions addon of this version is compiled for the engine (\`${weirCommand("setup")}\` does that)`;
+  return { path: null, reason, xla: null };
 }

@@ -2,10 +2,17 @@
  * Compiles the functions addon (native/functions) for an engine that is set up, tries it in a process of its own and puts it
  * into the engine's folder. An engine for a GPU needs it to run compiled graphs; one for the CPU runs them in sessions.
  */
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { FUNCTIONS_FLAGS, FUNCTIONS_NAME, FUNCTIONS_SOURCE, functionsFile, NATIVE } from "./functions-key.mjs";
+import {
+  FUNCTIONS_FLAGS,
+  FUNCTIONS_NAME,
+  FUNCTIONS_SOURCE,
+  functionsFile,
+  NATIVE,
+  xlaFaultFile,
+} from "./functions-key.mjs";
 import { withLock } from "./lock.mjs";
 import { PACKAGE_PATH } from "./paths.mjs";
 import { run } from "./run.mjs";
@@ -47,6 +54,7 @@ export async function ensureFunctions({ directory, force = false, env = process.
           await probe(directory, built, env);
           mkdirSync(dirname(target), { recursive: true });
           renameSync(built, target);
+          await tryXla({ directory, env });
         } finally {
           rmSync(staging, { recursive: true, force: true });
         }
@@ -84,10 +92,29 @@ async function compile({ directory, built, compiler, env }) {
   throw new Error(`${compiler.command} could not compile it (${line.trim().slice(0, 200)})`);
 }
 
+/**
+ * Has XLA compile a function in a process of its own, on the device that is there now, and notes in the engine's folder why it
+ * must not be used where that fails: XLA may end the process where a part of CUDA is missing.
+ * @param {{ directory: string, env?: NodeJS.ProcessEnv }} options directory: an engine folder with the addon
+ * @returns {Promise<string | null>} the reason, or null where XLA works
+ */
+export async function tryXla({ directory, env = process.env }) {
+  const fault = xlaFaultFile(directory);
+  try {
+    await probe(directory, functionsFile(directory), env, ["--xla"]);
+    rmSync(fault, { force: true });
+    return null;
+  } catch (error) {
+    const reason = `XLA compiled nothing: ${String(error.message).split("\n")[0]}`;
+    writeFileSync(fault, `${reason}\n`);
+    return reason;
+  }
+}
+
 /** Calls a function elsewhere: what crashes, crashes there. */
-async function probe(directory, file, env) {
+async function probe(directory, file, env, more = []) {
   const script = join(HERE, "probe.mjs");
-  const result = await run(process.execPath, [script, "tensorflow", directory, "--functions", file], {
+  const result = await run(process.execPath, [script, "tensorflow", directory, "--functions", file, ...more], {
     env,
     timeoutMs: PROBE_TIMEOUT_MS,
   });

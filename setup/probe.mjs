@@ -1,6 +1,6 @@
 /**
  * Loads a numerics backend in a process of its own and says what it can do, as one JSON line on stdout.
- * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN] [--kernels FILE] [--functions FILE]
+ * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN] [--kernels FILE] [--functions FILE [--xla]]
  *        node probe.mjs wasm|cpu [--measure] [--gemm MxKxN]
  * Set-up runs it before an engine is put in place; `weir doctor` runs it with --measure, `weir bench` with --gemm (the
  * speed of products of one shape, over more repeats), set-up with --kernels or --functions before weir's kernels or its functions
@@ -71,10 +71,10 @@ function loadFunctions(directory, file) {
   return { addon: module.exports };
 }
 
-/** Runs a graph as an operation. */
-function probeFunctions({ ok, reason, addon }, binding, { upload, release }) {
+/** Runs a graph as an operation; `xla`: compiled by XLA. */
+function probeFunctions({ ok, reason, addon }, binding, { upload, release }, xla) {
   if (!ok) throw new Error(reason);
-  addon.addFunction("weir_probe", doublingGraph(), ["x"], ["y"], false);
+  addon.addFunction("weir_probe", doublingGraph(), ["x"], ["y"], xla);
   const x = upload([3], Float32Array.of(1, -2, 3));
   const [y] = binding.executeOp("weir_probe", [], [x], 1);
   const values = [...binding.tensorDataSync(y.id)];
@@ -191,7 +191,7 @@ function probeTensorflow(directory, measured, peakShape, files) {
     gpu: binding.isUsingGpuDevice(),
     bf16,
     kernels: attempt(() => probeKernels(binding, operations, directory, files.kernels)),
-    functions: attempt(() => probeFunctions(functions, binding, operations)),
+    functions: attempt(() => probeFunctions(functions, binding, operations, files.xla)),
     loadSeconds,
   };
   const speeds = (shape, minimum) => productSpeeds(binding, operations, shape, minimum, bf16.ok);
@@ -254,7 +254,7 @@ const measured = rest.includes("--measure");
 try {
   const peakShape = askedShape(rest);
   const fileAfter = (flag) => (rest.includes(flag) ? rest[rest.indexOf(flag) + 1] : null);
-  const files = { kernels: fileAfter("--kernels"), functions: fileAfter("--functions") };
+  const files = { kernels: fileAfter("--kernels"), functions: fileAfter("--functions"), xla: rest.includes("--xla") };
   const result =
     backend === "tensorflow"
       ? probeTensorflow(rest[0], measured, peakShape, files)

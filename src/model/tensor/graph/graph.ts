@@ -58,6 +58,11 @@ export class Graph {
       .map(({ op, sources, attributes }) => ({ op, inputs: sources, attributes }));
   }
 
+  /** Has loops or branches of TensorFlow's control-flow operations. */
+  get hasControlFlow(): boolean {
+    return this.nodes.some(({ op }) => op === "Switch");
+  }
+
   /** A value that is fed when the graph runs. */
   placeholder(name: string, dtype: GraphDtype, shape: readonly number[]): GraphValue {
     this.nodes.push({

@@ -84,6 +84,8 @@ export interface FunctionsAddon {
 export interface FunctionsState {
   readonly addon: FunctionsAddon | null;
   readonly reason: string;
+  /** Why XLA must not be used; null where set-up has seen it work, or nobody has tried. */
+  readonly xla: string | null;
 }
 
 interface FoundEngine {
@@ -99,7 +101,11 @@ interface PathsModule {
 }
 
 interface FunctionsModule {
-  locateFunctions(directory: string): { readonly path: string | null; readonly reason: string };
+  locateFunctions(directory: string): {
+    readonly path: string | null;
+    readonly reason: string;
+    readonly xla: string | null;
+  };
 }
 
 interface KernelKeyModule {
@@ -177,7 +183,7 @@ export interface NativeOptions {
 let loaded: NativeTf | null = null;
 let loadedFrom: string | null = null;
 let kernels: KernelsState | null = null;
-let functions: FunctionsState = { addon: null, reason: "the functions addon is for GPUs" };
+let functions: FunctionsState = { addon: null, reason: "the functions addon is for GPUs", xla: null };
 
 /**
  * Loads the native backend into this process (once; 0.3-0.6 s) and returns its `tf` namespace.
@@ -211,14 +217,14 @@ export function functionsState(): FunctionsState {
 
 /** To be called before the binding is loaded, whose call of TFE_NewContext must meet that of the addon. */
 function openFunctions(directory: string): FunctionsState {
-  const { path, reason } = locateFunctions(directory);
-  if (path === null) return { addon: null, reason };
+  const { path, reason, xla } = locateFunctions(directory);
+  if (path === null) return { addon: null, reason, xla };
   try {
     const module = { exports: {} as FunctionsAddon };
     process.dlopen(module, path, constants.dlopen.RTLD_LAZY | constants.dlopen.RTLD_GLOBAL);
-    return { addon: module.exports, reason };
+    return { addon: module.exports, reason, xla };
   } catch (error) {
-    return { addon: null, reason: `the functions addon could not be loaded (${(error as Error).message})` };
+    return { addon: null, reason: `the functions addon could not be loaded (${(error as Error).message})`, xla };
   }
 }
 
@@ -269,6 +275,12 @@ function prepareEnvironment(directory: string, variant: string | null, threads: 
   set("TF_CPP_MIN_LOG_LEVEL", "2");
   // Otherwise TensorFlow takes the whole GPU at start.
   set("TF_FORCE_GPU_ALLOW_GROWTH", "true");
+  if (variant === "gpu") {
+    // The binding uploads to one GPU only, and operations must not be placed on others.
+    set("CUDA_VISIBLE_DEVICES", "0");
+    // Products in float32 are meant to be that, not TensorFloat-32; bfloat16 is the faster choice.
+    set("NVIDIA_TF32_OVERRIDE", "0");
+  }
   if (variant === "cpu") {
     // The allocator reuses memory instead of returning it to the system, whose pages would be cleared at every use.
     set("TF_CPU_ALLOCATOR_USE_BFC", "true");
