@@ -2,8 +2,9 @@
  * The path of GPUs on the processor: TensorFlow with the functions addon, whose binding says that it computes on a GPU. Calls of the
  * binding are counted. To be opened before anything else loads TensorFlow in the process.
  */
-import { pathToFileURL } from "node:url";
+
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { openBackend } from "../../src/model/engine/backend.js";
 import {
   functionsState,

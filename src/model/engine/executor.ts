@@ -4,6 +4,8 @@
  */
 import type { EngineOptions, EnginePrecision, ExecutorName, LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
+import { freeGpuBytes } from "../../system/gpu-memory.js";
+import { usableMemory } from "../../system/memory.js";
 import { CompiledDecoder } from "../decode/compiled-decoder.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
@@ -104,6 +106,14 @@ function compiled(
   };
 }
 
+const onGpu = (opened: OpenedBackend) => opened.backend === "tensorflow" && native().binding.isUsingGpuDevice();
+
+/** Free memory of the device that computes. */
+function freeBytes(opened: OpenedBackend): number {
+  const onDevice = onGpu(opened) ? freeGpuBytes() : null;
+  return onDevice ?? usableMemory().freeBytes;
+}
+
 /** The compiled executor, or why the opened backend has none. */
 async function compiledOr(
   opened: OpenedBackend,
@@ -112,9 +122,9 @@ async function compiledOr(
   asked: string,
 ): Promise<ChosenExecutor | string> {
   if (opened.backend !== "tensorflow") return `the ${opened.backend} backend runs no graphs`;
-  if (!native().binding.isUsingGpuDevice()) return compiled(wanted, precision, asked);
+  if (!onGpu(opened)) return compiled(wanted, precision, asked);
   const { graphs, reason } = await probeGraphs(wanted.config, precision, functionsState());
-  if (graphs === null) return `graphs do not run on the GPU: ${reason}`;
+  if (graphs === null) return `no graphs on the GPU: ${reason}`;
   return compiled(wanted, graphs.precision, `${asked}; on the GPU in ${reason}`, graphs.loader);
 }
 
@@ -125,7 +135,7 @@ export async function chooseExecutor(
   options: CoreOptions,
 ): Promise<ChosenExecutor> {
   const { executor = "auto", precision = "float32", memoryGiB = null, lora = null } = options;
-  const wanted = { config, budget: memoryBudget(memoryGiB), lora };
+  const wanted = { config, budget: memoryBudget(memoryGiB, () => freeBytes(opened)), lora };
   if (executor === "eager") return eager(wanted, "asked for by name");
   const asked = executor === "auto" ? "the backend runs graphs" : "asked for by name";
   const found = await compiledOr(opened, wanted, precision, asked);
