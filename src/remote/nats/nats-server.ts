@@ -85,7 +85,7 @@ export class NatsServer {
       } catch (error) {
         if (signal.aborted) throw signal.reason;
         if (WeirError.isInstance(error)) throw error;
-        if (!isAbsence(error)) throw this.refused(what, error);
+        if (!isAbsence(error)) throw isRefusal(error) ? this.refused(what, error) : error;
         const spent = this.time.now() - started;
         const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
         if (this.closed || spent + wait > this.patienceMs) throw this.unreachable(what, error, spent);
@@ -203,20 +203,29 @@ function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
+const AWAY = new Set([
+  ...["TimeoutError", "NoRespondersError", "ConnectionError", "ClosedConnectionError", "JetStreamNotEnabled"],
+]);
+const REFUSAL = new Set([
+  ...["AuthorizationError", "UserAuthenticationExpiredError", "PermissionViolationError", "ProtocolError"],
+  ...["InvalidArgumentError", "InvalidSubjectError", "InvalidNameError", "JetStreamError", "JetStreamStatusError"],
+]);
+const NETWORK = new Set([
+  ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"],
+]);
+
 /** The server is away, or its JetStream is not there yet: not a word of refusal. */
 function isAbsence(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
   if (error instanceof JetStreamApiError) return STARTING.has(error.status);
-  const { name, cause, code } = error as { readonly name?: string; readonly cause?: unknown; readonly code?: unknown };
-  if (
-    name !== undefined &&
-    ["TimeoutError", "NoRespondersError", "ConnectionError", "ClosedConnectionError", "JetStreamNotEnabled"].includes(
-      name,
-    )
-  )
-    return true;
-  if (typeof code === "string" && /^E[A-Z]+$/.test(code)) return true;
-  if (typeof code === "number" && STARTING.has(code)) return true;
-  return cause instanceof Error && isAbsence(cause);
+  const { code } = error as { readonly code?: unknown };
+  if (AWAY.has(error.name) || NETWORK.has(String(code)) || (typeof code === "number" && STARTING.has(code))) return true;
+  return isAbsence(error.cause);
+}
+
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return error instanceof JetStreamApiError || REFUSAL.has(error.name) || isRefusal(error.cause);
 }
 
 function wordsOf(error: unknown): string {
