@@ -27,6 +27,7 @@ import { assertKind, type PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { assertCanTrain } from "./can-train.js";
+import { judgesBefore } from "./capabilities.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
 import { knobsOfRun } from "./knobs.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
@@ -312,9 +313,10 @@ class System implements TrainingSystem {
   /** The built-in guard that the trainer has the operations for. */
   private fittingGuard(): "standard" | "finite" {
     const { trainer } = this.options.actors ?? {};
-    const { kind, source } = this.registry.origin("trainer", this.config.trainer.actor);
-    const throwsAway = trainer ? trainer.capabilities?.discardsGradients : kind === "engine" && source === "built-in";
-    return throwsAway === true ? "standard" : "finite";
+    const { source } = this.registry.origin("trainer", this.config.trainer.actor);
+    // A built-in trainer does either: throw gradients away, or rehearse.
+    const judged = trainer ? trainer.capabilities && judgesBefore(this.config, trainer) : source === "built-in";
+    return judged ? "standard" : "finite";
   }
 
   private get lifecycle(): string {
