@@ -62,6 +62,7 @@ const RULES = {
   // Of the model: its files, and what checks and names sequences, weights and adapters without computing.
   "src/remote": [
     ...PURE,
+    "src/store",
     "src/losses",
     "src/model/io",
     ...["token-ids", "adapter-names", "content-hash"].map((file) => `src/model/transformer/${file}`),

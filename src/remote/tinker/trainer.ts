@@ -109,7 +109,7 @@ class TinkerTrainer implements Trainer {
       trains: "adapter",
       clipsGradients: false,
       discardsGradients: false,
-      reference: true,
+      reference: "base",
       reusesActivations: false,
       publishes: hasWeights ? ["handle", "adapter", "checkpoint"] : ["handle"],
     };
