@@ -219,7 +219,8 @@ function isAbsence(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (error instanceof JetStreamApiError) return STARTING.has(error.status);
   const { code } = error as { readonly code?: unknown };
-  if (AWAY.has(error.name) || NETWORK.has(String(code)) || (typeof code === "number" && STARTING.has(code))) return true;
+  if (AWAY.has(error.name) || NETWORK.has(String(code)) || (typeof code === "number" && STARTING.has(code)))
+    return true;
   return isAbsence(error.cause);
 }
 

@@ -1,5 +1,5 @@
 /** Streams of JetStream as weir makes and reads them. */
-import { type OrderedConsumerOptions, RetentionPolicy, type StreamConfig, StorageType } from "@nats-io/jetstream";
+import { type OrderedConsumerOptions, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import type { MsgHdrs } from "@nats-io/transport-node";
 import { whenAborted } from "../../system/when-aborted.js";
 import { apiCode, type NatsLine, pause } from "./nats-server.js";
