@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { SampleRequest } from "../../src/contracts/sampler.js";
 import type { OptimiserConfig, SftBatch, Trainer, TrainingCall } from "../../src/contracts/trainer.js";
 import { readModelConfig } from "../../src/model/io/config.js";
 import { readSafetensors, writeSafetensors } from "../../src/model/io/safetensors.js";
@@ -91,11 +92,10 @@ async function scores(trainer: Trainer): Promise<readonly number[]> {
 }
 
 const published = (trainer: Trainer) => trainer.publish({ signal, as: "handle", folder: null });
-const request = (n: number) =>
-  ({
-    ...{ id: "r", prompts: [{ promptIds: [1, 2], seeds: [5, 6] }], policy: { exactly: n }, purpose: "training" },
-    ...{ params: { temperature: 1, topP: 1, topK: 0, maxTokens: 3, stopIds: [] }, deadlineMs: 5_000 },
-  }) as const;
+const request = (n: number): SampleRequest => ({
+  ...{ id: "r", prompts: [{ promptIds: [1, 2], seeds: [5, 6] }], policy: { exactly: n }, purpose: "training" },
+  ...{ params: { temperature: 1, topP: 1, topK: 0, maxTokens: 3, stopIds: [] }, deadlineMs: 5_000 },
+});
 
 describe("a trainer", () => {
   it("journals each call with the next number before it is sent", async () => {

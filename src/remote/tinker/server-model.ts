@@ -8,18 +8,9 @@ import { z } from "zod";
 import type { OptimiserConfig, TrainingCall } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import type { Repeat } from "../http.js";
+import type { AdapterOptions } from "./adapter-options.js";
 import { type Body, type Pending, parsed, type Result, type TinkerClient } from "./client.js";
 import { decodePass, encodePass, type PassOutput, passAsJson, type ServerRow } from "./messages.js";
-
-/** The adapter of a model. */
-export interface AdapterOptions {
-  readonly rank: number;
-  readonly alpha: number;
-  readonly attention: boolean;
-  readonly mlp: boolean;
-  /** Of its first values. */
-  readonly seed: number;
-}
 
 export type Journal = (call: TrainingCall) => void;
 
