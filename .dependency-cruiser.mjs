@@ -59,7 +59,7 @@ const RULES = {
   "src/actors/evaluation": [...PURE, "src/streams"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
-  "src/remote": PURE,
+  "src/remote": [...PURE, "src/store"],
   "src/actors/parts": [
     "src/remote",
     ...PURE,
