@@ -25,6 +25,8 @@ export interface BackendProbe {
   readonly xla?: AbilityProbe;
   /** weir's own kernels, loaded and run. */
   readonly kernels?: AbilityProbe;
+  /** Graphs as functions on the device, loaded and run. */
+  readonly functions?: AbilityProbe;
   readonly loadSeconds?: number;
   /** GFLOP/s of edge×edge×edge products, median of several. */
   readonly gemm?: { readonly edge: number; readonly f32: number; readonly bf16?: number };
@@ -133,6 +135,7 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
   choices.push({ what: "device", chosen: gpu.ok ? "GPU" : "CPU", why: gpu.reason ?? "TensorFlow lists a GPU" });
 
   choices.push(chooseKernels(kernels));
+  if (gpu.ok) choices.push(chooseGraphs(probe.functions));
 
   const memory = sources.memory();
   choices.push(chooseMemory(memory));
@@ -214,6 +217,12 @@ function chooseKernels(kernels: AbilityProbe): DoctorChoice {
   if (kernels.ok)
     return { what: "kernels", chosen: "weir's", why: "compiled for this processor, and their probe succeeded" };
   return { what: "kernels", chosen: "none", why: kernels.reason ?? "unknown" };
+}
+
+/** On a GPU graphs run as functions, or not at all; the engine compares them with single operations when it starts. */
+function chooseGraphs(functions: AbilityProbe | undefined): DoctorChoice {
+  if (functions?.ok) return { what: "graphs", chosen: "on the GPU", why: "the functions addon's probe succeeded" };
+  return { what: "graphs", chosen: "none", why: functions?.reason ?? "not probed" };
 }
 
 /** Memory budget where `engine.memoryGiB` is not set. */

@@ -139,7 +139,7 @@ export class EngineCore {
     const source = await readTensors(modelDir, config);
     const opened = await openBackend(options.backend, options.threads);
     const dtype = rotaryDtype ?? config.rope.inverseFrequencyDtype ?? "float32";
-    const executor = chooseExecutor(opened, config, options);
+    const executor = await chooseExecutor(opened, config, options);
     const parameters = ParameterStore.load(config, source);
     return new EngineCore(opened, modelDir, config, parameters, dtype, executor, options.lora ?? null);
   }
