@@ -1,6 +1,6 @@
 /**
  * Runs vitest with the project's configuration, then lists what was left out and why.
- * Usage: node scripts/test.mjs [--long] [vitest arguments …]
+ * Usage: node scripts/test.mjs [--long | --engines] [vitest arguments …]
  * WEIR_TEST_REPORT=FILE keeps vitest's JSON report there.
  */
 import { spawnSync } from "node:child_process";
@@ -12,7 +12,8 @@ import { countLine, countTests, skippedLines } from "./test-summary.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const long = process.argv.includes("--long");
-const args = process.argv.slice(2).filter((argument) => argument !== "--long");
+const engines = process.argv.includes("--engines");
+const args = process.argv.slice(2).filter((argument) => argument !== "--long" && argument !== "--engines");
 // Temporary folders of all tests lie below one that is removed at the end, whatever a test left behind.
 const temporary = mkdtempSync(join(tmpdir(), "weir-test-"));
 const report = process.env.WEIR_TEST_REPORT || join(temporary, "report.json");
@@ -21,7 +22,7 @@ args.push(...(chosen ? [] : ["--reporter=default"]), "--reporter=json", `--outpu
 const result = spawnSync(process.execPath, [join(root, "node_modules", "vitest", "vitest.mjs"), "run", ...args], {
   cwd: root,
   stdio: "inherit",
-  env: { ...process.env, WEIR_TEST_LONG: long ? "1" : "", TMPDIR: temporary },
+  env: { ...process.env, WEIR_TEST_LONG: long ? "1" : "", WEIR_TEST_ENGINES: engines ? "1" : "", TMPDIR: temporary },
 });
 if (existsSync(report)) {
   const read = JSON.parse(readFileSync(report, "utf8"));

@@ -188,7 +188,9 @@ const rolloutSchema = z.strictObject({
   callsInFlight: positiveInt
     .nullable()
     .default(null)
-    .describe("Calls that the sampler is given at once; null takes one, or one for each of its engines."),
+    .describe(
+      "Calls that the sampler is given at once; null takes one, or one for each of its engines, or sampler.callsPerServer for each of its servers.",
+    ),
   temperature: z
     .number()
     .positive()
@@ -569,7 +571,7 @@ const guardSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe(
-          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 256 MiB, more steps in proportion to their size.",
+          "Steps between two snapshots that a rollback can go back to; null: each step where weights and moments take at most 16 MiB, else so rarely that they take about 3 % of the time, as the sizes of model, step and prompts say.",
         ),
       keep: positiveInt.default(2).describe("Newest snapshots kept."),
       place: z

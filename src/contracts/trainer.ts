@@ -176,8 +176,11 @@ export interface TrainerCapabilities {
   readonly discardsGradients: boolean;
   /** `reviseStep` works: an optimiser step can be measured, and then made smaller or undone. Left out: it cannot. */
   readonly revisesSteps?: boolean;
-  /** Can freeze a copy of its weights as the reference policy. */
-  readonly reference: boolean;
+  /**
+   * Can freeze a copy of its weights as the reference policy. `base`: its reference policy is the base model that adapters are trained
+   * on, so that the KL to it can be measured, and be no term of the loss.
+   */
+  readonly reference: boolean | "base";
   /**
    * Log-probs of `forwardBackward` may come from activations that sampling left behind, so that they are no independent check of
    * the sampler (I8); those of `logprobs` always come from a forward pass of the completion.
@@ -262,8 +265,9 @@ export interface Trainer extends GradientOperations, StateOperations {
   readonly capabilities: TrainerCapabilities;
   readonly model: ModelInfo;
   /**
-   * Connects to what does the arithmetic; called once before anything else, and again after a loss. `capabilities` and `model` hold
-   * from then on. Errors: WEIR_E_UNREACHABLE; WEIR_E_REMOTE for a server that cannot do what the configuration asks.
+   * Connects to what does the arithmetic; called once before anything else, and again after a loss, which may have been another part's:
+   * weights and gradients that are still there stay, and what is gone is told by the next call that needs it (WEIR_E_REMOTE_STATE).
+   * `capabilities` and `model` hold from then on. Errors: WEIR_E_UNREACHABLE; WEIR_E_REMOTE for a server that cannot do what the configuration asks.
    */
   connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   /** Journals training calls before they are sent; see the fact `trainer.called`. Called once, before the first of them. */

@@ -1,3 +1,5 @@
+import type { Json } from "./task.js";
+
 /** A piece of work that a worker holds for a while. Each call but `extend` ends the lease; any call after that is WEIR_E_STATE. */
 export interface Lease<Task, Result> {
   readonly id: string;
@@ -45,6 +47,12 @@ export interface WorkQueue<Task, Result> {
   /** Tasks that were rejected or delivered too often; ends with the signal. One reader at a time. */
   dead(options: { readonly signal: AbortSignal }): AsyncIterable<DeadLetter>;
   depth(): Promise<{ readonly ready: number; readonly leased: number; readonly results: number }>;
+  /** Gives up every task, result and dead letter; what is still done under an old lease is not delivered. */
+  clear(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Tells workers what they have to know before they take a task, in place of what was told before; null: no work is to come. */
+  announce(record: Json, options: { readonly signal: AbortSignal }): Promise<void>;
+  /** What was announced last; null where nothing was. */
+  announced(options: { readonly signal: AbortSignal }): Promise<Json>;
   /** Connects to its server; called once before anything else, and again after a loss. Errors: WEIR_E_UNREACHABLE, WEIR_E_REMOTE. */
   connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   dispose?(): Promise<void> | void;

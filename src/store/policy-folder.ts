@@ -16,7 +16,7 @@ import { listFolder, PRIVATE_FOLDER, syncPath, writeDurably } from "./durable.js
 import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder } from "./manifest.js";
 import { gib, noRoom, type PolicyPlace } from "./policy-place.js";
 
-const POLICY_NAME = "policy.json";
+export const POLICY_NAME = "policy.json";
 const DRAFT_PREFIX = ".draft-";
 const NAME = /^v(\d+)$/;
 const VERSION_DIGITS = 7;

@@ -1,3 +1,4 @@
+import type { Json } from "../contracts/task.js";
 import type { DeadLetter, Lease, WorkQueue, WorkResult } from "../contracts/work-queue.js";
 import { WeirError } from "../errors.js";
 
@@ -51,6 +52,7 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
   /** Results that their reader has and has not committed. */
   private readonly uncommitted = new Set<string>();
   private readonly letters: DeadLetter[] = [];
+  private record: Json = null;
   private waiting: (() => void)[] = [];
   private readonly clock: () => number;
 
@@ -114,6 +116,23 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
     return { ready: this.ready.length, leased: this.leased.size, results: this.finished.length };
   }
 
+  async clear(): Promise<void> {
+    this.ready.length = 0;
+    this.leased.clear();
+    this.finished.length = 0;
+    this.uncommitted.clear();
+    this.letters.length = 0;
+    this.wake();
+  }
+
+  async announce(record: Json): Promise<void> {
+    this.record = record;
+  }
+
+  async announced(): Promise<Json> {
+    return this.record;
+  }
+
   private commit(id: string): void {
     const at = this.finished.findIndex((one) => one.id === id);
     if (at < 0) return;
@@ -161,7 +180,9 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
     this.endLease(held);
     held.expiresAt = Number.POSITIVE_INFINITY;
     const { signal } = new AbortController();
-    while (this.finished.length >= this.options.resultBound) await this.change(signal, LONGEST_WAIT_MS);
+    while (this.finished.length >= this.options.resultBound && this.leased.get(held.entry.id) === held)
+      await this.change(signal, LONGEST_WAIT_MS);
+    if (this.leased.get(held.entry.id) !== held) throw expired(held);
     this.leased.delete(held.entry.id);
     this.finished.push({ id: held.entry.id, result });
     this.wake();
@@ -177,11 +198,7 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
     if (held.ending) throw new WeirError("WEIR_E_STATE", `the lease of "${held.entry.id}" has ended already`);
     this.reclaim();
     if (this.leased.get(held.entry.id) === held) return;
-    throw new WeirError(
-      "WEIR_E_WORK_QUEUE",
-      `the lease of "${held.entry.id}" (delivery ${held.attempt}) has expired or ended; what was done under it is not taken`,
-      { id: held.entry.id, attempt: held.attempt },
-    );
+    throw expired(held);
   }
 
   /** Gives back the tasks of leases that have expired. */
@@ -237,4 +254,12 @@ class MemoryWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
       signal.addEventListener("abort", done, { once: true });
     });
   }
+}
+
+function expired({ entry, attempt }: Held<unknown>): WeirError {
+  return new WeirError(
+    "WEIR_E_WORK_QUEUE",
+    `the lease of "${entry.id}" (delivery ${attempt}) has expired or ended; what was done under it is not taken`,
+    { id: entry.id, attempt },
+  );
 }

@@ -115,6 +115,29 @@ const CHECKS: Readonly<Record<string, Check>> = {
     });
     assert.deepEqual(await queue.depth(), { ready: 0, leased: 0, results: 0 });
   },
+  "forgets all work when it is cleared, and delivers nothing of an old lease": async (queue) => {
+    for (const [value, id] of ["a", "b", "c"].entries()) await queue.offer(value, { id, ...soon, ...live() });
+    const [first, second] = await queue.take({ max: 2, ...live() });
+    await first?.done("before");
+    await queue.clear(live());
+    assert.deepEqual(await queue.depth(), { ready: 0, leased: 0, results: 0 });
+    await Promise.resolve(second?.done("late")).catch(() => undefined);
+    await queue.offer(1, { id: "d", ...soon, ...live() });
+    const lease = await takeOne(queue);
+    assert.equal(lease.id, "d");
+    await lease.done("of d");
+    const { id, result, commit } = await firstOf((signal) => queue.results({ signal }));
+    assert.deepEqual([id, result], ["d", "of d"]);
+    await commit();
+  },
+  "shows workers what was announced last": async (queue) => {
+    assert.equal(await queue.announced(live()), null);
+    await queue.announce({ run: "one" }, live());
+    await queue.announce({ run: "two", steps: [1, 2] }, live());
+    assert.deepEqual(await queue.announced(live()), { run: "two", steps: [1, 2] });
+    await queue.announce(null, live());
+    assert.equal(await queue.announced(live()), null);
+  },
   "ends its waits with the signal": async (queue) => {
     const stop = new AbortController();
     const taking = queue.take({ max: 1, signal: stop.signal });

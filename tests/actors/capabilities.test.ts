@@ -6,7 +6,7 @@ import { artifactKind } from "../../src/actors/update/publisher.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { SamplerCapabilities } from "../../src/contracts/sampler.js";
-import type { TrainerCapabilities } from "../../src/contracts/trainer.js";
+import type { Trainer, TrainerCapabilities } from "../../src/contracts/trainer.js";
 import { createBuiltInLoss } from "../../src/losses/built-in.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { createFakePolicyStore, createFakeSampler, createFakeTrainer } from "../../src/testing.js";
@@ -17,12 +17,13 @@ function check(
   over: Partial<ConfigInput>,
   able: { readonly sampler?: Partial<SamplerCapabilities>; readonly trainer?: Partial<TrainerCapabilities> },
   guard = createFiniteGuard(),
+  rehearsals: Pick<Trainer, "rehearse" | "rehearseSft"> = {},
 ): void {
   const config = parseConfig({ model: { path: "m" }, data: { train: ["t.jsonl"] }, ...over });
   const [sampler, trainer] = [createFakeSampler(), createFakeTrainer()];
   assertCapabilities(config, {
     sampler: { ...sampler, capabilities: { ...sampler.capabilities, ...able.sampler } },
-    trainer: { ...trainer, capabilities: { ...trainer.capabilities, ...able.trainer } },
+    trainer: { ...trainer, ...rehearsals, capabilities: { ...trainer.capabilities, ...able.trainer } },
     policyStore: createFakePolicyStore("/nowhere"),
     loss,
     guard,
@@ -57,15 +58,34 @@ describe("a configuration is refused where its parts cannot do what it asks", ()
     ],
     ["async.inFlight", { async: { inFlight: "continue" } }, { sampler: { tokenVersions: false } }],
     ["loss.klCoefficient", { loss: { klCoefficient: 0.1 } }, { trainer: { reference: false } }],
+    ["loss.klCoefficient", { loss: { klCoefficient: 0.1 } }, { trainer: { reference: "base" } }],
     ["optimiser.maxGradNorm", {}, { trainer: { clipsGradients: false } }],
+    ["model.lora", {}, { trainer: { trains: "adapter" } }],
+    ["rollout.temperature", { rollout: { temperature: 0.7 } }, { trainer: { temperatures: "one" } }],
+    ["loss.entropyCoefficient", { loss: { entropyCoefficient: 0.01 } }, { trainer: { entropies: false } }],
+    ["guard.entropyTarget", { guard: { entropyTarget: { target: 0.5 } } }, { trainer: { entropies: false } }],
+    ["guard.entropyTarget", { guard: { entropyTarget: { target: 0.5 } } }, { sampler: { entropies: false } }],
+    ["guard.aepo", { guard: { aepo: { low: 0.2, high: 0.8 } } }, { sampler: { entropies: false } }],
   ] as const)("%s", (path, over, able) => {
     expect(() => check(over as Partial<ConfigInput>, able as never)).toThrow(`WEIR_E_CAPABILITY: option "${path}"`);
   });
 
-  it("a guard of one's own needs a trainer that can throw a gradient away", () => {
+  it("takes what a trainer of adapters at temperature 1 can do", () => {
+    const able = { temperatures: "one", entropies: false, reference: "base", trains: "adapter" } as const;
+    const config = { model: { path: "m", lora: {} }, loss: { monitorKl: true }, rollout: { temperature: 1 } };
+    expect(() => check(config, { trainer: able, sampler: { entropies: false } })).not.toThrow();
+  });
+
+  it("a guard of one's own needs a trainer that can throw a gradient away, or rehearse a batch", () => {
     const own = { ...createFiniteGuard(), kind: "mine" };
-    expect(() => check({}, { trainer: { discardsGradients: false } }, own)).toThrow('option "guard.actor"');
-    expect(() => check({}, { trainer: { discardsGradients: false } })).not.toThrow();
+    const keeps = { trainer: { discardsGradients: false } };
+    expect(() => check({}, keeps, own)).toThrow('option "guard.actor"');
+    expect(() => check({}, keeps)).not.toThrow();
+    const { forwardBackward: rehearse, sftForwardBackward: rehearseSft } = createFakeTrainer();
+    const warmup = { warmup: { data: ["sft.jsonl"] } };
+    expect(() => check({}, keeps, own, { rehearse })).not.toThrow();
+    expect(() => check(warmup, keeps, own, { rehearse })).toThrow('option "guard.actor"');
+    expect(() => check(warmup, keeps, own, { rehearse, rehearseSft })).not.toThrow();
   });
 
   it("a loss of one's own needs a trainer that takes one", () => {

@@ -78,6 +78,7 @@ describe("a guarded step", () => {
         base,
         optimiser: TEST_OPTIMISER,
         gradient: async () => (await gradient()) as PolicyMetrics,
+        rehearsal: null,
         policyOf: () => null,
         valuesOf: () => ({ "reward/mean": 0.5 }),
         measure: async () => {
@@ -180,6 +181,83 @@ describe("a guarded step", () => {
       const odd = await run(always, finite, { trial: true, gradNorm: Number.NaN });
       await odd.outcome;
       expect(odd.calls).toEqual(["discard"]);
+    });
+  });
+
+  describe("of a trainer that cannot throw a gradient away", () => {
+    const rehearsing = async (
+      verdict: Verdict,
+      found: { readonly rehearsed?: number; readonly gradient?: number } = {},
+    ) => {
+      const calls: string[] = [];
+      const fake = createFakeTrainer();
+      const pass = (what: string, loss: number) => async () => {
+        calls.push(what);
+        if (Number.isFinite(loss)) return { loss, tokens: 9 } as PolicyMetrics;
+        throw new WeirError("WEIR_E_NON_FINITE", "loss is NaN", { metric: "pgLoss" });
+      };
+      const seen: Evidence[] = [];
+      const outcome = guardedStep<PolicyMetrics>(
+        {
+          ...fake,
+          capabilities: { ...fake.capabilities, discardsGradients: false, revisesSteps: false },
+          gradientNorm: () => Promise.reject(new Error("there is none")),
+          discardGradients: () => Promise.reject(new Error("it cannot")),
+          optimStep: async ({ learningRate }: OptimiserConfig) => {
+            calls.push(`step ${learningRate / TEST_OPTIMISER.learningRate}`);
+            return { applied: true, gradNorm: 3, gradNormByTensor: null };
+          },
+        },
+        guardOf((evidence) => {
+          seen.push(evidence);
+          return verdict;
+        }),
+        {
+          ...{ base, optimiser: TEST_OPTIMISER, policyOf: () => null, valuesOf: () => ({}), trial: true },
+          gradient: pass("gradient", found.gradient ?? 0.5),
+          rehearsal: pass("rehearsal", found.rehearsed ?? 0.5),
+          measure: async () => {
+            calls.push("measure");
+            return moved(1);
+          },
+        },
+        signal,
+      );
+      return { outcome, calls, seen };
+    };
+
+    it("judges a forward pass, and computes the gradient only of what is applied", async () => {
+      const commit = await rehearsing({ action: "commit" });
+      expect(await commit.outcome).toMatchObject({
+        metrics: { loss: 0.5 },
+        step: { committed: true, reply: { gradNorm: 3 }, kl: { k3: 0.4 }, judged: null },
+      });
+      expect(commit.calls).toEqual(["rehearsal", "gradient", "step 1", "measure"]);
+      expect(commit.seen).toMatchObject([{ loss: 0.5, gradNorm: null, trial: null, nonFinite: [] }]);
+      const shrink = await rehearsing({ action: "shrink", scale: 0.5, reason: "large" });
+      expect(await shrink.outcome).toMatchObject({ step: { committed: true, judged: { verdict: { scale: 0.5 } } } });
+      expect(shrink.calls).toEqual(["rehearsal", "gradient", "step 0.5", "measure"]);
+    });
+
+    it.each(["skip", "rollback"] as const)("sends nothing on %s", async (action) => {
+      const { outcome, calls } = await rehearsing({ action, reason: "odd" });
+      expect(await outcome).toMatchObject({
+        metrics: { loss: 0.5 },
+        step: { committed: false, judged: { verdict: { action } } },
+      });
+      expect(calls).toEqual(["rehearsal"]);
+    });
+
+    it("I7: sends nothing where the rehearsal is not finite, and goes back where only the gradient is not", async () => {
+      const odd = await rehearsing({ action: "commit" }, { rehearsed: Number.NaN });
+      expect(await odd.outcome).toMatchObject({
+        metrics: null,
+        step: { committed: false, judged: { evidence: { nonFinite: ["pgLoss"] }, verdict: { action: "skip" } } },
+      });
+      expect(odd.calls).toEqual(["rehearsal"]);
+      const late = await rehearsing({ action: "commit" }, { gradient: Number.NaN });
+      await expect(late.outcome).rejects.toMatchObject({ code: "WEIR_E_REMOTE_STATE" });
+      expect(late.calls).toEqual(["rehearsal", "gradient"]);
     });
   });
 

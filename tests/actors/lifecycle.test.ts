@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createActor, fromPromise, waitFor } from "xstate";
-import { lifecycleMachine, type Plan } from "../../src/actors/run/lifecycle.js";
+import { lifecycleMachine, type Plan, type Return } from "../../src/actors/run/lifecycle.js";
 import { WeirError } from "../../src/errors.js";
 
 const nothing = () => undefined;
@@ -28,7 +28,20 @@ function drive(maxRecoveries = 2) {
     (typeof names)[number],
     ReturnType<typeof piece>
   >;
-  const actor = createActor(lifecycleMachine.provide({ actors }), {
+  /** Tries to reach the servers of a run that waits for them. */
+  const reconnecting: {
+    away: Return;
+    resolve(how: Return): void;
+    reject(error: unknown): void;
+    signal: AbortSignal;
+  }[] = [];
+  const reconnect = fromPromise<Return, { readonly away: Return | null }>(
+    ({ input: { away }, signal }) =>
+      new Promise((resolve, reject) => {
+        if (away !== null) reconnecting.push({ away, resolve, reject, signal });
+      }),
+  );
+  const actor = createActor(lifecycleMachine.provide({ actors: { ...actors, reconnect } }), {
     input: { plan: { next: "preflight", checkpoint: false }, maxRecoveries, pipeline: NO_PIPELINE },
   });
   actor.start();
@@ -45,7 +58,12 @@ function drive(maxRecoveries = 2) {
     (await next(name)).reject(error);
     await new Promise((resolve) => setImmediate(resolve));
   };
-  return { actor, pending, settle, fail, value: () => actor.getSnapshot().value };
+  const answered = async (how?: Return) => {
+    const tried = reconnecting.pop();
+    tried?.resolve(how ?? tried.away);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { actor, pending, settle, fail, reconnecting, answered, value: () => actor.getSnapshot().value };
 }
 
 const go = (next: Plan["next"], checkpoint = false): Plan => ({ next, checkpoint });
@@ -250,5 +268,109 @@ describe("a rollback", () => {
     await asked.fail("step", crashed);
     await asked.settle("recover", go("step"));
     expect(asked.value()).toBe("rollingBack");
+  });
+});
+
+describe("a run whose server cannot be reached", () => {
+  const away = new WeirError("WEIR_E_UNREACHABLE", "http://127.0.0.1:1 cannot be reached");
+  const training = async (maxRecoveries?: number) => {
+    const run = drive(maxRecoveries);
+    await run.settle("preflight", go("step"));
+    return run;
+  };
+
+  it("pauses with the error, and does the same piece of work again once the server answers", async () => {
+    const run = await training();
+    await run.settle("step", go("evaluate"));
+    await run.fail("evaluate", away);
+    expect(run.value()).toBe("paused");
+    expect(run.actor.getSnapshot().context).toMatchObject({ error: away, away: "retry" });
+    await run.answered();
+    expect(run.value()).toEqual({ operating: "evaluating" });
+    expect(run.actor.getSnapshot().context).toMatchObject({ error: null, away: null });
+    await run.settle("evaluate", go("step"));
+    expect(run.value()).toEqual({ operating: "training" });
+  });
+
+  it.each(["step", "warmup"] as const)(
+    "goes on from the last checkpoint after a %s, which may have been applied, however often that happens",
+    async (work) => {
+      const run = drive(0);
+      await run.settle("preflight", go(work));
+      for (let time = 0; time < 3; time++) {
+        await run.fail(work, away);
+        expect(run.actor.getSnapshot().context).toMatchObject({ away: "restore", recoveries: 0 });
+        await run.answered();
+        expect(run.value()).toBe("recovering");
+        await run.settle("recover", go(work));
+        expect(run.actor.getSnapshot().context).toMatchObject({ error: null, away: null });
+      }
+      expect(run.pending.map(({ name }) => name)).toEqual([work]);
+    },
+  );
+
+  it("restores where the pipeline broke meanwhile, and waits again where the server goes away while it restores", async () => {
+    const run = await training();
+    await run.settle("step", go("evaluate"));
+    await run.fail("evaluate", away);
+    await run.answered("restore");
+    expect(run.value()).toBe("recovering");
+    await run.fail("recover", away);
+    expect(run.value()).toBe("paused");
+    expect(run.reconnecting.map((one) => one.away)).toEqual(["restore"]);
+  });
+
+  it("asks at once on RESUME, stays paused where a person paused it, and remembers a rollback", async () => {
+    const run = await training();
+    await run.fail("step", away);
+    const [first] = run.reconnecting;
+    run.actor.send({ type: "PAUSE" });
+    run.actor.send({ type: "RESUME" });
+    expect(first?.signal.aborted).toBe(true);
+    expect(run.reconnecting).toHaveLength(2);
+    run.actor.send({ type: "PAUSE" });
+    run.actor.send({ type: "ROLL_BACK", by: { kind: "operator", name: "" }, reason: "odd" });
+    expect(run.value()).toBe("paused");
+    await run.answered();
+    await run.settle("recover", go("step"));
+    expect(run.value()).toBe("rollingBack");
+    await run.settle("rollBack", go("step"));
+    expect(run.value()).toBe("paused");
+    expect(run.reconnecting).toHaveLength(1);
+  });
+
+  it("writes no last checkpoint when it is stopped, paused or in work", async () => {
+    const paused = await training();
+    await paused.fail("step", away);
+    paused.actor.send({ type: "STOP" });
+    expect(paused.value()).toBe("stopped");
+    const working = await training();
+    working.actor.send({ type: "STOP" });
+    await working.fail("step", away);
+    expect(working.value()).toBe("stopped");
+    const draining = await training();
+    draining.actor.send({ type: "STOP" });
+    await draining.settle("step", go("step"));
+    await draining.fail("drain", away);
+    expect(draining.value()).toBe("stopped");
+    expect([paused, working, draining].flatMap((run) => run.pending)).toEqual([]);
+  });
+
+  it("fails where the server answers with a refusal", async () => {
+    const run = await training();
+    await run.fail("step", away);
+    run.reconnecting[0]?.reject(new WeirError("WEIR_E_REMOTE", "another base model"));
+    await waitFor(run.actor, (snapshot) => snapshot.status === "done");
+    expect(run.value()).toBe("failed");
+  });
+
+  it("restores a bounded number of times where the server has lost its state", async () => {
+    const run = await training(1);
+    const lost = new WeirError("WEIR_E_REMOTE_STATE", "the model is gone");
+    await run.fail("step", lost);
+    expect(run.value()).toBe("recovering");
+    await run.settle("recover", go("step"));
+    await run.fail("step", lost);
+    expect(run.value()).toBe("failed");
   });
 });

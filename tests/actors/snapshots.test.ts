@@ -11,22 +11,28 @@ const mark = (stage: SnapshotMark["stage"], warmupStep: number, step: number): S
 const at = (over: Partial<Progress>): Progress => ({ ...freshProgress, ...over });
 const model = (parameters: number, trainedParameters = parameters) =>
   ({ parameters, trainedParameters }) as unknown as ModelInfo;
-const config = (everySteps: number | null) =>
+const BENCH = { promptsPerStep: 8, maxTokens: 44 };
+const config = (everySteps: number | null, rollout = BENCH) =>
   parseConfig({
     model: { path: "no/such/model" },
     data: { train: ["no/such/file"] },
-    phases: [{ maxTokens: 100, steps: 1 }],
+    phases: [{ maxTokens: 302, steps: 1 }],
+    rollout,
     guard: { snapshots: { everySteps } },
   });
 
 describe("snapshots of a run", () => {
-  it("are taken each step of a small model, and more rarely of a large one, as its size alone says", () => {
+  it("are taken each step of a small model, and more rarely where saving takes long beside a step", () => {
     expect(stateBytes(model(20_800_000))).toBe(249_600_000);
-    expect(snapshotInterval(config(null), model(20_800_000))).toBe(1);
-    // 135 M float32 weights with two moments take 1.6 GB: 6.03 times 256 MiB.
-    expect(snapshotInterval(config(null), model(135_000_000))).toBe(7);
+    expect(snapshotInterval(config(null), model(1_000_000))).toBe(1);
+    // 8 · (302 + 8 · 44) = 5,232 tokens of 17 M parameters are estimated at 1.52 s, 204 MB at 0.34 s.
+    expect(snapshotInterval(config(null, BENCH), model(17_000_000))).toBe(8);
+    // Both grow with the model.
+    expect(snapshotInterval(config(null, BENCH), model(135_000_000))).toBe(8);
     // Adapters have few moments.
-    expect(snapshotInterval(config(null), model(135_000_000, 1_000_000))).toBe(3);
+    expect(snapshotInterval(config(null, BENCH), model(135_000_000, 1_000_000))).toBe(3);
+    // A step over long documents takes longer than any snapshot.
+    expect(snapshotInterval(config(null, { promptsPerStep: 128, maxTokens: 10_000 }), model(135_000_000))).toBe(1);
     expect(snapshotInterval(config(7), model(1))).toBe(7);
   });
 

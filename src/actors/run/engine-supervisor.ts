@@ -99,8 +99,12 @@ export class EngineSupervisor implements EngineView {
     ];
   }
 
-  /** Closes what is left of the present engine and starts another, after a wait; `reason` is why. */
+  /** Closes what is left of the present engine and starts another, after a wait; `reason` is why. Only waits where none is needed. */
   async restart(delayMs: number, reason: string, signal: AbortSignal): Promise<void> {
+    if (!this.needed) {
+      if (delayMs > 0) await abortableDelay(delayMs, signal);
+      return;
+    }
     const closed = this.close();
     this.state = "restarting";
     this.detail = reason;

@@ -1,6 +1,6 @@
 import { assign, fromPromise, setup } from "xstate";
 import type { Initiator } from "../../contracts/knob.js";
-import { WeirError } from "../../errors.js";
+import { type ErrorCode, WeirError } from "../../errors.js";
 import { type PipelineInput, pipelineMachine } from "../pipeline/pipeline-machine.js";
 import { type RollbackWish, wishOf } from "./rollback-wish.js";
 
@@ -9,6 +9,7 @@ import { type RollbackWish, wishOf } from "./rollback-wish.js";
  *
  *   operating ( deciding ⇄ preflight | evaluating | warmup | training | checkpointing | finishing ) ▸ completed
  *   with paused, draining, recovering, rollingBack, stopped and failed next to it; a history state brings a paused run back.
+ *   A run that is paused because a server cannot be reached goes on by itself once the server answers.
  *   The supervisor of the pipeline's stages is its child from start to end.
  *
  * Invariants: samples never pass through the machine, only what to do next; requests (pause, stop, checkpoint) take
@@ -37,7 +38,7 @@ export interface LifecycleContext {
   readonly pauseRequested: boolean;
   readonly stopRequested: boolean;
   readonly checkpointRequested: boolean;
-  /** Engine losses since the last new progress. */
+  /** Losses of an engine, or of a server's state, since the last new progress. */
   readonly recoveries: number;
   /** Most steps done so far. */
   readonly furthest: number;
@@ -45,8 +46,16 @@ export interface LifecycleContext {
   /** The run is to go back to a snapshot before anything else; null where it is not. */
   readonly rollback: RollbackWish | null;
   readonly error: unknown;
+  /** How the run goes on once its servers answer again; null where it waits for none. */
+  readonly away: Return | null;
   readonly pipeline: PipelineInput;
 }
+
+/**
+ * `retry`: with the same piece of work; `restore`: from the last checkpoint, since the piece of work may have changed weights without
+ * telling, and nothing is to be applied twice.
+ */
+export type Return = "retry" | "restore";
 
 export type LifecycleEvent =
   | { readonly type: "PAUSE" }
@@ -66,11 +75,16 @@ export interface LifecycleInput {
   readonly pipeline: PipelineInput;
 }
 
-/** Errors after which the engine can be restarted and the run restored. */
+const RECOVERABLE: readonly ErrorCode[] = ["WEIR_E_ENGINE_CRASHED", "WEIR_E_ENGINE_TIMEOUT", "WEIR_E_REMOTE_STATE"];
+
+/** Errors after which the engine can be restarted, servers asked anew, and the run restored. */
 export function isRecoverable(error: unknown): boolean {
-  return (
-    WeirError.isInstance(error) && (error.code === "WEIR_E_ENGINE_CRASHED" || error.code === "WEIR_E_ENGINE_TIMEOUT")
-  );
+  return WeirError.isInstance(error) && RECOVERABLE.includes(error.code);
+}
+
+/** A server cannot be reached; the run is paused until it can. */
+export function isUnreachable(error: unknown): boolean {
+  return WeirError.isInstance(error) && error.code === "WEIR_E_UNREACHABLE";
 }
 
 /** The guard wants the run back at a snapshot. */
@@ -78,7 +92,7 @@ function wantsRollback(error: unknown): boolean {
   return WeirError.isInstance(error) && error.code === "WEIR_E_ROLLBACK";
 }
 
-/** Errors that a person can put an end to; the run is paused and then tries the same piece of work again. */
+/** Errors that a person can put an end to; the run is paused until it is resumed, and tries the same piece of work again. */
 export function isPausing(error: unknown): boolean {
   return WeirError.isInstance(error) && error.code === "WEIR_E_POLICY_BUDGET";
 }
@@ -103,6 +117,8 @@ const lifecycleSetup = setup({
     recover: unprovided("recover"),
     rollBack: unprovided("rollBack"),
     drain: unprovided("drain"),
+    /** Resolves once every server answers, to how the run goes on; never where it waits for none. */
+    reconnect: fromPromise<Return, { readonly away: Return | null }>(() => new Promise(() => undefined)),
   },
   actions: {
     // Steps that are only repeated after a loss are not progress: an engine that fails at the same step each time, such as
@@ -134,7 +150,9 @@ const lifecycleSetup = setup({
       checkpointRequested: false,
       plan: { ...context.plan, checkpoint: false },
     })),
-    clearError: assign({ error: null }),
+    clearError: assign({ error: null, away: null }),
+    restored: assign(({ context }) => (context.away === null ? {} : { away: null, error: null })),
+    wait: assign((_, params: { after: Return }) => ({ away: params.after })),
     requestPause: assign({ pauseRequested: true }),
     clearPause: assign({ pauseRequested: false }),
     requestCheckpoint: assign({ checkpointRequested: true }),
@@ -146,6 +164,11 @@ const lifecycleSetup = setup({
     rollback: (_, params: { error: unknown }) => wantsRollback(params.error),
     rollbackWanted: ({ context }) => context.rollback !== null,
     pausing: (_, params: { error: unknown }) => isPausing(params.error),
+    unreachable: (_, params: { error: unknown }) => isUnreachable(params.error),
+    unreachableAtStop: ({ context }, params: { error: unknown }) =>
+      context.stopRequested && isUnreachable(params.error),
+    waitsForServers: ({ context }) => context.away !== null,
+    restores: (_, params: { how: Return }) => params.how === "restore",
     recoveriesLeft: ({ context }) => context.recoveries < context.maxRecoveries,
     stopRequested: ({ context }) => context.stopRequested,
     pauseRequested: ({ context }) => context.pauseRequested,
@@ -162,20 +185,34 @@ const errorOf = ({ event }: Failed) => ({ error: event.error });
 const noteError = { type: "takeError", params: errorOf } as const;
 const fail = { target: "#lifecycle.failed", actions: noteError } as const;
 
-const failOrRecover = [
-  {
-    guard: { type: "recoverable", params: errorOf },
-    target: "#lifecycle.recovering",
-    actions: ["countRecovery", "dropGuardsWish", noteError],
-  },
-  {
-    guard: { type: "rollback", params: errorOf },
-    target: "#lifecycle.rollingBack",
-    actions: [{ type: "noteWish", params: errorOf }, noteError],
-  },
-  { guard: { type: "pausing", params: errorOf }, target: "#lifecycle.paused", actions: noteError },
-  fail,
-] as const;
+/** What follows an error of a piece of work. `after`: how the run goes on where the error is that a server cannot be reached. */
+function failOrRecover<const After extends Return>(after: After) {
+  return [
+    {
+      guard: { type: "recoverable", params: errorOf },
+      target: "#lifecycle.recovering",
+      actions: ["countRecovery", "dropGuardsWish", noteError],
+    },
+    {
+      guard: { type: "rollback", params: errorOf },
+      target: "#lifecycle.rollingBack",
+      actions: [{ type: "noteWish", params: errorOf }, noteError],
+    },
+    // A server that cannot be reached saves no state: the last checkpoint is where the run can go on.
+    {
+      guard: { type: "unreachableAtStop", params: errorOf },
+      target: "#lifecycle.stopped",
+      actions: noteError,
+    },
+    {
+      guard: { type: "unreachable", params: errorOf },
+      target: "#lifecycle.paused",
+      actions: ["dropGuardsWish", { type: "wait", params: { after } }, noteError],
+    },
+    { guard: { type: "pausing", params: errorOf }, target: "#lifecycle.paused", actions: noteError },
+    fail,
+  ] as const;
+}
 
 /** Work that ends in a plan; losing the engine leads to `recovering`, anything else to `failed`. */
 function work<const Source extends Work>(src: Source) {
@@ -192,7 +229,8 @@ function work<const Source extends Work>(src: Source) {
           }),
         },
       },
-      onError: failOrRecover,
+      // An update that was under way may have been applied.
+      onError: failOrRecover(src === "step" || src === "warmup" ? "restore" : "retry"),
     },
   } as const;
 }
@@ -219,6 +257,7 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
     maxRecoveries: input.maxRecoveries,
     rollback: input.plan.rollback ?? null,
     error: null,
+    away: null,
     pipeline: input.pipeline,
   }),
   invoke: { src: "pipeline", id: "pipeline", input: ({ context }) => context.pipeline },
@@ -252,25 +291,48 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
           invoke: {
             src: "checkpoint",
             onDone: { target: "deciding", actions: "checkpointDone" },
-            onError: failOrRecover,
+            onError: failOrRecover("retry"),
           },
         },
         hist: { type: "history" },
       },
     },
     paused: {
+      invoke: {
+        src: "reconnect",
+        input: ({ context }) => ({ away: context.away }),
+        onDone: [
+          {
+            guard: { type: "restores", params: ({ event }) => ({ how: event.output }) },
+            target: "recovering",
+          },
+          { target: "operating.hist", actions: "clearError" },
+        ],
+        onError: fail,
+      },
       on: {
         // Until it has gone back, a run whose guard asked for it has weights that belong to no step.
         RESUME: [
+          // Asks the servers at once.
+          { guard: "waitsForServers", target: "paused", reenter: true, actions: "clearPause" },
           { guard: "rollbackWanted", target: "rollingBack", actions: ["clearPause", "clearError"] },
           { target: "operating.hist", actions: ["clearPause", "clearError"] },
         ],
+        PAUSE: { guard: "waitsForServers", actions: "requestPause" },
         CHECKPOINT: [
+          { guard: "waitsForServers", actions: "requestCheckpoint" },
           { guard: "rollbackWanted", actions: "requestCheckpoint" },
           { target: "operating.checkpointing", actions: ["requestPause", "clearError"] },
         ],
-        ROLL_BACK: { target: "rollingBack", actions: ["takeWish", "requestPause", "clearError"] },
-        STOP: [{ guard: "rollbackWanted", target: "stopped" }, { target: "draining" }],
+        ROLL_BACK: [
+          { guard: "waitsForServers", actions: "takeWish" },
+          { target: "rollingBack", actions: ["takeWish", "requestPause", "clearError"] },
+        ],
+        STOP: [
+          { guard: "waitsForServers", target: "stopped" },
+          { guard: "rollbackWanted", target: "stopped" },
+          { target: "draining" },
+        ],
       },
     },
     recovering: {
@@ -279,9 +341,17 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
         src: "recover",
         onDone: {
           target: "operating",
-          actions: { type: "takePlan", params: ({ event }) => ({ plan: event.output, progressed: false }) },
+          actions: [
+            { type: "takePlan", params: ({ event }) => ({ plan: event.output, progressed: false }) },
+            "restored",
+          ],
         },
         onError: [
+          {
+            guard: { type: "unreachable", params: errorOf },
+            target: "paused",
+            actions: [{ type: "wait", params: { after: "restore" } }, noteError],
+          },
           { guard: "recoveriesLeft", target: "recovering", reenter: true, actions: ["countRecovery", noteError] },
           fail,
         ],
@@ -300,12 +370,28 @@ export const lifecycleMachine = lifecycleSetup.createMachine({
         },
         // What a person wanted is in the run folder by then: the restored run comes to it again.
         onError: [
-          { ...failOrRecover[0], actions: ["countRecovery", "dropWish", noteError] },
-          ...failOrRecover.slice(1),
+          {
+            guard: { type: "recoverable", params: errorOf },
+            target: "recovering",
+            actions: ["countRecovery", "dropWish", noteError],
+          },
+          {
+            guard: { type: "unreachable", params: errorOf },
+            target: "paused",
+            actions: ["dropWish", { type: "wait", params: { after: "restore" } }, noteError],
+          },
+          { guard: { type: "pausing", params: errorOf }, target: "paused", actions: noteError },
+          fail,
         ],
       },
     },
-    draining: { invoke: { src: "drain", onDone: "stopped", onError: fail } },
+    draining: {
+      invoke: {
+        src: "drain",
+        onDone: "stopped",
+        onError: [{ guard: { type: "unreachable", params: errorOf }, target: "stopped", actions: noteError }, fail],
+      },
+    },
     completed: { type: "final" },
     stopped: { type: "final" },
     failed: { type: "final" },

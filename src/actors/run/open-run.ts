@@ -22,6 +22,7 @@ import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins } from "../parts/part-origins.js";
 import { PolicyPublisher } from "../update/publisher.js";
 import { assertCapabilities } from "./capabilities.js";
+import { connectParts } from "./connecting.js";
 import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
@@ -105,6 +106,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     closers.add(() => disposeParts(present.parts));
     await supervisor.start();
     await options.startSamplers();
+    await connectParts(options.parts, new AbortController().signal);
     assertCapabilities(config, options.parts);
     const data = await loadData(config, tokenizer, phases, options.parts.trainer.model, options.parts.reward);
     const rows = data.sftRows.length;
@@ -130,6 +132,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       ticking.unsubscribe();
     });
     setUpCurriculum(context);
+    closers.add(journalCalls(context));
     const begin = async () => {
       if (options.resume !== undefined) {
         const { signal } = new AbortController();
@@ -236,6 +239,17 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
   };
   made = context;
   return context;
+}
+
+/** Has calls that change a trainer's state elsewhere journalled, until the returned function is called. */
+function journalCalls(context: RunContext): () => void {
+  let open = true;
+  context.parts.trainer.journalTo?.((call) => {
+    if (open) context.taps.fact("trainer.called", context.progress.step, call);
+  });
+  return () => {
+    open = false;
+  };
 }
 
 function tellStarted({ config, engine, parts, tasks, heldout, sftRows, taps }: RunContext, origins: PartsRecord): void {

@@ -8,6 +8,7 @@ import type { Guard } from "../../contracts/guard.js";
 import type { Initiator, OrderWish, RunOrder } from "../../contracts/knob.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
+import { judgesBefore } from "./capabilities.js";
 import { assertTurn, DRAWN_WITH, turnKnob } from "./knobs.js";
 import type { Progress } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
@@ -145,10 +146,10 @@ export class RunOrders implements Orders {
 export function assertOrder(context: RunContext, order: RunOrder["order"]): void {
   const { trainer } = context.parts;
   if (order.type === "set") assertTurn(context, order.path, order.value);
-  else if (order.type === "skipBatch" && !trainer.capabilities.discardsGradients)
+  else if (order.type === "skipBatch" && !judgesBefore(context.configured, trainer))
     throw new WeirError(
       "WEIR_E_CAPABILITY",
-      `no batch can be skipped: the trainer "${trainer.kind}" cannot throw a gradient away`,
+      `no batch can be skipped: the trainer "${trainer.kind}" can neither throw a gradient away nor rehearse a batch`,
       { order },
     );
   else if (order.type === "skipPhase" && !anotherPhase(context))

@@ -1,4 +1,5 @@
 import type { Alert } from "../../contracts/alert.js";
+import { isUnreachable } from "./lifecycle.js";
 import type { RunContext } from "./run-context.js";
 
 /** Alerts about the run as a whole: no rollout is to blame. */
@@ -19,17 +20,20 @@ export function runAlert({ progress, policies, curriculumMachine, time }: RunCon
   };
 }
 
-/** The alert of a run that was paused for lack of room for its policies. */
+/** The alert of a run that was paused for lack of room for its policies, or because a server cannot be reached. */
 export function pauseAlert(context: RunContext, error: unknown): Alert {
   const time = context.time.now();
+  const away = isUnreachable(error);
+  const rule = away ? "unreachable" : "policy_budget";
+  const what = error instanceof Error ? error.message : String(error);
   const about = runAlert(context, {
-    id: `${context.progress.step}-policy_budget-${time}`,
+    id: `${context.progress.step}-${rule}-${time}`,
     level: "error",
-    rule: "policy_budget",
+    rule,
     metric: "update/applied",
     value: 0,
     threshold: 0,
-    text: `the run is paused: ${error instanceof Error ? error.message : String(error)}`,
+    text: `the run is paused${away ? ", and goes on by itself once the server answers" : ""}: ${what}`,
   });
   return { ...about, time };
 }

@@ -117,7 +117,12 @@ export interface RunContext {
   pinnedSnapshots: readonly string[];
 }
 
-/** True when a run that was started with this configuration keeps a frozen reference policy. */
+/** True when a run that was started with this configuration measures the KL to a reference policy. */
 export function needsReference(config: Config): boolean {
   return config.loss.klCoefficient > 0 || config.loss.monitorKl;
+}
+
+/** The same where that policy is a frozen copy of the run's own weights. */
+export function freezesReference({ configured, parts }: Pick<RunContext, "configured" | "parts">): boolean {
+  return needsReference(configured) && parts.trainer.capabilities.reference === true;
 }

@@ -3,7 +3,16 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { type InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import type { Time } from "../../system/time.js";
-import { isPausing, type LifecycleContext, type LifecycleEvent, lifecycleMachine, type Plan } from "./lifecycle.js";
+import { connectParts, whenConnected } from "./connecting.js";
+import {
+  isPausing,
+  isUnreachable,
+  type LifecycleContext,
+  type LifecycleEvent,
+  lifecycleMachine,
+  type Plan,
+  type Return,
+} from "./lifecycle.js";
 import { planOf } from "./progress.js";
 import { assertReachable, rollBack } from "./rollback.js";
 import type { RollbackWish } from "./rollback-wish.js";
@@ -115,6 +124,9 @@ export class RunDriver {
             return { ...this.plan(), pause };
           }),
           drain: this.piece(doDrain),
+          reconnect: fromPromise<Return, { readonly away: Return | null }>(({ input, signal }) =>
+            input.away === null ? new Promise(() => undefined) : this.reconnected(input.away, signal),
+          ),
         },
       }),
       {
@@ -182,8 +194,8 @@ export class RunDriver {
         value: snapshot.value as Json,
       });
       options.onState(name, snapshot.context.error);
-      if (name === "paused" && isPausing(snapshot.context.error))
-        context.taps.alert(pauseAlert(context, snapshot.context.error));
+      const { error, away } = snapshot.context;
+      if (name === "paused" && (isPausing(error) || away !== null)) context.taps.alert(pauseAlert(context, error));
       if (name === "paused") {
         context.pipeline.hold();
         // Nothing runs in a paused run before which a part could be replaced.
@@ -195,7 +207,22 @@ export class RunDriver {
       void this.conclude("failed", error);
       return;
     }
+    if (name === "stopped" && isUnreachable(snapshot.context.error))
+      context.log.warn(
+        { actor: "lifecycle", err: snapshot.context.error },
+        "a server cannot be reached, so that no last checkpoint was written; the run can be resumed from the one before",
+      );
     if (snapshot.status === "done") void this.conclude(name, snapshot.context.error);
+  }
+
+  /** Resolves once every server answers, to how the run goes on. */
+  private async reconnected(away: Return, signal: AbortSignal): Promise<Return> {
+    const { context, options } = this;
+    await options.inFlight.track(whenConnected(context, signal));
+    context.log.info({ actor: "lifecycle" }, "every server answers again");
+    // A server that was started anew holds no policy.
+    context.policies.forgetAdoption();
+    return context.pipeline.isBroken ? "restore" : away;
   }
 
   private async recover(signal: AbortSignal): Promise<void> {
@@ -204,12 +231,15 @@ export class RunDriver {
     const reason = error instanceof Error ? error.message : "engine lost";
     context.log.warn(
       { actor: "lifecycle", reason },
-      "the engine was lost; restarting it and restoring the last checkpoint",
+      context.engine.statuses().length > 0
+        ? "the engine was lost; restarting it and restoring the last checkpoint"
+        : "the state of a server was lost; restoring the last checkpoint",
     );
     const delay = context.config.engine.restartDelayMs * 2 ** Math.max(0, recoveries - 1);
     const restarted = context.engine.restart(delay, reason, signal);
     this.tellEngine("restarting");
     await restarted;
+    await connectParts(context.parts, signal);
     await restoreRun(context, { reason, freshEngine: true }, signal);
     this.tellEngine("running");
   }

@@ -7,6 +7,7 @@ import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
+import type { MetricDraft } from "../../streams/telemetry/metrics.js";
 import { klOfStep } from "../../streams/telemetry/step-kl.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
@@ -32,7 +33,7 @@ import {
 import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { runAlert } from "./run-alert.js";
-import { needsReference, type RunContext } from "./run-context.js";
+import { freezesReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
 import { adoptSnapshots, checkpointNames, MODEL_FOLDER, takeSnapshot } from "./snapshots.js";
@@ -53,13 +54,11 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
   const report = await preflight(context, signal);
   context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
   context.log.info({ actor: "preflight" }, report.memory);
-  if (report.neverIssuedShare > 0)
-    context.taps.metrics({
-      step: 0,
-      phase: 0,
-      time: context.time.now(),
-      values: { "data/never_issued_share": report.neverIssuedShare },
-    });
+  const { neverIssuedShare, compared } = report;
+  const values: MetricDraft = {};
+  if (neverIssuedShare > 0) values["data/never_issued_share"] = neverIssuedShare;
+  if (compared !== null) values.mismatch_abs = compared.mean;
+  if (Object.keys(values).length > 0) context.taps.metrics({ step: 0, phase: 0, time: context.time.now(), values });
   for (const [i, warning] of report.warnings.entries()) {
     const id = `${context.progress.step}-preflight-${i + 1}`;
     context.taps.alert(runAlert(context, { id, rule: "preflight", ...warning, phase: 1 }));
@@ -300,7 +299,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
 }
 
 async function beginTraining(context: RunContext, signal: AbortSignal): Promise<void> {
-  if (needsReference(context.configured)) {
+  if (freezesReference(context)) {
     const { trainer } = context.parts;
     await context.store.reference(async (folder) => {
       await trainer.publish({ signal, as: "checkpoint", folder });
@@ -434,7 +433,7 @@ export async function finishReport(context: RunContext, failure: WeirError | nul
 /** Why a run is brought back, and from where. */
 export interface Restoring {
   readonly reason: string;
-  /** The engine has just been started from the configured model, so that without a checkpoint it is at the beginning. */
+  /** An embedded engine has just been started from the configured model, so that without a checkpoint it is at the beginning. */
   readonly freshEngine: boolean;
 }
 
@@ -475,7 +474,8 @@ export async function restoreRun(context: RunContext, restoring: Restoring, sign
     context.progress = restoredProgress(state.progress, context.store.ledgerCounts().trained ?? 0);
   } else {
     // Only the embedded engine's own trainer begins anew with its process.
-    const begun = restoring.freshEngine && context.origins().trainer?.source === "built-in";
+    const { trainer: origin } = context.origins();
+    const begun = restoring.freshEngine && origin?.source === "built-in" && origin.kind === "engine";
     context.policies.reset(begun ? null : await trainer.loadState(context.config.model.path, { signal }));
     context.detector.restore(context.fresh.detector);
     if (restoring.freshEngine && context.fresh.guard !== null) guard.restore?.(context.fresh.guard);
@@ -497,7 +497,7 @@ async function restoreWeights(
   signal: AbortSignal,
 ): Promise<PolicyVersion> {
   const { trainer } = context.parts;
-  if (needsReference(context.configured) && step > 0) {
+  if (freezesReference(context) && step > 0) {
     await trainer.loadState(await context.store.referenceDirectory(), { signal });
     await trainer.freezeReference({ signal });
   }

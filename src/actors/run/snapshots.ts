@@ -17,12 +17,18 @@ import type { RunContext } from "./run-context.js";
 /** Folder with weights and moments inside a checkpoint or a snapshot, and of the exported model inside a run. */
 export const MODEL_FOLDER = "model";
 
+/** Weights and moments up to this size are saved each step; `time/snapshot_seconds` of 10 MB was 0.04 s before steps of 0.9 s. */
+const SMALL_BYTES = 16 * 2 ** 20;
+/** Larger ones are saved so rarely that it takes about this share of the time of training. */
+const SHARE_OF_TIME = 0.03;
 /**
- * Weights and moments up to this size are saved each step: 250 MB took 0.16 to 0.34 s in a file system in memory, on two busy cores. In
- * runs on two cores with nine processes for each, medians of `time/snapshot_seconds` were 0.04 s before steps of 0.9 s for 10 MB
- * (the small demo, 105 steps; 4 % of a step, at most 1.9 s), and 0.7 s before steps of 7.8 s for 203 MB (17 M weights, 12 steps; 9 %).
+ * What decides how rarely: bytes that a snapshot in memory saves in a second, and floating-point operations of a training step in a
+ * second, as on two cores (`weir bench guard-cost`: 203 MB in 0.33 s before steps of 1.9 s).
  */
-const BYTES_PER_STEP = 256 * 2 ** 20;
+const BYTES_PER_SECOND = 6e8;
+const OPERATIONS_PER_SECOND = 3.5e11;
+/** Of a parameter and a token: two forward, four backward. */
+const OPERATIONS = 6;
 const BYTES_PER_NUMBER = 4;
 /** Adam's. */
 const MOMENTS = 2;
@@ -39,8 +45,17 @@ export function stateBytes({ parameters, trainedParameters }: ModelInfo): number
 }
 
 /** Steps between two snapshots. */
-export function snapshotInterval({ guard }: Config, model: ModelInfo): number {
-  return guard.snapshots.everySteps ?? Math.max(1, Math.ceil(stateBytes(model) / BYTES_PER_STEP));
+export function snapshotInterval(config: Config, model: ModelInfo): number {
+  const bytes = stateBytes(model);
+  const small = bytes <= SMALL_BYTES;
+  return config.guard.snapshots.everySteps ?? (small ? 1 : spacing(bytes, config, model));
+}
+
+function spacing(bytes: number, { rollout, phases }: Config, { parameters }: ModelInfo): number {
+  const { promptsPerStep, groupSize, maxTokens } = rollout;
+  const tokens = promptsPerStep * ((phases.at(-1)?.maxTokens ?? 0) + groupSize * maxTokens);
+  const stepSeconds = (OPERATIONS * parameters * tokens) / OPERATIONS_PER_SECOND;
+  return Math.max(1, Math.ceil(bytes / BYTES_PER_SECOND / (SHARE_OF_TIME * stepSeconds)));
 }
 
 /**

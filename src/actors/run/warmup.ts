@@ -73,13 +73,16 @@ export async function warmupStep(
   { step, policy, guard, optimiser, aggregation, microBatchTokens }: WarmupOptions,
   signal: AbortSignal,
 ): Promise<WarmupResult> {
+  const batch: SftBatch = { rows, aggregation, microBatchTokens };
+  const { rehearseSft } = trainer;
   const { metrics, step: done } = await guardedStep<SftMetrics>(
     trainer,
     guard,
     {
       base: { stage: "warmup", step, phase: 0, miniBatch: 0, policy, groups: [] },
       optimiser,
-      gradient: () => trainer.sftForwardBackward({ rows, aggregation, microBatchTokens }, { signal }),
+      gradient: () => trainer.sftForwardBackward(batch, { signal }),
+      rehearsal: rehearseSft === undefined ? null : () => rehearseSft.call(trainer, batch, { signal }),
       policyOf: () => null,
       valuesOf: () => ({}),
       measure: null,

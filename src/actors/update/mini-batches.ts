@@ -215,6 +215,7 @@ class MiniBatch {
   private guarded(): Promise<GuardedOutcome<PolicyMetrics>> {
     const { trainer, batch, groups, options, signal, index, watch } = this;
     const { step, phase, policy, guard, optimiser, trial, evaluate } = options;
+    const { rehearse } = trainer;
     const call = evaluate === undefined ? { signal } : { signal, evaluate };
     return guardedStep(
       trainer,
@@ -223,6 +224,7 @@ class MiniBatch {
         base: { stage: "rl", step, phase, miniBatch: index, policy, groups: groups.map(groupEvidence) },
         optimiser,
         gradient: () => trainer.forwardBackward(batch, call),
+        rehearsal: rehearse === undefined ? null : () => rehearse.call(trainer, batch, call),
         policyOf: (metrics) => {
           const { klOldK3, entropy, clipFraction, ratioMax } = metrics;
           return { klRef: this.klRef(metrics), klOldK3, entropy, clipFraction, ratioMax };

@@ -45,8 +45,9 @@ export function artifactKind({ trainer, policyStore, sampler }: PublishingParts)
 export class PolicyPublisher {
   private published: PublishedPolicy | null = null;
   private adopted: { readonly sampler: Sampler; readonly version: PolicyVersion } | null = null;
-  /** Versions that the sampler was given and has not been told to give up. */
+  /** Versions that the sampler `givenTo` was given and has not been told to give up. */
   private readonly given = new Set<number>();
+  private givenTo: Sampler | null = null;
   /** Users of a version that must stay although newer ones are published. */
   private readonly leases = new Map<number, number>();
   private changed = true;
@@ -70,9 +71,13 @@ export class PolicyPublisher {
   reset(loaded: PolicyVersion | null): void {
     this.changed = true;
     this.adopted = null;
-    this.given.clear();
     this.published = null;
     this.loaded = loaded;
+  }
+
+  /** The sampler may have lost what it adopted: it is given the policy again before anything is sampled. */
+  forgetAdoption(): void {
+    this.adopted = null;
   }
 
   /** The version that was published or loaded last; 0 without a hash before either. */
@@ -158,7 +163,8 @@ export class PolicyPublisher {
     const { version } = policy;
     const before = this.adopted;
     if (before?.sampler === sampler && isSame(before.version, version)) return version;
-    if (before?.sampler !== sampler) this.given.clear();
+    if (this.givenTo !== sampler) this.given.clear();
+    this.givenTo = sampler;
     await sampler.adopt(policy, { signal, inFlight: this.inFlight });
     this.adopted = { sampler, version };
     this.given.add(version.n);

