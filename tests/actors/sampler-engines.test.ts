@@ -31,6 +31,8 @@ describe("sampler processes", () => {
 
   it("are called at the same time, with time for a call to be drawn again; a sampler of the user's own as before", () => {
     expect([samplerCalls(config(0)), samplerCalls(config(3)), samplerCalls(config(3, "mine"))]).toEqual([1, 3, 1]);
+    const servers = { ...config(0, "vllm").sampler, urls: ["http://a", "http://b"], callsPerServer: 4 };
+    expect(samplerCalls({ ...config(0), sampler: servers })).toBe(8);
     expect([sampleTimeoutMs(config(0)), sampleTimeoutMs(config(3))]).toEqual([1_000, 3_000]);
   });
 });
