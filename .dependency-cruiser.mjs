@@ -59,18 +59,15 @@ const RULES = {
   "src/actors/evaluation": [...PURE, "src/streams"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
-<<<<<<< HEAD
-  "src/remote": [...PURE, "src/store"],
-=======
   // Of the model: its files, and what checks and names sequences, weights and adapters without computing.
   "src/remote": [
     ...PURE,
+    "src/store",
     "src/losses",
     "src/model/io",
     ...["token-ids", "adapter-names", "content-hash"].map((file) => `src/model/transformer/${file}`),
     "src/model/train/validate",
   ],
->>>>>>> tinker
   "src/actors/parts": [
     "src/remote",
     ...PURE,
