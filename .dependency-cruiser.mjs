@@ -87,7 +87,7 @@ const RULES = {
   "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],
   "src/testing": EVERYTHING,
   "src/index": EVERYTHING,
-  "src/cli": [...EVERYTHING, "monitor/web"],
+  "src/cli": [...EVERYTHING, "src/remote", "monitor/web"],
   "monitor/protocol": ["src/contracts"],
   "monitor/server": [...SHARED, "src/store", "src/streams", "monitor/protocol"],
   "monitor/client": ["src/contracts", "src/errors", "monitor/protocol"],
