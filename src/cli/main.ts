@@ -1,8 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command, CommanderError } from "commander";
-import { packageRoot } from "../model/tensor/native/index.js";
+import { packageVersion } from "../model/tensor/native/index.js";
 import { printable } from "../printable.js";
 import { register as registerBench } from "./commands/bench.js";
 import { register as registerControl } from "./commands/control.js";
@@ -27,16 +25,11 @@ import { fail, tolerateClosedPipe } from "./output.js";
 
 /** The `weir` command: wires the commands together and turns errors into exit codes. */
 
-function version(): string {
-  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
-  return version;
-}
-
 /** The program with all its commands; parsing throws CommanderError instead of ending the process. */
 export function createProgram(): Command {
   const program = new Command("weir")
     .description("Train language models to reason over long documents with reinforcement learning.")
-    .version(version())
+    .version(packageVersion())
     .configureOutput({
       writeOut: (text) => process.stdout.write(printable(text)),
       writeErr: (text) => process.stderr.write(printable(text)),

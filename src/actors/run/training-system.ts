@@ -295,6 +295,8 @@ class System implements TrainingSystem {
       return name === "engine" && source === "built-in" && this.samplers === null;
     });
     const store = config.policyStore.actor;
+    // Workers on other machines get policies where they get groups.
+    const remote = this.registry.origin("workQueue", config.workQueue.actor).kind === "nats";
     return {
       advantage: config.advantage.actor,
       reward: config.reward.actor,
@@ -303,7 +305,8 @@ class System implements TrainingSystem {
       loss: config.loss.algorithm,
       sampler,
       trainer,
-      policyStore: store !== "auto" ? store : embedded ? "engine" : "folder",
+      policyStore: store !== "auto" ? store : remote ? "nats" : embedded ? "engine" : "folder",
+      workQueue: config.workQueue.actor,
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor === "auto" ? this.fittingGuard() : config.guard.actor,
       ...this.replacements.named,
@@ -387,7 +390,7 @@ class System implements TrainingSystem {
       const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
       const reward = this.registry.buildAsking("reward", names);
       this.replacements.asksJudge = reward.asked.has("judge");
-      const parts = buildRunParts(build, trackedReward(reward.part, this.inFlight));
+      const parts = buildRunParts(build, trackedReward(reward.part, this.inFlight), this.registry.hasQueue(names));
       assertCanTrain(this.config, parts.advantage);
       const files = this.options.partsFiles ?? [];
       const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);

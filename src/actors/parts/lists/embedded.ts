@@ -5,6 +5,8 @@ import type { Trainer } from "../../../contracts/trainer.js";
 import { WeirError } from "../../../errors.js";
 import { createFolderPolicyStore } from "../../../store/policy-folder.js";
 import { openPolicyPlace } from "../../../store/policy-place.js";
+import { createMemoryWorkQueue } from "../../../streams/work-queue.js";
+import type { Parts } from "../part-kinds.js";
 import type { BuiltInSource, EmbeddedSource } from "./source.js";
 
 export const engineSampler = (source: BuiltInSource): Sampler => {
@@ -15,8 +17,15 @@ export const engineTrainer = (source: BuiltInSource): Trainer => needed(source).
 export const enginePolicyStore = (source: BuiltInSource): PolicyStore => needed(source).parts().policyStore;
 export const folderPolicyStore = (source: BuiltInSource): PolicyStore =>
   createFolderPolicyStore(() => openPolicyPlace(needed(source).policyPlace()));
+export const memoryWorkQueue = ({ config: { workQueue } }: BuiltInSource): Parts["workQueue"] =>
+  createMemoryWorkQueue({
+    bound: workQueue.maxTasks,
+    resultBound: workQueue.maxTasks,
+    leaseMs: workQueue.leaseMs,
+    maxAttempts: workQueue.maxAttempts,
+  });
 
-function needed({ embedded }: BuiltInSource): EmbeddedSource {
+export function needed({ embedded }: BuiltInSource): EmbeddedSource {
   if (embedded !== null) return embedded;
   throw new WeirError("WEIR_E_STATE", "a part of the embedded engine needs a run; use createTrainingSystem");
 }
