@@ -21,6 +21,7 @@ import { register as registerSimulate } from "./commands/simulate.js";
 import { register as registerTokenize } from "./commands/tokenize.js";
 import { register as registerTrain } from "./commands/train.js";
 import { register as registerWarmstart } from "./commands/warmstart.js";
+import { register as registerWorker } from "./commands/worker.js";
 import { fail, tolerateClosedPipe } from "./output.js";
 
 /** The `weir` command: wires the commands together and turns errors into exit codes. */
@@ -38,6 +39,7 @@ export function createProgram(): Command {
   const registrations = [
     registerTrain,
     registerSimulate,
+    registerWorker,
     registerEval,
     registerGenerate,
     registerLogprobs,
