@@ -188,7 +188,9 @@ const rolloutSchema = z.strictObject({
   callsInFlight: positiveInt
     .nullable()
     .default(null)
-    .describe("Calls that the sampler is given at once; null takes one, one for each of its engines, or sampler.callsPerServer for each of its servers."),
+    .describe(
+      "Calls that the sampler is given at once; null takes one, or one for each of its engines, or sampler.callsPerServer for each of its servers.",
+    ),
   temperature: z
     .number()
     .positive()

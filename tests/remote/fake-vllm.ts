@@ -83,7 +83,7 @@ export class FakeVllm {
     const { maxRank = 16, lora = true } = this.options;
     switch (pathname) {
       case "/v1/models":
-        return ok({ data: [{ id: "policy", max_model_len: 64, parent: null }, ...this.loaded()] });
+        return ok({ data: [{ id: "policy", owned_by: "vllm", max_model_len: 64, parent: null }, ...this.loaded()] });
       case "/version":
         return ok({ version: "0.32.0" });
       case "/openapi.json":

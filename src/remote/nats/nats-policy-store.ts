@@ -52,7 +52,10 @@ export class NatsPolicyStore implements PolicyStore {
     { signal }: { readonly signal: AbortSignal },
   ): Promise<PublishedPolicy> {
     if (as === "handle")
-      throw new WeirError("WEIR_E_POLICY_STORE", 'the policy store "nats" holds no handles: nobody else could read one');
+      throw new WeirError(
+        "WEIR_E_POLICY_STORE",
+        'the policy store "nats" holds no handles: nobody else could read one',
+      );
     const policy = await this.local.publish(as, write, { signal });
     const { n } = policy.version;
     await this.call("publish a policy", signal, async (line, records, budget) => {

@@ -143,10 +143,7 @@ export class PolicyRecords {
       });
   }
 
-  private async removeFiles(
-    line: NatsLine,
-    which: (file: { readonly prefix: string }) => boolean,
-  ): Promise<void> {
+  private async removeFiles(line: NatsLine, which: (file: { readonly prefix: string }) => boolean): Promise<void> {
     const store = await this.objects(line);
     for (const { name } of await store.list())
       if (which({ prefix: name.slice(0, name.indexOf("/")) })) await store.delete(name);
@@ -171,7 +168,12 @@ function recordOf(message: { readonly data: Uint8Array } | null): PolicyRecord |
   try {
     return recordSchema.parse(JSON.parse(new TextDecoder().decode(message.data)));
   } catch (cause) {
-    throw new WeirError("WEIR_E_POLICY_STORE", 'the policy store "nats" holds a record that is not one of weir\'s', {}, { cause });
+    throw new WeirError(
+      "WEIR_E_POLICY_STORE",
+      'the policy store "nats" holds a record that is not one of weir\'s',
+      {},
+      { cause },
+    );
   }
 }
 
