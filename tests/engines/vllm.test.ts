@@ -211,12 +211,14 @@ describe.skipIf(missing)("vLLM", () => {
         await adopt(sampler, first);
         const reply = await sampler.sample(request(), live());
         expect(await weights?.mismatch(prompts, reply)).toBeLessThan(TOLERANCE);
-        const long = request({ params: { ...request().params, maxTokens: 300 }, policy: { atLeast: first.version.n } });
-        const drawing = sampler.sample(long, live());
+        const params = { ...request().params, maxTokens: 120 };
+        const long = { prompts: prompts.slice(1), params, policy: { atLeast: first.version.n } };
+        const drawing = sampler.sample(request(long), live());
+        while ((await sampler.load(live())).running === 0) await wait(20);
         const second = (await weights?.next()) as PublishedPolicy;
         await adopt(sampler, second, "keep");
         const spans = (await drawing).sequences.flat().map((sequence) => sequence.spans);
-        for (const one of spans) expect([one[0]?.start, one.at(-1)?.end]).toEqual([0, 300]);
+        for (const one of spans) expect([one[0]?.start, one.at(-1)?.end]).toEqual([0, 120]);
         const versions = new Set(spans.flat().map(({ version }) => version));
         expect(versions).toEqual(new Set([first.version.n, second.version.n]));
       });

@@ -104,8 +104,10 @@ describe("an SGLang server", () => {
     const { sequences } = await sampler.sample(request({ params }), live());
     for (const { tokenIds, finish } of sequences.flat())
       expect([finish, [3, 4, 5].includes(tokenIds.at(-1) ?? 0)]).toEqual(["stop", true]);
-    const [sent] = server.calls.at(-1)?.body.sampling_params as { ignore_eos: boolean; sampling_seed: number }[];
-    expect(sent).toMatchObject({ ignore_eos: false, sampling_seed: 7 });
+    expect(server.calls.at(-1)?.body.sampling_params).toMatchObject([
+      { ignore_eos: false, sampling_seed: 7 },
+      { ignore_eos: false, sampling_seed: 8 },
+    ]);
     await sampler.dispose?.();
   });
 
