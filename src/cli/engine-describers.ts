@@ -1,4 +1,5 @@
 /** How each kind of server is asked what it is. */
+import { describeSglang } from "../remote/sglang/sglang.js";
 import { describeVllm } from "../remote/vllm/vllm.js";
 import type { Describe, ServerAccess, ServerKind } from "./engine-doctor.js";
 
@@ -15,4 +16,5 @@ const samplerOptions = ({ url, secret, model, form }: ServerAccess) => ({
 
 export const DESCRIBERS: Partial<Readonly<Record<ServerKind, Describe>>> = {
   vllm: (access, signal) => describeVllm(access.url, samplerOptions(access), signal),
+  sglang: (access, signal) => describeSglang(access.url, samplerOptions(access), signal),
 };

@@ -95,7 +95,7 @@ describe.skipIf(missing)("vLLM", () => {
       writeRecording(join(process.env.WEIR_RECORD as string, `vllm-${name}.json`), {
         server: "vLLM 0.32.0 on a CPU, a random Qwen3 of 2 layers in float32",
         recorded: true,
-        note: "What is not read of /openapi.json, /server_info and /metrics is left out; folders are named by what they hold.",
+        note: "What is not read of /v1/models, /openapi.json, /server_info and /metrics is left out; folders are named by what they hold.",
         policy: policy === null ? null : recordedPolicy(policy),
         exchanges,
       });
