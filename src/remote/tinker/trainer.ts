@@ -67,6 +67,23 @@ const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"] as const;
 const MLP = ["gate_proj", "up_proj", "down_proj"] as const;
 const UNLOAD_MS = 10_000;
 
+/** `hasWeights`: the base model's weights lie here, too, so that policies can be written as files. */
+export function tinkerCapabilities(hasWeights: boolean): TrainerCapabilities {
+  return {
+    losses: LOSS_NAMES,
+    evaluates: true,
+    lossScale: "denominators",
+    temperatures: "one",
+    entropies: false,
+    trains: "adapter",
+    clipsGradients: false,
+    discardsGradients: false,
+    reference: true,
+    reusesActivations: false,
+    publishes: hasWeights ? ["handle", "adapter", "checkpoint"] : ["handle"],
+  };
+}
+
 export function createTinkerTrainer(options: TinkerTrainerOptions): Trainer {
   return new TinkerTrainer(options);
 }
@@ -99,20 +116,7 @@ class TinkerTrainer implements Trainer {
   }
 
   get capabilities(): TrainerCapabilities {
-    const hasWeights = this.base?.hasWeights ?? true;
-    return {
-      losses: LOSS_NAMES,
-      evaluates: true,
-      lossScale: "denominators",
-      temperatures: "one",
-      entropies: false,
-      trains: "adapter",
-      clipsGradients: false,
-      discardsGradients: false,
-      reference: true,
-      reusesActivations: false,
-      publishes: hasWeights ? ["handle", "adapter", "checkpoint"] : ["handle"],
-    };
+    return tinkerCapabilities(this.base?.hasWeights ?? true);
   }
 
   /** Errors: WEIR_E_STATE before `connect`. */
