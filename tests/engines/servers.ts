@@ -60,7 +60,7 @@ function cacheFolder(): string {
 export const TINY_LLAMA = join(FIXTURES, "models", "tiny-llama");
 
 /** Writes a random Qwen3 of 2 layers, 64 wide, with the tokenizer of the tiny Llama. */
-export async function writeTinyQwen3(folder: string): Promise<string> {
+export async function writeTinyQwen3(folder: string, changes: Readonly<Record<string, unknown>> = {}): Promise<string> {
   await writeRandomModel(
     folder,
     {
@@ -73,6 +73,7 @@ export async function writeTinyQwen3(folder: string): Promise<string> {
       num_key_value_heads: 1,
       head_dim: 32,
       vocab_size: 400,
+      ...changes,
     },
     0.1,
   );
