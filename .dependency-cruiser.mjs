@@ -19,6 +19,7 @@ const ACTORS = [
   "curriculum",
   "parts",
   "pipeline",
+  "worker",
   "run",
 ].map((actor) => `src/actors/${actor}`);
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
@@ -82,6 +83,7 @@ const RULES = {
     "src/streams",
     ...["update", "parts"].map((actor) => `src/actors/${actor}`),
   ],
+  "src/actors/worker": [...PURE, "src/streams", "src/actors/parts"],
   "src/actors/run": [...PURE, ...MIDDLE, ...ACTORS, "monitor/protocol", "monitor/server"],
   // The control plane over scripted parts and a run folder in memory.
   "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],

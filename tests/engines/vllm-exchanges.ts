@@ -30,7 +30,7 @@ function shortAnswer(path: string, answer: unknown): unknown {
       model_config: ["dtype", "logprobs_mode"],
       lora_config: ["max_lora_rank", "max_loras", "max_cpu_loras"],
       scheduler_config: ["enable_chunked_prefill", "max_num_seqs"],
-      device_config: ["device_type"],
+      device_config: ["device"],
     };
     const parts = Object.entries(read).map(([part, fields]) => {
       const given = vllm_config[part];
