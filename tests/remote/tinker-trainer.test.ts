@@ -93,7 +93,12 @@ async function scores(trainer: Trainer): Promise<readonly number[]> {
 const published = (trainer: Trainer) => trainer.publish({ signal, as: "handle", folder: null });
 const request = (n: number) =>
   ({
-    ...{ id: "r", prompts: [{ promptIds: [1, 2], seeds: [5, 6] }], policy: { exactly: n }, purpose: "training" },
+    ...{
+      id: "r",
+      prompts: [{ promptIds: [1, 2], seeds: [5, 6] }],
+      policy: { exactly: n },
+      purpose: "training" as const,
+    },
     ...{ params: { temperature: 1, topP: 1, topK: 0, maxTokens: 3, stopIds: [] }, deadlineMs: 5_000 },
   }) as const;
 
