@@ -38,17 +38,23 @@ export function xlaFaultFile(directory) {
   return join(dirname(functionsFile(directory)), "xla-fault.txt");
 }
 
+/** Why XLA must not be used with the addon; null where nothing is against it. */
+function xlaFault(directory, env) {
+  if (env.WEIR_XLA === "off") return "XLA is switched off by WEIR_XLA=off";
+  const file = xlaFaultFile(directory);
+  return existsSync(file) ? readFileSync(file, "utf8").trim() : null;
+}
+
 /**
  * The addon to use, or why there is none; `xla`: why XLA must not be used, or null.
  * @param {string} directory an engine folder
+ * @param {Record<string, string | undefined>} env
  * @returns {{ path: string | null, reason: string, xla: string | null }}
  */
-export function locateFunctions(directory) {
+export function locateFunctions(directory, env = process.env) {
   const path = functionsFile(directory);
   if (existsSync(path)) {
-    const fault = xlaFaultFile(directory);
-    const xla = existsSync(fault) ? readFileSync(fault, "utf8").trim() : null;
-    return { path, reason: "graphs run as functions on the device", xla };
+    return { path, reason: "graphs run as functions on the device", xla: xlaFault(directory, env) };
   }
   const reason = `no functions addon of this version is compiled for the engine (\`${weirCommand("setup")}\` does that)`;
   return { path: null, reason, xla: null };

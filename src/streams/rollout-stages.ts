@@ -1,19 +1,22 @@
 import { fromEvent, lastValueFrom, merge, pipe, takeUntil } from "rxjs";
 import { counterKey } from "../algorithms/random.js";
 import type { Group, ScoredRollout } from "../contracts/group.js";
-import type { RewardActor } from "../contracts/reward.js";
+import type { GroupTask } from "../contracts/group-work.js";
+import type { RewardActor, RewardOutcome } from "../contracts/reward.js";
 import type { Rollout } from "../contracts/rollout.js";
 import type { PolicyWanted, SampledSequence, Sampler, SamplingParams } from "../contracts/sampler.js";
 import type { Task } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import type { Time } from "../system/time.js";
 import { type BoundedQueue, END } from "./bounded-queue.js";
-import { outcomeWithin, withDeadline } from "./deadline.js";
+import { checkedOutcome, outcomeWithin, withDeadline } from "./deadline.js";
 import type { GaugeBoard } from "./gauges.js";
+import type { GroupWorkers } from "./group-workers.js";
 import { type Flow, type Remedy, StageFailure, source, stage } from "./stage.js";
 
 /**
- * The stages that make groups: issued tasks ▸ rollouts ▸ rewards ▸ groups.
+ * The stages that make groups: issued tasks ▸ rollouts ▸ rewards ▸ groups. Rollouts are drawn and scored by the run's own sampler and
+ * reward, or both by workers; those of workers come with their outcomes and pass through the stage of rewards as they are.
  * Invariants: a slow reward stops the sampler (the `rollouts` queue is full), never grows memory; the members of a group are in the
  * order of their index, and the groups of a round in the order of issue, whatever order their rewards finish in (I11); each issued
  * rollout is reported generated and scored once (I2).
@@ -65,6 +68,8 @@ export interface RolloutOptions {
 export interface RolloutParts {
   /** Read for each call: a part may be replaced. */
   readonly parts: () => { readonly sampler: Sampler; readonly reward: RewardActor };
+  /** Draw and score groups in place of sampler and reward. */
+  readonly workers?: GroupWorkers;
   readonly listener: RolloutListener;
   readonly time: Time;
   /** What follows an error of the sampler; without it the stage fails. */
@@ -81,8 +86,10 @@ export function groupIdOf(issued: Pick<IssuedTask, "step" | "sequence">): string
 }
 
 export function rolloutIdOf(issued: Pick<IssuedTask, "step" | "sequence">, sampleIndex: number): string {
-  return `${groupIdOf(issued)}-g${sampleIndex}`;
+  return memberId(groupIdOf(issued), sampleIndex);
 }
+
+const memberId = (groupId: string, sampleIndex: number) => `${groupId}-g${sampleIndex}`;
 
 /** Keys of a task's G sequences: (run seed, phase, task, visit, sample), and the attempt where it is not the first (I12). */
 export function rolloutSeeds(
@@ -98,6 +105,12 @@ export function rolloutSeeds(
 interface RolloutJob {
   readonly issued: IssuedTask;
   readonly rollout: Rollout;
+  /** What a worker found; null where the rollout is still to be scored. */
+  readonly outcome: RewardOutcome | null;
+  /** False for one that stands for a rollout of a group that was lost. */
+  readonly drawn: boolean;
+  /** Called once the last rollout of a worker's group has been told. */
+  readonly settle: (() => void) | null;
 }
 
 interface ScoredJob {
@@ -110,7 +123,7 @@ export function rolloutStages(
   given: RolloutParts,
   options: RolloutOptions,
 ): (calls: Flow<readonly IssuedTask[]>) => Flow<readonly Group[]> {
-  const { listener, onSamplerError } = given;
+  const { listener, onSamplerError, workers } = given;
   const bound = options.queueGroups * options.groupSize;
   const rounds = new RoundAssembly(options.groupSize);
   return pipe(
@@ -119,8 +132,14 @@ export function rolloutStages(
       queue: "tasks",
       bound: 1,
       workers: options.callsInFlight,
-      handle: (tasks, { signal, earlier }) => sampleCall(tasks, earlier, given, options, signal),
-      delivering: ({ rollout, issued }) => listener.generated(rollout, issued),
+      handle: (tasks, { signal, earlier }) =>
+        workers
+          ? drawElsewhere(tasks, workers, given, options, signal)
+          : sampleCall(tasks, earlier, given, options, signal),
+      delivering: ({ rollout, issued, drawn, settle }) => {
+        if (drawn) listener.generated(rollout, issued);
+        settle?.();
+      },
       ...(onSamplerError ? { onError: (error) => onSamplerError(error) } : {}),
     }),
     stage<RolloutJob, ScoredJob>({
@@ -183,9 +202,62 @@ async function sampleCall(
   return tasks.flatMap((issued, p) =>
     wholeGroup(reply.sequences[p], p, options.groupSize).map((sequence, g) => ({
       issued,
-      rollout: rolloutOf(issued, g, sequence, { seed: prompts[p]?.seeds[g] ?? 0, decode: options.decode }),
+      rollout: rolloutOf(named(issued), g, sequence, { seed: prompts[p]?.seeds[g] ?? 0, decode: options.decode }),
+      ...OWN,
     })),
   );
+}
+
+const named = (issued: IssuedTask) => ({
+  groupId: groupIdOf(issued),
+  task: issued.task,
+  promptIds: issued.promptIds,
+});
+
+/** Of rollouts that the run's own sampler drew. */
+const OWN = { outcome: null, drawn: true, settle: null } as const;
+
+async function drawElsewhere(
+  tasks: readonly IssuedTask[],
+  workers: GroupWorkers,
+  { spent }: RolloutParts,
+  options: RolloutOptions,
+  signal: AbortSignal,
+): Promise<RolloutJob[]> {
+  const { groupSize, sampling, sampleTimeoutMs, rewardTimeoutMs } = options;
+  const groups = await Promise.all(
+    tasks.map(async (issued): Promise<RolloutJob[]> => {
+      const seeds = rolloutSeeds(options.seed, issued, groupSize);
+      const asked = { ...named(issued), seeds, sampling, policy: options.policy() };
+      const drawn = await workers.draw({ ...asked, sampleTimeoutMs, rewardTimeoutMs }, { signal });
+      if (drawn.kind === "lost") return lostGroup(issued, seeds, drawn.reason);
+      const { sequences, outcomes, seconds } = drawn.result;
+      spent?.("sample", seconds.sample);
+      spent?.("reward", seconds.reward);
+      return wholeGroup(sequences, 0, groupSize).map((sequence, g) => ({
+        issued,
+        rollout: rolloutOf(asked, g, sequence, { seed: seeds[g] ?? 0, decode: options.decode }),
+        outcome: checkedOutcome(outcomes[g]),
+        drawn: true,
+        settle: g === groupSize - 1 ? drawn.settle : null,
+      }));
+    }),
+  );
+  return groups.flat();
+}
+
+const NO_TOKENS: SampledSequence = { tokenIds: [], logprobs: [], entropies: null, finish: "aborted", spans: [] };
+
+/** A group that nobody drew: its rollouts are empty and failed, so that it is dropped where others are judged (I1). */
+function lostGroup(issued: IssuedTask, seeds: readonly number[], reason: string): RolloutJob[] {
+  const outcome: RewardOutcome = { kind: "failed", code: "WEIR_E_WORK_QUEUE", reason };
+  return seeds.map((seed, g) => ({
+    issued,
+    rollout: rolloutOf(named(issued), g, NO_TOKENS, { seed, decode: () => "" }),
+    outcome,
+    drawn: false,
+    settle: null,
+  }));
 }
 
 function wholeGroup(
@@ -201,18 +273,19 @@ function wholeGroup(
   );
 }
 
-function rolloutOf(
-  issued: IssuedTask,
+/** A drawn sequence as a rollout of its group. */
+export function rolloutOf(
+  { groupId, task, promptIds }: Pick<GroupTask, "groupId" | "task" | "promptIds">,
   g: number,
   sequence: SampledSequence,
   { seed, decode }: { readonly seed: number; readonly decode: RolloutOptions["decode"] },
 ): Rollout {
   return {
-    id: rolloutIdOf(issued, g),
-    taskId: issued.task.id,
-    groupId: groupIdOf(issued),
+    id: memberId(groupId, g),
+    taskId: task.id,
+    groupId,
     sampleIndex: g,
-    promptIds: issued.promptIds,
+    promptIds,
     tokenIds: sequence.tokenIds,
     samplerLogprobs: sequence.logprobs,
     entropies: sequence.entropies,
@@ -224,11 +297,12 @@ function rolloutOf(
 }
 
 async function scoreRollout(
-  { issued, rollout }: RolloutJob,
+  { issued, rollout, outcome: known }: RolloutJob,
   { parts, spent, time }: RolloutParts,
   options: RolloutOptions,
   signal: AbortSignal,
 ): Promise<ScoredJob[]> {
+  if (known !== null) return [scoredJob(issued, rollout, known, options)];
   const started = time.now();
   const { reward } = parts();
   const outcome = await outcomeWithin(
@@ -238,8 +312,17 @@ async function scoreRollout(
     time,
   );
   spent?.("reward", (time.now() - started) / 1000);
-  const shaped = outcome.kind === "scored" ? options.shape(outcome.value, rollout.tokenIds.length) : null;
-  return [{ issued, member: { rollout, outcome, reward: shaped } }];
+  return [scoredJob(issued, rollout, outcome, options)];
+}
+
+function scoredJob(
+  issued: IssuedTask,
+  rollout: Rollout,
+  outcome: RewardOutcome,
+  { shape }: Pick<RolloutOptions, "shape">,
+): ScoredJob {
+  const shaped = outcome.kind === "scored" ? shape(outcome.value, rollout.tokenIds.length) : null;
+  return { issued, member: { rollout, outcome, reward: shaped } };
 }
 
 interface GatheredGroup {

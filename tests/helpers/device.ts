@@ -29,8 +29,16 @@ interface FunctionsSetup {
   ensureFunctions(options: { directory: string }): Promise<{ status: string; reason: string }>;
 }
 
+/** The pretended GPU. */
+export interface PretendedGpu {
+  readonly calls: BindingCalls;
+  reset(): void;
+  /** The binding says again what it computes on. */
+  pretend(on: boolean): void;
+}
+
 /** Compiles the addon where it is missing, and pretends. */
-export async function pretendGpu(): Promise<{ readonly calls: BindingCalls; reset(): void }> {
+export async function pretendGpu(): Promise<PretendedGpu> {
   const directory = locateNative().path;
   if (directory === null) throw new Error("no native engine");
   const file = pathToFileURL(join(packageRoot(), "setup", "functions.mjs")).href;
@@ -44,7 +52,8 @@ export async function pretendGpu(): Promise<{ readonly calls: BindingCalls; rese
   const watched: NativeBinding = Object.assign(Object.create(own) as NativeBinding, {});
   const define = <K extends keyof NativeBinding>(name: K, value: NativeBinding[K]) =>
     Object.defineProperty(watched, name, { value });
-  define("isUsingGpuDevice", () => true);
+  let gpu = true;
+  define("isUsingGpuDevice", () => gpu);
   define("createTensor", (shape, dtype, buffer) => {
     if (buffer instanceof Float32Array) calls.uploaded += buffer.length;
     return own.createTensor(shape, dtype, buffer);
@@ -64,5 +73,8 @@ export async function pretendGpu(): Promise<{ readonly calls: BindingCalls; rese
   });
   Object.defineProperty(native(), "binding", { value: watched });
   const reset = () => Object.assign(calls, { uploaded: 0, read: 0, functions: 0, sessions: 0 });
-  return { calls, reset };
+  const pretend = (on: boolean) => {
+    gpu = on;
+  };
+  return { calls, reset, pretend };
 }

@@ -2,21 +2,7 @@
 import { WeirError } from "../../errors.js";
 import type { Time } from "../../system/time.js";
 
-/** Resolves after `ms`. Rejects with the signal's reason. */
-export function pause(time: Time, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const onAbort = () => {
-      time.clear(timer);
-      reject(signal.reason);
-    };
-    const timer = time.set(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-}
+export { pause } from "../../system/pause.js";
 
 /**
  * What `work` resolves to, within `ms`; its signal aborts when the time is over or `signal` aborts.

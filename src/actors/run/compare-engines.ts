@@ -6,7 +6,7 @@ import { counterKey } from "../../algorithms/random.js";
 import type { Group } from "../../contracts/group.js";
 import { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
-import { detectionOptions } from "../../streams/telemetry/detection-options.js";
+import { mismatchLimitOf } from "../../streams/telemetry/limits.js";
 import { logprobsComparable } from "./capabilities.js";
 import type { RunContext } from "./run-context.js";
 import { sampleTimeoutMs } from "./sampler-engines.js";
@@ -58,7 +58,8 @@ export async function compareEngines(
   const found: EngineComparison = { tokens: differences.length, mean, largest };
   log.info({ actor: "preflight", ...found }, "log-probs of sampler and trainer were compared");
   // What is not a number is no agreement either.
-  if (!(mean <= detectionOptions(config).mismatchLimit)) throw mismatch(context, found);
+  const limit = config.spikes.mismatchLimit ?? mismatchLimitOf(config.engine.precision, false);
+  if (!(mean <= limit)) throw mismatch(context, found, limit);
   return found;
 }
 
@@ -103,16 +104,15 @@ async function drawPlainly(
   );
 }
 
-function mismatch({ config, parts, policies }: RunContext, found: EngineComparison): WeirError {
-  const { mismatchLimit } = detectionOptions(config);
+function mismatch({ parts, policies }: RunContext, found: EngineComparison, limit: number): WeirError {
   const { tokens, mean, largest } = found;
   return new WeirError(
     "WEIR_E_MISMATCH",
     `preflight: the sampler "${parts.sampler.kind}" and the trainer "${parts.trainer.kind}" give the same ${tokens} tokens at policy version ` +
-      `${policies.version.n} log-probs that differ by ${shown(mean)} nats on average (at most ${shown(largest)}; limit ${mismatchLimit}): they do not have ` +
+      `${policies.version.n} log-probs that differ by ${shown(mean)} nats on average (at most ${shown(largest)}; limit ${limit}): they do not have ` +
       "the same weights or tokenizer, or the log-probs are of another kind; compare model.path with sampler.model and trainer.baseModel, " +
       "and set sampler.logprobs; for servers of low precision spikes.mismatchLimit can be raised",
-    { ...found, limit: mismatchLimit },
+    { ...found, limit },
   );
 }
 

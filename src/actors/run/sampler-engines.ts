@@ -33,9 +33,11 @@ export function samplerCount({ rollout, sampler }: Pick<Config, "rollout" | "sam
   return sampler.actor === "engine" ? rollout.engines : 0;
 }
 
-/** Sampler calls that are made at the same time. */
+/** Sampler calls that are made at the same time: as many as all samplers work on together. */
 export function samplerCalls(config: Pick<Config, "rollout" | "sampler">): number {
-  return config.rollout.callsInFlight ?? Math.max(1, samplerCount(config));
+  const { actor, urls, callsPerServer } = config.sampler;
+  const calls = actor === "vllm" || actor === "sglang" ? urls.length * callsPerServer : samplerCount(config);
+  return config.rollout.callsInFlight ?? Math.max(1, calls);
 }
 
 /** Deadline of a sampler call, ms: with several samplers a call may be drawn again after the loss of one. */

@@ -231,8 +231,11 @@ async function tryGraphs(
   }
 }
 
-/** The beginning of TensorFlow's message, which can be as long as a graph. */
-const shortened = (message: string) => message.replaceAll(/\s+/g, " ").slice(0, LONGEST_FAULT);
+/** The beginning of what TensorFlow said, which can be as long as a graph. */
+function faultOf(error: Error): string {
+  const { message } = error.cause instanceof Error ? error.cause : error;
+  return message.replaceAll(/\s+/g, " ").slice(0, LONGEST_FAULT);
+}
 
 const wayOf = (precision: EnginePrecision, xla: boolean) => `${precision} ${xla ? "with" : "without"} XLA`;
 
@@ -262,7 +265,7 @@ async function trials(
       if (agrees(trial)) passed.push(trial);
       else faults.push(`${way}: differs from eager by ${errorsOf(trial)}`);
     } catch (error) {
-      faults.push(`${way}: ${shortened((error as Error).message)}`);
+      faults.push(`${way}: ${faultOf(error as Error)}`);
     }
   }
   return { passed, faults };

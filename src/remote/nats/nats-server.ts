@@ -14,6 +14,7 @@ import {
   wsconnect,
 } from "@nats-io/transport-node";
 import { WeirError } from "../../errors.js";
+import { pause } from "../../system/pause.js";
 import { realTime, type Time } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
 
@@ -89,7 +90,7 @@ export class NatsServer {
         const spent = this.time.now() - started;
         const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
         if (this.closed || spent + wait > this.patienceMs) throw this.unreachable(what, error, spent);
-        await pause(wait, signal, this.time);
+        await pause(this.time, wait, signal);
       }
     }
   }
@@ -178,21 +179,6 @@ const NO_ROOM = new Set([10047, 10077]);
 export function isFull(error: unknown): boolean {
   const code = apiCode(error);
   return code !== null && NO_ROOM.has(code);
-}
-
-/** Resolves after `ms`. Errors: the reason of the signal. */
-export function pause(ms: number, signal: AbortSignal, time: Time = realTime): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason as Error);
-    const timer = time.set(() => {
-      forget();
-      resolve();
-    }, ms);
-    const forget = whenAborted(signal, () => {
-      time.clear(timer);
-      reject(signal.reason as Error);
-    });
-  });
 }
 
 /** Settles with `work`, or rejects at once with the reason of the signal. */

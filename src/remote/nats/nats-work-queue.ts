@@ -10,9 +10,11 @@ import { headers, type MsgHdrs, nanos } from "@nats-io/transport-node";
 import type { Json } from "../../contracts/task.js";
 import type { DeadLetter, Lease, WorkQueue, WorkResult } from "../../contracts/work-queue.js";
 import { WeirError } from "../../errors.js";
+import { pause } from "../../system/pause.js";
+import { realTime } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
 import { streamsOf } from "./names.js";
-import { apiCode, isFull, type NatsLine, type NatsServer, pause } from "./nats-server.js";
+import { apiCode, isFull, type NatsLine, type NatsServer } from "./nats-server.js";
 import { discard, pack, unpack } from "./payload.js";
 import { ensureStream, lastMessage, messagesOf, removeMessage, type StoredMessage } from "./streams.js";
 
@@ -103,7 +105,7 @@ export class NatsWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
       if (answer !== "full") return answer;
       const left = until - Date.now();
       if (left <= 0) return "full";
-      await pause(Math.min(left, roomWait(tries)), signal);
+      await pause(realTime, Math.min(left, roomWait(tries)), signal);
     }
   }
 
@@ -427,7 +429,7 @@ export class NatsWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
         extend();
         extended = Date.now();
       }
-      await pause(roomWait(tries), signal);
+      await pause(realTime, roomWait(tries), signal);
     }
     // Without the acknowledgement the task is delivered once more, and the server knows its result.
     await message.ackAck().catch(() => false);

@@ -1,8 +1,10 @@
 /** Streams of JetStream as weir makes and reads them. */
 import { type OrderedConsumerOptions, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import type { MsgHdrs } from "@nats-io/transport-node";
+import { pause } from "../../system/pause.js";
+import { realTime } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
-import { apiCode, type NatsLine, pause } from "./nats-server.js";
+import { apiCode, type NatsLine } from "./nats-server.js";
 
 /** "stream name already in use with a different configuration". */
 const OTHER_CONFIGURATION = 10058;
@@ -102,7 +104,7 @@ export async function* messagesOf(
       // A connection for good refused, and errors of the reader, are not waited out.
       if (!isMissing(error) && !isLost(error)) throw error;
     }
-    if (!signal.aborted) await pause(LOST_MS, signal).catch(() => undefined);
+    if (!signal.aborted) await pause(realTime, LOST_MS, signal).catch(() => undefined);
   }
 }
 

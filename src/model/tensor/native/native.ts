@@ -3,9 +3,9 @@
  * Invariants: nothing here installs or downloads; a folder without a complete manifest is never used; the environment
  * that TensorFlow reads once, at load, is set before the addon loads.
  * `WEIR_NATIVE=off` ignores what is set up; `WEIR_NATIVE=DIR` takes exactly that engine folder;
- * `WEIR_KERNELS=off` leaves weir's own kernels out.
+ * `WEIR_KERNELS=off` leaves weir's own kernels out; `WEIR_XLA=off` has graphs on a GPU run without XLA.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
@@ -101,7 +101,10 @@ interface PathsModule {
 }
 
 interface FunctionsModule {
-  locateFunctions(directory: string): {
+  locateFunctions(
+    directory: string,
+    env: NodeJS.ProcessEnv,
+  ): {
     readonly path: string | null;
     readonly reason: string;
     readonly xla: string | null;
@@ -129,6 +132,12 @@ export function packageRoot(): string {
 }
 
 // The set-up's plain modules are shared, so that finder and installer cannot disagree about the layout.
+/** Weir's own version. */
+export function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
+  return version;
+}
+
 const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "setup", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
@@ -194,7 +203,8 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
   const location = locateNative(options.env);
   if (location.path === null) throw new WeirError("WEIR_E_NATIVE_ENGINE", location.reason);
   prepareEnvironment(location.path, location.variant, options.threads ?? 0);
-  if (options.functions ?? location.variant === "gpu") functions = openFunctions(location.path);
+  if (options.functions ?? location.variant === "gpu")
+    functions = openFunctions(location.path, options.env ?? process.env);
   try {
     const require = createRequire(join(location.path, "package.json"));
     loaded = require(join(location.path, paths.PACKAGE_PATH)) as NativeTf;
@@ -216,8 +226,8 @@ export function functionsState(): FunctionsState {
 }
 
 /** To be called before the binding is loaded, whose call of TFE_NewContext must meet that of the addon. */
-function openFunctions(directory: string): FunctionsState {
-  const { path, reason, xla } = locateFunctions(directory);
+function openFunctions(directory: string, env: NodeJS.ProcessEnv): FunctionsState {
+  const { path, reason, xla } = locateFunctions(directory, env);
   if (path === null) return { addon: null, reason, xla };
   try {
     const module = { exports: {} as FunctionsAddon };
