@@ -176,6 +176,25 @@ describe("a trainer", () => {
     expect((await published(trainer)).version).toEqual(version);
   });
 
+  it("makes room for a state that is loaded at a server that is full, and says where there is none", async () => {
+    const { trainer, server } = await connected({ room: 2 });
+    const state = join(folder, "full");
+    await step(trainer);
+    await trainer.saveState(state, { signal });
+    const saved = await scores(trainer);
+    await trainer.freezeReference({ signal });
+    await step(trainer);
+    await trainer.loadState(state, { signal });
+    expect(await scores(trainer)).toEqual(saved);
+    expect(server.models.size).toBe(2);
+    const other = createTinkerTrainer({
+      ...{ url: server.url, apiKey: null, patienceMs: 0, deadlineMs: 5_000, time: realTime, link: new ServerLink() },
+      ...{ baseModel: null, modelDir: model, lora: LORA, lossScale: "row-mean" },
+    });
+    await expect(other.connect?.({ signal })).rejects.toThrow(/WEIR_E_UNREACHABLE.*no room for a further model/);
+    await other.dispose?.();
+  });
+
   it("frees its models when it is done, and keeps two saved policies at the server", async () => {
     const { trainer, server } = await connected();
     for (let n = 0; n < 4; n += 1) {

@@ -351,7 +351,13 @@ class TinkerTrainer implements Trainer {
   private async replaceModel(address: string | null, optimiser: boolean, signal: AbortSignal): Promise<void> {
     if (await this.client.open(signal)) this.reference = null;
     await this.options.link.changing(signal);
-    const model = await this.newModel(signal);
+    const model = await this.newModel(signal).catch(async (error: unknown) => {
+      if (!WeirError.isInstance(error) || error.code !== "WEIR_E_UNREACHABLE" || this.policy === null) throw error;
+      // A full server: the model that is given up makes room.
+      await this.policy.unload(signal);
+      this.policy = null;
+      return this.newModel(signal);
+    });
     try {
       if (address !== null) await model.load(address, optimiser, signal);
     } catch (error) {
