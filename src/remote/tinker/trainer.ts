@@ -95,6 +95,8 @@ class TinkerTrainer implements Trainer {
   private base: BaseWeights | null = null;
   private baseModel = "";
   private scale: ServerLossScale | null = null;
+  private begun = false;
+  /** Null where it is lost. */
   private policy: ServerModel | null = null;
   private reference: ServerModel | null = null;
   private queue: QueuedGradient[] = [];
@@ -134,8 +136,10 @@ class TinkerTrainer implements Trainer {
     this.baseModel = chosenModel(await this.client.served(signal), baseModel, "trainer.baseModel").name;
     if (await this.client.open(signal)) this.reference = null;
     this.scale ??= lossScale === "auto" ? await this.probedScale(signal) : lossScale;
-    if (this.policy !== null) return;
+    // A model that is lost is not made anew: a state has to be loaded.
+    if (this.begun) return;
     this.policy = await this.newModel(signal);
+    this.begun = true;
     this.lineage = digest([this.baseModel, JSON.stringify(adapterOptions(lora))]);
     this.published = { n: 0, sha256: this.lineage };
   }
@@ -370,7 +374,7 @@ class TinkerTrainer implements Trainer {
     this.queue = [];
     this.known.clear();
     this.handle = null;
-    this.handles = [];
+    for (const address of this.handles.splice(0)) await this.removeHandle(address);
     await before?.unload(AbortSignal.timeout(UNLOAD_MS));
   }
 
@@ -444,9 +448,12 @@ class TinkerTrainer implements Trainer {
   private async savedHandle(model: ServerModel, { n }: PolicyVersion, signal: AbortSignal): Promise<string> {
     const address = await model.saveForSampler(`v${n}`, signal);
     this.handles.push(address);
-    while (this.handles.length > KEPT_HANDLES)
-      await this.client.remove(`/training_runs/${pathOf(this.handles.shift() as string, "sampler_weights")}`);
+    while (this.handles.length > KEPT_HANDLES) await this.removeHandle(this.handles.shift() as string);
     return address;
+  }
+
+  private removeHandle(address: string): Promise<void> {
+    return this.client.remove(`/training_runs/${pathOf(address, "sampler_weights")}`);
   }
 
   private async artifact(
