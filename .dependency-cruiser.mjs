@@ -19,11 +19,21 @@ const ACTORS = [
   "curriculum",
   "parts",
   "pipeline",
+  "worker",
   "run",
 ].map((actor) => `src/actors/${actor}`);
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
-const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/remote", "src/simulation", "src/testing", "src/index", ...MONITOR];
+const EVERYTHING = [
+  ...PURE,
+  ...MIDDLE,
+  ...ACTORS,
+  "src/remote",
+  "src/simulation",
+  "src/testing",
+  "src/index",
+  ...MONITOR,
+];
 
 /** Floors of src/model, each on those before it; `train` and `decode` meet in the activation cache only. */
 const below = (...floors) => [...PURE, "src/losses", ...floors.map((floor) => `src/model/${floor}`)];
@@ -82,12 +92,13 @@ const RULES = {
     "src/streams",
     ...["update", "parts"].map((actor) => `src/actors/${actor}`),
   ],
+  "src/actors/worker": [...PURE, "src/streams", "src/actors/parts"],
   "src/actors/run": [...PURE, ...MIDDLE, ...ACTORS, "monitor/protocol", "monitor/server"],
   // The control plane over scripted parts and a run folder in memory.
   "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],
   "src/testing": EVERYTHING,
   "src/index": EVERYTHING,
-  "src/cli": [...EVERYTHING, "monitor/web"],
+  "src/cli": [...EVERYTHING, "src/remote", "monitor/web"],
   "monitor/protocol": ["src/contracts"],
   "monitor/server": [...SHARED, "src/store", "src/streams", "monitor/protocol"],
   "monitor/client": ["src/contracts", "src/errors", "monitor/protocol"],

@@ -6,10 +6,10 @@
  *   FOLDER/node FOLDER/weir/scripts/gpu-check.mjs FOLDER [--out FILE] [--minutes 8]      on the GPU machine
  *   FOLDER/node FOLDER/weir/scripts/gpu-check.mjs FOLDER --rehearse      where it was prepared: the same, small, on the processor
  *
- * The folder (4 GB: TensorFlow and CUDA's libraries) has Node, weir with its packages and tests, and the native engine. The GPU
- * machine needs the same processor architecture, a glibc that is not older, and NVIDIA's driver of CUDA 12 (525 or newer). docs/gpu.md
- * says more. The last line is `ok` or what is wrong; FILE (gpu-check.json) has every number. Exit codes: 0 all held, 1 something did
- * not, 2 wrong usage, 3 TensorFlow sees no GPU.
+ * The folder (6 GB: TensorFlow and CUDA's libraries) has Node, weir with its packages and tests, and the native engine. The GPU
+ * machine needs the same processor architecture, a glibc that is not older, and NVIDIA's driver for CUDA 12; docs/gpu.md says more.
+ * The last line is `ok` or what is wrong; FILE (gpu-check.json) has every number. Exit codes: 0 all held, 1 something did not,
+ * 2 wrong usage, 3 TensorFlow sees no GPU.
  */
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -90,6 +90,9 @@ function loadTensorflow(directory) {
   util.isArray ??= Array.isArray;
   process.env.TF_CPP_MIN_LOG_LEVEL ??= "2";
   process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= "true";
+  // As in an engine: one GPU, and float32 products that are float32.
+  process.env.CUDA_VISIBLE_DEVICES ??= "0";
+  process.env.NVIDIA_TF32_OVERRIDE ??= "0";
   const cudaCompiler = join(directory, PACKAGE_PATH, "deps", "nvidia", "cuda_nvcc");
   if (existsSync(cudaCompiler)) process.env.XLA_FLAGS ??= `--xla_gpu_cuda_data_dir=${cudaCompiler}`;
   const require = createRequire(join(directory, "package.json"));

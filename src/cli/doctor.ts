@@ -12,6 +12,7 @@ import { BACKENDS } from "../contracts/engine.js";
 import type { BackendName } from "../contracts/index.js";
 import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/tensor/native/index.js";
 import { memoryBudget } from "../model/transformer/memory-plan.js";
+import { freeGpuBytes } from "../system/gpu-memory.js";
 import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
 /** Result of one backend's probe process. */
@@ -86,6 +87,8 @@ export interface DoctorSources {
   /** Name of the first NVIDIA GPU with its driver, or null. */
   readonly gpuDevice: () => string | null;
   readonly memory: () => UsableMemory;
+  /** What is free on the GPU; null where that is not known. */
+  readonly gpuFreeBytes: () => number | null;
 }
 
 /** A probe that measures takes a few seconds; a GPU that compiles kernels first, longer. */
@@ -98,6 +101,7 @@ const systemSources: DoctorSources = {
   probe: probeInProcess,
   gpuDevice: askNvidiaDriver,
   memory: usableMemory,
+  gpuFreeBytes: freeGpuBytes,
 };
 
 /** Gathers the report; never rejects for a missing or broken backend. */
@@ -138,7 +142,7 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
   if (gpu.ok) choices.push(chooseGraphs(probe.functions));
 
   const memory = sources.memory();
-  choices.push(chooseMemory(memory));
+  choices.push(chooseMemory(memory, gpu.ok ? sources.gpuFreeBytes() : null));
 
   const threads = countThreads(backend, sources.env);
   choices.push({ what: "threads", chosen: String(threads.count), why: threads.source });
@@ -225,9 +229,13 @@ function chooseGraphs(functions: AbilityProbe | undefined): DoctorChoice {
   return { what: "graphs", chosen: "none", why: functions?.reason ?? "not probed" };
 }
 
-/** Memory budget where `engine.memoryGiB` is not set. */
-function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory): DoctorChoice {
+/** Memory budget where `engine.memoryGiB` is not set. `onGpu`: what is free there, where the engine computes on one. */
+function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory, onGpu: number | null): DoctorChoice {
   const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  if (onGpu !== null) {
+    const why = `80 % of the ${gib(onGpu)} that are free on the GPU`;
+    return { what: "memory", chosen: gib(memoryBudget(null, () => onGpu)), why };
+  }
   const bound =
     limit === null ? "the machine's, no container limits it" : `${limit.file} limits it to ${gib(limit.bytes)}`;
   const why = `80 % of the ${gib(freeBytes)} that are free (${bound}; the machine has ${gib(machineBytes)})`;

@@ -1,8 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command, CommanderError } from "commander";
-import { packageRoot } from "../model/tensor/native/index.js";
+import { packageVersion } from "../model/tensor/native/index.js";
 import { printable } from "../printable.js";
 import { register as registerBench } from "./commands/bench.js";
 import { register as registerControl } from "./commands/control.js";
@@ -23,20 +21,16 @@ import { register as registerSimulate } from "./commands/simulate.js";
 import { register as registerTokenize } from "./commands/tokenize.js";
 import { register as registerTrain } from "./commands/train.js";
 import { register as registerWarmstart } from "./commands/warmstart.js";
+import { register as registerWorker } from "./commands/worker.js";
 import { fail, tolerateClosedPipe } from "./output.js";
 
 /** The `weir` command: wires the commands together and turns errors into exit codes. */
-
-function version(): string {
-  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
-  return version;
-}
 
 /** The program with all its commands; parsing throws CommanderError instead of ending the process. */
 export function createProgram(): Command {
   const program = new Command("weir")
     .description("Train language models to reason over long documents with reinforcement learning.")
-    .version(version())
+    .version(packageVersion())
     .configureOutput({
       writeOut: (text) => process.stdout.write(printable(text)),
       writeErr: (text) => process.stderr.write(printable(text)),
@@ -45,6 +39,7 @@ export function createProgram(): Command {
   const registrations = [
     registerTrain,
     registerSimulate,
+    registerWorker,
     registerEval,
     registerGenerate,
     registerLogprobs,

@@ -21,6 +21,8 @@ export interface PartsRecord {
   readonly sampler?: PartOrigin;
   readonly trainer?: PartOrigin;
   readonly policyStore?: PartOrigin;
+  /** Where groups go to workers. */
+  readonly workQueue?: PartOrigin;
   readonly filter?: PartOrigin;
   readonly guard?: PartOrigin;
   /** Where a part asks it. */

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { createActor } from "xstate";
 import { curriculumMachine } from "../actors/curriculum/machine.js";
 import { createRegistry } from "../actors/parts/built-ins.js";
-import { buildRunParts, type PartKind, type Parts } from "../actors/parts/part-kinds.js";
+import { buildRunParts, NO_QUEUE, type PartKind, type Parts } from "../actors/parts/part-kinds.js";
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
@@ -288,6 +288,7 @@ export class Life {
       sampler: "engine",
       trainer: "engine",
       policyStore: "scripted",
+      workQueue: NO_QUEUE,
       filter: config.dynamicSampling.enabled ? known("filter", config.dynamicSampling.filter, "variance") : "none",
       guard: "scripted",
       ...this.replacements?.named,
@@ -343,7 +344,7 @@ export class Life {
       },
       tokenizer: scriptedTokenizer,
       engine: this.engineView(),
-      parts: buildRunParts(build, build("reward")),
+      parts: buildRunParts(build, build("reward"), false),
       pipeline: createPipeline(shared, config, () => context),
       curriculumMachine: createActor(curriculumMachine, { input: { phases: phases.length } }).start(),
       origins: () => partsRecord(this.registry, names, [], false),

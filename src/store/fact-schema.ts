@@ -37,6 +37,7 @@ const parts = z.object({
   sampler: partOrigin.exactOptional(),
   trainer: partOrigin.exactOptional(),
   policyStore: partOrigin.exactOptional(),
+  workQueue: partOrigin.exactOptional(),
   filter: partOrigin.exactOptional(),
   guard: partOrigin.exactOptional(),
   judge: partOrigin.exactOptional(),

@@ -10,7 +10,7 @@ import type { Fact } from "../../src/contracts/fact.js";
 import { EngineCore } from "../../src/model/engine/core.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { demonstrations } from "../actors/fake-run.js";
-import { FakeTinker, type FakeTinkerOptions } from "../helpers/fake-tinker.js";
+import { FakeTinker, type FakeTinkerOptions } from "../remote/fake-tinker.js";
 import { endStates, parityReward, tinyConfig } from "./tiny-run.js";
 
 const LORA = {

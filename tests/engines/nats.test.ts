@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { NatsPolicySource } from "../../src/remote/nats/nats-policy-source.js";
 import { NatsPolicyStore } from "../../src/remote/nats/nats-policy-store.js";
-import { createNatsWorkQueue } from "../../src/remote/nats/nats-work-queue.js";
 import { NatsServer } from "../../src/remote/nats/nats-server.js";
+import { createNatsWorkQueue } from "../../src/remote/nats/nats-work-queue.js";
 import { createFolderPolicyStore } from "../../src/store/policy-folder.js";
 import { unboundedPlace } from "../../src/store/policy-place.js";
 import { describePolicyStore, describeWorkQueue } from "../../src/testing.js";
@@ -46,16 +46,18 @@ describe.skipIf(notInstalled("nats"))("NATS", () => {
 
   const signal = new AbortController().signal;
   /** Writes a version of `bytes` random bytes and a file in a subfolder. */
-  const writer = (n: number, bytes = 3_000_000) => async (local: string | null) => {
-    mkdirSync(join(local as string, "part"));
-    writeFileSync(join(local as string, "weights.bin"), Buffer.alloc(bytes, n));
-    writeFileSync(join(local as string, "part", "config.json"), `{"n":${n}}`);
-    return {
-      version: { n, sha256: `sha-${n}-${bytes}` },
-      artifact: { kind: "checkpoint", uri: local as string },
-      bytes,
-    } as const;
-  };
+  const writer =
+    (n: number, bytes = 3_000_000) =>
+    async (local: string | null) => {
+      mkdirSync(join(local as string, "part"));
+      writeFileSync(join(local as string, "weights.bin"), Buffer.alloc(bytes, n));
+      writeFileSync(join(local as string, "part", "config.json"), `{"n":${n}}`);
+      return {
+        version: { n, sha256: `sha-${n}-${bytes}` },
+        artifact: { kind: "checkpoint", uri: local as string },
+        bytes,
+      } as const;
+    };
 
   it("hands a policy to a worker on another machine, by number or the newest, and gives up what is no longer kept", async () => {
     const run = randomUUID();

@@ -30,13 +30,17 @@ function shortAnswer(path: string, answer: unknown): unknown {
       model_config: ["dtype", "logprobs_mode"],
       lora_config: ["max_lora_rank", "max_loras", "max_cpu_loras"],
       scheduler_config: ["enable_chunked_prefill", "max_num_seqs"],
-      device_config: ["device_type"],
+      device_config: ["device"],
     };
     const parts = Object.entries(read).map(([part, fields]) => {
       const given = vllm_config[part];
       return [part, given ? Object.fromEntries(fields.map((field) => [field, given[field]])) : null];
     });
     return { vllm_config: Object.fromEntries(parts) };
+  }
+  if (path === "/v1/models") {
+    const { data } = answer as { readonly data: readonly Readonly<Record<string, unknown>>[] };
+    return { data: data.map(({ id, parent, max_model_len }) => ({ id, parent, max_model_len })) };
   }
   if (path === "/metrics")
     return String(answer)

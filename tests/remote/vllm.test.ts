@@ -82,7 +82,7 @@ const two = (first: FakeVllm, second: FakeVllm, over: Partial<ServerSamplerOptio
 
 /** A promise and what resolves it. */
 function gate(): { readonly closed: Promise<void>; open(): void } {
-  let open = () => undefined as void;
+  let open: () => void = () => undefined;
   const closed = new Promise<void>((resolve) => {
     open = resolve;
   });
@@ -157,12 +157,12 @@ describe("several vLLM servers", () => {
     await adopt(sampler, adapter(2));
     one.restart();
     await time.advance(20_000);
-    expect([...one.adapters.keys()]).toEqual(["policy@v2-aaaaaaa2"]);
+    expect([...one.adapters.keys()]).toEqual(["policy-v2-aaaaaaa2"]);
     const held = gate();
     one.gate = other.gate = held.closed;
     const work = Promise.all([1, 2].map(() => sampler.sample(request({ policy: { exactly: 2 } }), live())));
     await settled();
-    expect(one.calls.at(-1)?.body.model).toBe("policy@v2-aaaaaaa2");
+    expect(one.calls.at(-1)?.body.model).toBe("policy-v2-aaaaaaa2");
     held.open();
     await work;
     await sampler.dispose?.();
@@ -221,7 +221,7 @@ describe("adapters at a vLLM server", () => {
     held.open();
     expect((await old).sequences[0]?.[0]?.spans[0]?.version).toBe(1);
     await released;
-    expect([...server.adapters.keys()]).toEqual(["policy@v2-aaaaaaa2"]);
+    expect([...server.adapters.keys()]).toEqual(["policy-v2-aaaaaaa2"]);
     await failure(() => sampler.sample(request({ policy: { exactly: 1 } }), live()), "WEIR_E_POLICY_VERSION");
     await sampler.dispose?.();
     expect(server.adapters.size).toBe(0);
@@ -233,7 +233,7 @@ describe("adapters at a vLLM server", () => {
     await adopt(sampler, adapter(1));
     await adopt(sampler, adapter(2));
     await adopt(sampler, adapter(1, "bbbbbbbb"));
-    expect([...server.adapters.keys()]).toEqual(["policy@v1-bbbbbbbb"]);
+    expect([...server.adapters.keys()]).toEqual(["policy-v1-bbbbbbbb"]);
     const { sequences } = await sampler.sample(request({ policy: { exactly: 1 } }), live());
     expect(sequences[0]?.[0]?.spans).toEqual([{ version: 1, sha256: "bbbbbbbb".padEnd(64, "0"), start: 0, end: 5 }]);
     await sampler.dispose?.();
@@ -241,10 +241,10 @@ describe("adapters at a vLLM server", () => {
 
   it("that an earlier run left under the name are replaced: their folder may be gone", async () => {
     const server = new FakeVllm();
-    server.adapters.set("policy@v1-aaaaaaa1", "/gone");
+    server.adapters.set("policy-v1-aaaaaaa1", "/gone");
     const sampler = createVllmSampler(options(server.fetch));
     await adopt(sampler, adapter(1));
-    expect(server.adapters.get("policy@v1-aaaaaaa1")).toBe("/policies/1-aaaaaaa1");
+    expect(server.adapters.get("policy-v1-aaaaaaa1")).toBe("/policies/1-aaaaaaa1");
     await sampler.dispose?.();
   });
 
@@ -258,7 +258,15 @@ describe("adapters at a vLLM server", () => {
     await sampler.release(1, live());
     one.down = false;
     await time.advance(20_000);
-    expect([...one.adapters.keys()]).toEqual(["policy@v2-aaaaaaa2"]);
+    expect([...one.adapters.keys()]).toEqual(["policy-v2-aaaaaaa2"]);
+    await sampler.dispose?.();
+  });
+
+  it("are not loaded onto weights that another run has put in the place of the model's", async () => {
+    const server = new FakeVllm();
+    server.label = "policy-v9-cccccccc";
+    const sampler = createVllmSampler(options(server.fetch));
+    expect((await failure(() => sampler.connect?.(live()), "WEIR_E_CAPABILITY")).message).toContain("start it anew");
     await sampler.dispose?.();
   });
 
@@ -310,10 +318,10 @@ describe("whole folders at a vLLM server", () => {
     await adopt(sampler, checkpoint(1));
     expect(server.calls.map(({ path, body }) => [path, body])).toEqual([
       ["/pause?mode=keep", {}],
-      ["/update_weight_version", { new_version: "policy@v1-aaaaaaa1-loading" }],
+      ["/update_weight_version", { new_version: "policy-v1-aaaaaaa1-loading" }],
       ["/collective_rpc", { method: "reload_weights", kwargs: { weights_path: "/folders/1" } }],
       ["/reset_prefix_cache", {}],
-      ["/update_weight_version", { new_version: "policy@v1-aaaaaaa1" }],
+      ["/update_weight_version", { new_version: "policy-v1-aaaaaaa1" }],
       ["/resume", {}],
     ]);
     await failure(() => sampler.sample(request({ policy: { exactly: 0 } }), live()), "WEIR_E_POLICY_VERSION");
@@ -350,7 +358,7 @@ describe("whole folders at a vLLM server", () => {
     const sampler = open(server);
     await adopt(sampler, checkpoint(1));
     await failure(() => adopt(sampler, checkpoint(2)), "WEIR_E_REMOTE");
-    expect([server.paused, server.label]).toEqual([false, "policy@v2-aaaaaaa2-loading"]);
+    expect([server.paused, server.label]).toEqual([false, "policy-v2-aaaaaaa2-loading"]);
     await failure(() => sampler.sample(request(), live()), "WEIR_E_POLICY_VERSION");
     await sampler.dispose?.();
   });
@@ -365,13 +373,13 @@ describe("whole folders at a vLLM server", () => {
     const reply = sampler.sample(request(), live());
     await time.advance(2_000);
     expect(ids(await reply)).toEqual(expected);
-    expect(server.label).toBe("policy@v1-aaaaaaa1");
+    expect(server.label).toBe("policy-v1-aaaaaaa1");
     await sampler.dispose?.();
   });
 
   it("of another run are never taken for version 0", async () => {
     const server = new FakeVllm();
-    server.label = "policy@v9-cccccccc";
+    server.label = "policy-v9-cccccccc";
     server.paused = true;
     const sampler = open(server);
     expect((await failure(() => sampler.sample(request(), live()), "WEIR_E_POLICY_VERSION")).message).toContain(
@@ -396,7 +404,7 @@ describe("a request to a vLLM server", () => {
     expect(server.calls.at(-1)).toEqual({
       path: "/inference/v1/generate",
       body: {
-        model: "policy@v1-aaaaaaa1",
+        model: "policy-v1-aaaaaaa1",
         request_id: "r.1.1-0",
         token_ids: [1, 2],
         sampling_params: {
@@ -420,7 +428,7 @@ describe("a request to a vLLM server", () => {
           // FNV-1a over the bytes 07 00 00 00 08 00 00 00.
           ...{ n: 2, seed: 85937290, logprobs: 0 },
         },
-        cache_salt: "policy@v1-aaaaaaa1",
+        cache_salt: "policy-v1-aaaaaaa1",
         stream: false,
       },
     });

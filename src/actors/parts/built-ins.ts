@@ -10,6 +10,7 @@ import * as policyStores from "./lists/policy-stores.js";
 import * as samplers from "./lists/samplers.js";
 import type { BuiltInSource, EmbeddedSource, PartConfig } from "./lists/source.js";
 import * as trainers from "./lists/trainers.js";
+import * as workQueues from "./lists/work-queues.js";
 import type { PartKind, Parts } from "./part-kinds.js";
 import { PartRegistry, type PartSurroundings } from "./registry.js";
 
@@ -42,5 +43,6 @@ export function createRegistry(
   list("sampler", samplers);
   list("trainer", trainers);
   list("policyStore", policyStores);
+  list("workQueue", workQueues);
   return registry.markBuiltIns();
 }

@@ -50,7 +50,7 @@ function sequenceFault(given: unknown, { params, policy }: SampleRequest): strin
   return end === tokenIds.length ? null : `gave spans over ${end} of ${tokenIds.length} tokens`;
 }
 
-function replyFault(given: unknown, request: SampleRequest): string | null {
+export function replyFault(given: unknown, request: SampleRequest): string | null {
   if (!isRecord(given)) return `gave ${shown(given)}`;
   if (!isFiniteNumber(given.seconds)) return `gave seconds = ${shown(given.seconds)}`;
   const { sequences } = given;

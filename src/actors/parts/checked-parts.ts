@@ -20,6 +20,7 @@ import { checkedGuard, checkedPolicyStore, checkedSampler, checkedTrainer } from
 import { checkedFilter } from "./checked-filter.js";
 import { checkedLoss } from "./checked-loss.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
+import { checkedWorkQueue } from "./checked-work-queue.js";
 import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
 import type { PartKind, Parts } from "./part-kinds.js";
 
@@ -35,6 +36,7 @@ const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
     ...["publish", "saveState", "loadState", "freezeReference", "resetOptimiser"],
   ],
   policyStore: ["publish", "current", "fetch", "watch", "retain"],
+  workQueue: ["offer", "take", "results", "dead", "depth", "clear", "announce", "announced"],
   filter: ["filter"],
   guard: ["judge"],
 };
@@ -49,6 +51,7 @@ const VERSIONS: Readonly<Record<PartKind, readonly number[]>> = {
   sampler: [2],
   trainer: [2],
   policyStore: [1],
+  workQueue: [1],
   filter: [1],
   guard: [1],
 };
@@ -100,6 +103,7 @@ export function checkedPart<K extends PartKind>(
     sampler: (given: Sampler) => checkedSampler(given, label, limits),
     trainer: (given: Trainer) => checkedTrainer(given, label, limits),
     policyStore: (given: PolicyStore) => checkedPolicyStore(given, label, limits),
+    workQueue: (given: Parts["workQueue"]) => checkedWorkQueue(given, label),
     filter: (given: GroupFilter) => checkedFilter(given, label),
     guard: (given: Guard) => checkedGuard(given, label, limits),
   };

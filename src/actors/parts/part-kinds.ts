@@ -2,6 +2,7 @@
 import type { AdvantagePart } from "../../contracts/advantage.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
 import type { GroupFilter } from "../../contracts/filter.js";
+import type { GroupResult, GroupTask } from "../../contracts/group-work.js";
 import type { Guard } from "../../contracts/guard.js";
 import type { Judge } from "../../contracts/judge.js";
 import type { LossPart } from "../../contracts/loss.js";
@@ -9,6 +10,7 @@ import type { PolicyStore } from "../../contracts/policy-store.js";
 import type { RewardActor } from "../../contracts/reward.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
+import type { WorkQueue } from "../../contracts/work-queue.js";
 
 export interface Parts {
   readonly advantage: AdvantagePart;
@@ -19,19 +21,24 @@ export interface Parts {
   readonly sampler: Sampler;
   readonly trainer: Trainer;
   readonly policyStore: PolicyStore;
+  readonly workQueue: WorkQueue<GroupTask, GroupResult>;
   readonly filter: GroupFilter;
   readonly guard: Guard;
 }
 
 export type PartKind = keyof Parts;
 
-/** The parts that a run works with; a judge stands behind the reward. */
-export type RunParts = Omit<Parts, "judge">;
+/** The parts that a run works with; a judge stands behind the reward. A run without workers has no work queue. */
+export type RunParts = Omit<Parts, "judge" | "workQueue"> & Partial<Pick<Parts, "workQueue">>;
+
+/** Name of a work queue that is none: the run's own sampler and reward do the work. */
+export const NO_QUEUE = "none";
 
 /** Builds every part of a run but the reward, which may ask a judge. */
 export function buildRunParts(
   build: <K extends Exclude<keyof RunParts, "reward">>(kind: K) => Parts[K],
   reward: Parts["reward"],
+  withQueue: boolean,
 ): RunParts {
   return {
     advantage: build("advantage"),
@@ -41,6 +48,7 @@ export function buildRunParts(
     sampler: build("sampler"),
     trainer: build("trainer"),
     policyStore: build("policyStore"),
+    ...(withQueue ? { workQueue: build("workQueue") } : {}),
     filter: build("filter"),
     guard: build("guard"),
   };

@@ -4,7 +4,7 @@
  */
 import { nearest } from "../../config/load.js";
 import type { Fact } from "../../contracts/fact.js";
-import type { PartsFile, PartsRecord } from "../../contracts/part-origin.js";
+import type { PartOrigin, PartsFile, PartsRecord } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { PART_KINDS } from "./checked-parts.js";
 import type { PartKind } from "./part-kinds.js";
@@ -19,6 +19,7 @@ export const RECORDED = [
   "sampler",
   "trainer",
   "policyStore",
+  "workQueue",
   "filter",
   "guard",
 ] as const;
@@ -29,8 +30,9 @@ export function partsRecord(
   files: readonly PartsFile[],
   asksJudge: boolean,
 ): PartsRecord {
-  const kinds = [...RECORDED, ...(asksJudge ? (["judge"] as const) : [])];
-  const origins = kinds.map((kind) => [kind, registry.origin(kind, names[kind])] as const);
+  const kinds = [...RECORDED.filter((kind) => kind !== "workQueue"), ...(asksJudge ? (["judge"] as const) : [])];
+  const origins: (readonly [PartKind, PartOrigin])[] = kinds.map((kind) => [kind, registry.origin(kind, names[kind])]);
+  if (registry.hasQueue(names)) origins.push(["workQueue", registry.origin("workQueue", names.workQueue)]);
   return { ...(Object.fromEntries(origins) as Omit<PartsRecord, "files">), files };
 }
 
@@ -98,6 +100,7 @@ export const PART_OPTIONS: Readonly<Record<PartKind, string>> = {
   sampler: "sampler.actor",
   trainer: "trainer.actor",
   policyStore: "policyStore.actor",
+  workQueue: "workQueue.actor",
   filter: "dynamicSampling.filter",
   guard: "guard.actor",
 };

@@ -3,7 +3,7 @@ import type { PartOrigin, PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import type { Timers } from "../../system/time.js";
 import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
-import type { PartKind, Parts } from "./part-kinds.js";
+import { NO_QUEUE, type PartKind, type Parts } from "./part-kinds.js";
 
 /**
  * The replaceable parts, by name and by value. Four different errors: unknown name, duplicate, missing dependency,
@@ -133,6 +133,11 @@ export class PartRegistry {
     } finally {
       this.asked = before;
     }
+  }
+
+  /** Whether groups go to workers: a queue is named, or was given by value. */
+  hasQueue({ workQueue }: Partial<Record<PartKind, string>>): boolean {
+    return this.values.has("workQueue") || (workQueue !== undefined && workQueue !== NO_QUEUE);
   }
 
   /** No registrations from here on. */

@@ -18,6 +18,7 @@ import { filterGroup, withAdvantages } from "../../streams/batches.js";
 import { BoundedQueue, type END } from "../../streams/bounded-queue.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
 import { GroupBook } from "../../streams/group-book.js";
+import type { GroupWorkers } from "../../streams/group-workers.js";
 import { unshapedRewards } from "../../streams/groups.js";
 import { InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import { lagsOf, tokensByLag } from "../../streams/lag.js";
@@ -60,6 +61,8 @@ export interface PipelineHost {
   readonly tasks: ReadonlyMap<string, Pick<IssuedTask, "task" | "promptIds">>;
   /** The parts in use now. */
   readonly parts: () => RunParts;
+  /** Draw and score the groups of training; null or left out where the run's own sampler and reward do. */
+  readonly workers?: GroupWorkers | null;
   readonly policies: PolicyPublisher;
   readonly gauges: GaugeBoard;
   readonly ledger: AppendEntry;
@@ -382,6 +385,8 @@ export class TrainingPipeline {
     const ending = new InFlight(this.host.time);
     for (const one of this.stages) void ending.track(one.settled());
     void ending.track(this.adopting.idle());
+    const { workers } = this.host;
+    if (workers) void ending.track(workers.abandon());
     // What ignores its signal for longer is left behind, and changes nothing of the pipeline any more.
     await ending.settled(STOP_GRACE_MS);
   }
@@ -393,7 +398,7 @@ export class TrainingPipeline {
   }
 
   private reset(sequence: number, visits: readonly Visit[], marks = this.issuer.marks): void {
-    const { gauges, config } = this.host;
+    const { gauges, config, workers } = this.host;
     this.keepCounts();
     this.book = new GroupBook();
     this.former = this.newFormer();
@@ -410,6 +415,7 @@ export class TrainingPipeline {
       {
         parts: {
           parts: this.host.parts,
+          ...(workers ? { workers } : {}),
           listener: this.ledger,
           time: this.host.time,
           spent: (what, seconds) => {
@@ -457,8 +463,10 @@ export class TrainingPipeline {
   }
 
   private newIssuer(sequence: number, visits: readonly Visit[], marks: IssueMarks): Issuer {
-    const { config, parts, tasks, phase, step, policies } = this.host;
-    const { promptsPerCall, groupSize } = config.rollout;
+    const { config, parts, tasks, phase, step, policies, workers } = this.host;
+    const { groupSize } = config.rollout;
+    // Each group goes to a worker by itself.
+    const promptsPerCall = workers ? 1 : config.rollout.promptsPerCall;
     const host = {
       admission: () => this.admission(),
       next: () => ({ ...parts().curriculum.next(phase()), phase: phase() }),

@@ -32,11 +32,13 @@ import { assertOffPolicy } from "./off-policy.js";
 import { RunOrders } from "./orders.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
+import type { RunSources } from "./resume-check.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { openRunLog } from "./run-log.js";
 import { createPipeline } from "./run-pipeline.js";
 import { runSources } from "./run-sources.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
+import { assertWorkers, RunWorkers } from "./run-workers.js";
 import { assertStartable } from "./start-check.js";
 import { warmupSteps } from "./warmup.js";
 
@@ -108,6 +110,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     await options.startSamplers();
     await connectParts(options.parts, new AbortController().signal);
     assertCapabilities(config, options.parts);
+    assertWorkers(config, options.parts);
     const data = await loadData(config, tokenizer, phases, options.parts.trainer.model, options.parts.reward);
     const rows = data.sftRows.length;
     const { batchRows, epochs } = config.warmup;
@@ -121,8 +124,12 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     closers.add(closeLog);
     for (const remark of [...data.remarks, ...memoryRemarks(config.engine.memoryGiB)])
       log.warn({ actor: "preflight" }, remark);
-    const context = contextOf(config, options, { tokenizer, phases, data, stepsOfWarmup, store, log, gauges });
+    const context = contextOf(config, options, {
+      ...{ tokenizer, phases, data, stepsOfWarmup, store, log, gauges, model: sources.model },
+    });
     present = context;
+    closers.add(() => context.workers?.close());
+    gauges.watchActor(() => context.workers?.statuses() ?? []);
     gauges.watchActor(() => context.pipeline.actors());
     const watching = gauges.readings(GAUGE_INTERVAL_MS).subscribe(options.onGauges);
     // A stage that waits publishes nothing, and is to be seen waiting.
@@ -137,8 +144,10 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       if (options.resume !== undefined) {
         const { signal } = new AbortController();
         await restoreRun(context, { reason: "resumed by hand", freshEngine: true }, signal);
+        await context.workers?.prepare(signal);
         return;
       }
+      await context.workers?.prepare(new AbortController().signal);
       tellStarted(context, options.origins());
       begun = true;
     };
@@ -188,10 +197,12 @@ async function disposeParts(parts: RunParts): Promise<void> {
 interface Opened extends Pick<RunContext, "tokenizer" | "phases" | "store" | "log" | "gauges"> {
   readonly data: Awaited<ReturnType<typeof loadData>>;
   readonly stepsOfWarmup: number;
+  readonly model: RunSources["model"];
 }
 
 function contextOf(configured: Config, options: OpenRunOptions, opened: Opened): RunContext {
-  const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges } = opened;
+  const { tokenizer, phases, data, stepsOfWarmup, store, log, gauges, model } = opened;
+  const { workQueue } = options.parts;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
   const detector = createDetector(detectorOptions(configured));
@@ -203,6 +214,10 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     tasks: new Map(data.train.map((item) => [item.task.id, item])),
     policies: new PolicyPublisher(() => context.parts, inFlight),
     ...{ gauges, store, log },
+    workers:
+      workQueue === undefined
+        ? null
+        : new RunWorkers({ context: () => context, queue: workQueue, model, configured, time: realTime }),
   };
   const context: RunContext = {
     ...shared,

@@ -127,12 +127,14 @@ export class PartReplacements {
   private async replace(context: RunContext, { kind, chosen, by }: Wish, signal: AbortSignal): Promise<void> {
     if (LASTING.includes(kind))
       throw refused(kind, "it holds the run's weights; stop the run and start another from its model folder");
+    if (kind === "workQueue")
+      throw refused(kind, "it holds the run's groups; stop the run and resume it with another workQueue.actor");
     const from = this.registry.origin(kind, this.names()[kind]);
     const undo = this.choose(kind, chosen);
     const names = this.names();
     try {
       const slot: keyof RunParts = kind === "judge" ? "reward" : (kind as keyof RunParts);
-      const before = context.parts[slot];
+      const before = context.parts[slot] as NonNullable<RunParts[keyof RunParts]>;
       const { part: built, asked } = this.registry.buildAsking(slot, names);
       if (kind === "judge" && !asked.has("judge"))
         throw refused(kind, `the reward "${before.kind}" asks no judge; replace the reward`);

@@ -102,7 +102,7 @@ export function rolloutOptions({
     queueGroups: rollout.queueGroups,
     rewardConcurrency: reward.concurrency,
     rewardTimeoutMs: reward.timeoutMs,
-    callsInFlight: samplerCalls(config),
+    callsInFlight: parts.workQueue === undefined ? samplerCalls(config) : config.workQueue.maxTasks,
     sampleTimeoutMs: sampleTimeoutMs(config),
     sampling: rolloutSampling(config, withEndOfTurn(parts.trainer.model.stopIds, tokenizer.endOfTurn)),
     shape: (value, length) => value + overlongPenalty(length, overlong),

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Actor } from "xstate";
 import type { Config } from "../../config/schema.js";
+import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
 import type { OrderWish } from "../../contracts/knob.js";
@@ -11,6 +12,7 @@ import type { Json, Task } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import type { SftRow } from "../../contracts/trainer.js";
 import type { GaugeBoard } from "../../streams/gauges.js";
+import type { GroupWorkers } from "../../streams/group-workers.js";
 import type { Detector } from "../../streams/telemetry/detector.js";
 import type { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import type { Time } from "../../system/time.js";
@@ -71,6 +73,15 @@ export interface Orders {
   restore(snapshot: Json | null): void;
 }
 
+/** The workers of a run, from its start to its end. */
+export interface PreparedWorkers extends GroupWorkers {
+  /** Connects to the queue and tells workers of the run. Errors: those of the queue. */
+  prepare(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+  /** As a node of the supervision tree. */
+  statuses(): readonly ActorStatus[];
+}
+
 /** Everything the pieces of work share. One per run; `progress` and `parts` change, besides the actors' own state. */
 export interface RunContext {
   /** What the run was started or resumed with. */
@@ -108,6 +119,8 @@ export interface RunContext {
   readonly time: Time;
   /** Resident memory of the control plane's process, bytes. */
   readonly residentBytes: () => number;
+  /** Draw and score the groups of training; null where the run's own sampler and reward do. */
+  readonly workers?: PreparedWorkers | null;
   /** From tasks to published weights. */
   readonly pipeline: TrainingPipeline;
   progress: Progress;

@@ -5,18 +5,18 @@ import type { RunContext } from "./run-context.js";
 
 /** Makes the pipeline of a run. `config` gives the options as the knobs are set now. `context` is read when the pipeline works: it holds the pipeline itself. */
 export function createPipeline(
-  given: Pick<RunContext, "time" | "tasks" | "policies" | "gauges" | "store" | "log">,
+  given: Pick<RunContext, "time" | "tasks" | "policies" | "gauges" | "store" | "log" | "workers">,
   config: () => Config,
   context: () => RunContext,
 ): TrainingPipeline {
-  const { time, tasks, policies, gauges, store, log } = given;
+  const { time, tasks, policies, gauges, store, log, workers = null } = given;
   const curriculum = () => context().curriculumMachine.getSnapshot().context;
   const step = () => context().progress.step + 1;
   return new TrainingPipeline({
     get config() {
       return config();
     },
-    ...{ time, tasks, policies, gauges, step },
+    ...{ time, tasks, policies, gauges, step, workers },
     parts: () => context().parts,
     ledger: (entry) => store.ledger(entry),
     phase: () => curriculum().phase,

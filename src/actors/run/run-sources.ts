@@ -26,11 +26,15 @@ export interface DataDigests {
 
 /** `weights` is the engine's own digest of the loaded weights; "" where it takes none. */
 export async function runSources(config: Config, data: DataDigests, weights: string): Promise<RunSources> {
-  const { path } = config.model;
   return {
     dataset: { ...data, files: [...config.data.train, ...config.data.heldout, ...config.warmup.data] },
-    model: { weights, config: await jsonDigest(join(path, "config.json")), tokenizer: await filesDigest(path) },
+    model: await modelDigests(config.model.path, weights),
   };
+}
+
+/** Digests of a model folder. */
+export async function modelDigests(path: string, weights: string): Promise<RunSources["model"]> {
+  return { weights, config: await jsonDigest(join(path, "config.json")), tokenizer: await filesDigest(path) };
 }
 
 /** Of the content, not the bytes: formatting does not matter. "" where there is no such file. */

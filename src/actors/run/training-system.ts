@@ -293,6 +293,8 @@ class System implements TrainingSystem {
     const { config } = this;
     const [sampler, trainer] = [config.sampler.actor, config.trainer.actor];
     const store = config.policyStore.actor;
+    // Workers on other machines get policies where they get groups.
+    const remote = this.registry.origin("workQueue", config.workQueue.actor).kind === "nats";
     return {
       advantage: config.advantage.actor,
       reward: config.reward.actor,
@@ -301,7 +303,8 @@ class System implements TrainingSystem {
       loss: config.loss.algorithm,
       sampler,
       trainer,
-      policyStore: store !== "auto" ? store : this.sharesWeights() ? "engine" : "folder",
+      policyStore: store !== "auto" ? store : remote ? "nats" : this.sharesWeights() ? "engine" : "folder",
+      workQueue: config.workQueue.actor,
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor === "auto" ? this.fittingGuard() : config.guard.actor,
       ...this.replacements.named,
@@ -402,7 +405,7 @@ class System implements TrainingSystem {
       const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
       const reward = this.registry.buildAsking("reward", names);
       this.replacements.asksJudge = reward.asked.has("judge");
-      const parts = buildRunParts(build, trackedReward(reward.part, this.inFlight));
+      const parts = buildRunParts(build, trackedReward(reward.part, this.inFlight), this.registry.hasQueue(names));
       assertCanTrain(this.config, parts.advantage);
       const files = this.options.partsFiles ?? [];
       const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);

@@ -46,7 +46,7 @@ export class NatsPolicySource implements PolicySource {
     await onDiskAsync(folder, async () => {
       for (const name of await readdir(folder).catch(() => [])) {
         const version = NAME.exec(name)?.[1];
-        if (version === undefined || !versions.has(Number(version)))
+        if (version === undefined ? name === DRAFT : !versions.has(Number(version)))
           await rm(join(folder, name), { recursive: true, force: true });
       }
     });

@@ -5,7 +5,9 @@ import type { Trainer } from "../../../contracts/trainer.js";
 import { WeirError } from "../../../errors.js";
 import { createFolderPolicyStore } from "../../../store/policy-folder.js";
 import { openPolicyPlace } from "../../../store/policy-place.js";
+import { createMemoryWorkQueue } from "../../../streams/work-queue.js";
 import { createHandleStore } from "../../../system/handle-store.js";
+import type { Parts } from "../part-kinds.js";
 import type { BuiltInSource, EmbeddedSource } from "./source.js";
 
 export const engineSampler = (source: BuiltInSource): Sampler => {
@@ -18,8 +20,15 @@ export const enginePolicyStore = (source: BuiltInSource): PolicyStore =>
   source.config.trainer.actor === "engine" ? needed(source).parts().policyStore : createHandleStore();
 export const folderPolicyStore = (source: BuiltInSource): PolicyStore =>
   createFolderPolicyStore(() => openPolicyPlace(needed(source).policyPlace()));
+export const memoryWorkQueue = ({ config: { workQueue } }: BuiltInSource): Parts["workQueue"] =>
+  createMemoryWorkQueue({
+    bound: workQueue.maxTasks,
+    resultBound: workQueue.maxTasks,
+    leaseMs: workQueue.leaseMs,
+    maxAttempts: workQueue.maxAttempts,
+  });
 
-function needed({ embedded }: BuiltInSource): EmbeddedSource {
+export function needed({ embedded }: BuiltInSource): EmbeddedSource {
   if (embedded !== null) return embedded;
   throw new WeirError("WEIR_E_STATE", "a part of the embedded engine needs a run; use createTrainingSystem");
 }

@@ -25,6 +25,8 @@ export type PartConfig = Pick<
   | "rollout"
   | "sampler"
   | "trainer"
+  | "policyStore"
+  | "workQueue"
 >;
 
 /** Where parts come from that are built on the embedded engine or the run folder. */

@@ -13,6 +13,7 @@ export {
   type NativeTf,
   nativeBinding,
   packageRoot,
+  packageVersion,
   weirCommand,
 } from "./native.js";
 export { isTensorflowNoise } from "./noise.js";

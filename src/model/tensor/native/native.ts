@@ -5,7 +5,7 @@
  * `WEIR_NATIVE=off` ignores what is set up; `WEIR_NATIVE=DIR` takes exactly that engine folder;
  * `WEIR_KERNELS=off` leaves weir's own kernels out; `WEIR_XLA=off` has graphs on a GPU run without XLA.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
@@ -132,6 +132,12 @@ export function packageRoot(): string {
 }
 
 // The set-up's plain modules are shared, so that finder and installer cannot disagree about the layout.
+/** Weir's own version. */
+export function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
+  return version;
+}
+
 const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "setup", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;

@@ -89,6 +89,11 @@ export class FakeTinker {
     this.results.clear();
   }
 
+  /** The number that was given last, to a piece of work or anything else. */
+  get lastId(): number {
+    return this.count;
+  }
+
   /** Log-probs of a row's targets at a model's present weights. */
   logprobsOf(model: { readonly table: Float64Array }, tokens: readonly number[], targets: readonly number[]): number[] {
     return tokens.map((from, t) => Math.log(distribution(model.table, from % V)[(targets[t] as number) % V] as number));
