@@ -3,7 +3,7 @@
  * that long; its figures are printed.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { createTrainingSystem } from "../../src/actors/run/training-system.js";
@@ -29,6 +29,10 @@ writeFileSync(
      } } } };`,
 );
 
+/** The built program where there is one: it starts several times faster. */
+const BUILT = resolve("dist/src/cli/main.js");
+const MAIN = existsSync(BUILT) ? [BUILT] : ["--import", "tsx", resolve("src/cli/main.ts")];
+
 class Worker {
   private child: ChildProcess | null = null;
   output = "";
@@ -36,8 +40,7 @@ class Worker {
   constructor(private readonly options: readonly string[] = []) {}
 
   start(): void {
-    const main = resolve("src/cli/main.ts");
-    const args = ["--import", "tsx", main, "worker", "--queue", nats?.url ?? "", "--parts", PARTS, ...this.options];
+    const args = [...MAIN, "worker", "--queue", nats?.url ?? "", "--parts", PARTS, ...this.options];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
     const hear = (text: Buffer) => {
       this.output += text.toString();
@@ -136,7 +139,7 @@ describe.skipIf(notInstalled("nats"))("workers over NATS", () => {
 
   it("bring each group to the ledger once, whichever of them is killed", async () => {
     const groups = Number(process.env.WEIR_WORKER_GROUPS ?? 48);
-    const everyMs = process.env.WEIR_WORKER_GROUPS === undefined ? 4_000 : 20_000;
+    const everyMs = 20_000;
     const three = [started(["--once"]), started(["--once"]), started(["--once"])];
     const perStep = 12;
     const maxTasks = 8;
@@ -169,7 +172,7 @@ function watch(three: readonly Worker[], everyMs: number) {
   const stop = new AbortController();
   const seen = { kills: 0, most: 0, redelivery: [] as number[] };
   const watching = (async () => {
-    let [last, killedAt] = [Date.now(), null as number | null];
+    let [last, killedAt] = [0, null as number | null];
     while (!stop.signal.aborted) {
       await new Promise((done) => setTimeout(done, 100));
       const [name] = await runsAt(server, stop.signal).catch(() => []);

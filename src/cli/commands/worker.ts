@@ -46,7 +46,9 @@ export async function workerCommand(options: WorkerCommandOptions): Promise<Exit
   };
   const [drain, abort] = [new AbortController(), new AbortController()];
   const onSignal = () => {
-    note(drain.signal.aborted ? "giving back what is in work" : "finishing what is in work (once more to give it back)");
+    note(
+      drain.signal.aborted ? "giving back what is in work" : "finishing what is in work (once more to give it back)",
+    );
     if (drain.signal.aborted) abort.abort();
     drain.abort();
   };
@@ -66,7 +68,12 @@ export async function workerCommand(options: WorkerCommandOptions): Promise<Exit
 }
 
 /** Works for one run; false where the server went away, which is waited out. */
-async function oneRun(server: NatsServer, named: string | undefined, machine: WorkerMachine, stop: Stop): Promise<boolean> {
+async function oneRun(
+  server: NatsServer,
+  named: string | undefined,
+  machine: WorkerMachine,
+  stop: Stop,
+): Promise<boolean> {
   try {
     const run = await whenRun(server, named, stop.drain);
     if (run !== null) await workFor(run, server, machine, stop);
@@ -87,7 +94,10 @@ async function whenRun(server: NatsServer, named: string | undefined, drain: Abo
     });
     if (named !== undefined ? runs.includes(named) : runs.length === 1) return named ?? (runs[0] as string);
     if (named === undefined && runs.length > 1)
-      throw new WeirError("WEIR_E_USAGE", `several runs have work at ${server.url}; give one with --run: ${runs.join(", ")}`);
+      throw new WeirError(
+        "WEIR_E_USAGE",
+        `several runs have work at ${server.url}; give one with --run: ${runs.join(", ")}`,
+      );
     if (!told) note(`waiting for ${named === undefined ? "a run" : `the run ${named}`} at ${server.url}`);
     await pause(realTime, LOOK_MS, drain).catch(() => undefined);
   }

@@ -66,7 +66,10 @@ export async function buildWorker(run: string, settings: WorkSettings, machine: 
     const names = { sampler: config.sampler.actor, reward: config.reward.actor, judge: config.reward.judge.actor };
     const sampler = registry.build("sampler", names);
     const reward = registry.build("reward", names);
-    closers.push(() => sampler.dispose?.(), () => reward.dispose?.());
+    closers.push(
+      () => sampler.dispose?.(),
+      () => reward.dispose?.(),
+    );
     const usesEngine = registry.origin("sampler", names.sampler).source === "built-in" && names.sampler === "engine";
     if (usesEngine) await pool?.start();
     await sampler.connect?.({ signal: new AbortController().signal });
@@ -139,7 +142,7 @@ function assertAdopts(adopts: readonly string[], { artifact }: WorkSettings): vo
   );
 }
 
-/** A folder that nobody else uses. What a killed worker left in one is removed by the next. */
+/** A folder that nobody else uses. What a killed worker left in memory, or in the folder that was given, is removed by the next. */
 async function policyFolder(
   run: string,
   model: string,
