@@ -160,8 +160,8 @@ describe.skipIf(notInstalled("nats"))("workers over NATS", () => {
     expect(kills).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(maxTasks);
     const waits = redelivery.map((ms) => (ms / 1000).toFixed(1)).join(", ");
-    console.info(
-      `${ends.size / 4} groups in ${seconds.toFixed(0)} s (${(ends.size / 4 / seconds).toFixed(2)} a second), ${kills} kills; redelivered after ${waits} s; at most ${most} of ${maxTasks} tasks in the queue`,
+    process.stdout.write(
+      `${ends.size / 4} groups in ${seconds.toFixed(0)} s (${(ends.size / 4 / seconds).toFixed(2)} a second), ${kills} kills; redelivered after ${waits} s; at most ${most} of ${maxTasks} tasks in the queue\n`,
     );
   });
 });
