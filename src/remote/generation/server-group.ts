@@ -15,7 +15,7 @@ import type {
 } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
 import type { Time } from "../../system/time.js";
-import type { PolicyForm } from "./generation-server.js";
+import type { Call, PolicyForm } from "./generation-server.js";
 import { type PoliciesInUse, policiesInUse } from "./policies-in-use.js";
 import type { ServerMember } from "./server-member.js";
 import { Waiting } from "./server-waiting.js";
@@ -31,10 +31,6 @@ export interface ServerGroupOptions {
   readonly callsPerServer: number;
   readonly patienceMs: number;
   readonly time: Time;
-}
-
-interface Call {
-  readonly signal: AbortSignal;
 }
 
 const FIRST_DELAY_MS = 250;
