@@ -16,6 +16,8 @@ export interface FakeTinkerOptions {
   /** Metrics of an optimiser step tell the gradient's norm. */
   readonly tellsNorm?: boolean;
   readonly models?: readonly string[];
+  /** Models that it holds at one time. */
+  readonly room?: number;
   /** What the archive of saved weights is. */
   readonly archive?: () => Uint8Array;
   /** Answers a request in the server's place; null leaves it to the server. */
@@ -73,7 +75,12 @@ export class FakeTinker {
     });
     this.server = server;
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    return this.url;
+  }
+
+  get url(): string {
+    const { port } = (this.server as Server).address() as AddressInfo;
+    return `http://127.0.0.1:${port}`;
   }
 
   async stop(): Promise<void> {
@@ -180,6 +187,9 @@ export class FakeTinker {
     if (!this.sessions.has(String(body.session_id))) throw new Refusal(404, "Session not found");
     const { rank } = body.lora_config as { rank: number };
     if (rank > 32) return this.future({ detail: `LoRA rank ${rank} must be between 1 and 32` }, 400);
+    const { room = Number.POSITIVE_INFINITY } = this.options;
+    if (this.models.size >= room)
+      return this.future({ detail: `Maximum number of LoRA adapters (${room}) reached` }, 400);
     const id = this.named("model");
     const zeros = () => new Float64Array(V * V);
     const weights = { table: zeros(), first: zeros(), second: zeros(), steps: 0 };

@@ -34,9 +34,10 @@ export function writeTinkerRecording(file: string, { exchanges, ...head }: Tinke
   writeFileSync(file, `{\n${top.join("")}  "exchanges": [\n${lines}\n  ]\n}\n`);
 }
 
-const isBeat = (path: string) => path.endsWith("/session_heartbeat");
+/** Heartbeats come when they come, and a server is asked whether it lives when an answer takes long. */
+const isSign = (path: string) => /\/(session_heartbeat|healthz)$/.test(path);
 
-/** A `fetch` that keeps what goes through it; heartbeats come when they come, and questions without a result are not kept. */
+/** A `fetch` that keeps what goes through it but for signs of life, and questions for a result that is not there yet. */
 export function recordingFetch(into: TinkerExchange[]): Fetch {
   return async (input, init = {}) => {
     const { pathname, search } = new URL(String(input));
@@ -53,7 +54,7 @@ export function recordingFetch(into: TinkerExchange[]): Fetch {
           : { base64: Buffer.from(bytes).toString("base64") };
     const { method = "GET" } = init;
     const path = pathname + search;
-    if (!isBeat(path) && response.status !== 408)
+    if (!isSign(path) && response.status !== 408)
       into.push({ method, path, sent: contentOf(init.body), status: response.status, type, location, answer });
     const headers = { "content-type": type, ...(location !== null && { location }) };
     return new Response(bytes.length === 0 ? null : bytes, { status: response.status, headers });
@@ -66,7 +67,7 @@ export function playbackFetch({ exchanges }: TinkerRecording): { readonly fetch:
   const play: Fetch = async (input, init = {}) => {
     const { pathname, search } = new URL(String(input));
     const path = pathname + search;
-    if (isBeat(path)) return Response.json({ type: "session_heartbeat" });
+    if (isSign(path)) return Response.json({ type: "session_heartbeat" });
     const { method = "GET" } = init;
     const asked = keyOf(method, path, contentOf(init.body));
     const at = open.findIndex((one) => keyOf(one.method, one.path, one.sent) === asked);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { SampleRequest } from "../../src/contracts/sampler.js";
 import type { OptimiserConfig, SftBatch, Trainer, TrainingCall } from "../../src/contracts/trainer.js";
 import { readModelConfig } from "../../src/model/io/config.js";
 import { readSafetensors, writeSafetensors } from "../../src/model/io/safetensors.js";
@@ -91,16 +92,10 @@ async function scores(trainer: Trainer): Promise<readonly number[]> {
 }
 
 const published = (trainer: Trainer) => trainer.publish({ signal, as: "handle", folder: null });
-const request = (n: number) =>
-  ({
-    ...{
-      id: "r",
-      prompts: [{ promptIds: [1, 2], seeds: [5, 6] }],
-      policy: { exactly: n },
-      purpose: "training" as const,
-    },
-    ...{ params: { temperature: 1, topP: 1, topK: 0, maxTokens: 3, stopIds: [] }, deadlineMs: 5_000 },
-  }) as const;
+const request = (n: number): SampleRequest => ({
+  ...{ id: "r", prompts: [{ promptIds: [1, 2], seeds: [5, 6] }], policy: { exactly: n }, purpose: "training" },
+  ...{ params: { temperature: 1, topP: 1, topK: 0, maxTokens: 3, stopIds: [] }, deadlineMs: 5_000 },
+});
 
 describe("a trainer", () => {
   it("journals each call with the next number before it is sent", async () => {
@@ -179,6 +174,25 @@ describe("a trainer", () => {
     expect(await scores(trainer)).toEqual(saved);
     // The state was saved before the publication: the same weights get the same name again.
     expect((await published(trainer)).version).toEqual(version);
+  });
+
+  it("makes room for a state that is loaded at a server that is full, and says where there is none", async () => {
+    const { trainer, server } = await connected({ room: 2 });
+    const state = join(folder, "full");
+    await step(trainer);
+    await trainer.saveState(state, { signal });
+    const saved = await scores(trainer);
+    await trainer.freezeReference({ signal });
+    await step(trainer);
+    await trainer.loadState(state, { signal });
+    expect(await scores(trainer)).toEqual(saved);
+    expect(server.models.size).toBe(2);
+    const other = createTinkerTrainer({
+      ...{ url: server.url, apiKey: null, patienceMs: 0, deadlineMs: 5_000, time: realTime, link: new ServerLink() },
+      ...{ baseModel: null, modelDir: model, lora: LORA, lossScale: "row-mean" },
+    });
+    await expect(other.connect?.({ signal })).rejects.toThrow(/WEIR_E_UNREACHABLE.*no room for a further model/);
+    await other.dispose?.();
   });
 
   it("frees its models when it is done, and keeps two saved policies at the server", async () => {

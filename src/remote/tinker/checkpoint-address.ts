@@ -1,6 +1,7 @@
 /** Addresses of what a server has saved: `tinker://MODEL/NAME`, or with what is saved, `tinker://MODEL/weights/NAME`. */
 import { WeirError } from "../../errors.js";
 import { HttpClient } from "../http.js";
+import { patientFetch } from "../patient-fetch.js";
 import type { TinkerClient, TinkerOptions } from "./client.js";
 
 const ADDRESS = /^tinker:\/\/([\w.:-]+)\/((?:(?:weights|sampler_weights)\/)?[\w.-]+)$/;
@@ -45,7 +46,8 @@ export async function download(
     const to = new URL(location, from);
     path = `${to.pathname}${to.search}`;
     const headers = to.origin === from.origin && options.apiKey !== null ? { "x-api-key": options.apiKey } : {};
-    http = new HttpClient({ ...options, url: to.origin, headers, secret: options.apiKey });
+    const { fetch = patientFetch } = options;
+    http = new HttpClient({ ...options, fetch, url: to.origin, headers, secret: options.apiKey });
   }
   throw new WeirError("WEIR_E_REMOTE", `the archive of ${address} was sent on more than ${MAX_REDIRECTS} times`);
 }

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { WeirError } from "../../errors.js";
 import type { Time } from "../../system/time.js";
 import { type HttpAnswer, HttpClient, type Repeat } from "../http.js";
+import { patientFetch } from "../patient-fetch.js";
 import type { WireForm } from "./messages.js";
 
 export interface TinkerOptions {
@@ -70,14 +71,14 @@ export class TinkerClient {
   private heartbeat: unknown = null;
 
   constructor(private readonly options: TinkerOptions) {
-    const { apiKey, fetch } = options;
+    const { apiKey, fetch = patientFetch } = options;
     this.http = new HttpClient({
       url: options.url,
       headers: apiKey === null ? {} : { "x-api-key": apiKey },
       secret: apiKey,
       patienceMs: options.patienceMs,
       time: options.time,
-      ...(fetch && { fetch }),
+      fetch,
     });
   }
 

@@ -8,18 +8,9 @@ import { z } from "zod";
 import type { OptimiserConfig, TrainingCall } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import type { Repeat } from "../http.js";
+import type { AdapterOptions } from "./adapter-options.js";
 import { type Body, type Pending, parsed, type Result, type TinkerClient } from "./client.js";
 import { decodePass, encodePass, type PassOutput, passAsJson, type ServerRow } from "./messages.js";
-
-/** The adapter of a model. */
-export interface AdapterOptions {
-  readonly rank: number;
-  readonly alpha: number;
-  readonly attention: boolean;
-  readonly mlp: boolean;
-  /** Of its first values. */
-  readonly seed: number;
-}
 
 export type Journal = (call: TrainingCall) => void;
 
@@ -51,7 +42,10 @@ export class ServerModel {
     readonly adapter: Partial<Pick<AdapterOptions, "alpha" | "attention" | "mlp">>,
   ) {}
 
-  /** Makes a model whose adapter changes nothing yet. Errors: WEIR_E_REMOTE where the server refuses rank or model. */
+  /**
+   * Makes a model whose adapter changes nothing yet. Errors: WEIR_E_REMOTE where the server refuses rank or model; WEIR_E_UNREACHABLE
+   * where it has no room for a further one, such as before it has given up those of a process that was killed.
+   */
   static async create(
     client: TinkerClient,
     baseModel: string,
@@ -63,7 +57,11 @@ export class ServerModel {
     const body = { session_id: client.sessionId, base_model: baseModel, lora_config: lora, type: "create_model" };
     // A call whose answer is lost may have made a model: it ends with the session.
     const pending = await client.submit("create_model", { json: body }, signal, "unsent");
-    const result = jsonOf(await client.result(pending, signal));
+    const result = jsonOf(
+      await client.result(pending, signal).catch((error: unknown) => {
+        throw isFull(error) ? full(error as WeirError) : error;
+      }),
+    );
     const id = pending.modelId ?? parsed(z.object({ model_id: z.string() }), result, "create_model").model_id;
     const told = parsed(MADE, result, "create_model").lora_config ?? {};
     return new ServerModel(client, id, journal, {
@@ -210,6 +208,17 @@ function digestOf(body: Body): string {
 function jsonOf(result: Result): unknown {
   if (!(result instanceof Uint8Array)) return result.json;
   throw new WeirError("WEIR_E_REMOTE", "the server answered with a protobuf message where JSON was expected");
+}
+
+function isFull(error: unknown): boolean {
+  return (
+    WeirError.isInstance(error) && error.code === "WEIR_E_REMOTE" && /maximum number of .*adapters/i.test(error.message)
+  );
+}
+
+function full({ message, details }: WeirError): WeirError {
+  const text = `the server has no room for a further model: ${message.replace(/^WEIR_E_REMOTE: /, "")}; it gives up models of ended processes after some minutes, or start it with room for more`;
+  return new WeirError("WEIR_E_UNREACHABLE", text, details);
 }
 
 const UNKNOWN_FORM = [404, 405, 415, 422];

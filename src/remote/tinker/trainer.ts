@@ -28,6 +28,7 @@ import { LOSS_NAMES } from "../../losses/index.js";
 import { assertPolicyBatch, assertSftBatch } from "../../model/train/validate.js";
 import { assertIds } from "../../model/transformer/token-ids.js";
 import { readAdapterArchive } from "./adapter-archive.js";
+import { adapterOptions, differenceOf } from "./adapter-options.js";
 import { BaseWeights, folderBytes } from "./base-weights.js";
 import { download, pathOf } from "./checkpoint-address.js";
 import { TinkerClient, type TinkerOptions } from "./client.js";
@@ -44,10 +45,11 @@ import { passesOf, type QueuedGradient } from "./gradients.js";
 import { KnownLogprobs } from "./known-logprobs.js";
 import { findLossScale } from "./loss-scale.js";
 import { encodePass } from "./messages.js";
-import { responsePart, type Sequence, scoredRow } from "./rows.js";
+import type { Sequence } from "./rows.js";
+import { forward } from "./scoring.js";
 import { chosenModel } from "./served-model.js";
 import type { ServerLink } from "./server-link.js";
-import { type AdapterOptions, type Journal, type Pass, ServerModel } from "./server-model.js";
+import { type Journal, type Pass, ServerModel } from "./server-model.js";
 import { readState, writeState } from "./trainer-state.js";
 
 export interface TinkerTrainerOptions extends TinkerOptions {
@@ -63,8 +65,6 @@ export interface TinkerTrainerOptions extends TinkerOptions {
 
 /** Saved weights that are kept at the server: those published last, and those before that sequences may still be drawn from. */
 const KEPT_HANDLES = 2;
-const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"] as const;
-const MLP = ["gate_proj", "up_proj", "down_proj"] as const;
 const UNLOAD_MS = 10_000;
 
 /** Files are published only where the base model's weights are at hand, to name them or to merge the adapter into them. */
@@ -95,6 +95,8 @@ class TinkerTrainer implements Trainer {
   private base: BaseWeights | null = null;
   private baseModel = "";
   private scale: ServerLossScale | null = null;
+  private begun = false;
+  /** Null where it is lost. */
   private policy: ServerModel | null = null;
   private reference: ServerModel | null = null;
   private queue: QueuedGradient[] = [];
@@ -134,8 +136,10 @@ class TinkerTrainer implements Trainer {
     this.baseModel = chosenModel(await this.client.served(signal), baseModel, "trainer.baseModel").name;
     if (await this.client.open(signal)) this.reference = null;
     this.scale ??= lossScale === "auto" ? await this.probedScale(signal) : lossScale;
-    if (this.policy !== null) return;
+    // A model that is lost is not made anew: a state has to be loaded.
+    if (this.begun) return;
     this.policy = await this.newModel(signal);
+    this.begun = true;
     this.lineage = digest([this.baseModel, JSON.stringify(adapterOptions(lora))]);
     this.published = { n: 0, sha256: this.lineage };
   }
@@ -315,14 +319,10 @@ class TinkerTrainer implements Trainer {
     const { lora } = this.options;
     const wanted = adapterOptions(lora);
     const model = await ServerModel.create(this.client, this.baseModel, wanted, (call) => this.journal(call), signal);
-    const told = { ...wanted, ...model.adapter };
-    if (told.alpha === wanted.alpha && told.attention === wanted.attention && told.mlp === wanted.mlp) return model;
+    const difference = differenceOf(wanted, model.adapter);
+    if (difference === null) return model;
     await model.unload(signal);
-    throw new WeirError(
-      "WEIR_E_REMOTE",
-      `the server trains adapters with alpha ${told.alpha} on ${targetsText(told)}, model.lora asks for alpha ${wanted.alpha} on ${targetsText(wanted)}; set model.lora to what the server does`,
-      { path: "model.lora", alpha: told.alpha },
-    );
+    throw difference;
   }
 
   private async probedScale(signal: AbortSignal): Promise<ServerLossScale> {
@@ -355,7 +355,13 @@ class TinkerTrainer implements Trainer {
   private async replaceModel(address: string | null, optimiser: boolean, signal: AbortSignal): Promise<void> {
     if (await this.client.open(signal)) this.reference = null;
     await this.options.link.changing(signal);
-    const model = await this.newModel(signal);
+    const model = await this.newModel(signal).catch(async (error: unknown) => {
+      if (!WeirError.isInstance(error) || error.code !== "WEIR_E_UNREACHABLE" || this.policy === null) throw error;
+      // A full server: the model that is given up makes room.
+      await this.policy.unload(signal);
+      this.policy = null;
+      return this.newModel(signal);
+    });
     try {
       if (address !== null) await model.load(address, optimiser, signal);
     } catch (error) {
@@ -368,7 +374,7 @@ class TinkerTrainer implements Trainer {
     this.queue = [];
     this.known.clear();
     this.handle = null;
-    this.handles = [];
+    for (const address of this.handles.splice(0)) await this.removeHandle(address);
     await before?.unload(AbortSignal.timeout(UNLOAD_MS));
   }
 
@@ -442,9 +448,12 @@ class TinkerTrainer implements Trainer {
   private async savedHandle(model: ServerModel, { n }: PolicyVersion, signal: AbortSignal): Promise<string> {
     const address = await model.saveForSampler(`v${n}`, signal);
     this.handles.push(address);
-    while (this.handles.length > KEPT_HANDLES)
-      await this.client.remove(`/training_runs/${pathOf(this.handles.shift() as string, "sampler_weights")}`);
+    while (this.handles.length > KEPT_HANDLES) await this.removeHandle(this.handles.shift() as string);
     return address;
+  }
+
+  private removeHandle(address: string): Promise<void> {
+    return this.client.remove(`/training_runs/${pathOf(address, "sampler_weights")}`);
   }
 
   private async artifact(
@@ -473,27 +482,6 @@ class TinkerTrainer implements Trainer {
   }
 }
 
-/** Log-probs of the sequences' responses. [N][T] */
-async function forward(
-  model: ServerModel,
-  sequences: readonly Sequence[],
-  signal: AbortSignal,
-): Promise<(readonly number[])[]> {
-  const full = sequences.filter(({ tokenIds }) => tokenIds.length > 0);
-  const rows = await model.forward(full.map(scoredRow), signal);
-  let at = 0;
-  return sequences.map((sequence) => {
-    if (sequence.tokenIds.length === 0) return [];
-    const row = rows[at++] as readonly number[];
-    const own = responsePart(row, sequence);
-    if (own.length === sequence.tokenIds.length) return own;
-    throw new WeirError(
-      "WEIR_E_REMOTE",
-      `the server gave ${row.length} log-probs of a row of ${sequence.promptIds.length + sequence.tokenIds.length - 1} targets`,
-    );
-  });
-}
-
 function assertTemperature(temperature: number): void {
   if (temperature === 1) return;
   throw new WeirError(
@@ -511,24 +499,6 @@ function assertTrainable({ loss }: PolicyBatch): void {
       throw new WeirError("WEIR_E_CAPABILITY", `a Tinker-compatible server has no such term; set ${path} to 0`, {
         path,
       });
-}
-
-function adapterOptions({ rank, alpha, targets, seed }: LoraOptions): AdapterOptions {
-  const whole = (matrices: readonly LoraOptions["targets"][number][]) => {
-    const count = matrices.filter((name) => targets.includes(name)).length;
-    if (count !== 0 && count !== matrices.length)
-      throw new WeirError(
-        "WEIR_E_CAPABILITY",
-        `option "model.lora.targets": a Tinker-compatible server adapts all of ${matrices.join(", ")} or none; give all or none of them`,
-        { path: "model.lora.targets" },
-      );
-    return count > 0;
-  };
-  return { rank, alpha, attention: whole(ATTENTION), mlp: whole(MLP), seed };
-}
-
-function targetsText({ attention, mlp }: Pick<AdapterOptions, "attention" | "mlp">): string {
-  return [...(attention ? ATTENTION : []), ...(mlp ? MLP : [])].join(", ") || "nothing";
 }
 
 /** A pass as it is sent to any model. */
