@@ -1,5 +1,6 @@
 /** How each kind of server is asked what it is. */
 import { describeNats } from "../remote/nats/describe-nats.js";
+import { describeSglang } from "../remote/sglang/sglang.js";
 import { describeTinker } from "../remote/tinker/describe-tinker.js";
 import { describeVllm } from "../remote/vllm/vllm.js";
 import { realTime } from "../system/time.js";
@@ -16,8 +17,9 @@ const samplerOptions = ({ url, secret, model, form }: ServerAccess) => ({
   deadlineMs: DEADLINE_MS,
 });
 
-export const DESCRIBERS: Partial<Readonly<Record<ServerKind, Describe>>> = {
+export const DESCRIBERS: Readonly<Record<ServerKind, Describe>> = {
   vllm: (access, signal) => describeVllm(access.url, samplerOptions(access), signal),
+  sglang: (access, signal) => describeSglang(access.url, samplerOptions(access), signal),
   tinker: ({ url, secret }, signal) =>
     describeTinker({ url, apiKey: secret, patienceMs: 0, deadlineMs: DEADLINE_MS, time: realTime }, signal),
   nats: ({ url, credentialsEnv }, signal) => describeNats({ url, credentialsEnv, patienceMs: 0 }, signal),

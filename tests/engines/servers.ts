@@ -65,7 +65,8 @@ export const TINY_LLAMA = join(FIXTURES, "models", "tiny-llama");
  */
 export async function writeTinyQwen3(
   folder: string,
-  { deviation = 0.1, vocabulary = 400 }: { readonly deviation?: number; readonly vocabulary?: number } = {},
+  changes: Readonly<Record<string, unknown>> = {},
+  deviation = 0.1,
 ): Promise<string> {
   await writeRandomModel(
     folder,
@@ -78,7 +79,8 @@ export async function writeTinyQwen3(
       num_attention_heads: 2,
       num_key_value_heads: 1,
       head_dim: 32,
-      vocab_size: vocabulary,
+      vocab_size: 400,
+      ...changes,
     },
     deviation,
   );

@@ -18,8 +18,8 @@ export interface Recording {
   readonly server: string;
   readonly recorded: boolean;
   readonly note: string;
-  /** Policies that were handed over, by the form of their weights. */
-  readonly policies: Readonly<Record<string, PublishedPolicy>>;
+  /** The policy that was handed over; null where none was. */
+  readonly policy: PublishedPolicy | null;
   readonly exchanges: readonly Exchange[];
 }
 
