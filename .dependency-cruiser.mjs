@@ -24,7 +24,16 @@ const ACTORS = [
 ].map((actor) => `src/actors/${actor}`);
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
-const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/remote", "src/simulation", "src/testing", "src/index", ...MONITOR];
+const EVERYTHING = [
+  ...PURE,
+  ...MIDDLE,
+  ...ACTORS,
+  "src/remote",
+  "src/simulation",
+  "src/testing",
+  "src/index",
+  ...MONITOR,
+];
 
 /** Floors of src/model, each on those before it; `train` and `decode` meet in the activation cache only. */
 const below = (...floors) => [...PURE, "src/losses", ...floors.map((floor) => `src/model/${floor}`)];

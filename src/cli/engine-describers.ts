@@ -1,7 +1,7 @@
 /** How each kind of server is asked what it is. */
 import { describeNats } from "../remote/nats/describe-nats.js";
 import { describeSglang } from "../remote/sglang/sglang.js";
-import { describeTinker } from "../remote/tinker/describe-tinker.js";
+import { describeTinker } from "../remote/tinker/describe.js";
 import { describeVllm } from "../remote/vllm/vllm.js";
 import { realTime } from "../system/time.js";
 import type { Describe, ServerAccess, ServerKind } from "./engine-doctor.js";

@@ -21,6 +21,8 @@ export interface GroupTask {
 export interface GroupResult {
   /** Names the worker in logs. */
   readonly worker: string;
+  /** Deliveries of the task, this one included. */
+  readonly attempt: number;
   readonly sequences: readonly SampledSequence[]; // [G]
   /** Unshaped. */
   readonly outcomes: readonly RewardOutcome[]; // [G]

@@ -16,6 +16,7 @@ import type { PolicyVersion } from "../../src/contracts/policy-version.js";
 import type { Rollout } from "../../src/contracts/rollout.js";
 import type { SampleRequest } from "../../src/contracts/sampler.js";
 import { GaugeBoard } from "../../src/streams/gauges.js";
+import type { GroupWorkers } from "../../src/streams/group-workers.js";
 import { createFakePolicyStore, createFakeSampler, createFakeTrainer, fakeVersion, scored } from "../../src/testing.js";
 import { taskOf } from "../helpers/groups.js";
 import { settled, VirtualTime } from "../helpers/virtual-time.js";
@@ -34,6 +35,8 @@ export interface RigOptions {
   readonly adopting?: (version: PolicyVersion, signal: AbortSignal) => Promise<void> | undefined;
   readonly updating?: (kept: readonly SampleGroup[], signal: AbortSignal) => Promise<void> | undefined;
   readonly publishing?: (signal: AbortSignal) => Promise<void> | undefined;
+  /** Draw and score in place of the rig's own sampler and reward. */
+  readonly workers?: (parts: RunParts) => GroupWorkers;
 }
 
 const NOTHING_ODD: UpdateResult = {
@@ -70,8 +73,9 @@ export function createRig(options: RigOptions = {}) {
   const policies = new PolicyPublisher(() => current.parts);
   const gauges = new GaugeBoard();
   const time = new VirtualTime();
+  const workers = options.workers?.(parts) ?? null;
   const pipeline = new TrainingPipeline({
-    ...{ config, time, policies, gauges },
+    ...{ config, time, policies, gauges, workers },
     tasks: new Map(
       Array.from({ length: 500 }, (_, n) => [`t${n}`, { task: taskOf(`t${n}`), promptIds: [n + 1] }] as const),
     ),

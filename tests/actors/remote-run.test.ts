@@ -1,5 +1,8 @@
 /** Whole runs whose sampler and trainer are on servers: connections, losses, and what is checked before anything is trained. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { counterKey } from "../../src/algorithms/random.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Fact } from "../../src/contracts/fact.js";
 import { endStates, parityReward } from "../e2e/tiny-run.js";
@@ -148,6 +151,58 @@ describe("a server that has lost the run's model", () => {
     await run.system.start();
     await expect(run.system.done).rejects.toMatchObject({ code: "WEIR_E_REMOTE_STATE" });
     expect(run.counts.get("loadState")).toBe(2);
+  });
+});
+
+describe("servers that fail now and then", () => {
+  const CODES = ["WEIR_E_UNREACHABLE", "WEIR_E_REMOTE_STATE"] as const;
+  const CALLS = [
+    ...["rehearse", "forwardBackward", "optimStep", "saveState"],
+    ...["adopt 1", "adopt 2", "sample for training", "sample for evaluation"],
+  ];
+  /** Three calls that are carried out and fail all the same. */
+  const drawn = (seed: number) =>
+    new Map(
+      [0, 1, 2].map((at) => {
+        const key = (what: string) => counterKey(seed, what, at);
+        const call = `${CALLS[key("call") % CALLS.length]} ${1 + (key("count") % 3)}`;
+        return [call, CODES[key("code") % CODES.length] ?? null] as const;
+      }),
+    );
+
+  it.each([
+    [1, 0],
+    [2, 0],
+    [3, 0],
+    [4, 0],
+    [5, 0],
+    [6, 1],
+    [7, 1],
+    [8, 1],
+    [9, 1],
+    [10, 1],
+  ])("at random (seed %i, lag %i) lose nothing and apply nothing twice", async (seed, maxLag) => {
+    const faults = drawn(seed);
+    const run = await servedRun(
+      { fault: (call, count) => faults.get(`${call} ${count}`) ?? null },
+      {
+        async: { maxLag },
+        update: { miniBatchPrompts: null, correction: { importance: maxLag > 0 ? "token" : "none" } },
+        phases: [{ maxTokens: 300, steps: 4 }],
+        evaluation: { initial: true, tasksPerBucket: 4, everySteps: 2 },
+        checkpoint: { everySteps: 2 },
+        engine: { backend: "cpu", maxRestarts: 3, restartDelayMs: 0 },
+      },
+    );
+    await run.system.start();
+    const { runDirectory, report: given } = await run.system.done;
+    expect(report(given)).toMatchObject({ steps: { rl: 4 }, updates: { rl: 4 }, policy: { n: 4 } });
+    expect(run.state.steps).toBe(4);
+    const journal = (await readFile(join(runDirectory, "journal.ndjson"), "utf8")).trim().split("\n");
+    const committed = journal.map((line) => JSON.parse(line) as Fact).filter(({ type }) => type === "step.committed");
+    expect(committed.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
+    const trained = [...(await endStates(runDirectory)).values()].filter((end) => end === "trained");
+    expect(trained.length).toBeGreaterThan(0);
   });
 });
 

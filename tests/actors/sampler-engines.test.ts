@@ -29,14 +29,7 @@ describe("sampler processes", () => {
     expect(samplerThreads(3, 4, 2)).toBe(3);
   });
 
-  it("on servers are called as often as callsPerServer says", () => {
-    const { sampler, rollout } = config(0, "vllm");
-    const urls = ["http://one.test", "http://two.test"];
-    expect(samplerCalls({ rollout, sampler: { ...sampler, urls, callsPerServer: 3 } })).toBe(6);
-    expect(samplerCalls({ rollout: { ...rollout, callsInFlight: 2 }, sampler: { ...sampler, urls } })).toBe(2);
-  });
-
-  it("are called at the same time, with time for a call to be drawn again; a sampler of the user's own as before", () => {
+  it("are called at the same time, with time for a call to be drawn again; servers as many as they work on; a sampler of the user's own as before", () => {
     expect([samplerCalls(config(0)), samplerCalls(config(3)), samplerCalls(config(3, "mine"))]).toEqual([1, 3, 1]);
     const urls = ["http://127.0.0.1:8001", "http://127.0.0.1:8002"];
     const served = { ...config(0), sampler: { ...config(0).sampler, actor: "vllm", urls, callsPerServer: 4 } };

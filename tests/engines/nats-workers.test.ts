@@ -9,8 +9,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { Fact } from "../../src/contracts/fact.js";
-import { runsAt } from "../../src/remote/nats/runs.js";
 import { NatsServer } from "../../src/remote/nats/nats-server.js";
+import { runsAt } from "../../src/remote/nats/runs.js";
 import { type LedgerLine, parityReward, tinyConfig } from "../e2e/tiny-run.js";
 import { folderOfFile, notInstalled, startNats } from "./servers.js";
 
@@ -133,4 +133,75 @@ describe.skipIf(notInstalled("nats"))("workers over NATS", () => {
     expect(worker.output).toContain("WEIR_E_WORKER");
     expect(await other.end(null)).toBe(0);
   });
+
+  it("bring each group to the ledger once, whichever of them is killed", async () => {
+    const groups = Number(process.env.WEIR_WORKER_GROUPS ?? 48);
+    const everyMs = process.env.WEIR_WORKER_GROUPS === undefined ? 4_000 : 20_000;
+    const three = [started(["--once"]), started(["--once"]), started(["--once"])];
+    const perStep = 12;
+    const maxTasks = 8;
+    const watched = watch(three, everyMs);
+    const { ledger, facts, seconds } = await run("killed", {
+      workQueue: { ...queue().workQueue, maxTasks, maxAttempts: 9 },
+      rollout: { groupSize: 4, promptsPerStep: perStep, promptsPerCall: 2, maxTokens: 6, temperature: 1, topP: 1 },
+      dynamicSampling: { enabled: false },
+      phases: [{ maxTokens: 300, steps: Math.ceil(groups / perStep) }],
+      checkpoint: { everySteps: 0 },
+      evaluation: { initial: false, atPhaseEnd: false },
+    });
+    const { kills, redelivery, most } = await watched.stop();
+    const ends = endsOf(ledger);
+    expect(ends.size).toBe(Math.ceil(groups / perStep) * perStep * 4);
+    expect([...ends.values()].every((states) => states.length === 1)).toBe(true);
+    expect(hashes(facts)).toHaveLength(Math.ceil(groups / perStep));
+    expect(kills).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(maxTasks);
+    const waits = redelivery.map((ms) => (ms / 1000).toFixed(1)).join(", ");
+    console.info(
+      `${ends.size / 4} groups in ${seconds.toFixed(0)} s (${(ends.size / 4 / seconds).toFixed(2)} a second), ${kills} kills; redelivered after ${waits} s; at most ${most} of ${maxTasks} tasks in the queue`,
+    );
+  });
 });
+
+/** Kills one worker after another and starts it again; notes how long its groups took to be delivered again, and the queue's depth. */
+function watch(three: readonly Worker[], everyMs: number) {
+  const server = new NatsServer({ url: nats?.url ?? "", credentialsEnv: null });
+  const stop = new AbortController();
+  const seen = { kills: 0, most: 0, redelivery: [] as number[] };
+  const watching = (async () => {
+    let [last, killedAt] = [Date.now(), null as number | null];
+    while (!stop.signal.aborted) {
+      await new Promise((done) => setTimeout(done, 100));
+      const [name] = await runsAt(server, stop.signal).catch(() => []);
+      if (name === undefined) continue;
+      const state = await server
+        .call("look", stop.signal, async ({ manager }) => ({
+          stored: (await manager.streams.info(`WEIR_${name}_TASKS`)).state.messages,
+          consumer: await manager.consumers.info(`WEIR_${name}_TASKS`, "workers"),
+        }))
+        .catch(() => null);
+      if (state === null) continue;
+      seen.most = Math.max(seen.most, state.stored);
+      if (killedAt !== null && state.consumer.num_redelivered > 0) {
+        seen.redelivery.push(Date.now() - killedAt);
+        killedAt = null;
+      }
+      if (Date.now() - last < everyMs || state.consumer.num_ack_pending === 0) continue;
+      const victim = three[seen.kills % three.length] as Worker;
+      victim.kill();
+      await victim.end(null);
+      victim.start();
+      seen.kills += 1;
+      last = Date.now();
+      killedAt = last;
+    }
+  })();
+  return {
+    stop: async () => {
+      stop.abort();
+      await watching;
+      await server.close();
+      return seen;
+    },
+  };
+}

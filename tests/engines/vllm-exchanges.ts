@@ -38,6 +38,10 @@ function shortAnswer(path: string, answer: unknown): unknown {
     });
     return { vllm_config: Object.fromEntries(parts) };
   }
+  if (path === "/v1/models") {
+    const { data } = answer as { readonly data: readonly Readonly<Record<string, unknown>>[] };
+    return { data: data.map(({ id, parent, max_model_len }) => ({ id, parent, max_model_len })) };
+  }
   if (path === "/metrics")
     return String(answer)
       .split("\n")

@@ -33,7 +33,7 @@ const model = join(folder, "qwen3");
 if (!missing) await writeTinyQwen3(model);
 /** Whole folders: vLLM on a CPU does not renew the head of a model with tied embeddings. */
 const untied = join(folder, "untied");
-if (!missing) await writeTinyQwen3(untied, { tie_word_embeddings: false });
+if (!missing) await writeTinyQwen3(untied, { changes: { tie_word_embeddings: false } });
 const adapters = missing ? null : await PolicyMaker.open(model, folder, ADAPTERS);
 const weights = missing ? null : await PolicyMaker.open(untied, folder, null);
 const adapter = (await adapters?.next()) ?? null;
@@ -95,7 +95,7 @@ describe.skipIf(missing)("vLLM", () => {
       writeRecording(join(process.env.WEIR_RECORD as string, `vllm-${name}.json`), {
         server: "vLLM 0.32.0 on a CPU, a random Qwen3 of 2 layers in float32",
         recorded: true,
-        note: "What is not read of /openapi.json, /server_info and /metrics is left out; folders are named by what they hold.",
+        note: "What is not read of /v1/models, /openapi.json, /server_info and /metrics is left out; folders are named by what they hold.",
         policy: policy === null ? null : recordedPolicy(policy),
         exchanges,
       });

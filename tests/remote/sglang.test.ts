@@ -10,6 +10,7 @@ import type { ServerSamplerOptions } from "../../src/remote/generation/server-sa
 import { createSglangSampler, describeSglang } from "../../src/remote/sglang/sglang.js";
 import { describeSampler } from "../../src/testing.js";
 import { failure } from "../helpers/errors.js";
+import { OWN_FIXTURES } from "../helpers/fixtures.js";
 import { playback, readRecording } from "./exchanges.js";
 import { FakeSglang, type FakeSglangOptions } from "./fake-sglang.js";
 
@@ -139,7 +140,7 @@ describe("an SGLang server", () => {
 });
 
 describe("written exchanges with SGLang", () => {
-  const written = readRecording(join(import.meta.dirname, "exchanges", "sglang-0.5.23.json"));
+  const written = readRecording(join(OWN_FIXTURES, "servers", "sglang-0.5.23.json"));
 
   it("say that no server gave them", () => {
     expect(written.recorded).toBe(false);

@@ -10,7 +10,7 @@ import { createTinkerTrainer } from "../../src/remote/tinker/trainer.js";
 import { realTime } from "../../src/system/time.js";
 import { describeSampler, describeTrainer } from "../../src/testing.js";
 import { writeRandomModel } from "../helpers/engines.js";
-import { FakeTinker } from "../helpers/fake-tinker.js";
+import { FakeTinker } from "./fake-tinker.js";
 
 const framework = { describe, it };
 const LORA = {

@@ -10,6 +10,7 @@ import type { PublishedPolicy } from "../../src/contracts/published-policy.js";
 import { createVllmSampler } from "../../src/remote/vllm/vllm.js";
 import { describeSampler } from "../../src/testing.js";
 import { writeRandomModel } from "../helpers/engines.js";
+import { OWN_FIXTURES } from "../helpers/fixtures.js";
 import { playback, readRecording } from "./exchanges.js";
 
 /** Whose configuration is looked at before a folder is handed over. */
@@ -24,7 +25,7 @@ describe.each([
   ["adapters", "adapter", "adapter"],
   ["whole folders", "checkpoint", "checkpoint"],
 ] as const)("recorded exchanges with vLLM, %s", (_, name, form) => {
-  const recorded = readRecording(join(import.meta.dirname, "exchanges", `vllm-${name}.json`));
+  const recorded = readRecording(join(OWN_FIXTURES, "servers", `vllm-${name}.json`));
   const played = playback(recorded);
   const policy = recorded.policy && placed(recorded.policy);
 

@@ -33,14 +33,11 @@ export function samplerCount({ rollout, sampler }: Pick<Config, "rollout" | "sam
   return sampler.actor === "engine" ? rollout.engines : 0;
 }
 
-/** Samplers whose calls are shared among servers. */
-const SHARED_AMONG_SERVERS: readonly string[] = ["vllm", "sglang"];
-
 /** Sampler calls that are made at the same time: as many as all samplers work on together. */
 export function samplerCalls(config: Pick<Config, "rollout" | "sampler">): number {
   const { actor, urls, callsPerServer } = config.sampler;
-  const served = SHARED_AMONG_SERVERS.includes(actor) ? urls.length * callsPerServer : 0;
-  return config.rollout.callsInFlight ?? Math.max(1, samplerCount(config), served);
+  const calls = actor === "vllm" || actor === "sglang" ? urls.length * callsPerServer : samplerCount(config);
+  return config.rollout.callsInFlight ?? Math.max(1, calls);
 }
 
 /** Deadline of a sampler call, ms: with several samplers a call may be drawn again after the loss of one. */

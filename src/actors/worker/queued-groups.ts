@@ -58,6 +58,8 @@ export class QueuedGroups implements GroupWorkers {
   private opening: Promise<void> | null = null;
   private handled = 0;
   private lost = 0;
+  /** Groups that a worker took over from another one, or took again. */
+  private redelivered = 0;
 
   constructor(private readonly options: QueuedGroupsOptions) {
     this.readers = new InFlight(options.time);
@@ -111,14 +113,14 @@ export class QueuedGroups implements GroupWorkers {
     if (this.announced) await this.options.queue.announce(null, { signal: late }).catch(() => undefined);
   }
 
-  /** The workers as one node of the supervision tree. */
+  /** The workers as one node of the supervision tree; its restarts are groups that were delivered more than once. */
   statuses(): readonly ActorStatus[] {
     const busy = [...this.open.values()].filter(({ offered, ended }) => offered && ended === null).length;
     return [
       {
         ...{ name: "workers", parent: "rollout", state: busy > 0 ? "running" : "waitingForInput" },
         ...{ workers: this.options.maxTasks, busy, handled: this.handled, dropped: this.lost },
-        ...{ restarts: 0, queue: null, policyVersion: null, detail: null },
+        ...{ restarts: this.redelivered, queue: null, policyVersion: null, detail: null },
       },
     ];
   }
@@ -200,8 +202,10 @@ export class QueuedGroups implements GroupWorkers {
 
   private end(open: Open, ended: DrawnGroup): void {
     open.ended = ended;
-    if (ended.kind === "drawn") this.handled++;
-    else {
+    if (ended.kind === "drawn") {
+      this.handled++;
+      if (ended.result.attempt > 1) this.redelivered++;
+    } else {
       this.lost++;
       this.options.onLost(open.task.groupId, ended.reason);
     }
@@ -256,10 +260,11 @@ function faultOf(result: GroupResult, task: GroupTask): string | null {
     ...{ id: task.groupId, prompts: [{ promptIds, seeds }], params: sampling, policy, purpose: "training" },
     deadlineMs: sampleTimeoutMs,
   };
-  const { worker, sequences, outcomes, seconds } = (result ?? {}) as Partial<GroupResult>;
+  const { worker, attempt, sequences, outcomes, seconds } = (result ?? {}) as Partial<GroupResult>;
   const fault = replyFault({ sequences: [sequences], seconds: seconds?.sample }, asked);
   if (fault !== null) return `the worker ${worker ?? "without a name"} ${fault}`;
-  if (!Array.isArray(outcomes) || outcomes.length !== seeds.length || !Number.isFinite(seconds?.reward))
+  const counted = Number.isInteger(attempt) && Number.isFinite(seconds?.reward);
+  if (!Array.isArray(outcomes) || outcomes.length !== seeds.length || !counted)
     return `the worker ${worker} gave no outcome for each of ${seeds.length} rollouts`;
   return null;
 }

@@ -190,7 +190,7 @@ class Call {
       const sequences = reply.sequences[p] ?? [];
       const { outcomes, seconds } = await this.score(lease.task, sequences, signal);
       const result: GroupResult = {
-        ...{ worker: this.options.name, sequences, outcomes },
+        ...{ worker: this.options.name, attempt: lease.attempt, sequences, outcomes },
         seconds: { sample: reply.seconds / leases.length, reward: seconds },
       };
       if (!this.held.delete(lease)) continue;

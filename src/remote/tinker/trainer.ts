@@ -67,22 +67,20 @@ const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"] as const;
 const MLP = ["gate_proj", "up_proj", "down_proj"] as const;
 const UNLOAD_MS = 10_000;
 
-/** `hasWeights`: the base model's weights lie here, too, so that policies can be written as files. */
-export function tinkerCapabilities(hasWeights: boolean): TrainerCapabilities {
-  return {
-    losses: LOSS_NAMES,
-    evaluates: true,
-    lossScale: "denominators",
-    temperatures: "one",
-    entropies: false,
-    trains: "adapter",
-    clipsGradients: false,
-    discardsGradients: false,
-    reference: true,
-    reusesActivations: false,
-    publishes: hasWeights ? ["handle", "adapter", "checkpoint"] : ["handle"],
-  };
-}
+/** Files are published only where the base model's weights are at hand, to name them or to merge the adapter into them. */
+export const TINKER_TRAINER: TrainerCapabilities = {
+  losses: LOSS_NAMES,
+  evaluates: true,
+  lossScale: "denominators",
+  temperatures: "one",
+  entropies: false,
+  trains: "adapter",
+  clipsGradients: false,
+  discardsGradients: false,
+  reference: "base",
+  reusesActivations: false,
+  publishes: ["handle", "adapter", "checkpoint"],
+};
 
 export function createTinkerTrainer(options: TinkerTrainerOptions): Trainer {
   return new TinkerTrainer(options);
@@ -116,7 +114,8 @@ class TinkerTrainer implements Trainer {
   }
 
   get capabilities(): TrainerCapabilities {
-    return tinkerCapabilities(this.base?.hasWeights ?? true);
+    const hasWeights = this.base?.hasWeights ?? true;
+    return hasWeights ? TINKER_TRAINER : { ...TINKER_TRAINER, publishes: ["handle"] };
   }
 
   /** Errors: WEIR_E_STATE before `connect`. */

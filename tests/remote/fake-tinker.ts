@@ -1,6 +1,6 @@
 /**
- * A small Tinker-compatible server with real arithmetic: a bigram model whose logits are a fixed table plus a trained one. Like SkyRL's
- * JAX backend it divides by rows (or sums), and lets the versions of a model share its weights.
+ * A small Tinker-compatible server with real arithmetic: a bigram model of token ids modulo 16, whose logits are a fixed table plus a
+ * trained one. Like SkyRL's JAX backend it divides by rows (or sums), and lets the versions of a model share its weights.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -89,9 +89,14 @@ export class FakeTinker {
     this.results.clear();
   }
 
+  /** The number that was given last, to a piece of work or anything else. */
+  get lastId(): number {
+    return this.count;
+  }
+
   /** Log-probs of a row's targets at a model's present weights. */
   logprobsOf(model: { readonly table: Float64Array }, tokens: readonly number[], targets: readonly number[]): number[] {
-    return tokens.map((from, t) => Math.log(distribution(model.table, from)[targets[t] as number] as number));
+    return tokens.map((from, t) => Math.log(distribution(model.table, from % V)[(targets[t] as number) % V] as number));
   }
 
   private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -294,9 +299,9 @@ export class FakeTinker {
         const weight = weights[t] as number;
         if (weight === 0) return;
         const slope = slopeOf(lossFn, config, logprob, inputs.logprobs?.[t] ?? 0, inputs.advantages?.[t] ?? 0);
-        const from = tokens[t] as number;
+        const from = (tokens[t] as number) % V;
         distribution(model.table, from).forEach((p, to) => {
-          const change = (to === targets[t] ? 1 : 0) - p;
+          const change = (to === (targets[t] as number) % V ? 1 : 0) - p;
           const at = from * V + to;
           model.gradient[at] = (model.gradient[at] as number) + ((weight * slope) / divisor) * change;
         });
@@ -344,7 +349,7 @@ export class FakeTinker {
       const tokens: number[] = [];
       const logprobs: number[] = [];
       const key = counterKey(params.seed, "fake", n);
-      let from = chunks[0]?.tokens.at(-1) ?? 0;
+      let from = (chunks[0]?.tokens.at(-1) ?? 0) % V;
       let stopped = false;
       while (tokens.length < params.max_tokens && !stopped) {
         const probabilities = distribution(table, from);
