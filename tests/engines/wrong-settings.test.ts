@@ -25,8 +25,8 @@ delete process.env.WEIR_TEST_NO_KEY;
 
 beforeAll(async () => {
   await writeTinyQwen3(model);
-  await writeTinyQwen3(stranger, {}, 0.3);
-  await writeTinyQwen3(other, { vocab_size: 420 });
+  await writeTinyQwen3(stranger, { deviation: 0.3 });
+  await writeTinyQwen3(other, { vocabulary: 420 });
 });
 
 let runs = 0;
