@@ -65,10 +65,6 @@ export const TINY_LLAMA = join(FIXTURES, "models", "tiny-llama");
  */
 export async function writeTinyQwen3(
   folder: string,
-<<<<<<< HEAD
-  changes: Readonly<Record<string, unknown>> = {},
-  deviation = 0.1,
-=======
   {
     deviation = 0.1,
     vocabulary = 400,
@@ -79,7 +75,6 @@ export async function writeTinyQwen3(
     /** In its config.json. */
     readonly changes?: Readonly<Record<string, unknown>>;
   } = {},
->>>>>>> tools
 ): Promise<string> {
   await writeRandomModel(
     folder,
@@ -92,11 +87,7 @@ export async function writeTinyQwen3(
       num_attention_heads: 2,
       num_key_value_heads: 1,
       head_dim: 32,
-<<<<<<< HEAD
-      vocab_size: 400,
-=======
       vocab_size: vocabulary,
->>>>>>> tools
       ...changes,
     },
     deviation,

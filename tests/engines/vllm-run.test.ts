@@ -20,7 +20,7 @@ describe.skipIf(notInstalled("vllm")).each([
   const model = join(folder, `model-${name.replaceAll(/\W+/g, "-")}`);
   let server: ServerProcess;
   beforeAll(async () => {
-    await writeTinyQwen3(model, { tie_word_embeddings: lora !== null });
+    await writeTinyQwen3(model, { changes: { tie_word_embeddings: lora !== null } });
     server = await vllmServer({ model, folder, adapters, maxTokens: 512 });
     await server.start();
   });

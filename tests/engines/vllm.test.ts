@@ -33,7 +33,7 @@ const model = join(folder, "qwen3");
 if (!missing) await writeTinyQwen3(model);
 /** Whole folders: vLLM on a CPU does not renew the head of a model with tied embeddings. */
 const untied = join(folder, "untied");
-if (!missing) await writeTinyQwen3(untied, { tie_word_embeddings: false });
+if (!missing) await writeTinyQwen3(untied, { changes: { tie_word_embeddings: false } });
 const adapters = missing ? null : await PolicyMaker.open(model, folder, ADAPTERS);
 const weights = missing ? null : await PolicyMaker.open(untied, folder, null);
 const adapter = (await adapters?.next()) ?? null;
