@@ -24,7 +24,16 @@ const ACTORS = [
 ].map((actor) => `src/actors/${actor}`);
 const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
-const EVERYTHING = [...PURE, ...MIDDLE, ...ACTORS, "src/simulation", "src/testing", "src/index", ...MONITOR];
+const EVERYTHING = [
+  ...PURE,
+  ...MIDDLE,
+  ...ACTORS,
+  "src/remote",
+  "src/simulation",
+  "src/testing",
+  "src/index",
+  ...MONITOR,
+];
 
 /** Floors of src/model, each on those before it; `train` and `decode` meet in the activation cache only. */
 const below = (...floors) => [...PURE, "src/losses", ...floors.map((floor) => `src/model/${floor}`)];
@@ -60,7 +69,15 @@ const RULES = {
   "src/actors/evaluation": [...PURE, "src/streams"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
-  "src/remote": [...PURE, "src/store"],
+  // Of the model: its files, and what checks and names sequences, weights and adapters without computing.
+  "src/remote": [
+    ...PURE,
+    "src/store",
+    "src/losses",
+    "src/model/io",
+    ...["token-ids", "adapter-names", "content-hash"].map((file) => `src/model/transformer/${file}`),
+    "src/model/train/validate",
+  ],
   "src/actors/parts": [
     "src/remote",
     ...PURE,
@@ -81,7 +98,7 @@ const RULES = {
   "src/simulation": [...PURE, ...MIDDLE, ...ACTORS],
   "src/testing": EVERYTHING,
   "src/index": EVERYTHING,
-  "src/cli": [...EVERYTHING, "monitor/web"],
+  "src/cli": [...EVERYTHING, "src/remote", "monitor/web"],
   "monitor/protocol": ["src/contracts"],
   "monitor/server": [...SHARED, "src/store", "src/streams", "monitor/protocol"],
   "monitor/client": ["src/contracts", "src/errors", "monitor/protocol"],

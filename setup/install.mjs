@@ -46,10 +46,18 @@ const PROBE_TIMEOUT_MS = 120_000;
  */
 
 /**
- * @param {{ variant?: "auto" | "cpu" | "gpu", force?: boolean, env?: NodeJS.ProcessEnv, say?: (line: string) => void }} options
+ * @param {{ variant?: "auto" | "cpu" | "gpu", force?: boolean, elsewhere?: boolean, env?: NodeJS.ProcessEnv,
+ *   say?: (line: string) => void }} options
+ *   elsewhere: the engine is for another machine, so that no GPU has to be seen here, and there is no CPU build instead
  * @returns {Promise<NativeResult>} never rejects for a missing tool or download: that is status "unavailable"
  */
-export async function ensureNative({ variant = "auto", force = false, env = process.env, say = () => {} } = {}) {
+export async function ensureNative({
+  variant = "auto",
+  force = false,
+  elsewhere = false,
+  env = process.env,
+  say = () => {},
+} = {}) {
   const started = performance.now();
   const finish = (fields) => ({
     directory: null,
@@ -77,7 +85,8 @@ export async function ensureNative({ variant = "auto", force = false, env = proc
         // Another set-up may have finished while this one waited.
         const existing = force ? null : await reuse(wanted, env);
         if (existing !== null) return finish({ status: "reused", ...existing });
-        const built = await buildWithFallback({ wanted, force, env, say });
+        const build = elsewhere ? buildEngine : buildWithFallback;
+        const built = await build({ variant: wanted, force, elsewhere, env, say });
         return finish({ status: "ready", ...built });
       },
       { onWait: (owner) => say(`waiting for ${owner}, which is setting up the same cache`) },
@@ -110,23 +119,23 @@ async function reuse(wanted, env) {
   return null;
 }
 
-async function buildWithFallback({ wanted, force, env, say }) {
-  if (wanted === "gpu") {
+async function buildWithFallback({ variant, force, env, say }) {
+  if (variant === "gpu") {
     try {
-      return await build({ variant: "gpu", force, env, say });
+      return await buildEngine({ variant: "gpu", force, env, say });
     } catch (error) {
       say(`GPU build left out (${String(error?.message ?? error).split("\n")[0]}); taking the CPU build`);
       // Marked, so that the next set-up does not fetch the GPU build again only to fail again; --force does.
       const existing = force ? null : await reuse("cpu", env);
-      if (existing === null) return await build({ variant: "cpu", insteadOfGpu: true, force, env, say });
+      if (existing === null) return await buildEngine({ variant: "cpu", insteadOfGpu: true, force, env, say });
       writeManifest(existing.directory, { ...readManifest(existing.directory), insteadOfGpu: true });
       return existing;
     }
   }
-  return await build({ variant: "cpu", force, env, say });
+  return await buildEngine({ variant: "cpu", force, env, say });
 }
 
-async function build({ variant, insteadOfGpu = false, force, env, say }) {
+async function buildEngine({ variant, insteadOfGpu = false, elsewhere = false, force, env, say }) {
   const pip = findPip(env);
   const compiler = findCompiler(env);
   const nodeHeaders = findNodeHeaders(env);
@@ -157,7 +166,7 @@ async function build({ variant, insteadOfGpu = false, force, env, say }) {
     rmSync(staging, { recursive: true, force: true });
     throw new Unavailable(`the compiled engine does not run here (${probe.reason})`, "Free the cause");
   }
-  if (variant === "gpu" && !probe.gpu) {
+  if (variant === "gpu" && !probe.gpu && !elsewhere) {
     rmSync(staging, { recursive: true, force: true });
     throw new Error("TensorFlow sees no GPU");
   }

@@ -48,7 +48,8 @@ try {
     say,
   });
   if (result.native.status !== "reused") say(result.native.reason);
-  if (result.kernels.status === "ready" || result.kernels.status === "unavailable") say(result.kernels.reason);
+  for (const { status, reason } of [result.kernels, result.functions])
+    if (status === "ready" || status === "unavailable") say(reason);
   if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
 } catch (error) {
   say(error.message);

@@ -1,19 +1,20 @@
 /**
  * Loads a numerics backend in a process of its own and says what it can do, as one JSON line on stdout.
- * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN] [--kernels FILE]
+ * Usage: node probe.mjs tensorflow ENGINE_FOLDER [--measure] [--gemm MxKxN] [--kernels FILE] [--functions FILE [--xla]]
  *        node probe.mjs wasm|cpu [--measure] [--gemm MxKxN]
  * Set-up runs it before an engine is put in place; `weir doctor` runs it with --measure, `weir bench` with --gemm (the
- * speed of products of one shape, over more repeats), set-up with --kernels before weir's kernels are put in place. A crash
- * of native code ends this process only.
+ * speed of products of one shape, over more repeats), set-up with --kernels or --functions before weir's kernels or its functions
+ * addon are put in place. A crash of native code ends this process only.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import util from "node:util";
+import { locateFunctions } from "./functions-key.mjs";
 import { locateKernels } from "./kernel-key.mjs";
 import { PACKAGE_PATH } from "./paths.mjs";
-import { writeXlaProbe } from "./xla-probe.mjs";
+import { doublingGraph, writeXlaProbe } from "./xla-probe.mjs";
 
 /** Edge of the square product that is timed: large enough for peak speed, small enough for a second. */
 const GEMM_EDGE = { tensorflow: 1024, wasm: 512, cpu: 192 };
@@ -61,12 +62,39 @@ function askedShape(args) {
 
 const cube = (edge) => [edge, edge, edge];
 
+/** Loads the functions addon from `file`, or from where set-up puts it; to be called before TensorFlow's binding is loaded. */
+function loadFunctions(directory, file) {
+  const { path, reason } = file === null ? locateFunctions(directory) : { path: file, reason: "" };
+  if (path === null) throw new Error(reason);
+  const module = { exports: {} };
+  process.dlopen(module, path, constants.dlopen.RTLD_LAZY | constants.dlopen.RTLD_GLOBAL);
+  return { addon: module.exports };
+}
+
+/** Runs a graph as an operation; `xla`: compiled by XLA. */
+function probeFunctions({ ok, reason, addon }, binding, { upload, release }, xla) {
+  if (!ok) throw new Error(reason);
+  addon.addFunction("weir_probe", doublingGraph(), ["x"], ["y"], xla);
+  const x = upload([3], Float32Array.of(1, -2, 3));
+  const [y] = binding.executeOp("weir_probe", [], [x], 1);
+  const values = [...binding.tensorDataSync(y.id)];
+  release(x, y.id);
+  addon.removeFunction("weir_probe");
+  if (values.join() !== "2,-4,6") throw new Error(`x + x of 1,-2,3 came back as ${values.join()}`);
+  return {};
+}
+
 function loadTensorflow(directory) {
   // tfjs-node 4.22 uses two helpers that Node 23 dropped.
   util.isNullOrUndefined ??= (value) => value === null || value === undefined;
   util.isArray ??= Array.isArray;
   process.env.TF_CPP_MIN_LOG_LEVEL ??= "2";
   process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= "true";
+  // As in an engine: one GPU, and float32 products that are float32.
+  process.env.CUDA_VISIBLE_DEVICES ??= "0";
+  process.env.NVIDIA_TF32_OVERRIDE ??= "0";
+  const cudaCompiler = join(directory, PACKAGE_PATH, "deps", "nvidia", "cuda_nvcc");
+  if (existsSync(cudaCompiler)) process.env.XLA_FLAGS ??= `--xla_gpu_cuda_data_dir=${cudaCompiler}`;
   const require = createRequire(join(directory, "package.json"));
   return require(join(directory, PACKAGE_PATH));
 }
@@ -151,8 +179,9 @@ function productSpeeds(binding, operations, shape, minimum, withBfloat16) {
   return found;
 }
 
-function probeTensorflow(directory, measured, peakShape, kernelsFile) {
+function probeTensorflow(directory, measured, peakShape, files) {
   const started = performance.now();
+  const functions = attempt(() => loadFunctions(directory, files.functions));
   const tf = loadTensorflow(directory);
   const binding = tf.backend().binding;
   const loadSeconds = (performance.now() - started) / 1000;
@@ -166,7 +195,8 @@ function probeTensorflow(directory, measured, peakShape, kernelsFile) {
     tfjs: tf.version["tfjs-core"],
     gpu: binding.isUsingGpuDevice(),
     bf16,
-    kernels: attempt(() => probeKernels(binding, operations, directory, kernelsFile)),
+    kernels: attempt(() => probeKernels(binding, operations, directory, files.kernels)),
+    functions: attempt(() => probeFunctions(functions, binding, operations, files.xla)),
     loadSeconds,
   };
   const speeds = (shape, minimum) => productSpeeds(binding, operations, shape, minimum, bf16.ok);
@@ -228,10 +258,11 @@ const [backend, ...rest] = process.argv.slice(2);
 const measured = rest.includes("--measure");
 try {
   const peakShape = askedShape(rest);
-  const kernelsFile = rest.includes("--kernels") ? rest[rest.indexOf("--kernels") + 1] : null;
+  const fileAfter = (flag) => (rest.includes(flag) ? rest[rest.indexOf(flag) + 1] : null);
+  const files = { kernels: fileAfter("--kernels"), functions: fileAfter("--functions"), xla: rest.includes("--xla") };
   const result =
     backend === "tensorflow"
-      ? probeTensorflow(rest[0], measured, peakShape, kernelsFile)
+      ? probeTensorflow(rest[0], measured, peakShape, files)
       : await probePortable(backend, measured, peakShape);
   process.stdout.write(`${JSON.stringify({ ok: true, node: process.version, ...result })}\n`);
 } catch (error) {

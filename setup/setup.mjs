@@ -1,11 +1,13 @@
 /**
- * The whole set-up: npm packages and dist (in a clone only), then the native engine and weir's kernels for it.
+ * The whole set-up: npm packages and dist (in a clone only), then the native engine, and weir's kernels (for the CPU) or its functions
+ * addon (for a GPU).
  * Called by `node setup/main.mjs` in a clone and by `weir setup` anywhere; plain Node, no dependency.
  */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureBuild } from "./dist.mjs";
+import { ensureFunctions } from "./functions.mjs";
 import { ensureNative } from "./install.mjs";
 import { ensureKernels } from "./kernels.mjs";
 import { ensurePackages } from "./packages.mjs";
@@ -22,7 +24,8 @@ export function isClone(root = PACKAGE_ROOT) {
  *   env?: NodeJS.ProcessEnv, root?: string, say?: (line: string) => void }} options
  *   packages: false leaves npm packages and dist alone (the running program is part of them)
  * @returns {Promise<{ packages: any, build: any, native: import("./install.mjs").NativeResult | { status: "skipped", reason: string },
- *   kernels: import("./kernels.mjs").KernelsResult | { status: "skipped", reason: string }, seconds: number }>}
+ *   kernels: import("./kernels.mjs").KernelsResult | { status: "skipped", reason: string },
+ *   functions: import("./functions.mjs").FunctionsResult | { status: "skipped", reason: string }, seconds: number }>}
  *   rejects when npm or the compiler fails; a missing native engine is a status, not an error
  */
 export async function runSetup({
@@ -46,6 +49,10 @@ export async function runSetup({
     nativeResult.directory && nativeResult.variant === "cpu"
       ? await ensureKernels({ directory: nativeResult.directory, force, env, say })
       : { status: "skipped", reason: "kernels are for the native engine on the CPU" };
+  const functions =
+    nativeResult.directory && nativeResult.variant === "gpu"
+      ? await ensureFunctions({ directory: nativeResult.directory, force, env, say })
+      : { status: "skipped", reason: "the functions addon is for the native engine on a GPU" };
   const seconds = (performance.now() - started) / 1000;
-  return { packages: packagesResult, build, native: nativeResult, kernels, seconds };
+  return { packages: packagesResult, build, native: nativeResult, kernels, functions, seconds };
 }

@@ -1,5 +1,6 @@
 /**
- * Writes the smallest SavedModel that XLA must compile: y = double(x), double(a) = a + a marked `_XlaMustCompile`.
+ * The smallest graphs that probes run. One is a SavedModel that XLA must compile: y = double(x), double(a) = a + a marked
+ * `_XlaMustCompile`.
  * Protocol-buffer fields are written by hand from TensorFlow's public .proto files (numbers in the comments).
  */
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -40,6 +41,15 @@ const node = (name, op, inputs, attrs) =>
   );
 // OpDef.ArgDef: name=1, type=3
 const argument = (name) => message(bytesField(1, name), intField(3, DT_FLOAT));
+
+/** A GraphDef of y = x + x. */
+export function doublingGraph() {
+  return message(
+    bytesField(1, node("x", "Placeholder", [], { dtype: typeAttr(DT_FLOAT) })),
+    bytesField(1, node("y", "AddV2", ["x", "x"], { T: typeAttr(DT_FLOAT) })),
+    bytesField(4, intField(1, 1482)),
+  );
+}
 
 /** @param {string} directory an existing folder */
 export function writeXlaProbe(directory) {

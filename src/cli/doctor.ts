@@ -12,6 +12,7 @@ import { BACKENDS } from "../contracts/engine.js";
 import type { BackendName } from "../contracts/index.js";
 import { locateNative, type NativeLocation, packageRoot, weirCommand } from "../model/tensor/native/index.js";
 import { memoryBudget } from "../model/transformer/memory-plan.js";
+import { freeGpuBytes } from "../system/gpu-memory.js";
 import { type MemoryLimit, type UsableMemory, usableMemory } from "../system/memory.js";
 
 /** Result of one backend's probe process. */
@@ -25,6 +26,8 @@ export interface BackendProbe {
   readonly xla?: AbilityProbe;
   /** weir's own kernels, loaded and run. */
   readonly kernels?: AbilityProbe;
+  /** Graphs as functions on the device, loaded and run. */
+  readonly functions?: AbilityProbe;
   readonly loadSeconds?: number;
   /** GFLOP/s of edge×edge×edge products, median of several. */
   readonly gemm?: { readonly edge: number; readonly f32: number; readonly bf16?: number };
@@ -84,6 +87,8 @@ export interface DoctorSources {
   /** Name of the first NVIDIA GPU with its driver, or null. */
   readonly gpuDevice: () => string | null;
   readonly memory: () => UsableMemory;
+  /** What is free on the GPU; null where that is not known. */
+  readonly gpuFreeBytes: () => number | null;
 }
 
 /** A probe that measures takes a few seconds; a GPU that compiles kernels first, longer. */
@@ -96,6 +101,7 @@ const systemSources: DoctorSources = {
   probe: probeInProcess,
   gpuDevice: askNvidiaDriver,
   memory: usableMemory,
+  gpuFreeBytes: freeGpuBytes,
 };
 
 /** Gathers the report; never rejects for a missing or broken backend. */
@@ -133,9 +139,10 @@ export async function runDoctor(given: Partial<DoctorSources> = {}): Promise<Doc
   choices.push({ what: "device", chosen: gpu.ok ? "GPU" : "CPU", why: gpu.reason ?? "TensorFlow lists a GPU" });
 
   choices.push(chooseKernels(kernels));
+  if (gpu.ok) choices.push(chooseGraphs(probe.functions));
 
   const memory = sources.memory();
-  choices.push(chooseMemory(memory));
+  choices.push(chooseMemory(memory, gpu.ok ? sources.gpuFreeBytes() : null));
 
   const threads = countThreads(backend, sources.env);
   choices.push({ what: "threads", chosen: String(threads.count), why: threads.source });
@@ -216,9 +223,19 @@ function chooseKernels(kernels: AbilityProbe): DoctorChoice {
   return { what: "kernels", chosen: "none", why: kernels.reason ?? "unknown" };
 }
 
-/** Memory budget where `engine.memoryGiB` is not set. */
-function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory): DoctorChoice {
+/** On a GPU graphs run as functions, or not at all; the engine compares them with single operations when it starts. */
+function chooseGraphs(functions: AbilityProbe | undefined): DoctorChoice {
+  if (functions?.ok) return { what: "graphs", chosen: "on the GPU", why: "the functions addon's probe succeeded" };
+  return { what: "graphs", chosen: "none", why: functions?.reason ?? "not probed" };
+}
+
+/** Memory budget where `engine.memoryGiB` is not set. `onGpu`: what is free there, where the engine computes on one. */
+function chooseMemory({ limit, freeBytes, machineBytes }: UsableMemory, onGpu: number | null): DoctorChoice {
   const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  if (onGpu !== null) {
+    const why = `80 % of the ${gib(onGpu)} that are free on the GPU`;
+    return { what: "memory", chosen: gib(memoryBudget(null, () => onGpu)), why };
+  }
   const bound =
     limit === null ? "the machine's, no container limits it" : `${limit.file} limits it to ${gib(limit.bytes)}`;
   const why = `80 % of the ${gib(freeBytes)} that are free (${bound}; the machine has ${gib(machineBytes)})`;

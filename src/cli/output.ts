@@ -31,7 +31,7 @@ const FALLBACK_COLUMNS = 80;
 
 export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** Exit codes: 2 wrong input (usage, configuration, missing files), 3 something stored is damaged, 4 the engine failed, 5 a run trained nothing, 1 the rest. */
+/** Exit codes: 2 wrong input (usage, configuration, missing files), 3 something stored is damaged, 4 the engine or a server failed, 5 a run trained nothing, 1 the rest. */
 const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_USAGE: 2,
   WEIR_E_CONFIG: 2,
@@ -56,6 +56,9 @@ const EXIT_CODES: Partial<Record<ErrorCode, ExitCode>> = {
   WEIR_E_ENGINE_REQUEST: 4,
   WEIR_E_ENGINE_TIMEOUT: 4,
   WEIR_E_NATIVE_ENGINE: 4,
+  WEIR_E_UNREACHABLE: 4,
+  WEIR_E_REMOTE: 4,
+  WEIR_E_REMOTE_STATE: 4,
   WEIR_E_NOTHING_TRAINED: 5,
 };
 

@@ -79,7 +79,7 @@ const engineSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "Memory budget of all engine processes together, GiB; null takes 80 % of what is free at start, within the container's limit. With rollout.engines the trainer gets two parts of it and each sampler one.",
+      "Memory budget of all engine processes together, GiB; null takes 80 % of what is free at start, within the container's limit; on a GPU, of its memory. With rollout.engines the trainer gets two parts of it and each sampler one.",
     ),
   requestTimeoutMs: positiveInt.default(600_000).describe("Deadline of one engine request in ms (I5)."),
   startTimeoutMs: positiveInt.default(120_000).describe("Deadline of engine start and model load in ms."),
@@ -188,7 +188,9 @@ const rolloutSchema = z.strictObject({
   callsInFlight: positiveInt
     .nullable()
     .default(null)
-    .describe("Calls that the sampler is given at once; null takes one, or one for each of its engines."),
+    .describe(
+      "Calls that the sampler is given at once; null takes one, or one for each of its engines, or sampler.callsPerServer for each of its servers.",
+    ),
   temperature: z
     .number()
     .positive()

@@ -43,7 +43,7 @@ export interface EngineOptions {
   readonly executor: (typeof EXECUTOR_CHOICES)[number];
   /** Element type of the large matrix products; weights, softmax, norms, loss and moments are float32 either way. */
   readonly precision: EnginePrecision;
-  /** Memory that the engine process plans for, GiB; null takes 80 % of what is free at start, within the container's limit. */
+  /** Memory that the engine process plans for, GiB; null takes 80 % of what is free at start, within the container's limit; on a GPU, of its memory. */
   readonly memoryGiB: number | null;
   /** Null trains every parameter. */
   readonly lora: LoraOptions | null;

@@ -109,7 +109,7 @@ export class HttpClient {
   }
 
   /** WEIR_E_REMOTE for an answer that refuses a call; `details.status` is its status. */
-  refusal({ method = "POST", path }: HttpCall, answer: HttpAnswer): WeirError {
+  refusal({ method = "POST", path }: Pick<HttpCall, "method" | "path">, answer: HttpAnswer): WeirError {
     const { status } = answer;
     return new WeirError(
       "WEIR_E_REMOTE",

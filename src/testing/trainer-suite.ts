@@ -117,8 +117,10 @@ const CHECKS: Readonly<Record<string, Check>> = {
   },
   "gives finite metrics, and a log-prob for each token of each completion": async (trainer, at) => {
     const { version } = await at.publish(trainer);
-    const { logprobs, ...numbers } = await trainer.forwardBackward(at.batch(version), live());
+    const { logprobs, entropy, ...numbers } = await trainer.forwardBackward(at.batch(version), live());
     for (const [name, value] of Object.entries(numbers)) assert.ok(Number.isFinite(value), `${name} ${value}`);
+    if (trainer.capabilities.entropies === false) assert.equal(entropy, null, "no entropy, as the capabilities say");
+    else assert.ok(Number.isFinite(entropy), `entropy ${entropy}`);
     assert.deepEqual(
       logprobs.map((rows) => rows.map((row) => row.length)),
       [at.completions.map((row) => row.length)],

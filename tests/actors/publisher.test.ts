@@ -1,18 +1,24 @@
 import { describe, expect, it } from "vitest";
 import { PolicyPublisher } from "../../src/actors/update/publisher.js";
+import type { PublishedPolicy } from "../../src/contracts/published-policy.js";
 import { createFakePolicyStore, createFakeSampler, createFakeTrainer } from "../../src/testing.js";
 
 const { signal } = new AbortController();
 
 /** A publisher over fakes; tells what was released and kept. */
 function watched() {
+  const adopted: number[] = [];
   const released: number[] = [];
   const kept: number[][] = [];
   const weights = { n: 0, changed: false };
   const store = createFakePolicyStore();
   const parts = {
     trainer: createFakeTrainer(weights),
-    sampler: { ...createFakeSampler({}, { n: 0 }), release: async (n: number) => void released.push(n) },
+    sampler: {
+      ...createFakeSampler({}, { n: 0 }),
+      adopt: async ({ version }: PublishedPolicy) => void adopted.push(version.n),
+      release: async (n: number) => void released.push(n),
+    },
     policyStore: { ...store, retain: async (versions: ReadonlySet<number>) => void kept.push([...versions].sort()) },
   };
   const publisher = new PolicyPublisher(() => parts);
@@ -21,7 +27,7 @@ function watched() {
     publisher.markChanged();
     return publisher.current(signal);
   };
-  return { publisher, step, released, kept };
+  return { publisher, step, adopted, released, kept, weights };
 }
 
 describe("publishing", () => {
@@ -48,5 +54,30 @@ describe("publishing", () => {
     await step();
     expect(released).toEqual([1, 0, 2]);
     expect(kept).toEqual([[0], [0, 1], [0, 2], [3]]);
+  });
+
+  it("gives a sampler up what it was given before the run went back, and what it may have lost again", async () => {
+    const { publisher, step, released, adopted } = watched();
+    await publisher.current(signal);
+    await step();
+    publisher.reset(null);
+    await publisher.current(signal);
+    expect([adopted, released]).toEqual([[0, 1, 1], [0]]);
+    publisher.forgetAdoption();
+    expect(publisher.isAdopted).toBe(false);
+    await publisher.current(signal);
+    await publisher.current(signal);
+    expect([adopted, released]).toEqual([[0, 1, 1, 1], [0]]);
+  });
+
+  it("releases versions of the undone steps once another one is adopted", async () => {
+    const { publisher, step, released, weights } = watched();
+    await publisher.current(signal);
+    await step();
+    await step();
+    publisher.reset(null);
+    weights.n = 0;
+    await publisher.current(signal);
+    expect(released).toEqual([0, 1, 2]);
   });
 });

@@ -11,12 +11,12 @@ import type { GroupFilter } from "../../src/contracts/filter.js";
 import type { Evidence, Guard } from "../../src/contracts/guard.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
 import type { Trainer } from "../../src/contracts/trainer.js";
-import { createHandleStore } from "../../src/model/engine/handle-store.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
 import { createFolderPolicyStore } from "../../src/store/policy-folder.js";
 import { unboundedPlace } from "../../src/store/policy-place.js";
 import { createMemoryWorkQueue } from "../../src/streams/work-queue.js";
+import { createHandleStore } from "../../src/system/handle-store.js";
 import { realTime } from "../../src/system/time.js";
 import {
   createFakePolicyStore,

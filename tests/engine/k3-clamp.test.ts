@@ -2,10 +2,10 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { klEstimate } from "../../src/algorithms/kl.js";
 import type { PolicyLossConfig } from "../../src/contracts/trainer.js";
+import { PolicyMetricSums } from "../../src/losses/policy-metrics.js";
 import { openBackend } from "../../src/model/engine/backend.js";
 import { tf } from "../../src/model/tensor/tf.js";
-import { PolicyMetricSums, policyTokenLoss } from "../../src/model/train/policy-gradient.js";
-import type { PackedGroups } from "../../src/model/transformer/packing.js";
+import { policyTokenLoss } from "../../src/model/train/policy-gradient.js";
 import { TEST_LOSS } from "../helpers/engines.js";
 
 const LOSS: PolicyLossConfig = {
@@ -77,8 +77,7 @@ describe("the trained KL term", () => {
   it("is reported as it is trained: kl/ref and the loss hold 10 for an outlier, not e^30", () => {
     const sums = new PolicyMetricSums(LOSS);
     const logprobs = Float32Array.from(GAPS, () => -1);
-    const microBatch = { paddedTokens: GAPS.length } as PackedGroups;
-    sums.add(microBatch, targets(), { logprobs, entropies: new Float32Array(GAPS.length) } as never, NOTHING);
+    sums.add({ ...targets(), logprobs, entropies: new Float32Array(GAPS.length) }, NOTHING, GAPS.length);
     const metrics = sums.finish([]);
     const values = GAPS.map((gap) => Math.min(10, Math.exp(-gap) + gap - 1));
     const sum = values.reduce((total, value) => total + value, 0);

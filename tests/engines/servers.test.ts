@@ -5,7 +5,15 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { freePort, ServerProcess } from "./server-process.js";
-import { folderOfFile, natsServer, notInstalled, skyRlServer, TINY_LLAMA, vllmServer } from "./servers.js";
+import {
+  folderOfFile,
+  natsServer,
+  notInstalled,
+  skyRlServer,
+  TINY_LLAMA,
+  vllmServer,
+  writeTinyQwen3,
+} from "./servers.js";
 
 const folder = folderOfFile();
 
@@ -100,7 +108,8 @@ describe.skipIf(notInstalled("nats"))("NATS", () => {
 
 describe.skipIf(notInstalled("vllm"))("vLLM", () => {
   it("starts, is killed, starts again and ends", async () => {
-    await livesThrough(await vllmServer({ model: TINY_LLAMA, folder: folderNamed("vllm") }));
+    const model = await writeTinyQwen3(folderNamed("qwen3"));
+    await livesThrough(await vllmServer({ model, maxTokens: 512, folder: folderNamed("vllm") }));
   });
 });
 

@@ -59,8 +59,28 @@ function cacheFolder(): string {
 /** A random Llama with its tokenizer: 2 layers, 64 wide, 400 words. */
 export const TINY_LLAMA = join(FIXTURES, "models", "tiny-llama");
 
-/** Writes a random Qwen3 of 2 layers, 64 wide, with the tokenizer of the tiny Llama. */
-export async function writeTinyQwen3(folder: string): Promise<string> {
+/**
+ * Writes a random Qwen3 of 2 layers, 64 wide, with the tokenizer of the tiny Llama, whose heads are too narrow for vLLM on a CPU.
+ * Another deviation of its weights makes another model.
+ */
+export async function writeTinyQwen3(
+  folder: string,
+<<<<<<< HEAD
+  changes: Readonly<Record<string, unknown>> = {},
+  deviation = 0.1,
+=======
+  {
+    deviation = 0.1,
+    vocabulary = 400,
+    changes = {},
+  }: {
+    readonly deviation?: number;
+    readonly vocabulary?: number;
+    /** In its config.json. */
+    readonly changes?: Readonly<Record<string, unknown>>;
+  } = {},
+>>>>>>> tools
+): Promise<string> {
   await writeRandomModel(
     folder,
     {
@@ -72,9 +92,14 @@ export async function writeTinyQwen3(folder: string): Promise<string> {
       num_attention_heads: 2,
       num_key_value_heads: 1,
       head_dim: 32,
+<<<<<<< HEAD
       vocab_size: 400,
+=======
+      vocab_size: vocabulary,
+>>>>>>> tools
+      ...changes,
     },
-    0.1,
+    deviation,
   );
   for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"])
     cpSync(join(TINY_LLAMA, name), join(folder, name));

@@ -15,6 +15,7 @@ interface GenerateBody {
   readonly model: string;
   readonly token_ids: readonly number[];
   readonly sampling_params: Sampling;
+  readonly cache_salt?: string;
 }
 
 export interface FakeVllmOptions {
@@ -83,7 +84,7 @@ export class FakeVllm {
     const { maxRank = 16, lora = true } = this.options;
     switch (pathname) {
       case "/v1/models":
-        return ok({ data: [{ id: "policy", max_model_len: 64, parent: null }, ...this.loaded()] });
+        return ok({ data: [{ id: "policy", owned_by: "vllm", max_model_len: 64, parent: null }, ...this.loaded()] });
       case "/version":
         return ok({ version: "0.32.0" });
       case "/openapi.json":
@@ -163,12 +164,13 @@ export class FakeVllm {
   }
 
   private async generate(
-    { model, token_ids, sampling_params: p }: GenerateBody,
+    { model, token_ids, sampling_params: p, cache_salt }: GenerateBody,
     signal?: AbortSignal | null,
   ): Promise<Answer> {
     await this.held(signal);
     if (model !== "policy" && !this.adapters.has(model)) return error(404, `The model \`${model}\` does not exist.`);
     if (token_ids.length + p.max_tokens > 64) return error(400, "longer than the maximum model length of 64");
+    if (/[@/\\\0]/.test(cache_salt ?? "")) return error(400, "Parameter 'cache_salt' must not contain '@', '/'");
     if (p.temperature === 0 && p.n > 1) return error(400, "n must be 1 when using greedy sampling");
     const weights = model === "policy" ? this.folder : `${this.folder}+${this.adapters.get(model)}`;
     const choices = Array.from({ length: p.n }, (_, index) => {
@@ -202,7 +204,7 @@ export class FakeVllm {
   /** Waits for the gate and for the end of a pause; rejects where the client hangs up. */
   private async held(signal?: AbortSignal | null): Promise<void> {
     if (this.gate === null && !this.paused) return;
-    let onAbort = () => undefined as void;
+    let onAbort: () => void = () => undefined;
     const hangUp = new Promise<never>((_, reject) => {
       onAbort = () => {
         this.hungUp += 1;

@@ -52,7 +52,11 @@ export function drawTokens(
     const drawn = logSoftmax(kept);
     let left = temperature === 0 ? 0 : noise(`${seed}/${tokens.length}`);
     const order = [...allowed];
-    const id = order.find((one) => (left -= Math.exp(drawn[one] as number)) < 0) ?? (order.at(-1) as number);
+    const reached = (one: number) => {
+      left -= Math.exp(drawn[one] as number);
+      return left < 0;
+    };
+    const id = order.find(reached) ?? (order.at(-1) as number);
     const values = basis === "raw" ? logSoftmax(logits) : basis === "scaled" ? logSoftmax(scaled) : drawn;
     const top = values.map((value, token) => [token, value] as const).sort((a, b) => b[1] - a[1]);
     tokens.push({ id, logprob: values[id] as number, top });

@@ -41,6 +41,7 @@ function sources(
     locate: () => found,
     probe: async (backend) => probes[backend] ?? { ok: false, reason: "not scripted" },
     gpuDevice: () => null,
+    gpuFreeBytes: () => null,
     memory: () => ({ machineBytes: 8 * GIB, limit: null, totalBytes: 8 * GIB, freeBytes: 5 * GIB }),
     ...changes,
   };
@@ -89,6 +90,37 @@ describe("the doctor", () => {
     const choice = report.choices.find(({ what }) => what === "kernels");
     expect(choice).toEqual({ what: "kernels", chosen: "none", why: kernels.reason });
     expect(doctorExitCode(report)).toBe(0);
+  });
+
+  it("says of a GPU whether graphs run on it, and says nothing of that without one", async () => {
+    const graphs = async (probe: BackendProbe) =>
+      (await runDoctor(sources({ probes: { tensorflow: probe }, gpuDevice: () => "a GPU, 580" }))).choices.find(
+        ({ what }) => what === "graphs",
+      );
+    const gpu = { ...healthy, gpu: true };
+    expect(await graphs({ ...gpu, functions: { ok: true } })).toEqual({
+      what: "graphs",
+      chosen: "on the GPU",
+      why: "the functions addon's probe succeeded",
+    });
+    expect(await graphs({ ...gpu, functions: { ok: false, reason: "no such symbol" } })).toEqual({
+      what: "graphs",
+      chosen: "none",
+      why: "no such symbol",
+    });
+    expect(await graphs(healthy)).toBeUndefined();
+  });
+
+  it("plans for the GPU's memory where the engine computes on one", async () => {
+    const found = async (probe: BackendProbe, free: number | null) =>
+      (
+        await runDoctor(
+          sources({ probes: { tensorflow: probe }, gpuDevice: () => "a GPU, 580", gpuFreeBytes: () => free }),
+        )
+      ).choices.find(({ what }) => what === "memory")?.chosen;
+    expect(await found({ ...healthy, gpu: true }, 100 * GIB)).toBe("80.0 GiB");
+    expect(await found({ ...healthy, gpu: true }, null)).toBe("4.0 GiB");
+    expect(await found(healthy, 100 * GIB)).toBe("4.0 GiB");
   });
 
   it("names a native engine that is set up and fails, and ends with 4", async () => {

@@ -2,8 +2,9 @@
  * Connections of a run's parts to their servers: made before anything else, and again after a loss. A part that still has what it needs
  * keeps it; what a server has lost meanwhile is told by the call that needs it (WEIR_E_REMOTE_STATE).
  */
+
+import { pause } from "../../system/pause.js";
 import type { RunParts } from "../parts/part-kinds.js";
-import { pause } from "../rollout/time-limit.js";
 import { isUnreachable } from "./lifecycle.js";
 import type { RunContext } from "./run-context.js";
 

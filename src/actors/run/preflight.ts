@@ -11,9 +11,11 @@ import { countBy, unshapedRewards } from "../../streams/groups.js";
 import { runRound } from "../../streams/rollout-stages.js";
 import { listOf } from "../../streams/telemetry/stall-detector.js";
 import type { EvaluationTask } from "../evaluation/evaluate.js";
+import { compareEngines, type EngineComparison } from "./compare-engines.js";
 import type { Workload } from "./progress.js";
 import { rolloutOptions } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
+import { trainsHere } from "./sampler-engines.js";
 import { snapshotRoom } from "./snapshots.js";
 
 /**
@@ -34,19 +36,24 @@ export type PreflightWarning = Pick<Alert, "level" | "metric" | "value" | "thres
 /** What preflight found; its fact has the same numbers, and of the warnings the sentences. */
 export interface PreflightReport extends Omit<FactData["preflight.finished"], "warnings"> {
   readonly warnings: readonly PreflightWarning[];
+  /** Sampler and trainer on the same tokens; null where both are the embedded engine. */
+  readonly compared: EngineComparison | null;
 }
 
 /**
- * Errors: that of the reward (WEIR_E_REWARD where it gave none) when not one rollout could be scored.
+ * Errors: that of the reward (WEIR_E_REWARD where it gave none) when not one rollout could be scored; WEIR_E_MISMATCH where sampler and
+ * trainer do not have the same weights.
  */
 export async function preflight(context: RunContext, signal: AbortSignal): Promise<PreflightReport> {
   const { workload } = context;
   const groups = await trialGroups(context, signal);
+  const compared = await compareEngines(context, groups, signal);
   const members = groups.flatMap((group) => group.members);
   const outcomes = countBy(members.map((member) => member.outcome.kind));
   const [firstMember] = members;
   if (firstMember !== undefined && (outcomes.scored ?? 0) === 0) refuse(context, firstMember.outcome);
-  const memory = await context.engine.planMemory(largestPass(context), { signal });
+  const plans = trainsHere(context.configured);
+  const memory = plans ? await context.engine.planMemory(largestPass(context), { signal }) : null;
   const snapshots = snapshotRoom(context.config, context.parts.trainer.model);
   const truncatedShare = share(members, (member) => member.rollout.finish === "length");
   const zeroVarianceShare = share(groups, (group) => new Set(unshapedRewards(group)).size < 2);
@@ -70,6 +77,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
       (phase) => [...context.tasks.values()].filter(({ task }) => holds(phase, task.promptTokens)).length,
     ),
     neverIssuedShare,
+    compared,
     memory: `${memory?.text ?? "the trainer tells no memory plan"}${snapshots === 0 ? "" : `; ${snapshotText(snapshots)}`}`,
     warnings: findings.filter((finding) => finding !== null),
   };
@@ -209,7 +217,8 @@ function largestPass({ config, phases, parts }: RunContext): MicroBatchSize {
 
 /** The report as a fact's data. */
 export function preflightFact(report: PreflightReport): FactData["preflight.finished"] {
-  return { ...report, warnings: report.warnings.map(({ text }) => text) };
+  const { warnings, compared: _, ...numbers } = report;
+  return { ...numbers, warnings: warnings.map(({ text }) => text) };
 }
 
 function refuse(context: RunContext, outcome: RewardOutcome): never {

@@ -166,7 +166,7 @@ export class PartReplacements {
     };
   }
 
-  /** With `policyStore.actor: auto` a sampler that is not the embedded engine brings the store in folders with it. */
+  /** With `policyStore.actor: auto` a sampler that does not share the trainer's weights brings the store in folders with it. */
   private storeFor(
     { config, parts }: RunContext,
     slot: keyof RunParts,
@@ -179,6 +179,7 @@ export class PartReplacements {
   /** Tries the new part and hands it the old one's state. Errors: as `request`. */
   private async fit(context: RunContext, slot: keyof RunParts, parts: RunParts, signal: AbortSignal): Promise<void> {
     const { config } = context;
+    await (parts[slot] as { connect?(options: { readonly signal: AbortSignal }): Promise<void> }).connect?.({ signal });
     assertCapabilities(config, parts);
     try {
       assertCanTrain({ ...config, optimiser: context.configured.optimiser }, parts.advantage);

@@ -7,6 +7,7 @@ import type { PolicyVersion } from "../../contracts/policy-version.js";
 import type { Json } from "../../contracts/task.js";
 import type { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
+import type { MetricDraft } from "../../streams/telemetry/metrics.js";
 import { klOfStep } from "../../streams/telemetry/step-kl.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { evaluateHeldout, heldoutMetrics } from "../evaluation/evaluate.js";
@@ -53,13 +54,11 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
   const report = await preflight(context, signal);
   context.taps.fact("preflight.finished", context.progress.step, preflightFact(report));
   context.log.info({ actor: "preflight" }, report.memory);
-  if (report.neverIssuedShare > 0)
-    context.taps.metrics({
-      step: 0,
-      phase: 0,
-      time: context.time.now(),
-      values: { "data/never_issued_share": report.neverIssuedShare },
-    });
+  const { neverIssuedShare, compared } = report;
+  const values: MetricDraft = {};
+  if (neverIssuedShare > 0) values["data/never_issued_share"] = neverIssuedShare;
+  if (compared !== null) values.mismatch_abs = compared.mean;
+  if (Object.keys(values).length > 0) context.taps.metrics({ step: 0, phase: 0, time: context.time.now(), values });
   for (const [i, warning] of report.warnings.entries()) {
     const id = `${context.progress.step}-preflight-${i + 1}`;
     context.taps.alert(runAlert(context, { id, rule: "preflight", ...warning, phase: 1 }));

@@ -4,7 +4,7 @@
  * Cores: with `engine.threads: 0` each of n samplers gets cores/n of them, rounded down, and the trainer all of them. In a synchronous
  * run the two never compute at the same time; in an asynchronous one the system divides the cores.
  * Memory: the budget is cut in n + 2 parts; the trainer gets two, since it holds gradients, moments and activations on top of the
- * weights, and each sampler, which plans for weights and KV cache only, gets one.
+ * weights, and each sampler, which plans for weights and KV cache only, gets one. Where the trainer is elsewhere, it is cut in n.
  */
 import { availableParallelism } from "node:os";
 import type { Config } from "../../config/schema.js";
@@ -12,6 +12,7 @@ import type { Engine, EngineOptions } from "../../contracts/engine.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { realTime } from "../../system/time.js";
+import { faced } from "../parts/part-errors.js";
 import type { StartedSampler } from "../rollout/sampler-member.js";
 import { MAX_TRIES, SamplerPool } from "../rollout/sampler-pool.js";
 import type { EngineFactory } from "./engine-supervisor.js";
@@ -22,14 +23,21 @@ const TRAINER_PARTS = 2;
 
 type EngineConfig = Pick<Config, "engine" | "rollout" | "sampler">;
 
+/** Whether the run is trained by the embedded engine. */
+export function trainsHere({ trainer }: Pick<Config, "trainer">): boolean {
+  return trainer.actor === "engine";
+}
+
 /** Sampler processes that a configuration asks for. */
 export function samplerCount({ rollout, sampler }: Pick<Config, "rollout" | "sampler">): number {
   return sampler.actor === "engine" ? rollout.engines : 0;
 }
 
-/** Sampler calls that are made at the same time. */
+/** Sampler calls that are made at the same time: as many as all samplers work on together. */
 export function samplerCalls(config: Pick<Config, "rollout" | "sampler">): number {
-  return config.rollout.callsInFlight ?? Math.max(1, samplerCount(config));
+  const { actor, urls, callsPerServer } = config.sampler;
+  const calls = actor === "vllm" || actor === "sglang" ? urls.length * callsPerServer : samplerCount(config);
+  return config.rollout.callsInFlight ?? Math.max(1, calls);
 }
 
 /** Deadline of a sampler call, ms: with several samplers a call may be drawn again after the loss of one. */
@@ -41,10 +49,11 @@ export function sampleTimeoutMs(config: EngineConfig): number {
 export function memoryParts(
   memoryGiB: number | null,
   samplers: number,
+  trains: boolean,
   budget = (given: number | null) => memoryBudget(given) / BYTES_PER_GIB,
 ): { readonly trainer: number | null; readonly sampler: number } {
   if (samplers === 0) return { trainer: memoryGiB, sampler: 0 };
-  const part = budget(memoryGiB) / (samplers + TRAINER_PARTS);
+  const part = budget(memoryGiB) / (samplers + (trains ? TRAINER_PARTS : 0));
   return { trainer: TRAINER_PARTS * part, sampler: part };
 }
 
@@ -72,13 +81,17 @@ export function createSamplerEngines(config: Config, factory: EngineFactory, mem
     startTimeoutMs: engine.startTimeoutMs,
     adoptTimeoutMs: engine.requestTimeoutMs,
     callTimeoutMs: engine.requestTimeoutMs,
-    start: async (_, signal) => started(await factory(model.path, options, signal)),
+    start: async (_, signal) => started(await factory(model.path, options, signal), trainsHere(config)),
   });
 }
 
-function started(engine: Engine): StartedSampler {
+function started(engine: Engine, trainsHere: boolean): StartedSampler {
+  const { sampler } = engine;
+  const { capabilities } = sampler;
+  const adopts = capabilities.adopts.filter((form) => form !== "adapter");
   return {
-    sampler: samplingOnly(engine.sampler),
+    // The trainer's process has merged its adapters already: merging once is faster than in each sampler.
+    sampler: samplingOnly(trainsHere ? { ...sampler, capabilities: { ...capabilities, adopts } } : sampler),
     exited: engine.exited,
     pid: engine.info.pid,
     close: () => engine.close(),
@@ -86,9 +99,8 @@ function started(engine: Engine): StartedSampler {
 }
 
 /** Nothing is trained in the process, so that it need not keep activations for training: to it, every call is one of an evaluation. */
-function samplingOnly(sampler: Sampler): Sampler {
-  return {
-    ...sampler,
+export function samplingOnly(sampler: Sampler): Sampler {
+  return faced(sampler, {
     sample: (request, options) => sampler.sample({ ...request, purpose: "evaluation" }, options),
-  };
+  });
 }

@@ -26,6 +26,7 @@ import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins
 import { assertKind, type PartFactory } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
+import { artifactKind } from "../update/publisher.js";
 import { assertCanTrain } from "./can-train.js";
 import { judgesBefore } from "./capabilities.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
@@ -38,7 +39,7 @@ import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
 import { finishReport } from "./run-work.js";
-import { createSamplerEngines, memoryParts, samplerCount } from "./sampler-engines.js";
+import { createSamplerEngines, memoryParts, samplerCount, samplingOnly, trainsHere } from "./sampler-engines.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
 /**
@@ -198,11 +199,12 @@ class System implements TrainingSystem {
     const start: EngineFactory =
       engine ??
       ((modelDir, settings, signal) => startEngine({ modelDir, options: settings, ...(signal ? { signal } : {}) }));
-    const memory = memoryParts(config.engine.memoryGiB, samplerCount(config));
+    const trains = trainsHere(config);
+    const memory = memoryParts(config.engine.memoryGiB, samplerCount(config), trains);
     this.supervisor = new EngineSupervisor(start, config.model.path, {
       ...config.engine,
       memoryGiB: memory.trainer,
-      lora: config.model.lora && { ...config.model.lora, seed: config.run.seed },
+      lora: trains ? config.model.lora && { ...config.model.lora, seed: config.run.seed } : null,
     });
     this.samplers = createSamplerEngines(config, start, memory.sampler);
     this.registry = createRegistry(
@@ -288,12 +290,8 @@ class System implements TrainingSystem {
 
   /** Names by which the configuration chooses parts. */
   private names(): Readonly<Record<PartKind, string>> {
-    const { config, registry } = this;
+    const { config } = this;
     const [sampler, trainer] = [config.sampler.actor, config.trainer.actor];
-    const embedded = (["sampler", "trainer"] as const).every((kind) => {
-      const { kind: name, source } = registry.origin(kind, config[kind].actor);
-      return name === "engine" && source === "built-in" && this.samplers === null;
-    });
     const store = config.policyStore.actor;
     // Workers on other machines get policies where they get groups.
     const remote = this.registry.origin("workQueue", config.workQueue.actor).kind === "nats";
@@ -305,12 +303,25 @@ class System implements TrainingSystem {
       loss: config.loss.algorithm,
       sampler,
       trainer,
-      policyStore: store !== "auto" ? store : remote ? "nats" : embedded ? "engine" : "folder",
+      policyStore: store !== "auto" ? store : remote ? "nats" : this.sharesWeights() ? "engine" : "folder",
       workQueue: config.workQueue.actor,
       filter: config.dynamicSampling.enabled ? config.dynamicSampling.filter : "none",
       guard: config.guard.actor === "auto" ? this.fittingGuard() : config.guard.actor,
       ...this.replacements.named,
     };
+  }
+
+  /** Sampler and trainer are on one engine or server, so that no weights have to be handed over. */
+  private sharesWeights(): boolean {
+    const { config, registry } = this;
+    const [sampler, trainer] = (["sampler", "trainer"] as const).map((kind) =>
+      registry.origin(kind, config[kind].actor),
+    );
+    if (sampler?.source !== "built-in" || trainer?.source !== "built-in" || sampler.kind !== trainer.kind) return false;
+    const { urls } = config.sampler;
+    return sampler.kind === "engine"
+      ? this.samplers === null
+      : urls.every((url) => sameAddress(url, config.trainer.url));
   }
 
   /** The built-in guard that the trainer has the operations for. */
@@ -350,8 +361,10 @@ class System implements TrainingSystem {
   }
 
   private embedded() {
-    this.supervisor.need();
-    return this.supervisor.parts;
+    const { supervisor, config } = this;
+    supervisor.need();
+    const { parts } = supervisor;
+    return trainsHere(config) ? parts : { ...parts, sampler: samplingOnly(parts.sampler) };
   }
 
   private policyPlace(): PolicyPlaceOptions {
@@ -359,11 +372,13 @@ class System implements TrainingSystem {
     if (!context)
       throw new WeirError("WEIR_E_STATE", "the run folder is not there yet; publish policies once the run has begun");
     const { directory, maxGiB } = this.config.policyStore;
+    const { trainedParameters, parameters } = context.parts.trainer.model;
+    const numbers = artifactKind(context.parts) === "adapter" ? trainedParameters : parameters;
     return {
       ...{ directory, maxGiB, runDirectory: context.store.directory },
       preferMemory: this.samplers !== null,
       // Published weights are float32.
-      versionBytes: 4 * context.parts.trainer.model.parameters,
+      versionBytes: 4 * numbers,
     };
   }
 
@@ -623,4 +638,9 @@ class System implements TrainingSystem {
     if (!this.run) return;
     this.out.state.next(this.state);
   }
+}
+
+/** Whether two addresses are one server's; null is none. */
+function sameAddress(a: string, b: string | null): boolean {
+  return b !== null && new URL(a).href === new URL(b).href;
 }

@@ -1,7 +1,9 @@
-/** `weir doctor`: capabilities of this machine, what weir uses, and why. */
+/** `weir doctor`: capabilities of this machine, what weir uses, and why; with `--engine` those of a server. */
 import type { Command } from "commander";
+import { WeirError } from "../../errors.js";
 import { type DoctorReport, runDoctor } from "../doctor.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
+import { type EngineDoctorOptions, engineDoctorCommand } from "./doctor-engine.js";
 
 /** 0 healthy, 1 usable with a problem to look at, 4 no backend computes or the native engine that is set up fails. */
 export function doctorExitCode(report: DoctorReport): ExitCode {
@@ -61,11 +63,21 @@ export function register(program: Command): void {
     .command("doctor")
     .description("report Node, backend, libtensorflow, bf16/XLA/GPU probes, threads and measured speed, with reasons")
     .option("--json", "print the report as JSON")
+    .option(
+      "--engine <url>",
+      "say what the server at this address can do instead (vLLM, SGLang, Tinker-compatible, NATS)",
+    )
+    .option("--config <file>", "with --engine: say whether this configuration can work with its servers")
+    .option("--key-env <name>", "with --engine: environment variable that holds the server's key")
     .addHelpText(
       "after",
-      "\nExit codes: 0 healthy, 1 usable with a problem to look at, 4 no backend computes or the native engine fails.",
+      "\nExit codes: 0 healthy, 1 usable with a problem to look at, 4 no backend computes or the native engine fails.\nWith --engine: 0 weir and the configuration can work with it, 1 they cannot, 4 it cannot be reached or refuses.",
     )
-    .action(async (options: { json?: boolean }) => {
-      process.exitCode = await doctorCommand(options);
+    .action(async ({ engine, ...options }: Partial<EngineDoctorOptions>) => {
+      if (engine === undefined && (options.config ?? options.keyEnv) !== undefined)
+        throw new WeirError("WEIR_E_USAGE", "--config and --key-env go with --engine; give the server's address", {});
+      process.exitCode = await (engine === undefined
+        ? doctorCommand(options)
+        : engineDoctorCommand({ ...options, engine }));
     });
 }

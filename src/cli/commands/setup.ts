@@ -14,9 +14,17 @@ export interface SetupOptions {
   readonly json?: boolean;
 }
 
+interface PartResult {
+  readonly status: "ready" | "reused" | "unavailable" | "skipped";
+  readonly reason: string;
+}
+
 interface SetupResult {
-  readonly native: { readonly status: "ready" | "reused" | "unavailable" | "skipped"; readonly reason: string };
-  readonly kernels: { readonly status: "ready" | "reused" | "unavailable" | "skipped"; readonly reason: string };
+  readonly native: PartResult;
+  /** For the CPU. */
+  readonly kernels: PartResult;
+  /** For a GPU. */
+  readonly functions: PartResult;
   readonly seconds: number;
 }
 
@@ -47,8 +55,11 @@ export async function setupCommand(options: SetupOptions): Promise<ExitCode> {
   if (options.json) printJson(result);
   else if (result.native.status === "unavailable") note(result.native.reason);
   else print(`${result.native.reason} (${result.seconds.toFixed(1)} s)`);
-  if (!options.json && result.kernels.status === "unavailable") note(result.kernels.reason);
-  if (!options.json && result.kernels.status === "ready") print(result.kernels.reason);
+  if (options.json) return 0;
+  for (const { status, reason } of [result.kernels, result.functions]) {
+    if (status === "unavailable") note(reason);
+    if (status === "ready") print(reason);
+  }
   return 0;
 }
 

@@ -36,6 +36,7 @@ import { planMemory } from "../transformer/memory-plan.js";
 import type { Transformer } from "../transformer/model.js";
 import { ParameterStore } from "../transformer/parameters.js";
 import { RopeTables, type RotaryDtype } from "../transformer/rope.js";
+import { readAdopted, takeAdopted } from "./adopted-adapter.js";
 import { type OpenedBackend, openBackend } from "./backend.js";
 import { type ChosenExecutor, type CoreOptions, chooseExecutor } from "./executor.js";
 
@@ -80,6 +81,10 @@ export class EngineCore {
   private readonly activationCache: ActivationCache;
   private readonly executor: ChosenExecutor;
   private readonly adapters: Adapters | null;
+  /** Hash of the weights that the engine was opened with. */
+  private readonly baseSha256: string;
+  /** Names of weights that may not be those any more, by a policy that was adopted or loaded. */
+  private offBase: readonly string[] = [];
   private reference: Transformer | null = null;
   private published: PolicyVersion;
   /** The weights are no longer those of `published`. */
@@ -100,8 +105,9 @@ export class EngineCore {
     this.config = config;
     this.executor = executor;
     this.policy = executor.transformer(parameters, new RopeTables(config.rope, config.headDim, rotaryDtype));
-    this.published = { n: 0, sha256: parameters.sha256(executor.fusedStep?.digests) };
-    this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.published.sha256 });
+    this.baseSha256 = parameters.sha256(executor.fusedStep?.digests);
+    this.published = { n: 0, sha256: this.baseSha256 };
+    this.adapters = lora && new Adapters(parameters, lora, { directory: modelDir, sha256: this.baseSha256 });
     this.activationCache = new ActivationCache(this.policy);
     this.learner = new Learner(this.policy, executor.fusedStep, this.adapters, this.activationCache);
     this.info = {
@@ -133,7 +139,7 @@ export class EngineCore {
     const source = await readTensors(modelDir, config);
     const opened = await openBackend(options.backend, options.threads);
     const dtype = rotaryDtype ?? config.rope.inverseFrequencyDtype ?? "float32";
-    const executor = chooseExecutor(opened, config, options);
+    const executor = await chooseExecutor(opened, config, options);
     const parameters = ParameterStore.load(config, source);
     return new EngineCore(opened, modelDir, config, parameters, dtype, executor, options.lora ?? null);
   }
@@ -301,13 +307,15 @@ export class EngineCore {
   }
 
   /**
-   * Takes a policy that was published elsewhere; for an engine that only samples.
-   * Errors: WEIR_E_POLICY_VERSION for a handle of other weights than its own; WEIR_E_STATE where this engine trains.
+   * Takes a policy that was published elsewhere; for an engine that only samples. An adapter is merged into the weights of the model that
+   * the engine was opened with.
+   * Errors: WEIR_E_POLICY_VERSION for a handle of other weights than its own, and for weights that do not fit; WEIR_E_STATE where this
+   * engine trains.
    */
   async adopt({ version, artifact }: PublishedPolicy): Promise<void> {
     const same = version.n === this.published.n && version.sha256 === this.published.sha256;
     if (same && !this.changed) return;
-    if (artifact.kind !== "checkpoint") {
+    if (artifact.kind === "handle") {
       throw new WeirError(
         "WEIR_E_POLICY_VERSION",
         `policy version ${version.n} is a ${artifact.kind} of other weights than this engine's (version ${this.published.n}); publish a checkpoint`,
@@ -320,8 +328,18 @@ export class EngineCore {
         "an engine that trains cannot adopt other weights; sample with another engine",
       );
     }
-    await this.loadWeights(artifact.uri, null, version);
+    if (artifact.kind === "adapter") await this.mergeAdapter(artifact);
+    else await this.loadWeights(artifact.uri, null, version);
     this.published = version;
+  }
+
+  private async mergeAdapter(artifact: Extract<PolicyArtifact, { readonly kind: "adapter" }>): Promise<void> {
+    const { parameters } = this.policy;
+    const adapter = await readAdopted(artifact, parameters, this.baseSha256);
+    const base = await readTensors(this.modelDir, this.config);
+    this.activationCache.clear();
+    takeAdopted(parameters, base, adapter, this.offBase);
+    this.offBase = adapter.weights;
   }
 
   /**
@@ -383,6 +401,7 @@ export class EngineCore {
     for (const name of parameters.names()) {
       parameters.replace(name, tf.tensor(source.read(name), parameters.get(name).shape));
     }
+    this.offBase = parameters.names();
     if (adapter === null) this.adapters?.rebase(parameters, { directory, sha256 });
     else this.adapters?.take(adapter);
     this.learner.clear();

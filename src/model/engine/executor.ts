@@ -4,11 +4,14 @@
  */
 import type { EngineOptions, EnginePrecision, ExecutorName, LoraOptions } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
+import { freeGpuBytes } from "../../system/gpu-memory.js";
+import { usableMemory } from "../../system/memory.js";
 import { CompiledDecoder } from "../decode/compiled-decoder.js";
 import type { ModelConfig } from "../io/config.js";
 import { expectedTensors } from "../io/tensor-names.js";
 import { type CompileCosts, Compiler } from "../tensor/graph/compile.js";
-import { loadKernels, weirCommand } from "../tensor/native/index.js";
+import { type GraphLoader, SESSIONS } from "../tensor/graph/session.js";
+import { functionsState, loadKernels, weirCommand } from "../tensor/native/index.js";
 import { native } from "../tensor/tf.js";
 import { FusedStep } from "../train/fused-step.js";
 import { CompiledRunner, layerParts } from "../transformer/compiled-runner.js";
@@ -20,6 +23,7 @@ import type { ParameterStore } from "../transformer/parameters.js";
 import type { RopeTables } from "../transformer/rope.js";
 import { EAGER } from "../transformer/runner.js";
 import type { OpenedBackend } from "./backend.js";
+import { probeGraphs } from "./graph-probe.js";
 
 /** The options that the engine's core reads; those left out take their defaults. */
 export type CoreOptions = Pick<EngineOptions, "backend" | "threads"> &
@@ -62,10 +66,15 @@ function eager({ config, budget, lora }: Wanted, reason: string): ChosenExecutor
   };
 }
 
-function compiled({ config, budget, lora }: Wanted, precision: EnginePrecision, reason: string): ChosenExecutor {
+function compiled(
+  { config, budget, lora }: Wanted,
+  precision: EnginePrecision,
+  reason: string,
+  loader: GraphLoader = SESSIONS,
+): ChosenExecutor {
   const kernels = loadKernels();
   const fused = kernels.loaded;
-  const compiler = new Compiler(precision, kernels.products.includes(precision));
+  const compiler = new Compiler(precision, kernels.products.includes(precision), loader);
   const narrowed: NarrowWeights[] = [];
   const parts = layerParts([...expectedTensors(config).keys()]);
   const decoder = new CompiledDecoder(compiler, parts, fused);
@@ -97,28 +106,45 @@ function compiled({ config, budget, lora }: Wanted, precision: EnginePrecision, 
   };
 }
 
-/** Why the opened backend cannot run compiled graphs; null where it can. */
-function obstacle(opened: OpenedBackend): string | null {
+const onGpu = (opened: OpenedBackend) => opened.backend === "tensorflow" && native().binding.isUsingGpuDevice();
+
+/** Free memory of the device that computes. */
+function freeBytes(opened: OpenedBackend): number {
+  const onDevice = onGpu(opened) ? freeGpuBytes() : null;
+  return onDevice ?? usableMemory().freeBytes;
+}
+
+/** The compiled executor, or why the opened backend has none. */
+async function compiledOr(
+  opened: OpenedBackend,
+  wanted: Wanted,
+  precision: EnginePrecision,
+  asked: string,
+): Promise<ChosenExecutor | string> {
   if (opened.backend !== "tensorflow") return `the ${opened.backend} backend runs no graphs`;
-  if (native().binding.isUsingGpuDevice())
-    return "compiled graphs take their weights from host memory, and this backend computes on a GPU";
-  return null;
+  if (!onGpu(opened)) return compiled(wanted, precision, asked);
+  const { graphs, reason } = await probeGraphs(wanted.config, precision, functionsState());
+  if (graphs === null) return `no graphs on the GPU: ${reason}`;
+  return compiled(wanted, graphs.precision, `${asked}; on the GPU in ${reason}`, graphs.loader);
 }
 
 /** Throws WEIR_E_NATIVE_ENGINE where `compiled` was asked for by name and is not available. */
-export function chooseExecutor(opened: OpenedBackend, config: ModelConfig, options: CoreOptions): ChosenExecutor {
+export async function chooseExecutor(
+  opened: OpenedBackend,
+  config: ModelConfig,
+  options: CoreOptions,
+): Promise<ChosenExecutor> {
   const { executor = "auto", precision = "float32", memoryGiB = null, lora = null } = options;
-  const wanted = { config, budget: memoryBudget(memoryGiB), lora };
+  const wanted = { config, budget: memoryBudget(memoryGiB, () => freeBytes(opened)), lora };
   if (executor === "eager") return eager(wanted, "asked for by name");
-  const why = obstacle(opened);
-  if (why === null) {
-    return compiled(wanted, precision, executor === "auto" ? "the backend runs graphs" : "asked for by name");
-  }
+  const asked = executor === "auto" ? "the backend runs graphs" : "asked for by name";
+  const found = await compiledOr(opened, wanted, precision, asked);
+  if (typeof found !== "string") return found;
   if (executor === "compiled") {
     throw new WeirError(
       "WEIR_E_NATIVE_ENGINE",
-      `engine.executor = compiled cannot be had: ${why}; set it to auto or eager, or run \`${weirCommand("setup")}\``,
+      `engine.executor = compiled cannot be had: ${found}; set it to auto or eager, or run \`${weirCommand("setup")}\``,
     );
   }
-  return eager(wanted, why);
+  return eager(wanted, found);
 }

@@ -6,7 +6,7 @@ import type { Sampler } from "../../contracts/sampler.js";
 import type { EvaluateLoss, Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { LOSS_NAMES } from "../../losses/index.js";
-import { createHandleStore } from "./handle-store.js";
+import { createHandleStore } from "../../system/handle-store.js";
 import type { EngineCalls, EngineMethod } from "./protocol.js";
 
 export type Call = <M extends EngineMethod>(
@@ -51,7 +51,7 @@ function samplerOf({ call, version }: FacadeParts): Sampler {
       logprobBasis: "scaled",
       seeds: "per-sequence",
       tokenVersions: false,
-      adopts: ["handle", "checkpoint"],
+      adopts: ["handle", "checkpoint", "adapter"],
       heldVersions: 1,
       entropies: true,
       abort: true,

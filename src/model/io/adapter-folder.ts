@@ -12,9 +12,10 @@ import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import { type TensorSource, tensorsInMemory } from "./tensor-source.js";
 
 const ADAPTER_FOLDER = "adapter";
-const WEIGHTS = "adapter_model.safetensors";
-const CONFIG = "adapter_config.json";
-const PREFIX = "base_model.model.";
+export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
+export const ADAPTER_CONFIG = "adapter_config.json";
+/** Before the names of a model's tensors. */
+export const ADAPTER_PREFIX = "base_model.model.";
 const BASE_KEY = "base_sha256";
 const OPTIONS_KEY = "lora";
 
@@ -53,13 +54,13 @@ export async function writeAdapter(directory: string, { options, tensors, base }
     inference_mode: true,
     init_lora_weights: true,
   };
-  await writeFile(join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+  await writeFile(join(folder, ADAPTER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
   const named: TensorSource = {
-    names: () => tensors.names().map((name) => `${PREFIX}${name}`),
-    shape: (name) => tensors.shape(name.slice(PREFIX.length)),
-    read: (name) => tensors.read(name.slice(PREFIX.length)),
+    names: () => tensors.names().map((name) => `${ADAPTER_PREFIX}${name}`),
+    shape: (name) => tensors.shape(name.slice(ADAPTER_PREFIX.length)),
+    read: (name) => tensors.read(name.slice(ADAPTER_PREFIX.length)),
   };
-  await writeSafetensors(join(folder, WEIGHTS), named, {
+  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), named, {
     format: "pt",
     [BASE_KEY]: base.sha256,
     [OPTIONS_KEY]: optionsText(options),
@@ -81,7 +82,7 @@ export async function copyAdapter(from: string, to: string): Promise<void> {
  * was trained with other options, on other weights or has other pairs than `expected`.
  */
 export async function readAdapter(directory: string, expected: SavedAdapter): Promise<TensorSource | null> {
-  const path = join(directory, ADAPTER_FOLDER, WEIGHTS);
+  const path = join(directory, ADAPTER_FOLDER, ADAPTER_WEIGHTS);
   const file = await readSafetensors(path).catch((error: unknown) => {
     if (error instanceof WeirError && error.code === "WEIR_E_FILE_MISSING") return null;
     throw error;
@@ -103,7 +104,7 @@ export async function readAdapter(directory: string, expected: SavedAdapter): Pr
   const pairs: Record<string, { shape: readonly number[]; data: Float32Array }> = {};
   for (const name of expected.tensors.names()) {
     const shape = expected.tensors.shape(name);
-    const stored = `${PREFIX}${name}`;
+    const stored = `${ADAPTER_PREFIX}${name}`;
     const found = file.names().includes(stored) ? file.shape(stored).join(", ") : undefined;
     if (found !== shape.join(", "))
       refuse(`with a ${name} of shape`, found, shape.join(", "), "use another checkpoint");

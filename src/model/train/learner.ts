@@ -15,6 +15,9 @@ import type {
   Trainer,
 } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { hostEvaluation } from "../../losses/host-evaluation.js";
+import { assertFiniteMetrics, PolicyMetricSums } from "../../losses/policy-metrics.js";
+import { sftWeights } from "../../losses/supervised.js";
 import { type ActivationCache, BatchPrefixes } from "../activations/prefix-cache.js";
 import { breathe } from "../tensor/breathe.js";
 import { scope, tf } from "../tensor/tf.js";
@@ -29,15 +32,7 @@ import { assertIds } from "../transformer/token-ids.js";
 import { AdamW, type MeasuredGradients, type OptimiserOutcome } from "./adamw.js";
 import type { FusedStep } from "./fused-step.js";
 import { runGroups, runRows } from "./micro-batch.js";
-import {
-  hostEvaluation,
-  isTraced,
-  lossSequences,
-  microBatchTargets,
-  PolicyMetricSums,
-  policyTokenLoss,
-  supervisedTokenLoss,
-} from "./policy-gradient.js";
+import { isTraced, lossSequences, microBatchTargets, policyTokenLoss, supervisedTokenLoss } from "./policy-gradient.js";
 import { RevisableStep } from "./revisable-step.js";
 import { assertPolicyBatch, assertSftBatch } from "./validate.js";
 
@@ -102,7 +97,7 @@ export class Learner {
             inGraph ? { gradients, loss: policyTokenLoss(batch.loss, targets, null) } : { gradients, lossOf },
           );
           evaluation ??= await onHost(lossSequences(microBatch, targets, scores.logprobs));
-          sums.add(microBatch, targets, scores, evaluation);
+          sums.add({ ...targets, ...scores }, evaluation, microBatch.paddedTokens);
           scatter(logprobs, microBatch, scores.logprobs);
         }
       } finally {
@@ -110,7 +105,7 @@ export class Learner {
       }
       const reply = sums.finish(logprobs);
       const { logprobs: _, ...numbers } = reply;
-      assertFinite(numbers);
+      assertFiniteMetrics(numbers);
       return reply;
     });
     return metrics;
@@ -144,7 +139,7 @@ export class Learner {
         tokens += own.length;
         paddedTokens += microBatch.paddedTokens;
       }
-      assertFinite({ loss });
+      assertFiniteMetrics({ loss });
       return { loss, tokens, paddedTokens, microBatches: microBatches.length };
     });
   }
@@ -323,28 +318,5 @@ function scatter(into: Logprobs, microBatch: PackedGroups, values: Float32Array)
   for (const { group, completion, length } of microBatch.origin) {
     (into[group] as number[][])[completion] = Array.from(values.subarray(at, at + length));
     at += length;
-  }
-}
-
-/** Eq. 11 (`seq-mean`): mask / (rows · Σ mask of the row); `token-mean`: mask / Σ mask. Token 0 has no prediction. */
-function sftWeights(batch: SftBatch): number[][] {
-  const masks = batch.rows.map(({ lossMask }) => lossMask.map((value, token) => (token === 0 ? 0 : value)));
-  const totals = masks.map((mask) => mask.reduce((sum, value) => sum + value, 0));
-  const rows = totals.filter((total) => total > 0).length;
-  const all = totals.reduce((sum, total) => sum + total, 0);
-  return masks.map((mask, row) => {
-    const denominator = batch.aggregation === "seq-mean" ? rows * totals[row]! : all;
-    return mask.map((value) => (value === 0 ? 0 : value / denominator));
-  });
-}
-
-function assertFinite(numbers: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(numbers)) {
-    if (Number.isFinite(value)) continue;
-    throw new WeirError(
-      "WEIR_E_NON_FINITE",
-      `${name} of the batch is ${value}; its gradient was dropped and the weights were not touched. Inspect the batch, lower the learning rate`,
-      { metric: name, value: String(value) },
-    );
   }
 }

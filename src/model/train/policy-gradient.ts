@@ -1,23 +1,20 @@
 /**
- * The policy loss inside the engine: its gradient with respect to each token's log-prob and entropy on the device, and its
- * metrics on the host in float64 from the same log-probs. Both come from one formula (src/losses). A loss that needs whole
- * sequences, or is the caller's own, is evaluated on the host between the forward and the backward pass.
+ * The policy loss inside the engine: its gradient with respect to each token's log-prob and entropy on the device; its metrics come
+ * from the same log-probs and the same formula (src/losses), on the host in float64. A loss that needs whole sequences, or is the
+ * caller's own, is evaluated on the host between the forward and the backward pass.
  * Aggregation is a weight per token from global denominators, so splitting a batch changes nothing (I6).
  */
 
-import { K3_EXPONENT_CLAMP, klEstimate } from "../../algorithms/kl.js";
-import type { LossEvaluation, LossSequence } from "../../contracts/loss.js";
-import type { EvaluateLoss, PolicyBatch, PolicyLossConfig, PolicyMetrics } from "../../contracts/trainer.js";
-import { WeirError } from "../../errors.js";
-import { tokenWeight } from "../../losses/aggregation.js";
-import { evaluateLoss } from "../../losses/evaluate.js";
+import { K3_EXPONENT_CLAMP } from "../../algorithms/kl.js";
+import type { LossSequence } from "../../contracts/loss.js";
+import type { PolicyBatch, PolicyLossConfig } from "../../contracts/trainer.js";
+import { completionWeights } from "../../losses/host-evaluation.js";
 import { policyLossNamed } from "../../losses/index.js";
-import { LOG_RATIO_CLAMP, type PolicyLoss, type SettingOperands } from "../../losses/policy-loss.js";
+import type { PolicyLoss, SettingOperands } from "../../losses/policy-loss.js";
 import { LOSS_SETTINGS } from "../../losses/settings.js";
 import { type Tensor, tf } from "../tensor/tf.js";
 import type { TokenLoss } from "../transformer/head.js";
 import type { PackedGroups } from "../transformer/packing.js";
-import type { MicroBatchScores } from "./micro-batch.js";
 import { traced } from "./traced-algebra.js";
 
 /** Per target of a micro-batch, in their order. */
@@ -48,12 +45,7 @@ export function microBatchTargets(batch: PolicyBatch, microBatch: PackedGroups):
     advantages.set(source.advantages, at);
     old?.set(source.oldLogprobs ?? [], at);
     reference?.set(source.refLogprobs ?? [], at);
-    const counted = source.weights?.reduce((count, weight) => count + (weight === 0 ? 0 : 1), 0) ?? length;
-    const weight = tokenWeight(batch.loss.aggregation, batch.denominators, counted, batch.loss.lossScale);
-    for (let t = 0; t < length; t += 1) {
-      const own = source.weights?.[t] ?? 1;
-      weights[at + t] = own === 0 ? 0 : own * weight;
-    }
+    weights.set(completionWeights(batch, source), at);
     at += length;
   }
   return { advantages, old, reference, weights };
@@ -78,42 +70,6 @@ export function lossSequences(
     at += length;
     return sequence;
   });
-}
-
-/**
- * How the loss is evaluated on the host: by a built-in formula, or by the caller.
- * The caller's result is checked: WEIR_E_SHAPE where coefficients do not fit the sequences, WEIR_E_NON_FINITE where a number is
- * not finite.
- */
-export function hostEvaluation(loss: PolicyLossConfig, evaluate: EvaluateLoss | null): EvaluateLoss {
-  if (loss.name !== null) {
-    const formula = policyLossNamed(loss.name);
-    return (sequences) => evaluateLoss(formula, sequences, loss.settings);
-  }
-  if (evaluate === null)
-    throw new WeirError(
-      "WEIR_E_STATE",
-      "the batch names no loss and none was given; name one of src/losses, or microBatch `evaluate`",
-    );
-  return async (sequences) => assertEvaluation(await evaluate(sequences), sequences);
-}
-
-function assertEvaluation(found: LossEvaluation, sequences: readonly LossSequence[]): LossEvaluation {
-  const lengths = sequences.map(({ logprobs }) => logprobs.length);
-  const given = found.coefficients.map((row) => row.length);
-  if (given.length !== lengths.length || given.some((length, i) => length !== lengths[i])) {
-    throw new WeirError(
-      "WEIR_E_SHAPE",
-      `the loss must give one coefficient per token of ${lengths.length} sequences (${lengths.slice(0, 8).join(", ")} …), got ${given.length} (${given.slice(0, 8).join(", ")} …)`,
-    );
-  }
-  const numbers = [found.value, found.clipped, found.clippedLower];
-  if (![...numbers, ...found.coefficients.flatMap((row) => Array.from(row))].every(Number.isFinite))
-    throw new WeirError(
-      "WEIR_E_NON_FINITE",
-      "the loss gave a value or a coefficient that is not finite; nothing was changed",
-    );
-  return found;
 }
 
 /** True where the loss's gradient is traced into the graph: a built-in whose tokens are independent of one another. */
@@ -215,84 +171,5 @@ function klSlope(d: Tensor, loss: PolicyLossConfig, clamp: Tensor | null): Tenso
       const estimate = tf.sub(tf.add(power, d), 1);
       return tf.mul(slope, tf.cast(tf.greaterEqual(clamp, estimate), "float32"));
     }
-  }
-}
-
-/** Sums metrics over the tokens of micro-batches that count; `finish` makes the reply of them. */
-export class PolicyMetricSums {
-  private policy = 0;
-  private klLoss = 0;
-  private entropyLoss = 0;
-  private klRef = 0;
-  private klOldK1 = 0;
-  private klOldK3 = 0;
-  private entropy = 0;
-  private clipped = 0;
-  private clippedLower = 0;
-  private ratioMax = 0;
-  private tokens = 0;
-  private withReference = 0;
-  private padded = 0;
-  private microBatches = 0;
-  private readonly loss: PolicyLossConfig;
-
-  constructor(loss: PolicyLossConfig) {
-    this.loss = loss;
-  }
-
-  add(
-    microBatch: PackedGroups,
-    targets: MicroBatchTargets,
-    scores: MicroBatchScores,
-    evaluation: LossEvaluation,
-  ): void {
-    this.padded += microBatch.paddedTokens;
-    this.microBatches += 1;
-    this.policy += evaluation.value;
-    this.clipped += evaluation.clipped;
-    this.clippedLower += evaluation.clippedLower;
-    for (let i = 0; i < scores.logprobs.length; i += 1) {
-      const logprob = scores.logprobs[i]!;
-      const weight = targets.weights[i]!;
-      // A token that rejection left out counts in no mean, whatever its numbers are.
-      if (weight === 0) continue;
-      const old = targets.old === null ? logprob : targets.old[i]!;
-      const difference = logprob - old;
-      const ratio = Math.exp(Math.min(Math.max(difference, -LOG_RATIO_CLAMP), LOG_RATIO_CLAMP));
-      this.klOldK1 -= difference;
-      this.klOldK3 += klEstimate(old, logprob, "k3", false);
-      this.entropy += scores.entropies[i]!;
-      this.entropyLoss += weight * scores.entropies[i]!;
-      this.ratioMax = Math.max(this.ratioMax, ratio);
-      if (Number.isNaN(ratio)) this.ratioMax = Number.NaN;
-      this.tokens += 1;
-      if (targets.reference !== null) {
-        const kl = klEstimate(logprob, targets.reference[i]!, this.loss.klEstimator, this.loss.klClamp ?? null);
-        this.klRef += kl;
-        this.klLoss += weight * kl;
-        this.withReference += 1;
-      }
-    }
-  }
-
-  /** The reply; `logprobs` is filled by the caller. Not checked for finiteness here. */
-  finish(logprobs: PolicyMetrics["logprobs"]): PolicyMetrics & { readonly entropy: number } {
-    const mean = (sum: number) => (this.tokens === 0 ? 0 : sum / this.tokens);
-    const { klCoefficient, entropyCoefficient } = this.loss;
-    return {
-      loss: this.policy + klCoefficient * this.klLoss - entropyCoefficient * this.entropyLoss,
-      pgLoss: this.policy,
-      klRef: this.withReference === 0 ? 0 : this.klRef / this.withReference,
-      klOldK1: mean(this.klOldK1),
-      klOldK3: mean(this.klOldK3),
-      entropy: mean(this.entropy),
-      clipFraction: mean(this.clipped),
-      clipFractionLower: mean(this.clippedLower),
-      ratioMax: this.ratioMax,
-      tokens: this.tokens,
-      paddedTokens: this.padded,
-      microBatches: this.microBatches,
-      logprobs,
-    };
   }
 }

@@ -6,13 +6,9 @@
 import type { PolicySpan } from "../../contracts/policy-version.js";
 import type { PublishedPolicy } from "../../contracts/published-policy.js";
 import { WeirError } from "../../errors.js";
-import type { Drawn, GenerationServer, ServerFacts } from "./generation-server.js";
+import type { Call, Drawn, GenerationServer, ServerFacts } from "./generation-server.js";
 import { policyName } from "./policy-name.js";
 import { type DrawFrom, type ServerWeights, wholeSpan } from "./server-weights.js";
-
-interface Call {
-  readonly signal: AbortSignal;
-}
 
 export class AdapterWeights implements ServerWeights {
   /** Adapters that this server has, or is loading, by name. */
@@ -32,7 +28,15 @@ export class AdapterWeights implements ServerWeights {
     return [...this.loaded.values()].map(({ policy }) => policy.version.n);
   }
 
-  async connected({ adapters, maxRank }: ServerFacts, known: readonly PublishedPolicy[], options: Call): Promise<void> {
+  /** Errors: WEIR_E_CAPABILITY for a server whose base weights are no longer those of its model. */
+  async connected(facts: ServerFacts, known: readonly PublishedPolicy[], options: Call): Promise<void> {
+    const { adapters, maxRank, label } = facts;
+    if (label !== null)
+      throw new WeirError(
+        "WEIR_E_CAPABILITY",
+        `${this.server.url} holds weights named ${label} in the place of its model's, so that adapters would be added to these; start it anew`,
+        { url: this.server.url, label },
+      );
     this.maxRank = maxRank;
     this.bare = known.length === 0;
     this.loaded.clear();

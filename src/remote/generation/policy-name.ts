@@ -1,6 +1,6 @@
 import type { PolicyVersion } from "../../contracts/policy-version.js";
 
-const PREFIX = "policy@v";
+const PREFIX = "policy-v";
 /** Hexadecimal digits of the hash: two policies of the same number are told apart. */
 const HASH_DIGITS = 8;
 

@@ -32,7 +32,7 @@ const infoSchema = z.object({
     scheduler_config: z
       .object({ enable_chunked_prefill: z.boolean().nullish(), max_num_seqs: z.number().nullish() })
       .nullish(),
-    device_config: z.object({ device_type: z.string().nullish() }).nullish(),
+    device_config: z.object({ device: z.string().nullish() }).nullish(),
   }),
 });
 
@@ -46,7 +46,7 @@ export async function serverInfo(client: HttpClient, deadlineMs: number, signal:
   const known: Readonly<Record<string, string | number | null | undefined>> = {
     precision: model_config?.dtype?.replace(/^torch\./, ""),
     "log-probs": model_config?.logprobs_mode,
-    device: device_config?.device_type,
+    device: device_config?.device,
     "sequences at once": scheduler_config?.max_num_seqs,
     "largest rank": lora_config?.max_lora_rank,
     "adapters in one batch": lora_config?.max_loras,
@@ -55,7 +55,7 @@ export async function serverInfo(client: HttpClient, deadlineMs: number, signal:
   return {
     maxRank: lora_config?.max_lora_rank ?? null,
     chunkedPrefill: scheduler_config?.enable_chunked_prefill ?? false,
-    cpu: device_config?.device_type === "cpu",
+    cpu: device_config?.device === "cpu",
     notes: Object.fromEntries(Object.entries(known).flatMap(([name, value]) => (value ? [[name, String(value)]] : []))),
   };
 }

@@ -5,7 +5,16 @@
 import { z } from "zod";
 import type { SamplingParams } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
-import type { Draw, Drawn, GenerationServer, Peek, PolicyForm, ServerFacts } from "../generation/generation-server.js";
+import { readModelConfig } from "../../model/io/config.js";
+import type {
+  Call,
+  Draw,
+  Drawn,
+  GenerationServer,
+  Peek,
+  PolicyForm,
+  ServerFacts,
+} from "../generation/generation-server.js";
 import { requestSeed } from "../generation/request-seed.js";
 import { servedModel } from "../generation/served-model.js";
 import type { HttpAnswer, HttpCall, HttpClient } from "../http.js";
@@ -30,12 +39,10 @@ export interface VllmServerOptions {
   readonly deadlineMs: number;
 }
 
-interface Call {
-  readonly signal: AbortSignal;
-}
-
 /** Answers of a server that does no work for them, ms. */
 const ASK_MS = 30_000;
+/** The first token that a server draws, which may have to compile for it, ms. */
+const PEEK_MS = 120_000;
 /** Sequences of one request: more than a server's --max-num-seqs are refused, which is 32 or more on every machine for training. */
 const SEQUENCES_PER_REQUEST = 32;
 /** Bytes of one token in an answer, at most: ids, log-prob and rank as JSON, twice. */
@@ -57,6 +64,7 @@ const STARTED_WITH = "default";
 export class VllmServer implements GenerationServer {
   /** Name of the base model, once the server was asked. */
   private base: string | null = null;
+  private onCpu = false;
 
   constructor(private readonly options: VllmServerOptions) {}
 
@@ -72,6 +80,7 @@ export class VllmServer implements GenerationServer {
     const { paths } = await this.ask("/openapi.json", apiSchema, signal);
     const has = (path: string) => path in paths;
     const info: ServerInfo = has("/server_info") ? await serverInfo(this.options.client, ASK_MS, signal) : {};
+    this.onCpu = info.cpu === true;
     const problems = startProblems(has, info, form);
     const develops = FOLDER_ROUTES.every(has);
     const label = develops ? (await this.ask("/weight_info", weightsSchema, signal)).weight_version : STARTED_WITH;
@@ -110,7 +119,7 @@ export class VllmServer implements GenerationServer {
       sampling_params: { ...samplingParams(params), n: 1, seed: 1, logprobs: TOP },
       stream: false,
     };
-    const answer = await this.generate({ json: body, deadlineMs: ASK_MS, signal, maxBytes: MIB });
+    const answer = await this.generate({ json: body, deadlineMs: PEEK_MS, signal, maxBytes: MIB });
     return drawnOf(answer.json(), this.url).peek();
   }
 
@@ -173,7 +182,14 @@ export class VllmServer implements GenerationServer {
     if (answer.status !== 200 && answer.status !== 404) throw this.options.client.refusal(call, answer);
   }
 
+  /** Errors: WEIR_E_CAPABILITY for a model with tied embeddings at a server on a CPU, which keeps the output head that it had. */
   async loadFolder(folder: string, label: string, { signal }: Call): Promise<void> {
+    if (this.onCpu && (await readModelConfig(folder)).tieWordEmbeddings)
+      throw new WeirError(
+        "WEIR_E_CAPABILITY",
+        `${this.url} runs on a CPU, where vLLM does not renew the output head of a model with tied embeddings; train adapters (model.lora), or sample on a GPU or the embedded engine`,
+        { url: this.url },
+      );
     const post = (path: string, json?: unknown) =>
       this.options.client.ok({
         path,

@@ -6,6 +6,7 @@ import { WeirError } from "../../../errors.js";
 import { createFolderPolicyStore } from "../../../store/policy-folder.js";
 import { openPolicyPlace } from "../../../store/policy-place.js";
 import { createMemoryWorkQueue } from "../../../streams/work-queue.js";
+import { createHandleStore } from "../../../system/handle-store.js";
 import type { Parts } from "../part-kinds.js";
 import type { BuiltInSource, EmbeddedSource } from "./source.js";
 
@@ -14,7 +15,9 @@ export const engineSampler = (source: BuiltInSource): Sampler => {
   return embedded.samplers ?? embedded.parts().sampler;
 };
 export const engineTrainer = (source: BuiltInSource): Trainer => needed(source).parts().trainer;
-export const enginePolicyStore = (source: BuiltInSource): PolicyStore => needed(source).parts().policyStore;
+/** That of the engine, or of another server which both trains and samples. */
+export const enginePolicyStore = (source: BuiltInSource): PolicyStore =>
+  source.config.trainer.actor === "engine" ? needed(source).parts().policyStore : createHandleStore();
 export const folderPolicyStore = (source: BuiltInSource): PolicyStore =>
   createFolderPolicyStore(() => openPolicyPlace(needed(source).policyPlace()));
 export const memoryWorkQueue = ({ config: { workQueue } }: BuiltInSource): Parts["workQueue"] =>

@@ -2,10 +2,12 @@
 import type { Sampler } from "../../../contracts/sampler.js";
 import type { ServerSamplerOptions } from "../../../remote/generation/server-sampler.js";
 import { keyFrom } from "../../../remote/http.js";
+import { createSglangSampler } from "../../../remote/sglang/sglang.js";
 import { createVllmSampler } from "../../../remote/vllm/vllm.js";
 import type { BuiltInSource, PartConfig } from "./source.js";
 
 export const vllmSampler = ({ config }: BuiltInSource): Sampler => createVllmSampler(serverOptions(config));
+export const sglangSampler = ({ config }: BuiltInSource): Sampler => createSglangSampler(serverOptions(config));
 
 /** Adapters go by their names where the model has them; else whole folders take each other's place. */
 export function serverOptions({

@@ -1,17 +1,15 @@
 /**
- * Compiled functions: a tfjs function is traced once per shape of its inputs, loaded as a SavedModel through the stock
- * binding, and run there. State stays outside the graphs, in tensors that are fed and fetched without a copy on the CPU, so
- * one graph serves every layer of a model, and a new shape costs one small graph.
+ * Compiled functions: a tfjs function is traced once per shape of its inputs, and its graph is loaded and run by TensorFlow: in
+ * a session (session.ts) or as a function of the eager context (functions.ts). State stays outside the graphs, in tensors that
+ * are given and taken without a copy, so one graph serves every layer of a model, and a new shape costs one small graph.
  * Invariants: a call returns what the function itself would return, up to rounding; an input that the function returns is
  * the same tensor, not a copy; graphs are loaded once and freed together.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { EnginePrecision } from "../../../contracts/engine.js";
 import { WeirError } from "../../../errors.js";
 import { native, type Tensor, tf } from "../tf.js";
 import { type Graph, reference } from "./graph.js";
+import { type GraphLoader, type LoadedGraph, type RawTensor, SESSIONS } from "./session.js";
 import { trace } from "./trace.js";
 import { DTYPE_NUMBER, type GraphDtype } from "./values.js";
 
@@ -19,9 +17,8 @@ import { DTYPE_NUMBER, type GraphDtype } from "./values.js";
 export type Tree = Tensor | null | number | string | boolean | readonly Tree[] | { readonly [key: string]: Tree };
 
 interface Executable {
-  readonly session: number;
-  readonly feeds: string;
-  readonly fetches: string;
+  /** Null where every output is an input. */
+  readonly loaded: LoadedGraph | null;
   readonly graph: Graph;
   /** Rebuilds the output tree from the inputs and the fetched tensors. */
   readonly rebuild: (inputs: readonly Tensor[], fetched: readonly Tensor[]) => unknown;
@@ -78,6 +75,7 @@ export class Compiler {
   constructor(
     readonly products: EnginePrecision,
     private readonly ownProducts = false,
+    private readonly loader: GraphLoader = SESSIONS,
   ) {}
 
   /**
@@ -105,7 +103,7 @@ export class Compiler {
 
   /** Frees all graphs. */
   dispose(): void {
-    for (const { session } of this.executables.values()) native().binding.deleteSavedModel(session);
+    for (const { loaded } of this.executables.values()) loaded?.unload();
     this.executables.clear();
   }
 
@@ -131,17 +129,14 @@ export class Compiler {
       });
       return {
         graph: tracer.graph,
-        feeds: [...places.keys()].map((name) => `${name}:0`).join(),
-        fetches: [...fetchPlaces.keys()].map((name) => (name.includes(":") ? name : `${name}:0`)).join(),
+        feeds: [...places.keys()],
+        fetches: [...fetchPlaces.keys()],
         rebuild: (given: readonly Tensor[], fetched: readonly Tensor[]) => rebuildTree(plan, given, fetched),
       };
     });
-    const folder = mkdtempSync(join(tmpdir(), "weir-graph-"));
-    mkdirSync(join(folder, "variables"));
-    writeFileSync(join(folder, "saved_model.pb"), graph.toSavedModel());
     try {
-      const session = native().binding.loadSavedModel(folder, "serve");
-      return { session, graph, feeds, fetches, rebuild };
+      const loaded = fetches.length === 0 ? null : this.loader.load(key, graph, feeds, fetches);
+      return { loaded, graph, rebuild };
     } catch (cause) {
       throw new WeirError(
         "WEIR_E_NATIVE_ENGINE",
@@ -149,8 +144,6 @@ export class Compiler {
         { key },
         { cause },
       );
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
     }
   }
 }
@@ -163,16 +156,13 @@ function rebuildTree(plan: unknown, given: readonly Tensor[], fetched: readonly 
   });
 }
 
-function call(executable: Executable, tensors: readonly Tensor[]): unknown {
-  if (executable.fetches === "") return executable.rebuild(tensors, []);
-  const backend = native();
-  const ids = backend.getInputTensorIds(tensors);
-  const outputs = backend.binding.runSavedModel(executable.session, ids, executable.feeds, executable.fetches);
-  return executable.rebuild(tensors, outputs.map(adopt));
+function call({ loaded, rebuild }: Executable, tensors: readonly Tensor[]): unknown {
+  if (loaded === null) return rebuild(tensors, []);
+  return rebuild(tensors, loaded.run(native().getInputTensorIds(tensors)).map(adopt));
 }
 
 /** A tf.Tensor over a handle of the binding; bfloat16 goes under the label float32. */
-function adopt({ id, shape, dtype }: { id: number; shape: readonly number[]; dtype: number }): Tensor {
+function adopt({ id, shape, dtype }: RawTensor): Tensor {
   const dataId = {};
   native().tensorMap.set(dataId, { shape, dtype, id, values: null, refCount: 1 });
   const name = DTYPE_OF.get(dtype);

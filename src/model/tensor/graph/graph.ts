@@ -58,6 +58,11 @@ export class Graph {
       .map(({ op, sources, attributes }) => ({ op, inputs: sources, attributes }));
   }
 
+  /** Has loops or branches of TensorFlow's control-flow operations. */
+  get hasControlFlow(): boolean {
+    return this.nodes.some(({ op }) => op === "Switch");
+  }
+
   /** A value that is fed when the graph runs. */
   placeholder(name: string, dtype: GraphDtype, shape: readonly number[]): GraphValue {
     this.nodes.push({
@@ -141,13 +146,17 @@ export class Graph {
     this.nodes.find(({ name }) => name === node)?.inputs.push(`^${other}`);
   }
 
-  /** SavedModel with this graph under the tag `serve` (saved_model.proto, meta_graph.proto). */
-  toSavedModel(): Uint8Array {
+  /** GraphDef (graph.proto). */
+  toGraphDef(): Uint8Array {
     const graph = new WireMessage();
     for (const node of this.nodes) graph.message(1, nodeMessage(node));
     // producer: the oldest graph version that all operations above are part of.
-    graph.message(4, new WireMessage().integer(1, 1395));
-    const meta = new WireMessage().message(1, new WireMessage().text(4, "serve")).message(2, graph);
+    return graph.message(4, new WireMessage().integer(1, 1395)).finish();
+  }
+
+  /** SavedModel with this graph under the tag `serve` (saved_model.proto, meta_graph.proto). */
+  toSavedModel(): Uint8Array {
+    const meta = new WireMessage().message(1, new WireMessage().text(4, "serve")).data(2, this.toGraphDef());
     return new WireMessage().integer(1, 1).message(2, meta).finish();
   }
 

@@ -1,5 +1,8 @@
 /** The native TensorFlow engine: where it is and how it is loaded. */
 export {
+  type FunctionsAddon,
+  type FunctionsState,
+  functionsState,
   type KernelsState,
   loadKernels,
   loadNativeTf,

@@ -3,10 +3,11 @@
  * Invariants: nothing here installs or downloads; a folder without a complete manifest is never used; the environment
  * that TensorFlow reads once, at load, is set before the addon loads.
  * `WEIR_NATIVE=off` ignores what is set up; `WEIR_NATIVE=DIR` takes exactly that engine folder;
- * `WEIR_KERNELS=off` leaves weir's own kernels out.
+ * `WEIR_KERNELS=off` leaves weir's own kernels out; `WEIR_XLA=off` has graphs on a GPU run without XLA.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import util from "node:util";
@@ -66,6 +67,27 @@ export interface NativeBinding {
 /** The `tf` namespace of the cache (its own tfjs-core copy) with the tensorflow backend active. */
 export type NativeTf = typeof tfCore;
 
+/** Makes graphs callable as operations of the eager context; see native/functions. */
+export interface FunctionsAddon {
+  /** `graph`: a GraphDef; `inputs` are placeholders and `outputs` values of it, `node` or `node:2`; `xla`: compiled by XLA. */
+  addFunction(
+    name: string,
+    graph: Uint8Array,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    xla: boolean,
+  ): void;
+  removeFunction(name: string): void;
+}
+
+/** The functions addon of this process, or the reason why there is none. */
+export interface FunctionsState {
+  readonly addon: FunctionsAddon | null;
+  readonly reason: string;
+  /** Why XLA must not be used; null where set-up has seen it work, or nobody has tried. */
+  readonly xla: string | null;
+}
+
 interface FoundEngine {
   readonly directory: string;
   readonly manifest: { readonly tensorflow: string; readonly variant: "cpu" | "gpu" };
@@ -76,6 +98,17 @@ interface PathsModule {
   readManifest(directory: string): FoundEngine["manifest"] | null;
   readonly PACKAGE_PATH: string;
   nativeRoot(env: NodeJS.ProcessEnv): string;
+}
+
+interface FunctionsModule {
+  locateFunctions(
+    directory: string,
+    env: NodeJS.ProcessEnv,
+  ): {
+    readonly path: string | null;
+    readonly reason: string;
+    readonly xla: string | null;
+  };
 }
 
 interface KernelKeyModule {
@@ -108,6 +141,7 @@ export function packageVersion(): string {
 const shared = (name: string) => import(pathToFileURL(join(packageRoot(), "setup", name)).href);
 const paths = (await shared("paths.mjs")) as PathsModule;
 const { locateKernels } = (await shared("kernel-key.mjs")) as KernelKeyModule;
+const { locateFunctions } = (await shared("functions-key.mjs")) as FunctionsModule;
 /** The command line that runs `weir` with these arguments, in the way this copy is installed. */
 export const { weirCommand } = (await shared("command.mjs")) as { weirCommand(args: string, root?: string): string };
 
@@ -150,12 +184,15 @@ export function locateNative(env: NodeJS.ProcessEnv = process.env): NativeLocati
 export interface NativeOptions {
   /** Intra-op threads; 0 leaves the choice to TensorFlow (one per core). */
   readonly threads?: number;
+  /** Loads the functions addon; left out, a GPU build does. */
+  readonly functions?: boolean;
   readonly env?: NodeJS.ProcessEnv;
 }
 
 let loaded: NativeTf | null = null;
 let loadedFrom: string | null = null;
 let kernels: KernelsState | null = null;
+let functions: FunctionsState = { addon: null, reason: "the functions addon is for GPUs", xla: null };
 
 /**
  * Loads the native backend into this process (once; 0.3-0.6 s) and returns its `tf` namespace.
@@ -166,6 +203,8 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
   const location = locateNative(options.env);
   if (location.path === null) throw new WeirError("WEIR_E_NATIVE_ENGINE", location.reason);
   prepareEnvironment(location.path, location.variant, options.threads ?? 0);
+  if (options.functions ?? location.variant === "gpu")
+    functions = openFunctions(location.path, options.env ?? process.env);
   try {
     const require = createRequire(join(location.path, "package.json"));
     loaded = require(join(location.path, paths.PACKAGE_PATH)) as NativeTf;
@@ -179,6 +218,24 @@ export function loadNativeTf(options: NativeOptions = {}): NativeTf {
     );
   }
   return loaded;
+}
+
+/** What makes graphs callable as operations, in the process's native engine. */
+export function functionsState(): FunctionsState {
+  return functions;
+}
+
+/** To be called before the binding is loaded, whose call of TFE_NewContext must meet that of the addon. */
+function openFunctions(directory: string, env: NodeJS.ProcessEnv): FunctionsState {
+  const { path, reason, xla } = locateFunctions(directory, env);
+  if (path === null) return { addon: null, reason, xla };
+  try {
+    const module = { exports: {} as FunctionsAddon };
+    process.dlopen(module, path, constants.dlopen.RTLD_LAZY | constants.dlopen.RTLD_GLOBAL);
+    return { addon: module.exports, reason, xla };
+  } catch (error) {
+    return { addon: null, reason: `the functions addon could not be loaded (${(error as Error).message})`, xla };
+  }
 }
 
 /** Whether weir's kernels are registered with TensorFlow in this process, and why or why not. */
@@ -228,6 +285,12 @@ function prepareEnvironment(directory: string, variant: string | null, threads: 
   set("TF_CPP_MIN_LOG_LEVEL", "2");
   // Otherwise TensorFlow takes the whole GPU at start.
   set("TF_FORCE_GPU_ALLOW_GROWTH", "true");
+  if (variant === "gpu") {
+    // The binding uploads to one GPU only, and operations must not be placed on others.
+    set("CUDA_VISIBLE_DEVICES", "0");
+    // Products in float32 are meant to be that, not TensorFloat-32; bfloat16 is the faster choice.
+    set("NVIDIA_TF32_OVERRIDE", "0");
+  }
   if (variant === "cpu") {
     // The allocator reuses memory instead of returning it to the system, whose pages would be cleared at every use.
     set("TF_CPU_ALLOCATOR_USE_BFC", "true");

@@ -1,7 +1,7 @@
-/** The policy store of an engine whose sampler and trainer share their weights: it hands addresses on and holds no weights. */
-import type { PolicyStore } from "../../contracts/policy-store.js";
-import { WeirError } from "../../errors.js";
-import { LatestPolicy } from "../../system/latest-policy.js";
+/** The policy store of a sampler and a trainer that share their weights, on one engine or server: it hands addresses on and holds no weights. */
+import type { PolicyStore } from "../contracts/policy-store.js";
+import { WeirError } from "../errors.js";
+import { LatestPolicy } from "./latest-policy.js";
 
 export function createHandleStore(): PolicyStore {
   const latest = new LatestPolicy();
