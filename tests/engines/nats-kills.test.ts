@@ -18,7 +18,7 @@ const nats = notInstalled("nats") ? null : await startNats({ folder });
 const url = nats?.url ?? "";
 
 const RUN = "kills";
-const [GROUP, PER_STEP, MAX_TASKS, LEASE_MS, EVERY_MS] = [4, 20, 16, 3_000, 20_000];
+const [GROUP, PER_STEP, MAX_TASKS, LEASE_MS, EVERY_MS] = [4, 100, 32, 3_000, 20_000];
 
 const workers = [1, 2, 3].map(
   () => new WorkerProcess(["--import", "tsx", resolve("tests/engines/scripted-worker.ts"), url, RUN]),
@@ -39,6 +39,7 @@ describe.skipIf(notInstalled("nats"))("three workers, one killed again and again
       onLost: (group, reason) => lost.push(`${group}: ${reason}`),
     });
     const rig = createRig({
+      tasks: wanted,
       config: {
         rollout: { groupSize: GROUP, promptsPerStep: PER_STEP, callsInFlight: MAX_TASKS },
         dynamicSampling: { enabled: false },

@@ -41,6 +41,6 @@ await work(
       handle: async ({ rollout }) => ({ kind: "scored", value: rollout.sampleIndex % 2, parts: {}, prediction: null }),
     },
   },
-  { name: `scripted-${process.pid}`, lanes: 2, groupsPerCall: 1, rewardConcurrency: 4, time: realTime },
+  { name: `scripted-${process.pid}`, lanes: 4, groupsPerCall: 1, rewardConcurrency: 4, time: realTime },
   { drain: signal, abort: signal },
 );
