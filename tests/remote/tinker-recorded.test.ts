@@ -30,7 +30,8 @@ it("makes of the recorded answers what was made of them then, and asks for nothi
     expect(mismatch).toBeLessThan(1e-4);
     expect(scores[2]).toEqual(scores[1]);
     expect(scores[1]).not.toEqual(scores[0]);
-    expect(norms.every((norm) => norm > 0)).toBe(true);
+    // The clip of the last loss holds every token.
+    expect(norms.map((norm) => norm > 0)).toEqual([true, true, false]);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -70,7 +70,7 @@ export async function tinkerSession(trainer: Trainer, sampler: Sampler, folder: 
   const scored = (await trainer.logprobs([{ promptIds: [5, 6, 7], completions }], ask)).logprobs[0] ?? [];
   const gaps = drawn.flatMap(({ logprobs }, g) => logprobs.map((x, t) => Math.abs(x - (scored[g]?.[t] ?? Number.NaN))));
   const losses = [warmup.loss];
-  for (const name of ["dapo", "reinforce"]) {
+  for (const name of ["dapo", "gspo"]) {
     const batch: PolicyBatch = {
       groups: [
         {
