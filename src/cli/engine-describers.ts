@@ -17,7 +17,7 @@ const samplerOptions = ({ url, secret, model, form }: ServerAccess) => ({
   deadlineMs: DEADLINE_MS,
 });
 
-export const DESCRIBERS: Partial<Readonly<Record<ServerKind, Describe>>> = {
+export const DESCRIBERS: Readonly<Record<ServerKind, Describe>> = {
   vllm: (access, signal) => describeVllm(access.url, samplerOptions(access), signal),
   sglang: (access, signal) => describeSglang(access.url, samplerOptions(access), signal),
   tinker: ({ url, secret }, signal) =>

@@ -24,6 +24,12 @@ export type WeightDtype = (typeof WEIGHT_DTYPES)[number];
 
 /** Matrices of a layer that adapters can be put on. */
 export const LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+type LoraTarget = (typeof LORA_TARGETS)[number];
+
+const isOfMlp = (name: LoraTarget) => !/^[qkvo]_/.test(name);
+/** Those of the attention block, and those of the MLP. */
+export const ATTENTION_TARGETS: readonly LoraTarget[] = LORA_TARGETS.filter((name) => !isOfMlp(name));
+export const MLP_TARGETS: readonly LoraTarget[] = LORA_TARGETS.filter(isOfMlp);
 
 /** Low-rank adaptation: W = W₀ + (alpha/rank)·B·A, where only A and B are trained (arXiv 2106.09685). */
 export interface LoraOptions {

@@ -9,6 +9,7 @@ export type * from "./evaluation.js";
 export type * from "./fact.js";
 export type * from "./filter.js";
 export type * from "./group.js";
+export type * from "./group-work.js";
 export type * from "./guard.js";
 export type * from "./judge.js";
 export type * from "./knob.js";

@@ -24,6 +24,8 @@ import { settled, VirtualTime } from "../helpers/virtual-time.js";
 /** A pipeline over scripted parts, in memory, on virtual time. Task n has the prompt [n + 1] and is picked n-th. */
 
 export interface RigOptions {
+  /** 500 when left out. */
+  readonly tasks?: number;
   readonly config?: Partial<ConfigInput>;
   /** The sampler reads the trainer's own weights. */
   readonly shared?: boolean;
@@ -77,7 +79,10 @@ export function createRig(options: RigOptions = {}) {
   const pipeline = new TrainingPipeline({
     ...{ config, time, policies, gauges, workers },
     tasks: new Map(
-      Array.from({ length: 500 }, (_, n) => [`t${n}`, { task: taskOf(`t${n}`), promptIds: [n + 1] }] as const),
+      Array.from(
+        { length: options.tasks ?? 500 },
+        (_, n) => [`t${n}`, { task: taskOf(`t${n}`), promptIds: [n + 1] }] as const,
+      ),
     ),
     parts: () => current.parts,
     ledger: (entry) => entries.push(entry),

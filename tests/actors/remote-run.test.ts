@@ -183,8 +183,14 @@ describe("servers that fail now and then", () => {
     [10, 1],
   ])("at random (seed %i, lag %i) lose nothing and apply nothing twice", async (seed, maxLag) => {
     const faults = drawn(seed);
+    let fired = 0;
+    const fault = (call: string, count: number) => {
+      const code = faults.get(`${call} ${count}`) ?? null;
+      if (code !== null) fired++;
+      return code;
+    };
     const run = await servedRun(
-      { fault: (call, count) => faults.get(`${call} ${count}`) ?? null },
+      { fault },
       {
         async: { maxLag },
         update: { miniBatchPrompts: null, correction: { importance: maxLag > 0 ? "token" : "none" } },
@@ -198,6 +204,10 @@ describe("servers that fail now and then", () => {
     const { runDirectory, report: given } = await run.system.done;
     expect(report(given)).toMatchObject({ steps: { rl: 4 }, updates: { rl: 4 }, policy: { n: 4 } });
     expect(run.state.steps).toBe(4);
+    expect(fired).toBeGreaterThan(0);
+    expect(run.states.filter((state) => state === "paused" || state === "recovering").length).toBeGreaterThanOrEqual(
+      fired,
+    );
     const journal = (await readFile(join(runDirectory, "journal.ndjson"), "utf8")).trim().split("\n");
     const committed = journal.map((line) => JSON.parse(line) as Fact).filter(({ type }) => type === "step.committed");
     expect(committed.map(({ step }) => step)).toEqual([1, 2, 3, 4]);

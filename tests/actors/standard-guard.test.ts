@@ -37,6 +37,7 @@ function calm(
       "reward/unshaped_mean": 0.4 + 0.02 * noise,
       "reward/rule_judge_agreement": 0.9 + 0.01 * noise,
       "response/truncated_share": 0,
+      "response/cut_short_share": 0,
       "group/stale_dropped_share": 0,
       mismatch_abs: 2e-4,
       ...over.values,
@@ -64,6 +65,7 @@ describe("a candidate", () => {
     ["a steep gradient", { gradNorm: 900 }, "skip gradient_spike"],
     ["advantages of a thousand", { values: { "advantage/max_abs": 2000 } }, "skip advantage_limit"],
     ["a batch that was cut off", { values: { "response/truncated_share": 1 } }, "skip all_truncated"],
+    ["a sampler that stops too early", { values: { "response/cut_short_share": 0.5 } }, "skip cut_short"],
     [
       "a judge that says yes to everything",
       { values: { "reward/unshaped_mean": 1, "reward/rule_judge_agreement": 0.4 } },

@@ -18,7 +18,7 @@ const LORA = {
   targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 } as const;
 
-describe("a run that a Tinker-compatible server trains", { timeout: 60_000 }, () => {
+describe("a run that a Tinker-compatible server trains", { timeout: 120_000 }, () => {
   let archive: Uint8Array;
   let server: FakeTinker | null = null;
 

@@ -176,12 +176,12 @@ describe.skipIf(missing)("vLLM", () => {
     });
 
     it("is taken back after it was killed, with the policy that it had, and what was under way is drawn again", async () => {
-      await using(sampler({ patienceMs: 300_000 }), async (sampler) => {
+      await using(sampler({ patienceMs: 900_000 }), async (sampler) => {
         const policy = (await adapters?.next()) as PublishedPolicy;
         await adopt(sampler, policy);
         const before = await sampler.sample(request(), live());
         await server.kill();
-        const reply = sampler.sample(request({ deadlineMs: 600_000 }), live());
+        const reply = sampler.sample(request({ deadlineMs: 900_000 }), live());
         await server.start();
         expect(await adapters?.mismatch(prompts, await reply)).toBeLessThan(TOLERANCE);
         expect((await reply).sequences.flat().map(({ tokenIds }) => tokenIds)).toEqual(

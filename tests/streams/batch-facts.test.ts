@@ -20,7 +20,7 @@ interface Given {
   readonly entropies?: readonly number[] | null;
   readonly text?: string;
   readonly outcome?: RewardOutcome;
-  readonly finish?: "stop" | "length";
+  readonly finish?: "stop" | "length" | "aborted";
 }
 
 function member({ id, tokenIds = [1], entropies = null, text = "x", outcome = scored(1), finish = "stop" }: Given) {
@@ -35,7 +35,7 @@ function groupOf(id: string, members: readonly Given[], meta: Group["task"]["met
 }
 
 const facts = (groups: readonly Group[], over: Partial<BatchInput> = {}) =>
-  batchFacts({ groups, kept: [], dropped: [], rounds: 1, phases: [], correctAt: 1, maxLag: 0, ...over });
+  batchFacts({ groups, kept: [], dropped: [], rounds: 1, phases: [], correctAt: 1, maxLag: 0, maxTokens: 5, ...over });
 
 describe("entropy by position", () => {
   it("is the token mean of each quarter of each response: token t of T lies in quarter floor(4t/T)", () => {
@@ -173,12 +173,30 @@ describe("what ended", () => {
         { id: "short", tokenIds: [1] },
       ]),
     ]);
-    expect(values).toMatchObject({ "response/truncated_share": 0.5, "response/length_mean": 3 });
+    expect(values).toMatchObject({
+      "response/truncated_share": 0.5,
+      "response/cut_short_share": 0,
+      "response/length_mean": 3,
+    });
     expect(contributions.filter(({ metric }) => metric === "response/length_mean")).toEqual([
       { metric: "response/length_mean", rolloutId: "long", contribution: 5, tokenIndex: 4 },
       { metric: "response/length_mean", rolloutId: "short", contribution: 1, tokenIndex: 0 },
     ]);
     expect(contributions.filter(({ metric }) => metric === "response/truncated_share")).toHaveLength(1);
     expect(() => assertMetrics(values as Readonly<Record<string, number>>)).not.toThrow();
+  });
+
+  it("names responses that a sampler stopped earlier than it was told to", () => {
+    const cut = groupOf("g", [
+      { id: "cut", tokenIds: [1, 2, 3], finish: "length" },
+      { id: "whole", tokenIds: [1, 2, 3, 4, 5, 6, 7, 8], finish: "length" },
+      { id: "done", tokenIds: [1, 2], finish: "stop" },
+      { id: "aborted", tokenIds: [1], finish: "aborted" },
+    ]);
+    const { values, contributions } = facts([cut], { maxTokens: 8 });
+    expect(values).toMatchObject({ "response/truncated_share": 0.5, "response/cut_short_share": 0.25 });
+    expect(contributions.filter(({ metric }) => metric === "response/cut_short_share")).toEqual([
+      { metric: "response/cut_short_share", rolloutId: "cut", contribution: 1, tokenIndex: 2 },
+    ]);
   });
 });

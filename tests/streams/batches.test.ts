@@ -28,7 +28,7 @@ interface StepNumbers
 function stepMetrics({ updates, mismatch, ...given }: StepNumbers): MetricValues {
   const lengths = given.groups.flatMap(({ members }) => members.map(({ rollout }) => rollout.tokenIds.length));
   return {
-    ...batchFacts({ ...given, dropped: [], maxLag: 0 }).values,
+    ...batchFacts({ ...given, dropped: [], maxLag: 0, maxTokens: 100 }).values,
     ...updateMetrics(updates, given.kept),
     ...mismatchMetrics(mismatch),
     ...costMetrics({ ...given, sampledTokens: lengths.reduce((sum, length) => sum + length, 0) }),

@@ -69,6 +69,7 @@ function healthyStep(seed: number, step: number): MetricDraft {
     "optimiser/learning_rate": 3e-4,
     "response/length_mean": 26.5 * Math.exp(0.05 * noise(step, "length")),
     "response/truncated_share": clamp(0.03 * noise(step, "cut")),
+    "response/cut_short_share": 0,
     "reward/unshaped_mean": clamp(0.3 + 0.35 * learnt + 0.1 * drift("reward")),
     "reward/rule_judge_agreement": clamp(0.92 + 0.03 * noise(step, "agreement")),
     "response/evidence_overlap": clamp(0.8 + 0.05 * noise(step, "evidence")),
@@ -125,6 +126,7 @@ const FAULTS: readonly (readonly [string, (values: MetricDraft, since: number) =
     ],
     ["a reward that is no number", (v) => put(v, "reward/invalid", 3), ["reward_invalid"], 0],
     ["responses that are all cut off", (v) => put(v, "response/truncated_share", 1), ["all_truncated"], 0],
+    ["responses that a sampler cuts short", (v) => put(v, "response/cut_short_share", 0.7), ["cut_short"], 0],
     ["a flood of old groups", (v) => put(v, "group/stale_dropped_share", 0.8), ["stale_flood"], 0],
     [
       "entropy that falls by 15 % a step",

@@ -24,6 +24,7 @@ function calm(step: number): MetricValues {
     "optimiser/learning_rate": 3e-4,
     "response/length_mean": 30 + noise,
     "response/truncated_share": 0,
+    "response/cut_short_share": 0,
     "reward/unshaped_mean": 0.4 + 0.02 * noise,
     "reward/rule_judge_agreement": 0.9 + 0.01 * noise,
     "response/evidence_overlap": 0.5 + 0.01 * noise,
@@ -150,6 +151,7 @@ describe("an absolute limit", () => {
     [{ "reward/invalid": 1 }, "reward_invalid warn"],
     [{ "group/stale_dropped_share": 0.6 }, "stale_flood warn"],
     [{ "response/truncated_share": 1 }, "all_truncated error"],
+    [{ "response/cut_short_share": 0.06 }, "cut_short error"],
   ])("holds from the first step on: %o", (values, rule) => {
     expect(series([values])[0]?.map(({ rule, level }) => `${rule} ${level}`)).toEqual([rule]);
   });

@@ -35,6 +35,7 @@ const ACTIONS: Readonly<Record<string, "skip" | "rollback">> = {
   advantage_limit: "skip",
   ratio_limit: "skip",
   all_truncated: "skip",
+  cut_short: "skip",
   reward_hacking: "skip",
   stale_flood: "skip",
   mismatch: "skip",
@@ -50,7 +51,7 @@ const OF_SPEED: ReadonlySet<string> = new Set(["stale_flood"]);
  * Rules about what the trainer is given: the policy is as good as before. One rollback publishes it anew, so that a sampler loads it
  * again; where that did not help, batches are skipped for longer before another one.
  */
-const OF_GIVEN: ReadonlySet<string> = new Set(["mismatch", "reward_hacking"]);
+const OF_GIVEN: ReadonlySet<string> = new Set(["mismatch", "reward_hacking", "cut_short"]);
 
 /** Steps in a row that the guard objects to before it goes back: one batch may be odd, three are no accident. */
 const PATIENCE = 3;

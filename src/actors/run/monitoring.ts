@@ -7,6 +7,7 @@ import { Secrets } from "../../../monitor/server/secrets.js";
 import { startMonitor } from "../../../monitor/server/server.js";
 import type { CommandAnswer, MonitorCommand } from "../../../monitor/server/source.js";
 import { Webhook } from "../../../monitor/server/webhook.js";
+import type { Config } from "../../config/schema.js";
 import type { Fact, FactType } from "../../contracts/fact.js";
 import type { Initiator, OrderWish } from "../../contracts/knob.js";
 import type { Json } from "../../contracts/task.js";
@@ -54,11 +55,7 @@ export async function attachMonitor(
   const { config, store } = context;
   const hub = new MonitorHub();
   hub.useFolder(store.directory);
-  hub.secrets.add(
-    secretOf(config.monitor.webhook.tokenEnv),
-    secretOf(config.monitor.tokenEnv),
-    secretOf(config.reward.judge.apiKeyEnv),
-  );
+  hub.secrets.add(...secretsOf(config));
   hub.publishRun({
     id: basename(store.directory),
     live: true,
@@ -118,7 +115,7 @@ export function webhookOf({ config, store, log }: RunContext): Webhook | null {
   if (url === null) return null;
   const token = secretOf(tokenEnv);
   const secrets = new Secrets();
-  secrets.add(token, secretOf(config.monitor.tokenEnv), secretOf(config.reward.judge.apiKeyEnv));
+  secrets.add(...secretsOf(config));
   return new Webhook({
     ...{ url, minLevel, timeoutMs, retries, secrets, run: basename(store.directory) },
     ...(token ? { token } : {}),
@@ -129,6 +126,14 @@ export function webhookOf({ config, store, log }: RunContext): Webhook | null {
 /** The value of an environment variable that an option names. */
 function secretOf(variable: string | null): string | undefined {
   return variable === null ? undefined : process.env[variable];
+}
+
+/** What must not be shown anywhere: a server may say in an error what it was sent. */
+function secretsOf({ monitor, reward, sampler, trainer }: Config): readonly (string | undefined)[] {
+  return [
+    ...[monitor.tokenEnv, monitor.webhook.tokenEnv],
+    ...[reward.judge.apiKeyEnv, sampler.apiKeyEnv, trainer.apiKeyEnv],
+  ].map(secretOf);
 }
 
 /** Facts after which knobs may have other values, or be others. */

@@ -132,6 +132,7 @@ export function trainBatch(
     phases,
     correctAt: config.reward.correctAt,
     maxLag: config.async.maxLag,
+    maxTokens: config.rollout.maxTokens,
   });
   return updatePolicy(
     parts.trainer,

@@ -96,12 +96,14 @@ export class RunWorkers implements PreparedWorkers {
 
   private settings(): Json {
     const { context, configured, model } = this.options;
+    // Of no use to a worker; what opens the monitor is nobody else's.
+    const { monitor: _, log: __, ...config } = configured;
     const settings: WorkSettings = {
       schema_version: 1,
       version: packageVersion(),
       model,
       artifact: artifactKind(context().parts),
-      config: JSON.parse(JSON.stringify(configured)) as WorkSettings["config"],
+      config: JSON.parse(JSON.stringify(config)) as WorkSettings["config"],
     };
     return settings as unknown as Json;
   }

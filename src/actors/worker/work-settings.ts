@@ -14,7 +14,7 @@ const settingsSchema = z.object({
   model: z.object({ weights: z.string(), config: z.string(), tokenizer: z.string() }),
   /** Form of the weights that are published. */
   artifact: z.enum(ARTIFACT_KINDS),
-  /** The run's whole configuration; keys of servers are never in it. */
+  /** The run's configuration but for monitor and log; keys of servers are never in it. */
   config: z.record(z.string(), z.json()),
 });
 

@@ -5,14 +5,7 @@ import type { ServerDescription } from "../../contracts/server.js";
 import { WeirError } from "../../errors.js";
 import { keyFrom } from "../../remote/http.js";
 import { DESCRIBERS } from "../engine-describers.js";
-import {
-  type Describe,
-  descriptionRows,
-  partsAt,
-  type ServerAccess,
-  type ServerKind,
-  serverKindAt,
-} from "../engine-doctor.js";
+import { descriptionRows, partsAt, type ServerAccess, serverKindAt } from "../engine-doctor.js";
 import { misfitOf } from "../engine-fit.js";
 import { type ExitCode, note, print, printJson, table } from "../output.js";
 
@@ -35,10 +28,7 @@ export function engineExitCode({ server, config }: EngineReport): ExitCode {
 }
 
 /** Errors: WEIR_E_UNREACHABLE, WEIR_E_REMOTE, WEIR_E_CONFIG, WEIR_E_USAGE for something that is no address. */
-export async function examineEngine(
-  { engine: url, config: file, keyEnv }: EngineDoctorOptions,
-  describers: Partial<Readonly<Record<ServerKind, Describe>>> = DESCRIBERS,
-): Promise<EngineReport> {
+export async function examineEngine({ engine: url, config: file, keyEnv }: EngineDoctorOptions): Promise<EngineReport> {
   if (!URL.canParse(url))
     throw new WeirError("WEIR_E_USAGE", `--engine: expected an address such as http://host:8000, got "${url}"`, {
       url,
@@ -47,10 +37,7 @@ export async function examineEngine(
   const config = file === undefined ? null : await loadConfig(file);
   const access = accessTo(url, keyEnv, config);
   const kind = await serverKindAt(url, access.secret, signal);
-  const describe = describers[kind];
-  if (describe === undefined)
-    throw new WeirError("WEIR_E_STATE", `nothing describes servers of the kind ${kind}`, { kind });
-  const server = await describe(access, signal);
+  const server = await DESCRIBERS[kind](access, signal);
   if (config === null || file === undefined) return { server, config: null };
   const parts = partsAt(config, url);
   const misfit =

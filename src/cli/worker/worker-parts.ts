@@ -142,7 +142,7 @@ function assertAdopts(adopts: readonly string[], { artifact }: WorkSettings): vo
   );
 }
 
-/** A folder that nobody else uses. What a killed worker left in one is removed by the next. */
+/** A folder that nobody else uses. What a killed worker left in memory, or in the folder that was given, is removed by the next. */
 async function policyFolder(
   run: string,
   model: string,

@@ -6,13 +6,9 @@
 import type { PolicySpan, PolicyVersion } from "../../contracts/policy-version.js";
 import type { PublishedPolicy } from "../../contracts/published-policy.js";
 import { WeirError } from "../../errors.js";
-import type { Drawn, GenerationServer, ServerFacts } from "./generation-server.js";
+import type { Call, Drawn, GenerationServer, ServerFacts } from "./generation-server.js";
 import { policyName } from "./policy-name.js";
 import { type DrawFrom, isSamePolicy, PolicyChanged, type ServerWeights } from "./server-weights.js";
-
-interface Call {
-  readonly signal: AbortSignal;
-}
 
 /** Weights that somebody else put there. */
 const FOREIGN = Symbol("foreign");

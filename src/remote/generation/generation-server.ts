@@ -62,7 +62,8 @@ export interface Peek {
   readonly top: readonly number[];
 }
 
-interface Call {
+/** What every call to a server has. */
+export interface Call {
   readonly signal: AbortSignal;
 }
 

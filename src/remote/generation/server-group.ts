@@ -15,7 +15,7 @@ import type {
 } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
 import type { Time } from "../../system/time.js";
-import type { PolicyForm } from "./generation-server.js";
+import type { Call, PolicyForm } from "./generation-server.js";
 import { type PoliciesInUse, policiesInUse } from "./policies-in-use.js";
 import type { ServerMember } from "./server-member.js";
 import { Waiting } from "./server-waiting.js";
@@ -33,12 +33,10 @@ export interface ServerGroupOptions {
   readonly time: Time;
 }
 
-interface Call {
-  readonly signal: AbortSignal;
-}
-
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 10_000;
+/** Exchanges of policies in the middle of one request's way to a server; more are a fault of that server's. */
+const MOST_CHANGES = 8;
 /** How long servers are given to take leave, ms. */
 const FAREWELL_MS = 5_000;
 
@@ -107,7 +105,7 @@ export class ServerGroup implements Sampler {
     const { time } = this.options;
     const end = time.now() + request.deadlineMs;
     await this.opened(signal);
-    for (;;) {
+    for (let changes = 0; ; ) {
       const member = await this.waiting.turn(() => this.place(request.policy), end, signal);
       const attempt: Attempt = { request, abort: new AbortController() };
       this.attempts.add(attempt);
@@ -115,9 +113,11 @@ export class ServerGroup implements Sampler {
         return await this.draw(member, attempt, end, signal);
       } catch (error) {
         signal.throwIfAborted();
-        if (isUnreachable(error)) this.lost(member, error);
-        const again = error instanceof PolicyChanged || (isUnreachable(error) && time.now() < end);
-        if (!again) throw error;
+        const changed = error instanceof PolicyChanged;
+        if (changed) changes += 1;
+        // A server that keeps holding another policy than the newest gets that when it is connected to anew.
+        if (isUnreachable(error) || changes > MOST_CHANGES) this.lost(member, error);
+        if (!(changed || isUnreachable(error)) || time.now() >= end) throw error;
       } finally {
         this.attempts.delete(attempt);
         member.busy -= 1;

@@ -1,10 +1,6 @@
 import type { PolicySpan } from "../../contracts/policy-version.js";
 import type { PublishedPolicy } from "../../contracts/published-policy.js";
-import type { Drawn, ServerFacts } from "./generation-server.js";
-
-interface Call {
-  readonly signal: AbortSignal;
-}
+import type { Call, Drawn, ServerFacts } from "./generation-server.js";
 
 /** How the weights of a draw are asked for. */
 export interface DrawFrom {

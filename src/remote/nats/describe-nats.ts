@@ -1,34 +1,34 @@
-/** What a NATS server says of itself, for `weir doctor --engine`. Nothing is made there. */
+/** What a NATS server says of itself, for the check of a configuration. */
 import type { ServerDescription } from "../../contracts/server.js";
+import { gib } from "../../store/policy-place.js";
 import { NatsServer, type NatsServerOptions } from "./nats-server.js";
+import { runsAt } from "./runs.js";
 
-const MIB = 2 ** 20;
+/** Of a message, bytes: below it even a short group goes through the object store. */
+const LEAST_PAYLOAD = 64 * 1024;
 
-/** Errors: WEIR_E_UNREACHABLE; WEIR_E_REMOTE for a server without JetStream, or that refuses the credentials; WEIR_E_CONFIG. */
+/** Errors: WEIR_E_UNREACHABLE, WEIR_E_REMOTE, WEIR_E_CONFIG. */
 export async function describeNats(options: NatsServerOptions, signal: AbortSignal): Promise<ServerDescription> {
   const server = new NatsServer(options);
   try {
-    return await server.call("describe itself", signal, async ({ connection, manager }) => {
-      const { info } = connection;
-      const { limits, storage } = await manager.getAccountInfo();
-      const room = (bytes: number | undefined) =>
-        bytes === undefined || bytes < 0 ? "as much as its disk has" : `${Math.floor(bytes / MIB)} MiB`;
-      return {
-        kind: "nats",
-        url: server.url,
-        version: info?.version ?? null,
-        models: [],
-        maxTokens: null,
-        sampler: null,
-        trainer: null,
-        notes: {
-          "room for queues and policies": room(limits.max_storage),
-          "of it used": room(storage),
-          "largest message": room(info?.max_payload),
-        },
-        problems: [],
-      };
+    const found = await server.call("describe itself", signal, async ({ connection, manager }) => {
+      const { storage, limits } = await manager.getAccountInfo();
+      return { info: connection.info, storage, limits };
     });
+    const { info, storage, limits } = found;
+    const largest = info?.max_payload ?? 0;
+    const runs = await runsAt(server, signal);
+    return {
+      ...{ kind: "nats", url: options.url, version: info?.version ?? null, models: [], maxTokens: null },
+      ...{ sampler: null, trainer: null },
+      notes: {
+        "largest message": `${Math.round(largest / 1024)} KiB`,
+        storage: `${gib(storage)} in use, ${limits.max_storage > 0 ? gib(limits.max_storage) : "no limit"} allowed`,
+        "runs with work": runs.join(", ") || "none",
+      },
+      problems:
+        largest < LEAST_PAYLOAD ? [`messages hold ${largest} bytes at most; set max_payload to 1MB or more`] : [],
+    };
   } finally {
     await server.close();
   }

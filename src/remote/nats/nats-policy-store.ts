@@ -24,6 +24,8 @@ export interface NatsPolicyStoreOptions {
 
 /** Part of the allowed room that is used where no number is given. */
 const ALLOWED_FRACTION = 0.8;
+/** For taking everything off the server at the end, ms: a server that is away keeps nobody. */
+const REMOVE_MS = 5_000;
 /** What the store of folders adds to a version's own files. */
 const ADDED = new Set([MANIFEST_NAME, POLICY_NAME]);
 
@@ -113,14 +115,15 @@ export class NatsPolicyStore implements PolicyStore {
     });
   }
 
-  /** Removes everything of the run from the server. */
-  async remove({ signal }: { readonly signal: AbortSignal }): Promise<void> {
-    const records = new PolicyRecords(this.options.run());
-    await this.server.call("remove the policies of a run", signal, (line) => records.removeAll(line));
-    this.made = null;
-  }
-
+  /** Also removes everything of the run from the server. */
   async dispose(): Promise<void> {
+    if (this.made !== null) {
+      const records = new PolicyRecords(this.options.run());
+      const late = AbortSignal.timeout(REMOVE_MS);
+      await this.server
+        .call("remove the policies of a run", late, (line) => records.removeAll(line))
+        .catch(() => undefined);
+    }
     await this.server.close();
     await this.local.dispose?.();
   }

@@ -56,10 +56,11 @@ const ROOM_MS = [10, 20, 50, 100, 200] as const;
 const LEASE_MARGIN = 0.1;
 /** A dead letter is one line. */
 const DEAD_BOUND = 100_000;
+/** For taking everything off the server at the end, ms: a server that is away keeps nobody. */
+const REMOVE_MS = 5_000;
 /** Results read ahead of the one in hand. */
 const AHEAD = 4;
 const TASK_SEQUENCE = "weir-task";
-/** Task of a subject that the stream does not have. */
 const MESSAGE_ID = "Nats-Msg-Id";
 
 export function createNatsWorkQueue<Task, Result>(options: NatsWorkQueueOptions): NatsWorkQueue<Task, Result> {
@@ -209,8 +210,13 @@ export class NatsWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
     return record;
   }
 
-  /** Removes everything of the run from the server; workers see that it has ended. */
-  async remove({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+  /** Also removes everything of the run from the server, where this is the run's side: workers see that it has ended. */
+  async dispose(): Promise<void> {
+    if (this.ready !== null) await this.remove(AbortSignal.timeout(REMOVE_MS)).catch(() => undefined);
+    await this.server.close();
+  }
+
+  private async remove(signal: AbortSignal): Promise<void> {
     const { meta, tasks, results, dead, blobs } = this.names;
     await this.server.call("remove the queue of a run", signal, async ({ manager }) => {
       for (const stream of [meta.stream, tasks.stream, results.stream, dead.stream, `OBJ_${blobs}`])
@@ -218,11 +224,6 @@ export class NatsWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
           if (apiCode(error) === null) throw error;
         });
     });
-    this.ready = null;
-  }
-
-  async dispose(): Promise<void> {
-    await this.server.close();
   }
 
   private get names() {
@@ -264,14 +265,20 @@ export class NatsWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
       ...{ name: results.stream, subjects: [results.subject], max_msgs: limits.resultBound, ...bounded },
     });
     await ensureStream(line, { name: dead.stream, subjects: [dead.subject], max_msgs: DEAD_BOUND, ...bounded });
-    await line.manager.consumers.add(tasks.stream, {
-      durable_name: CONSUMER,
-      ack_policy: AckPolicy.Explicit,
-      ack_wait: nanos(limits.leaseMs),
-      max_ack_pending: limits.bound,
-      // Whoever is given a task too often buries it.
-      max_deliver: -1,
-    });
+    const consumer = { ack_wait: nanos(limits.leaseMs), max_ack_pending: limits.bound };
+    await line.manager.consumers
+      .add(tasks.stream, {
+        ...consumer,
+        durable_name: CONSUMER,
+        ack_policy: AckPolicy.Explicit,
+        // Whoever is given a task too often buries it.
+        max_deliver: -1,
+      })
+      .catch(async (error: unknown) => {
+        if (apiCode(error) === null) throw error;
+        // One of a run that was killed, and goes on with other limits.
+        await line.manager.consumers.update(tasks.stream, CONSUMER, consumer);
+      });
   }
 
   /** The next task; null where none came. `lease` is null for one that was delivered too often. */

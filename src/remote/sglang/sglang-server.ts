@@ -5,7 +5,15 @@
  */
 import { z } from "zod";
 import { WeirError } from "../../errors.js";
-import type { Draw, Drawn, GenerationServer, Peek, PolicyForm, ServerFacts } from "../generation/generation-server.js";
+import type {
+  Call,
+  Draw,
+  Drawn,
+  GenerationServer,
+  Peek,
+  PolicyForm,
+  ServerFacts,
+} from "../generation/generation-server.js";
 import { servedModel } from "../generation/served-model.js";
 import type { HttpAnswer, HttpCall, HttpClient } from "../http.js";
 import { rowsOf } from "./rows.js";
@@ -20,12 +28,10 @@ export interface SglangServerOptions {
   readonly deadlineMs: number;
 }
 
-interface Call {
-  readonly signal: AbortSignal;
-}
-
 /** Answers of a server that does no work for them, ms. */
 const ASK_MS = 30_000;
+/** The first token that a server draws, which may have to compile for it, ms. */
+const PEEK_MS = 120_000;
 /** Bytes of one token in an answer, at most. */
 const BYTES_PER_TOKEN = 256;
 const MIB = 2 ** 20;
@@ -117,7 +123,7 @@ export class SglangServer implements GenerationServer {
       sampling_params: [samplingParams(params, 1)],
       top_logprobs_num: TOP,
     };
-    const answer = await this.generate({ json: body, deadlineMs: ASK_MS, signal, maxBytes: MIB });
+    const answer = await this.generate({ json: body, deadlineMs: PEEK_MS, signal, maxBytes: MIB });
     return rowsOf(answer.json(), this.url).peek();
   }
 

@@ -1,5 +1,5 @@
 /** Which adapter a configuration asks for, in the server's terms: whole blocks of a layer, not single matrices. */
-import type { LoraOptions } from "../../contracts/engine.js";
+import { ATTENTION_TARGETS, type LoraOptions, MLP_TARGETS } from "../../contracts/engine.js";
 import { WeirError } from "../../errors.js";
 
 /** The adapter of a model. */
@@ -11,9 +11,6 @@ export interface AdapterOptions {
   /** Of its first values. */
   readonly seed: number;
 }
-
-const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"] as const;
-const MLP = ["gate_proj", "up_proj", "down_proj"] as const;
 
 /** Errors: WEIR_E_CAPABILITY for a part of a block's matrices. */
 export function adapterOptions({ rank, alpha, targets, seed }: LoraOptions): AdapterOptions {
@@ -27,11 +24,11 @@ export function adapterOptions({ rank, alpha, targets, seed }: LoraOptions): Ada
       );
     return count > 0;
   };
-  return { rank, alpha, attention: whole(ATTENTION), mlp: whole(MLP), seed };
+  return { rank, alpha, attention: whole(ATTENTION_TARGETS), mlp: whole(MLP_TARGETS), seed };
 }
 
 function targetsText({ attention, mlp }: Pick<AdapterOptions, "attention" | "mlp">): string {
-  return [...(attention ? ATTENTION : []), ...(mlp ? MLP : [])].join(", ") || "nothing";
+  return [...(attention ? ATTENTION_TARGETS : []), ...(mlp ? MLP_TARGETS : [])].join(", ") || "nothing";
 }
 
 /** WEIR_E_REMOTE where the server trains another adapter than was asked for; `told` has what it tells of it. */

@@ -24,7 +24,7 @@ export class KnownLogprobs {
     });
   }
 
-  /** The weights are other ones now. */
+  /** The weights have changed. */
   clear(): void {
     this.known.clear();
   }

@@ -6,7 +6,15 @@ import { z } from "zod";
 import type { SamplingParams } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
 import { readModelConfig } from "../../model/io/config.js";
-import type { Draw, Drawn, GenerationServer, Peek, PolicyForm, ServerFacts } from "../generation/generation-server.js";
+import type {
+  Call,
+  Draw,
+  Drawn,
+  GenerationServer,
+  Peek,
+  PolicyForm,
+  ServerFacts,
+} from "../generation/generation-server.js";
 import { requestSeed } from "../generation/request-seed.js";
 import { servedModel } from "../generation/served-model.js";
 import type { HttpAnswer, HttpCall, HttpClient } from "../http.js";
@@ -31,12 +39,10 @@ export interface VllmServerOptions {
   readonly deadlineMs: number;
 }
 
-interface Call {
-  readonly signal: AbortSignal;
-}
-
 /** Answers of a server that does no work for them, ms. */
 const ASK_MS = 30_000;
+/** The first token that a server draws, which may have to compile for it, ms. */
+const PEEK_MS = 120_000;
 /** Sequences of one request: more than a server's --max-num-seqs are refused, which is 32 or more on every machine for training. */
 const SEQUENCES_PER_REQUEST = 32;
 /** Bytes of one token in an answer, at most: ids, log-prob and rank as JSON, twice. */
@@ -113,7 +119,7 @@ export class VllmServer implements GenerationServer {
       sampling_params: { ...samplingParams(params), n: 1, seed: 1, logprobs: TOP },
       stream: false,
     };
-    const answer = await this.generate({ json: body, deadlineMs: ASK_MS, signal, maxBytes: MIB });
+    const answer = await this.generate({ json: body, deadlineMs: PEEK_MS, signal, maxBytes: MIB });
     return drawnOf(answer.json(), this.url).peek();
   }
 

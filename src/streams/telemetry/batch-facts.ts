@@ -2,6 +2,7 @@ import { isCorrect } from "../../algorithms/accuracy.js";
 import { copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
 import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
+import type { Rollout } from "../../contracts/rollout.js";
 import type { DroppedGroup } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
@@ -20,6 +21,8 @@ export interface BatchInput {
   /** Unshaped reward from which a rollout counts as right. */
   readonly correctAt: number;
   readonly maxLag: number;
+  /** Length that the sampler was to stop a response at, tokens. */
+  readonly maxTokens: number;
 }
 
 export interface BatchFacts {
@@ -59,7 +62,7 @@ export function batchFacts(input: BatchInput): BatchFacts {
       ...copyMetrics(rollouts),
       ...staleMetrics(input),
     },
-    contributions: contributionsOf(rollouts, input.dropped),
+    contributions: contributionsOf(rollouts, input),
   };
 }
 
@@ -127,7 +130,7 @@ function hasEqualRewards(group: Group): boolean {
   return new Set(unshapedRewards(group)).size === 1;
 }
 
-function rolloutMetrics({ groups, kept, rounds }: BatchInput): MetricValues {
+function rolloutMetrics({ groups, kept, rounds, maxTokens }: BatchInput): MetricValues {
   const rollouts = groups.flatMap((group) => group.members.map((member) => member.rollout));
   const lengths = rollouts.map((rollout) => rollout.tokenIds.length);
   const values: MetricDraft = { "group/kept": kept.length, "group/rounds": rounds };
@@ -136,8 +139,14 @@ function rolloutMetrics({ groups, kept, rounds }: BatchInput): MetricValues {
   values["response/length_mean"] = mean(lengths);
   values["response/length_p95"] = nearestRank(lengths, 0.95);
   values["response/truncated_share"] = mean(rollouts.map(({ finish }) => (finish === "length" ? 1 : 0)));
+  values["response/cut_short_share"] = mean(rollouts.map((rollout) => (isCutShort(rollout, maxTokens) ? 1 : 0)));
   values["prompt/length_mean"] = mean(groups.map((group) => group.members[0]?.rollout.promptIds.length ?? 0));
   return values;
+}
+
+/** It ended by length before the length that was asked for. */
+function isCutShort({ finish, tokenIds }: Rollout, maxTokens: number): boolean {
+  return finish === "length" && tokenIds.length < maxTokens;
 }
 
 /** Token means over whole responses, and over the quarters of each. */
@@ -179,7 +188,7 @@ function staleMetrics({ kept, dropped, maxLag }: BatchInput): MetricValues {
 }
 
 /** The quantity of each metric that a rollout brings to it, so that an alarm names those that raised it (I15). */
-function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly DroppedGroup[]): Contribution[] {
+function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens }: BatchInput): Contribution[] {
   const of = (metric: MetricName, perToken: (one: RolloutFacts) => readonly number[]) =>
     contributionsOfTokens(
       metric,
@@ -200,6 +209,7 @@ function contributionsOf(rollouts: readonly RolloutFacts[], dropped: readonly Dr
     ...whole("response/length_mean", ({ member }) => member.rollout.tokenIds.length),
     ...whole("response/length_p95", ({ member }) => member.rollout.tokenIds.length),
     ...whole("response/truncated_share", ({ member }) => flag(member.rollout.finish === "length")),
+    ...whole("response/cut_short_share", ({ member }) => flag(isCutShort(member.rollout, maxTokens))),
     ...whole("response/evidence_overlap", ({ quoted }) => (quoted === null ? null : 1 - quoted)),
     ...whole("reward/rule_judge_agreement", ({ agrees }) => flag(agrees === false)),
     ...whole("reward/invalid", ({ member }) => flag(member.outcome.kind === "invalid")),

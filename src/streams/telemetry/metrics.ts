@@ -257,6 +257,12 @@ export const METRICS = [
   { name: "response/length_p95", unit: "tokens", meaning: "95th percentile of the response length." },
   { name: "response/truncated_share", unit: "1", meaning: "Share of rollouts that ended by length." },
   {
+    name: "response/cut_short_share",
+    unit: "1",
+    meaning:
+      "Share of rollouts that ended by length with fewer tokens than `rollout.maxTokens`: the sampler stopped them earlier than it was told to.",
+  },
+  {
     name: "response/ngram_overlap",
     unit: "1",
     meaning:

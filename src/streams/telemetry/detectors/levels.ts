@@ -16,6 +16,9 @@ interface Limit {
 
 const KL: Omit<Limit, "metric" | "text"> = { rule: "kl_limit", level: "error", limit: ({ klLimit }) => klLimit };
 
+/** No sampler should cut a single response short; a few are worth a look before anything is held up. */
+const CUT_SHORT_LIMIT = 0.05;
+
 const LIMITS: readonly Limit[] = [
   {
     ...KL,
@@ -49,6 +52,14 @@ const LIMITS: readonly Limit[] = [
     limit: ({ advantageLimit }) => advantageLimit,
     text: (value, limit) =>
       `the largest advantage is ${show(value)} (limit ${show(limit)} for groups of this size); check the advantage part and the rewards`,
+  },
+  {
+    metric: "response/cut_short_share",
+    rule: "cut_short",
+    level: "error",
+    limit: () => CUT_SHORT_LIMIT,
+    text: (value) =>
+      `${percent(value)} of the responses ended by length before rollout.maxTokens: the sampler stops earlier than it is told to; look at its own limits, such as the context length of its server`,
   },
   {
     metric: "reward/invalid",

@@ -34,6 +34,7 @@ export const SCALES: Scales = {
   "optimiser/learning_rate": { kind: "log", least: 0.1 },
   "response/length_mean": { kind: "log", least: 0.1 },
   "response/truncated_share": { kind: "linear", least: 0.05 },
+  "response/cut_short_share": { kind: "linear", least: 0.005 },
   "reward/unshaped_mean": { kind: "linear", least: 0.03 },
   "reward/rule_judge_agreement": { kind: "linear", least: 0.03 },
   "response/evidence_overlap": { kind: "linear", least: 0.03 },
