@@ -151,7 +151,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
 };
 
 export function describeWorkQueue(options: WorkQueueSuiteOptions): void {
-  const { leaseMs = 60 } = options;
+  const { leaseMs = 300 } = options;
   const create = () => options.create({ bound: 4, resultBound: 2, leaseMs, maxAttempts: 3 });
   registerSuite("work queue contract", checksOf(CHECKS, create, leaseMs), options);
 }
