@@ -36,6 +36,7 @@ describe.skipIf(notInstalled("vllm")).each([
         sampler: { actor: "vllm", urls: [server.url] },
         rollout: { ...base.rollout, callsInFlight: 2 },
         async: { maxLag },
+        ...(maxLag > 0 && { update: { ...base.update, correction: { importance: "token" } } }),
       }),
       { actors: { reward: parityReward } },
     );
