@@ -1,12 +1,12 @@
 /** Runs on real servers whose servers and control plane are killed and stopped at random moments; WEIR_CHAOS_KILLS says how often. */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { TinyChoice } from "../e2e/tiny-run.js";
 import { chaos } from "./chaos.js";
-import type { ServerProcess } from "./server-process.js";
-import { folderOfFile, notInstalled, skyRlServer, vllmServer, writeTinyQwen3 } from "./servers.js";
+import { ServerProcess } from "./server-process.js";
+import { folderOfFile, natsServer, notInstalled, skyRlServer, vllmServer, writeTinyQwen3 } from "./servers.js";
 
 /** Of each pairing. */
 const KILLS = Number(process.env.WEIR_CHAOS_KILLS ?? 3);
@@ -78,6 +78,58 @@ async function survives(victims: Readonly<Record<string, ServerProcess>>, over: 
 }
 
 const TIMEOUT_MS = 600_000 + KILLS * 120_000;
+
+/** The reward of these runs, as a worker loads it. */
+const PARTS = join(folder, "parity.mjs");
+writeFileSync(
+  PARTS,
+  `export default { reward: { parity: {
+     kind: "parity", specificationVersion: 1,
+     handle: async ({ rollout }) => {
+       const value = rollout.tokenIds.reduce((sum, id) => sum + id, 0) % 2;
+       return { kind: "scored", value, parts: { parity: value }, prediction: null };
+     } } } };`,
+);
+const startWorker = async (name: string, url: string) => {
+  const main = ["--import", "tsx", resolve("src/cli/main.ts")];
+  const worker = new ServerProcess({
+    name,
+    command: process.execPath,
+    args: [...main, "worker", "--queue", url, "--parts", PARTS, "--policies", join(folder, name)],
+    url,
+    log: join(folder, `${name}.log`),
+    ready: (log) => /waiting for|works for/.test(log),
+    startMs: 300_000,
+  });
+  await worker.start();
+  return worker;
+};
+
+describe.skipIf(notInstalled("nats"))("weir trains, workers draw and score over NATS", () => {
+  const running: Record<string, ServerProcess> = {};
+  let nats: ServerProcess;
+  beforeAll(async () => {
+    nats = await natsServer({ folder });
+    await nats.start();
+    for (const name of ["worker-1", "worker-2"]) running[name] = await startWorker(name, nats.url);
+  });
+  afterAll(async () => {
+    for (const worker of Object.values(running)) await worker.end();
+    await nats?.end();
+  });
+  it(
+    "survives kills of NATS, of workers and of the control plane",
+    () =>
+      survives(
+        { nats, ...running },
+        {
+          reward: { actor: "parity" },
+          workQueue: { actor: "nats", url: nats.url, leaseMs: 3_000, maxTasks: 8, maxAttempts: 9 },
+        },
+      ),
+    TIMEOUT_MS,
+  );
+});
 
 describe.skipIf(notInstalled("vllm"))("weir trains, vLLM samples", () => {
   let vllm: ServerProcess;

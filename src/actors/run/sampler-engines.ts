@@ -62,8 +62,16 @@ export function samplerThreads(threads: number, samplers: number, cores = availa
   return threads > 0 ? threads : Math.max(1, Math.floor(cores / samplers));
 }
 
-/** The pool, whose processes are started with the first call; null where the trainer's engine samples. */
-export function createSamplerEngines(config: Config, factory: EngineFactory, memoryGiB: number): SamplerPool | null {
+/**
+ * The pool, whose processes are started with the first call; null where the trainer's engine samples. `besideTrainer`: an embedded
+ * trainer works on the same machine.
+ */
+export function createSamplerEngines(
+  config: Config,
+  factory: EngineFactory,
+  memoryGiB: number,
+  besideTrainer = trainsHere(config),
+): SamplerPool | null {
   const members = samplerCount(config);
   if (members === 0) return null;
   const { engine, model } = config;
@@ -81,17 +89,17 @@ export function createSamplerEngines(config: Config, factory: EngineFactory, mem
     startTimeoutMs: engine.startTimeoutMs,
     adoptTimeoutMs: engine.requestTimeoutMs,
     callTimeoutMs: engine.requestTimeoutMs,
-    start: async (_, signal) => started(await factory(model.path, options, signal), trainsHere(config)),
+    start: async (_, signal) => started(await factory(model.path, options, signal), besideTrainer),
   });
 }
 
-function started(engine: Engine, trainsHere: boolean): StartedSampler {
+function started(engine: Engine, besideTrainer: boolean): StartedSampler {
   const { sampler } = engine;
   const { capabilities } = sampler;
   const adopts = capabilities.adopts.filter((form) => form !== "adapter");
   return {
     // The trainer's process has merged its adapters already: merging once is faster than in each sampler.
-    sampler: samplingOnly(trainsHere ? { ...sampler, capabilities: { ...capabilities, adopts } } : sampler),
+    sampler: samplingOnly(besideTrainer ? { ...sampler, capabilities: { ...capabilities, adopts } } : sampler),
     exited: engine.exited,
     pid: engine.info.pid,
     close: () => engine.close(),

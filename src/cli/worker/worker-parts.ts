@@ -112,6 +112,8 @@ function enginesOf(config: Config, weights: { sha256: string }): SamplerPool | n
       return engine;
     },
     memoryGiB,
+    // An adapter is a small part of what a checkpoint would be to fetch.
+    false,
   );
 }
 
