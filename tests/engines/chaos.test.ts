@@ -27,7 +27,7 @@ function choice(over: Partial<ConfigInput>): TinyChoice {
   return {
     engine: { backend: "cpu", requestTimeoutMs: 120_000 },
     over: {
-      model: { path: model, lora: { rank: 8, alpha: 16 } },
+      model: { path: model, lora: { rank: 8, alpha: 32 } },
       phases: [{ maxTokens: 300, steps: STEPS }],
       rollout: { groupSize: GROUP, promptsPerStep: PROMPTS, promptsPerCall: 1, maxTokens: 6, temperature: 1, topP: 1 },
       dynamicSampling: { maxRounds: 20 },

@@ -16,7 +16,7 @@ const folder = folderOfFile();
 const model = join(folder, "qwen3");
 /** The same shapes with other weights. */
 const stranger = join(folder, "stranger");
-/** The same with another vocabulary. */
+/** One with another vocabulary. */
 const other = join(folder, "other");
 const KEY = "the-right-key";
 process.env.WEIR_TEST_KEY = KEY;
@@ -26,7 +26,7 @@ delete process.env.WEIR_TEST_NO_KEY;
 beforeAll(async () => {
   await writeTinyQwen3(model);
   await writeTinyQwen3(stranger, { deviation: 0.3 });
-  await writeTinyQwen3(other, { vocabulary: 420 });
+  await writeTinyQwen3(other, { vocabulary: 800 });
 });
 
 let runs = 0;
@@ -38,7 +38,7 @@ async function refused(over: Partial<ConfigInput>, code: ErrorCode, text: string
   const base = await tinyConfig({}, directory);
   const config: ConfigInput = {
     ...base,
-    model: { path: model, lora: { rank: 8, alpha: 16 } },
+    model: { path: model, lora: { rank: 8, alpha: 32 } },
     engine: { ...base.engine, requestTimeoutMs: 60_000 },
     phases: [{ maxTokens: 300, steps: 1 }],
     update: { ...base.update, oldLogprobs: "recompute" },
@@ -157,15 +157,15 @@ describe.skipIf(notInstalled("vllm"))("vLLM", () => {
   });
 
   it("takes no adapter of a larger rank than it was started for", async () => {
-    await refused({ ...vllm(), model: { path: model, lora: { rank: 32, alpha: 32 } } }, "WEIR_E_REMOTE", "rank");
+    await refused({ ...vllm(), model: { path: model, lora: { rank: 32, alpha: 32 } } }, "WEIR_E_CAPABILITY", "rank");
   });
 
   it("gives other log-probs than a trainer with other weights", async () => {
-    await refused({ ...vllm(), model: { path: stranger, lora: { rank: 8, alpha: 16 } } }, "WEIR_E_MISMATCH", "vllm");
+    await refused({ ...vllm(), model: { path: stranger, lora: { rank: 8, alpha: 32 } } }, "WEIR_E_MISMATCH", "vllm");
   });
 
   it("has another vocabulary than the trainer's model", async () => {
-    await refused({ ...vllm(), model: { path: other, lora: { rank: 8, alpha: 16 } } }, "WEIR_E_MISMATCH", "vllm");
+    await refused({ ...vllm(), model: { path: other, lora: { rank: 8, alpha: 32 } } }, "WEIR_E_MISMATCH", "vllm");
   });
 
   it("gives log-probs after top-p, which are not the policy's", async () => {
@@ -215,7 +215,7 @@ describe.skipIf(notInstalled("skyrl"))("SkyRL", () => {
     const base = await tinyConfig({}, folder);
     const apart = { sampler: { actor: "engine" }, rollout: { ...base.rollout, engines: 1 } };
     await refused(
-      { ...tinker(), ...apart, model: { path: stranger, lora: { rank: 8, alpha: 16 } } },
+      { ...tinker(), ...apart, model: { path: stranger, lora: { rank: 8, alpha: 32 } } },
       "WEIR_E_MISMATCH",
       "tinker",
     );
