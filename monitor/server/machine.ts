@@ -54,11 +54,13 @@ function initialKey(initial: unknown): string | null {
 
 function targets(transitions: unknown): string[] {
   const list = Array.isArray(transitions) ? transitions : [transitions];
-  return list.flatMap((transition) => {
+  const keys = list.flatMap((transition) => {
     const target = (transition as { target?: unknown } | null)?.target ?? transition;
     if (typeof target === "string") return [keyOf(target)];
     return Array.isArray(target) ? target.map(keyOf) : [];
   });
+  // Several transitions under different conditions may lead to one state.
+  return [...new Set(keys)];
 }
 
 /** The last name of a state node, or of a reference such as `#lifecycle.operating.training`. */
