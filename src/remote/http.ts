@@ -5,6 +5,8 @@
  * NODE_USE_ENV_PROXY).
  */
 import { WeirError } from "../errors.js";
+import { pause } from "../system/pause.js";
+import { retryAfterMs } from "../system/retry-after.js";
 import { redactor } from "../system/secret.js";
 import type { Time } from "../system/time.js";
 
@@ -97,7 +99,7 @@ export class HttpClient {
         outcome.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (tries - 1)) * (0.5 + Math.random() / 2);
       const again = call.repeat === "always" || (call.repeat === "unsent" && outcome.unsent);
       if (!again || spent + wait > patienceMs) throw this.unreachable(call, outcome, tries, spent);
-      await this.pause(wait, call.signal);
+      await pause(time, wait, call.signal);
     }
   }
 
@@ -140,7 +142,7 @@ export class HttpClient {
       const answer = answerOf(response, await readBody(response, call.maxBytes ?? DEFAULT_MAX_BYTES, this.url, path));
       if (!AWAY.has(response.status) && response.status !== 429) return { answer };
       const text = `it answered with status ${response.status}: ${this.redacted(excerptOf(answer.text()))}`;
-      return { text, unsent: response.status === 429, waitMs: retryAfterMs(response.headers) };
+      return { text, unsent: response.status === 429, waitMs: retryAfterMs(response.headers.get("retry-after")) };
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (WeirError.isInstance(error)) throw error;
@@ -160,22 +162,6 @@ export class HttpClient {
       `${this.url} cannot be reached (${path}, tried ${times}): ${text}; start the server, or correct its address`,
       { url: this.url, path },
     );
-  }
-
-  private pause(ms: number, signal: AbortSignal): Promise<void> {
-    const { time } = this.options;
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        time.clear(timer);
-        reject(signal.reason as Error);
-      };
-      const timer = time.set(() => {
-        signal.removeEventListener("abort", onAbort);
-        resolve();
-      }, ms);
-      signal.addEventListener("abort", onAbort, { once: true });
-      if (signal.aborted) onAbort();
-    });
   }
 }
 
@@ -252,12 +238,6 @@ async function readBody(response: Response, limit: number, url: string, path: st
     }
     parts.push(value);
   }
-}
-
-/** Milliseconds of Retry-After in seconds; null for dates and anything else. */
-function retryAfterMs(headers: Headers): number | null {
-  const given = headers.get("retry-after")?.trim() ?? "";
-  return /^\d+(\.\d+)?$/.test(given) ? Number(given) * 1000 : null;
 }
 
 function causeOf(error: unknown): { readonly code: string; readonly message: string } {

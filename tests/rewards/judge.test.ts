@@ -3,13 +3,14 @@ import { createServer } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Judge, JudgeQuery } from "../../src/contracts/judge.js";
-import { backoffMs, retryAfterMs } from "../../src/rewards/judge/backoff.js";
+import { backoffMs } from "../../src/rewards/judge/backoff.js";
 import { BODY_LIMIT } from "../../src/rewards/judge/body.js";
 import { pause, systemClock } from "../../src/rewards/judge/clock.js";
 import { createOpenAiJudge, type OpenAiJudgeOptions } from "../../src/rewards/judge/openai-judge.js";
 import { extractProblem, problemOf } from "../../src/rewards/judge/problem.js";
 import { parseJudgeReply } from "../../src/rewards/judge/reply.js";
 import { Semaphore } from "../../src/rewards/judge/semaphore.js";
+import { retryAfterMs } from "../../src/system/retry-after.js";
 import { HeldClock, hangUp, JudgeServer, type Reaction, reply, silence, status } from "./judge-server.js";
 
 const TIMEOUT = 30_000;

@@ -11,6 +11,8 @@ import type { PolicyStore } from "../../contracts/policy-store.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
+import { pause } from "../../system/pause.js";
+import { realTime } from "../../system/time.js";
 
 /**
  * Owns the embedded engine of a run: starts it where a part of the run is built on it, replaces it after a loss, closes it. Its
@@ -102,7 +104,7 @@ export class EngineSupervisor implements EngineView {
   /** Closes what is left of the present engine and starts another, after a wait; `reason` is why. Only waits where none is needed. */
   async restart(delayMs: number, reason: string, signal: AbortSignal): Promise<void> {
     if (!this.needed) {
-      if (delayMs > 0) await abortableDelay(delayMs, signal);
+      if (delayMs > 0) await pause(realTime, delayMs, signal);
       return;
     }
     const closed = this.close();
@@ -110,7 +112,7 @@ export class EngineSupervisor implements EngineView {
     this.detail = reason;
     this.restarts++;
     await closed;
-    if (delayMs > 0) await abortableDelay(delayMs, signal);
+    if (delayMs > 0) await pause(realTime, delayMs, signal);
     signal.throwIfAborted();
     await this.start(signal);
   }
@@ -205,18 +207,4 @@ function lasting<T extends object>(
   for (const name of ["capabilities", "model"])
     Object.defineProperty(part, name, { enumerable: true, get: () => present()[name as keyof T] });
   return part as T;
-}
-
-function abortableDelay(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
 }

@@ -9,6 +9,7 @@ import { WeirError } from "../../errors.js";
 import type { Call, Drawn, GenerationServer, ServerFacts } from "./generation-server.js";
 import { policyName } from "./policy-name.js";
 import { type DrawFrom, type ServerWeights, wholeSpan } from "./server-weights.js";
+import { whenTold } from "./when-told.js";
 
 export class AdapterWeights implements ServerWeights {
   /** Adapters that this server has, or is loading, by name. */
@@ -137,14 +138,6 @@ export class AdapterWeights implements ServerWeights {
 
   private async idle(name: string, signal: AbortSignal): Promise<void> {
     const entry = this.draws.get(name);
-    if (entry === undefined) return;
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = () => reject(signal.reason as Error);
-      signal.addEventListener("abort", onAbort, { once: true });
-      entry.ended.push(() => {
-        signal.removeEventListener("abort", onAbort);
-        resolve();
-      });
-    });
+    if (entry !== undefined) await whenTold(entry.ended, signal);
   }
 }

@@ -9,6 +9,7 @@ import { WeirError } from "../../errors.js";
 import type { Call, Drawn, GenerationServer, ServerFacts } from "./generation-server.js";
 import { policyName } from "./policy-name.js";
 import { type DrawFrom, isSamePolicy, PolicyChanged, type ServerWeights } from "./server-weights.js";
+import { whenTold } from "./when-told.js";
 
 /** Weights that somebody else put there. */
 const FOREIGN = Symbol("foreign");
@@ -110,14 +111,6 @@ export class FolderWeights implements ServerWeights {
   }
 
   private async drained(signal: AbortSignal): Promise<void> {
-    if (this.draws === 0) return;
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = () => reject(signal.reason as Error);
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.idle.push(() => {
-        signal.removeEventListener("abort", onAbort);
-        resolve();
-      });
-    });
+    if (this.draws > 0) await whenTold(this.idle, signal);
   }
 }

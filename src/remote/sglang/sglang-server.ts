@@ -5,43 +5,26 @@
  */
 import { z } from "zod";
 import { WeirError } from "../../errors.js";
-import type {
-  Call,
-  Draw,
-  Drawn,
-  GenerationServer,
-  Peek,
-  PolicyForm,
-  ServerFacts,
-} from "../generation/generation-server.js";
+import type { Call, Draw, Drawn, GenerationServer, Peek, ServerFacts } from "../generation/generation-server.js";
 import { servedModel } from "../generation/served-model.js";
-import type { HttpAnswer, HttpCall, HttpClient } from "../http.js";
+import {
+  ASK_MS,
+  askServer,
+  type GenerationServerOptions,
+  lostAdapter,
+  MIB,
+  modelsSchema,
+  PEEK_MS,
+  TOP,
+} from "../generation/server-calls.js";
+import type { HttpAnswer, HttpCall } from "../http.js";
 import { rowsOf } from "./rows.js";
 
-export interface SglangServerOptions {
-  readonly client: HttpClient;
-  /** Name of the base model; null takes the only one. */
-  readonly model: string | null;
-  /** How policies are to be handed over; what that needs of the server is looked for. */
-  readonly form: PolicyForm;
-  /** Deadline of loading weights, ms. */
-  readonly deadlineMs: number;
-}
-
-/** Answers of a server that does no work for them, ms. */
-const ASK_MS = 30_000;
-/** The first token that a server draws, which may have to compile for it, ms. */
-const PEEK_MS = 120_000;
 /** Bytes of one token in an answer, at most. */
 const BYTES_PER_TOKEN = 256;
-const MIB = 2 ** 20;
-const TOP = 5;
 /** What SGLang calls the weights that it was started with. */
 const STARTED_WITH = "default";
 
-const modelsSchema = z.object({
-  data: z.array(z.object({ id: z.string(), max_model_len: z.number().nullish(), parent: z.string().nullish() })),
-});
 const modelSchema = z.object({ model_path: z.string(), weight_version: z.string().nullish() });
 const infoSchema = z.object({
   version: z.string().nullish(),
@@ -65,7 +48,7 @@ const loadsSchema = z.object({
 });
 
 export class SglangServer implements GenerationServer {
-  constructor(private readonly options: SglangServerOptions) {}
+  constructor(private readonly options: GenerationServerOptions) {}
 
   get url(): string {
     return this.options.client.url;
@@ -219,11 +202,7 @@ export class SglangServer implements GenerationServer {
     const call: HttpCall = { path: "/generate", repeat: "never", ...asked };
     const answer = await client.call(call);
     if (answer.status === 200) return answer;
-    if (adapter !== null && /never been loaded|not loaded/.test(answer.text()))
-      throw new WeirError("WEIR_E_REMOTE_STATE", `${this.url} does not have the adapter ${adapter}`, {
-        url: this.url,
-        adapter,
-      });
+    if (adapter !== null && /never been loaded|not loaded/.test(answer.text())) throw lostAdapter(this.url, adapter);
     const refusal = client.refusal(call, answer);
     if (answer.status < 500) throw refusal;
     const health: HttpCall = {
@@ -259,17 +238,8 @@ export class SglangServer implements GenerationServer {
     return { text, refusal: client.refusal(call, answer) };
   }
 
-  private async ask<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
-    const answer = await this.options.client.ok({ method: "GET", path, deadlineMs: ASK_MS, signal, repeat: "always" });
-    const parsed = schema.safeParse(answer.json());
-    if (parsed.success) return parsed.data;
-    throw new WeirError(
-      "WEIR_E_REMOTE",
-      `${this.url}${path} does not answer as SGLang does: ${z.prettifyError(parsed.error)}`,
-      {
-        url: this.url,
-      },
-    );
+  private ask<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
+    return askServer(this.options.client, "SGLang", path, schema, signal);
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { WeirError } from "../../errors.js";
+import { pause } from "../../system/pause.js";
 import type { Time } from "../../system/time.js";
 import { type HttpAnswer, HttpClient, type Repeat } from "../http.js";
 import { patientFetch } from "../patient-fetch.js";
@@ -134,16 +135,17 @@ export class TinkerClient {
         if (answer.headers.get("content-type")?.includes("protobuf")) return answer.bytes;
         const json = answer.json();
         if ((json as { readonly type?: unknown } | null)?.type !== "try_again") return { json };
-        await this.pause(AGAIN_MS, signal);
+        await pause(this.options.time, AGAIN_MS, signal);
         continue;
       }
       if (answer.status === 425) {
-        await this.pause(AGAIN_MS, signal);
+        await pause(this.options.time, AGAIN_MS, signal);
         continue;
       }
       failures += 1;
       if (answer.status === 410 && failures <= MAX_AGAIN) asked = await this.submit(asked.path, asked.body, signal);
-      else if (answer.status >= 500 && failures <= MAX_AGAIN) await this.pause(AGAIN_MS * 2 ** failures, signal);
+      else if (answer.status >= 500 && failures <= MAX_AGAIN)
+        await pause(this.options.time, AGAIN_MS * 2 ** failures, signal);
       else throw this.failure(pending.path, answer);
     }
   }
@@ -261,22 +263,6 @@ export class TinkerClient {
       `${this.http.url} gave no result of ${path} within engine.requestTimeoutMs = ${deadlineMs} ms; raise it, or give the server less to do`,
       { path, limitMs: deadlineMs },
     );
-  }
-
-  private pause(ms: number, signal: AbortSignal): Promise<void> {
-    const { time } = this.options;
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        time.clear(timer);
-        reject(signal.reason as Error);
-      };
-      const timer = time.set(() => {
-        signal.removeEventListener("abort", onAbort);
-        resolve();
-      }, ms);
-      signal.addEventListener("abort", onAbort, { once: true });
-      if (signal.aborted) onAbort();
-    });
   }
 }
 

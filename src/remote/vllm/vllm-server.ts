@@ -6,18 +6,20 @@ import { z } from "zod";
 import type { SamplingParams } from "../../contracts/sampler.js";
 import { WeirError } from "../../errors.js";
 import { readModelConfig } from "../../model/io/config.js";
-import type {
-  Call,
-  Draw,
-  Drawn,
-  GenerationServer,
-  Peek,
-  PolicyForm,
-  ServerFacts,
-} from "../generation/generation-server.js";
+import type { Call, Draw, Drawn, GenerationServer, Peek, ServerFacts } from "../generation/generation-server.js";
 import { requestSeed } from "../generation/request-seed.js";
 import { servedModel } from "../generation/served-model.js";
-import type { HttpAnswer, HttpCall, HttpClient } from "../http.js";
+import {
+  ASK_MS,
+  askServer,
+  type GenerationServerOptions,
+  lostAdapter,
+  MIB,
+  modelsSchema,
+  PEEK_MS,
+  TOP,
+} from "../generation/server-calls.js";
+import type { HttpAnswer, HttpCall } from "../http.js";
 import { drawnOf } from "./choices.js";
 import { metricsOf } from "./metrics.js";
 import {
@@ -29,30 +31,11 @@ import {
   startProblems,
 } from "./start-options.js";
 
-export interface VllmServerOptions {
-  readonly client: HttpClient;
-  /** Name of the base model; null takes the only one. */
-  readonly model: string | null;
-  /** How policies are to be handed over; what that needs of the server is looked for. */
-  readonly form: PolicyForm;
-  /** Deadline of loading weights, ms. */
-  readonly deadlineMs: number;
-}
-
-/** Answers of a server that does no work for them, ms. */
-const ASK_MS = 30_000;
-/** The first token that a server draws, which may have to compile for it, ms. */
-const PEEK_MS = 120_000;
 /** Sequences of one request: more than a server's --max-num-seqs are refused, which is 32 or more on every machine for training. */
 const SEQUENCES_PER_REQUEST = 32;
 /** Bytes of one token in an answer, at most: ids, log-prob and rank as JSON, twice. */
 const BYTES_PER_TOKEN = 512;
-const MIB = 2 ** 20;
-const TOP = 5;
 
-const modelsSchema = z.object({
-  data: z.array(z.object({ id: z.string(), max_model_len: z.number().nullish(), parent: z.string().nullish() })),
-});
 const versionSchema = z.object({ version: z.string() });
 const apiSchema = z.object({ paths: z.record(z.string(), z.unknown()) });
 const weightsSchema = z.object({ weight_version: z.string() });
@@ -66,7 +49,7 @@ export class VllmServer implements GenerationServer {
   private base: string | null = null;
   private onCpu = false;
 
-  constructor(private readonly options: VllmServerOptions) {}
+  constructor(private readonly options: GenerationServerOptions) {}
 
   get url(): string {
     return this.options.client.url;
@@ -239,11 +222,7 @@ export class VllmServer implements GenerationServer {
     const call: HttpCall = { path: GENERATE, repeat: "never", ...asked };
     const answer = await client.call(call);
     if (answer.status === 200) return answer;
-    if (answer.status === 404 && adapter !== null)
-      throw new WeirError("WEIR_E_REMOTE_STATE", `${this.url} does not have the adapter ${adapter}`, {
-        url: this.url,
-        adapter,
-      });
+    if (answer.status === 404 && adapter !== null) throw lostAdapter(this.url, adapter);
     const refusal = client.refusal(call, answer);
     if (answer.status >= 500) await this.assertHealthy(refusal, asked.signal);
     throw refusal;
@@ -261,17 +240,8 @@ export class VllmServer implements GenerationServer {
     );
   }
 
-  private async ask<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
-    const answer = await this.options.client.ok({ method: "GET", path, deadlineMs: ASK_MS, signal, repeat: "always" });
-    const parsed = schema.safeParse(answer.json());
-    if (parsed.success) return parsed.data;
-    throw new WeirError(
-      "WEIR_E_REMOTE",
-      `${this.url}${path} does not answer as vLLM does: ${z.prettifyError(parsed.error)}`,
-      {
-        url: this.url,
-      },
-    );
+  private ask<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
+    return askServer(this.options.client, "vLLM", path, schema, signal);
   }
 }
 

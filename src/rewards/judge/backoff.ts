@@ -20,8 +20,3 @@ export function backoffMs(attempt: number, key: number, options: BackoffOptions,
   const wait = ceiling / 2 + (ceiling / 2) * uniform(key, attempt);
   return retryAfterMs === null ? wait : Math.max(wait, Math.min(retryAfterMs, options.capMs));
 }
-
-/** Milliseconds of a Retry-After header given in seconds; null for dates and anything else. */
-export function retryAfterMs(header: string | null): number | null {
-  return header !== null && /^\d+(\.\d+)?$/.test(header.trim()) ? Number(header) * 1000 : null;
-}
