@@ -3,12 +3,12 @@ import { SCHEDULES } from "../algorithms/schedules.js";
 import { ALERT_LEVELS } from "../contracts/alert.js";
 import { ADVANCE_RULES, RETROSPECTIVE_MODES } from "../contracts/curriculum.js";
 import { BACKEND_CHOICES, EXECUTOR_CHOICES, LORA_TARGETS, PRECISIONS, WEIGHT_DTYPES } from "../contracts/engine.js";
-import { SHORT_STEP_RULES } from "../contracts/group.js";
 import { IMPORTANCE_LEVELS, LOSS_AGGREGATIONS, REJECTION_LEVELS } from "../contracts/loss.js";
-import { REWARD_MODES } from "../contracts/reward.js";
 import { DECAY_SCOPES, KL_ESTIMATORS, OLD_LOGPROB_SOURCES, SFT_AGGREGATIONS } from "../contracts/trainer.js";
+import { evaluationSchema } from "./evaluation-schemas.js";
 import { policyStoreSchema, samplerSchema, trainerSchema, workQueueSchema } from "./part-schemas.js";
 import type { PresetName } from "./presets.js";
+import { dynamicSamplingSchema, rewardSchema } from "./reward-schemas.js";
 
 /**
  * The one source of options: type, default, bounds and one-sentence doc of each.
@@ -207,77 +207,6 @@ const rolloutSchema = z.strictObject({
   queueGroups: positiveInt
     .default(32)
     .describe("Capacity of the queue of generated groups that wait for their rewards."),
-});
-
-const dynamicSamplingSchema = z.strictObject({
-  filter: actorName
-    .default("variance")
-    .describe(
-      "Name of the filter part, which says which groups are trained on: `variance` (drops groups of equal rewards), `none` or your own.",
-    ),
-  enabled: z
-    .boolean()
-    .default(true)
-    .describe("Filter groups and draw others in the place of those that are dropped (DAPO); false keeps all."),
-  maxRounds: positiveInt.default(10).describe("Generation rounds per step (release: 10)."),
-  oversample: z
-    .number()
-    .min(1)
-    .default(1)
-    .describe("Groups generated per missing group in a round (release: 384/128 = 3); surplus groups are dropped."),
-  onExhausted: z
-    .enum(SHORT_STEP_RULES)
-    .default("proceed")
-    .describe("When `maxRounds` is reached: train on the groups found so far (at least one), or fail; our choice."),
-  minScored: positiveInt
-    .default(2)
-    .describe(
-      "Scored responses that a group needs to be trained on (I1); at most rollout.groupSize, at least the minimum of the advantage part (2 for the built-in ones).",
-    ),
-});
-
-const rewardSchema = z.strictObject({
-  actor: actorName.default("rule").describe("Name of the reward part: `rule`, `hybrid` or your own."),
-  mode: z
-    .enum(REWARD_MODES)
-    .default("paper")
-    .describe("Rules of the paper (exact match) or of the code release (substring)."),
-  correctAt: z
-    .number()
-    .default(1)
-    .describe(
-      "Smallest unshaped reward that counts as correct, in accuracy and in difficulty (rules give 0 or 1); rounding errors are tolerated.",
-    ),
-  requireThink: z.boolean().default(true).describe("A response without `</think>` has no answer."),
-  concurrency: positiveInt.default(16).describe("Rewards computed concurrently."),
-  timeoutMs: positiveInt
-    .default(60_000)
-    .describe("Deadline of one reward in ms; beyond it the outcome is `timedOut` (I5)."),
-  overlong: z
-    .strictObject({
-      bufferTokens: nonNegativeInt
-        .default(0)
-        .describe("L_cache of Eq. 7 in tokens; 0 switches the penalty off (release: 1,000)."),
-      factor: coefficient.default(1).describe("Scale of the length penalty (release: 1)."),
-    })
-    .prefault({}),
-  judge: z
-    .strictObject({
-      actor: actorName
-        .default("openai")
-        .describe("Name of the judge part: `openai` (a server that speaks OpenAI's protocol) or your own."),
-      url: z
-        .string()
-        .nullable()
-        .default(null)
-        .describe("Base URL of an OpenAI-compatible server, up to and including /v1."),
-      model: z.string().default("").describe("Model name sent to the judge."),
-      apiKeyEnv: z.string().nullable().default(null).describe("Environment variable that holds the judge's API key."),
-      timeoutMs: positiveInt.default(30_000).describe("Deadline of one judge request in ms."),
-      retries: nonNegativeInt.default(4).describe("Further tries after 429, 5xx or a broken connection."),
-      concurrency: positiveInt.default(20).describe("Judge requests in flight (release: 20 threads)."),
-    })
-    .prefault({}),
 });
 
 const lossSchema = z.strictObject({
@@ -631,16 +560,6 @@ const guardSchema = z.strictObject({
   repeatSteps: positiveInt
     .default(10)
     .describe("RL steps after which an alarm whose cause lasts is updated; doubles each time."),
-});
-
-const evaluationSchema = z.strictObject({
-  everySteps: nonNegativeInt
-    .default(0)
-    .describe("RL steps between held-out evaluations; 0 evaluates only before warm-up, after it and at the end."),
-  atPhaseEnd: z.boolean().default(false).describe("Evaluate when a phase ends."),
-  initial: z.boolean().default(true).describe("Evaluate before anything is trained."),
-  tasksPerBucket: positiveInt.default(128).describe("Held-out tasks per length bucket, the first ones in file order."),
-  temperature: coefficient.default(0).describe("Sampling temperature of evaluation; 0 is greedy (release: 0.7)."),
 });
 
 const checkpointSchema = z.strictObject({

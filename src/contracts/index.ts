@@ -1,6 +1,7 @@
 export type * from "./actor-status.js";
 export type * from "./advantage.js";
 export type * from "./alert.js";
+export type * from "./benchmark.js";
 export type * from "./config-change.js";
 export type * from "./curriculum.js";
 export type * from "./distribution.js";
@@ -22,6 +23,7 @@ export type * from "./phase.js";
 export type * from "./policy-store.js";
 export type * from "./policy-version.js";
 export type * from "./published-policy.js";
+export type * from "./readiness.js";
 export type * from "./reward.js";
 export type * from "./rollout.js";
 export type * from "./sampler.js";

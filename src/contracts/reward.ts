@@ -1,3 +1,5 @@
+import type { JudgeUse } from "./judge.js";
+import type { Readiness } from "./readiness.js";
 import type { Rollout } from "./rollout.js";
 import type { Task } from "./task.js";
 
@@ -16,10 +18,12 @@ export type RewardOutcome =
       readonly parts: Readonly<Record<string, number>>;
       /** Parsed answer, null where none was found. */
       readonly prediction: string | null;
+      /** Present where a judge was asked; the same in the two kinds below. */
+      readonly judge?: JudgeUse;
     }
   | { readonly kind: "abstained"; readonly reason: string }
-  | { readonly kind: "timedOut"; readonly afterMs: number; readonly reason: string }
-  | { readonly kind: "failed"; readonly code: string; readonly reason: string }
+  | { readonly kind: "timedOut"; readonly afterMs: number; readonly reason: string; readonly judge?: JudgeUse }
+  | { readonly kind: "failed"; readonly code: string; readonly reason: string; readonly judge?: JudgeUse }
   /** The scorer answered, but with something that is not a reward (NaN, out of range). */
   | { readonly kind: "invalid"; readonly reason: string };
 
@@ -33,5 +37,7 @@ export interface RewardActor {
   readonly kind: string;
   readonly specificationVersion: 1;
   handle(input: RewardInput, options: { readonly signal: AbortSignal }): Promise<RewardOutcome>;
+  /** Absent where it always takes work. Nothing is sampled and nothing is scored while it is not ready. */
+  readonly readiness?: Readiness;
   dispose?(): Promise<void> | void;
 }
