@@ -9,10 +9,14 @@ import { squeezeSpaces } from "../rewards/text.js";
 
 const EPSILON = 1e-8;
 
-/** In [0, 1]; 0 where either text has no sentence. */
-export function rougeL(prediction: string, gold: string): number {
+/** Largest product of the lengths of two sentences that are compared: 100 MB of lengths. */
+const MOST_PAIRS = 25_000_000;
+
+/** In [0, 1]; 0 where either text has no sentence. Null where two sentences are too long to be compared. */
+export function rougeL(prediction: string, gold: string): number | null {
   const [predicted, wanted] = [sentences(prediction), sentences(gold)];
   if (predicted.length === 0 || wanted.length === 0) return 0;
+  if (longest(predicted) * longest(wanted) > MOST_PAIRS) return null;
   const union = new Set<string>();
   for (const sentence of wanted)
     for (const other of predicted) for (const word of commonSubsequence(sentence, other)) union.add(word);
@@ -28,6 +32,9 @@ function sentences(text: string): readonly (readonly string[])[] {
     .filter((sentence) => sentence.length > 0)
     .map((sentence) => squeezeSpaces(sentence).split(" "));
 }
+
+const longest = (texts: readonly (readonly string[])[]): number =>
+  texts.reduce((most, words) => Math.max(most, words.length), 0);
 
 /** A longest common subsequence; of several the one that the package finds: it gives up words of `b` first. */
 function commonSubsequence(a: readonly string[], b: readonly string[]): readonly string[] {

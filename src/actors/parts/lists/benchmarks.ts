@@ -2,6 +2,7 @@
 import { createDocMath } from "../../../benchmarks/docmath.js";
 import { createFrames } from "../../../benchmarks/frames.js";
 import { createLongBench, type LongBenchSet } from "../../../benchmarks/longbench.js";
+import { createVerl } from "../../../benchmarks/verl.js";
 import type { Benchmark } from "../../../contracts/benchmark.js";
 import type { RewardMode } from "../../../contracts/reward.js";
 import type { BuiltInSource } from "./source.js";
@@ -11,7 +12,7 @@ export { createLongBenchV2 as longbench_v2 } from "../../../benchmarks/longbench
 export { createMrcr as mrcr } from "../../../benchmarks/mrcr.js";
 export { createRuler as ruler } from "../../../benchmarks/ruler.js";
 
-/** QwenLong-L1's seven are scored by the rules of `reward.mode`. */
+/** Those that the rules score go by `reward.mode`. */
 const ruled =
   (create: (mode: RewardMode) => Benchmark) =>
   ({ config }: BuiltInSource): Benchmark =>
@@ -27,3 +28,4 @@ export const hotpotqa = longBench("hotpotqa");
 export const musique = longBench("musique");
 export const narrativeqa = longBench("narrativeqa");
 export const qasper = longBench("qasper");
+export const verl = ruled(createVerl);
