@@ -6,8 +6,8 @@
 import { type MathAnswer, readMath } from "./answer.js";
 import type { Expression } from "./expression.js";
 
-/** Values of the variables; no integers, so that identities do not hold by chance. */
-const POINTS = [0.7310585786, 1.6180339887, 2.2360679775, 0.3183098862] as const;
+/** Values of the variables, of both signs; no integers, so that identities do not hold by chance. */
+const POINTS = [0.7310585786, 1.6180339887, -2.2360679775, 0.3183098862, -0.5671432904] as const;
 const RELATIVE_TOLERANCE = 1e-12;
 const DECIMALS = 6;
 
@@ -52,14 +52,17 @@ function sameValue(found: Expression, wanted: Expression): boolean {
   if (a?.form === "integer" && b?.form === "integer") return a.number === b.number;
   const decimal = a?.form === "decimal" || b?.form === "decimal";
   const names = [...new Set([...found.variables, ...wanted.variables])].sort();
-  return POINTS.every((_, shift) => {
+  const pairs = POINTS.map((_, shift) => {
     const at = (name: string) => POINTS[(names.indexOf(name) + shift) % POINTS.length] as number;
-    return close(found.value(at), wanted.value(at), decimal);
+    return [found.value(at), wanted.value(at)] as const;
   });
+  // Where neither has a real value there is nothing to compare.
+  const real = pairs.filter((pair) => !pair.every(Number.isNaN));
+  return real.length > 0 && real.every(([a, b]) => close(a, b, decimal));
 }
 
 function close(a: number, b: number, decimal: boolean): boolean {
-  if (a === b) return true;
+  if (a === b || !Number.isFinite(a) || !Number.isFinite(b)) return a === b;
   if (decimal) return Math.round(a * 10 ** DECIMALS) === Math.round(b * 10 ** DECIMALS);
   return Math.abs(a - b) <= RELATIVE_TOLERANCE * Math.max(Math.abs(a), Math.abs(b));
 }
