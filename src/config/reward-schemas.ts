@@ -1,12 +1,75 @@
 /** Options of rewards, of the judge, and of the groups that are trained on. */
 import { z } from "zod";
 import { SHORT_STEP_RULES } from "../contracts/group.js";
-import { REWARD_MODES } from "../contracts/reward.js";
+import { ASK_JUDGE_RULES, type AskJudgeRule, COMBINATIONS, REWARD_MODES } from "../contracts/reward.js";
 
 const positiveInt = z.number().int().positive();
 const nonNegativeInt = z.number().int().nonnegative();
 const coefficient = z.number().nonnegative();
 const actorName = z.string().min(1);
+
+const weightsSchema = z
+  .strictObject({
+    rule: coefficient.default(0.5).describe("Weight of the rule in a weighted mean."),
+    judge: coefficient.default(0.5).describe("Weight of the judge in a weighted mean."),
+  })
+  .refine(({ rule, judge }) => rule + judge > 0, "expected weights that are not both 0");
+
+/** What one family of tasks has of its own; null takes what holds for all. */
+const familySchema = (family: string, askJudge: AskJudgeRule | null) =>
+  z
+    .strictObject({
+      combine: z.enum(COMBINATIONS).nullable().default(null).describe(`The same for ${family}; null takes that of all.`),
+      askJudge: z
+        .enum(ASK_JUDGE_RULES)
+        .nullable()
+        .default(askJudge)
+        .describe(
+          `The same for ${family}; null takes that of all.${askJudge === null ? "" : ` The release asks no judge here.`}`,
+        ),
+      weights: weightsSchema.nullable().default(null).describe(`The same for ${family}; null takes those of all.`),
+    })
+    .prefault({});
+
+const hybridSchema = z.strictObject({
+  combine: z
+    .enum(COMBINATIONS)
+    .default("max")
+    .describe(
+      "How the reward `hybrid` combines rule and judge: `max` (Eq. 14), `weighted` (weighted mean), `first` (the rule's where it is a success, else the judge's).",
+    ),
+  askJudge: z
+    .enum(ASK_JUDGE_RULES)
+    .default("rule-failed")
+    .describe(
+      "When the judge is asked, given that an answer was found: where the rule's reward is below `reward.correctAt` (paper), always, or never. A reward without a verdict is the rule's.",
+    ),
+  weights: weightsSchema.prefault({}),
+  families: z
+    .strictObject({
+      multipleChoice: familySchema("multiple-choice tasks", "never"),
+      numeric: familySchema("numeric tasks", null),
+      qa: familySchema("question-answering tasks", null),
+    })
+    .prefault({}),
+});
+
+const rulesSchema = z.strictObject({
+  workers: positiveInt
+    .default(2)
+    .describe("Threads that rules run in at most; each computes one reward at a time and starts when it is needed."),
+  timeoutMs: positiveInt
+    .default(10_000)
+    .describe(
+      "Deadline of one rule in ms, from when a thread takes it; beyond it the thread is ended, another takes its place, and the outcome is `timedOut`.",
+    ),
+  module: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("Path of an ES module whose default export is a rule of your own, in place of the built-in ones."),
+});
 
 export const rewardSchema = z.strictObject({
   actor: actorName.default("rule").describe("Name of the reward part: `rule`, `hybrid` or your own."),
@@ -25,6 +88,8 @@ export const rewardSchema = z.strictObject({
   timeoutMs: positiveInt
     .default(60_000)
     .describe("Deadline of one reward in ms; beyond it the outcome is `timedOut` (I5)."),
+  rules: rulesSchema.prefault({}),
+  hybrid: hybridSchema.prefault({}),
   overlong: z
     .strictObject({
       bufferTokens: nonNegativeInt

@@ -3,7 +3,13 @@ import { LOSS_NAMES } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
 import { createPhasedCurriculum } from "../curriculum/curriculum.js";
-import { createConfiguredJudge, createHybridReward, createRuleReward } from "../reward/reward.js";
+import {
+  createConfiguredJudge,
+  createHybridReward,
+  createRuleReward,
+  hybridPolicies,
+  ruleRewardOptions,
+} from "../reward/reward.js";
 import * as filters from "./lists/filters.js";
 import * as guards from "./lists/guards.js";
 import * as policyStores from "./lists/policy-stores.js";
@@ -27,9 +33,11 @@ export function createRegistry(
   const asked = { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative };
   for (const name of LOSS_NAMES)
     registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, asked)));
-  const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
-  registry.register("reward", "rule", () => createRuleReward(rules));
-  registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
+  const { reward } = config;
+  registry.register("reward", "rule", () => createRuleReward(ruleRewardOptions(reward)));
+  registry.register("reward", "hybrid", (need) =>
+    createHybridReward({ ...ruleRewardOptions(reward), policyOf: hybridPolicies(reward), judge: need("judge") }),
+  );
   registry.register("judge", "openai", () => createConfiguredJudge(config.reward, config.run.seed));
   registry.register("curriculum", "phased", () =>
     createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
