@@ -19,7 +19,11 @@ const weightsSchema = z
 const familySchema = (family: string, askJudge: AskJudgeRule | null) =>
   z
     .strictObject({
-      combine: z.enum(COMBINATIONS).nullable().default(null).describe(`The same for ${family}; null takes that of all.`),
+      combine: z
+        .enum(COMBINATIONS)
+        .nullable()
+        .default(null)
+        .describe(`The same for ${family}; null takes that of all.`),
       askJudge: z
         .enum(ASK_JUDGE_RULES)
         .nullable()

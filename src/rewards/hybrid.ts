@@ -50,8 +50,7 @@ export async function scoreHybrid(
   const isNeeded = dependsOnJudge(policy, rule.score);
   if (problem === null) return isNeeded ? NO_PROBLEM : byRule;
   const verdict = await judge.ask({ problem, ...rule.stated }, { signal, group });
-  if (verdict.kind !== "verdict")
-    return isNeeded ? outcomeOf(verdict) : { ...byRule, ...used(verdict.use) };
+  if (verdict.kind !== "verdict") return isNeeded ? outcomeOf(verdict) : { ...byRule, ...used(verdict.use) };
   return {
     ...byRule,
     value: combineRewards(policy, rule.score, verdict.value),

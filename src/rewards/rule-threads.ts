@@ -84,7 +84,9 @@ export function createRuleThreads({ mode, requireThink, workers, timeoutMs, modu
 
 function refusal(module: string | null, reason: string): WeirError {
   const what =
-    module === null ? "the rules cannot run in a thread" : `the rule of reward.rules.module = "${module}" cannot be used`;
+    module === null
+      ? "the rules cannot run in a thread"
+      : `the rule of reward.rules.module = "${module}" cannot be used`;
   const remedy = module === null ? "" : "; expected an ES module whose default export is a function";
   return new WeirError("WEIR_E_PART", `${what}: ${reason}${remedy}`, { module });
 }

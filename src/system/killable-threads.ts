@@ -36,6 +36,8 @@ export interface ThreadOptions {
 
 /** Time that a thread has to load its program, ms: seconds on a busy machine, and a module that never ends loading is found. */
 const START_MS = 60_000;
+/** Time that ended threads are waited for, ms: native code, such as the product of two huge integers, ends when it is done. */
+const CLOSE_MS = 5_000;
 /** Heap of a thread, MiB: a thread that fills it is ended and takes nothing with it. A text of 1 MB needs some 50. */
 const HEAP_MIB = 1024;
 
@@ -111,7 +113,12 @@ export class KillableThreads<In, Out> {
     for (const { resolve } of this.expecting.splice(0)) resolve();
     for (const piece of this.waiting.splice(0)) piece.resolve({ kind: "cancelled" });
     for (const thread of [...this.threads]) this.end(thread, { kind: "cancelled" });
-    await Promise.all(this.ending);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, CLOSE_MS);
+    });
+    await Promise.race([Promise.all(this.ending), late]);
+    clearTimeout(timer);
   }
 
   /** Gives waiting pieces to idle threads, and starts threads for the others. */
@@ -144,7 +151,10 @@ export class KillableThreads<In, Out> {
 
   private receive(thread: Thread<In, Out>, message: FromThread<Out>): void {
     if (!this.threads.has(thread)) return;
-    if (message.kind === "refused") return this.break(message.reason);
+    if (message.kind === "refused") {
+      this.break(message.reason);
+      return;
+    }
     thread.unwatch();
     thread.unwatch = () => undefined;
     thread.isReady = true;
@@ -189,8 +199,8 @@ export class KillableThreads<In, Out> {
 
   private lost(thread: Thread<In, Out>, reason: string): void {
     if (!this.threads.has(thread)) return;
-    if (!thread.isReady) return this.break(reason);
-    this.end(thread, { kind: "lost", reason });
+    if (thread.isReady) this.end(thread, { kind: "lost", reason });
+    else this.break(reason);
   }
 
   /** No thread can work: everything that waits, and everything that comes, is refused. */
