@@ -114,9 +114,78 @@ export const rewardSchema = z.strictObject({
         .describe("Base URL of an OpenAI-compatible server, up to and including /v1."),
       model: z.string().default("").describe("Model name sent to the judge."),
       apiKeyEnv: z.string().nullable().default(null).describe("Environment variable that holds the judge's API key."),
+      template: z
+        .string()
+        .nullable()
+        .default(null)
+        .describe(
+          "File with a prompt of your own: the user's message with {problem}, {prediction} and {gold} in it; lines before a line `---` are the system message. Null takes the built-in one.",
+        ),
+      maxTokens: positiveInt
+        .nullable()
+        .default(null)
+        .describe("Most tokens of a judge's reply; a reply that is cut is a failure. Null leaves it to the server."),
+      maxReplyBytes: positiveInt
+        .default(1 << 20)
+        .describe("Most bytes of the server's answer that are read; a longer one is a failure."),
+      maxPredictionChars: positiveInt
+        .default(8_000)
+        .describe("A longer prediction is shortened in the middle before the judge sees it (characters)."),
       timeoutMs: positiveInt.default(30_000).describe("Deadline of one judge request in ms."),
-      retries: nonNegativeInt.default(4).describe("Further tries after 429, 5xx or a broken connection."),
-      concurrency: positiveInt.default(20).describe("Judge requests in flight (release: 20 threads)."),
+      groupTimeoutMs: positiveInt
+        .default(50_000)
+        .describe(
+          "Deadline of a question with all its requests, and of all questions of a rollout group that are open at the same time, in ms; keep it below reward.timeoutMs.",
+        ),
+      retries: nonNegativeInt
+        .default(4)
+        .describe("Further tries after 429, 5xx, a broken connection, a late answer or one that is no JSON."),
+      hedgeAfterMs: positiveInt
+        .nullable()
+        .default(null)
+        .describe(
+          "Time in ms after which a second request is sent beside one without answer; the first answer counts. Null sends none.",
+        ),
+      concurrency: positiveInt
+        .default(20)
+        .describe("Judge requests in flight, second ones included (release: 20 threads)."),
+      requestsPerMinute: positiveInt
+        .nullable()
+        .default(null)
+        .describe("Most judge requests begun in any 60 s; null sets no limit."),
+      tokensPerMinute: positiveInt
+        .nullable()
+        .default(null)
+        .describe("Most tokens of judge requests begun in any 60 s, prompt and reply; null sets no limit."),
+      breaker: z
+        .strictObject({
+          window: positiveInt.default(20).describe("Last requests that the circuit breaker looks back on."),
+          failures: positiveInt
+            .default(5)
+            .describe("Least number of failures among them with which it opens: the judge is then given no questions."),
+          share: z
+            .number()
+            .gt(0)
+            .max(1)
+            .default(0.5)
+            .describe("Least share of failures among them with which it opens, in (0, 1]."),
+          openMs: positiveInt
+            .default(10_000)
+            .describe("Time in ms after which a judge without questions is tried by one request, again and again."),
+        })
+        .prefault({}),
+      cache: z
+        .strictObject({
+          directory: z
+            .string()
+            .nullable()
+            .default(null)
+            .describe("Folder in which replies are kept for later runs; null keeps them in memory only."),
+          maxBytes: nonNegativeInt
+            .default(64 * 1024 * 1024)
+            .describe("Most bytes of replies in memory, and in the folder; 0 asks every question anew."),
+        })
+        .prefault({}),
     })
     .prefault({}),
 });
