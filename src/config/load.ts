@@ -141,6 +141,8 @@ const PATHS = [
   ["data", "heldout"],
   ["warmup", "data"],
   ["run", "directory"],
+  ["reward", "rules", "module"],
+  ["reward", "judge", "path"],
   ["reward", "judge", "template"],
   ["reward", "judge", "cache", "directory"],
 ] as const;

@@ -106,13 +106,29 @@ export const rewardSchema = z.strictObject({
     .strictObject({
       actor: actorName
         .default("openai")
-        .describe("Name of the judge part: `openai` (a server that speaks OpenAI's protocol) or your own."),
+        .describe(
+          "Name of the judge part: `openai` (a server that speaks OpenAI's protocol), `local` (a model folder in an engine process of its own) or your own.",
+        ),
       url: z
         .string()
         .nullable()
         .default(null)
         .describe("Base URL of an OpenAI-compatible server, up to and including /v1."),
       model: z.string().default("").describe("Model name sent to the judge."),
+      path: z
+        .string()
+        .min(1)
+        .nullable()
+        .default(null)
+        .describe("Hugging Face folder of the judge `local`: a chat model, whose weights stay as they are."),
+      memoryGiB: z
+        .number()
+        .positive()
+        .nullable()
+        .default(null)
+        .describe(
+          "Memory that the judge `local` plans for, GiB, of that of all engine processes together; null gives it as much as a sampler of rollout.engines gets.",
+        ),
       apiKeyEnv: z.string().nullable().default(null).describe("Environment variable that holds the judge's API key."),
       template: z
         .string()

@@ -3,15 +3,10 @@ import { LOSS_NAMES } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
 import { createPhasedCurriculum } from "../curriculum/curriculum.js";
-import {
-  createConfiguredJudge,
-  createHybridReward,
-  createRuleReward,
-  hybridPolicies,
-  ruleRewardOptions,
-} from "../reward/reward.js";
+import { createHybridReward, createRuleReward, hybridPolicies, ruleRewardOptions } from "../reward/reward.js";
 import * as filters from "./lists/filters.js";
 import * as guards from "./lists/guards.js";
+import * as judges from "./lists/judges.js";
 import * as policyStores from "./lists/policy-stores.js";
 import * as samplers from "./lists/samplers.js";
 import type { BuiltInSource, EmbeddedSource, PartConfig } from "./lists/source.js";
@@ -38,7 +33,6 @@ export function createRegistry(
   registry.register("reward", "hybrid", (need) =>
     createHybridReward({ ...ruleRewardOptions(reward), policyOf: hybridPolicies(reward), judge: need("judge") }),
   );
-  registry.register("judge", "openai", () => createConfiguredJudge(config.reward, config.run.seed));
   registry.register("curriculum", "phased", () =>
     createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
   );
@@ -46,6 +40,7 @@ export function createRegistry(
   const list = <K extends PartKind>(kind: K, creators: Readonly<Record<string, (from: BuiltInSource) => Parts[K]>>) => {
     for (const [name, create] of Object.entries(creators)) registry.register(kind, name, () => create(source));
   };
+  list("judge", judges);
   list("filter", filters);
   list("guard", guards);
   list("sampler", samplers);
