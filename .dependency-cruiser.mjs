@@ -11,6 +11,7 @@ const MODEL = ["io", "tensor", "transformer", "activations", "train", "decode", 
 const ACTORS = [
   "advantage",
   "reward",
+  "judge",
   "filter",
   "guard",
   "update",
@@ -63,6 +64,8 @@ const RULES = {
   "src/streams": PURE,
   "src/actors/advantage": PURE,
   "src/actors/reward": [...PURE, "src/rewards", "src/streams"],
+  // The local judge is a model of its own in an engine process.
+  "src/actors/judge": [...PURE, "src/rewards", ...["io", "transformer", "engine"].map((floor) => `src/model/${floor}`)],
   "src/actors/filter": PURE,
   "src/actors/guard": [...PURE, "src/streams"],
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
@@ -85,8 +88,8 @@ const RULES = {
     "src/losses",
     "src/streams",
     "src/store",
-    "src/benchmarks",
-    ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
+      "src/benchmarks",
+    ...["advantage", "reward", "judge", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/pipeline": [
     ...PURE,

@@ -39,7 +39,14 @@ import { RunActor } from "./run-actor.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
 import { finishReport } from "./run-work.js";
-import { createSamplerEngines, memoryParts, samplerCount, samplingOnly, trainsHere } from "./sampler-engines.js";
+import {
+  createSamplerEngines,
+  judgeMemory,
+  memoryParts,
+  samplerCount,
+  samplingOnly,
+  trainsHere,
+} from "./sampler-engines.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
 /**
@@ -200,7 +207,8 @@ class System implements TrainingSystem {
       engine ??
       ((modelDir, settings, signal) => startEngine({ modelDir, options: settings, ...(signal ? { signal } : {}) }));
     const trains = trainsHere(config);
-    const memory = memoryParts(config.engine.memoryGiB, samplerCount(config), trains);
+    const { judge, rest } = judgeMemory(config, trains);
+    const memory = memoryParts(rest, samplerCount(config), trains);
     this.supervisor = new EngineSupervisor(start, config.model.path, {
       ...config.engine,
       memoryGiB: memory.trainer,
@@ -214,7 +222,12 @@ class System implements TrainingSystem {
         report: (error) => this.remark(error),
         callTimeoutMs: config.engine.requestTimeoutMs,
       },
-      { parts: () => this.embedded(), samplers: this.samplers, policyPlace: () => this.policyPlace() },
+      {
+        parts: () => this.embedded(),
+        samplers: this.samplers,
+        judge: { start, memoryGiB: judge },
+        policyPlace: () => this.policyPlace(),
+      },
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
