@@ -1,4 +1,5 @@
 import type { AnyActorRef } from "xstate";
+import { leastScored } from "../../algorithms/dynamic-sampling.js";
 import type { Config } from "../../config/schema.js";
 import { ACTOR_STATES, type ActorState, type ActorStatus } from "../../contracts/actor-status.js";
 import type { Group, SampleGroup } from "../../contracts/group.js";
@@ -12,6 +13,7 @@ import {
   type DroppedGroup,
   type FormedBatch,
   type JudgedRound,
+  mayScoreNextTime,
   TOO_SMALL,
 } from "../../streams/batch-former.js";
 import { filterGroup, withAdvantages } from "../../streams/batches.js";
@@ -515,10 +517,15 @@ export class TrainingPipeline {
   private async judge(groups: readonly Group[], signal: AbortSignal): Promise<JudgedRound> {
     const { parts, config } = this.host;
     const { filter, curriculum } = parts();
-    const viable = groups.filter((group) => unshapedRewards(group).length >= config.dynamicSampling.minScored);
+    const { minScoredShare } = config.dynamicSampling;
+    const { minGroupSize } = parts().advantage;
+    const viable = groups.filter(
+      (group) => unshapedRewards(group).length >= leastScored(group.members.length, minScoredShare, minGroupSize),
+    );
     const verdicts = await filter.filter(viable.map(filterGroup), { signal });
     signal.throwIfAborted();
-    for (const group of groups)
+    // The scored members of the others are no fair sample: a judge that is away leaves those that the rule alone could score.
+    for (const group of viable)
       curriculum.observe({ taskId: group.task.id, phase: group.phase, rewards: unshapedRewards(group) });
     const reasons = new Map<Group, string | null>(viable.map((group, p) => [group, verdicts[p] ?? null]));
     const small = groups.filter((group) => !reasons.has(group)).map((group) => ({ group, reason: TOO_SMALL }));
@@ -561,18 +568,25 @@ export class TrainingPipeline {
     this.endDropped([...dropped, ...late]);
   }
 
-  /** Groups that go no further. Those that became stale are issued again, if not too often. */
+  /** Groups that go no further. Those that became stale, or were not viable, are issued again, if not too often. */
   private endDropped(dropped: readonly DroppedGroup[]): void {
     const { async: asynchronous } = this.host.config;
-    for (const { group, reason } of dropped) {
-      const issued = this.book.end(group.id);
+    for (const one of dropped) {
+      const issued = this.book.end(one.group.id);
       // What is open was first issued at the present floor.
       const tries = (issued?.attempt ?? 0) + 1 - this.issuer.marks.attemptFloor;
-      if (issued !== null && reason === "stale" && tries < asynchronous.maxAttempts)
-        this.issuer.repeat(nextAttempt(issued));
+      if (issued !== null && tries < this.attemptsOf(one)) this.issuer.repeat(nextAttempt(issued));
     }
     // Without overlap the ledger tells of a step's groups together, when the step has been trained.
     if (asynchronous.maxLag > 0) this.ledger.drop(dropped);
+  }
+
+  /** How often a group that is dropped for this reason may be issued in all. */
+  private attemptsOf({ group, reason }: DroppedGroup): number {
+    const { async: asynchronous, dynamicSampling } = this.host.config;
+    if (reason === "stale") return asynchronous.maxAttempts;
+    if (reason !== TOO_SMALL || dynamicSampling.unviable === "drop") return 0;
+    return mayScoreNextTime(group) ? dynamicSampling.maxAttempts : 0;
   }
 
   private async train(sampled: SampledStep, signal: AbortSignal): Promise<TrainedStep> {

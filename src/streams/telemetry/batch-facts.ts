@@ -3,7 +3,7 @@ import { copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
 import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
 import type { Rollout } from "../../contracts/rollout.js";
-import type { DroppedGroup } from "../batch-former.js";
+import { type DroppedGroup, TOO_SMALL } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
 import { type Contribution, contributionsOfTokens } from "./contributions.js";
@@ -96,9 +96,13 @@ export function nearestRank(values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? 0;
 }
 
-function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues {
+function rewardMetrics({ groups, dropped, correctAt, phases }: BatchInput): MetricValues {
   const members = groups.flatMap((group) => group.members.map((member) => ({ group, member })));
-  const scored = members.flatMap(({ group, member }) =>
+  // What was scored of a group that is not viable is no fair sample of its responses.
+  const unviable = unviableIds(dropped);
+  const viable = groups.filter(({ id }) => !unviable.has(id));
+  const ofViable = members.filter(({ group }) => !unviable.has(group.id));
+  const scored = ofViable.flatMap(({ group, member }) =>
     member.outcome.kind === "scored" && member.reward !== null
       ? [{ group, unshaped: member.outcome.value, shaped: member.reward }]
       : [],
@@ -108,7 +112,8 @@ function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues 
     values["reward/scored_share"] = scored.length / members.length;
     values["reward/invalid"] = members.filter(({ member }) => member.outcome.kind === "invalid").length;
   }
-  if (groups.length > 0) values["group/zero_variance_share"] = groups.filter(hasEqualRewards).length / groups.length;
+  if (groups.length > 0) values["group/unviable_share"] = 1 - viable.length / groups.length;
+  if (viable.length > 0) values["group/zero_variance_share"] = viable.filter(hasEqualRewards).length / viable.length;
   if (scored.length === 0) return values;
   const accuracyOf = (some: typeof scored) =>
     mean(some.map(({ unshaped }) => (isCorrect(unshaped, correctAt) ? 1 : 0)));
@@ -123,6 +128,10 @@ function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues 
     if (inBucket.length > 0) values[`accuracy/bucket_${phase.k}`] = accuracyOf(inBucket);
   }
   return values;
+}
+
+function unviableIds(dropped: readonly DroppedGroup[]): ReadonlySet<string> {
+  return new Set(dropped.flatMap(({ group, reason }) => (reason === TOO_SMALL ? [group.id] : [])));
 }
 
 /** True where at least one member was scored and no two scores differ. */
@@ -203,6 +212,7 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
       return [{ metric, rolloutId: id, contribution, tokenIndex: Math.max(0, tokenIds.length - 1) }];
     });
   const flag = (holds: boolean) => (holds ? 1 : null);
+  const unviable = unviableIds(dropped);
   return [
     ...of("entropy/mean", ({ member }) => member.rollout.entropies ?? []),
     ...of("response/ngram_overlap", ({ copied }) => copied),
@@ -214,7 +224,7 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
     ...whole("reward/rule_judge_agreement", ({ agrees }) => flag(agrees === false)),
     ...whole("reward/invalid", ({ member }) => flag(member.outcome.kind === "invalid")),
     ...whole("reward/scored_share", ({ member }) => flag(member.outcome.kind !== "scored")),
-    ...whole("reward/mean", ({ member }) => member.reward),
+    ...whole("reward/mean", ({ group, member }) => (unviable.has(group.id) ? null : member.reward)),
     ...dropped.flatMap(({ group, reason }) =>
       reason !== "stale"
         ? []

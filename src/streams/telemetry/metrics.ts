@@ -67,7 +67,13 @@ export const METRICS = [
   {
     name: "group/zero_variance_share",
     unit: "1",
-    meaning: "Share of finished groups whose scored unshaped rewards are all equal, dropped or not.",
+    meaning: "Share of the viable groups that finished whose scored unshaped rewards are all equal, dropped or not.",
+  },
+  {
+    name: "group/unviable_share",
+    unit: "1",
+    meaning:
+      "Share of finished groups of which too few responses were scored (`dynamicSampling.minScoredShare`); they enter no mean of rewards.",
   },
   { name: "group/kept", unit: "groups", meaning: "Groups that the step trained on." },
   {
