@@ -6,6 +6,7 @@ import { REWARD_MODES } from "../contracts/reward.js";
 const positiveInt = z.number().int().positive();
 const nonNegativeInt = z.number().int().nonnegative();
 const coefficient = z.number().nonnegative();
+const share = z.number().min(0).max(1);
 const actorName = z.string().min(1);
 
 export const rewardSchema = z.strictObject({
@@ -43,6 +44,25 @@ export const rewardSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe("Base URL of an OpenAI-compatible server, up to and including /v1."),
+      price: z
+        .strictObject({
+          promptPerMillion: coefficient.describe("Price of a million prompt tokens."),
+          completionPerMillion: coefficient.describe("Price of a million completion tokens, in the same currency."),
+        })
+        .nullable()
+        .default(null)
+        .describe("Prices of the judge's tokens, for the metric `judge/cost`; null measures no cost."),
+      failureLimit: share
+        .default(0.1)
+        .describe("Share of a step's questions to the judge without a verdict at which an alarm is raised."),
+      slowSeconds: z
+        .number()
+        .positive()
+        .nullable()
+        .default(null)
+        .describe(
+          "95 % quantile of the judge's answering time at which an alarm is raised, s; null takes half of `reward.judge.timeoutMs`.",
+        ),
       model: z.string().default("").describe("Model name sent to the judge."),
       apiKeyEnv: z.string().nullable().default(null).describe("Environment variable that holds the judge's API key."),
       timeoutMs: positiveInt.default(30_000).describe("Deadline of one judge request in ms."),

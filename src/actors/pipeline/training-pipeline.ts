@@ -25,6 +25,7 @@ import { unshapedRewards } from "../../streams/groups.js";
 import { InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import { lagsOf, tokensByLag } from "../../streams/lag.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
+import { ReadyGate } from "../../streams/ready-gate.js";
 import type { SupervisedStage } from "../../streams/stage.js";
 import type { Time } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
@@ -113,6 +114,8 @@ export class TrainingPipeline {
   /** Of the supervisor of the stages, which the run's own machine spawns. */
   readonly input: PipelineInput;
   private ref: AnyActorRef | null = null;
+  /** Open while the reward takes work. */
+  readonly gate: ReadyGate;
   private readonly ledger: RunLedger;
   private book = new GroupBook();
   private former: BatchFormer;
@@ -159,6 +162,7 @@ export class TrainingPipeline {
       },
       failed: (error) => this.failed(error),
     };
+    this.gate = new ReadyGate({ readiness: () => host.parts().reward.readiness, time: host.time });
     this.ledger = new RunLedger(host.ledger);
     this.former = this.newFormer();
     this.issuer = this.newIssuer(0, [], FRESH_MARKS);
@@ -383,6 +387,7 @@ export class TrainingPipeline {
     this.running = false;
     if (this.ref?.getSnapshot().status === "active") this.ref.send({ type: "HALT" });
     this.adoption.abort();
+    this.gate.rest();
     this.wake();
     const ending = new InFlight(this.host.time);
     for (const one of this.stages) void ending.track(one.settled());
@@ -420,6 +425,7 @@ export class TrainingPipeline {
           ...(workers ? { workers } : {}),
           listener: this.ledger,
           time: this.host.time,
+          gate: this.gate,
           spent: (what, seconds) => {
             this.spent[what] += seconds;
           },
@@ -483,7 +489,7 @@ export class TrainingPipeline {
   }
 
   private admission(): AdmissionState | null {
-    if (this.held || this.quiet || !this.running || this.failure !== null) return null;
+    if (this.held || this.quiet || !this.running || this.failure !== null || !this.gate.isOpen) return null;
     const { config, policies, stepsLeft, step } = this.host;
     // The step counts as under way until all that follows from it has been written.
     const formed = this.formedStep === step() ? 1 : 0;
@@ -504,7 +510,8 @@ export class TrainingPipeline {
     for (;;) {
       const call = this.issuer.call();
       if (call !== null) return call;
-      await this.change(signal);
+      // While the reward takes no work, nothing else lets a task in.
+      await (this.gate.isOpen ? this.change(signal) : this.gate.opened(signal));
     }
   }
 

@@ -7,6 +7,7 @@ export function trackedReward(reward: RewardActor, inFlight: InFlight): RewardAc
     kind: reward.kind,
     specificationVersion: reward.specificationVersion,
     handle: (input, options) => inFlight.track(Promise.resolve(reward.handle(input, options))),
+    ...(reward.readiness ? { readiness: reward.readiness } : {}),
     dispose: () => reward.dispose?.(),
   };
 }

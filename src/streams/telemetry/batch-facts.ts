@@ -2,12 +2,15 @@ import { isCorrect } from "../../algorithms/accuracy.js";
 import { copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
 import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
+import type { RewardOutcome } from "../../contracts/reward.js";
 import type { Rollout } from "../../contracts/rollout.js";
 import { type DroppedGroup, TOO_SMALL } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
 import { type Contribution, contributionsOfTokens } from "./contributions.js";
+import { type JudgePrice, judgeFailed, judgeMetrics, judgeUseOf } from "./judge-metrics.js";
 import type { MetricDraft, MetricName, MetricValues } from "./metrics.js";
+import { nearestRank } from "./nearest-rank.js";
 
 /** What is known of an RL step's batch before it is trained on: rewards, lengths, entropy, copying. Pure. */
 
@@ -23,6 +26,8 @@ export interface BatchInput {
   readonly maxLag: number;
   /** Length that the sampler was to stop a response at, tokens. */
   readonly maxTokens: number;
+  /** Of the judge's tokens; null where they have none. */
+  readonly judgePrice: JudgePrice | null;
 }
 
 export interface BatchFacts {
@@ -57,6 +62,7 @@ export function batchFacts(input: BatchInput): BatchFacts {
   return {
     values: {
       ...rewardMetrics(input),
+      ...judgeMetrics(input.groups, input.judgePrice),
       ...rolloutMetrics(input),
       ...entropyMetrics(rollouts),
       ...copyMetrics(rollouts),
@@ -90,12 +96,6 @@ function agreement({ outcome }: ScoredRollout, correctAt: number): boolean | nul
   return isCorrect(rule, correctAt) === isCorrect(judge, correctAt);
 }
 
-/** Nearest-rank quantile; 0 for an empty list. */
-export function nearestRank(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? 0;
-}
-
 function rewardMetrics({ groups, dropped, correctAt, phases }: BatchInput): MetricValues {
   const members = groups.flatMap((group) => group.members.map((member) => ({ group, member })));
   // What was scored of a group that is not viable is no fair sample of its responses.
@@ -109,7 +109,7 @@ function rewardMetrics({ groups, dropped, correctAt, phases }: BatchInput): Metr
   );
   const values: MetricDraft = {};
   if (members.length > 0) {
-    values["reward/scored_share"] = scored.length / members.length;
+    values["reward/scored_share"] = mean(members.map(({ member }) => (member.outcome.kind === "scored" ? 1 : 0)));
     values["reward/invalid"] = members.filter(({ member }) => member.outcome.kind === "invalid").length;
   }
   if (groups.length > 0) values["group/unviable_share"] = 1 - viable.length / groups.length;
@@ -222,6 +222,8 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
     ...whole("response/cut_short_share", ({ member }) => flag(isCutShort(member.rollout, maxTokens))),
     ...whole("response/evidence_overlap", ({ quoted }) => (quoted === null ? null : 1 - quoted)),
     ...whole("reward/rule_judge_agreement", ({ agrees }) => flag(agrees === false)),
+    ...whole("judge/failure_share", ({ member }) => flag(judgeFailed(member.outcome))),
+    ...whole("judge/seconds_p95", ({ member }) => judgeSeconds(member.outcome)),
     ...whole("reward/invalid", ({ member }) => flag(member.outcome.kind === "invalid")),
     ...whole("reward/scored_share", ({ member }) => flag(member.outcome.kind !== "scored")),
     ...whole("reward/mean", ({ group, member }) => (unviable.has(group.id) ? null : member.reward)),
@@ -233,4 +235,10 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
           }),
     ),
   ];
+}
+
+/** Time of a question that was asked; null where the cache answered or there was none. */
+function judgeSeconds(outcome: RewardOutcome): number | null {
+  const use = judgeUseOf(outcome);
+  return use === null || use.cached ? null : use.seconds;
 }
