@@ -63,6 +63,20 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     hub.publishLog({ level, text: `actor ${actor} is ${state} (restart ${restarts})${why}`, time });
   },
 
+  "admission.held": (hub, { data, step, time }) =>
+    hub.publishLog({
+      level: "warn",
+      text: `after step ${step} nothing is sampled or scored: the reward "${data.part}" takes no work (${data.code}): ${data.reason}`,
+      time,
+    }),
+
+  "admission.resumed": (hub, { data, time }) =>
+    hub.publishLog({
+      level: "info",
+      text: `the reward "${data.part}" takes work again after ${Math.round(data.heldSeconds)} s`,
+      time,
+    }),
+
   "lifecycle.changed": (hub, { data, time }, run) => {
     const { machine, value } = data;
     hub.publishLifecycle({ machine, value, since: time });

@@ -23,6 +23,16 @@ export interface FactData {
     readonly reason: string | null;
     readonly restarts: number;
   };
+  /** No task is issued and no response scored from now on: the reward takes no work. */
+  "admission.held": {
+    /** Kind of the reward. */
+    readonly part: string;
+    /** Code of the error that it has most of. */
+    readonly code: string;
+    readonly reason: string;
+  };
+  /** The reward takes work again. */
+  "admission.resumed": { readonly part: string; readonly heldSeconds: number };
   /** The cause of an alarm is over. */
   "alert.ended": {
     /** Of the alarm. */

@@ -69,6 +69,8 @@ const alert = z.object({
 
 const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
   "actor.changed": z.object({ actor: text, state: z.enum(ACTOR_STATES), reason: text.nullable(), restarts: count }),
+  "admission.held": z.object({ part: text, code: text, reason: text }),
+  "admission.resumed": z.object({ part: text, heldSeconds: number }),
   "alert.ended": z.object({ id: text, rule: text, metric: text, fromStep: count, toStep: count, worst: perhaps }),
   "alert.raised": z.object({ alert }),
   "alert.updated": z.object({ id: text, rule: text, metric: text, value: perhaps, worst: perhaps, steps: count }),

@@ -95,7 +95,8 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,
       decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
-      timers: context.time,
+      time: context.time,
+      gate: context.pipeline.gate,
     },
     signal,
   ).finally(endLease);
