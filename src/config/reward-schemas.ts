@@ -76,6 +76,22 @@ const rulesSchema = z.strictObject({
     .describe("Path of an ES module whose default export is a rule of your own, in place of the built-in ones."),
 });
 
+const behavioursSchema = z.strictObject({
+  judgeShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      "Share of the responses in which the reward's judge counts behaviours as well (docs/behaviours.md); it changes no reward.",
+    ),
+  timeoutMs: positiveInt
+    .default(60_000)
+    .describe(
+      "Deadline of these questions of a step in ms, from the beginning of its update; later answers are left out.",
+    ),
+});
+
 export const rewardSchema = z.strictObject({
   actor: actorName.default("rule").describe("Name of the reward part: `rule`, `hybrid` or your own."),
   mode: z
@@ -103,6 +119,7 @@ export const rewardSchema = z.strictObject({
       factor: coefficient.default(1).describe("Scale of the length penalty (release: 1)."),
     })
     .prefault({}),
+  behaviours: behavioursSchema.prefault({}),
   judge: z
     .strictObject({
       actor: actorName

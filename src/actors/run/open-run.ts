@@ -4,6 +4,7 @@ import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { Judge } from "../../contracts/judge.js";
 import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PartsRecord } from "../../contracts/part-origin.js";
 import type { RewardActor } from "../../contracts/reward.js";
@@ -52,6 +53,8 @@ export interface OpenRunOptions {
   readonly parts: RunParts;
   /** Which parts these are now, for the journal. */
   readonly origins: () => PartsRecord;
+  /** The judge that the reward asks now; null where it asks none. */
+  readonly judge: () => Judge | null;
   readonly published: PublishedMetrics;
   readonly supervisor: EngineSupervisor;
   /** Starts samplers of their own, where the run has any. */
@@ -243,6 +246,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     pipeline: createPipeline(shared, config, () => context),
     curriculumMachine: curriculumActor,
     origins: options.origins,
+    judge: options.judge,
     fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
     guardState: options.parts.guard.state?.() ?? null,
     detector,

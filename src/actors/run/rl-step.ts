@@ -17,6 +17,7 @@ import { batchFacts } from "../../streams/telemetry/batch-facts.js";
 import type { MetricValues } from "../../streams/telemetry/metrics.js";
 import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detector.js";
 import { costMetrics } from "../../streams/telemetry/step-metrics.js";
+import { countByJudge } from "../reward/behaviour-counts.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
 import { turnedClips } from "./knobs.js";
@@ -110,8 +111,41 @@ export function rolloutOptions({
   };
 }
 
-/** Trains on a batch as the configuration says. */
-export function trainBatch(
+/** Trains on a batch as the configuration says; meanwhile the judge counts behaviours in a share of its responses. */
+export async function trainBatch(
+  context: RunContext,
+  kept: readonly SampleGroup[],
+  batch: FormedBatch,
+  policy: PolicyVersion,
+  signal: AbortSignal,
+): Promise<UpdateResult> {
+  const { behaviours } = context.config.reward;
+  const judge = behaviours.judgeShare > 0 ? (context.judge?.() ?? null) : null;
+  if (judge === null) return updateOn(context, kept, batch, policy, signal);
+  // Counting ends with the update, also with one that fails.
+  const ended = new AbortController();
+  const counting = countByJudge(
+    judge,
+    batch.ended.flatMap(({ members }) => members.map(({ rollout }) => rollout)),
+    {
+      share: behaviours.judgeShare,
+      timeoutMs: behaviours.timeoutMs,
+      seed: context.config.run.seed,
+      signal: AbortSignal.any([signal, ended.signal]),
+      timers: context.time,
+    },
+  );
+  counting.catch(() => undefined);
+  try {
+    const update = await updateOn(context, kept, batch, policy, signal);
+    const { counts, values } = await counting;
+    return { ...update, values: { ...update.values, ...values }, judgedBehaviours: counts };
+  } finally {
+    ended.abort();
+  }
+}
+
+function updateOn(
   context: RunContext,
   kept: readonly SampleGroup[],
   batch: FormedBatch,

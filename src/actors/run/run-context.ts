@@ -4,6 +4,7 @@ import type { Config } from "../../config/schema.js";
 import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { Judge } from "../../contracts/judge.js";
 import type { OrderWish } from "../../contracts/knob.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { PartsRecord } from "../../contracts/part-origin.js";
@@ -101,6 +102,8 @@ export interface RunContext {
   readonly store: RunStore;
   /** The parts in use; one may be replaced between two pieces of work. */
   parts: RunParts;
+  /** The judge that the reward asks; null where it asks none. */
+  readonly judge?: () => Judge | null;
   readonly policies: PolicyPublisher;
   /** Which parts these are now, for the journal. */
   readonly origins: () => PartsRecord;

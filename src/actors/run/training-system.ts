@@ -24,6 +24,7 @@ import { createRegistry } from "../parts/built-ins.js";
 import { buildRunParts, type ChosenKind, type PartKind, type Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
 import { assertChosen, type PartFactory } from "../parts/registry.js";
+import { assertCountingJudge } from "../reward/behaviour-counts.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
 import { artifactKind } from "../update/publisher.js";
@@ -420,11 +421,14 @@ class System implements TrainingSystem {
       this.replacements.asksJudge = reward.asked.has("judge");
       const parts = buildRunParts(build, trackedReward(reward.part, this.inFlight), this.registry.hasQueue(names));
       assertCanTrain(this.config, parts.advantage);
+      const judge = () => (this.replacements.asksJudge ? this.registry.latest("judge") : null);
+      if (this.config.reward.behaviours.judgeShare > 0) assertCountingJudge(judge());
       const files = this.options.partsFiles ?? [];
       const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);
       this.run = await openRun(this.config, {
         parts,
         origins,
+        judge,
         published: this.published,
         supervisor: this.supervisor,
         startSamplers: () => this.startSamplers(names),

@@ -1,12 +1,14 @@
 import { isCorrect } from "../../algorithms/accuracy.js";
-import { copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
+import { type CopiedShares, copiedShares, copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
 import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
 import type { Rollout } from "../../contracts/rollout.js";
+import type { Json } from "../../contracts/task.js";
 import { type DroppedGroup, TOO_SMALL } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
+import { behaviourMetrics } from "./behaviour-metrics.js";
 import { type Contribution, contributionsOfTokens } from "./contributions.js";
 import { type JudgePrice, judgeFailed, judgeMetrics, judgeUseOf } from "./judge-metrics.js";
 import type { MetricDraft, MetricName, MetricValues } from "./metrics.js";
@@ -44,6 +46,8 @@ interface RolloutFacts {
   readonly copied: readonly number[];
   /** Share of the evidence that it quotes; null where the task names none. */
   readonly quoted: number | null;
+  /** Shares of its words that come from the evidence and from elsewhere; null where the task names no evidence. */
+  readonly taken: CopiedShares | null;
   /** Whether rule and judge agree; null where it does not have both. */
   readonly agrees: boolean | null;
 }
@@ -66,6 +70,7 @@ export function batchFacts(input: BatchInput): BatchFacts {
       ...rolloutMetrics(input),
       ...entropyMetrics(rollouts),
       ...copyMetrics(rollouts),
+      ...behaviourMetrics(rollouts.map(({ member }) => member.rollout)),
       ...staleMetrics(input),
     },
     contributions: contributionsOf(rollouts, input),
@@ -78,15 +83,29 @@ function rolloutFacts(group: Group, correctAt: number): RolloutFacts[] {
     group.members.map(({ rollout }) => rollout.tokenIds),
     prompt,
   );
-  const { evidence } = group.task.meta;
-  const sentences = Array.isArray(evidence) ? evidence.filter((one) => typeof one === "string") : [];
+  const sentences = textsOf(group.task.meta.evidence) ?? [];
+  const document = group.task.document === null ? null : [group.task.document];
+  const taken =
+    sentences.length === 0
+      ? []
+      : copiedShares(
+          group.members.map(({ rollout }) => rollout.text),
+          sentences,
+          textsOf(group.task.meta.distractors) ?? document,
+        );
   return group.members.map((member, g) => ({
     group,
     member,
     copied: copied[g] ?? [],
     quoted: quotedShare(sentences, member.rollout.text, NGRAM),
+    taken: taken[g] ?? null,
     agrees: agreement(member, correctAt),
   }));
+}
+
+/** The texts of a list that a row of data holds; null where there is no list. */
+function textsOf(value: Json | undefined): readonly string[] | null {
+  return Array.isArray(value) ? value.filter((one) => typeof one === "string") : null;
 }
 
 function agreement({ outcome }: ScoredRollout, correctAt: number): boolean | null {
@@ -182,10 +201,14 @@ function entropyMetrics(rollouts: readonly RolloutFacts[]): MetricValues {
 function copyMetrics(rollouts: readonly RolloutFacts[]): MetricValues {
   const shares = rollouts.flatMap(({ copied }) => (copied.length === 0 ? [] : [mean(copied)]));
   const quoted = rollouts.flatMap((one) => (one.quoted === null ? [] : [one.quoted]));
+  const taken = rollouts.flatMap((one) => one.taken ?? []);
+  const distracted = taken.flatMap(({ distractors }) => distractors ?? []);
   const agreed = rollouts.flatMap(({ agrees }) => (agrees === null ? [] : [agrees ? 1 : 0]));
   return {
     ...(shares.length === 0 ? {} : { "response/ngram_overlap": mean(shares) }),
     ...(quoted.length === 0 ? {} : { "response/evidence_overlap": mean(quoted) }),
+    ...(taken.length === 0 ? {} : { "response/evidence_copied": mean(taken.map(({ evidence }) => evidence)) }),
+    ...(distracted.length === 0 ? {} : { "response/distractor_copied": mean(distracted) }),
     ...(agreed.length === 0 ? {} : { "reward/rule_judge_agreement": mean(agreed) }),
   };
 }

@@ -311,6 +311,114 @@ export const METRICS = [
       "Mean share of the evidence's 3-grams of words that occur in the response, over tasks whose `meta.evidence` names the sentences that the answer follows from; absent where none does.",
   },
   {
+    name: "behaviour/grounding_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of sentences per finished response with words of information recalled from the document (docs/behaviours.md).",
+  },
+  {
+    name: "behaviour/subgoal_setting_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of sentences per finished response with words of setting a smaller question (docs/behaviours.md).",
+  },
+  {
+    name: "behaviour/backtracking_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of sentences per finished response with words of revising what was said (docs/behaviours.md).",
+  },
+  {
+    name: "behaviour/verification_per_response",
+    unit: "1",
+    meaning: "Mean number of sentences per finished response with words of checking a result (docs/behaviours.md).",
+  },
+  {
+    name: "behaviour/judged_grounding_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of instances that the judge counts per response; only with `reward.behaviours.judgeShare` above 0, over the responses for which it gave counts, as are the two below.",
+  },
+  {
+    name: "behaviour/grounding_agreement",
+    unit: "1",
+    meaning: "Share of these responses in which both, words and judge, or neither find an instance.",
+  },
+  {
+    name: "behaviour/grounding_correlation",
+    unit: "1",
+    meaning:
+      "Pearson's correlation of the two counts over these responses; absent for fewer than three, and where a side has no spread.",
+  },
+  {
+    name: "behaviour/judged_subgoal_setting_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of instances that the judge counts per response; only with `reward.behaviours.judgeShare` above 0, over the responses for which it gave counts, as are the two below.",
+  },
+  {
+    name: "behaviour/subgoal_setting_agreement",
+    unit: "1",
+    meaning: "Share of these responses in which both, words and judge, or neither find an instance.",
+  },
+  {
+    name: "behaviour/subgoal_setting_correlation",
+    unit: "1",
+    meaning:
+      "Pearson's correlation of the two counts over these responses; absent for fewer than three, and where a side has no spread.",
+  },
+  {
+    name: "behaviour/judged_backtracking_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of instances that the judge counts per response; only with `reward.behaviours.judgeShare` above 0, over the responses for which it gave counts, as are the two below.",
+  },
+  {
+    name: "behaviour/backtracking_agreement",
+    unit: "1",
+    meaning: "Share of these responses in which both, words and judge, or neither find an instance.",
+  },
+  {
+    name: "behaviour/backtracking_correlation",
+    unit: "1",
+    meaning:
+      "Pearson's correlation of the two counts over these responses; absent for fewer than three, and where a side has no spread.",
+  },
+  {
+    name: "behaviour/judged_verification_per_response",
+    unit: "1",
+    meaning:
+      "Mean number of instances that the judge counts per response; only with `reward.behaviours.judgeShare` above 0, over the responses for which it gave counts, as are the two below.",
+  },
+  {
+    name: "behaviour/verification_agreement",
+    unit: "1",
+    meaning: "Share of these responses in which both, words and judge, or neither find an instance.",
+  },
+  {
+    name: "behaviour/verification_correlation",
+    unit: "1",
+    meaning:
+      "Pearson's correlation of the two counts over these responses; absent for fewer than three, and where a side has no spread.",
+  },
+  {
+    name: "behaviour/judge_failed_share",
+    unit: "1",
+    meaning: "Share of the responses that the judge was asked about for which it gave no counts.",
+  },
+  {
+    name: "response/evidence_copied",
+    unit: "1",
+    meaning:
+      "Mean share of a response's 3-grams of words that occur in the evidence, over tasks that name it (`meta.evidence`) and responses of three words or more.",
+  },
+  {
+    name: "response/distractor_copied",
+    unit: "1",
+    meaning:
+      "Mean share of a response's 3-grams of words that occur in the rest of the document and not in the evidence, over such tasks whose document is known, or whose `meta.distractors` lists it.",
+  },
+  {
     name: "data/never_issued_share",
     unit: "1",
     meaning:
