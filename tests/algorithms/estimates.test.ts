@@ -11,7 +11,7 @@ import {
 import { median, medianAbsoluteDeviation, quantile, robustZ } from "../../src/algorithms/statistics.js";
 import { difficulty, isCarriedByPaper, smoothedDifficulty } from "../oracle/difficulty.js";
 import { jeffreysInterval } from "../oracle/intervals.js";
-import { passAtK } from "../oracle/pass-at-k.js";
+import { passAtK } from "../../src/algorithms/pass-at-k.js";
 
 // Literals below were recomputed in Python: Simpson integration of the beta density and statistics.NormalDist.
 describe("special functions", () => {

@@ -31,7 +31,7 @@ import {
 } from "../oracle/loss-aggregation.js";
 import { maskedMean, maskedVariance, maskedWhiten } from "../oracle/masked.js";
 import { shapedRewards } from "../oracle/overlong.js";
-import { passAtK } from "../oracle/pass-at-k.js";
+import { passAtK } from "../../src/algorithms/pass-at-k.js";
 import { policyLossBatch, tokenMeanGradient, totalPolicyLoss } from "../oracle/policy-loss.js";
 import { sftMask, sftSequenceMean, sftTokenMean } from "../oracle/sft.js";
 import { tokenPolicyLoss } from "../oracle/token-policy-loss.js";
