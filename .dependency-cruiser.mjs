@@ -22,7 +22,7 @@ const ACTORS = [
   "worker",
   "run",
 ].map((actor) => `src/actors/${actor}`);
-const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
+const MIDDLE = ["src/data", "src/rewards", "src/benchmarks", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 const EVERYTHING = [
   ...PURE,
@@ -50,6 +50,7 @@ const RULES = {
   "src/losses": ["src/contracts", "src/errors", "src/algorithms"],
   "src/data": PURE,
   "src/rewards": PURE,
+  "src/benchmarks": [...PURE, "src/data", "src/rewards"],
   "src/store": PURE,
   "src/model/io": PURE,
   "src/model/tensor": PURE,
@@ -84,6 +85,7 @@ const RULES = {
     "src/losses",
     "src/streams",
     "src/store",
+    "src/benchmarks",
     ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/pipeline": [
