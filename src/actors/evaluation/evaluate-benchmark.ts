@@ -36,8 +36,10 @@ export interface BenchmarkRun {
   /** The same per length bucket; `bucketOf` names the bucket of a length. */
   readonly perBucket: number | null;
   readonly bucketOf: (tokens: number | null) => string;
-  /** What is there already of a sample; null where it has to be drawn. */
-  readonly known: (item: string, sample: number) => EvaluatedResponse | null;
+  /** What became of a sample before; null where it has to be drawn. */
+  readonly known: (item: string, sample: number) => ResponseOutcome["kind"] | null;
+  /** That sample with its text. */
+  readonly stored: (item: string, sample: number) => EvaluatedResponse | null;
   /** Whether something known is to be tried again: a missing response is drawn, a missing score is computed. */
   readonly retryFailed: boolean;
   readonly record: (response: EvaluatedResponse) => void;
@@ -123,7 +125,7 @@ async function* itemsToDo(run: BenchmarkRun): AsyncGenerator<Work> {
   for await (const record of run.rows) {
     if (limit !== null && ids.size >= limit) return;
     row++;
-    const item = benchmark.item(record, row);
+    const item = readItem(benchmark, record, row, file);
     if (ids.has(item.id))
       throw new WeirError(
         "WEIR_E_DATA",
@@ -142,9 +144,10 @@ async function* itemsToDo(run: BenchmarkRun): AsyncGenerator<Work> {
     const draw: number[] = [];
     const rescore: EvaluatedResponse[] = [];
     for (let sample = 0; sample < samples; sample++) {
-      const there = known(item.id, sample);
-      if (there === null || (retryFailed && there.outcome.kind === "unanswered")) draw.push(sample);
-      else if (retryFailed && there.outcome.kind === "unscored") rescore.push(there);
+      const before = known(item.id, sample);
+      const there = retryFailed && before === "unscored" ? run.stored(item.id, sample) : null;
+      if (there !== null) rescore.push(there);
+      else if (before === null || (retryFailed && before === "unanswered")) draw.push(sample);
     }
     if (draw.length > 0 || rescore.length > 0) yield { item, row, asked, questionTokens, draw, rescore };
   }
@@ -152,6 +155,17 @@ async function* itemsToDo(run: BenchmarkRun): AsyncGenerator<Work> {
 }
 
 const HASH_DIGITS = 16;
+
+/** Messages of a reader name the row; the file is known here. */
+function readItem(benchmark: Benchmark, record: BenchmarkRow, row: number, file: string): BenchmarkItem {
+  try {
+    return benchmark.item(record, row);
+  } catch (error) {
+    if (!WeirError.isInstance(error) || error.code !== "WEIR_E_DATA") throw error;
+    const reason = error.message.slice(error.code.length + 2);
+    throw new WeirError("WEIR_E_DATA", `${file}: ${reason}`, { ...error.details, file }, { cause: error });
+  }
+}
 
 /** The seed of a sample: the same whatever else is asked. */
 export function sampleSeed(seed: number, benchmark: string, item: string, sample: number): number {
@@ -227,24 +241,14 @@ async function scored(
     signal,
     timers,
   );
-  if (result.kind === "value") return { ...response, outcome: checkedScore(result.value) };
+  if (result.kind === "value") return { ...response, outcome: result.value };
   if (result.kind === "timedOut")
     return { ...response, outcome: unscored("timedOut", `the scorer gave no score within ${scoreTimeoutMs} ms`) };
   const { error } = result;
+  // A scorer whose answer is no score is broken for every response.
+  if (WeirError.isInstance(error) && error.code === "WEIR_E_PART") throw error;
   const code = WeirError.isInstance(error) ? error.code : "error";
   return { ...response, outcome: unscored(code, error instanceof Error ? error.message : String(error)) };
 }
 
 const unscored = (code: string, reason: string): BenchmarkScore => ({ kind: "unscored", code, reason });
-
-/** A score as the contract has it: what is no number in [0, 1] goes no further (I1, I7). */
-function checkedScore(given: BenchmarkScore): BenchmarkScore {
-  const kind = (given as { kind?: unknown } | null | undefined)?.kind;
-  if (kind === "unscored") return given;
-  if (kind !== "scored" || given.kind !== "scored")
-    return unscored("invalid", `expected a score, got ${JSON.stringify(given) ?? String(given)}`);
-  const { value, scores } = given;
-  if (!(value >= 0 && value <= 1)) return unscored("invalid", `expected a value from 0 to 1, got ${value}`);
-  const bad = Object.entries(scores).find(([, one]) => !Number.isFinite(one));
-  return bad === undefined ? given : unscored("invalid", `expected finite scores, got ${bad[0]} = ${bad[1]}`);
-}

@@ -174,8 +174,9 @@ export class EvaluationFolder {
     return entry === undefined ? null : this.whole(entry);
   }
 
-  has(benchmark: string, item: string, sample: number): boolean {
-    return this.index.has(keyOf({ benchmark, item, sample }));
+  /** What became of it; null where there is nothing yet. */
+  outcomeOf(benchmark: string, item: string, sample: number): EvaluatedResponse["outcome"]["kind"] | null {
+    return this.index.get(keyOf({ benchmark, item, sample }))?.outcome.kind ?? null;
   }
 
   /** Appends a response; it is in the hands of the operating system when this returns. Errors: WEIR_E_DISK. */

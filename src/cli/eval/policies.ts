@@ -7,7 +7,7 @@ import { createRegistry } from "../../actors/parts/built-ins.js";
 import { loadParts } from "../../actors/parts/parts-file.js";
 import type { PartRegistry } from "../../actors/parts/registry.js";
 import type { SamplerPool } from "../../actors/rollout/sampler-pool.js";
-import { createSamplerEngines, sampleTimeoutMs, samplerCalls } from "../../actors/run/sampler-engines.js";
+import { createSamplerEngines, samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
 import type { Config } from "../../config/schema.js";
 import type { Responder } from "../../contracts/responder.js";
 import type { Sampler } from "../../contracts/sampler.js";
@@ -15,13 +15,13 @@ import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { startEngine } from "../../model/engine/host.js";
 import { readModelConfig } from "../../model/io/config.js";
-import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
+import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { createChatResponder } from "../../remote/chat/chat-responder.js";
 import { keyFrom } from "../../remote/http.js";
-import { CHECKPOINTS_FOLDER } from "../../store/run-folder.js";
 import { stepName } from "../../store/checkpoint-store.js";
+import { CHECKPOINTS_FOLDER } from "../../store/run-folder.js";
 import { resolveModelFolder } from "../commands/export.js";
 import { note } from "../output.js";
 
@@ -136,12 +136,15 @@ export async function openSampler(
     if (embedded) await pool?.start();
     await sampler.connect?.({ signal: new AbortController().signal });
     const { temperature, topP, maxTokens, maxInput, rows, samples } = sampling;
-    const calls = samplerCalls({ ...config, rollout: { ...config.rollout, engines: Math.max(1, config.rollout.engines) } });
+    const calls = samplerCalls({
+      ...config,
+      rollout: { ...config.rollout, engines: Math.max(1, config.rollout.engines) },
+    });
     const responder = createSamplerResponder({
       ...{ sampler, tokenizer, policy: null },
       sampling: {
         ...{ temperature, topP: temperature === 0 ? 1 : topP, topK: 0, maxTokens },
-        stopIds: withEndOfTurn(model.stopIds, tokenizer.endOfTurn),
+        stopIds: withEndOfTurn(model.eosIds, tokenizer.endOfTurn),
       },
       maxPromptTokens: Math.min(maxInput, model.maxPositions - maxTokens),
       deadlineMs: sampleTimeoutMs(config),
@@ -151,7 +154,11 @@ export async function openSampler(
     });
     const identity = embedded
       ? { kind: "model", weights: weights.sha256 }
-      : { kind: config.sampler.actor, urls: [...config.sampler.urls], model: config.sampler.model ?? config.model.path };
+      : {
+          kind: config.sampler.actor,
+          urls: [...config.sampler.urls],
+          model: config.sampler.model ?? config.model.path,
+        };
     return { responder, identity, close: async () => sampler.dispose?.() };
   } catch (error) {
     await sampler.dispose?.();

@@ -115,7 +115,14 @@ async function ask(
     ...{ model, messages, temperature, top_p: topP, max_tokens: maxTokens },
     ...{ seed: requestSeed([seed]), n: 1, stream: false },
   };
-  const call = { path: "/chat/completions", json, deadlineMs, signal, repeat: "always", maxBytes: MAX_ANSWER_BYTES } as const;
+  const call = {
+    path: "/chat/completions",
+    json,
+    deadlineMs,
+    signal,
+    repeat: "always",
+    maxBytes: MAX_ANSWER_BYTES,
+  } as const;
   try {
     const answer = await client.call(call);
     if (answer.status >= 200 && answer.status < 300) return replyOf(answer.json());
@@ -155,7 +162,10 @@ function replyOf(body: unknown): Reply {
     answer: {
       kind: "answered",
       // A thought that was cut off has no end, as in a response that holds both.
-      text: thought === null ? (content ?? "") : `<think>\n${thought}${typeof content === "string" ? `\n</think>\n\n${content}` : ""}`,
+      text:
+        thought === null
+          ? (content ?? "")
+          : `<think>\n${thought}${typeof content === "string" ? `\n</think>\n\n${content}` : ""}`,
       tokens: parsed.data?.usage?.completion_tokens ?? null,
       finish: choice.finish_reason === "length" ? "length" : "stop",
     },
