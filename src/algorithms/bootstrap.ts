@@ -36,22 +36,27 @@ export function bootstrapRatios(
       `a bootstrap needs series of one length, got ${series.map((units) => units.length)}`,
     );
   if (n < 2) return series.map(() => null);
+  // Rows of plain numbers: evaluations have thousands of units and some ten series.
+  const [unitSums, unitCounts] = [(unit: UnitSum) => unit.sum, (unit: UnitSum) => unit.count].map((of) =>
+    series.map((units) => Float64Array.from(units, of)),
+  ) as [Float64Array[], Float64Array[]];
+  const picked = new Uint32Array(n);
   const ratios: number[][] = series.map(() => []);
   for (let draw = 0; draw < draws; draw++) {
-    const sums = new Float64Array(series.length);
-    const counts = new Float64Array(series.length);
-    for (let i = 0; i < n; i++) {
-      const unit = below(n, key, draw * n + i);
-      for (const [m, units] of series.entries()) {
-        sums[m] = (sums[m] as number) + (units[unit] as UnitSum).sum;
-        counts[m] = (counts[m] as number) + (units[unit] as UnitSum).count;
-      }
+    for (let i = 0; i < n; i++) picked[i] = below(n, key, draw * n + i);
+    for (let m = 0; m < series.length; m++) {
+      const count = sumAt(unitCounts[m] as Float64Array, picked);
+      if (count > 0) (ratios[m] as number[]).push(sumAt(unitSums[m] as Float64Array, picked) / count);
     }
-    for (const [m, found] of ratios.entries())
-      if ((counts[m] as number) > 0) found.push((sums[m] as number) / (counts[m] as number));
   }
   const tail = (1 - confidence) / 2;
   return ratios.map((found) =>
     found.length === 0 ? null : { low: quantile(found, tail), high: quantile(found, 1 - tail) },
   );
+}
+
+function sumAt(values: Float64Array, places: Uint32Array): number {
+  let total = 0;
+  for (let i = 0; i < places.length; i++) total += values[places[i] as number] as number;
+  return total;
 }

@@ -160,7 +160,7 @@ export class EvaluationFolder {
         start = end;
         return null;
       },
-      { buffered: false, say, floor: async () => 0 },
+      { buffered: false, say },
     );
   }
 

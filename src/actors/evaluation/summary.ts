@@ -1,12 +1,14 @@
 /**
  * From responses to tables. Both means are there: over all responses, where one without a score adds nothing, and over the scored ones
- * (I1: a failure is no 0; what it costs is visible in the difference). Intervals are bootstraps over items.
+ * (I1: a failure is no 0; what it costs is visible in the difference). Intervals are bootstraps over items, since the
+ * responses to one question are alike.
  */
 import { isCorrect } from "../../algorithms/accuracy.js";
 import { bootstrapRatios, type UnitSum } from "../../algorithms/bootstrap.js";
+import { type Interval, wilsonInterval } from "../../algorithms/intervals.js";
 import { passAtK } from "../../algorithms/pass-at-k.js";
 import { counterKey } from "../../algorithms/random.js";
-import { mean } from "../../algorithms/statistics.js";
+import { mean, sum } from "../../algorithms/statistics.js";
 import type { EvaluatedResponse } from "../../contracts/evaluated-response.js";
 import { groupedBy } from "./grouped-by.js";
 
@@ -118,7 +120,7 @@ function countsOf(responses: readonly Indexed[], correctAt: number): ItemCounts 
     responses: responses.length,
     scored: values.length,
     correct: values.filter((value) => isCorrect(value, correctAt)).length,
-    value: values.reduce((sum, value) => sum + value, 0),
+    value: sum(values),
   };
 }
 
@@ -136,8 +138,8 @@ export function summarise(
         scored >= k ? { sum: passAtK(scored, correct, k), count: 1 } : { sum: 0, count: 0 },
     ),
   );
-  const ratio = (sum: (of: ItemCounts) => number, count: (of: ItemCounts) => number) =>
-    counts.map((of): UnitSum => ({ sum: sum(of), count: count(of) }));
+  const ratio = (total: (of: ItemCounts) => number, count: (of: ItemCounts) => number) =>
+    counts.map((of): UnitSum => ({ sum: total(of), count: count(of) }));
   const series = [
     ratio(
       (of) => of.value,
@@ -158,11 +160,7 @@ export function summarise(
     ...passSeries,
   ];
   const intervals = bootstrapRatios(series, { key });
-  const estimates = series.map((units, m): Estimate | null => {
-    const [sum, count] = [units.reduce((a, u) => a + u.sum, 0), units.reduce((a, u) => a + u.count, 0)];
-    const { low = null, high = null } = intervals[m] ?? {};
-    return count === 0 ? null : { value: sum / count, low, high };
-  });
+  const estimates = series.map((units, m) => estimateOf(units, intervals[m] ?? null));
   const [scoreOverAll = null, scoreOverScored = null, accuracyOverAll = null, accuracyOverScored = null] = estimates;
   const passAt = ks.flatMap((k, i): PassAtK[] => {
     const estimate = estimates[4 + i] ?? null;
@@ -176,6 +174,18 @@ export function summarise(
     ...lengths(items, responses),
   };
 }
+
+/** Σ sum / Σ count with its interval. Where every unit is at 0, or every one at 1, resampling knows no other value: Wilson's interval. */
+function estimateOf(units: readonly UnitSum[], interval: Interval | null): Estimate | null {
+  const counted = units.filter(({ count }) => count > 0);
+  if (counted.length === 0) return null;
+  const value = sum(counted.map((unit) => unit.sum)) / sum(counted.map((unit) => unit.count));
+  const end = interval !== null && (value === 0 || value === 1);
+  const { low, high } = end ? wilsonInterval(value * counted.length, counted.length) : (interval ?? NO_INTERVAL);
+  return { value, low, high };
+}
+
+const NO_INTERVAL = { low: null, high: null };
 
 function totals(items: readonly (readonly Indexed[])[], responses: readonly Indexed[]) {
   const of = (kind: Indexed["outcome"]["kind"]) => responses.filter(({ outcome }) => outcome.kind === kind).length;
