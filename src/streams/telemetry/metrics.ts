@@ -65,6 +65,12 @@ export const METRICS = [
     meaning: "Share of the responses of length bucket k that could not be scored at the latest evaluation.",
   },
   {
+    name: "eval/<name>",
+    unit: "1",
+    meaning:
+      "Results of the benchmarks of `evaluation.benchmarks` at the latest evaluation: `NAME/score`, the mean over the scored responses; `NAME/score_over_all`, over all of them; `NAME/unscored_share`; `NAME/pass_at_K`.",
+  },
+  {
     name: "group/zero_variance_share",
     unit: "1",
     meaning: "Share of finished groups whose scored unshaped rewards are all equal, dropped or not.",
