@@ -70,7 +70,7 @@ const RULES = {
   "src/actors/guard": [...PURE, "src/streams"],
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
   "src/actors/rollout": [...PURE, "src/streams"],
-  "src/actors/evaluation": [...PURE, "src/streams"],
+  "src/actors/evaluation": [...PURE, "src/streams", "src/data", "src/store"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
   // Of the model: its files, and what checks and names sequences, weights and adapters without computing.

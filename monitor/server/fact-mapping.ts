@@ -194,10 +194,14 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
   },
 
   "evaluation.finished": (hub, { data, step, time }, run) => {
-    const { stage, buckets } = data;
+    const { stage, buckets, benchmarks = {} } = data;
     const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
     hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });
-    hub.publishLog({ level: "info", text: `held-out evaluation "${stage}" at step ${step}`, time });
+    const scores = Object.entries(benchmarks).map(
+      ([name, { scoreOverScored }]) =>
+        `, ${name} ${scoreOverScored === null ? "without a score" : scoreOverScored.toFixed(3)}`,
+    );
+    hub.publishLog({ level: "info", text: `held-out evaluation "${stage}" at step ${step}${scores.join("")}`, time });
   },
 
   "warmup.finished": (hub, { data, time }) =>

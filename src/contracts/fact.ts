@@ -2,7 +2,7 @@ import type { ActorState } from "./actor-status.js";
 import type { Alert } from "./alert.js";
 import type { ConfigChange } from "./config-change.js";
 import type { CurriculumDecision } from "./curriculum.js";
-import type { BucketResult } from "./evaluation.js";
+import type { BenchmarkResult, BucketResult } from "./evaluation.js";
 import type { Verdict } from "./guard.js";
 import type { Initiator, KnobTurn } from "./knob.js";
 import type { MetricValues } from "./metrics.js";
@@ -74,6 +74,8 @@ export interface FactData {
     readonly stage: string;
     /** By label of the length bucket, such as `71-300`. */
     readonly buckets: Readonly<Record<string, BucketResult>>;
+    /** By name; absent without benchmarks. */
+    readonly benchmarks?: Readonly<Record<string, BenchmarkResult>>;
   };
   /** What the guard said of an update before it was applied. */
   "guard.judged": {

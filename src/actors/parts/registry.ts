@@ -51,6 +51,7 @@ export class PartRegistry {
   private builtIns = 0;
   /** Kinds that were built since `buildAsking` was called. */
   private asked = new Set<PartKind>();
+  private readonly newest = new Map<PartKind, Parts[PartKind]>();
   private sealed = false;
 
   constructor(private readonly surroundings: PartSurroundings = ALONE) {}
@@ -170,7 +171,7 @@ export class PartRegistry {
     const given = this.values.get(kind) as Parts[K] | undefined;
     if (given) this.built.add(kind);
     const { report, callTimeoutMs, timers } = this.surroundings;
-    if (given) return checkedPart(givenLabel(kind, given), given, report, callTimeoutMs, timers);
+    if (given) return this.keep(kind, checkedPart(givenLabel(kind, given), given, report, callTimeoutMs, timers));
     const name = names[kind];
     if (name === undefined) {
       throw new WeirError(
@@ -196,7 +197,17 @@ export class PartRegistry {
     this.built.add(entry);
     // The embedded engine has deadlines of its own, and is waited for when it is cancelled.
     const own = this.entries.indexOf(entry) >= this.builtIns;
-    return checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined, timers);
+    return this.keep(kind, checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined, timers));
+  }
+
+  private keep<K extends PartKind>(kind: K, part: Parts[K]): Parts[K] {
+    this.newest.set(kind, part);
+    return part;
+  }
+
+  /** The part of a kind that was built last, for those that share it with whoever it was built for; null where none was. */
+  latest<K extends PartKind>(kind: K): Parts[K] | null {
+    return (this.newest.get(kind) as Parts[K] | undefined) ?? null;
   }
 
   /** Kinds of which a run has one, of which parts of the user's own are there and none was built, with the names of those parts. */

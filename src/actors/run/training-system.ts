@@ -37,6 +37,7 @@ import { type OpenedRun, openRun } from "./open-run.js";
 import { anotherPhase, assertOrder } from "./orders.js";
 import { PartReplacements } from "./replacement.js";
 import { RunActor } from "./run-actor.js";
+import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
 import { finishReport } from "./run-work.js";
@@ -396,6 +397,23 @@ class System implements TrainingSystem {
     };
   }
 
+  /** The benchmarks of the configuration. They ask the judge of the run's reward, or where that asks none the configured one. */
+  private benchmarks(names: Readonly<Record<ChosenKind, string>>): RunBenchmarks {
+    const { registry, config } = this;
+    const all = config.evaluation.benchmarks.map((one) => ({
+      ...one,
+      benchmark: registry.build("benchmark", { benchmark: one.name }),
+    }));
+    const configured = config.reward.judge.url !== null || config.reward.judge.actor !== "openai";
+    const own =
+      all.length > 0 && registry.latest("judge") === null && configured ? registry.build("judge", names) : null;
+    const dispose = async () => {
+      for (const { benchmark } of all) await benchmark.dispose?.();
+      await own?.dispose?.();
+    };
+    return { all, judge: () => registry.latest("judge"), dispose };
+  }
+
   get state(): LifecycleState {
     return { lifecycle: this.lifecycle, phase: this.run?.context.curriculumMachine.getSnapshot().context.phase ?? 1 };
   }
@@ -423,10 +441,12 @@ class System implements TrainingSystem {
       assertCanTrain(this.config, parts.advantage);
       const judge = () => (this.replacements.asksJudge ? this.registry.latest("judge") : null);
       if (this.config.reward.behaviours.judgeShare > 0) assertCountingJudge(judge());
+      const benchmarks = this.benchmarks(names);
       const files = this.options.partsFiles ?? [];
       const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);
       this.run = await openRun(this.config, {
         parts,
+        benchmarks,
         origins,
         judge,
         published: this.published,
