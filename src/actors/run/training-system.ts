@@ -30,6 +30,7 @@ import { artifactKind } from "../update/publisher.js";
 import { assertCanTrain } from "./can-train.js";
 import { judgesBefore } from "./capabilities.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
+import { foreignPrecisions } from "./foreign-engines.js";
 import { knobsOfRun } from "./knobs.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
@@ -215,6 +216,7 @@ class System implements TrainingSystem {
         callTimeoutMs: config.engine.requestTimeoutMs,
       },
       { parts: () => this.embedded(), samplers: this.samplers, policyPlace: () => this.policyPlace() },
+      () => (this.run === null ? null : foreignPrecisions(this.run.context)),
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});

@@ -1,5 +1,5 @@
 import type { Config } from "../../config/schema.js";
-import { advantageLimitOf, mismatchLimitOf } from "./limits.js";
+import { advantageLimitOf, mismatchLimitOf, type PairPrecisions } from "./limits.js";
 import type { MetricValues } from "./metrics.js";
 
 /** What detectors are given besides the steps before. */
@@ -29,17 +29,25 @@ export interface StepNumbers {
   readonly values: MetricValues;
 }
 
-export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout" | "sampler" | "trainer">;
+export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout">;
 
-export function detectionOptions({ spikes, engine, rollout, sampler, trainer }: DetectionConfig): DetectionOptions {
-  const embedded = sampler.actor === "engine" && trainer.actor === "engine";
+/**
+ * `foreign`: precisions of sampler and trainer, null where both are weir's engine; asked at each use, since servers tell theirs once they
+ * are connected.
+ */
+export function detectionOptions(
+  { spikes, engine, rollout }: DetectionConfig,
+  foreign: () => PairPrecisions | null,
+): DetectionOptions {
   return {
     window: spikes.window,
     z: spikes.z,
     klLimit: spikes.klLimit,
     entropyLow: spikes.entropyLow,
     entropyHigh: spikes.entropyHigh,
-    mismatchLimit: spikes.mismatchLimit ?? mismatchLimitOf(engine.precision, embedded),
+    get mismatchLimit() {
+      return spikes.mismatchLimit ?? mismatchLimitOf(engine.precision, foreign());
+    },
     truncatedShare: spikes.truncatedShare,
     staleShare: spikes.staleShare,
     advantageLimit: advantageLimitOf(rollout.groupSize),
