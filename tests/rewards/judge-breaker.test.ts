@@ -147,7 +147,7 @@ describe("a judge whose server goes away", () => {
   it("is asked nothing while it is away, and goes on with what waits", async () => {
     const { state, reaction } = outage();
     server = await JudgeServer.start(reaction);
-    const { judge, clock } = judgeOf(server.url, { timeoutMs: 1e9, groupTimeoutMs: 1e9 });
+    const { judge, clock } = judgeOf(server.url, { timeoutMs: 1e9, groupTimeoutMs: 1e9, concurrency: 1 });
     const asked = [1, 2, 3, 4, 5, 6].map((n) => judge.ask(query(n), { signal: live() }));
     await vi.waitFor(() => expect(judge.readiness?.state().ready).toBe(false));
     const before = server.seen.length;
