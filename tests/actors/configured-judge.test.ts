@@ -35,7 +35,9 @@ describe("the judge that a configuration describes", () => {
     const judge = await judgeOf(options);
     expect(await judge.ask(query, live())).toMatchObject({ kind: "verdict", value: 1, use: { requests: 1 } });
     await judge.dispose?.();
-    const { messages, ...request } = server.seen[0]?.body as never as { messages: { content: string }[] };
+    const [seen] = server.seen;
+    if (seen === undefined) throw new Error("nothing was asked");
+    const { messages, ...request } = seen.body;
     expect(request).toEqual({ model: "m", temperature: 0, n: 1, max_tokens: 33 });
     expect(messages[0]?.content).toMatch(/^Be brief\.\nEach text between <data-/);
     expect(messages[1]?.content).toMatch(/^Q: \n<data-[0-9a-f]{8}>\nWhich city\?\n/);

@@ -180,6 +180,17 @@ describe("a judge whose server goes away", () => {
     await judge.dispose?.();
   });
 
+  it("is tried no more once it is disposed of, and a probe on its way is cancelled", async () => {
+    server = await JudgeServer.start(status(500), status(500), status(500), silence);
+    const { judge, clock } = judgeOf(server.url, { retries: 0, concurrency: 1 });
+    for (const n of [1, 2, 3]) expect((await judge.ask(query(n), { signal: live() })).kind).toBe("failed");
+    clock.fire(5_000);
+    await server.received(4);
+    await judge.dispose?.();
+    await vi.waitFor(() => expect(server?.open).toBe(0));
+    await vi.waitFor(() => expect(clock.pending).toBe(0));
+  });
+
   it("answers a question that waits for it at the question's own deadline, with the reason", async () => {
     const { reaction } = outage();
     server = await JudgeServer.start(reaction);
