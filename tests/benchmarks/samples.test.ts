@@ -49,14 +49,21 @@ describe("sample files", () => {
     for (const name of ["2wikimqa", "hotpotqa", "musique", "narrativeqa", "qasper"])
       expect(await scoresOf(name, said), name).toEqual([1, 1, 0, 0]);
     expect(await scoresOf("frames", said)).toEqual([1, 0, 0, 0]);
-    expect(await scoresOf("corpusqa", ["The answer is: Belva", "Dunmar", "The answer is: Hollin", "no"])).toEqual([1, 1, 0, 0]);
+    expect(await scoresOf("corpusqa", ["The answer is: Belva", "Dunmar", "The answer is: Hollin", "no"])).toEqual([
+      1, 1, 0, 0,
+    ]);
     expect(await scoresOf("aa_lcr", ["Belva", "It was Dunmar", "Farrow", ""])).toEqual([1, 0, 1, 0]);
   });
 
   it("score as by hand: numbers, letters, repeated messages, several texts", async () => {
     const numbers = ["2", "111.0", "57", "190"].map((text) => `Therefore, the answer is ${text}.`);
     expect(await scoresOf("docmath", numbers)).toEqual([1, 1, 0, 1]);
-    const letters = ["The correct answer is (A).", "The correct answer is B", "It is (C).", "The correct answer is (A)."];
+    const letters = [
+      "The correct answer is (A).",
+      "The correct answer is B",
+      "It is (C).",
+      "The correct answer is (A).",
+    ];
     expect(await scoresOf("longbench_v2", letters)).toEqual([1, 1, 0, 0]);
     // The third lacks one of 36 characters: 2 · 35 / (35 + 36).
     expect(
