@@ -1,6 +1,6 @@
 /** `weir eval --bench`: asks a policy the questions of benchmarks, scores it, and leaves a folder with every response. */
 import { basename, resolve } from "node:path";
-import { evaluateBenchmark } from "../../actors/evaluation/evaluate-benchmark.js";
+import { assertJudge, evaluateBenchmark } from "../../actors/evaluation/evaluate-benchmark.js";
 import { EvaluationFolder, type EvaluationSettings, inOrder } from "../../actors/evaluation/evaluation-folder.js";
 import { bucketLabels, DEFAULT_BUCKETS, lengthBucket } from "../../actors/evaluation/length-buckets.js";
 import { type EvaluationReport, evaluationReport } from "../../actors/evaluation/report.js";
@@ -100,6 +100,7 @@ async function setUp(options: Options, closers: (() => Promise<unknown> | unknow
     })),
   );
   const judge = judgeOf(options, config, registry);
+  for (const { name, benchmark } of benches) assertJudge(name, benchmark, judge);
   closers.push(
     ...benches.map(
       ({ benchmark }) =>
