@@ -1,42 +1,37 @@
 /** `weir eval --bench` from end to end: kill and resume, several processes, a chat server, the comparison. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { Command } from "commander";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { register } from "../../src/cli/commands/eval.js";
 import { chatServer, completion } from "../evaluation/chat-server.js";
 import { OWN_FIXTURES, temporaryFolder } from "../helpers/fixtures.js";
 
 const MODEL = join(OWN_FIXTURES, "models", "tiny-qwen2");
 const MAIN = join(import.meta.dirname, "..", "..", "src", "cli", "main.ts");
 
-function start(args: readonly string[]): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
-  const child = spawn(process.execPath, ["--import", "tsx", MAIN, "eval", ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const texts = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const)
-    child[name].setEncoding("utf8").on("data", (text: string) => {
-      texts[name] += text;
-    });
-  const ended = new Promise<Ended>((resolve) =>
-    child.on("close", (code, signal) => resolve({ ...texts, code, signal })),
-  );
-  onTestFinished(() => {
-    child.kill("SIGKILL");
-  });
-  return { child, ended };
-}
-
-interface Ended {
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly code: number | null;
-  readonly signal: string | null;
-}
-
-async function run(...args: readonly string[]): Promise<Ended> {
-  return start(args).ended;
+/** What a command wrote while it ran in this process. */
+async function run(...args: readonly string[]): Promise<{ readonly out: string; readonly err: string }> {
+  const texts = { out: "", err: "" };
+  const keep = (name: "out" | "err") => (text: unknown) => {
+    texts[name] += String(text);
+    return true;
+  };
+  const spies = [
+    vi.spyOn(process.stdout, "write").mockImplementation(keep("out")),
+    vi.spyOn(process.stderr, "write").mockImplementation(keep("err")),
+  ];
+  try {
+    const program = new Command("weir").exitOverride();
+    register(program);
+    await program.parseAsync(["node", "weir", "eval", ...args]);
+    return texts;
+  } finally {
+    process.exitCode = 0;
+    for (const spy of spies) spy.mockRestore();
+  }
 }
 
 const question = (id: string, repeats: number, answers: readonly string[]) => ({
@@ -69,39 +64,41 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 describe("weir eval --bench", () => {
   it("gives the same table after kill -9 in the middle, and with two processes", async () => {
     const folder = await temporaryFolder();
-    const file = await questions(folder, 24);
+    const file = await questions(folder, 12);
     const args = ["--bench", file, "--model", MODEL, "--backend", "cpu", "--no-think", "--max-tokens", "12"];
-    const more = ["--samples", "2", "--rows", "2", "--buckets", "120,200", "--json"];
+    const more = ["--samples", "2", "--rows", "2", "--buckets", "150,200", "--json"];
     const whole = await run(...args, ...more, "--out", join(folder, "whole"));
-    expect(whole.stderr).toContain("every response is in");
-    expect(whole.code).toBe(0);
-    const { benchmarks } = JSON.parse(whole.stdout);
-    expect(benchmarks.hotpotqa.all).toMatchObject({ items: 24, responses: 48, scored: 48, unscored: 0, unanswered: 0 });
-    expect(Object.keys(benchmarks.hotpotqa.byBucket).length).toBeGreaterThan(1);
+    expect(whole.err).toContain("every response is in");
+    const { benchmarks } = JSON.parse(whole.out);
+    expect(benchmarks.hotpotqa.all).toMatchObject({ items: 12, responses: 24, scored: 24, unscored: 0, unanswered: 0 });
+    expect(Object.keys(benchmarks.hotpotqa.byBucket)).toEqual(["1-150", "151-200", "201+"]);
 
     const killed = join(folder, "killed");
-    const { child, ended } = start([...args, ...more, "--out", killed]);
-    await until(async () => (await lines(killed)) >= 6);
+    const command = ["--import", "tsx", MAIN, "eval", ...args, ...more, "--out", killed];
+    const child = spawn(process.execPath, command, { stdio: "ignore" });
+    const ended = new Promise<string | null>((resolve) => child.on("close", (_, signal) => resolve(signal)));
+    onTestFinished(() => {
+      child.kill("SIGKILL");
+    });
+    await until(async () => (await lines(killed)) >= 4);
     child.kill("SIGKILL");
-    expect((await ended).signal).toBe("SIGKILL");
-    const before = await lines(killed);
-    expect(before).toBeLessThan(48);
+    expect(await ended).toBe("SIGKILL");
+    expect(await lines(killed)).toBeLessThan(24);
     const resumed = await run(...args, ...more, "--out", killed);
-    expect(resumed.stdout).toBe(whole.stdout);
+    expect(resumed.out).toBe(whole.out);
     expect(await responses(killed)).toEqual(await responses(join(folder, "whole")));
 
     const two = await run(...args, ...more, "--processes", "2", "--out", join(folder, "two"));
-    expect(two.stdout).toBe(whole.stdout);
+    expect(two.out).toBe(whole.out);
     expect(await responses(join(folder, "two"))).toEqual(await responses(join(folder, "whole")));
 
-    const other = await run(...args, "--samples", "3", "--out", killed);
-    expect(other.stderr).toMatch(/WEIR_E_STATE: .* other settings \(.*samples was 2 and is 3/);
-    const again = await run(...args, ...more, "--out", killed, "--buckets", "120");
-    // Nothing is drawn again for other buckets.
-    expect(Object.keys(JSON.parse(again.stdout).benchmarks.hotpotqa.byBucket)).toEqual(
-      ["1-120", "121+"].filter((label) => label in JSON.parse(again.stdout).benchmarks.hotpotqa.byBucket),
+    await expect(run(...args, "--samples", "3", "--rows", "2", "--out", killed)).rejects.toThrow(
+      /WEIR_E_STATE: .* other settings \(samples was 2 and is 3\)/,
     );
-    expect(await lines(killed)).toBe(48);
+    // Nothing is drawn again for other buckets.
+    const again = await run(...args, ...more, "--out", killed, "--buckets", "150");
+    expect(Object.keys(JSON.parse(again.out).benchmarks.hotpotqa.byBucket)).toEqual(["1-150", "151+"]);
+    expect(await lines(killed)).toBe(24);
   });
 
   it("scores a chat server by hand-checked numbers, tells failures, tries them again, and compares", async () => {
@@ -119,8 +116,8 @@ describe("weir eval --bench", () => {
     });
     const policy = ["--bench", `hotpotqa=${file}`, "--endpoint", server.url, "--model", "policy", "--json"];
     const first = await run(...policy, "--out", join(folder, "a"));
-    expect(first.stderr).toMatch(/1 responses have no score; the same command with --retry-failed/);
-    const { all, byBucket, failures } = JSON.parse(first.stdout).benchmarks.hotpotqa;
+    expect(first.err).toMatch(/1 responses have no score; the same command with --retry-failed/);
+    const { all, byBucket, failures } = JSON.parse(first.out).benchmarks.hotpotqa;
     expect(all).toMatchObject({ items: 4, responses: 4, scored: 3, unanswered: 1, scores: { em: 2 / 3, f1: 2 / 3 } });
     expect(all.scoreOverAll.value).toBeCloseTo(2 / 4, 12);
     expect(all.scoreOverScored.value).toBeCloseTo(2 / 3, 12);
@@ -131,13 +128,12 @@ describe("weir eval --bench", () => {
     const asked = server.requests.length;
     const retried = await run(...policy, "--out", join(folder, "a"), "--retry-failed");
     expect(server.requests.length).toBe(asked + 1);
-    expect(JSON.parse(retried.stdout).benchmarks.hotpotqa.all.scoreOverAll.value).toBeCloseTo(3 / 4, 12);
+    expect(JSON.parse(retried.out).benchmarks.hotpotqa.all.scoreOverAll.value).toBeCloseTo(3 / 4, 12);
 
     const wrong = await chatServer(() => completion("</think> Therefore, the answer is Bergen."));
     await run("--bench", `hotpotqa=${file}`, "--endpoint", wrong.url, "--model", "policy", "--out", join(folder, "b"));
     const compared = await run("compare", join(folder, "a"), join(folder, "b"), "--json");
-    expect(compared.code).toBe(0);
-    expect(JSON.parse(compared.stdout)).toMatchObject({
+    expect(JSON.parse(compared.out)).toMatchObject({
       settingsThatDiffer: [],
       benchmarks: {
         // Three of four worse: sign test 2·(1/8); of the 8 signs two are as far out.
@@ -147,13 +143,13 @@ describe("weir eval --bench", () => {
           a: 0.75,
           b: 0,
           difference: -0.75,
-          sign: { wins: 0, losses: 3, ties: 1, p: 0.25 },
-          permutation: { p: 0.25, exact: true },
+          sign: { wins: 0, losses: 3, ties: 1, p: expect.closeTo(0.25, 12) },
+          permutation: { p: expect.closeTo(0.25, 12), exact: true },
         },
       },
     });
     const table = await run("compare", join(folder, "a"), join(folder, "b"));
-    expect(table.stdout).toMatch(/hotpotqa\s+4\s+75\.0\s+0\.0\s+-75\.0\s+.*0\/3\/1\s+0\.2500\s+0\.2500/);
+    expect(table.out).toMatch(/hotpotqa\s+4\s+75\.0\s+0\.0\s+-75\.0\s+.*0\/3\/1\s+0\.2500\s+0\.2500/);
   });
 
   it("says what is missing or wrong before a model is loaded", async () => {
@@ -179,9 +175,7 @@ describe("weir eval --bench", () => {
       [["compare", folder, folder], /holds no evaluation\.json/],
     ];
     for (const [args, message] of cases) {
-      const { stderr, code } = await run(...args);
-      expect(stderr).toMatch(message);
-      expect(code).toBe(2);
+      await expect(run(...args)).rejects.toThrow(message);
     }
   });
 });
