@@ -25,11 +25,14 @@ import { rowOverlap, tableAnswer, tableRows } from "./table-rows.js";
 import { VERL_METRICS, type VerlMetric, verlMetric } from "./verl-metric.js";
 
 const NAME = "verl";
+/** ROUGE-L of equal texts is 5e-9 below 1; no other reward comes as near to 1. */
+const RIGHT = 1 - 1e-8;
 
 export function createVerl(mode: RewardMode): Benchmark {
   return {
     kind: NAME,
     specificationVersion: 1,
+    correctAt: RIGHT,
     item: readRow,
     score: (item, response, options) =>
       item.meta.metric === "rule"
@@ -62,7 +65,8 @@ function readRow(row: BenchmarkRow, index: number): BenchmarkItem {
   const own = extra?.question;
   const question = typeof own === "string" && own !== "" ? own : taskProblem({ messages, document: null });
   return {
-    id: idOf(extra?.index, index),
+    // An index in extra_info begins anew with each source.
+    id: idOf(extra?.id, index),
     source: named ?? source,
     messages,
     golds,

@@ -1,7 +1,8 @@
 /** The recorded scores of tests/fixtures/benchmarks (README.md there says which scorers gave them). */
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import * as benchmarks from "../../src/actors/parts/lists/benchmarks.js";
+import { createRegistry } from "../../src/actors/parts/built-ins.js";
+import type { PartRegistry } from "../../src/actors/parts/registry.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { Benchmark, BenchmarkRow } from "../../src/contracts/benchmark.js";
 
@@ -24,11 +25,15 @@ export function recordedScores(): Recorded[] {
   return lines.map((line) => JSON.parse(line) as Recorded);
 }
 
-/** A built-in benchmark as a configuration makes it. */
-export function builtIn(name: string, mode: "paper" | "released" = "released"): Benchmark {
-  const config = parseConfig({ model: { path: "model" }, data: { train: ["tasks.jsonl"] }, reward: { mode } });
-  const create = benchmarks[name as keyof typeof benchmarks];
-  return create({ config, embedded: null });
+function registryOf(mode: "paper" | "released"): PartRegistry {
+  return createRegistry(parseConfig({ model: { path: "model" }, data: { train: ["tasks.jsonl"] }, reward: { mode } }));
 }
 
-export const BENCHMARK_NAMES = Object.keys(benchmarks);
+const REGISTRIES = { paper: registryOf("paper"), released: registryOf("released") } as const;
+
+/** A built-in benchmark as a configuration makes it, its answers checked. */
+export function builtIn(name: string, mode: "paper" | "released" = "released"): Benchmark {
+  return REGISTRIES[mode].build("benchmark", { benchmark: name });
+}
+
+export const BENCHMARK_NAMES = REGISTRIES.released.names("benchmark");
