@@ -145,7 +145,7 @@ async function configOf(options: Options): Promise<Config> {
   if (step !== undefined && run === undefined) throw new WeirError("WEIR_E_USAGE", "--step goes with --run");
   const folder =
     run === undefined ? (model ?? "") : await modelOfRun(run, step === undefined ? null : wholeNumber("step", step));
-  const processes = wholeNumber("processes", options.processes, 1);
+  const processes = wholeNumber("processes", options.processes ?? "1", 1);
   if (endpoint !== undefined && processes > 1)
     throw new WeirError(
       "WEIR_E_USAGE",
@@ -157,9 +157,15 @@ async function configOf(options: Options): Promise<Config> {
     data: { train: options.bench.map((spec) => spec.slice(spec.indexOf("=") + 1)) },
     engine: { backend: backendNamed(options.backend), requestTimeoutMs: CALL_TIMEOUT_MS },
     rollout: { engines: processes },
-    reward: { mode, requireThink: think },
+    // As in QwenLong-L1's evaluation, unlike its training.
+    reward: { mode, requireThink: think ?? false },
   };
-  return file === undefined ? parseConfig(applySettings(plain, set)) : loadConfig(file, set);
+  if (file === undefined) return parseConfig(applySettings(plain, set));
+  const given = [
+    ...(options.processes === undefined ? [] : [`rollout.engines=${processes}`]),
+    ...(think === undefined ? [] : [`reward.requireThink=${think}`]),
+  ];
+  return loadConfig(file, [...given, ...set]);
 }
 
 /** The judge that is asked: one that is named, or that the configuration has an address of. */
