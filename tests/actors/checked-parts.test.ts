@@ -161,6 +161,41 @@ describe("a judge that answers with something else", () => {
   });
 });
 
+describe("a judge that answers a conversation with something else", () => {
+  const chat = (answer: () => unknown) => {
+    const own = part({ ask: async () => null, chat: async () => answer() });
+    const judge = build("judge", own) as { chat(...a: object[]): Promise<unknown> };
+    return judge.chat([{ role: "user", content: "Count." }], { ...live, maxTokens: 9 });
+  };
+
+  it.each<[string, unknown, RegExp]>([
+    ["a text", "three", /gave "three" as its reply/],
+    ["no text", { kind: "reply" }, /the text undefined/],
+    ["a verdict", { kind: "verdict", value: 1, reply: "" }, /unknown kind "verdict"/],
+    ["a failure without a code", { kind: "failed", reason: "x" }, /the code undefined/],
+  ])("(%s) is WEIR_E_PART", async (_, reply, fault) => {
+    const error = await errorOf(() => chat(() => reply));
+    expect(error.code).toBe("WEIR_E_PART");
+    expect(error.message).toMatch(/the judge part "mine"/);
+    expect(error.message).toMatch(fault);
+  });
+
+  it("by throwing gives a failed reply that names it", async () => {
+    const reply = await chat(() => {
+      throw new TypeError("fetch failed");
+    });
+    expect(reply).toEqual({
+      kind: "failed",
+      code: "WEIR_E_PART",
+      reason: 'the judge part "mine" threw: TypeError: fetch failed',
+    });
+  });
+
+  it("has no conversations where it offers none", () => {
+    expect(build("judge", part({ ask: async () => null }))).not.toHaveProperty("chat");
+  });
+});
+
 describe("an advantage that answers with something else", () => {
   const handle = (answer: (input: { rewards: readonly number[] }) => unknown) =>
     errorOf(() => {
