@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createConfiguredJudge } from "../../src/actors/reward/reward.js";
+import { createConfiguredJudge } from "../../src/actors/judge/configured-judge.js";
 import { loadConfig } from "../../src/config/load.js";
 import { JudgeServer, reply } from "../rewards/judge-server.js";
 

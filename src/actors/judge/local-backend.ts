@@ -1,5 +1,5 @@
 /**
- * Conversations with a model on this machine: greedy, through the folder's own chat template, those that wait together in one call of the
+ * Conversations with a model in an engine process: greedy, through the folder's own chat template, those that wait together in one call of the
  * engine. Invariants: faults are completions, never rejections; a conversation whose caller has left is answered at once, and the engine
  * stops once all of a call have left; one that was in work when the process died is tried once more, and no further.
  */
