@@ -23,7 +23,7 @@ const ACTORS = [
   "worker",
   "run",
 ].map((actor) => `src/actors/${actor}`);
-const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
+const MIDDLE = ["src/data", "src/rewards", "src/benchmarks", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 const EVERYTHING = [
   ...PURE,
@@ -51,6 +51,7 @@ const RULES = {
   "src/losses": ["src/contracts", "src/errors", "src/algorithms"],
   "src/data": PURE,
   "src/rewards": PURE,
+  "src/benchmarks": [...PURE, "src/data", "src/rewards"],
   "src/store": PURE,
   "src/model/io": PURE,
   "src/model/tensor": PURE,
@@ -69,7 +70,7 @@ const RULES = {
   "src/actors/guard": [...PURE, "src/streams"],
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
   "src/actors/rollout": [...PURE, "src/streams"],
-  "src/actors/evaluation": [...PURE, "src/streams"],
+  "src/actors/evaluation": [...PURE, "src/streams", "src/data", "src/store"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
   // Of the model: its files, and what checks and names sequences, weights and adapters without computing.
@@ -87,6 +88,7 @@ const RULES = {
     "src/losses",
     "src/streams",
     "src/store",
+      "src/benchmarks",
     ...["advantage", "reward", "judge", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/pipeline": [

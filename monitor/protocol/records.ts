@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ACTOR_STATES, type ActorState, type ActorStatus, type LagStatus } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
+import { BEHAVIOURS } from "../../src/contracts/behaviour.js";
 import type { Initiator, KnobState, KnobTurn } from "../../src/contracts/knob.js";
 import type { MetricName, MetricRecord } from "../../src/contracts/metrics.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
@@ -115,6 +116,15 @@ const traceHeadSchema: z.ZodType<TraceHead> = z.object({
   reward: z.number().nullable(),
   advantage: z.number().nullable(),
   promptTokens: z.number().int(),
+  behaviours: z
+    .array(z.object({ behaviour: z.enum(BEHAVIOURS), start: z.number().int(), end: z.number().int() }))
+    .default([])
+    .describe("Behaviours that the words of the response show, as half-open intervals of its tokens."),
+  judgedBehaviours: z
+    .record(z.enum(BEHAVIOURS), z.number().int())
+    .nullable()
+    .default(null)
+    .describe("What the judge counted; null where it was not asked, or gave no counts."),
   finish,
   time,
 });

@@ -128,7 +128,21 @@ const FIXED: readonly ChartSpec[] = [
     series: [
       { metric: "response/ngram_overlap", label: "of the document", colour: 1 },
       { metric: "response/evidence_overlap", label: "of the evidence", colour: 2 },
+      { metric: "response/distractor_copied", label: "from distractors", colour: 3 },
       { metric: "reward/rule_judge_agreement", label: "rule and judge agree", colour: 4 },
+    ],
+  },
+  {
+    id: "behaviours",
+    title: "Behaviours per response",
+    unit: "",
+    track: "training",
+    optional: true,
+    series: [
+      { metric: "behaviour/grounding_per_response", label: "grounding", colour: 2 },
+      { metric: "behaviour/subgoal_setting_per_response", label: "subgoals", colour: 0 },
+      { metric: "behaviour/backtracking_per_response", label: "backtracking", colour: 3 },
+      { metric: "behaviour/verification_per_response", label: "verification", colour: 4 },
     ],
   },
   {

@@ -1,5 +1,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
+import type { BehaviourCounts, BehaviourSpan } from "../../src/contracts/behaviour.js";
 import type { TraceToken } from "../../src/contracts/trace.js";
+import { BehaviourLegend, marksOf } from "./behaviours.js";
 import { formatNumber } from "./format.js";
 import { hottest, MEASURES, type Measure, measuresOf, SHADES, shadeClass } from "./heat.js";
 import { isTyping, useKeys } from "./keys.js";
@@ -10,18 +12,21 @@ import type { ViewState } from "./view.js";
 interface Props {
   readonly tokens: readonly TraceToken[];
   readonly text: string;
+  readonly behaviours: readonly BehaviourSpan[];
+  readonly judgedBehaviours: BehaviourCounts | null;
   readonly view: ViewState;
 }
 
 /** Tokens that "next hottest" goes through. */
 const HOTTEST = 20;
 
-export function HeatMap({ tokens, text, view }: Props) {
+export function HeatMap({ tokens, text, behaviours, judgedBehaviours, view }: Props) {
   const choices = useMemo(() => measuresOf(tokens), [tokens]);
   const wanted = view.current.shade ?? "surprise";
   const measure = wanted === "none" ? null : (choices.find(({ id }) => id === wanted) ?? choices[0] ?? null);
   const ranked = useMemo(() => (measure ? hottest(measure, tokens) : []), [measure, tokens]);
   const full = useMemo(() => (measure ? measure.full(placesOf(measure, tokens)) : 1), [measure, tokens]);
+  const marks = useMemo(() => marksOf(behaviours), [behaviours]);
   const box = useRef<HTMLPreElement>(null);
   const { token: selected } = view.current;
   const select = (token: number | null) => view.set({ token });
@@ -51,6 +56,7 @@ export function HeatMap({ tokens, text, view }: Props) {
         <Shading choices={choices} measure={measure} view={view} />
         {measure ? <Legend measure={measure} full={full} goHot={goHot} /> : null}
       </h5>
+      <BehaviourLegend spans={behaviours} judged={judgedBehaviours} selected={selected} select={select} />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
       <pre class="completion" ref={box} tabIndex={0} title="Arrow keys select a token" onClick={pick} onKeyDown={move}>
         {tokens.length === 0
@@ -59,14 +65,20 @@ export function HeatMap({ tokens, text, view }: Props) {
               <span
                 key={`${i.toString()}`}
                 data-token={i}
-                class={`${measure ? shadeClass(measure, measure.read(token), full) : "h0"}${selected === i ? " hot" : ""}`}
-                title={measure ? `${measure.label} ${valueText(measure, token)}` : ""}
+                class={`${measure ? shadeClass(measure, measure.read(token), full) : "h0"}${marks.get(i)?.css ?? ""}${selected === i ? " hot" : ""}`}
+                title={[measure ? `${measure.label} ${valueText(measure, token)}` : "", marks.get(i)?.names ?? ""]
+                  .filter((part) => part !== "")
+                  .join("; ")}
               >
                 {token.text}
               </span>
             ))}
       </pre>
-      <TokenNumbers tokens={tokens} selected={selected} />
+      <TokenNumbers
+        tokens={tokens}
+        selected={selected}
+        behaviours={selected === null ? null : (marks.get(selected)?.names ?? null)}
+      />
     </>
   );
 }
@@ -162,9 +174,11 @@ function Legend(props: { readonly measure: Measure; readonly full: number; reado
 function TokenNumbers({
   tokens,
   selected,
+  behaviours,
 }: {
   readonly tokens: readonly TraceToken[];
   readonly selected: number | null;
+  readonly behaviours: string | null;
 }) {
   const token = selected === null ? undefined : tokens[selected];
   if (!token) return tokens.length > 0 ? <p class="token-numbers muted">Select a token for its numbers.</p> : null;
@@ -180,6 +194,12 @@ function TokenNumbers({
         <dt>p</dt>
         <dd>{formatNumber(Math.exp(token.logprob))}</dd>
       </div>
+      {behaviours === null ? null : (
+        <div>
+          <dt>behaviour</dt>
+          <dd>{behaviours}</dd>
+        </div>
+      )}
       {MEASURES.map((measure) =>
         measure.read(token) === null ? null : (
           <div key={measure.id} title={measure.meaning}>

@@ -78,7 +78,13 @@ export function TraceDetail({ id, store, client, view, choose }: Props) {
       </header>
       <Facts head={head} sampledTokens={tokens.length} />
       {group.length > 1 ? <Group members={group} id={id} choose={(other) => choose(other, head.step)} /> : null}
-      <HeatMap tokens={tokens} text={head.completion} view={view} />
+      <HeatMap
+        tokens={tokens}
+        text={head.completion}
+        behaviours={head.behaviours}
+        judgedBehaviours={head.judgedBehaviours}
+        view={view}
+      />
       <h5>Prompt</h5>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
       <pre class="prompt" tabIndex={0}>

@@ -56,3 +56,44 @@ export function copiedTrigrams(responses: readonly (readonly number[])[], source
   }
   return keys.map((row) => row.map((key) => (found.has(key) ? 1 : 0)));
 }
+
+/** Of one response, shares of its 3-grams of words. */
+export interface CopiedShares {
+  /** Those that occur in the evidence. */
+  readonly evidence: number;
+  /** Those that occur elsewhere in the document and not in the evidence; null where it is not known. */
+  readonly distractors: number | null;
+}
+
+/**
+ * How much of each response is copied from the evidence and how much from what surrounds it (GEAR, arXiv 2607.19345, overlap with
+ * n = 3); null for a response of fewer than three words. 3-grams of the evidence stay within a sentence. `document`: texts that hold the
+ * distractors, and perhaps the evidence too.
+ */
+export function copiedShares(
+  responses: readonly string[],
+  evidence: readonly string[],
+  document: readonly string[] | null,
+): (CopiedShares | null)[] {
+  const ids = new Map<string, number>();
+  const rows = responses.map((response) =>
+    wordsOf(response).map((word) => {
+      const known = ids.get(word) ?? ids.size;
+      ids.set(word, known);
+      return known;
+    }),
+  );
+  /** Words that no response has are all -1, as are the borders between texts: no 3-gram holds one. */
+  const sourceOf = (texts: readonly string[]) =>
+    texts.flatMap((text) => [...wordsOf(text).map((word) => ids.get(word) ?? -1), -1]);
+  const inEvidence = copiedTrigrams(rows, sourceOf(evidence));
+  const inDocument = document === null ? null : copiedTrigrams(rows, sourceOf(document));
+  return inEvidence.map((found, g) => {
+    if (found.length === 0) return null;
+    const elsewhere = inDocument?.[g]?.filter((copied, t) => copied === 1 && found[t] === 0);
+    return {
+      evidence: found.reduce((total, one) => total + one, 0) / found.length,
+      distractors: elsewhere ? elsewhere.length / found.length : null,
+    };
+  });
+}

@@ -1,5 +1,5 @@
 /** Plain statistics of samples: mean, variance, median, MAD and robust z-scores. Float64, no randomness. */
-import { assertNotEmpty, at } from "./shapes.js";
+import { assertNotEmpty, assertSameLength, at } from "./shapes.js";
 
 /** A normal sample's standard deviation is 1.4826 times its median absolute deviation (1/Φ⁻¹(3/4)). */
 export const MAD_TO_STANDARD_DEVIATION = 1.4826022185056018;
@@ -42,6 +42,19 @@ export function quantile(values: readonly number[], q: number): number {
 /** Middle order statistic, or the mean of the two middle ones. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
+}
+
+/**
+ * Pearson's correlation Σ(x − x̄)(y − ȳ) / √(Σ(x − x̄)²·Σ(y − ȳ)²), in [−1, 1]; null for fewer than three pairs and where either side has no
+ * spread. Errors: WEIR_E_SHAPE where the lists differ in length.
+ */
+export function correlation(xs: readonly number[], ys: readonly number[]): number | null {
+  assertSameLength("xs, ys", xs, ys);
+  if (xs.length < 3) return null;
+  const [x, y] = [mean(xs), mean(ys)];
+  const products = sum(xs.map((value, i) => (value - x) * (at(ys, i) - y)));
+  const scale = Math.sqrt(sum(xs.map((value) => (value - x) ** 2)) * sum(ys.map((value) => (value - y) ** 2)));
+  return scale === 0 ? null : Math.max(-1, Math.min(1, products / scale));
 }
 
 /** Median of |x − median(x)|. */

@@ -45,9 +45,9 @@ function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function oldComplaint(path: string, old: OldOption): string {
-  return typeof old === "string"
-    ? `option "${path}" is called "${old}" now; rename it`
-    : `option "${path}" is no longer there: ${old.removed}`;
+  if (typeof old === "string") return `option "${path}" is called "${old}" now; rename it`;
+  if ("now" in old) return `option "${path}" is called "${old.now}" now; ${old.advice}`;
+  return `option "${path}" is no longer there: ${old.removed}`;
 }
 
 function complaint(issue: z.core.$ZodIssue, input: unknown): string {

@@ -1,11 +1,12 @@
 /** Options of rewards, of the judge, and of the groups that are trained on. */
 import { z } from "zod";
-import { SHORT_STEP_RULES } from "../contracts/group.js";
+import { SHORT_STEP_RULES, UNVIABLE_RULES } from "../contracts/group.js";
 import { ASK_JUDGE_RULES, type AskJudgeRule, COMBINATIONS, REWARD_MODES } from "../contracts/reward.js";
 
 const positiveInt = z.number().int().positive();
 const nonNegativeInt = z.number().int().nonnegative();
 const coefficient = z.number().nonnegative();
+const share = z.number().min(0).max(1);
 const actorName = z.string().min(1);
 
 const weightsSchema = z
@@ -75,6 +76,22 @@ const rulesSchema = z.strictObject({
     .describe("Path of an ES module whose default export is a rule of your own, in place of the built-in ones."),
 });
 
+const behavioursSchema = z.strictObject({
+  judgeShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      "Share of the responses in which the reward's judge counts behaviours as well (docs/behaviours.md); it changes no reward.",
+    ),
+  timeoutMs: positiveInt
+    .default(60_000)
+    .describe(
+      "Deadline of these questions of a step in ms, from the beginning of its update; later answers are left out.",
+    ),
+});
+
 export const rewardSchema = z.strictObject({
   actor: actorName.default("rule").describe("Name of the reward part: `rule`, `hybrid` or your own."),
   mode: z
@@ -102,6 +119,7 @@ export const rewardSchema = z.strictObject({
       factor: coefficient.default(1).describe("Scale of the length penalty (release: 1)."),
     })
     .prefault({}),
+  behaviours: behavioursSchema.prefault({}),
   judge: z
     .strictObject({
       actor: actorName
@@ -114,6 +132,25 @@ export const rewardSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe("Base URL of an OpenAI-compatible server, up to and including /v1."),
+      price: z
+        .strictObject({
+          promptPerMillion: coefficient.describe("Price of a million prompt tokens."),
+          completionPerMillion: coefficient.describe("Price of a million completion tokens, in the same currency."),
+        })
+        .nullable()
+        .default(null)
+        .describe("Prices of the judge's tokens, for the metric `judge/cost`; null measures no cost."),
+      failureLimit: share
+        .default(0.1)
+        .describe("Share of a step's questions to the judge without a verdict at which an alarm is raised."),
+      slowSeconds: z
+        .number()
+        .positive()
+        .nullable()
+        .default(null)
+        .describe(
+          "95 % quantile of the judge's answering time at which an alarm is raised, s; null takes half of `reward.judge.timeoutMs`.",
+        ),
       model: z.string().default("").describe("Model name sent to the judge."),
       path: z
         .string()
@@ -226,9 +263,21 @@ export const dynamicSamplingSchema = z.strictObject({
     .enum(SHORT_STEP_RULES)
     .default("proceed")
     .describe("When `maxRounds` is reached: train on the groups found so far (at least one), or fail; our choice."),
-  minScored: positiveInt
-    .default(2)
+  minScoredShare: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.75)
     .describe(
-      "Scored responses that a group needs to be trained on (I1); at most rollout.groupSize, at least the minimum of the advantage part (2 for the built-in ones).",
+      "Share of a group's responses that must be scored for the group to be trained on (I1), rounded up; at least 2 responses, and at least as many as the advantage part needs.",
     ),
+  unviable: z
+    .enum(UNVIABLE_RULES)
+    .default("regenerate")
+    .describe(
+      "A group with fewer scored responses: `regenerate` draws it again as another attempt where its reward failed or timed out; `drop` goes on without it. It enters no mean either way.",
+    ),
+  maxAttempts: positiveInt
+    .default(3)
+    .describe("Times that a group is drawn in all before `unviable` drops it; 1 never draws it again."),
 });

@@ -1,3 +1,4 @@
+import type { BehaviourCounts, BehaviourSpan } from "./behaviour.js";
 import type { RewardOutcome } from "./reward.js";
 import type { FinishReason } from "./rollout.js";
 
@@ -43,6 +44,10 @@ export interface Trace {
   readonly advantage: number | null;
   readonly promptTokens: number;
   readonly tokens: readonly TraceToken[]; // [T]
+  /** Behaviours that the words of the response show, as intervals of its tokens; growing by their beginning. */
+  readonly behaviours: readonly BehaviourSpan[];
+  /** What the judge counted in the response; null where it was not asked, or gave no counts. */
+  readonly judgedBehaviours: BehaviourCounts | null;
   readonly finish: FinishReason;
   readonly time: number;
 }

@@ -7,6 +7,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type SchemaElement } from "hyparquet";
 import { ByteWriter, ParquetWriter } from "hyparquet-writer";
+import { BEHAVIOURS, type BehaviourCounts, type BehaviourSpan } from "../contracts/behaviour.js";
 import type { RewardOutcome } from "../contracts/reward.js";
 import type { FinishReason } from "../contracts/rollout.js";
 import type { Trace } from "../contracts/trace.js";
@@ -20,8 +21,11 @@ const NAME = /^step-(\d+)\.parquet$/;
 
 type Cell = "text" | "integer" | "long" | "real" | "flag" | "texts" | "integers" | "reals";
 
-/** Column name, kind, and its value in a trace. What is known per token comes from float32 arithmetic and is stored so. */
-const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] = [
+/** Column name, kind, and its value in a trace. */
+type Column = readonly [string, Cell, (trace: Trace) => unknown];
+
+/** What is known per token comes from float32 arithmetic and is stored so. */
+const COLUMNS: readonly Column[] = [
   ["schema_version", "integer", () => SCHEMA_VERSION],
   ["id", "text", (trace) => trace.id],
   ["group_id", "text", (trace) => trace.groupId],
@@ -53,6 +57,14 @@ const COLUMNS: readonly (readonly [string, Cell, (trace: Trace) => unknown])[] =
   ["kl_old", "reals", (trace) => trace.tokens.flatMap(({ klOld }) => klOld ?? [])],
   ["kl_ref", "reals", (trace) => trace.tokens.flatMap(({ klRef }) => klRef ?? [])],
   ["loss_shares", "reals", (trace) => trace.tokens.flatMap(({ lossShare }) => lossShare ?? [])],
+  ...BEHAVIOURS.flatMap((behaviour): readonly Column[] => [
+    [behaviour, "integer", (trace) => trace.behaviours.filter((span) => span.behaviour === behaviour).length],
+    [`judged_${behaviour}`, "integer", (trace) => trace.judgedBehaviours?.[behaviour] ?? null],
+  ]),
+  // Intervals of tokens in which behaviours show, the end excluded.
+  ["behaviour_names", "texts", (trace) => trace.behaviours.map(({ behaviour }) => behaviour)],
+  ["behaviour_starts", "integers", (trace) => trace.behaviours.map(({ start }) => start)],
+  ["behaviour_ends", "integers", (trace) => trace.behaviours.map(({ end }) => end)],
   ["finish", "text", (trace) => trace.finish],
   ["time_ms", "long", (trace) => BigInt(Math.round(trace.time))],
 ];
@@ -208,9 +220,23 @@ function traceOf(row: Row): Trace {
       klRef: klRef[t] ?? null,
       lossShare: lossShares[t] ?? null,
     })),
+    behaviours: behavioursOf(row),
+    judgedBehaviours: judgedOf(row),
     finish: row.finish as FinishReason,
     time: Number(row.time_ms),
   };
+}
+
+/** None in a shard from before behaviours were found. */
+function behavioursOf(row: Row): BehaviourSpan[] {
+  const names = (row.behaviour_names ?? []) as readonly BehaviourSpan["behaviour"][];
+  const [starts, ends] = [numbers(row, "behaviour_starts"), numbers(row, "behaviour_ends")];
+  return names.map((behaviour, i) => ({ behaviour, start: starts[i] ?? 0, end: ends[i] ?? 0 }));
+}
+
+function judgedOf(row: Row): BehaviourCounts | null {
+  const counts = BEHAVIOURS.map((behaviour) => [behaviour, optional(row, `judged_${behaviour}`)] as const);
+  return counts.some(([, count]) => count === null) ? null : (Object.fromEntries(counts) as unknown as BehaviourCounts);
 }
 
 /** One rollout of a step; null where the shard has no such id. Errors: as for `readRollouts`. */

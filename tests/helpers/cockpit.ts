@@ -107,6 +107,12 @@ export function measuredTrace(step: number, question: number, sample: number, ho
       klRef: 0.01 + 0.004 * ((i * 5) % 9),
       lossShare: (i === hot ? 0.021 : 0.001) * Math.sign(advantage),
     })),
+    behaviours: [
+      { behaviour: "grounding", start: 1, end: 3 },
+      { behaviour: "verification", start: 2, end: 5 },
+      { behaviour: "grounding", start: 6, end: 7 },
+    ],
+    judgedBehaviours: sample === 1 ? { grounding: 3, subgoal_setting: 0, backtracking: 0, verification: 1 } : null,
     finish: "stop",
     time: START_MS + step * STEP_MS + question * 10 + sample,
   };

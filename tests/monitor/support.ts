@@ -47,6 +47,8 @@ export const trace = (id: string, change: Partial<Trace> = {}): Trace => ({
   completion: "Therefore, the answer is Lima.",
   goldAnswer: "Therefore, the answer is Lima.",
   outcome: { kind: "scored", value: 1, parts: { rule: 1 }, prediction: "Lima" },
+  behaviours: [],
+  judgedBehaviours: null,
   reward: 1,
   advantage: 0.5,
   promptTokens: 5,

@@ -120,7 +120,7 @@ export function ordealJudge(url: string, options: Partial<OpenAiJudgeOptions> = 
   return createOpenAiJudge({
     ...plainOptions(url),
     ...{ apiKeyEnv: "KEY", environment: { KEY: ORDEAL_KEY }, concurrency: CONCURRENCY },
-    ...{ timeoutMs: 400, groupTimeoutMs: 20_000, maxReplyBytes: 1 << 18, backoff: { baseMs: 5, capMs: 200 } },
+    ...{ timeoutMs: 800, groupTimeoutMs: 20_000, maxReplyBytes: 1 << 18, backoff: { baseMs: 5, capMs: 200 } },
     breaker: { window: 60, failures: 30, share: 0.95, openMs: 500 },
     ...options,
   });

@@ -34,6 +34,11 @@ export function sampleTrace(index: number, outcome: RewardOutcome): Trace {
       klRef: scored ? 0.25 : null,
       lossShare: scored ? -0.5 : null,
     })),
+    behaviours: [
+      { behaviour: "grounding" as const, start: 0, end: 2 },
+      { behaviour: "verification" as const, start: 1, end: index },
+    ].slice(0, index),
+    judgedBehaviours: scored ? { grounding: index, subgoal_setting: 0, backtracking: 0, verification: 2 } : null,
     finish: index === 0 ? "length" : "stop",
     time: 1_700_000_000_123,
   };

@@ -4,6 +4,7 @@ import { lossSettings } from "../../losses/settings.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
 import { createPhasedCurriculum } from "../curriculum/curriculum.js";
 import { createHybridReward, createRuleReward, hybridPolicies, ruleRewardOptions } from "../reward/reward.js";
+import * as benchmarks from "./lists/benchmarks.js";
 import * as filters from "./lists/filters.js";
 import * as guards from "./lists/guards.js";
 import * as judges from "./lists/judges.js";
@@ -40,6 +41,7 @@ export function createRegistry(
   const list = <K extends PartKind>(kind: K, creators: Readonly<Record<string, (from: BuiltInSource) => Parts[K]>>) => {
     for (const [name, create] of Object.entries(creators)) registry.register(kind, name, () => create(source));
   };
+  list("benchmark", benchmarks);
   list("judge", judges);
   list("filter", filters);
   list("guard", guards);

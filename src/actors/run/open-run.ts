@@ -4,6 +4,7 @@ import { createActor } from "xstate";
 import { phasesFrom } from "../../algorithms/phases.js";
 import type { Config } from "../../config/schema.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { Judge } from "../../contracts/judge.js";
 import type { ModelInfo } from "../../contracts/model-info.js";
 import type { PartsRecord } from "../../contracts/part-origin.js";
 import type { RewardActor } from "../../contracts/reward.js";
@@ -33,6 +34,7 @@ import { RunOrders } from "./orders.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunSources } from "./resume-check.js";
+import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { openRunLog } from "./run-log.js";
 import { createPipeline } from "./run-pipeline.js";
@@ -52,6 +54,10 @@ export interface OpenRunOptions {
   readonly parts: RunParts;
   /** Which parts these are now, for the journal. */
   readonly origins: () => PartsRecord;
+  /** The judge that the reward asks now; null where it asks none. */
+  readonly judge: () => Judge | null;
+  /** What is evaluated besides held-out tasks. */
+  readonly benchmarks: RunBenchmarks;
   readonly published: PublishedMetrics;
   readonly supervisor: EngineSupervisor;
   /** Starts samplers of their own, where the run has any. */
@@ -106,6 +112,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     let present: Pick<RunContext, "parts"> = options;
     closers.add(() => supervisor.close());
     closers.add(() => disposeParts(present.parts));
+    closers.add(() => options.benchmarks.dispose());
     await supervisor.start();
     await options.startSamplers();
     await connectParts(options.parts, new AbortController().signal);
@@ -228,12 +235,14 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     residentBytes: () => process.memoryUsage.rss(),
     phases,
     heldout: data.heldout,
+    benchmarks: options.benchmarks,
     sftRows: data.sftRows,
     leftOut: data.leftOut,
     workload: {
       warmupSteps: stepsOfWarmup,
       trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
       heldoutTasks: data.heldout.length,
+      benchmarks: options.benchmarks.all.length,
       tasks: data.counts,
       evaluation: configured.evaluation,
     },
@@ -243,6 +252,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     pipeline: createPipeline(shared, config, () => context),
     curriculumMachine: curriculumActor,
     origins: options.origins,
+    judge: options.judge,
     fresh: { detector: detector.snapshot(), guard: options.parts.guard.snapshot?.() ?? null },
     guardState: options.parts.guard.state?.() ?? null,
     detector,

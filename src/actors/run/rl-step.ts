@@ -17,6 +17,7 @@ import { batchFacts } from "../../streams/telemetry/batch-facts.js";
 import type { MetricValues } from "../../streams/telemetry/metrics.js";
 import { type IdleCause, idleCauseOf } from "../../streams/telemetry/stall-detector.js";
 import { costMetrics } from "../../streams/telemetry/step-metrics.js";
+import { countByJudge } from "../reward/behaviour-counts.js";
 import { type UpdateResult, updatePolicy } from "../update/update.js";
 import { logprobsComparable } from "./capabilities.js";
 import { turnedClips } from "./knobs.js";
@@ -110,8 +111,41 @@ export function rolloutOptions({
   };
 }
 
-/** Trains on a batch as the configuration says. */
-export function trainBatch(
+/** Trains on a batch as the configuration says; meanwhile the judge counts behaviours in a share of its responses. */
+export async function trainBatch(
+  context: RunContext,
+  kept: readonly SampleGroup[],
+  batch: FormedBatch,
+  policy: PolicyVersion,
+  signal: AbortSignal,
+): Promise<UpdateResult> {
+  const { behaviours } = context.config.reward;
+  const judge = behaviours.judgeShare > 0 ? (context.judge?.() ?? null) : null;
+  if (judge === null) return updateOn(context, kept, batch, policy, signal);
+  // Counting ends with the update, also with one that fails.
+  const ended = new AbortController();
+  const counting = countByJudge(
+    judge,
+    batch.ended.flatMap(({ members }) => members.map(({ rollout }) => rollout)),
+    {
+      share: behaviours.judgeShare,
+      timeoutMs: behaviours.timeoutMs,
+      seed: context.config.run.seed,
+      signal: AbortSignal.any([signal, ended.signal]),
+      timers: context.time,
+    },
+  );
+  counting.catch(() => undefined);
+  try {
+    const update = await updateOn(context, kept, batch, policy, signal);
+    const { counts, values } = await counting;
+    return { ...update, values: { ...update.values, ...values }, judgedBehaviours: counts };
+  } finally {
+    ended.abort();
+  }
+}
+
+function updateOn(
   context: RunContext,
   kept: readonly SampleGroup[],
   batch: FormedBatch,
@@ -133,6 +167,7 @@ export function trainBatch(
     correctAt: config.reward.correctAt,
     maxLag: config.async.maxLag,
     maxTokens: config.rollout.maxTokens,
+    judgePrice: config.reward.judge.price,
   });
   return updatePolicy(
     parts.trainer,
@@ -194,6 +229,7 @@ export async function runRlStep(
   const { config, policies, pipeline, time } = context;
   if (config.async.maxLag === 0) context.published.reset();
   const started = time.now();
+  const heldBefore = pipeline.gate.heldMs;
   const step = context.progress.step + 1;
   const phase = phaseOf(context);
   // With overlap only the first step after a start waits for the sampler.
@@ -205,7 +241,7 @@ export async function runRlStep(
   const seconds = (time.now() - started) / 1000;
   const groups = batch.ended;
   const cost = costMetrics({
-    seconds: { step: seconds, ...spent, kl: update.klSeconds },
+    seconds: { step: seconds, ...spent, kl: update.klSeconds, held: (pipeline.gate.heldMs - heldBefore) / 1000 },
     sampledTokens: sampledTokens(groups.filter((group) => group.phase === phase)),
     kept,
     engine: stats,

@@ -4,6 +4,7 @@ import type { Config } from "../../config/schema.js";
 import type { ActorStatus } from "../../contracts/actor-status.js";
 import type { Alert } from "../../contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../contracts/fact.js";
+import type { Judge } from "../../contracts/judge.js";
 import type { OrderWish } from "../../contracts/knob.js";
 import type { MetricRecord } from "../../contracts/metrics.js";
 import type { PartsRecord } from "../../contracts/part-origin.js";
@@ -25,6 +26,7 @@ import type { EngineView } from "./engine-supervisor.js";
 import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
+import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunStore } from "./run-store.js";
 
 /** What a run needs from its tokenizer. */
@@ -91,6 +93,8 @@ export interface RunContext {
   readonly phases: readonly Phase[];
   readonly tasks: ReadonlyMap<string, EvaluationTask>;
   readonly heldout: readonly EvaluationTask[];
+  /** What is evaluated besides; null without. */
+  readonly benchmarks?: RunBenchmarks | null;
   readonly sftRows: readonly SftRow[];
   /** Data that is left out; preflight raises an alert for it. */
   readonly leftOut: readonly LeftOut[];
@@ -101,6 +105,8 @@ export interface RunContext {
   readonly store: RunStore;
   /** The parts in use; one may be replaced between two pieces of work. */
   parts: RunParts;
+  /** The judge that the reward asks; null where it asks none. */
+  readonly judge?: () => Judge | null;
   readonly policies: PolicyPublisher;
   /** Which parts these are now, for the journal. */
   readonly origins: () => PartsRecord;

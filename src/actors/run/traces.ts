@@ -1,10 +1,12 @@
+import { spansOfTokens } from "../../algorithms/behaviours.js";
 import type { Trace } from "../../contracts/trace.js";
+import { behavioursOf } from "../../streams/telemetry/behaviour-metrics.js";
 import type { StepResult } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
 /** What traces are made of: a step that was committed, or one that the guard had thrown away. */
 export type TracedStep = Pick<StepResult, "step" | "groups" | "kept"> & {
-  readonly update: Pick<StepResult["update"], "rollouts">;
+  readonly update: Pick<StepResult["update"], "rollouts" | "judgedBehaviours">;
 };
 
 /** Turns the groups of a step into traces: what the rollouts parquet and the monitor's trace list hold. */
@@ -23,6 +25,7 @@ export function tracesOf(context: Pick<RunContext, "tokenizer" | "time">, result
         prompt = context.tokenizer.applyChatTemplate(group.task.messages, { addGenerationPrompt: true }).text;
         prompts.set(group.id, prompt);
       }
+      const pieces = rollout.tokenIds.map((id) => context.tokenizer.tokenText(id));
       const trained = result.update.rollouts.get(rollout.id);
       return {
         id: rollout.id,
@@ -44,7 +47,7 @@ export function tracesOf(context: Pick<RunContext, "tokenizer" | "time">, result
         promptTokens: rollout.promptIds.length,
         tokens: rollout.tokenIds.map((id, t) => ({
           id,
-          text: context.tokenizer.tokenText(id),
+          text: pieces[t] ?? "",
           logprob: rollout.samplerLogprobs[t] ?? 0,
           entropy: rollout.entropies?.[t] ?? null,
           weight: trained?.weights?.[t] ?? null,
@@ -54,6 +57,8 @@ export function tracesOf(context: Pick<RunContext, "tokenizer" | "time">, result
           klRef: trained?.klRef?.[t] ?? null,
           lossShare: trained?.tokens?.lossShares?.[t] ?? null,
         })),
+        behaviours: spansOfTokens(behavioursOf(rollout), rollout.text, pieces),
+        judgedBehaviours: result.update.judgedBehaviours?.get(rollout.id) ?? null,
         finish: rollout.finish,
         time,
       };

@@ -1,5 +1,6 @@
 import { klEstimate } from "../../algorithms/kl.js";
 import { mean } from "../../algorithms/statistics.js";
+import type { BehaviourCounts } from "../../contracts/behaviour.js";
 import type { Group, SampleGroup } from "../../contracts/group.js";
 import type { Preparation } from "../../contracts/guard.js";
 import type { MetricName, MetricValues } from "../../contracts/metrics.js";
@@ -100,6 +101,8 @@ export interface UpdateResult {
   readonly offPolicy: OffPolicyFacts;
   /** By rollout id. */
   readonly rollouts: ReadonlyMap<string, TrainedRollout>;
+  /** What the judge counted in responses, by rollout id; absent where it was not asked. */
+  readonly judgedBehaviours?: ReadonlyMap<string, BehaviourCounts>;
   /** Ids of rollouts that entered no loss: rejection left no token of them, or the guard left them out. */
   readonly rejected: ReadonlySet<string>;
   /** Shares of rollouts in the metrics that can raise an alarm. */
