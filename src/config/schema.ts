@@ -430,7 +430,7 @@ const spikeSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "mismatch_abs in nats that raises an alarm (I8); null takes 0.01 for float32 engines, 0.1 for bfloat16 and for samplers or trainers that are not weir's.",
+      "mismatch_abs in nats that raises an alarm (I8); null goes by precision: 0.01 for weir's engine in float32, 0.1 in bfloat16; where sampler or trainer is another, 0.001 if both say that they compute in float32, 0.03 in float16, else 0.1.",
     ),
   truncatedShare: z
     .number()

@@ -1,6 +1,7 @@
 import type { LossAggregation, LossEvaluation, LossName, LossSequence, LossSettings } from "./loss.js";
 import type { ModelInfo } from "./model-info.js";
 import type { PolicyVersion } from "./policy-version.js";
+import type { ProductPrecision } from "./precision.js";
 import type { ArtifactKind, PublishedPolicy } from "./published-policy.js";
 
 /** One response to a shared prompt, with what the policy loss needs of each of its tokens. */
@@ -188,6 +189,8 @@ export interface TrainerCapabilities {
   readonly reusesActivations: boolean;
   /** Forms in which it can publish its weights. */
   readonly publishes: readonly ArtifactKind[];
+  /** Element type of its large matrix products; null or left out where it is not known. */
+  readonly precision?: ProductPrecision | null;
 }
 
 /** Gradients are summed over calls until they are applied or thrown away, so that any loop can be written over these operations. */

@@ -302,7 +302,7 @@ export class Life {
     const phases = phasesFrom(configured.phases);
     const names = this.names();
     const build = <K extends ChosenKind>(kind: K) => this.registry.build(kind, names);
-    const detector = createDetector(detectorOptions(configured));
+    const detector = createDetector(detectorOptions(configured, () => null));
     const sftRows = scriptedSftRows(configured);
     const train = scriptedTasks(configured, phases, "train");
     const heldout = configured.data.heldout.length > 0 ? scriptedTasks(configured, phases, "heldout") : [];

@@ -60,7 +60,8 @@ describe("two thousand questions to a faulty judge, with an outage of a minute",
     expect(verdicts).toHaveLength(QUESTIONS);
     expect(wrong).toBe(0);
     expect(kinds.verdict).toBeGreaterThan(QUESTIONS / 5);
-    expect(mostOpen).toBeLessThanOrEqual(CONCURRENCY + 1);
+    // The server hears of a cancelled request only after the client has begun another.
+    expect(mostOpen).toBeLessThan(1.5 * CONCURRENCY);
     expect(changes.length).toBeGreaterThanOrEqual(2);
     expect(changes.at(-1)).toBe(true);
     expect(seconds).toBeGreaterThan(OUTAGE_MS / 1000);

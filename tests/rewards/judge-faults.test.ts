@@ -27,7 +27,8 @@ describe("a judge's server of which nine in ten answers are faulty", () => {
     expect(verdicts).toHaveLength(80);
     expect(kinds.verdict).toBeGreaterThan(10);
     expect(kinds.failed).toBeGreaterThan(10);
-    expect(mostOpen).toBeLessThanOrEqual(CONCURRENCY + 1);
+    // The server hears of a cancelled request only after the client has begun another.
+    expect(mostOpen).toBeLessThan(1.5 * CONCURRENCY);
     expect(JSON.stringify(verdicts)).not.toContain(ORDEAL_KEY);
     await vi.waitFor(() => expect(server?.open).toBe(0));
     await judge.dispose?.();

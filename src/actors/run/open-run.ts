@@ -27,6 +27,7 @@ import { connectParts } from "./connecting.js";
 import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
+import { foreignPrecisions } from "./foreign-engines.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
 import { liveConfig } from "./knobs.js";
 import { assertOffPolicy } from "./off-policy.js";
@@ -212,7 +213,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
   const { workQueue } = options.parts;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
-  const detector = createDetector(detectorOptions(configured));
+  const detector = createDetector(detectorOptions(configured, () => foreignPrecisions(context)));
   const inFlight = configured.async.inFlight === "continue" ? "keep" : "wait";
   let made: RunContext | null = null;
   const config = liveConfig(configured, () => (made ?? { progress: freshProgress }).progress.knobs);

@@ -31,6 +31,7 @@ import { artifactKind } from "../update/publisher.js";
 import { assertCanTrain } from "./can-train.js";
 import { judgesBefore } from "./capabilities.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
+import { foreignPrecisions } from "./foreign-engines.js";
 import { knobsOfRun } from "./knobs.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
@@ -230,6 +231,7 @@ class System implements TrainingSystem {
         judge: { start, memoryGiB: judge },
         policyPlace: () => this.policyPlace(),
       },
+      () => (this.run === null ? null : foreignPrecisions(this.run.context)),
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
