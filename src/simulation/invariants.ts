@@ -12,7 +12,8 @@ const EXPECTED: ReadonlySet<string> = new Set([
   "WEIR_E_NOTHING_TRAINED",
   "WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED",
   "WEIR_E_GUARD",
-  // Preflight refuses where the rewards of a whole trial batch fail.
+  // Preflight refuses where the rewards of a whole trial batch fail, or are all equal.
+  "WEIR_E_PREFLIGHT",
   "WEIR_E_REWARD",
   "WEIR_E_JUDGE",
 ]);

@@ -339,7 +339,7 @@ export class Life {
         warmupSteps: warmupSteps({ rows: sftRows.length, batchRows, epochs, seed: configured.run.seed }),
         trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: heldout.length,
-        tasks: { read: train.length, dropped: 0, outsidePhases: 0 },
+        tasks: { read: train.length, dropped: 0, outsidePhases: 0, truncated: 0 },
         evaluation: configured.evaluation,
       },
       tokenizer: scriptedTokenizer,

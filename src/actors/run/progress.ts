@@ -142,8 +142,13 @@ export interface Workload {
   /** RL steps of all phases; 0 leaves the RL stage out. */
   readonly trainingSteps: number;
   readonly heldoutTasks: number;
-  /** Training tasks read, and how many of them no phase can issue. */
-  readonly tasks: { readonly read: number; readonly dropped: number; readonly outsidePhases: number };
+  /** Training tasks read, how many of them no phase can issue, and how many of the others were cut in the middle. */
+  readonly tasks: {
+    readonly read: number;
+    readonly dropped: number;
+    readonly outsidePhases: number;
+    readonly truncated: number;
+  };
   readonly evaluation: Pick<Config["evaluation"], "initial">;
 }
 

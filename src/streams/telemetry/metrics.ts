@@ -311,6 +311,11 @@ export const METRICS = [
       "Mean share of the evidence's 3-grams of words that occur in the response, over tasks whose `meta.evidence` names the sentences that the answer follows from; absent where none does.",
   },
   {
+    name: "data/truncated_share",
+    unit: "1",
+    meaning: "Share of the training tasks of all phases whose prompt was cut in the middle, as preflight counts them.",
+  },
+  {
     name: "data/never_issued_share",
     unit: "1",
     meaning:
