@@ -76,7 +76,12 @@ export function currentOptionPath(path: string, names: OldNames = OLD_NAMES): st
 }
 
 /** A value of an option of an earlier build under its present name. */
-export function currentOptionValue(path: string, value: unknown, config: unknown, names: OldNames = OLD_NAMES): unknown {
+export function currentOptionValue(
+  path: string,
+  value: unknown,
+  config: unknown,
+  names: OldNames = OLD_NAMES,
+): unknown {
   const now = oldOption(path, names);
   return isConverted(now) ? now.convert(value, config) : value;
 }

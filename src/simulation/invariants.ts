@@ -63,6 +63,7 @@ export function checkRun(truth: GroundTruth, disk: MemoryDisk, completed: boolea
     truth.broken("I2", String((error as Error).message));
   }
   if (completed) checkWeights(truth, disk, book);
+  checkSeeds(truth, disk);
   checkVersions(truth, disk);
 }
 
@@ -82,6 +83,18 @@ function checkWeights(truth: GroundTruth, disk: MemoryDisk, book: LedgerBook): v
       "I2",
       `the ledger calls ${missing.length} rollouts trained that the weights do not come from: ${missing[0]}`,
     );
+}
+
+/** A group that is drawn again, for whatever reason, is drawn as another attempt: no two rollouts of the ledger have one key. */
+function checkSeeds(truth: GroundTruth, disk: MemoryDisk): void {
+  const drawn = new Map<number, string>();
+  for (const rolloutId of new Set(disk.entries.map((entry) => entry.rolloutId))) {
+    const seed = truth.seedOf(rolloutId);
+    if (seed === null) continue;
+    const other = drawn.get(seed);
+    if (other !== undefined) truth.broken("I12", `rollouts ${other} and ${rolloutId} were drawn with one key`);
+    drawn.set(seed, rolloutId);
+  }
 }
 
 /** A version number stands for one publication, and numbers grow, also over rollbacks. */

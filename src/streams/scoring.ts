@@ -35,12 +35,7 @@ export async function scoreRollout(
   for (let tries = 1; ; tries++) {
     await gate?.opened(signal);
     const started = time.now();
-    const outcome = await outcomeWithin(
-      (cancellable) => reward().handle(input, cancellable),
-      timeoutMs,
-      signal,
-      time,
-    );
+    const outcome = await outcomeWithin((cancellable) => reward().handle(input, cancellable), timeoutMs, signal, time);
     spent?.((time.now() - started) / 1000);
     const unanswered = outcome.kind === "failed" || outcome.kind === "timedOut";
     if (!unanswered || tries === MOST_TRIES || (gate?.isOpen ?? true)) return outcome;

@@ -118,12 +118,21 @@ describe("a reward that answers with something else", () => {
     const state = (value: unknown) => of({ state: () => value, onChange: () => () => undefined }).state();
     expect(state(said)).toEqual(said);
     expect(state({ ready: true })).toEqual({ ready: true });
-    for (const wrong of [undefined, true, {}, { ready: false }, { ...said, forMs: Number.NaN }, Promise.resolve(said)]) {
+    for (const wrong of [
+      undefined,
+      true,
+      {},
+      { ready: false },
+      { ...said, forMs: Number.NaN },
+      Promise.resolve(said),
+    ]) {
       const error = await errorOf(() => state(wrong));
       expect([error.code, error.message]).toEqual(["WEIR_E_PART", expect.stringContaining("readiness.state()")]);
     }
     const deaf = of({ state: () => said, onChange: () => undefined });
-    expect((await errorOf(() => deaf.onChange(() => undefined))).message).toMatch(/gave undefined from readiness.onChange/);
+    expect((await errorOf(() => deaf.onChange(() => undefined))).message).toMatch(
+      /gave undefined from readiness.onChange/,
+    );
   });
 
   it("(NaN) gives an invalid outcome that names it, and one report for the run", async () => {

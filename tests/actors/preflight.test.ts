@@ -74,7 +74,12 @@ describe("preflight", () => {
   });
 
   it.each([
-    ["equal rewards", {}, /all 64 trial responses got the reward 0.*use easier .*set run\.preflight to warn/, ["equal_rewards"]],
+    [
+      "equal rewards",
+      {},
+      /all 64 trial responses got the reward 0.*use easier .*set run\.preflight to warn/,
+      ["equal_rewards"],
+    ],
     [
       "prompts that are all cut",
       { data: { overlong: "truncate" as const }, rollout: { groupSize: 4, promptsPerStep: 3, maxTokens: 100 } },
@@ -84,7 +89,10 @@ describe("preflight", () => {
   ] as const)("refuses %s with every cause, and nothing is trained", async (_, over, message, causes) => {
     const config = { ...onePhase, ...(await run("refuse")), ...over };
     const given = "data" in over ? { ...config, data: { ...over.data, train: [await tasksOf(LONG)] } } : config;
-    const { system } = await fakeRun(given as Partial<ConfigInput>, rewardOf(() => 0));
+    const { system } = await fakeRun(
+      given as Partial<ConfigInput>,
+      rewardOf(() => 0),
+    );
     const found: FactData["preflight.finished"][] = [];
     system.facts$.subscribe((fact) => fact.type === "preflight.finished" && found.push(fact.data));
     await system.start();
@@ -101,7 +109,11 @@ describe("preflight", () => {
       ["warn", {}],
       ["refuse", { advantage: raw }],
     ] as const) {
-      const { system } = await fakeRun({ ...onePhase, ...(await run(preflight)) }, rewardOf(() => 1), { actors });
+      const { system } = await fakeRun(
+        { ...onePhase, ...(await run(preflight)) },
+        rewardOf(() => 1),
+        { actors },
+      );
       const reached: string[] = [];
       system.state$.subscribe(({ lifecycle }) => reached.push(lifecycle));
       await system.start();

@@ -9,7 +9,7 @@ import { comparableFacts, endStates, parityReward, tinyConfig } from "./tiny-run
 
 const PATIENCE_MS = 240_000;
 
-/** Scores as `parityReward` does; from the n-th rollout of a step on its judge is away until somebody says otherwise. */
+/** Scores as `parityReward` does; from the second response of a step on its judge is away until somebody says otherwise. */
 class JudgedReward implements RewardActor {
   readonly kind = "judged";
   readonly specificationVersion = 1;
@@ -21,14 +21,15 @@ class JudgedReward implements RewardActor {
   private gone = false;
 
   constructor(
-    /** Rollout at which the judge goes away; none: never. */
-    private readonly lastWord: string | null,
+    /** RL step at whose second response the judge goes away; null: never. */
+    private readonly step: number | null,
     private readonly onAway: () => void = () => undefined,
   ) {}
 
   async handle(...[input, options]: Parameters<RewardActor["handle"]>): Promise<RewardOutcome> {
     if (!this.readiness.state().ready) this.given++;
-    if (!this.gone && input.rollout.id === this.lastWord) {
+    const { groupId, sampleIndex } = input.rollout;
+    if (!this.gone && groupId.startsWith(`s${this.step}-`) && sampleIndex === 1) {
       this.gone = true;
       this.readiness.away("connection refused; tried again every 10 s");
       this.onAway();
@@ -71,7 +72,7 @@ export function describeOutage(engine?: EngineFactory): void {
         const away = new Promise<void>((resolve) => {
           whenAway = resolve;
         });
-        const reward = new JudgedReward("s3-q6-g1", whenAway);
+        const reward = new JudgedReward(3, whenAway);
         const { system, facts } = await run(reward);
         const told = { held: 0 };
         const stood = new Promise<void>((resolve) => {
@@ -114,10 +115,14 @@ export function describeOutage(engine?: EngineFactory): void {
         expect(resumed?.data.heldSeconds).toBeGreaterThan(0.5);
         const raised = facts.flatMap((fact) => (fact.type === "alert.raised" ? [fact.data.alert] : []));
         const [alert] = raised.filter(({ rule }) => rule === "reward_away");
-        expect(alert?.text).toMatch(/goes on by itself: the reward "judged" takes no work \(WEIR_E_JUDGE\): connection/);
+        expect(alert?.text).toMatch(
+          /goes on by itself: the reward "judged" takes no work \(WEIR_E_JUDGE\): connection/,
+        );
         const ended = facts.flatMap((fact) => (fact.type === "alert.ended" ? [fact.data.id] : []));
         expect(ended).toContain(alert?.id);
-        const third = facts.find((fact) => fact.type === "metrics.recorded" && fact.step === 3) as Fact<"metrics.recorded">;
+        const third = facts.find(
+          (fact) => fact.type === "metrics.recorded" && fact.step === 3,
+        ) as Fact<"metrics.recorded">;
         expect(third.data.values["time/held_seconds"]).toBeGreaterThan(0.5);
       },
       PATIENCE_MS,
@@ -126,7 +131,7 @@ export function describeOutage(engine?: EngineFactory): void {
     it(
       "does not keep a run that is told to stop, which goes on from its last checkpoint",
       async () => {
-        const reward = new JudgedReward("s3-q6-g1", () => void system.stop());
+        const reward = new JudgedReward(3, () => void system.stop());
         const config = await tinyConfig();
         const system = createTrainingSystem(config, { actors: actors(reward) });
         await system.start();
@@ -146,19 +151,25 @@ export function describeOutage(engine?: EngineFactory): void {
     it(
       "has the group drawn again as another attempt, and nothing of the first one enters training",
       async () => {
+        let chosen: string | null = null;
         const failing: RewardActor = {
           ...parityReward,
-          handle: async (input, options) =>
-            input.rollout.id.startsWith("s2-q3-")
+          handle: async (input, options) => {
+            const { groupId } = input.rollout;
+            if (groupId.startsWith("s2-")) chosen ??= groupId;
+            return groupId === chosen
               ? { kind: "failed", code: "WEIR_E_JUDGE", reason: "no verdict" }
-              : parityReward.handle(input, options),
+              : parityReward.handle(input, options);
+          },
         };
         const { system, facts } = await run(failing);
         const { runDirectory } = await system.done;
         const ends = await endStates(runDirectory);
-        const first = [...ends].filter(([id]) => id.startsWith("s2-q3-")).map(([, end]) => end);
+        const first = [...ends].filter(([id]) => id.startsWith(`${chosen}-`)).map(([, end]) => end);
         expect(first).toEqual(Array.from({ length: 4 }, () => "dropped:reward_failed"));
-        const second = facts.find((fact) => fact.type === "metrics.recorded" && fact.step === 2) as Fact<"metrics.recorded">;
+        const second = facts.find(
+          (fact) => fact.type === "metrics.recorded" && fact.step === 2,
+        ) as Fact<"metrics.recorded">;
         expect(second.data.values["group/unviable_share"]).toBeGreaterThan(0);
       },
       PATIENCE_MS,

@@ -40,8 +40,7 @@ export function truncatedPrompts({ tasks }: Pick<Workload, "tasks">, kept: numbe
     ...{ cause: "truncated_prompts", refuses: truncated === kept, metric: "data/truncated_share", value },
     ...{ level: truncated === kept ? "error" : "warn", threshold: MOST },
     what: `${percent(value)} of the ${kept} training prompts were cut in the middle to fit the model's positions`,
-    remedy:
-      "take a model with more positions, lower rollout.maxTokens, or leave these tasks out (data.overlong: drop)",
+    remedy: "take a model with more positions, lower rollout.maxTokens, or leave these tasks out (data.overlong: drop)",
   };
 }
 
@@ -53,7 +52,13 @@ export function equalRewards(groups: readonly Group[], compares: boolean): Prefl
   const values = [...new Set(rewards)];
   const one = values.length === 1;
   return {
-    ...{ cause: "equal_rewards", refuses: one && compares, metric: "group/zero_variance_share", value: 1, threshold: 1 },
+    ...{
+      cause: "equal_rewards",
+      refuses: one && compares,
+      metric: "group/zero_variance_share",
+      value: 1,
+      threshold: 1,
+    },
     level: one && compares ? "error" : "warn",
     what: one
       ? `all ${rewards.length} trial responses got the reward ${values[0]}, so nothing would be learnt from them`

@@ -9,7 +9,12 @@ type About = Pick<Alert, "id" | "level" | "rule" | "metric" | "value" | "thresho
 
 /** `phase` is the present one where it is left out. */
 export function runAlert(
-  { progress, policies, curriculumMachine, time }: Pick<RunContext, "progress" | "policies" | "curriculumMachine" | "time">,
+  {
+    progress,
+    policies,
+    curriculumMachine,
+    time,
+  }: Pick<RunContext, "progress" | "policies" | "curriculumMachine" | "time">,
   about: About,
 ): Alert {
   return {

@@ -80,7 +80,10 @@ export async function work(parts: WorkerParts, options: WorkerOptions, signals: 
     while (!drain.aborted) {
       // Others may have a judge that answers: nothing is taken that could not be scored here.
       if (!gate.isOpen) await gate.opened(drain).catch(() => undefined);
-      const leases = await parts.queue.take({ max: options.groupsPerCall, signal: AbortSignal.any([drain, closing.signal]) });
+      const leases = await parts.queue.take({
+        max: options.groupsPerCall,
+        signal: AbortSignal.any([drain, closing.signal]),
+      });
       if (leases.length === 0) continue;
       const failure = await new Call(parts, options, policies, gate, signals.abort).run(leases);
       faults = failure === null ? 0 : faults + 1;

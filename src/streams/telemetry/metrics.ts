@@ -51,7 +51,8 @@ export const METRICS = [
   {
     name: "judge/seconds_mean",
     unit: "s",
-    meaning: "Mean time from a question to the judge to its end, waiting included, over the questions that its cache did not answer.",
+    meaning:
+      "Mean time from a question to the judge to its end, waiting included, over the questions that its cache did not answer.",
   },
   { name: "judge/seconds_p95", unit: "s", meaning: "Nearest-rank 95 % quantile of the same times." },
   { name: "judge/cached_share", unit: "1", meaning: "Share of the questions that the judge's cache answered." },
@@ -63,8 +64,7 @@ export const METRICS = [
   {
     name: "judge/tokens",
     unit: "tokens",
-    meaning:
-      "Prompt and completion tokens of the judge as its server counts them; absent where the server tells none.",
+    meaning: "Prompt and completion tokens of the judge as its server counts them; absent where the server tells none.",
   },
   {
     name: "judge/cost",
