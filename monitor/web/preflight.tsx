@@ -15,9 +15,9 @@ export function Preflight({ store }: { readonly store: Store }) {
         <summary>
           Preflight <span class="unit">{summary}</span>
         </summary>
-        <ul class="findings">
+        <ul>
           {findings.map(({ cause, refuses, what, remedy }) => (
-            <li key={cause}>
+            <li key={cause} class="finding">
               <strong>{refuses ? "Refused: " : "Warning: "}</strong>
               {what}
               <br />

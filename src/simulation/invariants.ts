@@ -88,7 +88,8 @@ function checkWeights(truth: GroundTruth, disk: MemoryDisk, book: LedgerBook): v
 /** A group that is drawn again, for whatever reason, is drawn as another attempt: no two rollouts of the ledger have one key. */
 function checkSeeds(truth: GroundTruth, disk: MemoryDisk): void {
   const drawn = new Map<number, string>();
-  for (const rolloutId of new Set(disk.entries.map((entry) => entry.rolloutId))) {
+  // An id may stand for another rollout than before its lines were cut off; one that was scored since is known.
+  for (const { rolloutId } of disk.entries.filter(({ state }) => state === "scored")) {
     const seed = truth.seedOf(rolloutId);
     if (seed === null) continue;
     const other = drawn.get(seed);

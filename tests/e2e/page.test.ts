@@ -431,11 +431,11 @@ describe.skipIf(!hasBrowser)("the page", () => {
     found([finding], 100);
     const { page } = await open(hub);
     const panel = page.locator("section[aria-label=Preflight]");
-    expect(await panel.locator("li").innerText()).toBe("Refused: every reward was 0\nRemedy: use a warm-up");
-    expect(await panel.locator("dd").allInnerTexts()).toContain("0.41 GiB planned");
+    expect(await panel.locator("li").textContent()).toBe("Refused: every reward was 0Remedy: use a warm-up");
+    expect(await panel.locator("dd").allTextContents()).toContain("0.41 GiB planned");
     found([], 101);
     await page.waitForFunction(() => document.querySelector("section[aria-label=Preflight] details:not([open])"));
-    expect(await panel.locator("summary").innerText()).toMatch(/Preflight\s+nothing to change/);
+    expect(await panel.locator("summary").textContent()).toMatch(/Preflight\s+nothing to change/);
   });
 
   it("opens the rollout behind an alert of long ago out of the run folder, and by its link", async () => {
