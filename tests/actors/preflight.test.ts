@@ -82,7 +82,7 @@ describe("preflight", () => {
     ],
     [
       "prompts that are all cut",
-      { data: { overlong: "truncate" as const }, rollout: { groupSize: 4, promptsPerStep: 3, maxTokens: 100 } },
+      { data: { overlong: "truncate" as const }, rollout: { groupSize: 4, promptsPerStep: 3, maxTokens: 4_000 } },
       /100 % of the 24 training prompts were cut in the middle.*data\.overlong: drop.*Besides, all/,
       ["truncated_prompts", "equal_rewards"],
     ],
@@ -143,7 +143,7 @@ describe("preflight", () => {
     const most = await alertsOf({ data: { train: [await tasksOf(["a", "long:a", "long:a"])] } });
     expect(most.alerts).toMatchObject([{ level: "warn" }]);
     expect(most.alerts[0]?.text).toMatch(
-      /67 % of the 3 training tasks will never be issued: 2 are longer than the last phase \(300 tokens\): raise phases/,
+      /67 % of the 3 training tasks will never be issued: 2 are longer than the last phase \(300 tokens\); raise phases/,
     );
   });
 

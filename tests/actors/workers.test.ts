@@ -128,6 +128,7 @@ describe("a pipeline with workers", () => {
   it("drops a group that no worker brings to an end, and trains on the others", async () => {
     const queue = queueOf();
     const rig = createRig({
+      config: { dynamicSampling: { unviable: "drop" } },
       reward: ({ sampleIndex }) => sampleIndex,
       workers: ({ sampler, reward }) => {
         const broken = {
