@@ -52,6 +52,14 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     hub.publishRun({ status: data.status, endedAt: time, note: data.status === "failed" ? data.error : null }),
 
   "preflight.finished": (hub, { data, time }) => {
+    const { rollouts, outcomes, rewardHistogram, truncatedShare, zeroVarianceShare, tasksPerPhase, memory } = data;
+    const findings = data.findings.map((finding) => ({ ...finding }));
+    hub.publishRun({
+      preflight: {
+        ...{ rollouts, outcomes, rewardHistogram, truncatedShare, zeroVarianceShare, memory, findings, time },
+        tasksPerPhase: [...tasksPerPhase],
+      },
+    });
     for (const warning of data.warnings) hub.publishLog({ level: "warn", text: warning, time });
   },
 

@@ -78,7 +78,7 @@ export class ControlEvents {
         life.replaceParts();
         return;
       case "outage":
-        outage.until = time.now() + 3 * options.config.reward.timeoutMs * this.draws.next("outage");
+        outage.begin(3 * options.config.reward.timeoutMs * this.draws.next("outage"));
         return;
       case "stop":
         driver.send({ type: "STOP" });

@@ -37,7 +37,7 @@ import { Draws } from "./latency.js";
 import { type MemoryDisk, MemoryStore } from "./memory-store.js";
 import { scriptedSftRows, scriptedTasks, scriptedTokenizer } from "./scripted-data.js";
 import { type BusyTime, ScriptedEngine } from "./scripted-engine.js";
-import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, type Outage } from "./scripted-parts.js";
+import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, Outage } from "./scripted-parts.js";
 import { createScriptedSampler } from "./scripted-sampler.js";
 import { createScriptedTrainer } from "./scripted-trainer.js";
 import type { Lifetime } from "./virtual-time.js";
@@ -68,6 +68,8 @@ export interface LifeOptions {
 const DOUBT = 0.2;
 /** Share of seeds whose engines have deadlines of their own, as weir's has; the others rely on those of the control plane. */
 const EMBEDDED_SHARE = 0.5;
+/** Share of seeds whose rewards tell when they take no work. */
+const TELLING_SHARE = 0.5;
 
 /** Virtual ms, and those in which samplers (summed) and trainer were at work. */
 interface Stage {
@@ -80,7 +82,7 @@ export class Life {
   readonly calls: ScriptedCalls;
   readonly context: RunContext;
   readonly driver: RunDriver;
-  readonly outage: Outage = { until: 0 };
+  readonly outage: Outage;
   readonly samplers: readonly ScriptedEngine[];
   readonly trainer: ScriptedEngine;
   /** False after a kill. */
@@ -100,6 +102,7 @@ export class Life {
   constructor(readonly options: LifeOptions) {
     const { config, seed, number, faults, time, truth, trace, onCall } = options;
     this.draws = new Draws(seed, "simulation", number);
+    this.outage = new Outage(time, new Draws(seed, "simulation", 0).next("readiness") < TELLING_SHARE);
     const plan = new FaultPlan(this.draws, faults);
     this.calls = new ScriptedCalls({ time, faults: plan, draws: this.draws, truth, onCall, trace });
     const embedded = new Draws(seed, "simulation", 0).next("embedded") < EMBEDDED_SHARE;
@@ -339,7 +342,7 @@ export class Life {
         warmupSteps: warmupSteps({ rows: sftRows.length, batchRows, epochs, seed: configured.run.seed }),
         trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: heldout.length,
-        tasks: { read: train.length, dropped: 0, outsidePhases: 0 },
+        tasks: { read: train.length, dropped: 0, outsidePhases: 0, truncated: 0 },
         evaluation: configured.evaluation,
       },
       tokenizer: scriptedTokenizer,

@@ -57,7 +57,7 @@ async function update(...tokenIds: readonly number[][]): Promise<void> {
 function drawn(version: number, outcome: "scored" | "abstained" = "scored"): number[] {
   const identity = truth.identities[version];
   if (identity === undefined) throw new Error(`version ${version} is not published yet`);
-  const ids = truth.drawn([{ identity, tokens: 10 }], 10);
+  const ids = truth.drawn([{ identity, tokens: 10 }], 10, 1);
   truth.scored(`r${ids[0]}`, ids, outcome);
   return ids;
 }

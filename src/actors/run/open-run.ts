@@ -336,7 +336,8 @@ async function loadData(
   say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
-  const counts = { read: train.length, dropped: prepared.dropped, outsidePhases: prepared.beyondPhases };
+  const { dropped, truncated, beyondPhases: outsidePhases } = prepared;
+  const counts = { read: train.length, dropped, outsidePhases, truncated };
   const { leftOut } = scorable;
   return { train: prepared.tasks, heldout: held.tasks, sftRows, digests, remarks, counts, leftOut };
 }
