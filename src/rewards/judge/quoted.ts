@@ -4,9 +4,8 @@
  */
 import { createHash } from "node:crypto";
 
-/** Characters that a reader does not see, so that text can be hidden in them: zero-width, direction, tags, variation selectors. */
-const INVISIBLE =
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\u{e0000}-\u{e01ef}]/gu;
+/** Characters that a reader does not see, so that text can be hidden in them: control, zero-width, direction, tags, variation selectors. */
+const INVISIBLE = /(?![\t\n\r])\p{Cc}|\p{Cf}|\p{Variation_Selector}/gu;
 /** [[YES]] and [[NO]] in any case, with spaces, with brackets of other widths: a judge that repeats it would say it. */
 const VERDICT =
   /(?:[[［]\s{0,3}[[［]|⟦)\s{0,3}([yｙ]\s?[eｅ]\s?[sｓ]|[nｎ]\s?[oｏ])\s{0,3}(?:[\]］]\s{0,3}[\]］]|⟧)/giu;
