@@ -11,6 +11,7 @@ const MODEL = ["io", "tensor", "transformer", "activations", "train", "decode", 
 const ACTORS = [
   "advantage",
   "reward",
+  "judge",
   "filter",
   "guard",
   "update",
@@ -22,7 +23,7 @@ const ACTORS = [
   "worker",
   "run",
 ].map((actor) => `src/actors/${actor}`);
-const MIDDLE = ["src/data", "src/rewards", "src/store", "src/losses", "src/streams", ...MODEL];
+const MIDDLE = ["src/data", "src/rewards", "src/benchmarks", "src/store", "src/losses", "src/streams", ...MODEL];
 const MONITOR = ["monitor/protocol", "monitor/server", "monitor/client"];
 const EVERYTHING = [
   ...PURE,
@@ -50,6 +51,7 @@ const RULES = {
   "src/losses": ["src/contracts", "src/errors", "src/algorithms"],
   "src/data": PURE,
   "src/rewards": PURE,
+  "src/benchmarks": [...PURE, "src/data", "src/rewards"],
   "src/store": PURE,
   "src/model/io": PURE,
   "src/model/tensor": PURE,
@@ -62,11 +64,13 @@ const RULES = {
   "src/streams": PURE,
   "src/actors/advantage": PURE,
   "src/actors/reward": [...PURE, "src/rewards", "src/streams"],
+  // The local judge is a model of its own in an engine process.
+  "src/actors/judge": [...PURE, "src/rewards", ...["io", "transformer", "engine"].map((floor) => `src/model/${floor}`)],
   "src/actors/filter": PURE,
   "src/actors/guard": [...PURE, "src/streams"],
   "src/actors/update": [...PURE, "src/losses", "src/streams", "src/actors/guard"],
   "src/actors/rollout": [...PURE, "src/streams"],
-  "src/actors/evaluation": [...PURE, "src/streams"],
+  "src/actors/evaluation": [...PURE, "src/streams", "src/data", "src/store"],
   "src/actors/curriculum": [...PURE, "src/streams"],
   // Samplers, trainers and stores on other machines, each in a folder of its own behind a contract.
   // Of the model: its files, and what checks and names sequences, weights and adapters without computing.
@@ -84,7 +88,8 @@ const RULES = {
     "src/losses",
     "src/streams",
     "src/store",
-    ...["advantage", "reward", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
+      "src/benchmarks",
+    ...["advantage", "reward", "judge", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/pipeline": [
     ...PURE,

@@ -1,6 +1,6 @@
 /** The public entry point of weir: start, steer and extend training systems. */
 
-export type { PartKind, Parts } from "./actors/parts/part-kinds.js";
+export type { ChosenKind, PartKind, Parts } from "./actors/parts/part-kinds.js";
 export { type LoadedParts, loadParts, type PartDefinitions } from "./actors/parts/parts-file.js";
 export { type Need, type PartFactory, PartRegistry, type PartTools } from "./actors/parts/registry.js";
 export type { EngineFactory } from "./actors/run/engine-supervisor.js";

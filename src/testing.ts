@@ -1,5 +1,6 @@
 /** The entry point `weir-rl/testing`: conformance suites for replaceable parts, scripted fakes and example records. */
 export { type AdvantageSuiteOptions, describeAdvantageActor } from "./testing/advantage-suite.js";
+export { type BenchmarkSuiteOptions, describeBenchmark } from "./testing/benchmark-suite.js";
 export { type CurriculumSuiteOptions, describeCurriculumActor } from "./testing/curriculum-suite.js";
 export { exampleRollout, exampleTask } from "./testing/examples.js";
 export {

@@ -63,6 +63,20 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     hub.publishLog({ level, text: `actor ${actor} is ${state} (restart ${restarts})${why}`, time });
   },
 
+  "admission.held": (hub, { data, step, time }) =>
+    hub.publishLog({
+      level: "warn",
+      text: `after step ${step} nothing is sampled or scored: the reward "${data.part}" takes no work (${data.code}): ${data.reason}`,
+      time,
+    }),
+
+  "admission.resumed": (hub, { data, time }) =>
+    hub.publishLog({
+      level: "info",
+      text: `the reward "${data.part}" takes work again after ${Math.round(data.heldSeconds)} s`,
+      time,
+    }),
+
   "lifecycle.changed": (hub, { data, time }, run) => {
     const { machine, value } = data;
     hub.publishLifecycle({ machine, value, since: time });
@@ -180,10 +194,14 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
   },
 
   "evaluation.finished": (hub, { data, step, time }, run) => {
-    const { stage, buckets } = data;
+    const { stage, buckets, benchmarks = {} } = data;
     const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
     hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });
-    hub.publishLog({ level: "info", text: `held-out evaluation "${stage}" at step ${step}`, time });
+    const scores = Object.entries(benchmarks).map(
+      ([name, { scoreOverScored }]) =>
+        `, ${name} ${scoreOverScored === null ? "without a score" : scoreOverScored.toFixed(3)}`,
+    );
+    hub.publishLog({ level: "info", text: `held-out evaluation "${stage}" at step ${step}${scores.join("")}`, time });
   },
 
   "warmup.finished": (hub, { data, time }) =>

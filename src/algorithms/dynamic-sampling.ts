@@ -9,6 +9,17 @@ export function hasVariance(metric: readonly number[]): boolean {
   return metric.some((value) => value !== metric[0]);
 }
 
+/** Rounding errors of share · G that are no further response. */
+const ROUNDING = 1e-9;
+
+/**
+ * Scored responses that a group of G needs: min(G, max(2, m, ⌈share · G⌉)), with the m that the advantage needs. One scored response
+ * has nothing to be compared with; a group of one is complete with it.
+ */
+export function leastScored(groupSize: number, share: number, advantageMinimum = 1): number {
+  return Math.min(groupSize, Math.max(2, advantageMinimum, Math.ceil(share * groupSize - ROUNDING)));
+}
+
 /** State after some rounds: kept groups in order of arrival, counts of dropped ones. */
 export interface AccumulationState<T> {
   readonly kept: readonly T[];

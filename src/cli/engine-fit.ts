@@ -91,6 +91,7 @@ function embeddedSource(config: Config): EmbeddedSource {
   return {
     parts: () => engine,
     samplers: samplerCount(config) > 0 ? { ...engine.sampler, capabilities: apart } : null,
+    judge: { start: notStarted, memoryGiB: null },
     policyPlace: () => {
       throw new WeirError("WEIR_E_STATE", "no run keeps policies here", {});
     },

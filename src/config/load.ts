@@ -45,9 +45,9 @@ function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function oldComplaint(path: string, old: OldOption): string {
-  return typeof old === "string"
-    ? `option "${path}" is called "${old}" now; rename it`
-    : `option "${path}" is no longer there: ${old.removed}`;
+  if (typeof old === "string") return `option "${path}" is called "${old}" now; rename it`;
+  if ("now" in old) return `option "${path}" is called "${old.now}" now; ${old.advice}`;
+  return `option "${path}" is no longer there: ${old.removed}`;
 }
 
 function complaint(issue: z.core.$ZodIssue, input: unknown): string {
@@ -141,13 +141,18 @@ const PATHS = [
   ["data", "heldout"],
   ["warmup", "data"],
   ["run", "directory"],
+  ["reward", "rules", "module"],
+  ["reward", "judge", "path"],
+  ["reward", "judge", "template"],
+  ["reward", "judge", "cache", "directory"],
 ] as const;
 
 /** Makes the paths of a configuration file absolute, relative to the file's folder. */
 function anchorPaths(tree: Tree, folder: string): void {
   const anchor = (path: unknown) => (typeof path === "string" && !isAbsolute(path) ? resolve(folder, path) : path);
-  for (const [section, key] of PATHS) {
-    const part = tree[section];
+  for (const path of PATHS) {
+    const part = valueAt(tree, path.slice(0, -1));
+    const key = path.at(-1) as string;
     if (!isTree(part) || part[key] === undefined) continue;
     part[key] = Array.isArray(part[key]) ? (part[key] as unknown[]).map(anchor) : anchor(part[key]);
   }

@@ -6,8 +6,17 @@
 import type { FactData, FactType } from "../contracts/fact.js";
 import type { RegisteredName } from "../contracts/metrics.js";
 
-/** An option's path now, or what to do where there is no such option any more. */
-export type OldOption = string | { readonly removed: string };
+/** An option whose value means something else under its present name. */
+export interface ConvertedOption {
+  readonly now: string;
+  /** What to give in its place, for a person who wrote the old name. */
+  readonly advice: string;
+  /** The present value; `config` is the whole configuration with the old names. */
+  readonly convert: (value: unknown, config: unknown) => unknown;
+}
+
+/** An option's path now, with a conversion where its value has changed too; or what to do where there is no such option any more. */
+export type OldOption = string | ConvertedOption | { readonly removed: string };
 
 export interface OldNames {
   /** Path of an option, such as `loss.clip`. A removed option of a run folder stays where it is, so that resuming refuses it by name. */
@@ -22,12 +31,24 @@ export interface OldNames {
 }
 
 export const OLD_NAMES: OldNames = {
-  options: {},
+  options: {
+    "dynamicSampling.minScored": {
+      now: "dynamicSampling.minScoredShare",
+      advice: "give the share of rollout.groupSize in its place, such as 0.75",
+      convert: shareOfGroup,
+    },
+  },
   metrics: {},
   facts: {},
   factFields: {},
   checkpointState: {},
 };
+
+/** A count of a group's responses as a share of them. */
+function shareOfGroup(count: unknown, config: unknown): unknown {
+  const { groupSize } = ((config as { rollout?: { groupSize?: unknown } } | null)?.rollout ?? {}) as Tree;
+  return typeof count === "number" && typeof groupSize === "number" ? Math.min(1, count / groupSize) : count;
+}
 
 type Tree = Readonly<Record<string, unknown>>;
 
@@ -48,6 +69,30 @@ export function oldOption(path: string, names: OldNames = OLD_NAMES): OldOption 
   return Object.hasOwn(names.options, path) ? (names.options[path] ?? null) : null;
 }
 
+/** Where an option of an earlier build is now; its own path where it was removed or is no old one. */
+export function currentOptionPath(path: string, names: OldNames = OLD_NAMES): string {
+  const now = oldOption(path, names);
+  return now === null ? path : (targetOf(now) ?? path);
+}
+
+/** A value of an option of an earlier build under its present name. */
+export function currentOptionValue(
+  path: string,
+  value: unknown,
+  config: unknown,
+  names: OldNames = OLD_NAMES,
+): unknown {
+  const now = oldOption(path, names);
+  return isConverted(now) ? now.convert(value, config) : value;
+}
+
+const isConverted = (option: OldOption | null): option is ConvertedOption =>
+  typeof option === "object" && option !== null && "now" in option;
+
+/** Where the value goes; null for an option that was removed. */
+const targetOf = (option: OldOption): string | null =>
+  isConverted(option) ? option.now : typeof option === "string" ? option : null;
+
 /** The old options at a path and below it, with what has become of each. */
 export function oldOptionsAt(path: string, names: OldNames = OLD_NAMES): (readonly [path: string, now: OldOption])[] {
   return Object.entries(names.options).filter(([old]) => old === path || old.startsWith(`${path}.`));
@@ -55,7 +100,11 @@ export function oldOptionsAt(path: string, names: OldNames = OLD_NAMES): (readon
 
 /** A resolved configuration of an earlier build with the present names of options. A value under the present name wins. */
 export function currentOptions(config: unknown, names: OldNames = OLD_NAMES): unknown {
-  return renamed(config, names.options);
+  const paths = Object.entries(names.options).flatMap(([old, option]) => {
+    const now = targetOf(option);
+    return now === null ? [] : [[old, now] as const];
+  });
+  return renamed(config, Object.fromEntries(paths), (path, value) => currentOptionValue(path, value, config, names));
 }
 
 /** A checkpoint's state of an earlier build with the present names of its fields. */
@@ -97,22 +146,31 @@ function mapKeys(tree: Tree, rename: (key: string) => string): Tree {
   return Object.fromEntries(entries);
 }
 
-function renamed(tree: unknown, paths: Readonly<Record<string, OldOption>>): unknown {
-  const moves = Object.entries(paths).filter((pair): pair is [string, string] => typeof pair[1] === "string");
+function renamed(
+  tree: unknown,
+  paths: Readonly<Record<string, string>>,
+  convert: (path: string, value: unknown) => unknown = (_, value) => value,
+): unknown {
+  const moves = Object.entries(paths);
   if (!isTree(tree) || moves.length === 0) return tree;
   const copy = structuredClone(tree) as Record<string, unknown>;
-  for (const [from, to] of moves) move(copy, from.split("."), to.split("."));
+  for (const [from, to] of moves) move(copy, from.split("."), to.split("."), (value) => convert(from, value));
   return copy;
 }
 
 /** Moves a value within a tree, and removes objects that it leaves empty; nothing happens where there is no value. */
-function move(tree: Record<string, unknown>, from: readonly string[], to: readonly string[]): void {
+function move(
+  tree: Record<string, unknown>,
+  from: readonly string[],
+  to: readonly string[],
+  convert: (value: unknown) => unknown,
+): void {
   const [fromKey = "", toKey = ""] = [from.at(-1), to.at(-1)];
   const source = folderOf(tree, from, false);
   if (source === null || !Object.hasOwn(source, fromKey)) return;
   const target = folderOf(tree, to, true);
   if (target === null) return;
-  const value = source[fromKey];
+  const value = convert(source[fromKey]);
   delete source[fromKey];
   if (!Object.hasOwn(target, toKey)) target[toKey] = value;
   for (let depth = from.length - 1; depth > 0; depth--) {

@@ -2,7 +2,7 @@ import type { ActorState } from "./actor-status.js";
 import type { Alert } from "./alert.js";
 import type { ConfigChange } from "./config-change.js";
 import type { CurriculumDecision } from "./curriculum.js";
-import type { BucketResult } from "./evaluation.js";
+import type { BenchmarkResult, BucketResult } from "./evaluation.js";
 import type { Verdict } from "./guard.js";
 import type { Initiator, KnobTurn } from "./knob.js";
 import type { MetricValues } from "./metrics.js";
@@ -23,6 +23,16 @@ export interface FactData {
     readonly reason: string | null;
     readonly restarts: number;
   };
+  /** No task is issued and no response scored from now on: the reward takes no work. */
+  "admission.held": {
+    /** Kind of the reward. */
+    readonly part: string;
+    /** Code of the error that it has most of. */
+    readonly code: string;
+    readonly reason: string;
+  };
+  /** The reward takes work again. */
+  "admission.resumed": { readonly part: string; readonly heldSeconds: number };
   /** The cause of an alarm is over. */
   "alert.ended": {
     /** Of the alarm. */
@@ -64,6 +74,8 @@ export interface FactData {
     readonly stage: string;
     /** By label of the length bucket, such as `71-300`. */
     readonly buckets: Readonly<Record<string, BucketResult>>;
+    /** By name; absent without benchmarks. */
+    readonly benchmarks?: Readonly<Record<string, BenchmarkResult>>;
   };
   /** What the guard said of an update before it was applied. */
   "guard.judged": {

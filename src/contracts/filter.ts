@@ -8,8 +8,8 @@ export interface FilterGroup extends AdvantageGroup {
 }
 
 /**
- * Says which groups are trained on. Groups with fewer than `dynamicSampling.minScored` scored members do not come here (I1); others
- * are drawn in the place of those that are dropped.
+ * Says which groups are trained on. Groups of which a smaller share than `dynamicSampling.minScoredShare` was scored do not come
+ * here (I1); others are drawn in the place of those that are dropped.
  */
 export interface GroupFilter {
   readonly kind: string;

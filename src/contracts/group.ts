@@ -14,6 +14,10 @@ export interface ScoredRollout {
 export const SHORT_STEP_RULES = ["proceed", "fail"] as const;
 export type ShortStepRule = (typeof SHORT_STEP_RULES)[number];
 
+/** What follows where too few responses of a group could be scored: it is drawn again as another attempt, or the run goes on without it. */
+export const UNVIABLE_RULES = ["regenerate", "drop"] as const;
+export type UnviableRule = (typeof UNVIABLE_RULES)[number];
+
 /** The G rollouts of a task: the unit of delivery, filtering, cancelling and dead-lettering. */
 export interface Group {
   readonly id: string;

@@ -26,6 +26,7 @@ export type * from "./published-policy.js";
 export type * from "./readiness.js";
 export type * from "./reward.js";
 export type * from "./rollout.js";
+export type * from "./rule.js";
 export type * from "./sampler.js";
 export type * from "./task.js";
 export type * from "./trace.js";

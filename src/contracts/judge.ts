@@ -46,5 +46,7 @@ export interface Judge {
   chat?(messages: readonly ChatMessage[], options: JudgeOptions & { readonly maxTokens: number }): Promise<JudgeReply>;
   /** Absent where it always takes questions. */
   readonly readiness?: Readiness;
+  /** Makes ready what it needs, such as a model; called before anything else, and again after a loss. */
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   dispose?(): Promise<void> | void;
 }

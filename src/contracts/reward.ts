@@ -7,6 +7,18 @@ import type { Task } from "./task.js";
 export const REWARD_MODES = ["paper", "released"] as const;
 export type RewardMode = (typeof REWARD_MODES)[number];
 
+/** Kinds of tasks, each with a rule of its own. */
+export const REWARD_FAMILIES = ["multiple-choice", "numeric", "qa"] as const;
+export type RewardFamily = (typeof REWARD_FAMILIES)[number];
+
+/** How the hybrid reward makes one number of the rule's and the judge's: see `combineRewards`. */
+export const COMBINATIONS = ["max", "weighted", "first"] as const;
+export type Combination = (typeof COMBINATIONS)[number];
+
+/** When the judge is asked: where the rule did not succeed, wherever there are two answers to compare, or never. */
+export const ASK_JUDGE_RULES = ["rule-failed", "always", "never"] as const;
+export type AskJudgeRule = (typeof ASK_JUDGE_RULES)[number];
+
 /**
  * The outcome of scoring a rollout (I1): only `scored` carries a number that may enter a baseline.
  * `value` is the reward before length shaping; `parts` names its components (rule, judge …).
@@ -39,5 +51,7 @@ export interface RewardActor {
   handle(input: RewardInput, options: { readonly signal: AbortSignal }): Promise<RewardOutcome>;
   /** Absent where it always takes work. Nothing is sampled and nothing is scored while it is not ready. */
   readonly readiness?: Readiness;
+  /** Makes ready what it needs, such as a model or a module; called before anything else, and again after a loss. */
+  connect?(options: { readonly signal: AbortSignal }): Promise<void>;
   dispose?(): Promise<void> | void;
 }

@@ -22,10 +22,15 @@ export async function* streamRows(path: string): AsyncGenerator<Row> {
   else yield* lineRows(path, chunks);
 }
 
+/** The same rows as JSON. Errors as `streamRows`. */
+export async function* streamRecords(path: string): AsyncGenerator<DataRecord> {
+  for await (const row of streamRows(path)) yield jsonRecord(row);
+}
+
 /** All rows of one file as JSON. Errors as `streamRows`. */
 export async function readRecords(path: string): Promise<DataRecord[]> {
   const records: DataRecord[] = [];
-  for await (const row of streamRows(path)) records.push(jsonRecord(row));
+  for await (const record of streamRecords(path)) records.push(record);
   return records;
 }
 

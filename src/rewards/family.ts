@@ -1,7 +1,6 @@
 /** Chooses the rule of a task's data source. */
+import type { RewardFamily } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
-
-export type RewardFamily = "multiple-choice" | "numeric" | "qa";
 
 /** Substrings of verl's `data_source`, in the order of the release: the first that occurs decides. */
 const SOURCES: readonly (readonly [string, RewardFamily])[] = [

@@ -1,7 +1,8 @@
 /** Reads an answer in the paper mode: one statement for all families, then the form that each family compares. */
+
+import type { RewardFamily } from "../contracts/reward.js";
 import { lastStatement, readingsOf } from "./answer-statement.js";
 import { choiceLetter } from "./choice-letter.js";
-import type { RewardFamily } from "./family.js";
 import { parseNumber } from "./number-expression.js";
 import { closedAnswer, qaKey } from "./qa-key.js";
 import { rationalText } from "./rational.js";

@@ -48,6 +48,16 @@ export function tokenF1(prediction: string, gold: string): number {
   const p = normaliseAnswer(prediction);
   const g = normaliseAnswer(gold);
   if (p !== g && (CLOSED.has(p) || CLOSED.has(g))) return 0;
+  return wordF1(p, g);
+}
+
+/** LongBench's qa_f1_score: token F1 after normalisation, whatever the answers are. */
+export function overlapF1(prediction: string, gold: string): number {
+  return wordF1(normaliseAnswer(prediction), normaliseAnswer(gold));
+}
+
+/** F1 of the words of two normalised texts, each word as often as it occurs; 0 where they share none. */
+function wordF1(p: string, g: string): number {
   const predicted = p.split(" ").filter(Boolean);
   const wanted = g.split(" ").filter(Boolean);
   const left = new Map<string, number>();

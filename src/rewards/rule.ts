@@ -5,8 +5,8 @@
  * (QA), equal as exact numbers with their sign (numeric: "1.5 million" is "1,500,000", "-5" is not "5"), equal letters
  * (multiple choice); docs/answers.md says what counts as the answer. Both need it after `</think>` unless `requireThink` is off.
  */
-import type { RewardMode, RewardOutcome } from "../contracts/reward.js";
-import { type RewardFamily, rewardFamily } from "./family.js";
+import type { RewardFamily, RewardMode, RewardOutcome } from "../contracts/reward.js";
+import { rewardFamily } from "./family.js";
 import { parseChoice } from "./multiple-choice.js";
 import { parseNumericAnswer, releasedNumbersEqual, releasedValue } from "./numbers.js";
 import { type Answer, paperAnswer, paperGold } from "./paper-answer.js";
@@ -27,14 +27,17 @@ export interface RuleInput {
 }
 
 export interface RuleResult {
-  readonly family: RewardFamily;
+  /** Null for a rule of the user's own. */
+  readonly family: RewardFamily | null;
   /** Parsed answer; null where none was found, may be empty. A number is in canonical form in the paper's mode. */
   readonly prediction: string | null;
   /** The parsed gold answer that matched, else the first; null where no sentence has one. */
   readonly gold: string | null;
-  /** r_rule of Eq. 12. */
-  readonly score: 0 | 1;
-  /** True where a judge may raise the score: a wrong, non-empty answer of a family that is judged. */
+  /** r_rule of Eq. 12: 0 or 1; a rule of the user's own gives any finite number. */
+  readonly score: number;
+  /** What a score of the user's own is made of. */
+  readonly parts?: Readonly<Record<string, number>>;
+  /** True where the release asks its judge: a wrong, non-empty answer of a family that is judged. */
   readonly judgeable: boolean;
   /** Both answers as they are written, with units and words: what a judge is given. Null where one is missing or empty. */
   readonly stated: { readonly prediction: string; readonly gold: string } | null;
@@ -104,8 +107,9 @@ function releasedEqual({ text }: Answer, gold: Answer, family: RewardFamily): bo
  * the release scores it 0.
  */
 export function ruleOutcome(result: RuleResult, mode: RewardMode): RewardOutcome {
-  if (result.gold === null && mode === "paper") return goldFailure(result.family);
-  return { kind: "scored", value: result.score, parts: { rule: result.score }, prediction: result.prediction };
+  const { family, gold, score, parts, prediction } = result;
+  if (gold === null && family !== null && mode === "paper") return goldFailure(family);
+  return { kind: "scored", value: score, parts: { ...parts, rule: score }, prediction };
 }
 
 function goldFailure(family: RewardFamily): RewardOutcome {

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { createActor } from "xstate";
 import { curriculumMachine } from "../actors/curriculum/machine.js";
 import { createRegistry } from "../actors/parts/built-ins.js";
-import { buildRunParts, NO_QUEUE, type PartKind, type Parts } from "../actors/parts/part-kinds.js";
+import { buildRunParts, type ChosenKind, NO_QUEUE, type Parts } from "../actors/parts/part-kinds.js";
 import { partsRecord } from "../actors/parts/part-origins.js";
 import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
@@ -160,7 +160,7 @@ export class Life {
   replaceParts(): void {
     const { config, seed, truth } = this.options;
     const world = { config, seed, calls: this.calls, truth };
-    const wish = <K extends PartKind>(kind: K, part: Parts[K]) =>
+    const wish = <K extends ChosenKind>(kind: K, part: Parts[K]) =>
       void this.replacements
         .request(kind, part, { kind: "operator", name: "simulated" })
         .catch((error: Error) => this.options.trace(`refused: ${error.message}`));
@@ -275,9 +275,9 @@ export class Life {
   }
 
   /** Parts that the configuration names and that weir brings; in the place of others its defaults, which the simulation cannot tell apart. */
-  private names(): Readonly<Record<PartKind, string>> {
+  private names(): Readonly<Record<ChosenKind, string>> {
     const { config } = this.options;
-    const known = (kind: PartKind, name: string, otherwise: string) =>
+    const known = (kind: ChosenKind, name: string, otherwise: string) =>
       this.registry.names(kind).includes(name) ? name : otherwise;
     return {
       advantage: known("advantage", config.advantage.actor, "grpo"),
@@ -301,7 +301,7 @@ export class Life {
     const config = liveConfig(configured, () => (made ?? { progress: freshProgress }).progress.knobs);
     const phases = phasesFrom(configured.phases);
     const names = this.names();
-    const build = <K extends PartKind>(kind: K) => this.registry.build(kind, names);
+    const build = <K extends ChosenKind>(kind: K) => this.registry.build(kind, names);
     const detector = createDetector(detectorOptions(configured));
     const sftRows = scriptedSftRows(configured);
     const train = scriptedTasks(configured, phases, "train");

@@ -48,6 +48,11 @@ const initiator = z.object({ kind: z.enum(["program", "operator", "guard", "roll
 
 const bucket = z.object({ n: count, correct: number, unscored: count.default(0), meanReward: perhaps.default(null) });
 
+const benchmark = z.object({
+  ...{ items: count, responses: count, scored: count, scoreOverAll: number, scoreOverScored: perhaps },
+  passAt: z.array(z.object({ k: count, value: number })),
+});
+
 const alert = z.object({
   id: text,
   level: z.enum(["info", "warn", "error"]),
@@ -69,13 +74,19 @@ const alert = z.object({
 
 const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
   "actor.changed": z.object({ actor: text, state: z.enum(ACTOR_STATES), reason: text.nullable(), restarts: count }),
+  "admission.held": z.object({ part: text, code: text, reason: text }),
+  "admission.resumed": z.object({ part: text, heldSeconds: number }),
   "alert.ended": z.object({ id: text, rule: text, metric: text, fromStep: count, toStep: count, worst: perhaps }),
   "alert.raised": z.object({ alert }),
   "alert.updated": z.object({ id: text, rule: text, metric: text, value: perhaps, worst: perhaps, steps: count }),
   "batch.saved": z.object({ path: text, miniBatch: count, reason: text, replayable: z.boolean() }),
   "checkpoint.written": z.object({ step: count, path: text }),
   "config.changed": z.object({ path: text, old: json, new: json }),
-  "evaluation.finished": z.object({ stage: text, buckets: z.record(text, bucket) }),
+  "evaluation.finished": z.object({
+    stage: text,
+    buckets: z.record(text, bucket),
+    benchmarks: z.record(text, benchmark).exactOptional(),
+  }),
   "guard.judged": z.object({
     stage: z.enum(["warmup", "rl"]),
     miniBatch: count,

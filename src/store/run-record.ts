@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { currentOptions, oldOption } from "../config/old-names.js";
+import { currentOptionPath, currentOptions, currentOptionValue } from "../config/old-names.js";
 import type { ConfigChange } from "../contracts/config-change.js";
 import type { RunOrder } from "../contracts/knob.js";
 import type { Json } from "../contracts/task.js";
@@ -95,17 +95,14 @@ export async function readRunRecord(directory: string): Promise<RunRecord> {
   const result = recordSchema.safeParse(tree);
   if (result.success) {
     const { config, changes, ...rest } = result.data;
-    const paths = changes.map((change) => ({ ...change, path: currentPath(change.path) }));
+    const paths = changes.map(({ path, old, new: given, ...change }) => {
+      const now = (value: unknown) => currentOptionValue(path, value, config);
+      return { ...change, path: currentOptionPath(path), old: now(old), new: now(given) };
+    });
     return { ...rest, config: currentOptions(config), changes: paths } as RunRecord;
   }
   const [issue] = result.error.issues;
   throw damaged(path, `"${issue?.path.join(".") || "the whole"}": ${issue?.message}`, result.error);
-}
-
-/** The present path of an option; one that was removed keeps its own. */
-function currentPath(path: string): string {
-  const now = oldOption(path);
-  return typeof now === "string" ? now : path;
 }
 
 function damaged(path: string, reason: string, cause: unknown): WeirError {

@@ -10,8 +10,18 @@ import { largestLag } from "./lag.js";
 /** `group_too_small`, `surplus`, `stale`, `phase_ended`, or what the filter said, such as `zero_variance`. */
 export type DropReason = string;
 
-/** Reason of a group with too few scored members. */
+/** Reason of a group with too few scored members: it is not viable. */
 export const TOO_SMALL: DropReason = "group_too_small";
+
+/** Codes of failures that another response to the same task would meet again. */
+const LASTING: ReadonlySet<string> = new Set(["WEIR_E_REWARD_SOURCE", "WEIR_E_DATA"]);
+
+/** True where a group lacks scores for a reason that may be over: its reward timed out, or failed by no fault of the task. */
+export function mayScoreNextTime({ members }: Pick<Group, "members">): boolean {
+  return members.some(
+    ({ outcome }) => outcome.kind === "timedOut" || (outcome.kind === "failed" && !LASTING.has(outcome.code)),
+  );
+}
 
 export interface DroppedGroup {
   readonly group: Group;

@@ -9,9 +9,11 @@ import type { Task } from "../contracts/task.js";
 import { WeirError } from "../errors.js";
 import type { Time } from "../system/time.js";
 import { type BoundedQueue, END } from "./bounded-queue.js";
-import { checkedOutcome, outcomeWithin, withDeadline } from "./deadline.js";
+import { checkedOutcome, withDeadline } from "./deadline.js";
 import type { GaugeBoard } from "./gauges.js";
 import type { GroupWorkers } from "./group-workers.js";
+import type { ReadyGate } from "./ready-gate.js";
+import { scoreRollout } from "./scoring.js";
 import { type Flow, type Remedy, StageFailure, source, stage } from "./stage.js";
 
 /**
@@ -76,6 +78,8 @@ export interface RolloutParts {
   readonly onSamplerError?: (error: unknown) => Remedy;
   /** Runs a call while the weights that it samples from stand still; without it nothing changes them meanwhile. */
   readonly exclusively?: <T>(work: () => Promise<T>, signal: AbortSignal) => Promise<T>;
+  /** Holds rollouts back while the reward takes no work; without it nothing waits. */
+  readonly gate?: ReadyGate;
   /** Time of a sampler call, and of a reward, s. */
   readonly spent?: (what: "sample" | "reward", seconds: number) => void;
 }
@@ -147,7 +151,7 @@ export function rolloutStages(
       queue: "rollouts",
       bound,
       workers: options.rewardConcurrency,
-      handle: (job, { signal }) => scoreRollout(job, given, options, signal),
+      handle: (job, { signal }) => scoreJob(job, given, options, signal),
       delivering: ({ member, issued }) => listener.scored(member, issued),
     }),
     stage<ScoredJob, readonly Group[]>({
@@ -296,22 +300,18 @@ export function rolloutOf(
   };
 }
 
-async function scoreRollout(
+async function scoreJob(
   { issued, rollout, outcome: known }: RolloutJob,
-  { parts, spent, time }: RolloutParts,
+  { parts, spent, time, gate }: RolloutParts,
   options: RolloutOptions,
   signal: AbortSignal,
 ): Promise<ScoredJob[]> {
   if (known !== null) return [scoredJob(issued, rollout, known, options)];
-  const started = time.now();
-  const { reward } = parts();
-  const outcome = await outcomeWithin(
-    (cancellable) => reward.handle({ task: issued.task, rollout }, cancellable),
-    options.rewardTimeoutMs,
-    signal,
-    time,
-  );
-  spent?.("reward", (time.now() - started) / 1000);
+  const scoring = {
+    ...{ reward: () => parts().reward, timeoutMs: options.rewardTimeoutMs, time, gate },
+    spent: (seconds: number) => spent?.("reward", seconds),
+  };
+  const outcome = await scoreRollout({ task: issued.task, rollout }, scoring, signal);
   return [scoredJob(issued, rollout, outcome, options)];
 }
 

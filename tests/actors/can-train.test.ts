@@ -23,18 +23,8 @@ describe("a configuration that can train nothing", () => {
     ["a group of one", { rollout: { groupSize: 1 } }, /"rollout\.groupSize".*"grpo".*at least 2, got 1.*raise/],
     [
       "a group of one without dynamic sampling",
-      { rollout: { groupSize: 1 }, dynamicSampling: { enabled: false, minScored: 1 } },
+      { rollout: { groupSize: 1 }, dynamicSampling: { enabled: false } },
       /"rollout\.groupSize"/,
-    ],
-    [
-      "more scored members than a group has",
-      { rollout: { groupSize: 4 }, dynamicSampling: { minScored: 5 } },
-      /"dynamicSampling\.minScored".*group of 4.*give at most 4/,
-    ],
-    [
-      "fewer scored members than the advantage compares",
-      { rollout: { groupSize: 4 }, dynamicSampling: { minScored: 1 } },
-      /"dynamicSampling\.minScored".*"grpo" needs at least 2 scored.*got 1/,
     ],
     ["a rate of 0", { optimiser: { learningRate: 0 } }, /"optimiser\.learningRate"/],
     ["a warm-up at rate 0", { warmup: { data: ["s"], learningRate: 0 } }, /"warmup\.learningRate"/],
@@ -60,14 +50,13 @@ describe("a configuration that can train nothing", () => {
 describe("a configuration that can train", () => {
   const single: Partial<ConfigInput> = {
     rollout: { groupSize: 1 },
-    dynamicSampling: { enabled: false, minScored: 1 },
+    dynamicSampling: { enabled: false },
   };
 
   it("may have groups of one where an advantage part of its own asks for no more", () => {
     expect(check(single, own)).not.toThrow();
     expect(check(single, { ...own, minGroupSize: 3 })).toThrow(/"raw".*at least 3, got 1/);
-    expect(check({ rollout: { groupSize: 1 } }, own)).toThrow(/"dynamicSampling\.minScored".*give at most 1/);
-    expect(check({ ...single, dynamicSampling: { minScored: 1 } }, own)).toThrow(/"dynamicSampling\.enabled"/);
+    expect(check({ rollout: { groupSize: 1 } }, own)).toThrow(/"dynamicSampling\.enabled"/);
   });
 
   it("may leave RL out on purpose, whatever its options", () => {

@@ -42,7 +42,7 @@ describe("a step's preparation", () => {
   it("by the guard starts at the configured coefficient and goes on from its own", () => {
     const detection = {
       ...{ window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 },
-      ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20 },
+      ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20, judgeFailureShare: 0.1, judgeSeconds: 15 },
     };
     const guard = createStandardGuard({ detection, klLimit: 0.1, maxRollbacks: 3, aepo: AEPO, entropyTarget: TARGET });
     const prepared = [0.5, 0.1, 0.1].map((entropy, i) =>

@@ -122,7 +122,7 @@ describe("setKnob()", () => {
 
   it("refuses what the run cannot do, at once, and changes nothing", async () => {
     const { system } = await fakeRun(
-      { ...onePhase, loss: { algorithm: "reinforce" }, dynamicSampling: { minScored: 3 } },
+      { ...onePhase, loss: { algorithm: "reinforce" } },
       parityReward,
     );
     await expect(system.setKnob("optimiser.learningRate", 1)).rejects.toThrow(/WEIR_E_STATE.*call start\(\) first/);
@@ -134,7 +134,7 @@ describe("setKnob()", () => {
         ["loss.clipLow", 0.1],
         ["async.maxLag", 2],
         ["loss.klCoefficient", 0.1],
-        ["rollout.groupSize", 2],
+        ["rollout.groupSize", 1],
       ] as const)
         texts.push(messageOf(system.setKnob(path, value)));
     });
@@ -147,7 +147,7 @@ describe("setKnob()", () => {
       /WEIR_E_KNOB: the knob "loss.clipLow" cannot be set so: the loss "reinforce" does not read it/,
       /WEIR_E_KNOB: .*trains synchronously/,
       /WEIR_E_KNOB: .*no reference policy/,
-      /WEIR_E_CONFIG: option "dynamicSampling.minScored": no group of 2 responses/,
+      /WEIR_E_CONFIG: option "rollout.groupSize": the advantage "grpo"/,
     ].entries())
       expect(refusals[at]).toMatch(text);
     expect(system.knobs.map(({ path }) => path)).not.toContain("loss.clipLow");

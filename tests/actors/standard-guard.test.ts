@@ -8,7 +8,7 @@ import { describeGuard, exampleEvidence } from "../../src/testing.js";
 const OPTIONS: StandardGuardOptions = {
   detection: {
     ...{ window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 },
-    ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20 },
+    ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20, judgeFailureShare: 0.1, judgeSeconds: 15 },
   },
   ...{ klLimit: 0.1, maxRollbacks: 3, aepo: null, entropyTarget: null },
 };

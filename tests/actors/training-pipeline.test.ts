@@ -46,7 +46,10 @@ describe("a step without lag", () => {
 
   it("draws rounds for what is missing, keeps the order, and ends each group for its reason", async () => {
     const rig = createRig({
-      config: { rollout: { groupSize: 3 }, dynamicSampling: { oversample: 1.5 } },
+      config: {
+        rollout: { groupSize: 3 },
+        dynamicSampling: { oversample: 1.5, minScoredShare: 0.5, unviable: "drop" },
+      },
       // ⌈2 · 1.5⌉ groups, then ⌈1 · 1.5⌉ for the one that is missing.
       reward: rewarding([
         [1, 1, 1],
@@ -64,11 +67,10 @@ describe("a step without lag", () => {
       [4, "surplus"],
     ]);
     expect(batch).toMatchObject({ rounds: 2, exhausted: false });
-    // The curriculum hears of every group, in the order of issue.
+    // The curriculum hears of every viable group, in the order of issue.
     expect(rig.observed.map(({ taskId, rewards }) => [taskId, rewards])).toEqual([
       ["t0", [1, 1, 1]],
       ["t1", [1, 0, 0]],
-      ["t2", [1]],
       ["t3", [0, 1]],
       ["t4", [1, 0, 1]],
     ]);
@@ -108,7 +110,7 @@ describe("a step without lag", () => {
       },
     };
     const rig = createRig({
-      config: { rollout: { promptsPerStep: 3 } },
+      config: { rollout: { promptsPerStep: 3 }, dynamicSampling: { unviable: "drop" } },
       parts: { filter },
       reward: rewarding([
         [1, 1],

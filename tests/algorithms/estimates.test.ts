@@ -8,10 +8,10 @@ import {
   shareInterval,
   wilsonInterval,
 } from "../../src/algorithms/intervals.js";
+import { passAtK } from "../../src/algorithms/pass-at-k.js";
 import { median, medianAbsoluteDeviation, quantile, robustZ } from "../../src/algorithms/statistics.js";
 import { difficulty, isCarriedByPaper, smoothedDifficulty } from "../oracle/difficulty.js";
 import { jeffreysInterval } from "../oracle/intervals.js";
-import { passAtK } from "../oracle/pass-at-k.js";
 
 // Literals below were recomputed in Python: Simpson integration of the beta density and statistics.NormalDist.
 describe("special functions", () => {

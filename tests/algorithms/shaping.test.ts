@@ -6,6 +6,7 @@ import {
   emptyAccumulation,
   exhaustedError,
   hasVariance,
+  leastScored,
 } from "../../src/algorithms/dynamic-sampling.js";
 import { overlongPenalty } from "../../src/algorithms/overlong.js";
 import { phaseOf, phasesFrom } from "../../src/algorithms/phases.js";
@@ -76,6 +77,19 @@ describe("dynamic sampling", () => {
     });
     const unbounded = { ...bounds, maxRounds: 0 };
     expect(accumulateRound(second.state, none, metric, unbounded).kind).toBe("incomplete");
+  });
+});
+
+describe("the scored responses that a group needs", () => {
+  it("are a share of the group, rounded up, at least two and at least what the advantage compares", () => {
+    const of = (share: number) => [1, 2, 3, 4, 8, 10, 16].map((size) => leastScored(size, share));
+    expect(of(0.75)).toEqual([1, 2, 3, 3, 6, 8, 12]);
+    expect(of(0.01)).toEqual([1, 2, 2, 2, 2, 2, 2]);
+    expect(of(1)).toEqual([1, 2, 3, 4, 8, 10, 16]);
+    // 0.7 · 10 is 7.000000000000001 in floating point.
+    expect(leastScored(10, 0.7)).toBe(7);
+    expect(leastScored(8, 0.25, 3)).toBe(3);
+    expect(leastScored(2, 0.25, 3)).toBe(2);
   });
 });
 

@@ -3,7 +3,9 @@ import { parseConfig } from "../../src/config/load.js";
 import {
   currentFact,
   currentMetric,
+  currentOptionPath,
   currentOptions,
+  currentOptionValue,
   currentState,
   OLD_NAMES,
   type OldNames,
@@ -18,6 +20,7 @@ const NAMES: OldNames = {
     "spikes.limit": "spikes.klLimit",
     "sampling.heat": "rollout.temperature",
     "loss.bound": { removed: "set loss.largestRatio" },
+    "rollout.half": { now: "rollout.whole", advice: "give twice as much", convert: (value) => 2 * (value as number) },
   },
   metrics: { "kl/previous": "kl/old_k3", "accuracy/phase_<k>": "accuracy/bucket_<k>" },
   facts: { "step.done": "step.committed" },
@@ -54,6 +57,23 @@ describe("old names of options", () => {
     expect(oldOption("loss.bound", NAMES)).toEqual({ removed: "set loss.largestRatio" });
     expect(oldOptionsAt("sampling", NAMES)).toEqual([["sampling.heat", "rollout.temperature"]]);
     expect(oldOptionsAt("spike", NAMES)).toEqual([]);
+  });
+
+  it("are converted where the value means something else now", () => {
+    expect(currentOptions({ rollout: { half: 3, topP: 1 } }, NAMES)).toEqual({ rollout: { whole: 6, topP: 1 } });
+    expect(currentOptionPath("rollout.half", NAMES)).toBe("rollout.whole");
+    expect(currentOptionValue("rollout.half", 4, {}, NAMES)).toBe(8);
+    expect(currentOptionPath("loss.bound", NAMES)).toBe("loss.bound");
+    expect(currentOptionValue("rollout.topP", 1, {}, NAMES)).toBe(1);
+    // Two of eight responses were enough: a quarter.
+    const before = { rollout: { groupSize: 8 }, dynamicSampling: { minScored: 2, enabled: true } };
+    expect(currentOptions(before)).toEqual({
+      rollout: { groupSize: 8 },
+      dynamicSampling: { enabled: true, minScoredShare: 0.25 },
+    });
+    expect(() =>
+      parseConfig({ model: { path: "m" }, data: { train: ["t"] }, dynamicSampling: { minScored: 2 } } as never),
+    ).toThrow(/option "dynamicSampling.minScored" is called "dynamicSampling.minScoredShare" now; give the share/);
   });
 
   it("in a configuration that a person wrote are refused with the present name", () => {
@@ -96,7 +116,9 @@ describe("the table", () => {
     const registered = new Set<string>(METRICS.map(({ name }) => name));
     for (const [old, now] of Object.entries(OLD_NAMES.options)) {
       expect(optionAt(old.split(".")), old).toBeNull();
-      if (typeof now === "string") expect(optionAt(now.split(".")), now).not.toBeNull();
+      if (typeof now === "object" && "removed" in now) continue;
+      const path = typeof now === "string" ? now : now.now;
+      expect(optionAt(path.split(".")), path).not.toBeNull();
     }
     for (const old of Object.keys(OLD_NAMES.metrics)) expect(registered.has(old), old).toBe(false);
   });

@@ -6,6 +6,7 @@ import type { RewardActor } from "../../src/contracts/reward.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { createOpenAiJudge } from "../../src/rewards/judge/openai-judge.js";
 import type { QueueGauge } from "../../src/streams/bounded-queue.js";
+import { plainOptions } from "../rewards/judge-server.js";
 import { parityReward, tinyConfig } from "./tiny-run.js";
 
 /**
@@ -53,7 +54,7 @@ function judgedReward(url: string): RewardActor {
     mode: "paper",
     requireThink: false,
     judge: createOpenAiJudge({
-      ...{ url, model: "judge", mode: "paper", apiKeyEnv: null, seed: 1 },
+      ...plainOptions(url),
       ...{ timeoutMs: JUDGE_TIMEOUT_MS, retries: 0, concurrency: 8 },
     }),
   });

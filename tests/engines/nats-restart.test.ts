@@ -1,4 +1,5 @@
 /** A NATS server that is killed while groups are with workers, and started again. */
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, describe, expect, it } from "vitest";
 import { QueuedGroups } from "../../src/actors/worker/queued-groups.js";
 import { work } from "../../src/actors/worker/work.js";
@@ -27,9 +28,20 @@ function groupTask(groupId: string): GroupTask {
   };
 }
 
+const started = async () => {
+  if (nats?.running === false) await nats.start();
+};
+
+/** All streams of the server. */
+async function removeStreams(server: NatsServer, signal: AbortSignal): Promise<void> {
+  await server.call("remove everything", signal, async ({ manager }) => {
+    for await (const { config } of manager.streams.list()) await manager.streams.delete(config.name);
+  });
+}
+
 describe.skipIf(!installed)("a NATS server that goes away", () => {
   it("is waited for by run and worker, and nothing is lost or doubled", async () => {
-    await nats?.start();
+    await started();
     const url = nats?.url ?? "";
     const [near, far] = [new NatsServer({ url, credentialsEnv: null }), new NatsServer({ url, credentialsEnv: null })];
     const queue = createNatsWorkQueue<GroupTask, GroupResult>({ server: near, run: () => RUN, limits });
@@ -72,6 +84,52 @@ describe.skipIf(!installed)("a NATS server that goes away", () => {
     expect(groups.statuses()).toMatchObject([{ handled: 3, dropped: 0 }]);
     await groups.close();
     await Promise.all([queue.dispose(), far.close()]);
+  });
+
+  it.each([
+    ["killed", async () => nats?.kill()],
+    ["stopped for longer than its signs of life may be missing", async () => nats?.signal("SIGSTOP")],
+  ] as const)("keeps a worker that waits for a task when it is %s", async (how, hit) => {
+    await started();
+    const url = nats?.url ?? "";
+    const [near, far] = [new NatsServer({ url, credentialsEnv: null }), new NatsServer({ url, credentialsEnv: null })];
+    const run = () => `waiting-${how.split(" ")[0]}`;
+    const queue = createNatsWorkQueue<string, string>({ server: near, run, limits });
+    const { signal } = new AbortController();
+    await queue.announce({}, { signal });
+    const worker = createNatsWorkQueue<string, string>({ server: far, run, limits: null });
+    const taking = worker.take({ max: 1, signal });
+    await wait(1_000);
+    await hit();
+    await wait(8_000);
+    if (how === "killed") await nats?.start();
+    else nats?.signal("SIGCONT");
+    await queue.offer("after", { id: "after", deadlineMs: 30_000, signal });
+    const [lease] = await taking;
+    expect(lease?.task).toBe("after");
+    await lease?.done("did");
+    await queue.dispose();
+    await far.close();
+  });
+
+  it("keeps a worker whose queue is taken away and made again under the same name", async () => {
+    await started();
+    const url = nats?.url ?? "";
+    const [near, far] = [new NatsServer({ url, credentialsEnv: null }), new NatsServer({ url, credentialsEnv: null })];
+    const make = () => createNatsWorkQueue<string, string>({ server: near, run: () => "again", limits });
+    const { signal } = new AbortController();
+    await make().announce({}, { signal });
+    const worker = createNatsWorkQueue<string, string>({ server: far, run: () => "again", limits: null });
+    const taking = worker.take({ max: 1, signal });
+    await wait(1_000);
+    await removeStreams(near, signal);
+    const queue = make();
+    await queue.offer("after", { id: "after", deadlineMs: 30_000, signal });
+    const [lease] = await taking;
+    expect(lease?.task).toBe("after");
+    await lease?.done("did");
+    await queue.dispose();
+    await far.close();
   });
 
   it("is WEIR_E_UNREACHABLE once the patience is over, and can be reached later", async () => {

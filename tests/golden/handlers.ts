@@ -7,6 +7,7 @@ import { accumulateRound, emptyAccumulation, hasVariance } from "../../src/algor
 import { hybridReward } from "../../src/algorithms/hybrid.js";
 import { klEstimate } from "../../src/algorithms/kl.js";
 import { overlongPenalty } from "../../src/algorithms/overlong.js";
+import { passAtK } from "../../src/algorithms/pass-at-k.js";
 import { phaseOf } from "../../src/algorithms/phases.js";
 import { learningRateMultiplier } from "../../src/algorithms/schedules.js";
 import { mean, standardDeviation } from "../../src/algorithms/statistics.js";
@@ -31,7 +32,6 @@ import {
 } from "../oracle/loss-aggregation.js";
 import { maskedMean, maskedVariance, maskedWhiten } from "../oracle/masked.js";
 import { shapedRewards } from "../oracle/overlong.js";
-import { passAtK } from "../oracle/pass-at-k.js";
 import { policyLossBatch, tokenMeanGradient, totalPolicyLoss } from "../oracle/policy-loss.js";
 import { sftMask, sftSequenceMean, sftTokenMean } from "../oracle/sft.js";
 import { tokenPolicyLoss } from "../oracle/token-policy-loss.js";

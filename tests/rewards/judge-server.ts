@@ -2,6 +2,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Clock } from "../../src/rewards/judge/clock.js";
+import type { OpenAiJudgeOptions } from "../../src/rewards/judge/openai-judge.js";
+
+/** Options of a judge client with everything optional off: no cache, no limits per minute, a breaker that never opens. */
+export const plainOptions = (url: string): OpenAiJudgeOptions => ({
+  ...{ url, model: "judge-1", mode: "paper", apiKeyEnv: null, template: null, seed: 1, environment: {} },
+  ...{ maxPredictionChars: 8_000, maxReplyBytes: 1 << 20, maxTokens: null, timeoutMs: 30_000, groupTimeoutMs: 600_000 },
+  ...{ retries: 4, hedgeAfterMs: null, concurrency: 4, requestsPerMinute: null, tokensPerMinute: null, cache: null },
+  breaker: { window: 1, failures: 2, share: 1, openMs: 1_000 },
+});
 
 export interface SeenRequest {
   readonly url: string;
@@ -84,11 +93,14 @@ export class JudgeServer {
   }
 }
 
-/** Timers of `heldMs` wait for `fire()`; all others (the back-off) fire at once and are noted in `waits`. */
+/**
+ * Timers of `heldMs` and longer wait until `fire()` has let their time pass; shorter ones (the back-off) fire at once, move the time
+ * and are noted in `waits`.
+ */
 export class HeldClock implements Clock {
   readonly waits: number[] = [];
   private time = 0;
-  private readonly held = new Set<() => void>();
+  private readonly held = new Map<() => void, number>();
 
   constructor(private readonly heldMs: number) {}
 
@@ -97,13 +109,18 @@ export class HeldClock implements Clock {
   }
 
   after(ms: number, callback: () => void): () => void {
-    if (ms !== this.heldMs) {
+    const own = () => callback();
+    const at = this.time + ms;
+    if (ms < this.heldMs) {
       this.waits.push(ms);
-      const immediate = setImmediate(callback);
+      const immediate = setImmediate(() => {
+        this.time = Math.max(this.time, at);
+        own();
+      });
       return () => clearImmediate(immediate);
     }
-    this.held.add(callback);
-    return () => this.held.delete(callback);
+    this.held.set(own, at);
+    return () => this.held.delete(own);
   }
 
   /** Timers that wait. */
@@ -111,11 +128,13 @@ export class HeldClock implements Clock {
     return this.held.size;
   }
 
-  /** Lets the held time pass. */
-  fire(): void {
-    this.time += this.heldMs;
-    const due = [...this.held];
-    this.held.clear();
-    for (const callback of due) callback();
+  /** Lets time pass, and fires what is due by then. */
+  fire(ms = this.heldMs): void {
+    this.time += ms;
+    for (const [callback, at] of [...this.held]) {
+      if (at > this.time) continue;
+      this.held.delete(callback);
+      callback();
+    }
   }
 }

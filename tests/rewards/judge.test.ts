@@ -1,19 +1,18 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { gzipSync } from "node:zlib";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Judge, JudgeQuery } from "../../src/contracts/judge.js";
 import { backoffMs } from "../../src/rewards/judge/backoff.js";
-import { BODY_LIMIT } from "../../src/rewards/judge/body.js";
 import { pause, systemClock } from "../../src/rewards/judge/clock.js";
 import { createOpenAiJudge, type OpenAiJudgeOptions } from "../../src/rewards/judge/openai-judge.js";
 import { extractProblem, problemOf } from "../../src/rewards/judge/problem.js";
-import { parseJudgeReply } from "../../src/rewards/judge/reply.js";
 import { Semaphore } from "../../src/rewards/judge/semaphore.js";
 import { retryAfterMs } from "../../src/system/retry-after.js";
-import { HeldClock, hangUp, JudgeServer, type Reaction, reply, silence, status } from "./judge-server.js";
+import { HeldClock, hangUp, JudgeServer, plainOptions, type Reaction, reply, silence, status } from "./judge-server.js";
 
 const TIMEOUT = 30_000;
+const BODY_LIMIT = 1 << 20;
 const query: JudgeQuery = { problem: "Which city?", prediction: "Lutetia", gold: "Paris" };
 const live = () => new AbortController().signal;
 
@@ -25,19 +24,7 @@ afterEach(async () => {
 
 function judgeOf(url: string, options: Partial<OpenAiJudgeOptions> = {}): { judge: Judge; clock: HeldClock } {
   const clock = new HeldClock(TIMEOUT);
-  const judge = createOpenAiJudge({
-    url,
-    model: "judge-1",
-    mode: "paper",
-    apiKeyEnv: null,
-    timeoutMs: TIMEOUT,
-    retries: 4,
-    concurrency: 4,
-    seed: 1,
-    clock,
-    environment: {},
-    ...options,
-  });
+  const judge = createOpenAiJudge({ ...plainOptions(url), timeoutMs: TIMEOUT, clock, ...options });
   return { judge, clock };
 }
 
@@ -46,21 +33,28 @@ describe("the judge client", () => {
     server = await JudgeServer.start(reply("Both name the same city.\n[[YES]]"));
     const { judge, clock } = judgeOf(`${server.url}/`, { apiKeyEnv: "KEY", environment: { KEY: "s3cret" } });
     const verdict = await judge.ask(query, { signal: live() });
-    expect(verdict).toEqual({ kind: "verdict", value: 1, reply: "Both name the same city.\n[[YES]]" });
+    expect(verdict).toEqual({
+      kind: "verdict",
+      value: 1,
+      reply: "Both name the same city.\n[[YES]]",
+      use: { requests: 1, seconds: 0, promptTokens: null, completionTokens: null, cached: false },
+    });
     const [request] = server.seen;
     expect(request?.url).toBe("/v1/chat/completions");
     expect(request?.authorization).toBe("Bearer s3cret");
     expect(request?.body.model).toBe("judge-1");
     expect(request?.body.temperature).toBe(0);
     expect(request?.body.messages.map((message) => message.role)).toEqual(["system", "user"]);
-    expect(request?.body.messages[1]?.content).toBe("Problem: Which city?\nAnswer 1: Lutetia\nAnswer 2: Paris");
+    expect(request?.body.messages[1]?.content).toMatch(
+      /^Problem: \n<(data-[0-9a-f]{8})>\nWhich city\?\n<\/\1>\nAnswer 1: \n<\1>\nLutetia\n<\/\1>\nAnswer 2: \n<\1>\nParis\n<\/\1>$/,
+    );
     expect(clock.pending).toBe(0);
   });
 
   it("retries after 429 and 5xx with growing waits, then succeeds", async () => {
     server = await JudgeServer.start(status(429), status(500), status(503), reply("[[NO]]"));
     const { judge, clock } = judgeOf(server.url);
-    expect(await judge.ask(query, { signal: live() })).toEqual({ kind: "verdict", value: 0, reply: "[[NO]]" });
+    expect(await judge.ask(query, { signal: live() })).toMatchObject({ kind: "verdict", value: 0, reply: "[[NO]]" });
     expect(server.seen).toHaveLength(4);
     expect(clock.waits).toHaveLength(3);
     clock.waits.forEach((wait, index) => {
@@ -80,7 +74,7 @@ describe("the judge client", () => {
   it("gives up after its retries: failed, not 0", async () => {
     server = await JudgeServer.start(status(500));
     const { judge } = judgeOf(server.url, { retries: 2 });
-    expect(await judge.ask(query, { signal: live() })).toEqual({
+    expect(await judge.ask(query, { signal: live() })).toMatchObject({
       kind: "failed",
       code: "WEIR_E_JUDGE",
       reason: "the judge answered with status 500; gave up after 3 tries",
@@ -97,7 +91,7 @@ describe("the judge client", () => {
     const { port } = closed.address() as { port: number };
     await new Promise((resolve) => closed.close(resolve));
     const { judge, clock } = judgeOf(`http://127.0.0.1:${port}/v1`, { retries: 1 });
-    expect(await judge.ask(query, { signal: live() })).toEqual({
+    expect(await judge.ask(query, { signal: live() })).toMatchObject({
       kind: "failed",
       code: "WEIR_E_JUDGE",
       reason: "the connection failed (ECONNREFUSED); gave up after 2 tries",
@@ -107,14 +101,14 @@ describe("the judge client", () => {
 
   it("times out at its deadline: timedOut, not 0, and the request is cancelled", async () => {
     server = await JudgeServer.start(silence);
-    const { judge, clock } = judgeOf(server.url);
+    const { judge, clock } = judgeOf(server.url, { retries: 0 });
     const asked = judge.ask(query, { signal: live() });
     await server.received(1);
     clock.fire();
-    expect(await asked).toEqual({
+    expect(await asked).toMatchObject({
       kind: "timedOut",
       afterMs: TIMEOUT,
-      reason: "the judge gave no answer within 30000 ms",
+      reason: "the judge gave no answer within 30000 ms; gave up after 1 try",
     });
     expect(clock.pending).toBe(0);
   });
@@ -124,7 +118,7 @@ describe("the judge client", () => {
       response.writeHead(200, { "content-type": "application/json" });
       response.write('{"choices": [');
     });
-    const { judge, clock } = judgeOf(server.url);
+    const { judge, clock } = judgeOf(server.url, { retries: 0 });
     const asked = judge.ask(query, { signal: live() });
     await server.received(1);
     clock.fire();
@@ -135,7 +129,7 @@ describe("the judge client", () => {
     server = await JudgeServer.start(status(401));
     const { judge } = judgeOf(server.url, { apiKeyEnv: "KEY", environment: { KEY: "s3cret" } });
     const verdict = await judge.ask(query, { signal: live() });
-    expect(verdict).toEqual({
+    expect(verdict).toMatchObject({
       kind: "failed",
       code: "WEIR_E_JUDGE",
       reason: "the judge refused the request with status 401: no",
@@ -145,16 +139,81 @@ describe("the judge client", () => {
   });
 
   it.each([
-    ["text that is not JSON", "<html>"],
     ["JSON of another shape", '{"choices":[]}'],
     ["null", "null"],
     ["a content that is not text", '{"choices":[{"message":{"content":null}}]}'],
   ])("fails on %s", async (_, body) => {
     server = await JudgeServer.start((response) => response.end(body));
-    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toEqual({
+    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toMatchObject({
       kind: "failed",
       code: "WEIR_E_JUDGE",
       reason: "the judge's answer is not a chat completion with text content",
+    });
+  });
+
+  it("asks again where an answer is late or no JSON, as a gateway's can be", async () => {
+    server = await JudgeServer.start(silence, (response) => response.end("<html>"), reply("[[YES]]"));
+    const { judge, clock } = judgeOf(server.url);
+    const asked = judge.ask(query, { signal: live() });
+    await server.received(1);
+    clock.fire();
+    expect(await asked).toMatchObject({ kind: "verdict", value: 1, use: { requests: 3 } });
+    expect(clock.waits).toHaveLength(2);
+    await server.stop();
+    server = await JudgeServer.start((response) => response.end("<html>"));
+    expect(await judgeOf(server.url, { retries: 1 }).judge.ask(query, { signal: live() })).toMatchObject({
+      kind: "failed",
+      reason: "the judge's answer is not a chat completion with text content; gave up after 2 tries",
+    });
+  });
+
+  it("fails on a reply that was cut, also where it holds a verdict so far", async () => {
+    const body = { choices: [{ message: { content: "I write [[YES]]" }, finish_reason: "length" }] };
+    server = await JudgeServer.start((response) => response.end(JSON.stringify(body)));
+    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toMatchObject({
+      kind: "failed",
+      code: "WEIR_E_JUDGE",
+      reason: "the judge's reply was cut at its greatest length",
+    });
+  });
+
+  it("tells what a question cost: requests, tokens where the server counts them, and time", async () => {
+    const body = {
+      choices: [{ message: { content: "[[NO]]" }, finish_reason: "stop" }],
+      usage: { prompt_tokens: 120, completion_tokens: 7 },
+    };
+    server = await JudgeServer.start(status(500), (response) => response.end(JSON.stringify(body)));
+    const { judge, clock } = judgeOf(server.url);
+    const verdict = await judge.ask(query, { signal: live() });
+    expect(verdict.use).toEqual({
+      requests: 2,
+      seconds: (clock.waits[0] as number) / 1000,
+      promptTokens: 120,
+      completionTokens: 7,
+      cached: false,
+    });
+  });
+
+  it("limits the reply's tokens only where it is told to", async () => {
+    server = await JudgeServer.start(reply("[[NO]]"));
+    await judgeOf(server.url).judge.ask(query, { signal: live() });
+    await judgeOf(server.url, { maxTokens: 99 }).judge.ask(query, { signal: live() });
+    expect(server.seen.map(({ body }) => (body as { max_tokens?: number }).max_tokens)).toEqual([undefined, 99]);
+  });
+
+  it("answers conversations of the caller's own, whatever they say", async () => {
+    server = await JudgeServer.start(reply("three of five"), status(401));
+    const { judge } = judgeOf(server.url);
+    const messages = [{ role: "user", content: "Count." }] as const;
+    expect(await judge.chat?.(messages, { signal: live(), maxTokens: 20 })).toMatchObject({
+      kind: "reply",
+      text: "three of five",
+      use: { requests: 1, cached: false },
+    });
+    expect(server.seen[0]?.body).toEqual({ model: "judge-1", messages, temperature: 0, n: 1, max_tokens: 20 });
+    expect(await judge.chat?.(messages, { signal: live(), maxTokens: 20 })).toMatchObject({
+      kind: "failed",
+      code: "WEIR_E_JUDGE",
     });
   });
 
@@ -185,10 +244,14 @@ describe("the judge client", () => {
     const queued = judge.ask(query, { signal: second.signal });
     await server.received(1);
     second.abort();
-    expect(await queued).toEqual({ kind: "failed", code: "WEIR_E_JUDGE", reason: "the question was cancelled" });
+    expect(await queued).toMatchObject({ kind: "failed", code: "WEIR_E_JUDGE", reason: "the question was cancelled" });
     first.abort();
-    expect(await inFlight).toEqual({ kind: "failed", code: "WEIR_E_JUDGE", reason: "the question was cancelled" });
-    expect(clock.pending).toBe(0);
+    expect(await inFlight).toMatchObject({
+      kind: "failed",
+      code: "WEIR_E_JUDGE",
+      reason: "the question was cancelled",
+    });
+    await vi.waitFor(() => expect(clock.pending).toBe(0));
     expect((await judge.ask(query, { signal: AbortSignal.abort() })).kind).toBe("failed");
     expect(server.seen).toHaveLength(1);
   });
@@ -287,7 +350,7 @@ describe("the judge client", () => {
     for (const reaction of [endless, bomb, reply(`[[YES]] ${"x".repeat(BODY_LIMIT)}`)]) {
       const local = await JudgeServer.start(reaction);
       const { judge, clock } = judgeOf(local.url);
-      expect(await judge.ask(query, { signal: live() })).toEqual({
+      expect(await judge.ask(query, { signal: live() })).toMatchObject({
         kind: "failed",
         code: "WEIR_E_JUDGE",
         reason: "the judge's answer is longer than 1048576 bytes",
@@ -307,7 +370,7 @@ describe("the judge client", () => {
       setImmediate(() => response.end(bytes.subarray(cut)));
     });
     expect(bytes.length).toBe(BODY_LIMIT);
-    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toEqual({
+    expect(await judgeOf(server.url).judge.ask(query, { signal: live() })).toMatchObject({
       kind: "verdict",
       value: 1,
       reply: content,
@@ -320,7 +383,7 @@ describe("the judge client", () => {
       response.writeHead(200);
       drip = setInterval(() => response.write(" "), 1);
     });
-    const { judge, clock } = judgeOf(server.url);
+    const { judge, clock } = judgeOf(server.url, { retries: 0 });
     const asked = judge.ask(query, { signal: live() });
     await server.received(1);
     clock.fire();
@@ -342,25 +405,6 @@ describe("the judge client", () => {
     expect(() => judgeOf("http://127.0.0.1/v1", { model: "" })).toThrow(/WEIR_E_CONFIG.*reward\.judge\.model/);
     expect(() => judgeOf("http://127.0.0.1/v1", { apiKeyEnv: "NOPE" })).toThrow(/WEIR_E_CONFIG.*NOPE/);
     expect(() => judgeOf("http://127.0.0.1/v1", { concurrency: 0 })).toThrow(/WEIR_E_CONFIG.*concurrency/);
-  });
-});
-
-describe("reading a judge's reply", () => {
-  it.each([
-    ["fine [[YES]]", 1],
-    ["[[NO]]", 0],
-    ["first [[NO]], then after all [[YES]]", 1],
-    ["[[YES]] … no: [[NO]]", 0],
-    ["YES", null],
-    ["", null],
-  ] as const)("in the paper's mode %j is %j", (text, value) => {
-    expect(parseJudgeReply(text, "paper")).toBe(value);
-  });
-
-  it("in the release's mode any upper-case YES counts, and an empty reply decides nothing", () => {
-    expect(parseJudgeReply("EYES: [[NO]]", "released")).toBe(1);
-    expect(parseJudgeReply("[[Yes]]", "released")).toBe(0);
-    expect(parseJudgeReply(" \n", "released")).toBe(null);
   });
 });
 

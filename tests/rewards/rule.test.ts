@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createConfiguredJudge, createHybridReward, createRuleReward } from "../../src/actors/reward/reward.js";
+import { createConfiguredJudge } from "../../src/actors/judge/configured-judge.js";
+import { createHybridReward, createRuleReward } from "../../src/actors/reward/reward.js";
 import { configSchema } from "../../src/config/schema.js";
 import type { RewardMode } from "../../src/contracts/reward.js";
 import { rewardFamily } from "../../src/rewards/family.js";

@@ -31,6 +31,8 @@ const RULE = { rule: "kl_limit", scale: null, kl: 0.5 } as const;
 /** One fact of each kind, with every field. */
 const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknown[]]>[2] } = {
   "actor.changed": { actor: "rollout", state: "restarting", reason: "the sampler broke", restarts: 1 },
+  "admission.held": { part: "hybrid", code: "WEIR_E_JUDGE", reason: "no answer; tried again in 10 s" },
+  "admission.resumed": { part: "hybrid", heldSeconds: 61.5 },
   "alert.ended": { id: "2-mismatch", rule: "mismatch", metric: "mismatch_abs", fromStep: 2, toStep: 4, worst: 0.5 },
   "alert.raised": { alert: ALERT },
   "alert.updated": { id: "2-mismatch", rule: "mismatch", metric: "mismatch_abs", value: null, worst: 0.5, steps: 3 },

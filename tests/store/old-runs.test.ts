@@ -32,11 +32,11 @@ async function edit(path: string, change: (text: string) => string): Promise<voi
 }
 
 const names = OLD_NAMES as { readonly [K in keyof typeof OLD_NAMES]: Record<string, unknown> };
-const present = structuredClone(OLD_NAMES);
+const present = Object.fromEntries(Object.entries(OLD_NAMES).map(([name, table]) => [name, { ...table }]));
 afterEach(() => {
   for (const [name, table] of Object.entries(names)) {
     for (const key of Object.keys(table)) delete table[key];
-    Object.assign(table, present[name as keyof typeof present]);
+    Object.assign(table, present[name]);
   }
 });
 

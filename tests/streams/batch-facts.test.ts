@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { copiedTrigrams, quotedShare, wordsOf } from "../../src/algorithms/overlap.js";
 import type { Group, ScoredRollout } from "../../src/contracts/group.js";
+import type { JudgeUse } from "../../src/contracts/judge.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import { type BatchInput, batchFacts } from "../../src/streams/telemetry/batch-facts.js";
 import { assertMetrics } from "../../src/streams/telemetry/metrics.js";
@@ -35,7 +36,11 @@ function groupOf(id: string, members: readonly Given[], meta: Group["task"]["met
 }
 
 const facts = (groups: readonly Group[], over: Partial<BatchInput> = {}) =>
-  batchFacts({ groups, kept: [], dropped: [], rounds: 1, phases: [], correctAt: 1, maxLag: 0, maxTokens: 5, ...over });
+  batchFacts({
+    ...{ groups, kept: [], dropped: [], rounds: 1, phases: [], correctAt: 1, maxLag: 0, maxTokens: 5 },
+    judgePrice: null,
+    ...over,
+  });
 
 describe("entropy by position", () => {
   it("is the token mean of each quarter of each response: token t of T lies in quarter floor(4t/T)", () => {
@@ -234,6 +239,81 @@ describe("what ended", () => {
     expect(values).toMatchObject({ "response/truncated_share": 0.5, "response/cut_short_share": 0.25 });
     expect(contributions.filter(({ metric }) => metric === "response/cut_short_share")).toEqual([
       { metric: "response/cut_short_share", rolloutId: "cut", contribution: 1, tokenIndex: 2 },
+    ]);
+  });
+});
+
+describe("a group that is not viable", () => {
+  it("I1: enters no mean of rewards, though its responses count as scored or not, and is counted", () => {
+    const failed: RewardOutcome = { kind: "failed", code: "WEIR_E_JUDGE", reason: "away" };
+    // The judge was away, so that only what the rule found right was scored.
+    const biased = groupOf("b", [{ id: "b0" }, { id: "b1", outcome: failed }, { id: "b2", outcome: failed }]);
+    const fair = groupOf("f", [{ id: "f0", outcome: scored(0) }, { id: "f1" }, { id: "f2", outcome: scored(0) }]);
+    const dropped = [{ group: biased, reason: "group_too_small" }];
+    const { values, contributions } = facts([biased, fair], { dropped });
+    expect(values["reward/mean"]).toBeCloseTo(1 / 3, 12);
+    expect(values["accuracy/mean"]).toBeCloseTo(1 / 3, 12);
+    expect(values["reward/scored_share"]).toBeCloseTo(4 / 6, 12);
+    expect(values["group/unviable_share"]).toBe(0.5);
+    expect(values["group/zero_variance_share"]).toBe(0);
+    expect(contributions.filter(({ metric }) => metric === "reward/mean").map(({ rolloutId }) => rolloutId)).toEqual([
+      "f0",
+      "f1",
+      "f2",
+    ]);
+    const alone = facts([biased], { dropped }).values;
+    expect(alone["group/unviable_share"]).toBe(1);
+    for (const name of ["reward/mean", "accuracy/mean", "group/zero_variance_share"])
+      expect(alone).not.toHaveProperty(name);
+  });
+});
+
+describe("the judge's numbers", () => {
+  const use = (seconds: number, over: Partial<JudgeUse> = {}): JudgeUse => ({
+    ...{ requests: 1, seconds, promptTokens: 100, completionTokens: 10, cached: false },
+    ...over,
+  });
+  const asked = (judge: JudgeUse): RewardOutcome => ({ kind: "scored", value: 1, parts: {}, prediction: null, judge });
+  const groups = [
+    groupOf("g", [
+      { id: "rule", outcome: scored(1) },
+      { id: "fast", outcome: asked(use(1)) },
+      { id: "slow", outcome: asked(use(4, { requests: 3 })) },
+      { id: "cached", outcome: asked(use(0.001, { requests: 0, promptTokens: 0, completionTokens: 0, cached: true })) },
+      { id: "late", outcome: { kind: "timedOut", afterMs: 9_000, reason: "late", judge: use(9, { requests: 2 }) } },
+    ]),
+  ];
+
+  it("come from the outcomes of those that it was asked about", () => {
+    const { values, contributions } = facts(groups, {
+      judgePrice: { promptPerMillion: 2, completionPerMillion: 10 },
+    });
+    expect(values["judge/failure_share"]).toBe(1 / 4);
+    expect(values["judge/cached_share"]).toBe(1 / 4);
+    expect(values["judge/requests"]).toBe(1 + 3 + 0 + 2);
+    expect(values["judge/seconds_mean"]).toBeCloseTo((1 + 4 + 9) / 3, 12);
+    // Rank ⌈0.95 · 3⌉ = 3 of 1, 4, 9.
+    expect(values["judge/seconds_p95"]).toBe(9);
+    expect(values["judge/tokens"]).toBe(330);
+    expect(values["judge/cost"]).toBeCloseTo((300 * 2 + 30 * 10) / 1e6, 15);
+    expect(() => assertMetrics(values)).not.toThrow();
+    const culprits = (metric: string) => contributions.filter((one) => one.metric === metric);
+    expect(culprits("judge/failure_share").map(({ rolloutId }) => rolloutId)).toEqual(["late"]);
+    expect(culprits("judge/seconds_p95").map(({ contribution }) => contribution)).toEqual([1, 4, 9]);
+  });
+
+  it("are absent where nothing was measured", () => {
+    const names = (of: readonly Group[], over: Partial<BatchInput> = {}) =>
+      Object.keys(facts(of, over).values).filter((name) => name.startsWith("judge/"));
+    expect(names([groupOf("g", [{ id: "rule" }])])).toEqual([]);
+    expect(names(groups)).not.toContain("judge/cost");
+    const untold = use(1, { promptTokens: null, completionTokens: null });
+    expect(names([groupOf("g", [{ id: "a", outcome: asked(untold) }])])).toEqual([
+      "judge/failure_share",
+      "judge/cached_share",
+      "judge/requests",
+      "judge/seconds_mean",
+      "judge/seconds_p95",
     ]);
   });
 });

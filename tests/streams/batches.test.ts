@@ -4,8 +4,9 @@ import type { Group, SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyMetrics } from "../../src/contracts/trainer.js";
 import { denominatorsOf, miniBatches, trainGroups, withAdvantages } from "../../src/streams/batches.js";
 import { bucketLabel, bucketOf } from "../../src/streams/buckets.js";
-import { type BatchInput, batchFacts, nearestRank } from "../../src/streams/telemetry/batch-facts.js";
+import { type BatchInput, batchFacts } from "../../src/streams/telemetry/batch-facts.js";
 import { assertMetrics, isMetricName, type MetricValues } from "../../src/streams/telemetry/metrics.js";
+import { nearestRank } from "../../src/streams/telemetry/nearest-rank.js";
 import {
   costMetrics,
   type Mismatch,
@@ -28,7 +29,7 @@ interface StepNumbers
 function stepMetrics({ updates, mismatch, ...given }: StepNumbers): MetricValues {
   const lengths = given.groups.flatMap(({ members }) => members.map(({ rollout }) => rollout.tokenIds.length));
   return {
-    ...batchFacts({ ...given, dropped: [], maxLag: 0, maxTokens: 100 }).values,
+    ...batchFacts({ ...given, dropped: [], maxLag: 0, maxTokens: 100, judgePrice: null }).values,
     ...updateMetrics(updates, given.kept),
     ...mismatchMetrics(mismatch),
     ...costMetrics({ ...given, sampledTokens: lengths.reduce((sum, length) => sum + length, 0) }),
@@ -175,7 +176,7 @@ describe("metrics of a step", () => {
       correctAt: 1,
       updates: [{ metrics, gradNorm: 2, applied: true, kl: null, klRef: 0.2 }],
       mismatch: { k3: 1e-6, abs: 1e-3 },
-      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null },
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null, held: 0 },
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });
@@ -209,7 +210,7 @@ describe("metrics of a step", () => {
       correctAt,
       updates: [],
       mismatch: mismatchOf([], []),
-      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null },
+      seconds: { step: 2, sample: 1, reward: 0.5, train: 0.5, publish: 0, adopt: null, kl: null, held: 0 },
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });

@@ -6,7 +6,7 @@ import { createDetector, type Observation } from "../../src/streams/telemetry/de
 const OPTIONS = {
   detection: {
     ...{ window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 },
-    ...{ truncatedShare: 1.02, staleShare: 0.5, advantageLimit: 20 },
+    ...{ truncatedShare: 1.02, staleShare: 0.5, advantageLimit: 20, judgeFailureShare: 0.1, judgeSeconds: 15 },
   },
   stalls: { noUpdateSteps: 3, equalRewardSteps: 2, unscoredShare: 0.5 },
   updateSteps: 10,

@@ -9,7 +9,7 @@ import { advantageLimitOf, mismatchLimitOf } from "../../src/streams/telemetry/l
 
 const OPTIONS: DetectionOptions = {
   ...{ window: 20, z: 6, klLimit: 0.5, entropyLow: 0.01, entropyHigh: 6, mismatchLimit: 0.01 },
-  ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20 },
+  ...{ truncatedShare: 0.95, staleShare: 0.5, advantageLimit: 20, judgeFailureShare: 0.1, judgeSeconds: 15 },
 };
 
 /** Numbers of a healthy step, with a little noise that repeats every five steps. */

@@ -8,10 +8,11 @@ import type { Sampler, SamplingParams } from "../../contracts/sampler.js";
 import type { Task } from "../../contracts/task.js";
 import { BoundedQueue } from "../../streams/bounded-queue.js";
 import { bucketLabel, holds, type LengthBound } from "../../streams/buckets.js";
-import { outcomeWithin } from "../../streams/deadline.js";
+import type { ReadyGate } from "../../streams/ready-gate.js";
+import { scoreRollout } from "../../streams/scoring.js";
 import type { MetricDraft, MetricValues } from "../../streams/telemetry/metrics.js";
 import { runWorkers } from "../../streams/workers.js";
-import type { Timers } from "../../system/time.js";
+import { realTime, type Time } from "../../system/time.js";
 
 /** Held-out evaluation by length bucket: one response per task, scored by the run's reward without length shaping. */
 
@@ -38,7 +39,9 @@ export interface EvaluationOptions {
   readonly rewardConcurrency: number;
   readonly rewardTimeoutMs: number;
   readonly decode: (ids: readonly number[]) => string;
-  readonly timers?: Timers;
+  readonly time?: Time;
+  /** Holds responses back while the reward takes no work; without it nothing waits. */
+  readonly gate?: ReadyGate;
 }
 
 export type { BucketResult };
@@ -161,12 +164,8 @@ async function evaluateCall(
       seed: prompts[index]?.seeds[0] ?? 0,
       text: options.decode(sequence.tokenIds),
     };
-    const outcome = await outcomeWithin(
-      (cancellable) => reward.handle({ task, rollout }, cancellable),
-      options.rewardTimeoutMs,
-      signal,
-      options.timers,
-    );
+    const { gate, rewardTimeoutMs: timeoutMs, time = realTime } = options;
+    const outcome = await scoreRollout({ task, rollout }, { reward: () => reward, timeoutMs, time, gate }, signal);
     scores[index] = outcome.kind === "scored" ? outcome.value : null;
   };
   await lastValueFrom(runWorkers(jobs, options.rewardConcurrency, score), { defaultValue: undefined });

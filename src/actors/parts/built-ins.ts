@@ -3,9 +3,11 @@ import { LOSS_NAMES } from "../../losses/index.js";
 import { lossSettings } from "../../losses/settings.js";
 import { ADVANTAGE_ACTORS } from "../advantage/advantage.js";
 import { createPhasedCurriculum } from "../curriculum/curriculum.js";
-import { createConfiguredJudge, createHybridReward, createRuleReward } from "../reward/reward.js";
+import { createHybridReward, createRuleReward, hybridPolicies, ruleRewardOptions } from "../reward/reward.js";
+import * as benchmarks from "./lists/benchmarks.js";
 import * as filters from "./lists/filters.js";
 import * as guards from "./lists/guards.js";
+import * as judges from "./lists/judges.js";
 import * as policyStores from "./lists/policy-stores.js";
 import * as samplers from "./lists/samplers.js";
 import type { BuiltInSource, EmbeddedSource, PartConfig } from "./lists/source.js";
@@ -27,10 +29,11 @@ export function createRegistry(
   const asked = { clipLow, clipHigh, dualClip, largestRatio, tauPositive, tauNegative };
   for (const name of LOSS_NAMES)
     registry.register("loss", name, () => createBuiltInLoss(name, lossSettings(name, asked)));
-  const rules = { mode: config.reward.mode, requireThink: config.reward.requireThink };
-  registry.register("reward", "rule", () => createRuleReward(rules));
-  registry.register("reward", "hybrid", (need) => createHybridReward({ ...rules, judge: need("judge") }));
-  registry.register("judge", "openai", () => createConfiguredJudge(config.reward, config.run.seed));
+  const { reward } = config;
+  registry.register("reward", "rule", () => createRuleReward(ruleRewardOptions(reward)));
+  registry.register("reward", "hybrid", (need) =>
+    createHybridReward({ ...ruleRewardOptions(reward), policyOf: hybridPolicies(reward), judge: need("judge") }),
+  );
   registry.register("curriculum", "phased", () =>
     createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
   );
@@ -38,6 +41,8 @@ export function createRegistry(
   const list = <K extends PartKind>(kind: K, creators: Readonly<Record<string, (from: BuiltInSource) => Parts[K]>>) => {
     for (const [name, create] of Object.entries(creators)) registry.register(kind, name, () => create(source));
   };
+  list("benchmark", benchmarks);
+  list("judge", judges);
   list("filter", filters);
   list("guard", guards);
   list("sampler", samplers);

@@ -3,6 +3,7 @@
  * gives one. What comes through keeps the contract; everything else is WEIR_E_PART naming the part.
  */
 import type { AdvantagePart } from "../../contracts/advantage.js";
+import type { Benchmark } from "../../contracts/benchmark.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
 import type { GroupFilter } from "../../contracts/filter.js";
 import type { Guard } from "../../contracts/guard.js";
@@ -15,6 +16,7 @@ import type { Trainer } from "../../contracts/trainer.js";
 import { WeirError } from "../../errors.js";
 import { realTime, type Timers } from "../../system/time.js";
 import { checkedAdvantage } from "./checked-advantage.js";
+import { checkedBenchmark } from "./checked-benchmark.js";
 import { checkedCurriculum } from "./checked-curriculum.js";
 import { checkedGuard, checkedPolicyStore, checkedSampler, checkedTrainer } from "./checked-engines.js";
 import { checkedFilter } from "./checked-filter.js";
@@ -22,7 +24,7 @@ import { checkedLoss } from "./checked-loss.js";
 import { checkedJudge, checkedReward } from "./checked-reward.js";
 import { checkedWorkQueue } from "./checked-work-queue.js";
 import { faced, type PartLabel, partError, shown, thrown } from "./part-errors.js";
-import type { PartKind, Parts } from "./part-kinds.js";
+import type { ChosenKind, PartKind, Parts } from "./part-kinds.js";
 
 const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
   advantage: ["handle"],
@@ -39,6 +41,7 @@ const METHODS: Readonly<Record<PartKind, readonly string[]>> = {
   workQueue: ["offer", "take", "results", "dead", "depth", "clear", "announce", "announced"],
   filter: ["filter"],
   guard: ["judge"],
+  benchmark: ["item", "score"],
 };
 
 /** Versions of each contract that are taken; an advantage of version 2 sees its batch. */
@@ -54,10 +57,14 @@ const VERSIONS: Readonly<Record<PartKind, readonly number[]>> = {
   workQueue: [1],
   filter: [1],
   guard: [1],
+  benchmark: [1],
 };
 
 /** The kinds of parts that can be replaced. */
 export const PART_KINDS = Object.keys(METHODS) as readonly PartKind[];
+
+/** Those of which a run has one part. */
+export const CHOSEN_KINDS = PART_KINDS.filter((kind): kind is ChosenKind => kind !== "benchmark");
 
 /** Errors: WEIR_E_PART where something is no part of this kind. A part given by hand may come from JavaScript. */
 export function assertPart(label: PartLabel & { readonly part: PartKind }, part: unknown): void {
@@ -106,6 +113,7 @@ export function checkedPart<K extends PartKind>(
     workQueue: (given: Parts["workQueue"]) => checkedWorkQueue(given, label),
     filter: (given: GroupFilter) => checkedFilter(given, label),
     guard: (given: Guard) => checkedGuard(given, label, limits),
+    benchmark: (given: Benchmark) => checkedBenchmark(given, label),
   };
   const checked = checks[label.part](part);
   const { dispose } = part as { dispose?: () => Promise<void> | void };

@@ -6,11 +6,12 @@
 import type { Judge, JudgeVerdict } from "../../contracts/judge.js";
 import type { RewardActor, RewardOutcome } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
+import { checkedReadiness } from "./checked-readiness.js";
 import { faced, isFiniteNumber, isRecord, type PartLabel, partError, shown, thrown } from "./part-errors.js";
 
 const OUTCOME =
   'handle() resolves to { kind: "scored", value: finite number, parts: { name: finite number }, prediction: string or null }, ' +
-  '{ kind: "abstained" | "invalid", reason }, { kind: "timedOut", afterMs, reason } or { kind: "failed", code, reason }';
+  '{ kind: "abstained" | "invalid", reason }, { kind: "timedOut", afterMs, reason } or { kind: "failed", code, reason }, with judge: JudgeUse where one was asked';
 
 const VERDICT =
   'ask() resolves to { kind: "verdict", value: 0 or 1, reply: string }, { kind: "timedOut", afterMs, reason } or ' +
@@ -19,6 +20,8 @@ const VERDICT =
 /** What is wrong with the outcome of a reward, or null. */
 function outcomeFault(outcome: unknown): string | null {
   if (!isRecord(outcome)) return `gave ${shown(outcome)} as its outcome`;
+  const use = outcome.judge === undefined ? null : useFault(outcome.judge);
+  if (use !== null) return `gave an outcome whose judge ${use}`;
   switch (outcome.kind) {
     case "scored":
       if (typeof outcome.value !== "number") return `scored with the value ${shown(outcome.value)}`;
@@ -37,6 +40,16 @@ function outcomeFault(outcome: unknown): string | null {
     default:
       return `gave an outcome of the unknown kind ${shown(outcome.kind)}`;
   }
+}
+
+/** What is wrong with what a judge is said to have taken, or null: its numbers enter metrics. */
+function useFault(use: unknown): string | null {
+  if (!isRecord(use)) return `took ${shown(use)}`;
+  for (const name of ["requests", "seconds"] as const)
+    if (!isFiniteNumber(use[name])) return `took ${shown(use[name])} ${name}`;
+  for (const name of ["promptTokens", "completionTokens"] as const)
+    if (use[name] !== null && !isFiniteNumber(use[name])) return `took ${name} ${shown(use[name])}`;
+  return typeof use.cached === "boolean" ? null : `was cached: ${shown(use.cached)}`;
 }
 
 /** What is wrong with a `timedOut` or `failed` of a reward or judge, or null. */
@@ -58,6 +71,7 @@ function verdictFault(verdict: unknown): string | null {
 export function checkedReward(actor: RewardActor, label: PartLabel, report: (error: WeirError) => void): RewardActor {
   let reported = false;
   return faced(actor, {
+    ...(actor.readiness ? { readiness: checkedReadiness(actor.readiness, label) } : {}),
     async handle(input, options): Promise<RewardOutcome> {
       let outcome: RewardOutcome;
       try {
@@ -84,6 +98,7 @@ export function checkedReward(actor: RewardActor, label: PartLabel, report: (err
 /** The judge, its verdicts checked. What it throws becomes a `failed` verdict that names it, unless it was cancelled. */
 export function checkedJudge(judge: Judge, label: PartLabel): Judge {
   return faced(judge, {
+    ...(judge.readiness ? { readiness: checkedReadiness(judge.readiness, label) } : {}),
     async ask(query, options): Promise<JudgeVerdict> {
       let verdict: JudgeVerdict;
       try {

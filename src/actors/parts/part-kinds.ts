@@ -1,5 +1,6 @@
 /** The kinds of parts that can be replaced, and the contract of each. */
 import type { AdvantagePart } from "../../contracts/advantage.js";
+import type { Benchmark } from "../../contracts/benchmark.js";
 import type { CurriculumActor } from "../../contracts/curriculum.js";
 import type { GroupFilter } from "../../contracts/filter.js";
 import type { GroupResult, GroupTask } from "../../contracts/group-work.js";
@@ -24,12 +25,16 @@ export interface Parts {
   readonly workQueue: WorkQueue<GroupTask, GroupResult>;
   readonly filter: GroupFilter;
   readonly guard: Guard;
+  readonly benchmark: Benchmark;
 }
 
 export type PartKind = keyof Parts;
 
+/** Kinds of which a run has one part, chosen by an option. An evaluation has as many benchmarks as it names. */
+export type ChosenKind = Exclude<PartKind, "benchmark">;
+
 /** The parts that a run works with; a judge stands behind the reward. A run without workers has no work queue. */
-export type RunParts = Omit<Parts, "judge" | "workQueue"> & Partial<Pick<Parts, "workQueue">>;
+export type RunParts = Omit<Pick<Parts, ChosenKind>, "judge" | "workQueue"> & Partial<Pick<Parts, "workQueue">>;
 
 /** Name of a work queue that is none: the run's own sampler and reward do the work. */
 export const NO_QUEUE = "none";

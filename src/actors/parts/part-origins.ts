@@ -6,8 +6,8 @@ import { nearest } from "../../config/load.js";
 import type { Fact } from "../../contracts/fact.js";
 import type { PartOrigin, PartsFile, PartsRecord } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
-import { PART_KINDS } from "./checked-parts.js";
-import type { PartKind } from "./part-kinds.js";
+import { CHOSEN_KINDS } from "./checked-parts.js";
+import type { ChosenKind } from "./part-kinds.js";
 import type { PartRegistry } from "./registry.js";
 
 /** Kinds whose part is named in the journal, besides a judge where a part asks it. */
@@ -26,12 +26,15 @@ export const RECORDED = [
 
 export function partsRecord(
   registry: PartRegistry,
-  names: Readonly<Record<PartKind, string>>,
+  names: Readonly<Record<ChosenKind, string>>,
   files: readonly PartsFile[],
   asksJudge: boolean,
 ): PartsRecord {
   const kinds = [...RECORDED.filter((kind) => kind !== "workQueue"), ...(asksJudge ? (["judge"] as const) : [])];
-  const origins: (readonly [PartKind, PartOrigin])[] = kinds.map((kind) => [kind, registry.origin(kind, names[kind])]);
+  const origins: (readonly [ChosenKind, PartOrigin])[] = kinds.map((kind) => [
+    kind,
+    registry.origin(kind, names[kind]),
+  ]);
   if (registry.hasQueue(names)) origins.push(["workQueue", registry.origin("workQueue", names.workQueue)]);
   return { ...(Object.fromEntries(origins) as Omit<PartsRecord, "files">), files };
 }
@@ -91,7 +94,7 @@ export function recordedOrigins(facts: Iterable<Fact>): Partial<PartsRecord> | n
 }
 
 /** Options that choose a part by name. */
-export const PART_OPTIONS: Readonly<Record<PartKind, string>> = {
+export const PART_OPTIONS: Readonly<Record<ChosenKind, string>> = {
   advantage: "advantage.actor",
   reward: "reward.actor",
   curriculum: "curriculum.actor",
@@ -106,7 +109,7 @@ export const PART_OPTIONS: Readonly<Record<PartKind, string>> = {
 };
 
 /** What is worth a remark of parts that the user brought and the configuration does not use: it may have been forgotten. */
-export function unusedParts(registry: PartRegistry, names: Readonly<Record<PartKind, string>>): WeirError[] {
+export function unusedParts(registry: PartRegistry, names: Readonly<Record<ChosenKind, string>>): WeirError[] {
   return registry.unused().map(({ kind, names: own }) => {
     const listed = own.map((name) => `"${name}"`).join(", ");
     const why =
@@ -126,7 +129,7 @@ export function unusedParts(registry: PartRegistry, names: Readonly<Record<PartK
 
 /** Errors: WEIR_E_ACTOR_UNKNOWN for a name in `actors` that stands for no part. */
 export function assertPartNames(actors: Readonly<Record<string, unknown>> | object): void {
-  const known = [...PART_KINDS, "engine"];
+  const known = [...CHOSEN_KINDS, "engine"];
   for (const name of Object.keys(actors)) {
     if (known.includes(name)) continue;
     const close = nearest(name, known);

@@ -2,8 +2,8 @@ import { nearest } from "../../config/load.js";
 import type { PartOrigin, PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import type { Timers } from "../../system/time.js";
-import { assertPart, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
-import { NO_QUEUE, type PartKind, type Parts } from "./part-kinds.js";
+import { assertPart, CHOSEN_KINDS, checkedPart, makePart, PART_KINDS } from "./checked-parts.js";
+import { type ChosenKind, NO_QUEUE, type PartKind, type Parts } from "./part-kinds.js";
 
 /**
  * The replaceable parts, by name and by value. Four different errors: unknown name, duplicate, missing dependency,
@@ -51,6 +51,7 @@ export class PartRegistry {
   private builtIns = 0;
   /** Kinds that were built since `buildAsking` was called. */
   private asked = new Set<PartKind>();
+  private readonly newest = new Map<PartKind, Parts[PartKind]>();
   private sealed = false;
 
   constructor(private readonly surroundings: PartSurroundings = ALONE) {}
@@ -83,7 +84,7 @@ export class PartRegistry {
   }
 
   /** Uses `value` for this kind whatever name the configuration gives. */
-  use<K extends PartKind>(kind: K, value: Parts[K]): this {
+  use<K extends ChosenKind>(kind: K, value: Parts[K]): this {
     if (this.sealed)
       throw new WeirError(
         "WEIR_E_ACTOR_LATE",
@@ -92,15 +93,15 @@ export class PartRegistry {
       );
     if (this.values.has(kind))
       throw new WeirError("WEIR_E_ACTOR_DUPLICATE", `two ${kind} parts were given by value; give one`, { kind });
-    assertKind(kind);
+    assertChosen(kind);
     assertPart(givenLabel(kind, value), value);
     this.values.set(kind, value);
     return this;
   }
 
   /** Puts `value` in the place of whatever part of this kind there was; returns what undoes it. For a run that is under way. */
-  replace<K extends PartKind>(kind: K, value: Parts[K]): () => void {
-    assertKind(kind);
+  replace<K extends ChosenKind>(kind: K, value: Parts[K]): () => void {
+    assertChosen(kind);
     assertPart(givenLabel(kind, value), value);
     const before = this.values.get(kind);
     this.values.set(kind, value);
@@ -111,8 +112,8 @@ export class PartRegistry {
   }
 
   /** Gives up a part that was given by value, so that names count again; returns what undoes it. */
-  forget(kind: PartKind): () => void {
-    assertKind(kind);
+  forget(kind: ChosenKind): () => void {
+    assertChosen(kind);
     const before = this.values.get(kind);
     this.values.delete(kind);
     return () => {
@@ -170,7 +171,7 @@ export class PartRegistry {
     const given = this.values.get(kind) as Parts[K] | undefined;
     if (given) this.built.add(kind);
     const { report, callTimeoutMs, timers } = this.surroundings;
-    if (given) return checkedPart(givenLabel(kind, given), given, report, callTimeoutMs, timers);
+    if (given) return this.keep(kind, checkedPart(givenLabel(kind, given), given, report, callTimeoutMs, timers));
     const name = names[kind];
     if (name === undefined) {
       throw new WeirError(
@@ -196,12 +197,22 @@ export class PartRegistry {
     this.built.add(entry);
     // The embedded engine has deadlines of its own, and is waited for when it is cancelled.
     const own = this.entries.indexOf(entry) >= this.builtIns;
-    return checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined, timers);
+    return this.keep(kind, checkedPart(label, part as Parts[K], report, own ? callTimeoutMs : undefined, timers));
   }
 
-  /** Kinds of which parts of the user's own are there and none was built, with the names of those parts. */
-  unused(): { readonly kind: PartKind; readonly names: readonly string[] }[] {
-    return PART_KINDS.flatMap((kind) => {
+  private keep<K extends PartKind>(kind: K, part: Parts[K]): Parts[K] {
+    this.newest.set(kind, part);
+    return part;
+  }
+
+  /** The part of a kind that was built last, for those that share it with whoever it was built for; null where none was. */
+  latest<K extends PartKind>(kind: K): Parts[K] | null {
+    return (this.newest.get(kind) as Parts[K] | undefined) ?? null;
+  }
+
+  /** Kinds of which a run has one, of which parts of the user's own are there and none was built, with the names of those parts. */
+  unused(): { readonly kind: ChosenKind; readonly names: readonly string[] }[] {
+    return CHOSEN_KINDS.flatMap((kind) => {
       const own = this.entries.slice(this.builtIns).filter((entry) => entry.kind === kind);
       const given = this.values.get(kind);
       const used = this.built.has(kind) || own.some((entry) => this.built.has(entry));
@@ -231,6 +242,17 @@ export function assertKind(kind: string): asserts kind is PartKind {
   throw new WeirError(
     "WEIR_E_ACTOR_UNKNOWN",
     `there is no kind of part called "${kind}"${close ? `; did you mean "${close}"?` : ""} (kinds: ${PART_KINDS.join(", ")})`,
+    { kind },
+  );
+}
+
+/** Errors: those of `assertKind`; WEIR_E_USAGE for a kind of which a run does not have one part. */
+export function assertChosen(kind: string): asserts kind is ChosenKind {
+  assertKind(kind);
+  if ((CHOSEN_KINDS as readonly PartKind[]).includes(kind)) return;
+  throw new WeirError(
+    "WEIR_E_USAGE",
+    `a ${kind} is registered by a name, with register() or --parts, since an evaluation may have several; it is neither given by value nor replaced`,
     { kind },
   );
 }

@@ -1,4 +1,5 @@
 import type { AnyActorRef } from "xstate";
+import { leastScored } from "../../algorithms/dynamic-sampling.js";
 import type { Config } from "../../config/schema.js";
 import { ACTOR_STATES, type ActorState, type ActorStatus } from "../../contracts/actor-status.js";
 import type { Group, SampleGroup } from "../../contracts/group.js";
@@ -12,6 +13,7 @@ import {
   type DroppedGroup,
   type FormedBatch,
   type JudgedRound,
+  mayScoreNextTime,
   TOO_SMALL,
 } from "../../streams/batch-former.js";
 import { filterGroup, withAdvantages } from "../../streams/batches.js";
@@ -22,6 +24,7 @@ import type { GroupWorkers } from "../../streams/group-workers.js";
 import { unshapedRewards } from "../../streams/groups.js";
 import { InFlight, STOP_GRACE_MS } from "../../streams/in-flight.js";
 import { lagsOf, tokensByLag } from "../../streams/lag.js";
+import { ReadyGate } from "../../streams/ready-gate.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
 import type { SupervisedStage } from "../../streams/stage.js";
 import type { Time } from "../../system/time.js";
@@ -111,6 +114,8 @@ export class TrainingPipeline {
   /** Of the supervisor of the stages, which the run's own machine spawns. */
   readonly input: PipelineInput;
   private ref: AnyActorRef | null = null;
+  /** Open while the reward takes work. */
+  readonly gate: ReadyGate;
   private readonly ledger: RunLedger;
   private book = new GroupBook();
   private former: BatchFormer;
@@ -157,6 +162,7 @@ export class TrainingPipeline {
       },
       failed: (error) => this.failed(error),
     };
+    this.gate = new ReadyGate({ readiness: () => host.parts().reward.readiness, time: host.time });
     this.ledger = new RunLedger(host.ledger);
     this.former = this.newFormer();
     this.issuer = this.newIssuer(0, [], FRESH_MARKS);
@@ -381,6 +387,7 @@ export class TrainingPipeline {
     this.running = false;
     if (this.ref?.getSnapshot().status === "active") this.ref.send({ type: "HALT" });
     this.adoption.abort();
+    this.gate.rest();
     this.wake();
     const ending = new InFlight(this.host.time);
     for (const one of this.stages) void ending.track(one.settled());
@@ -418,6 +425,7 @@ export class TrainingPipeline {
           ...(workers ? { workers } : {}),
           listener: this.ledger,
           time: this.host.time,
+          gate: this.gate,
           spent: (what, seconds) => {
             this.spent[what] += seconds;
           },
@@ -481,7 +489,7 @@ export class TrainingPipeline {
   }
 
   private admission(): AdmissionState | null {
-    if (this.held || this.quiet || !this.running || this.failure !== null) return null;
+    if (this.held || this.quiet || !this.running || this.failure !== null || !this.gate.isOpen) return null;
     const { config, policies, stepsLeft, step } = this.host;
     // The step counts as under way until all that follows from it has been written.
     const formed = this.formedStep === step() ? 1 : 0;
@@ -502,7 +510,8 @@ export class TrainingPipeline {
     for (;;) {
       const call = this.issuer.call();
       if (call !== null) return call;
-      await this.change(signal);
+      // While the reward takes no work, nothing else lets a task in.
+      await (this.gate.isOpen ? this.change(signal) : this.gate.opened(signal));
     }
   }
 
@@ -515,10 +524,15 @@ export class TrainingPipeline {
   private async judge(groups: readonly Group[], signal: AbortSignal): Promise<JudgedRound> {
     const { parts, config } = this.host;
     const { filter, curriculum } = parts();
-    const viable = groups.filter((group) => unshapedRewards(group).length >= config.dynamicSampling.minScored);
+    const { minScoredShare } = config.dynamicSampling;
+    const { minGroupSize } = parts().advantage;
+    const viable = groups.filter(
+      (group) => unshapedRewards(group).length >= leastScored(group.members.length, minScoredShare, minGroupSize),
+    );
     const verdicts = await filter.filter(viable.map(filterGroup), { signal });
     signal.throwIfAborted();
-    for (const group of groups)
+    // The scored members of the others are no fair sample: a judge that is away leaves those that the rule alone could score.
+    for (const group of viable)
       curriculum.observe({ taskId: group.task.id, phase: group.phase, rewards: unshapedRewards(group) });
     const reasons = new Map<Group, string | null>(viable.map((group, p) => [group, verdicts[p] ?? null]));
     const small = groups.filter((group) => !reasons.has(group)).map((group) => ({ group, reason: TOO_SMALL }));
@@ -561,18 +575,25 @@ export class TrainingPipeline {
     this.endDropped([...dropped, ...late]);
   }
 
-  /** Groups that go no further. Those that became stale are issued again, if not too often. */
+  /** Groups that go no further. Those that became stale, or were not viable, are issued again, if not too often. */
   private endDropped(dropped: readonly DroppedGroup[]): void {
     const { async: asynchronous } = this.host.config;
-    for (const { group, reason } of dropped) {
-      const issued = this.book.end(group.id);
+    for (const one of dropped) {
+      const issued = this.book.end(one.group.id);
       // What is open was first issued at the present floor.
       const tries = (issued?.attempt ?? 0) + 1 - this.issuer.marks.attemptFloor;
-      if (issued !== null && reason === "stale" && tries < asynchronous.maxAttempts)
-        this.issuer.repeat(nextAttempt(issued));
+      if (issued !== null && tries < this.attemptsOf(one)) this.issuer.repeat(nextAttempt(issued));
     }
     // Without overlap the ledger tells of a step's groups together, when the step has been trained.
     if (asynchronous.maxLag > 0) this.ledger.drop(dropped);
+  }
+
+  /** How often a group that is dropped for this reason may be issued in all. */
+  private attemptsOf({ group, reason }: DroppedGroup): number {
+    const { async: asynchronous, dynamicSampling } = this.host.config;
+    if (reason === "stale") return asynchronous.maxAttempts;
+    if (reason !== TOO_SMALL || dynamicSampling.unviable === "drop") return 0;
+    return mayScoreNextTime(group) ? dynamicSampling.maxAttempts : 0;
   }
 
   private async train(sampled: SampledStep, signal: AbortSignal): Promise<TrainedStep> {

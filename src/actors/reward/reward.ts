@@ -1,51 +1,101 @@
 /** The built-in reward parts: `rule` (Eq. 12) and `hybrid` (Eq. 14). Both score the text of a rollout, without length shaping. */
 import type { Config } from "../../config/schema.js";
 import type { Judge } from "../../contracts/judge.js";
-import type { RewardActor, RewardInput } from "../../contracts/reward.js";
-import { WeirError } from "../../errors.js";
-import { scoreHybrid } from "../../rewards/hybrid.js";
-import { createOpenAiJudge } from "../../rewards/judge/openai-judge.js";
+import type { RewardActor, RewardFamily, RewardInput } from "../../contracts/reward.js";
+import type { RuleFunctionInput } from "../../contracts/rule.js";
+import { type HybridPolicy, paperPolicy, scoreHybrid } from "../../rewards/hybrid.js";
 import { problemOf } from "../../rewards/judge/problem.js";
-import { type RuleInput, type RuleOptions, ruleOutcome, scoreByRule } from "../../rewards/rule.js";
+import { type RuleOptions, ruleOutcome } from "../../rewards/rule.js";
+import { createRuleThreads, inlineRules, type RuleScorer } from "../../rewards/rule-threads.js";
 import { withoutEndText } from "../../rewards/text.js";
 
-/** The response as the rules see it: without its end-of-sequence text. */
-function ruleInput({ task, rollout }: RewardInput): RuleInput {
-  return { source: task.source, response: withoutEndText(rollout.text), goldAnswers: task.goldAnswers };
+export interface RuleRewardOptions extends RuleOptions {
+  /** Where rules are computed; in the caller's own thread where it is left out. */
+  readonly rules?: RuleScorer;
+  /** The rule is one of the user's own, which may score any data. */
+  readonly ownRule?: boolean;
+}
+
+/** The response as the rules see it: without its end-of-sequence text. What only a rule of the user's own reads is left out for others. */
+function ruleInput({ task, rollout }: RewardInput, ownRule: boolean): RuleFunctionInput {
+  return {
+    source: task.source,
+    response: withoutEndText(rollout.text),
+    goldAnswers: task.goldAnswers,
+    problem: ownRule ? problemOf(task) : null,
+    document: ownRule ? task.document : null,
+    meta: ownRule ? task.meta : {},
+  };
 }
 
 /** Scores by rule alone. Rejects with WEIR_E_REWARD_SOURCE for an unknown data source. */
-export function createRuleReward(options: RuleOptions): RewardActor {
+export function createRuleReward(options: RuleRewardOptions): RewardActor {
+  const { rules = inlineRules(options), ownRule = false } = options;
   return {
-    kind: "rule",
+    kind: ownRule ? "rule-module" : "rule",
     specificationVersion: 1,
-    async handle(input) {
-      return ruleOutcome(scoreByRule(ruleInput(input), options), options.mode);
+    async handle(input, given) {
+      const end = await rules.score(ruleInput(input, ownRule), given.signal);
+      return end.kind === "result" ? ruleOutcome(end.result, options.mode) : end;
+    },
+    connect: () => rules.connect(),
+    dispose: () => rules.dispose(),
+  };
+}
+
+export interface HybridRewardOptions extends RuleRewardOptions {
+  readonly judge: Judge;
+  /** How each family is scored; as the paper does where it is left out. Null is a rule of the user's own. */
+  readonly policyOf?: (family: RewardFamily | null) => HybridPolicy;
+}
+
+/** Scores by rule and judge. Rejects with WEIR_E_REWARD_SOURCE for an unknown data source. */
+export function createHybridReward(options: HybridRewardOptions): RewardActor {
+  const { judge, rules = inlineRules(options), ownRule = false, policyOf = paperPolicy } = options;
+  return {
+    kind: ownRule ? "hybrid-module" : "hybrid",
+    specificationVersion: 1,
+    ...(judge.readiness ? { readiness: judge.readiness } : {}),
+    async handle(input, { signal }) {
+      const end = await rules.score(ruleInput(input, ownRule), signal);
+      if (end.kind !== "result") return end;
+      const { result: rule } = end;
+      const asked = { rule, problem: problemOf(input.task), group: input.rollout.groupId };
+      return scoreHybrid(asked, policyOf(rule.family), options.mode, judge, signal);
+    },
+    async connect(given) {
+      await rules.connect();
+      await judge.connect?.(given);
+    },
+    async dispose() {
+      await rules.dispose();
+      await judge.dispose?.();
     },
   };
 }
 
-/** Scores by max(rule, judge). Rejects with WEIR_E_REWARD_SOURCE for an unknown data source. */
-export function createHybridReward(options: RuleOptions & { readonly judge: Judge }): RewardActor {
-  const { judge } = options;
+type RewardConfig = Config["reward"];
+
+/** The `rule` and `hybrid` of a configuration without their judge: rules run in threads. */
+export function ruleRewardOptions({ mode, requireThink, rules }: RewardConfig): RuleRewardOptions {
+  const { workers, timeoutMs, module } = rules;
   return {
-    kind: "hybrid",
-    specificationVersion: 1,
-    handle: (input, { signal }) =>
-      scoreHybrid({ ...ruleInput(input), problem: problemOf(input.task) }, options, judge, signal),
-    dispose: () => judge.dispose?.(),
+    ...{ mode, requireThink, ownRule: module !== null },
+    rules: createRuleThreads({ mode, requireThink, workers, timeoutMs, module }),
   };
 }
 
-/** The configured judge. WEIR_E_ACTOR_MISSING where no URL is configured. */
-export function createConfiguredJudge(reward: Config["reward"], seed: number): Judge {
-  const { url, model, apiKeyEnv, timeoutMs, retries, concurrency } = reward.judge;
-  if (url === null) {
-    throw new WeirError(
-      "WEIR_E_ACTOR_MISSING",
-      "the hybrid reward needs a judge; set reward.judge.url and reward.judge.model, name a judge of your own in reward.judge.actor, pass actors.judge, or use reward.actor = rule",
-      { path: "reward.judge.url" },
-    );
-  }
-  return createOpenAiJudge({ url, model, mode: reward.mode, apiKeyEnv, timeoutMs, retries, concurrency, seed });
+/** How a configuration has each family scored. */
+export function hybridPolicies({ hybrid, correctAt }: Pick<RewardConfig, "hybrid" | "correctAt">) {
+  const { combine, askJudge, weights, families } = hybrid;
+  const of = { "multiple-choice": families.multipleChoice, numeric: families.numeric, qa: families.qa };
+  return (family: RewardFamily | null): HybridPolicy => {
+    const own = family === null ? null : of[family];
+    return {
+      combine: own?.combine ?? combine,
+      askJudge: own?.askJudge ?? askJudge,
+      weights: own?.weights ?? weights,
+      correctAt,
+    };
+  };
 }

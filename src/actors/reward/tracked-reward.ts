@@ -6,7 +6,9 @@ export function trackedReward(reward: RewardActor, inFlight: InFlight): RewardAc
   return {
     kind: reward.kind,
     specificationVersion: reward.specificationVersion,
+    ...(reward.readiness ? { readiness: reward.readiness } : {}),
     handle: (input, options) => inFlight.track(Promise.resolve(reward.handle(input, options))),
+    connect: async (options) => reward.connect?.(options),
     dispose: () => reward.dispose?.(),
   };
 }

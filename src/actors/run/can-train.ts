@@ -31,16 +31,6 @@ export function assertCanTrain(config: Config, advantage: Pick<AdvantagePart, "k
       "rollout.groupSize",
       `the advantage "${advantage.kind}" compares the responses to one prompt and needs at least ${least}, got ${groupSize}; raise rollout.groupSize (paper: 8), or give an advantage part of your own that needs fewer`,
     );
-  if (dynamicSampling.minScored > groupSize)
-    refuse(
-      "dynamicSampling.minScored",
-      `no group of ${groupSize} responses (rollout.groupSize) has ${dynamicSampling.minScored} scored ones, so every group would be dropped; give at most ${groupSize}`,
-    );
-  if (dynamicSampling.minScored < least)
-    refuse(
-      "dynamicSampling.minScored",
-      `the advantage "${advantage.kind}" needs at least ${least} scored responses to a prompt, got ${dynamicSampling.minScored}; give at least ${least}`,
-    );
   if (dynamicSampling.enabled && dynamicSampling.filter === "variance" && groupSize === 1)
     refuse(
       "dynamicSampling.enabled",

@@ -34,6 +34,7 @@ import { RunOrders } from "./orders.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunSources } from "./resume-check.js";
+import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { openRunLog } from "./run-log.js";
 import { createPipeline } from "./run-pipeline.js";
@@ -55,6 +56,8 @@ export interface OpenRunOptions {
   readonly origins: () => PartsRecord;
   /** The judge that the reward asks now; null where it asks none. */
   readonly judge: () => Judge | null;
+  /** What is evaluated besides held-out tasks. */
+  readonly benchmarks: RunBenchmarks;
   readonly published: PublishedMetrics;
   readonly supervisor: EngineSupervisor;
   /** Starts samplers of their own, where the run has any. */
@@ -109,6 +112,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     let present: Pick<RunContext, "parts"> = options;
     closers.add(() => supervisor.close());
     closers.add(() => disposeParts(present.parts));
+    closers.add(() => options.benchmarks.dispose());
     await supervisor.start();
     await options.startSamplers();
     await connectParts(options.parts, new AbortController().signal);
@@ -231,12 +235,14 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
     residentBytes: () => process.memoryUsage.rss(),
     phases,
     heldout: data.heldout,
+    benchmarks: options.benchmarks,
     sftRows: data.sftRows,
     leftOut: data.leftOut,
     workload: {
       warmupSteps: stepsOfWarmup,
       trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
       heldoutTasks: data.heldout.length,
+      benchmarks: options.benchmarks.all.length,
       tasks: data.counts,
       evaluation: configured.evaluation,
     },

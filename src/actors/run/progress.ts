@@ -1,5 +1,6 @@
 import type { Knobs } from "../../config/knobs.js";
 import type { Config } from "../../config/schema.js";
+import type { BenchmarkResult } from "../../contracts/evaluation.js";
 import type { Preparation } from "../../contracts/guard.js";
 import type { RunOrder } from "../../contracts/knob.js";
 import type { IdleCause } from "../../streams/telemetry/stall-detector.js";
@@ -35,6 +36,8 @@ export interface Progress {
   readonly dueEvaluation: string | null;
   /** Held-out results by stage and bucket label. */
   readonly heldout: Readonly<Record<string, Readonly<Record<string, BucketResult>>>>;
+  /** Results of benchmarks by stage and name. */
+  readonly benchmarks: Readonly<Record<string, Readonly<Record<string, BenchmarkResult>>>>;
   /** Wall seconds by activity. */
   readonly seconds: Readonly<Record<string, number>>;
   /** A checkpoint is due before anything else. */
@@ -112,6 +115,7 @@ export const freshProgress: Progress = {
   finished: false,
   dueEvaluation: null,
   heldout: {},
+  benchmarks: {},
   seconds: {},
   checkpointDue: false,
   phaseEnded: false,
@@ -142,14 +146,21 @@ export interface Workload {
   /** RL steps of all phases; 0 leaves the RL stage out. */
   readonly trainingSteps: number;
   readonly heldoutTasks: number;
+  /** Benchmarks of `evaluation.benchmarks`; none where it is left out. */
+  readonly benchmarks?: number;
   /** Training tasks read, and how many of them no phase can issue. */
   readonly tasks: { readonly read: number; readonly dropped: number; readonly outsidePhases: number };
   readonly evaluation: Pick<Config["evaluation"], "initial">;
 }
 
+/** Whether there is anything to evaluate. */
+export function evaluates({ heldoutTasks, benchmarks = 0 }: Pick<Workload, "heldoutTasks" | "benchmarks">): boolean {
+  return heldoutTasks > 0 || benchmarks > 0;
+}
+
 /** The evaluation that is due now, if any. */
 export function evaluationDue(progress: Progress, workload: Omit<Workload, "tasks">): string | null {
-  if (workload.heldoutTasks === 0) return null;
+  if (!evaluates(workload)) return null;
   const missing = (stage: string) => progress.heldout[stage] === undefined;
   const warmupDone = progress.warmupStep >= workload.warmupSteps;
   if (workload.evaluation.initial && progress.warmupStep === 0 && progress.step === 0 && missing(STAGES.before))

@@ -9,9 +9,9 @@ import type { PartOrigin } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import type { RunRecord } from "../../store/run-record.js";
 import type { InFlight } from "../../streams/in-flight.js";
-import type { PartKind, Parts, RunParts } from "../parts/part-kinds.js";
+import type { ChosenKind, Parts, RunParts } from "../parts/part-kinds.js";
 import { PART_OPTIONS } from "../parts/part-origins.js";
-import { assertKind, type PartRegistry } from "../parts/registry.js";
+import { assertChosen, type PartRegistry } from "../parts/registry.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import { assertCanTrain } from "./can-train.js";
 import { assertCapabilities } from "./capabilities.js";
@@ -20,14 +20,14 @@ import type { RunContext } from "./run-context.js";
 import { curriculumSetup } from "./run-work.js";
 
 /** Kinds that hold the run's weights: another one could not go on from them. */
-const LASTING: readonly PartKind[] = ["trainer", "policyStore"];
+const LASTING: readonly ChosenKind[] = ["trainer", "policyStore"];
 
 /** A part by value, or the name of a registered one. */
-type Chosen<K extends PartKind> = { readonly value: Parts[K] } | { readonly name: string };
+type Chosen<K extends ChosenKind> = { readonly value: Parts[K] } | { readonly name: string };
 
 interface Wish {
-  readonly kind: PartKind;
-  readonly chosen: Chosen<PartKind>;
+  readonly kind: ChosenKind;
+  readonly chosen: Chosen<ChosenKind>;
   readonly by: Initiator;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -37,7 +37,7 @@ export class PartReplacements {
   /** Whether the reward in use asks a judge. */
   asksJudge = false;
   /** Parts that were chosen by name since the run began, in place of those that the configuration names. */
-  readonly named: Partial<Record<PartKind, string>> = {};
+  readonly named: Partial<Record<ChosenKind, string>> = {};
   private wishes: Wish[] = [];
   /** What is being carried out. */
   private work: Promise<void> = Promise.resolve();
@@ -45,7 +45,7 @@ export class PartReplacements {
   constructor(
     private readonly registry: PartRegistry,
     /** By kind, what was chosen since included. */
-    private readonly names: () => Readonly<Record<PartKind, string>>,
+    private readonly names: () => Readonly<Record<ChosenKind, string>>,
     private readonly inFlight: InFlight,
   ) {}
 
@@ -53,7 +53,7 @@ export class PartReplacements {
    * Resolves once the part is in use. Errors: WEIR_E_REPLACE, WEIR_E_PART, WEIR_E_CAPABILITY; WEIR_E_ACTOR_UNKNOWN for a name that
    * nobody registered; WEIR_E_STATE where the run ends before.
    */
-  request<K extends PartKind>(kind: K, part: Parts[K] | string, by: Initiator): Promise<void> {
+  request<K extends ChosenKind>(kind: K, part: Parts[K] | string, by: Initiator): Promise<void> {
     const chosen = typeof part === "string" ? { name: part } : { value: part };
     return new Promise((resolve, reject) => {
       this.wishes.push({ kind, chosen, by, resolve, reject });
@@ -100,7 +100,7 @@ export class PartReplacements {
     );
     const remarks: WeirError[] = [];
     for (const [kind, { name, since }] of last) {
-      assertKind(kind);
+      assertChosen(kind);
       const option = PART_OPTIONS[kind];
       const changed =
         optionOf(before, option) !== optionOf(now, option) || changes.slice(since).some(({ path }) => path === option);
@@ -154,7 +154,7 @@ export class PartReplacements {
   }
 
   /** Has the registry build another part of this kind; returns what undoes it. */
-  private choose<K extends PartKind>(kind: K, chosen: Chosen<K>): () => void {
+  private choose<K extends ChosenKind>(kind: K, chosen: Chosen<K>): () => void {
     if ("value" in chosen) return this.registry.replace(kind, chosen.value);
     const { [kind]: before } = this.named;
     const restore = this.registry.forget(kind);
@@ -170,7 +170,7 @@ export class PartReplacements {
   private storeFor(
     { config, parts }: RunContext,
     slot: keyof RunParts,
-    names: Readonly<Record<PartKind, string>>,
+    names: Readonly<Record<ChosenKind, string>>,
   ): Partial<Pick<RunParts, "policyStore">> {
     if (slot !== "sampler" || config.policyStore.actor !== "auto" || parts.policyStore.kind === "folder") return {};
     return { policyStore: this.registry.build("policyStore", { ...names, policyStore: "folder" }) };
@@ -196,7 +196,7 @@ export class PartReplacements {
     if (slot === "sampler") await context.policies.handOver(parts, signal);
   }
 
-  private tell({ taps, log, progress }: RunContext, kind: PartKind, from: PartOrigin, to: PartOrigin): void {
+  private tell({ taps, log, progress }: RunContext, kind: ChosenKind, from: PartOrigin, to: PartOrigin): void {
     taps.fact("part.replaced", progress.step, { kind, from, to });
     log.info({ actor: "parts", kind, from: from.kind, to: to.kind }, "a part was replaced");
   }
@@ -208,7 +208,7 @@ function optionOf(config: unknown, path: string): unknown {
     .reduce<unknown>((tree, key) => (tree as Readonly<Record<string, unknown>> | null | undefined)?.[key], config);
 }
 
-function refused(kind: PartKind, why: string, cause?: unknown): WeirError {
+function refused(kind: ChosenKind, why: string, cause?: unknown): WeirError {
   return new WeirError(
     "WEIR_E_REPLACE",
     `the ${kind} part cannot be replaced now: ${why}`,

@@ -5,7 +5,7 @@ import type { RunContext } from "./run-context.js";
 /** A busy or lost engine must not prevent the report. */
 const STATS_TIMEOUT_MS = 10_000;
 
-/** `report.json` of a run: why it failed or null, held-out counts by stage and length bucket, seconds by activity, memory, engine and seed. */
+/** `report.json` of a run: why it failed or null, held-out counts by stage and length bucket, results of benchmarks by stage, seconds by activity, memory, engine and seed. */
 export async function runReport(context: RunContext, failure: WeirError | null): Promise<Json> {
   const { config, progress, engine } = context;
   const { model } = context.parts.trainer;
@@ -35,6 +35,7 @@ export async function runReport(context: RunContext, failure: WeirError | null):
     updates: { warmup: progress.warmupUpdates, rl: progress.updates },
     phases: context.curriculumMachine.getSnapshot().context.bands.map((band) => ({ ...band })),
     heldout: progress.heldout as unknown as Json,
+    benchmarks: progress.benchmarks as unknown as Json,
     seconds: { ...rounded, total: Math.round(total * 1000) / 1000 },
     memory: {
       // Largest resident memory of each process since its start; null where the engine does not say.

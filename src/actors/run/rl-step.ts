@@ -167,6 +167,7 @@ function updateOn(
     correctAt: config.reward.correctAt,
     maxLag: config.async.maxLag,
     maxTokens: config.rollout.maxTokens,
+    judgePrice: config.reward.judge.price,
   });
   return updatePolicy(
     parts.trainer,
@@ -228,6 +229,7 @@ export async function runRlStep(
   const { config, policies, pipeline, time } = context;
   if (config.async.maxLag === 0) context.published.reset();
   const started = time.now();
+  const heldBefore = pipeline.gate.heldMs;
   const step = context.progress.step + 1;
   const phase = phaseOf(context);
   // With overlap only the first step after a start waits for the sampler.
@@ -239,7 +241,7 @@ export async function runRlStep(
   const seconds = (time.now() - started) / 1000;
   const groups = batch.ended;
   const cost = costMetrics({
-    seconds: { step: seconds, ...spent, kl: update.klSeconds },
+    seconds: { step: seconds, ...spent, kl: update.klSeconds, held: (pipeline.gate.heldMs - heldBefore) / 1000 },
     sampledTokens: sampledTokens(groups.filter((group) => group.phase === phase)),
     kept,
     engine: stats,

@@ -8,7 +8,15 @@ type About = Pick<Alert, "id" | "level" | "rule" | "metric" | "value" | "thresho
   Partial<Pick<Alert, "phase">>;
 
 /** `phase` is the present one where it is left out. */
-export function runAlert({ progress, policies, curriculumMachine, time }: RunContext, about: About): Alert {
+export function runAlert(
+  {
+    progress,
+    policies,
+    curriculumMachine,
+    time,
+  }: Pick<RunContext, "progress" | "policies" | "curriculumMachine" | "time">,
+  about: About,
+): Alert {
   return {
     phase: curriculumMachine.getSnapshot().context.phase,
     ...about,

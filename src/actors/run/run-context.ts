@@ -26,6 +26,7 @@ import type { EngineView } from "./engine-supervisor.js";
 import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
+import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunStore } from "./run-store.js";
 
 /** What a run needs from its tokenizer. */
@@ -92,6 +93,8 @@ export interface RunContext {
   readonly phases: readonly Phase[];
   readonly tasks: ReadonlyMap<string, EvaluationTask>;
   readonly heldout: readonly EvaluationTask[];
+  /** What is evaluated besides; null without. */
+  readonly benchmarks?: RunBenchmarks | null;
   readonly sftRows: readonly SftRow[];
   /** Data that is left out; preflight raises an alert for it. */
   readonly leftOut: readonly LeftOut[];

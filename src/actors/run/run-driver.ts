@@ -40,6 +40,9 @@ export interface RunEnd {
   readonly error: unknown;
 }
 
+/** States of the lifecycle in which responses are scored and a reward that takes no work is waited for. */
+const WAITING_FOR_REWARDS: ReadonlySet<string> = new Set(["training", "evaluating"]);
+
 export class RunDriver {
   /** Resolves once nothing of the run is at work. */
   readonly ended: Promise<RunEnd>;
@@ -71,6 +74,7 @@ export class RunDriver {
   start(): void {
     this.machine = this.createMachine();
     this.machine.start();
+    this.context.pipeline.gate.onChange(() => this.stopHeld());
     for (const event of this.early.splice(0)) this.send(event);
   }
 
@@ -78,6 +82,19 @@ export class RunDriver {
     if (this.machine === null) this.early.push(event);
     // A run that has ended takes no more orders.
     else if (!this.concluded) this.machine.send(event);
+    if (event.type === "STOP") this.stopHeld();
+  }
+
+  /** A run that is to stop does not wait for a reward that takes no work: its step might never end. */
+  private stopHeld(): void {
+    const { pipeline, log } = this.context;
+    if (this.machine === null || this.concluded || !WAITING_FOR_REWARDS.has(this.name)) return;
+    if (!this.memory.stopRequested || pipeline.gate.isOpen) return;
+    log.warn(
+      { actor: "lifecycle" },
+      "the reward takes no work, so that the step at hand cannot be finished and no last checkpoint was written; the run can be resumed from the one before",
+    );
+    this.machine.send({ type: "ABORT" });
   }
 
   /**

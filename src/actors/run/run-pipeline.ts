@@ -1,5 +1,6 @@
 import type { Config } from "../../config/schema.js";
 import { TrainingPipeline } from "../pipeline/training-pipeline.js";
+import { tellHolds } from "./holds.js";
 import { rolloutOptions, trainBatch } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 
@@ -12,7 +13,7 @@ export function createPipeline(
   const { time, tasks, policies, gauges, store, log, workers = null } = given;
   const curriculum = () => context().curriculumMachine.getSnapshot().context;
   const step = () => context().progress.step + 1;
-  return new TrainingPipeline({
+  const pipeline = new TrainingPipeline({
     get config() {
       return config();
     },
@@ -36,4 +37,6 @@ export function createPipeline(
       gauges.publish();
     },
   });
+  pipeline.gate.onChange(tellHolds(context));
+  return pipeline;
 }

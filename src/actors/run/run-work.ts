@@ -23,6 +23,7 @@ import { preflight, preflightFact } from "./preflight.js";
 import {
   addSeconds,
   cameFurther,
+  evaluates,
   evaluationDue,
   freshProgress,
   PLAIN_STEP,
@@ -33,6 +34,7 @@ import {
 import { runReport } from "./report.js";
 import { changesOf, rolloutSampling, runRlStep, type StepResult } from "./rl-step.js";
 import { runAlert } from "./run-alert.js";
+import { benchmarkMetrics, evaluateBenchmarks } from "./run-benchmarks.js";
 import { freezesReference, type RunContext } from "./run-context.js";
 import type { RunStore } from "./run-store.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
@@ -74,7 +76,7 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
   const started = context.time.now();
   const policy = await context.policies.current(signal);
   const endLease = context.policies.lease(policy.n);
-  const buckets = await evaluateHeldout(
+  const heldout = evaluateHeldout(
     sampler,
     reward,
     context.heldout,
@@ -95,12 +97,22 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
       rewardTimeoutMs: config.reward.timeoutMs,
       correctAt: config.reward.correctAt,
       decode: (ids) => context.tokenizer.decode(ids, { skipSpecialTokens: false }),
-      timers: context.time,
+      time: context.time,
+      gate: context.pipeline.gate,
     },
     signal,
-  ).finally(endLease);
+  );
+  const [buckets, benchmarks] = await heldout
+    .then(async (found) => [found, await evaluateBenchmarks(context, stage, policy.n, signal)] as const)
+    .finally(endLease);
+  const evaluated = Object.keys(benchmarks).length > 0;
   const next = addSeconds(
-    { ...progress, heldout: { ...progress.heldout, [stage]: buckets }, dueEvaluation: null },
+    {
+      ...progress,
+      heldout: { ...progress.heldout, [stage]: buckets },
+      ...(evaluated ? { benchmarks: { ...progress.benchmarks, [stage]: benchmarks } } : {}),
+      dueEvaluation: null,
+    },
     `evaluation/${stage}`,
     (context.time.now() - started) / 1000,
   );
@@ -108,9 +120,9 @@ export async function doEvaluate(context: RunContext, signal: AbortSignal): Prom
     step: progress.step,
     phase: context.curriculumMachine.getSnapshot().context.phase,
     time: context.time.now(),
-    values: heldoutMetrics(buckets, context.phases),
+    values: { ...heldoutMetrics(buckets, context.phases), ...benchmarkMetrics(benchmarks) },
   });
-  context.taps.fact("evaluation.finished", progress.step, { stage, buckets });
+  context.taps.fact("evaluation.finished", progress.step, { stage, buckets, ...(evaluated ? { benchmarks } : {}) });
   context.progress = next;
 }
 
@@ -286,7 +298,7 @@ export async function doStep(context: RunContext, signal: AbortSignal): Promise<
       idleSteps: result.idleSteps,
       idleCause: result.idleCause,
       trainingDone: finished,
-      dueEvaluation: evaluationDueNow && !finished && context.workload.heldoutTasks > 0 ? `step-${result.step}` : null,
+      dueEvaluation: evaluationDueNow && !finished && evaluates(context.workload) ? `step-${result.step}` : null,
       checkpointDue,
       phaseEnded: moved || finished,
       skipBatch: null,

@@ -4,12 +4,14 @@
  * Cores: with `engine.threads: 0` each of n samplers gets cores/n of them, rounded down, and the trainer all of them. In a synchronous
  * run the two never compute at the same time; in an asynchronous one the system divides the cores.
  * Memory: the budget is cut in n + 2 parts; the trainer gets two, since it holds gradients, moments and activations on top of the
- * weights, and each sampler, which plans for weights and KV cache only, gets one. Where the trainer is elsewhere, it is cut in n.
+ * weights, and each sampler, which plans for weights and KV cache only, gets one. Where the trainer is elsewhere, it is cut in n. A local
+ * judge gets one part more, unless it has a budget of its own.
  */
 import { availableParallelism } from "node:os";
 import type { Config } from "../../config/schema.js";
 import type { Engine, EngineOptions } from "../../contracts/engine.js";
 import type { Sampler } from "../../contracts/sampler.js";
+import { WeirError } from "../../errors.js";
 import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { realTime } from "../../system/time.js";
 import { faced } from "../parts/part-errors.js";
@@ -43,6 +45,34 @@ export function samplerCalls(config: Pick<Config, "rollout" | "sampler">): numbe
 /** Deadline of a sampler call, ms: with several samplers a call may be drawn again after the loss of one. */
 export function sampleTimeoutMs(config: EngineConfig): number {
   return config.engine.requestTimeoutMs * (samplerCount(config) > 0 ? MAX_TRIES : 1);
+}
+
+/** The memory of a local judge, and of all other engine processes together, GiB. */
+export interface JudgeMemory {
+  /** Null where no judge of the run is local. */
+  readonly judge: number | null;
+  /** As `engine.memoryGiB` has it where no judge is. */
+  readonly rest: number | null;
+}
+
+/** Errors: WEIR_E_CONFIG where a judge's own budget leaves nothing. */
+export function judgeMemory(
+  config: Pick<Config, "engine" | "rollout" | "sampler" | "reward">,
+  trains: boolean,
+  budget = (given: number | null) => memoryBudget(given) / BYTES_PER_GIB,
+): JudgeMemory {
+  const { engine, reward, sampler } = config;
+  const { actor, memoryGiB } = reward.judge;
+  if (actor !== "local" || reward.actor === "rule") return { judge: null, rest: engine.memoryGiB };
+  const whole = budget(engine.memoryGiB);
+  const samplers = Math.max(samplerCount(config), sampler.actor === "engine" && !trains ? 1 : 0);
+  const judge = memoryGiB ?? whole / (samplers + (trains ? TRAINER_PARTS : 0) + 1);
+  if (judge < whole || (samplers === 0 && !trains)) return { judge, rest: Math.max(0, whole - judge) };
+  throw new WeirError(
+    "WEIR_E_CONFIG",
+    `option "reward.judge.memoryGiB": ${judge} GiB leaves nothing of the ${whole.toFixed(2)} GiB of all engine processes; lower it or raise engine.memoryGiB`,
+    { path: "reward.judge.memoryGiB" },
+  );
 }
 
 /** Memory of the trainer and of each sampler, GiB; null leaves the choice to the one engine there is. */

@@ -20,6 +20,7 @@ export async function assertStartable(config: Config, resume: string | undefined
     ["data.train", config.data.train],
     ["data.heldout", config.data.heldout],
     ["warmup.data", config.warmup.data],
+    ["evaluation.benchmarks", config.evaluation.benchmarks.map(({ file }) => file)],
   ] as const) {
     for (const file of files) await assertFile(option, file);
   }

@@ -21,9 +21,9 @@ import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
 import { createRegistry } from "../parts/built-ins.js";
-import { buildRunParts, type PartKind, type Parts } from "../parts/part-kinds.js";
+import { buildRunParts, type ChosenKind, type PartKind, type Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
-import { assertKind, type PartFactory } from "../parts/registry.js";
+import { assertChosen, type PartFactory } from "../parts/registry.js";
 import { assertCountingJudge } from "../reward/behaviour-counts.js";
 import { trackedReward } from "../reward/tracked-reward.js";
 import type { SamplerPool } from "../rollout/sampler-pool.js";
@@ -37,10 +37,18 @@ import { type OpenedRun, openRun } from "./open-run.js";
 import { anotherPhase, assertOrder } from "./orders.js";
 import { PartReplacements } from "./replacement.js";
 import { RunActor } from "./run-actor.js";
+import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunContext } from "./run-context.js";
 import { driving, RunDriver, type RunEnd } from "./run-driver.js";
 import { finishReport } from "./run-work.js";
-import { createSamplerEngines, memoryParts, samplerCount, samplingOnly, trainsHere } from "./sampler-engines.js";
+import {
+  createSamplerEngines,
+  judgeMemory,
+  memoryParts,
+  samplerCount,
+  samplingOnly,
+  trainsHere,
+} from "./sampler-engines.js";
 import { createStreams, type LifecycleState } from "./streams.js";
 
 /**
@@ -51,7 +59,7 @@ import { createStreams, type LifecycleState } from "./streams.js";
 export type { LifecycleState };
 
 /** Parts passed by value; each replaces the one that the configuration names. */
-export interface TrainingActors extends Partial<Parts> {
+export interface TrainingActors extends Partial<Pick<Parts, ChosenKind>> {
   /** Starts the engine; tests and remote engines give their own. */
   readonly engine?: EngineFactory;
 }
@@ -98,7 +106,7 @@ export interface TrainingSystem {
    * Errors: WEIR_E_REPLACE for a trainer or policy store, or a part that does not fit the run; WEIR_E_PART, WEIR_E_CAPABILITY;
    * WEIR_E_ACTOR_UNKNOWN; WEIR_E_STATE before the start and where the run ends first. The run goes on with the old part then.
    */
-  replace<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void>;
+  replace<K extends ChosenKind>(kind: K, part: Parts[K] | string): Promise<void>;
   /**
    * Turns a knob between two pieces of work; resolves once the turn has taken effect and is in the run folder, so that it outlives
    * a kill. Null takes the option's own default, where it has one. Errors: WEIR_E_KNOB for an unknown path or a value beyond its
@@ -201,7 +209,8 @@ class System implements TrainingSystem {
       engine ??
       ((modelDir, settings, signal) => startEngine({ modelDir, options: settings, ...(signal ? { signal } : {}) }));
     const trains = trainsHere(config);
-    const memory = memoryParts(config.engine.memoryGiB, samplerCount(config), trains);
+    const { judge, rest } = judgeMemory(config, trains);
+    const memory = memoryParts(rest, samplerCount(config), trains);
     this.supervisor = new EngineSupervisor(start, config.model.path, {
       ...config.engine,
       memoryGiB: memory.trainer,
@@ -215,11 +224,16 @@ class System implements TrainingSystem {
         report: (error) => this.remark(error),
         callTimeoutMs: config.engine.requestTimeoutMs,
       },
-      { parts: () => this.embedded(), samplers: this.samplers, policyPlace: () => this.policyPlace() },
+      {
+        parts: () => this.embedded(),
+        samplers: this.samplers,
+        judge: { start, memoryGiB: judge },
+        policyPlace: () => this.policyPlace(),
+      },
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
-    for (const [kind, part] of Object.entries(actors) as [PartKind, Parts[PartKind] | undefined][])
+    for (const [kind, part] of Object.entries(actors) as [ChosenKind, Parts[ChosenKind] | undefined][])
       if (part) this.registry.use(kind, part);
     let settle: System["settle"] = { resolve: () => undefined, reject: () => undefined };
     this.done = new Promise((resolve, reject) => {
@@ -240,12 +254,12 @@ class System implements TrainingSystem {
     return this;
   }
 
-  async replace<K extends PartKind>(kind: K, part: Parts[K] | string): Promise<void> {
+  async replace<K extends ChosenKind>(kind: K, part: Parts[K] | string): Promise<void> {
     await this.replacement(kind, part, PROGRAM);
   }
 
   /** Throws before the start. Errors: as `replace`. */
-  private replacement<K extends PartKind>(kind: K, part: Parts[K] | string, by: Initiator): Promise<void> {
+  private replacement<K extends ChosenKind>(kind: K, part: Parts[K] | string, by: Initiator): Promise<void> {
     const { driver } = this.underWay("a part can be replaced");
     const done = this.replacements.request(kind, part, by);
     if (this.lifecycle === "paused") driver.atRest();
@@ -290,7 +304,7 @@ class System implements TrainingSystem {
   }
 
   /** Names by which the configuration chooses parts. */
-  private names(): Readonly<Record<PartKind, string>> {
+  private names(): Readonly<Record<ChosenKind, string>> {
     const { config } = this;
     const [sampler, trainer] = [config.sampler.actor, config.trainer.actor];
     const store = config.policyStore.actor;
@@ -339,7 +353,7 @@ class System implements TrainingSystem {
   }
 
   /** Starts the samplers of `rollout.engines` where the run samples from them, and journals what becomes of each. */
-  private async startSamplers(names: Readonly<Record<PartKind, string>>): Promise<void> {
+  private async startSamplers(names: Readonly<Record<ChosenKind, string>>): Promise<void> {
     const { samplers, registry } = this;
     const { kind, source } = registry.origin("sampler", names.sampler);
     if (samplers === null || kind !== "engine" || source !== "built-in") return;
@@ -383,6 +397,23 @@ class System implements TrainingSystem {
     };
   }
 
+  /** The benchmarks of the configuration. They ask the judge of the run's reward, or where that asks none the configured one. */
+  private benchmarks(names: Readonly<Record<ChosenKind, string>>): RunBenchmarks {
+    const { registry, config } = this;
+    const all = config.evaluation.benchmarks.map((one) => ({
+      ...one,
+      benchmark: registry.build("benchmark", { benchmark: one.name }),
+    }));
+    const configured = config.reward.judge.url !== null || config.reward.judge.actor !== "openai";
+    const own =
+      all.length > 0 && registry.latest("judge") === null && configured ? registry.build("judge", names) : null;
+    const dispose = async () => {
+      for (const { benchmark } of all) await benchmark.dispose?.();
+      await own?.dispose?.();
+    };
+    return { all, judge: () => registry.latest("judge"), dispose };
+  }
+
   get state(): LifecycleState {
     return { lifecycle: this.lifecycle, phase: this.run?.context.curriculumMachine.getSnapshot().context.phase ?? 1 };
   }
@@ -410,10 +441,12 @@ class System implements TrainingSystem {
       assertCanTrain(this.config, parts.advantage);
       const judge = () => (this.replacements.asksJudge ? this.registry.latest("judge") : null);
       if (this.config.reward.behaviours.judgeShare > 0) assertCountingJudge(judge());
+      const benchmarks = this.benchmarks(names);
       const files = this.options.partsFiles ?? [];
       const origins = () => partsRecord(this.registry, this.names(), files, this.replacements.asksJudge);
       this.run = await openRun(this.config, {
         parts,
+        benchmarks,
         origins,
         judge,
         published: this.published,
@@ -512,7 +545,7 @@ class System implements TrainingSystem {
       order: (wish) => this.order(wish),
       rollBack: (by, to, reason) => this.goBack(by, to, reason),
       replace: (kind, name, by) => {
-        assertKind(kind);
+        assertChosen(kind);
         return this.replacement(kind, name, by);
       },
       reached: (test) =>

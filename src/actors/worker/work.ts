@@ -1,17 +1,20 @@
 /**
  * A worker: takes groups from a work queue, brings the policy that each wants to its sampler, draws, scores, and hands the results back.
  * Invariants: a lease is extended while its group is in work; a group that this worker does not finish goes back to the queue at once,
- * or by itself where the worker is killed; a worker that only fails stops, so that it does not use up the deliveries of every group.
+ * or by itself where the worker is killed; a worker that only fails stops, so that it does not use up the deliveries of every group;
+ * one whose reward takes no work takes no group.
  */
 import type { GroupResult, GroupTask } from "../../contracts/group-work.js";
 import type { PolicySource } from "../../contracts/policy-source.js";
 import type { PublishedPolicy } from "../../contracts/published-policy.js";
+import type { ReadinessState } from "../../contracts/readiness.js";
 import type { RewardActor, RewardOutcome } from "../../contracts/reward.js";
 import type { PolicyWanted, SampledSequence, Sampler } from "../../contracts/sampler.js";
 import type { Lease, WorkQueue } from "../../contracts/work-queue.js";
 import { WeirError } from "../../errors.js";
-import { outcomeWithin } from "../../streams/deadline.js";
+import { ReadyGate } from "../../streams/ready-gate.js";
 import { rolloutOf } from "../../streams/rollout-stages.js";
+import { scoreRollout } from "../../streams/scoring.js";
 import { pause } from "../../system/pause.js";
 import type { Time } from "../../system/time.js";
 
@@ -35,6 +38,8 @@ export interface WorkerOptions {
   /** Rewards of one call that are computed at once. */
   readonly rewardConcurrency: number;
   readonly time: Time;
+  /** The reward takes no work from now on, so that no group is taken; or it does again. */
+  readonly onHeld?: (state: ReadinessState) => void;
   readonly onDone?: (groupId: string, result: GroupResult) => void;
   readonly onFault?: (error: unknown, groupIds: readonly string[]) => void;
 }
@@ -62,13 +67,25 @@ const SHORTEST_SIGN_MS = 50;
 export async function work(parts: WorkerParts, options: WorkerOptions, signals: WorkerSignals): Promise<void> {
   const policies = new PolicyChange(parts);
   const broken = new AbortController();
+  const gate = new ReadyGate({ readiness: () => parts.reward.readiness, time: options.time });
+  let closing = new AbortController();
+  gate.onChange((state) => {
+    if (state.ready) closing = new AbortController();
+    else closing.abort();
+    options.onHeld?.(state);
+  });
   const lane = async () => {
     let faults = 0;
     const drain = AbortSignal.any([signals.drain, signals.abort, broken.signal]);
     while (!drain.aborted) {
-      const leases = await parts.queue.take({ max: options.groupsPerCall, signal: drain });
+      // Others may have a judge that answers: nothing is taken that could not be scored here.
+      if (!gate.isOpen) await gate.opened(drain).catch(() => undefined);
+      const leases = await parts.queue.take({
+        max: options.groupsPerCall,
+        signal: AbortSignal.any([drain, closing.signal]),
+      });
       if (leases.length === 0) continue;
-      const failure = await new Call(parts, options, policies, signals.abort).run(leases);
+      const failure = await new Call(parts, options, policies, gate, signals.abort).run(leases);
       faults = failure === null ? 0 : faults + 1;
       if (faults < FAULTS_IN_ROW) continue;
       throw failure;
@@ -83,6 +100,7 @@ export async function work(parts: WorkerParts, options: WorkerOptions, signals: 
     }
   };
   const ended = await Promise.allSettled(Array.from({ length: options.lanes }, stopping));
+  gate.rest();
   for (const one of ended) if (one.status === "rejected") throw one.reason;
 }
 
@@ -138,6 +156,7 @@ class Call {
     private readonly parts: WorkerParts,
     private readonly options: WorkerOptions,
     private readonly policies: PolicyChange,
+    private readonly gate: ReadyGate,
     private readonly stop: AbortSignal,
   ) {}
 
@@ -204,19 +223,22 @@ class Call {
     sequences: readonly SampledSequence[],
     signal: AbortSignal,
   ): Promise<{ readonly outcomes: readonly RewardOutcome[]; readonly seconds: number }> {
-    const { reward, decode } = this.parts;
+    const { parts, gate } = this;
+    const { decode } = parts;
     const { time, rewardConcurrency } = this.options;
     const outcomes: RewardOutcome[] = [];
     let seconds = 0;
     let next = 0;
+    const scoring = {
+      ...{ reward: () => parts.reward, timeoutMs: task.rewardTimeoutMs, time, gate },
+      spent: (more: number) => {
+        seconds += more;
+      },
+    };
     const one = async () => {
       for (let g = next++; g < sequences.length; g = next++) {
         const rollout = rolloutOf(task, g, sequences[g] as SampledSequence, { seed: task.seeds[g] ?? 0, decode });
-        const started = time.now();
-        const handle = (cancellable: { readonly signal: AbortSignal }) =>
-          reward.handle({ task: task.task, rollout }, cancellable);
-        outcomes[g] = await outcomeWithin(handle, task.rewardTimeoutMs, signal, time);
-        seconds += (time.now() - started) / 1000;
+        outcomes[g] = await scoreRollout({ task: task.task, rollout }, scoring, signal);
       }
     };
     await Promise.all(Array.from({ length: Math.min(rewardConcurrency, sequences.length) }, one));

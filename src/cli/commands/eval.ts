@@ -1,222 +1,158 @@
-import type { Command } from "commander";
-import {
-  accuracyOf,
-  type BucketResult,
-  type EvaluationTask,
-  evaluateHeldout,
-} from "../../actors/evaluation/evaluate.js";
-import { createRegistry } from "../../actors/parts/built-ins.js";
-import { loadParts } from "../../actors/parts/parts-file.js";
-import {
-  assertReadable,
-  type CheckedGolds,
-  checkGolds,
-  noRuleError,
-  sourceCounts,
-  type TaskFile,
-} from "../../actors/run/gold-check.js";
-import { prepareTasks, vocabularyCheck } from "../../actors/run/prepare.js";
-import { phasesFrom } from "../../algorithms/phases.js";
-import { parseConfig } from "../../config/load.js";
-import type { Phase } from "../../contracts/phase.js";
-import type { RewardMode } from "../../contracts/reward.js";
-import type { Task } from "../../contracts/task.js";
-import { readTasks } from "../../data/read-tasks.js";
+import { type Command, Option } from "commander";
 import { WeirError } from "../../errors.js";
-import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
-import { loadTokenizer } from "../../model/io/tokenizer.js";
-import { bucketLabel, holds } from "../../streams/buckets.js";
-import { numberAtLeast } from "../arguments.js";
-import { type ExitCode, note, print, printJson } from "../output.js";
-import { heldoutTable } from "../report-table.js";
-import { withEngine } from "../with-engine.js";
+import { benchmarkCommand } from "../eval/benchmark-command.js";
+import { compareCommand } from "../eval/compare-command.js";
+import { taskAccuracy } from "../eval/task-accuracy.js";
+import type { ExitCode } from "../output.js";
 
-/** `weir eval`: accuracy of a model on tasks, by length bucket, scored by the rules. */
+/** `weir eval`: benchmarks (`--bench`), tasks by the training rewards (`--data`), and the comparison of two evaluations. */
 
 export interface EvalCommandOptions {
-  readonly model: string;
-  readonly data: readonly string[];
+  readonly bench?: readonly string[];
+  readonly benchData?: string;
+  readonly data?: readonly string[];
+  readonly model?: string;
+  readonly run?: string;
+  readonly step?: string;
+  readonly endpoint?: string;
+  readonly apiKeyEnv?: string;
+  readonly tokenizer?: string;
+  readonly concurrency: string;
+  readonly timeoutS: string;
+  readonly config?: string;
+  readonly set: readonly string[];
+  readonly processes: string;
+  readonly out?: string;
+  readonly retryFailed?: boolean;
+  readonly samples?: string;
+  readonly limit?: string;
+  readonly maxInput: string;
   readonly buckets?: string;
   readonly mode: string;
   readonly think: boolean;
-  readonly maxTokens: string;
-  readonly temperature: string;
-  readonly topP: string;
-  readonly perBucket: string;
+  readonly maxTokens?: string;
+  readonly temperature?: string;
+  readonly topP?: string;
+  readonly perBucket?: string;
   readonly rows: string;
   readonly seed: string;
   readonly backend?: string;
   readonly reward: string;
-  readonly judge: string;
+  readonly judge?: string;
   readonly parts: readonly string[];
   readonly json?: boolean;
 }
 
+/** Defaults of the two forms: greedy and short for tasks; for benchmarks those of QwenLong-L1's evaluation. */
+const TASK_DEFAULTS = { maxTokens: "1024", temperature: "0", topP: "1", perBucket: "128", judge: "openai" };
+const BENCH_DEFAULTS = { maxTokens: "10000", temperature: "0.7", topP: "0.95" };
+
+/** Options that only benchmarks have. */
+const BENCH_ONLY = [
+  "benchData",
+  "run",
+  "step",
+  "endpoint",
+  "apiKeyEnv",
+  "tokenizer",
+  "config",
+  "out",
+  "retryFailed",
+  "samples",
+  "limit",
+] as const;
+
 export async function evalCommand(options: EvalCommandOptions): Promise<ExitCode> {
-  if (options.mode !== "paper" && options.mode !== "released") {
-    throw new WeirError("WEIR_E_USAGE", `--mode: expected paper or released, got "${options.mode}"`, {
-      mode: options.mode,
-    });
-  }
-  const mode = options.mode;
-  const maxTokens = numberAtLeast("max-tokens", options.maxTokens, 1);
-  const temperature = numberAtLeast("temperature", options.temperature, 0);
-  const seed = numberAtLeast("seed", options.seed, 0);
-  const { reward, concurrency, timeoutMs, correctAt } = await rewardOf(options, mode);
-  const tokenizer = await loadTokenizer(options.model);
-  const files: TaskFile[] = [];
-  for (const file of options.data) files.push({ file, tasks: await readTasks(file, { format: "auto" }) });
-  const checked = scorable(files, mode);
-  const report = await withEngine(options.model, options.backend, async (engine, signal) => {
-    const limit = engine.model.maxPositions - maxTokens;
-    const bounds = options.buckets?.split(",").map((bound) => numberAtLeast("buckets", bound, 1)) ?? [limit];
-    const phases = phasesFrom(bounds.map((bound) => ({ maxTokens: bound, steps: 1 })));
-    const vocabulary = vocabularyCheck(files, tokenizer, engine.model.vocabSize);
-    const prepare = (tasks: readonly Task[]) => prepareTasks(tasks, tokenizer, phases, limit, "truncate", vocabulary);
-    const prepared = prepare(checked.tasks);
-    if (prepared.tasks.length === 0) {
-      throw new WeirError(
-        "WEIR_E_EMPTY_PHASE",
-        `none of the ${checked.tasks.length} tasks lies within the buckets ${bounds.join(", ")}; give larger bounds`,
-        { bounds },
-      );
-    }
-    if (prepared.beyondPhases > 0)
-      note(`${prepared.beyondPhases} tasks are longer than the last bucket and were left out`);
-    if (prepared.truncated > 0)
-      note(`${prepared.truncated} tasks are longer than the model's positions allow and were cut in the middle`);
-    const evaluated = await evaluateHeldout(
-      engine.sampler,
-      reward,
-      prepared.tasks,
+  const { bench, data, model, mode } = options;
+  if (mode !== "paper" && mode !== "released")
+    throw new WeirError("WEIR_E_USAGE", `--mode: expected paper or released, got "${mode}"`, { mode });
+  if ((bench === undefined) === (data === undefined))
+    throw new WeirError(
+      "WEIR_E_USAGE",
+      "weir eval takes --bench NAME=FILE (benchmarks) or --data FILE (tasks), and not both",
+    );
+  if (bench !== undefined) return benchmarkCommand({ ...BENCH_DEFAULTS, ...options, bench, mode });
+  if (model === undefined)
+    throw new WeirError(
+      "WEIR_E_USAGE",
+      "weir eval --data needs --model, a Hugging Face folder; other policies are for --bench",
+    );
+  const foreign = BENCH_ONLY.find((name) => options[name] !== undefined);
+  if (foreign !== undefined)
+    throw new WeirError(
+      "WEIR_E_USAGE",
+      `--${dashed(foreign)} goes with --bench; --data asks a model folder and writes nothing`,
       {
-        seed,
-        buckets: phases,
-        tasksPerBucket: numberAtLeast("per-bucket", options.perBucket, 1),
-        promptsPerCall: numberAtLeast("rows", options.rows, 1),
-        sampling: {
-          temperature,
-          topP: numberAtLeast("top-p", options.topP, 0),
-          topK: 0,
-          maxTokens,
-          stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
-        },
-        policy: null,
-        sampleTimeoutMs: Number.POSITIVE_INFINITY,
-        rewardConcurrency: concurrency,
-        rewardTimeoutMs: timeoutMs,
-        correctAt,
-        decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: false }),
+        option: foreign,
       },
-      signal,
     );
-    const buckets = withoutRuleCounted(evaluated, phases, prepare(checked.withoutRule).tasks);
-    return {
-      heldout: { [mode]: buckets },
-      withoutRule: countBySource(checked.withoutRule),
-      seed,
-      temperature,
-      engine: engine.info.backend,
-    };
-  });
-  if (options.json) printJson(report);
-  else print(heldoutTable(report) ?? "nothing was evaluated");
-  return 0;
+  return taskAccuracy({ ...TASK_DEFAULTS, ...options, model, data: data ?? [], mode });
 }
 
-/**
- * Tasks that the rules can score; reports on standard error what was left out. Errors: WEIR_E_DATA for a gold answer that no rule can
- * read; WEIR_E_REWARD_SOURCE where no task has a rule.
- */
-function scorable(files: readonly TaskFile[], mode: RewardMode): CheckedGolds {
-  const checked = checkGolds(files, mode);
-  const total = files.reduce((sum, { tasks }) => sum + tasks.length, 0);
-  assertReadable(checked);
-  if (checked.tasks.length === 0) throw noRuleError(checked, total, "tasks");
-  if (checked.goldsLeftOut > 0)
-    note(`warning: ${checked.goldsLeftOut} gold answers could not be read; their tasks have others, which count`);
-  if (checked.withoutRule.length > 0)
-    note(
-      `warning: ${checked.withoutRule.length} of ${total} tasks are not scored: there is no reward rule for ${sourceCounts(checked.withoutRule)}`,
-    );
-  return checked;
-}
-
-/** The buckets with the tasks that no rule scores: counted in `n` and `unscored` but not in the accuracy. They are not sampled. */
-function withoutRuleCounted(
-  evaluated: Readonly<Record<string, BucketResult>>,
-  phases: readonly Phase[],
-  unscored: readonly EvaluationTask[],
-): Record<string, BucketResult & { readonly scored: number; readonly accuracy: number | null }> {
-  const rows = phases.flatMap((phase) => {
-    const extra = unscored.filter(({ task }) => holds(phase, task.promptTokens)).length;
-    const result = evaluated[bucketLabel(phase)] ?? { n: 0, correct: 0, unscored: 0, meanReward: null };
-    const counted = { ...result, n: result.n + extra, unscored: result.unscored + extra };
-    const scored = counted.n - counted.unscored;
-    return counted.n === 0
-      ? []
-      : [[bucketLabel(phase), { ...counted, scored, accuracy: accuracyOf(counted) }] as const];
-  });
-  return Object.fromEntries(rows);
-}
-
-function countBySource(tasks: readonly Task[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const { source } of tasks) counts[source] = (counts[source] ?? 0) + 1;
-  return counts;
-}
-
-/** The named reward, built in or from a file with parts. Errors: WEIR_E_ACTOR_*, WEIR_E_PART, WEIR_E_PARTS_FILE. */
-async function rewardOf(options: EvalCommandOptions, mode: RewardMode) {
-  const config = parseConfig({
-    model: { path: options.model },
-    data: { train: [...options.data] },
-    reward: { actor: options.reward, mode, requireThink: options.think, judge: { actor: options.judge } },
-  });
-  const registry = createRegistry(config, {
-    publish: () => undefined,
-    report: (error) => note(error.message),
-  });
-  for (const path of options.parts)
-    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
-  const { concurrency, timeoutMs, correctAt } = config.reward;
-  const reward = registry.build("reward", { reward: options.reward, judge: options.judge });
-  return { reward, concurrency, timeoutMs, correctAt };
-}
+const dashed = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const collect = (value: string, all: readonly string[]) => [...all, value];
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command("eval")
-    .description("accuracy of a model on tasks by length bucket, scored by the rules")
-    .requiredOption("--model <dir>", "Hugging Face folder")
-    .requiredOption("--data <files...>", "task files (verl-style parquet, jsonl, LongBench, DocMath, Frames)")
+    .description("score a policy on benchmarks, or a model on tasks; compare two evaluations")
+    .option(
+      "--bench <specs...>",
+      "benchmarks: NAME=FILE, a FILE whose name is a benchmark's, or a NAME in --bench-data",
+    )
+    .option("--bench-data <dir>", "folder with a file NAME.jsonl, .json or .parquet for each NAME of --bench")
+    .option("--data <files...>", "instead: task files (verl-style parquet, jsonl, LongBench, DocMath, Frames)")
+    .option("--model <dir>", "policy: a Hugging Face folder; with --endpoint the model's name there")
+    .option("--run <dir>", "policy: the newest model of a run")
+    .option("--step <n>", "with --run: that of its checkpoint of this step")
+    .option("--endpoint <url>", "policy: an OpenAI-compatible server, up to and including /v1")
+    .option("--api-key-env <variable>", "environment variable with the key of that server")
+    .option("--tokenizer <dir>", "folder whose tokenizer counts tokens for --endpoint and cuts long prompts")
+    .option("--concurrency <n>", "requests to that server at the same time", "16")
+    .option("--timeout-s <n>", "deadline of one of them, s", "1800")
+    .option(
+      "--config <file>",
+      "policy: model.path and sampler of a configuration (docs/config.md); judge and rewards, too",
+    )
+    .option(
+      "--set <path=value>",
+      "an option of the configuration, such as reward.judge.url=… (repeatable)",
+      collect,
+      [],
+    )
+    .option("--processes <n>", "engine processes that share the work", "1")
+    .option("--out <dir>", "folder of the evaluation; the same command goes on with one that was interrupted")
+    .option("--retry-failed", "draw missing responses and compute missing scores of --out again")
+    .option("--samples <n>", "responses per question (1)")
+    .option("--limit <n>", "questions per benchmark, the first in file order")
+    .option("--max-input <n>", "longest prompt in tokens; longer ones are cut in the middle", "120000")
     .option("--buckets <bounds>", "upper bounds of the length buckets in tokens, such as 20000,60000")
     .option("--mode <mode>", "rules of the paper (exact match) or released (substring)", "paper")
     .option(
       "--reward <name>",
-      "reward part that scores: rule, hybrid (with a judge of --parts), or one of --parts",
+      "with --data: reward part that scores: rule, hybrid (with a judge of --parts), or one of --parts",
       "rule",
     )
-    .option("--judge <name>", "judge part that such a reward asks", "openai")
-    .option(
-      "--parts <file>",
-      "load parts of your own from this ES module (docs/parts.md; repeatable)",
-      (value: string, all: string[]) => [...all, value],
-      [] as string[],
-    )
+    .option("--judge <name>", "judge part; with --bench one is asked where it is named or reward.judge.url is set")
+    .option("--parts <file>", "load parts of your own from this ES module (docs/parts.md; repeatable)", collect, [])
     .option("--no-think", "read the whole response where </think> is missing")
-    .option("--max-tokens <n>", "longest response", "1024")
-    .option("--temperature <t>", "0 is greedy", "0")
-    .option("--top-p <p>", "nucleus mass", "1")
-    .option("--per-bucket <n>", "tasks per bucket, the first in file order", "128")
-    .option("--rows <n>", "prompts per sampler call", "32")
+    .option("--max-tokens <n>", "longest response (--bench: 10000, --data: 1024)")
+    .option("--temperature <t>", "0 is greedy (--bench: 0.7, --data: 0)")
+    .option("--top-p <p>", "nucleus mass (--bench: 0.95, --data: 1)")
+    .option("--per-bucket <n>", "questions or tasks per bucket, the first in file order (--bench: all, --data: 128)")
+    .option("--rows <n>", "responses per sampler call", "32")
     .option("--seed <n>", "seed of the sampling", "1")
-    .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
-    .option(
-      "--json",
-      "print JSON: heldout.<mode>.<bucket> = {n, scored, unscored, correct, accuracy and meanReward over the scored}",
-    )
+    .addOption(new Option("--backend <name>", "auto, tensorflow, wasm or cpu").default("auto"))
+    .option("--json", "print the report as JSON (docs/guides/evaluate.md; --data: heldout.<mode>.<bucket>)")
     .action(async (options: EvalCommandOptions) => {
       process.exitCode = await evalCommand(options);
+    });
+  command
+    .command("compare")
+    .description("difference of two evaluations, question by question, with its interval and paired tests")
+    .argument("<a>", "folder of an evaluation")
+    .argument("<b>", "folder of another one")
+    .action(async (a: string, b: string, _: unknown, self: Command) => {
+      process.exitCode = await compareCommand(a, b, self.optsWithGlobals<{ readonly json?: boolean }>());
     });
 }

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { accuracyOf, type BucketResult } from "../../actors/evaluation/evaluate.js";
 import { loadParts } from "../../actors/parts/parts-file.js";
+import { benchmarksLine } from "../../actors/run/run-benchmarks.js";
 import { createTrainingSystem, type RunResult, type TrainingSystem } from "../../actors/run/training-system.js";
 import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
@@ -62,7 +63,11 @@ export async function watchToEnd(system: TrainingSystem): Promise<RunResult> {
         note(
           `phase ${fact.data.k}: prompts of ${fact.data.minTokens + 1} to ${fact.data.maxTokens} tokens, from step ${fact.data.fromStep}`,
         );
-      if (fact.type === "evaluation.finished") note(`held-out "${fact.data.stage}": ${bucketsLine(fact.data.buckets)}`);
+      if (fact.type === "evaluation.finished") {
+        const { stage, buckets, benchmarks } = fact.data;
+        if (Object.keys(buckets).length > 0) note(`held-out "${stage}": ${bucketsLine(buckets)}`);
+        if (benchmarks !== undefined) note(`benchmarks "${stage}": ${benchmarksLine(benchmarks)}`);
+      }
       if (fact.type === "preflight.finished") note(`memory      ${fact.data.memory}`);
       if (fact.type === "run.resumed") {
         note(`restored step ${fact.data.step}: ${fact.data.reason}`);

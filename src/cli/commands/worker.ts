@@ -128,6 +128,8 @@ async function workFor(run: string, server: NatsServer, machine: WorkerMachine, 
         onDone: () => {
           groups++;
         },
+        onHeld: (state) =>
+          note(state.ready ? "the reward is ready again; takes groups" : `takes no groups: ${state.reason}`),
         onFault: (error, ids) =>
           note(`${ids.join(", ")} goes back to the queue: ${error instanceof Error ? error.message : String(error)}`),
       },

@@ -2,11 +2,12 @@
 import { mkdir, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { startJudgeEngine } from "../../actors/judge/local-judge.js";
 import { createRegistry } from "../../actors/parts/built-ins.js";
 import { loadParts } from "../../actors/parts/parts-file.js";
 import type { SamplerPool } from "../../actors/rollout/sampler-pool.js";
 import { modelDigests } from "../../actors/run/run-sources.js";
-import { createSamplerEngines } from "../../actors/run/sampler-engines.js";
+import { createSamplerEngines, type JudgeMemory, judgeMemory } from "../../actors/run/sampler-engines.js";
 import type { WorkerParts } from "../../actors/worker/work.js";
 import { assertFits, type WorkSettings } from "../../actors/worker/work-settings.js";
 import { parseConfig } from "../../config/load.js";
@@ -61,8 +62,9 @@ export async function buildWorker(run: string, settings: WorkSettings, machine: 
   try {
     const tokenizer = await loadTokenizer(config.model.path);
     const weights: { sha256: string } = { sha256: "" };
-    const pool = enginesOf(config, weights);
-    const registry = await registryOf(config, pool, machine.parts);
+    const memory = judgeMemory(config, false);
+    const pool = enginesOf(config, memory, weights);
+    const registry = await registryOf(config, { pool, judge: memory.judge }, machine.parts);
     const names = { sampler: config.sampler.actor, reward: config.reward.actor, judge: config.reward.judge.actor };
     const sampler = registry.build("sampler", names);
     const reward = registry.build("reward", names);
@@ -72,7 +74,7 @@ export async function buildWorker(run: string, settings: WorkSettings, machine: 
     );
     const usesEngine = registry.origin("sampler", names.sampler).source === "built-in" && names.sampler === "engine";
     if (usesEngine) await pool?.start();
-    await sampler.connect?.({ signal: new AbortController().signal });
+    for (const part of [sampler, reward]) await part.connect?.({ signal: new AbortController().signal });
     assertFits(settings, { ...own, model: { ...own.model, weights: weights.sha256 } });
     assertAdopts(sampler.capabilities.adopts, settings);
     const folder = await policyFolder(run, config.model.path, machine.policies, closers);
@@ -101,9 +103,9 @@ function configOf(settings: WorkSettings, { model, set }: WorkerMachine): Config
 }
 
 /** The sampler engines, not started yet; null where the run samples on a server. `weights` gets the digest of what they load. */
-function enginesOf(config: Config, weights: { sha256: string }): SamplerPool | null {
+function enginesOf(config: Config, { rest }: JudgeMemory, weights: { sha256: string }): SamplerPool | null {
   const { engines } = config.rollout;
-  const memoryGiB = memoryBudget(config.engine.memoryGiB) / BYTES_PER_GIB / engines;
+  const memoryGiB = memoryBudget(rest) / BYTES_PER_GIB / engines;
   return createSamplerEngines(
     config,
     async (modelDir, options, signal) => {
@@ -117,7 +119,11 @@ function enginesOf(config: Config, weights: { sha256: string }): SamplerPool | n
   );
 }
 
-async function registryOf(config: Config, pool: SamplerPool | null, files: readonly string[]) {
+async function registryOf(
+  config: Config,
+  { pool, judge }: { readonly pool: SamplerPool | null; readonly judge: number | null },
+  files: readonly string[],
+) {
   const alone = (): never => {
     throw new WeirError("WEIR_E_WORKER", "a worker has no trainer; choose another sampler.actor for it with --set");
   };
@@ -128,7 +134,7 @@ async function registryOf(config: Config, pool: SamplerPool | null, files: reado
       report: (error) => note(error.message),
       callTimeoutMs: config.engine.requestTimeoutMs,
     },
-    { parts: alone, samplers: pool, policyPlace: alone },
+    { parts: alone, samplers: pool, judge: { start: startJudgeEngine, memoryGiB: judge }, policyPlace: alone },
   );
   for (const path of files)
     for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);

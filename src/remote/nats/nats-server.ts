@@ -4,7 +4,13 @@
  * file that the environment names, and are in no message.
  */
 import { readFile } from "node:fs/promises";
-import { JetStreamApiError, type JetStreamClient, type JetStreamManager, jetstream } from "@nats-io/jetstream";
+import {
+  JetStreamApiError,
+  type JetStreamClient,
+  JetStreamError,
+  type JetStreamManager,
+  jetstream,
+} from "@nats-io/jetstream";
 import {
   type Authenticator,
   type ConnectionOptions,
@@ -181,6 +187,25 @@ export function isFull(error: unknown): boolean {
   return code !== null && NO_ROOM.has(code);
 }
 
+/** Streams, consumers and messages that JetStream does not know: 404 in its answers. */
+const UNKNOWN = 404;
+
+/**
+ * A pull that ended because its consumer is not there now: the server was stopped in the middle, has just begun and has not read its
+ * streams again, or the queue was taken away. Only time tells which.
+ */
+export class PullEnded extends Error {
+  override readonly name = "PullEnded";
+}
+
+const PULL_ENDED = new Set(["consumer deleted", "stream deleted", "idle heartbeats missed", "heartbeats missed"]);
+
+/** Whether a pull ended for lack of its consumer or of signs of life, and not by a word of refusal. */
+export function endsPull(error: unknown): boolean {
+  if (error instanceof JetStreamApiError) return error.status === UNKNOWN;
+  return error instanceof JetStreamError && PULL_ENDED.has(error.message);
+}
+
 /** Settles with `work`, or rejects at once with the reason of the signal. */
 function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
@@ -191,6 +216,7 @@ function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 
 const AWAY = new Set([
   ...["TimeoutError", "NoRespondersError", "ConnectionError", "ClosedConnectionError", "JetStreamNotEnabled"],
+  "PullEnded",
 ]);
 const REFUSAL = new Set([
   ...["AuthorizationError", "UserAuthenticationExpiredError", "PermissionViolationError", "ProtocolError"],

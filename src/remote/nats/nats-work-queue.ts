@@ -14,7 +14,7 @@ import { pause } from "../../system/pause.js";
 import { realTime } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
 import { streamsOf } from "./names.js";
-import { apiCode, isFull, type NatsLine, type NatsServer } from "./nats-server.js";
+import { apiCode, endsPull, isFull, type NatsLine, type NatsServer, PullEnded } from "./nats-server.js";
 import { discard, pack, unpack } from "./payload.js";
 import { ensureStream, lastMessage, messagesOf, removeMessage, type StoredMessage } from "./streams.js";
 
@@ -327,7 +327,9 @@ export class NatsWorkQueue<Task, Result> implements WorkQueue<Task, Result> {
       }
     } catch (error) {
       this.consumer = null;
-      throw error;
+      throw endsPull(error)
+        ? new PullEnded(`the tasks of ${this.options.run()} are not to be had`, { cause: error })
+        : error;
     }
     if (found === null || !signal.aborted) return found;
     found.nak();

@@ -1,13 +1,10 @@
 /** Reads a server's answer up to a limit. */
 
-/** Most bytes of an answer that are read: a verdict with a long explanation has a few thousand. */
-export const BODY_LIMIT = 1 << 20;
-
 /**
  * The text of a body of at most `limit` bytes after decompression; null where it is longer, and the rest is not read.
  * Rejects as the body does: broken connection, abort.
  */
-export async function boundedText(response: Response, limit = BODY_LIMIT): Promise<string | null> {
+export async function boundedText(response: Response, limit: number): Promise<string | null> {
   if (response.body === null) return "";
   const reader = response.body.getReader();
   const decoder = new TextDecoder();

@@ -1,36 +1,43 @@
 /**
- * The judge over an OpenAI-compatible chat server: T = 0, one deadline per request, retries with back-off on 429, 5xx
- * and broken connections, a bound on requests in flight, cancelling.
- * Invariants: every fault of the remote side is a verdict (`timedOut`, `failed`), never a number and never a rejection (I1);
- * a slot is returned on every path (I4); the API key is read from the environment, goes to the configured origin alone and
- * appears in no message; a server's answer is bounded in size and, from connection to last byte, in time.
+ * The judge over an OpenAI-compatible chat server at temperature 0. Invariants: those of `judge.ts`, `server-backend.ts` and `chat-server.ts`; the API
+ * key is read from the environment.
  */
-
-import { counterKey } from "../../algorithms/random.js";
-import type { Judge, JudgeQuery, JudgeVerdict } from "../../contracts/judge.js";
+import type { Judge } from "../../contracts/judge.js";
 import type { RewardMode } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
-import { retryAfterMs } from "../../system/retry-after.js";
 import { redactor } from "../../system/secret.js";
-import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, type BackoffOptions, backoffMs } from "./backoff.js";
-import { BODY_LIMIT, boundedText } from "./body.js";
-import { type Clock, pause, systemClock } from "./clock.js";
-import { judgeMessages } from "./prompt.js";
-import { parseJudgeReply } from "./reply.js";
-import { Semaphore } from "./semaphore.js";
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, type BackoffOptions } from "./backoff.js";
+import type { BreakerSettings } from "./breaker-machine.js";
+import { ChatServer } from "./chat-server.js";
+import { type Clock, systemClock } from "./clock.js";
+import { createJudge } from "./judge.js";
+import { judgePrompt } from "./prompt.js";
+import type { RateLimits } from "./rate-limit.js";
+import type { ReplyCache } from "./reply-cache.js";
+import { ServerBackend } from "./server-backend.js";
 
-export interface OpenAiJudgeOptions {
+export interface OpenAiJudgeOptions extends RateLimits {
   /** Base URL up to and including /v1. */
   readonly url: string;
   readonly model: string;
   readonly mode: RewardMode;
   /** Name of the environment variable that holds the key; null sends none. */
   readonly apiKeyEnv: string | null;
+  /** Text of a template of one's own; null for the built-in one. */
+  readonly template: string | null;
+  readonly maxPredictionChars: number;
+  readonly maxReplyBytes: number;
+  readonly maxTokens: number | null;
   /** Deadline of one request, ms. */
   readonly timeoutMs: number;
+  /** Deadline of a question, and of all questions of a group that are open at the same time, ms. */
+  readonly groupTimeoutMs: number;
   /** Further tries after the first. */
   readonly retries: number;
+  readonly hedgeAfterMs: number | null;
   readonly concurrency: number;
+  readonly breaker: BreakerSettings;
+  readonly cache: ReplyCache | null;
   /** Seed of the jitter. */
   readonly seed: number;
   readonly backoff?: BackoffOptions;
@@ -39,18 +46,10 @@ export interface OpenAiJudgeOptions {
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
-type Attempt =
-  | { readonly kind: "reply"; readonly text: string }
-  | { readonly kind: "retry"; readonly reason: string; readonly retryAfterMs: number | null }
-  | { readonly kind: "final"; readonly verdict: JudgeVerdict };
+/** The question of the breaker's probe. */
+const PROBE = { problem: "How much is 1 + 1?", prediction: "2", gold: "2" };
 
-/** Longest piece of a server's error text that goes into a reason. */
-const ERROR_TEXT_LIMIT = 200;
-const TOO_LONG = `the judge's answer is longer than ${BODY_LIMIT} bytes`;
-/** Redirects that are followed; they stay on the configured origin. */
-const REDIRECT_LIMIT = 3;
-
-/** Throws WEIR_E_CONFIG for an unusable URL, an empty model name or an unset key variable. */
+/** Throws WEIR_E_CONFIG for an unusable URL or template, an empty model name or an unset key variable. */
 export function createOpenAiJudge(options: OpenAiJudgeOptions): Judge {
   const endpoint = endpointOf(options);
   const key = keyOf(options);
@@ -58,64 +57,19 @@ export function createOpenAiJudge(options: OpenAiJudgeOptions): Judge {
   if (key !== null) headers.authorization = `Bearer ${key}`;
   const redact = redactor(key);
   const { clock = systemClock, fetch = globalThis.fetch } = options;
-  const backoff = options.backoff ?? { baseMs: BACKOFF_BASE_MS, capMs: BACKOFF_CAP_MS };
-  const slots = new Semaphore(options.concurrency);
-
-  /** One request under its deadline. */
-  const attempt = async (body: string, signal: AbortSignal): Promise<Attempt> => {
-    const controller = new AbortController();
-    const started = clock.now();
-    let late = false;
-    const abort = () => controller.abort();
-    signal.addEventListener("abort", abort, { once: true });
-    const cancelDeadline = clock.after(options.timeoutMs, () => {
-      late = true;
-      controller.abort();
-    });
-    try {
-      const request = { method: "POST", headers, body, signal: controller.signal, redirect: "manual" } as const;
-      const response = await followed(fetch, endpoint, request);
-      if (response.status === 429 || response.status >= 500) {
-        void response.body?.cancel().catch(() => {});
-        return retryOf(response);
-      }
-      const text = await boundedText(response);
-      return text === null ? { kind: "final", verdict: failed(TOO_LONG) } : classify(response, text, redact);
-    } catch (error) {
-      if (signal.aborted) return { kind: "final", verdict: cancelled() };
-      if (late) {
-        const reason = `the judge gave no answer within ${options.timeoutMs} ms`;
-        return { kind: "final", verdict: { kind: "timedOut", afterMs: Math.round(clock.now() - started), reason } };
-      }
-      return { kind: "retry", reason: `the connection failed (${causeOf(error)})`, retryAfterMs: null };
-    } finally {
-      cancelDeadline();
-      signal.removeEventListener("abort", abort);
-    }
-  };
-
-  return {
-    kind: "openai",
-    specificationVersion: 1,
-    async ask(query, { signal }) {
-      const release = await slots.acquire(signal);
-      if (release === null) return cancelled();
-      try {
-        const body = requestBody(options.model, query);
-        const jitter = counterKey(options.seed, "judge-jitter", query.problem, query.prediction, query.gold);
-        for (let tries = 1; ; tries++) {
-          const result = await attempt(body, signal);
-          if (result.kind === "reply") return verdictOf(result.text, options.mode, redact);
-          if (result.kind === "final") return result.verdict;
-          if (tries > options.retries) return failed(`${result.reason}; gave up after ${tries} tries`);
-          const waited = await pause(clock, backoffMs(tries, jitter, backoff, result.retryAfterMs), signal);
-          if (!waited) return cancelled();
-        }
-      } finally {
-        release();
-      }
-    },
-  };
+  const { mode, template, maxPredictionChars, timeoutMs, maxReplyBytes } = options;
+  const prompt = judgePrompt({ mode, template, maxPredictionChars });
+  const backend = new ServerBackend({
+    ...options,
+    server: new ChatServer({ endpoint, headers, redact, timeoutMs, maxReplyBytes, clock, fetch }),
+    origin: new URL(endpoint).origin,
+    probe: prompt.messages(PROBE),
+    backoff: options.backoff ?? { baseMs: BACKOFF_BASE_MS, capMs: BACKOFF_CAP_MS },
+    clock,
+    redact,
+  });
+  const { cache, groupTimeoutMs, maxTokens } = options;
+  return createJudge(backend, { mode, prompt, cache, groupTimeoutMs, maxTokens, clock });
 }
 
 function endpointOf(options: OpenAiJudgeOptions): string {
@@ -158,77 +112,4 @@ function keyOf(options: OpenAiJudgeOptions): string | null {
     );
   }
   return key;
-}
-
-/** The answer to a request. Redirects (307, 308) are followed on the same origin only, so that the key goes nowhere else. */
-async function followed(fetch: typeof globalThis.fetch, url: string, request: RequestInit): Promise<Response> {
-  for (let hops = 0; ; hops++) {
-    const response = await fetch(url, request);
-    const location = response.headers.get("location");
-    if ((response.status !== 307 && response.status !== 308) || location === null || hops === REDIRECT_LIMIT)
-      return response;
-    if (!URL.canParse(location, url) || new URL(location, url).origin !== new URL(url).origin) return response;
-    await response.body?.cancel();
-    url = new URL(location, url).href;
-  }
-}
-
-function requestBody(model: string, query: JudgeQuery): string {
-  return JSON.stringify({ model, messages: judgeMessages(query), temperature: 0, n: 1 });
-}
-
-function retryOf(response: Response): Attempt {
-  const wait = retryAfterMs(response.headers.get("retry-after"));
-  return { kind: "retry", reason: `the judge answered with status ${response.status}`, retryAfterMs: wait };
-}
-
-/** What an answer that needs no further try means. The key is redacted before a text is cut: a cut could spare half of it. */
-function classify(response: Response, text: string, redact: (text: string) => string): Attempt {
-  const status = response.status;
-  if (status >= 300 && status < 400) {
-    const reason = `the judge redirected the request (status ${status}), which is followed only within the configured host; set reward.judge.url to the final address`;
-    return { kind: "final", verdict: failed(reason) };
-  }
-  if (!response.ok) {
-    const detail = redact(text).slice(0, ERROR_TEXT_LIMIT).replace(/\s+/g, " ");
-    return { kind: "final", verdict: failed(`the judge refused the request with status ${status}: ${detail}`) };
-  }
-  const content = contentOf(text);
-  if (content === null) {
-    return { kind: "final", verdict: failed("the judge's answer is not a chat completion with text content") };
-  }
-  return { kind: "reply", text: content };
-}
-
-/** choices[0].message.content of a chat completion; null where the body is anything else. */
-function contentOf(text: string): string | null {
-  try {
-    const body = JSON.parse(text) as { choices?: { message?: { content?: unknown } }[] } | null;
-    const content = body?.choices?.[0]?.message?.content;
-    return typeof content === "string" ? content : null;
-  } catch {
-    return null;
-  }
-}
-
-function verdictOf(reply: string, mode: RewardMode, redact: (text: string) => string): JudgeVerdict {
-  const value = parseJudgeReply(reply, mode);
-  const clean = redact(reply);
-  if (value !== null) return { kind: "verdict", value, reply: clean };
-  const tail = clean.slice(-ERROR_TEXT_LIMIT).replace(/\s+/g, " ");
-  return failed(`the judge's reply holds neither [[YES]] nor [[NO]]: ${JSON.stringify(tail)}`);
-}
-
-function failed(reason: string): JudgeVerdict {
-  return { kind: "failed", code: "WEIR_E_JUDGE", reason };
-}
-
-function cancelled(): JudgeVerdict {
-  return failed("the question was cancelled");
-}
-
-/** The system's error code of a failed fetch (ECONNREFUSED …), never its message, which may hold the URL or headers. */
-function causeOf(error: unknown): string {
-  const cause = (error as { cause?: { code?: unknown } } | null)?.cause;
-  return typeof cause?.code === "string" ? cause.code : "no further detail";
 }

@@ -17,13 +17,18 @@ export class Semaphore {
     return this.limit - this.free;
   }
 
+  /** A release function (idempotent), or null where nothing is free. */
+  tryAcquire(): (() => void) | null {
+    if (this.free === 0) return null;
+    this.free--;
+    return this.releaser();
+  }
+
   /** Resolves to a release function (idempotent), or to null when the signal aborts first. */
   acquire(signal: AbortSignal): Promise<(() => void) | null> {
     if (signal.aborted) return Promise.resolve(null);
-    if (this.free > 0) {
-      this.free--;
-      return Promise.resolve(this.releaser());
-    }
+    const release = this.tryAcquire();
+    if (release !== null) return Promise.resolve(release);
     return new Promise((resolve) => {
       const leave = () => {
         this.waiting.splice(this.waiting.indexOf(enter), 1);

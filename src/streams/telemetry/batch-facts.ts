@@ -2,14 +2,17 @@ import { isCorrect } from "../../algorithms/accuracy.js";
 import { type CopiedShares, copiedShares, copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
 import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
+import type { RewardOutcome } from "../../contracts/reward.js";
 import type { Rollout } from "../../contracts/rollout.js";
 import type { Json } from "../../contracts/task.js";
-import type { DroppedGroup } from "../batch-former.js";
+import { type DroppedGroup, TOO_SMALL } from "../batch-former.js";
 import { bucketOf, type LengthBound } from "../buckets.js";
 import { unshapedRewards } from "../groups.js";
 import { behaviourMetrics } from "./behaviour-metrics.js";
 import { type Contribution, contributionsOfTokens } from "./contributions.js";
+import { type JudgePrice, judgeFailed, judgeMetrics, judgeUseOf } from "./judge-metrics.js";
 import type { MetricDraft, MetricName, MetricValues } from "./metrics.js";
+import { nearestRank } from "./nearest-rank.js";
 
 /** What is known of an RL step's batch before it is trained on: rewards, lengths, entropy, copying. Pure. */
 
@@ -25,6 +28,8 @@ export interface BatchInput {
   readonly maxLag: number;
   /** Length that the sampler was to stop a response at, tokens. */
   readonly maxTokens: number;
+  /** Of the judge's tokens; null where they have none. */
+  readonly judgePrice: JudgePrice | null;
 }
 
 export interface BatchFacts {
@@ -61,6 +66,7 @@ export function batchFacts(input: BatchInput): BatchFacts {
   return {
     values: {
       ...rewardMetrics(input),
+      ...judgeMetrics(input.groups, input.judgePrice),
       ...rolloutMetrics(input),
       ...entropyMetrics(rollouts),
       ...copyMetrics(rollouts),
@@ -109,25 +115,24 @@ function agreement({ outcome }: ScoredRollout, correctAt: number): boolean | nul
   return isCorrect(rule, correctAt) === isCorrect(judge, correctAt);
 }
 
-/** Nearest-rank quantile; 0 for an empty list. */
-export function nearestRank(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? 0;
-}
-
-function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues {
+function rewardMetrics({ groups, dropped, correctAt, phases }: BatchInput): MetricValues {
   const members = groups.flatMap((group) => group.members.map((member) => ({ group, member })));
-  const scored = members.flatMap(({ group, member }) =>
+  // What was scored of a group that is not viable is no fair sample of its responses.
+  const unviable = unviableIds(dropped);
+  const viable = groups.filter(({ id }) => !unviable.has(id));
+  const ofViable = members.filter(({ group }) => !unviable.has(group.id));
+  const scored = ofViable.flatMap(({ group, member }) =>
     member.outcome.kind === "scored" && member.reward !== null
       ? [{ group, unshaped: member.outcome.value, shaped: member.reward }]
       : [],
   );
   const values: MetricDraft = {};
   if (members.length > 0) {
-    values["reward/scored_share"] = scored.length / members.length;
+    values["reward/scored_share"] = mean(members.map(({ member }) => (member.outcome.kind === "scored" ? 1 : 0)));
     values["reward/invalid"] = members.filter(({ member }) => member.outcome.kind === "invalid").length;
   }
-  if (groups.length > 0) values["group/zero_variance_share"] = groups.filter(hasEqualRewards).length / groups.length;
+  if (groups.length > 0) values["group/unviable_share"] = 1 - viable.length / groups.length;
+  if (viable.length > 0) values["group/zero_variance_share"] = viable.filter(hasEqualRewards).length / viable.length;
   if (scored.length === 0) return values;
   const accuracyOf = (some: typeof scored) =>
     mean(some.map(({ unshaped }) => (isCorrect(unshaped, correctAt) ? 1 : 0)));
@@ -142,6 +147,10 @@ function rewardMetrics({ groups, correctAt, phases }: BatchInput): MetricValues 
     if (inBucket.length > 0) values[`accuracy/bucket_${phase.k}`] = accuracyOf(inBucket);
   }
   return values;
+}
+
+function unviableIds(dropped: readonly DroppedGroup[]): ReadonlySet<string> {
+  return new Set(dropped.flatMap(({ group, reason }) => (reason === TOO_SMALL ? [group.id] : [])));
 }
 
 /** True where at least one member was scored and no two scores differ. */
@@ -226,6 +235,7 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
       return [{ metric, rolloutId: id, contribution, tokenIndex: Math.max(0, tokenIds.length - 1) }];
     });
   const flag = (holds: boolean) => (holds ? 1 : null);
+  const unviable = unviableIds(dropped);
   return [
     ...of("entropy/mean", ({ member }) => member.rollout.entropies ?? []),
     ...of("response/ngram_overlap", ({ copied }) => copied),
@@ -235,9 +245,11 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
     ...whole("response/cut_short_share", ({ member }) => flag(isCutShort(member.rollout, maxTokens))),
     ...whole("response/evidence_overlap", ({ quoted }) => (quoted === null ? null : 1 - quoted)),
     ...whole("reward/rule_judge_agreement", ({ agrees }) => flag(agrees === false)),
+    ...whole("judge/failure_share", ({ member }) => flag(judgeFailed(member.outcome))),
+    ...whole("judge/seconds_p95", ({ member }) => judgeSeconds(member.outcome)),
     ...whole("reward/invalid", ({ member }) => flag(member.outcome.kind === "invalid")),
     ...whole("reward/scored_share", ({ member }) => flag(member.outcome.kind !== "scored")),
-    ...whole("reward/mean", ({ member }) => member.reward),
+    ...whole("reward/mean", ({ group, member }) => (unviable.has(group.id) ? null : member.reward)),
     ...dropped.flatMap(({ group, reason }) =>
       reason !== "stale"
         ? []
@@ -246,4 +258,10 @@ function contributionsOf(rollouts: readonly RolloutFacts[], { dropped, maxTokens
           }),
     ),
   ];
+}
+
+/** Time of a question that was asked; null where the cache answered or there was none. */
+function judgeSeconds(outcome: RewardOutcome): number | null {
+  const use = judgeUseOf(outcome);
+  return use === null || use.cached ? null : use.seconds;
 }

@@ -20,6 +20,10 @@ export interface DetectionOptions {
   /** Share of finished groups that were dropped as too old. */
   readonly staleShare: number;
   readonly advantageLimit: number;
+  /** Share of questions to the judge that got no verdict. */
+  readonly judgeFailureShare: number;
+  /** 95 % quantile of the judge's answering time, s. */
+  readonly judgeSeconds: number;
 }
 
 /** The numbers of a step, applied or not. */
@@ -29,9 +33,14 @@ export interface StepNumbers {
   readonly values: MetricValues;
 }
 
-export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout" | "sampler" | "trainer">;
+export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout" | "sampler" | "trainer" | "reward">;
 
-export function detectionOptions({ spikes, engine, rollout, sampler, trainer }: DetectionConfig): DetectionOptions {
+/** Share of the judge's deadline at which its answers are slow where `reward.judge.slowSeconds` says nothing: half of what fails. */
+const SLOW_SHARE = 0.5;
+
+export function detectionOptions(config: DetectionConfig): DetectionOptions {
+  const { spikes, engine, rollout, sampler, trainer } = config;
+  const { failureLimit, slowSeconds, timeoutMs } = config.reward.judge;
   const embedded = sampler.actor === "engine" && trainer.actor === "engine";
   return {
     window: spikes.window,
@@ -43,5 +52,7 @@ export function detectionOptions({ spikes, engine, rollout, sampler, trainer }: 
     truncatedShare: spikes.truncatedShare,
     staleShare: spikes.staleShare,
     advantageLimit: advantageLimitOf(rollout.groupSize),
+    judgeFailureShare: failureLimit,
+    judgeSeconds: slowSeconds ?? (SLOW_SHARE * timeoutMs) / 1000,
   };
 }

@@ -43,6 +43,36 @@ export const METRICS = [
       "Share of the scored rollouts with the parts `rule` and `judge` that both or neither reach `reward.correctAt`; absent where no rollout has both.",
   },
   {
+    name: "judge/failure_share",
+    unit: "1",
+    meaning:
+      "Share of the responses that the judge was asked about and gave no verdict on: its calls failed or timed out; absent where it was asked about none, as are the other numbers of the judge.",
+  },
+  {
+    name: "judge/seconds_mean",
+    unit: "s",
+    meaning:
+      "Mean time from a question to the judge to its end, waiting included, over the questions that its cache did not answer.",
+  },
+  { name: "judge/seconds_p95", unit: "s", meaning: "Nearest-rank 95 % quantile of the same times." },
+  { name: "judge/cached_share", unit: "1", meaning: "Share of the questions that the judge's cache answered." },
+  {
+    name: "judge/requests",
+    unit: "requests",
+    meaning: "Requests that were sent to the judge for the step's responses, repetitions and hedges included.",
+  },
+  {
+    name: "judge/tokens",
+    unit: "tokens",
+    meaning: "Prompt and completion tokens of the judge as its server counts them; absent where the server tells none.",
+  },
+  {
+    name: "judge/cost",
+    unit: "currency",
+    meaning:
+      "Price of those tokens by `reward.judge.price`, in its currency; absent without prices, or where the server tells no tokens.",
+  },
+  {
     name: "accuracy/mean",
     unit: "1",
     meaning: "Share of scored rollouts whose unshaped reward reaches `reward.correctAt`, before filtering.",
@@ -65,9 +95,21 @@ export const METRICS = [
     meaning: "Share of the responses of length bucket k that could not be scored at the latest evaluation.",
   },
   {
+    name: "eval/<name>",
+    unit: "1",
+    meaning:
+      "Results of the benchmarks of `evaluation.benchmarks` at the latest evaluation: `NAME/score`, the mean over the scored responses; `NAME/score_over_all`, over all of them; `NAME/unscored_share`; `NAME/pass_at_K`.",
+  },
+  {
     name: "group/zero_variance_share",
     unit: "1",
-    meaning: "Share of finished groups whose scored unshaped rewards are all equal, dropped or not.",
+    meaning: "Share of the viable groups that finished whose scored unshaped rewards are all equal, dropped or not.",
+  },
+  {
+    name: "group/unviable_share",
+    unit: "1",
+    meaning:
+      "Share of finished groups of which too few responses were scored (`dynamicSampling.minScoredShare`); they enter no mean of rewards.",
   },
   { name: "group/kept", unit: "groups", meaning: "Groups that the step trained on." },
   {
@@ -401,6 +443,12 @@ export const METRICS = [
     meaning: "Time of the step's sampler calls; that of calls at once adds up.",
   },
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards, which run concurrently." },
+  {
+    name: "time/held_seconds",
+    unit: "s",
+    meaning:
+      "Time of the step in which nothing was sampled or scored because the reward took no work; absent where there was none.",
+  },
   { name: "time/train_seconds", unit: "s", meaning: "Wall time of the step spent in forward, backward and optimiser." },
   {
     name: "time/kl_seconds",

@@ -51,7 +51,7 @@ export const IDLE_TEXT: Readonly<Record<IdleCause, string>> = {
   equal_rewards:
     "the responses to each prompt got equal rewards, which gives no advantage; use easier or harder tasks, warm the policy up (warmup.data), or raise rollout.groupSize or rollout.temperature",
   unscored:
-    "too few responses of a prompt could be scored (dynamicSampling.minScored); repair the reward or judge, or leave out the tasks that it cannot score",
+    "too few responses of a prompt could be scored (dynamicSampling.minScoredShare); repair the reward or judge, or leave out the tasks that it cannot score",
   non_finite:
     "the loss or gradient was not finite each time; lower optimiser.learningRate, and look at the refused mini-batches that the log names",
   guard:

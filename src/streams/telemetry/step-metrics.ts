@@ -82,6 +82,8 @@ export interface StepCost {
     readonly adopt: number | null;
     /** Null where the KL of the update was not measured. */
     readonly kl: number | null;
+    /** For which nothing was sampled or scored, because the reward took no work. */
+    readonly held: number;
   };
   /** Response tokens of the groups that finished. */
   readonly sampledTokens: number;
@@ -101,6 +103,7 @@ export function costMetrics({ seconds, sampledTokens, kept, engine, controlRssBy
     "time/train_seconds": seconds.train,
     "time/publish_seconds": seconds.publish,
     ...(seconds.adopt === null ? {} : { "time/adopt_seconds": seconds.adopt }),
+    ...(seconds.held > 0 ? { "time/held_seconds": seconds.held } : {}),
     ...(seconds.kl === null ? {} : { "time/kl_seconds": seconds.kl }),
     ...(seconds.sample > 0 ? { "throughput/sampled_tokens_per_second": sampledTokens / seconds.sample } : {}),
     ...(seconds.train > 0 && trained > 0 ? { "throughput/trained_tokens_per_second": trained / seconds.train } : {}),

@@ -1,6 +1,7 @@
 import type { Config } from "../../../config/schema.js";
 import type { Sampler } from "../../../contracts/sampler.js";
 import type { PolicyPlaceOptions } from "../../../store/policy-place.js";
+import type { StartJudgeEngine } from "../../judge/local-judge.js";
 import type { Parts } from "../part-kinds.js";
 
 /** What the factories of built-in samplers, trainers, policy stores and guards are given. */
@@ -35,6 +36,8 @@ export interface EmbeddedSource {
   parts(): Pick<Parts, "sampler" | "trainer" | "policyStore">;
   /** Samplers of their own; null where the trainer's engine samples. */
   readonly samplers: Sampler | null;
+  /** How the engine of a local judge is started, and what memory it may take, GiB. */
+  readonly judge: { readonly start: StartJudgeEngine; readonly memoryGiB: number | null };
   /** What decides where published policies lie. Errors: WEIR_E_STATE before the run folder is there. */
   policyPlace(): PolicyPlaceOptions;
 }

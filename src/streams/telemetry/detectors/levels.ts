@@ -70,6 +70,22 @@ const LIMITS: readonly Limit[] = [
       `${value === 1 ? "a response" : `${value} responses`} got something that is no reward (NaN, or out of range); they count in no mean; repair the reward`,
   },
   {
+    metric: "judge/failure_share",
+    rule: "judge_failures",
+    level: "error",
+    limit: ({ judgeFailureShare }) => judgeFailureShare,
+    text: (value, limit) =>
+      `the judge gave no verdict on ${percent(value)} of the responses that it was asked about (limit ${percent(limit)}, reward.judge.failureLimit); look at its server, or at the reasons in the rollouts`,
+  },
+  {
+    metric: "judge/seconds_p95",
+    rule: "judge_slow",
+    level: "warn",
+    limit: ({ judgeSeconds }) => judgeSeconds,
+    text: (value, limit) =>
+      `one in twenty answers of the judge took ${show(value)} s or longer (limit ${show(limit)} s, reward.judge.slowSeconds); lower reward.judge.concurrency, or give the judge more machines`,
+  },
+  {
     metric: "group/stale_dropped_share",
     rule: "stale_flood",
     level: "warn",

@@ -1,5 +1,5 @@
 /** Pass@k from n samples of which c are correct. */
-import { WeirError } from "../../src/errors.js";
+import { WeirError } from "../errors.js";
 
 /** Unbiased estimator 1 − C(n−c, k)/C(n, k) as a product, exact for large n (Chen et al. 2021). 1 ≤ k ≤ n, 0 ≤ c ≤ n. */
 export function passAtK(n: number, c: number, k: number): number {
