@@ -47,7 +47,6 @@ export class PartRegistry {
   private readonly entries: Entry[] = [];
   private readonly values = new Map<PartKind, Parts[PartKind]>();
   private readonly built = new Set<PartKind | Entry>();
-  private readonly latestOf: Partial<Parts> = {};
   private builtIns = 0;
   /** Kinds that were built since `buildAsking` was called. */
   private asked = new Set<PartKind>();
@@ -156,17 +155,6 @@ export class PartRegistry {
    * Errors: WEIR_E_ACTOR_UNKNOWN for a name nobody registered, WEIR_E_ACTOR_MISSING for a dependency without a name.
    */
   build<K extends PartKind>(kind: K, names: Partial<Record<PartKind, string>>): Parts[K] {
-    const part = this.made(kind, names);
-    Object.assign(this.latestOf, { [kind]: part });
-    return part;
-  }
-
-  /** The part of a kind that was built last, perhaps for another part; null where none was. */
-  latest<K extends PartKind>(kind: K): Parts[K] | null {
-    return (this.latestOf[kind] as Parts[K] | undefined) ?? null;
-  }
-
-  private made<K extends PartKind>(kind: K, names: Partial<Record<PartKind, string>>): Parts[K] {
     this.asked.add(kind);
     const given = this.values.get(kind) as Parts[K] | undefined;
     if (given) this.built.add(kind);

@@ -12,7 +12,7 @@ import { type DataStatistics, dataStatistics } from "../../data/statistics.js";
 import { WeirError } from "../../errors.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { growingNumbers, numberAtLeast, share, wholeNumber } from "../arguments.js";
-import { type Answerer, type AskOptions, endpointAnswerer, withFolder } from "../data-check/answerers.js";
+import { type Ask, type AskOptions, withFolder, withServer } from "../data-check/answerers.js";
 import {
   type CheckedTask,
   type CheckReport,
@@ -63,7 +63,7 @@ export async function dataCheckCommand(files: readonly string[], options: DataCh
   const rules = { mode, requireThink: options.think };
   const limit = options.limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber("limit", options.limit, 1);
   const chosen = checked.train.slice(0, limit);
-  const asked = await withAnswerer(options, ask, (answerer) => probed(answerer, chosen, rules));
+  const asked = await withAnswerer(options, ask, (by) => probed(by, chosen, rules));
   const tasks = [...(asked ?? []), ...checked.train.slice(asked?.length ?? 0)];
   const report = reportOf(tasks, checked.heldout, asked?.length ?? 0);
   const lengths = dataStatistics(
@@ -111,7 +111,7 @@ async function read(files: readonly string[], { model, format }: DataCheckOption
 async function withAnswerer<T>(
   options: DataCheckOptions,
   ask: AskOptions,
-  work: (answerer: Answerer) => Promise<T>,
+  work: (by: Ask) => Promise<T>,
 ): Promise<T | null> {
   const { endpoint, endpointModel, apiKeyEnv, model, backend } = options;
   if (!options.ask) {
@@ -124,19 +124,17 @@ async function withAnswerer<T>(
   }
   if (endpointModel === undefined)
     throw usage("--endpoint needs the name of the server's model: give --endpoint-model NAME");
-  const key = apiKeyEnv === undefined ? null : (process.env[apiKeyEnv]?.trim() ?? "");
-  if (key === "") throw usage(`--api-key-env: the environment variable ${apiKeyEnv} is not set; set it`);
-  return work(endpointAnswerer({ ...ask, url: endpoint, model: endpointModel, key }));
+  return withServer({ url: endpoint, model: endpointModel, apiKeyEnv: apiKeyEnv ?? null }, ask, work);
 }
 
 /** The tasks with what a model makes of them, with their document and without it. */
-async function probed(answerer: Answerer, tasks: readonly CheckedTask[], rules: RuleUse): Promise<CheckedTask[]> {
+async function probed(by: Ask, tasks: readonly CheckedTask[], rules: RuleUse): Promise<CheckedTask[]> {
   const line = progress();
   const all = tasks.map(({ task }) => task);
   const told = (kind: string) => (done: number, of: number) => line.update(`${kind}: ${done} of ${of} tasks`);
   try {
-    const closed = await probe(answerer, all, "closed book", rules, told("without document"));
-    const open = await probe(answerer, all, "with document", rules, told("with document"));
+    const closed = await probe(by, all, "closed book", rules, told("without document"));
+    const open = await probe(by, all, "with document", rules, told("with document"));
     return tasks.map((task, i) => ({ ...task, closedBookRate: closed[i] ?? null, passRate: open[i] ?? null }));
   } finally {
     line.done();

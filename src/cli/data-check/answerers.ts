@@ -1,12 +1,11 @@
+import { createSamplerResponder } from "../../actors/evaluation/sampler-responder.js";
 import { counterKey } from "../../algorithms/random.js";
-import { truncateMiddle } from "../../algorithms/truncation.js";
+import type { Responder } from "../../contracts/responder.js";
 import type { ChatMessage } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
-import { HttpClient } from "../../remote/http.js";
-import { patientFetch } from "../../remote/patient-fetch.js";
-import { realTime } from "../../system/time.js";
+import { openEndpoint } from "../eval/policies.js";
 import { withEngine } from "../with-engine.js";
 
 /** Models that are asked about tasks: a folder in the embedded engine, or a server that speaks OpenAI's chat protocol. */
@@ -25,19 +24,13 @@ export interface Asked {
   readonly messages: readonly ChatMessage[];
 }
 
-/** Responses to a conversation, `samples` of them; null where the model refused it. */
-export type Answers = readonly string[] | null;
-
-export interface Answerer {
-  ask(asked: readonly Asked[], told: (done: number) => void): Promise<readonly Answers[]>;
-}
+/** Answers conversations, `samples` times each: the responses that came, perhaps none. Errors: those of the engine; WEIR_E_UNREACHABLE. */
+export type Ask = (asked: readonly Asked[], told: (done: number) => void) => Promise<readonly (readonly string[])[]>;
 
 /** Conversations per call of the engine. */
 const PROMPTS_PER_CALL = 4;
-/** Requests to a server at the same time. */
+/** Requests to a server at the same time, and how long one may take, ms. */
 const REQUESTS = 8;
-/** How long a server that is away is waited for, and how long one request may take, ms. */
-const PATIENCE_MS = 60_000;
 const DEADLINE_MS = 600_000;
 
 /** Runs `work` with a model folder. Prompts that do not fit are cut in the middle. Errors: those of the engine. */
@@ -45,109 +38,69 @@ export async function withFolder<T>(
   folder: string,
   backend: string | undefined,
   options: AskOptions,
-  work: (answerer: Answerer) => Promise<T>,
+  work: (ask: Ask) => Promise<T>,
 ): Promise<T> {
   const tokenizer = await loadTokenizer(folder);
   return withEngine(folder, backend, (engine, signal) => {
-    const { maxTokens, samples, temperature, topP, seed } = options;
-    const limit = engine.model.maxPositions - maxTokens;
-    if (limit < 1)
+    const { maxTokens, temperature, topP } = options;
+    const { maxPositions, stopIds } = engine.model;
+    if (maxTokens >= maxPositions)
       throw new WeirError(
         "WEIR_E_USAGE",
-        `--max-tokens: expected fewer than the model's ${engine.model.maxPositions} positions, got ${maxTokens}`,
+        `--max-tokens: expected fewer than the model's ${maxPositions} positions, got ${maxTokens}`,
         { maxTokens },
       );
-    const params = {
-      ...{ temperature, topP, topK: 0, maxTokens },
-      stopIds: withEndOfTurn(engine.model.stopIds, tokenizer.endOfTurn),
-    };
-    const promptOf = ({ id, messages }: Asked) => ({
-      promptIds: truncateMiddle(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true }).ids, limit),
-      seeds: Array.from({ length: samples }, (_, sample) => counterKey(seed, "data-check", id, sample)),
+    const responder = createSamplerResponder({
+      ...{ sampler: engine.sampler, tokenizer, policy: null, deadlineMs: Number.POSITIVE_INFINITY },
+      sampling: { temperature, topP, topK: 0, maxTokens, stopIds: withEndOfTurn(stopIds, tokenizer.endOfTurn) },
+      ...{ maxPromptTokens: maxPositions - maxTokens, questionsPerCall: PROMPTS_PER_CALL, callsInFlight: 1 },
     });
-    return work({
-      async ask(asked, told) {
-        const answers: string[][] = [];
-        for (let start = 0; start < asked.length; start += PROMPTS_PER_CALL) {
-          const call = asked.slice(start, start + PROMPTS_PER_CALL);
-          const { sequences } = await engine.sampler.sample(
-            {
-              ...{ id: `data-check-${start}`, prompts: call.map(promptOf), params },
-              ...{ policy: null, purpose: "evaluation", deadlineMs: Number.POSITIVE_INFINITY },
-            },
-            { signal },
-          );
-          for (const drawn of sequences)
-            answers.push(drawn.map(({ tokenIds }) => tokenizer.decode(tokenIds, { skipSpecialTokens: true })));
-          told(answers.length);
-        }
-        return answers;
-      },
-    });
+    return work(askBy(responder, options, signal));
   });
 }
 
-export interface EndpointOptions extends AskOptions {
+export interface AskedServer {
   /** Base URL up to and including /v1. */
   readonly url: string;
   readonly model: string;
-  /** Null sends none. */
-  readonly key: string | null;
+  readonly apiKeyEnv: string | null;
 }
 
-/** A server. Errors of `ask`: WEIR_E_UNREACHABLE; a request that is refused has no answers. */
-export function endpointAnswerer(options: EndpointOptions): Answerer {
-  const { url, model, key, samples, maxTokens, temperature, topP, seed } = options;
-  const client = new HttpClient({
-    ...{ url, secret: key, patienceMs: PATIENCE_MS, time: realTime, fetch: patientFetch },
-    ...(key === null ? {} : { headers: { authorization: `Bearer ${key}` } }),
-  });
-  const { signal } = new AbortController();
-  const answersTo = async ({ id, messages }: Asked): Promise<Answers> => {
-    const texts: string[] = [];
-    // One sample a request: servers differ in whether they take `n`.
-    for (let sample = 0; sample < samples; sample++) {
-      const json = {
-        ...{ model, messages, temperature, top_p: topP, max_tokens: maxTokens },
-        seed: counterKey(seed, "data-check", id, sample) >>> 1,
-      };
-      const answer = await client.call({
-        ...{ path: "/chat/completions", json, deadlineMs: DEADLINE_MS, signal, repeat: "always" },
-      });
-      if (answer.status === 401 || answer.status === 403 || answer.status === 404)
-        throw client.refusal({ path: "/chat/completions" }, answer);
-      const text = answer.status >= 200 && answer.status < 300 ? contentOf(answer.text()) : null;
-      if (text === null) return null;
-      texts.push(text);
-    }
-    return texts;
-  };
-  return {
-    async ask(asked, told) {
-      const answers = new Array<Answers>(asked.length).fill(null);
-      let [next, done] = [0, 0];
-      const worker = async () => {
-        for (let at = next++; at < asked.length; at = next++) {
-          answers[at] = await answersTo(asked[at] as Asked);
-          told(++done);
-        }
-      };
-      await Promise.all(Array.from({ length: Math.min(REQUESTS, asked.length) }, worker));
-      return answers;
-    },
-  };
-}
-
-/** choices[0].message of a completion: its content, behind its reasoning where the server gives that apart; null for anything else. */
-function contentOf(body: string): string | null {
+/** Runs `work` with a server. Errors: WEIR_E_CONFIG for an address or key that cannot be used. */
+export async function withServer<T>(
+  { url, model, apiKeyEnv }: AskedServer,
+  options: AskOptions,
+  work: (ask: Ask) => Promise<T>,
+): Promise<T> {
+  const endpoint = { url, model, apiKeyEnv, tokenizer: null, concurrency: REQUESTS, timeoutMs: DEADLINE_MS };
+  const sampling = { ...options, maxInput: Number.POSITIVE_INFINITY, rows: 1 };
+  const { responder, close } = await openEndpoint(endpoint, sampling);
   try {
-    const parsed = JSON.parse(body) as {
-      choices?: readonly { message?: { content?: unknown; reasoning_content?: unknown } }[];
-    } | null;
-    const { content, reasoning_content: reasoning } = parsed?.choices?.[0]?.message ?? {};
-    if (typeof content !== "string") return null;
-    return typeof reasoning === "string" && reasoning !== "" ? `<think>${reasoning}</think>${content}` : content;
-  } catch {
-    return null;
+    return await work(askBy(responder, options, new AbortController().signal));
+  } finally {
+    await close();
   }
+}
+
+function askBy(responder: Responder, { samples, seed }: AskOptions, signal: AbortSignal): Ask {
+  return async (asked, told) => {
+    const answers: string[][] = asked.map(() => []);
+    let [next, done] = [0, 0];
+    const worker = async () => {
+      for (let start = next; start < asked.length; start = next) {
+        next += responder.questionsPerCall;
+        const call = asked.slice(start, next).map(({ id, messages }) => ({
+          ...{ id, messages },
+          seeds: Array.from({ length: samples }, (_, sample) => counterKey(seed, "data-check", id, sample)),
+        }));
+        const replies = await responder.respond(call, { signal });
+        for (const [i, reply] of replies.entries())
+          answers[start + i] = reply.answers.flatMap((answer) => (answer.kind === "answered" ? [answer.text] : []));
+        done += call.length;
+        told(done);
+      }
+    };
+    await Promise.all(Array.from({ length: responder.callsInFlight }, worker));
+    return answers;
+  };
 }

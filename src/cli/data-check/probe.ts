@@ -2,7 +2,8 @@ import type { RewardMode } from "../../contracts/reward.js";
 import type { ChatMessage, Task } from "../../contracts/task.js";
 import { problemOf } from "../../rewards/judge/problem.js";
 import { parsedGold, scoreByRule } from "../../rewards/rule.js";
-import type { Answerer, Answers } from "./answerers.js";
+import { withoutEndText } from "../../rewards/text.js";
+import type { Ask } from "./answerers.js";
 
 /** What can be said of a task from its question alone, and how hard it is for a model. */
 
@@ -54,11 +55,13 @@ export interface RuleUse {
 }
 
 /** Share of right responses; null where there are none, or no rule scores them. */
-export function passRate(task: Task, answers: Answers, rules: RuleUse): number | null {
-  if (answers === null || answers.length === 0) return null;
+export function passRate(task: Task, answers: readonly string[], rules: RuleUse): number | null {
+  if (answers.length === 0) return null;
   try {
     const scores = answers.map(
-      (response) => scoreByRule({ source: task.source, response, goldAnswers: task.goldAnswers }, rules).score,
+      (response) =>
+        scoreByRule({ source: task.source, response: withoutEndText(response), goldAnswers: task.goldAnswers }, rules)
+          .score,
     );
     return scores.filter((score) => score === 1).length / scores.length;
   } catch {
@@ -68,7 +71,7 @@ export function passRate(task: Task, answers: Answers, rules: RuleUse): number |
 
 /** Share of right responses of each task, by its place: with the document, or without it. */
 export async function probe(
-  answerer: Answerer,
+  ask: Ask,
   tasks: readonly Task[],
   kind: "with document" | "closed book",
   rules: RuleUse,
@@ -78,8 +81,8 @@ export async function probe(
     const messages = kind === "closed book" ? closedBookMessages(task) : task.messages;
     return messages === null ? [] : [{ at, id: `${kind} ${task.id}`, messages }];
   });
-  const answers = await answerer.ask(asked, (done) => told(done, asked.length));
+  const answers = await ask(asked, (done) => told(done, asked.length));
   const rates = new Array<number | null>(tasks.length).fill(null);
-  for (const [i, { at }] of asked.entries()) rates[at] = passRate(tasks[at] as Task, answers[i] ?? null, rules);
+  for (const [i, { at }] of asked.entries()) rates[at] = passRate(tasks[at] as Task, answers[i] ?? [], rules);
   return rates;
 }
