@@ -36,7 +36,7 @@ export function behaviourSpans(text: string): BehaviourSpan[] {
     let last = -1;
     for (const match of text.matchAll(pattern)) {
       const start = match.index + (LEADING.exec(match[0])?.[0].length ?? 0);
-      while (start >= (ends[sentence] ?? text.length)) sentence++;
+      while (start >= (ends[sentence] ?? Number.POSITIVE_INFINITY)) sentence++;
       if (sentence === last) continue;
       last = sentence;
       spans.push({ behaviour, start, end: match.index + match[0].length });

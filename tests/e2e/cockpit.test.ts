@@ -130,6 +130,35 @@ describe.skipIf(!hasBrowser)("the cockpit", () => {
     await expect.poll(() => page.getByTestId("token-numbers").textContent()).toContain('token 6" Lisbon"');
   });
 
+  it("marks behaviours by the form of a line, counts them, and goes from one to the next", async () => {
+    const { hub } = cockpitRun();
+    const { page } = await tests.open(hub, "#trace=s14-q0-g1&step=14&token=0");
+    const legend = page.getByTestId("behaviours");
+    await legend.waitFor();
+    expect(await legend.locator("li").allTextContents()).toEqual([
+      "grounding 2, judge 3",
+      "subgoal setting 0, judge 0",
+      "backtracking 0, judge 0",
+      "verification 1, judge 1",
+    ]);
+    expect(await page.locator(".completion .b-grounding").allTextContents()).toEqual(["The", " Lisbon"]);
+    expect(await page.locator(".completion .b-verification").allTextContents()).toEqual([" treaty", " was", " signed"]);
+    const styleOf = (behaviour: string) =>
+      page
+        .locator(`.completion .b-${behaviour}`)
+        .first()
+        .evaluate((element) => getComputedStyle(element).borderBottomStyle);
+    expect([await styleOf("grounding"), await styleOf("verification")]).toEqual(["solid", "dotted"]);
+    const next = legend.getByRole("button", { name: /^grounding/ });
+    for (const token of ["1", "6", "1"]) {
+      await next.click();
+      await expect.poll(() => hot(page).getAttribute("data-token")).toBe(token);
+    }
+    await page.locator('.completion [data-token="2"]').click();
+    await expect.poll(() => page.getByTestId("token-numbers").textContent()).toContain("grounding, verification");
+    expect(await legend.getByRole("button", { name: /^backtracking/ }).isDisabled()).toBe(true);
+  });
+
   it("tells the guard's story: alarms from begin to end, verdicts, the rollback, turned knobs", async () => {
     const { hub, tell } = cockpitRun();
     const { page, complaints } = await tests.open(hub);

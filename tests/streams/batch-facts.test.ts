@@ -118,6 +118,43 @@ describe("copying", () => {
   });
 });
 
+describe("behaviours and copies from distractors", () => {
+  const evidence = ["The capital of Peru is Lima."];
+  const text = "According to the document, the capital of Peru is Lima, and the capital of Chile is Santiago.";
+  const known = (change: Partial<Group["task"]>): Group => {
+    const group = groupOf(
+      "g",
+      [
+        { id: "a", text },
+        { id: "b", text: "Lima" },
+      ],
+      { evidence },
+    );
+    return { ...group, task: { ...group.task, ...change } };
+  };
+  // 15 runs of three words. In the evidence: the-capital-of twice, capital-of-peru, of-peru-is, peru-is-lima.
+  // Elsewhere: and-the-capital, capital-of-chile, of-chile-is, chile-is-santiago.
+  const chile = "And the capital of Chile is Santiago. The capital of Peru is Lima.";
+
+  it("tell what a response has of the evidence from what it has of the rest of the document", () => {
+    const { values } = facts([known({ document: chile })]);
+    expect(values["response/evidence_copied"]).toBeCloseTo(5 / 15, 12);
+    expect(values["response/distractor_copied"]).toBeCloseTo(4 / 15, 12);
+    expect(values["behaviour/grounding_per_response"]).toBe(0.5);
+    expect(() => assertMetrics(values as Readonly<Record<string, number>>)).not.toThrow();
+  });
+
+  it("take the distractors that the task lists, and know none without a document", () => {
+    const listed = known({ document: chile, meta: { evidence, distractors: ["Chile is Santiago"] } });
+    expect(facts([listed]).values["response/distractor_copied"]).toBeCloseTo(1 / 15, 12);
+    const unknown = facts([known({ document: null })]).values;
+    expect(unknown).toHaveProperty("response/evidence_copied");
+    expect(unknown).not.toHaveProperty("response/distractor_copied");
+    const { values } = facts([groupOf("g", [{ id: "a", text }])]);
+    expect(values).not.toHaveProperty("response/evidence_copied");
+  });
+});
+
 describe("rewards that say different things", () => {
   const groups = [
     groupOf("g", [

@@ -1,4 +1,4 @@
-/** `weir data`: makes synthetic data sets, describes and shows data files. */
+/** `weir data`: makes synthetic data sets; describes, checks and shows data files. */
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -28,6 +28,7 @@ import { readJsonIfPresent } from "../../model/io/json.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { growingNumbers, range, share, wholeNumber } from "../arguments.js";
 import { type ExitCode, note, print, printJson, progress, table } from "../output.js";
+import { type DataCheckOptions, dataCheckCommand } from "./data-check.js";
 import { GoldRemarks, type ShowOptions, showCommand } from "./data-show.js";
 
 export interface MakeOptions {
@@ -207,7 +208,7 @@ function printStatistics(statistics: DataStatistics): void {
 }
 
 export function register(program: Command): void {
-  const data = program.command("data").description("make synthetic data sets, describe and show data files");
+  const data = program.command("data").description("make synthetic data sets; describe, check and show data files");
   data
     .command("make")
     .description("generate long-document questions over real facts: train, held-out and demonstrations")
@@ -244,6 +245,7 @@ export function register(program: Command): void {
     .action(async (files: string[], options: StatsOptions) => {
       process.exitCode = await statsCommand(files, options);
     });
+  registerCheck(data);
   data
     .command("show")
     .description("print tasks as weir reads them: id, source, the judge's question, messages, gold answers")
@@ -259,6 +261,45 @@ export function register(program: Command): void {
     )
     .action(async (files: string[], options: ShowOptions) => {
       process.exitCode = await showCommand(files, options);
+    });
+}
+
+function registerCheck(data: Command): void {
+  data
+    .command("check")
+    .description("find duplicates, tasks that are in the held-out data, that no rule scores, or that need no document")
+    .argument("<files...>", "parquet or jsonl files of training tasks")
+    .option("--heldout <files...>", "files of held-out tasks that no training task may repeat", [])
+    .option("--near <similarity>", "smallest similarity of near duplicates, over runs of five words", "0.8")
+    .option("--model <dir>", "model folder: its tokenizer measures the prompts, and --ask asks it")
+    .option("--buckets <bounds>", "upper bounds of length buckets in tokens, such as 20000,60000")
+    .option(
+      "--ask",
+      "have a model answer the tasks, with their documents and without: difficulty, need of the document",
+      false,
+    )
+    .option("--endpoint <url>", "server that is asked in place of --model, up to and including /v1")
+    .option("--endpoint-model <name>", "name of its model")
+    .option("--api-key-env <name>", "environment variable that holds its key")
+    .option("--samples <n>", "responses to each task, and to each without its document", "4")
+    .option("--limit <n>", "ask about the first tasks only")
+    .option("--max-tokens <n>", "longest response", "1024")
+    .option("--temperature <t>", "0 is greedy", "0.7")
+    .option("--top-p <p>", "nucleus mass", "0.95")
+    .option("--no-think", "read the whole response where </think> is missing")
+    .option("--seed <n>", "seed of the sampling", "1")
+    .option("--backend <name>", "auto, tensorflow, wasm or cpu", "auto")
+    .addOption(formatOption())
+    .addOption(modeOption())
+    .option("--write <out>", "write the file again with columns weir_…; a folder where there are several files")
+    .option("--json", "print JSON")
+    .addHelpText(
+      "after",
+      "\nFaults: training tasks that a held-out file repeats, equal questions with other gold answers, tasks that no rule scores." +
+        "\nExit codes: 0 no faults, 1 faults, 2 wrong usage or missing file, 3 unreadable data, 4 the model or server failed.",
+    )
+    .action(async (files: string[], options: DataCheckOptions) => {
+      process.exitCode = await dataCheckCommand(files, options);
     });
 }
 
