@@ -8,8 +8,8 @@ import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
 import { detectorOptions } from "../actors/run/detector-options.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
-import { liveConfig } from "../actors/run/knobs.js";
-import { anotherPhase, RunOrders } from "../actors/run/orders.js";
+import { knobsOfRun, liveConfig } from "../actors/run/knobs.js";
+import { anotherPhase, assertOrder, RunOrders } from "../actors/run/orders.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
 import type { RunContext, RunTaps } from "../actors/run/run-context.js";
@@ -21,6 +21,7 @@ import { PolicyPublisher } from "../actors/update/publisher.js";
 import { phasesFrom } from "../algorithms/phases.js";
 import type { Config } from "../config/schema.js";
 import type { Fact } from "../contracts/fact.js";
+import type { OrderWish } from "../contracts/knob.js";
 import type { ArtifactKind } from "../contracts/published-policy.js";
 import type { Sampler } from "../contracts/sampler.js";
 import type { Json } from "../contracts/task.js";
@@ -40,6 +41,7 @@ import { type BusyTime, ScriptedEngine } from "./scripted-engine.js";
 import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, Outage } from "./scripted-parts.js";
 import { createScriptedSampler } from "./scripted-sampler.js";
 import { createScriptedTrainer } from "./scripted-trainer.js";
+import { turnedValue } from "./turned-value.js";
 import type { Lifetime } from "./virtual-time.js";
 
 /**
@@ -182,6 +184,29 @@ export class Life {
         .catch((error: Error) => options.trace(`refused: ${error.message}`));
   }
 
+  /** Turns a knob of the run to a value within its bounds; `draw` gives numbers in [0, 1). */
+  turnKnob(draw: () => number): void {
+    const { context, options } = this;
+    const knobs = knobsOfRun(context);
+    const knob = knobs[Math.floor(draw() * knobs.length)];
+    if (knob === undefined) return;
+    const { path } = knob;
+    const value = turnedValue(knob, draw());
+    options.trace(`control: ${path} to ${value}`);
+    const refused = (error: Error) => options.trace(`refused: ${error.message}`);
+    try {
+      const wish: OrderWish = {
+        order: { type: "set", path, value },
+        by: { kind: "operator", name: "simulated" },
+        reason: null,
+      };
+      assertOrder(context, wish.order);
+      void context.orders.request(wish).catch(refused);
+    } catch (error) {
+      refused(error as Error);
+    }
+  }
+
   /** Asks for the run to go back; `share` of its steps are to stay, null leaves all but the last. */
   rollBack(share: number | null): void {
     const { context, driver, options } = this;
@@ -266,7 +291,7 @@ export class Life {
       callTimeoutMs: config.engine.requestTimeoutMs,
       timers: time,
     });
-    const { maxLag } = config.async;
+    const maxLag = () => this.context.config.async.maxLag;
     registry
       .use("sampler", this.pool ?? this.samplerOn(this.trainer))
       .use("trainer", createScriptedTrainer({ config, calls, truth, engine, files: disk.files, maxLag }))

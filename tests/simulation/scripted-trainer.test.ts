@@ -26,7 +26,7 @@ beforeEach(() => {
   });
   const engine = new ScriptedEngine("trainer", time, null, true);
   trainer = createScriptedTrainer({
-    ...{ config: smallRun(), calls, truth, engine, files: new MemoryFiles(), maxLag: 1 },
+    ...{ config: smallRun(), calls, truth, engine, files: new MemoryFiles(), maxLag: () => 1 },
   });
 });
 

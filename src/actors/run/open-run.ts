@@ -42,6 +42,7 @@ import { createPipeline } from "./run-pipeline.js";
 import { runSources } from "./run-sources.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
 import { assertWorkers, RunWorkers } from "./run-workers.js";
+import { statesForgotten } from "./saved-states.js";
 import { assertStartable } from "./start-check.js";
 import { warmupSteps } from "./warmup.js";
 
@@ -105,8 +106,10 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   gauges.watchActor(() => supervisor.statuses());
   closers.add(() => options.onGauges(gauges.reading()));
   let begun = options.resume !== undefined;
+  let opened: RunContext | null = null;
+  const mayRemove = statesForgotten(() => opened);
   try {
-    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
+    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume, mayRemove);
     if (held) closers.add(() => held.close());
     // Before anything of the folder is changed: a run that may not go on is left as it was.
     const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins()) : [];
@@ -124,7 +127,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     const { batchRows, epochs } = config.warmup;
     const stepsOfWarmup = warmupSteps({ rows, batchRows, epochs, seed: config.run.seed });
     const sources = await runSources(config, data.digests, supervisor.startSha256 ?? "");
-    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources);
+    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources, mayRemove);
     if (!held) closers.add(() => (begun ? store.close() : store.abandon()));
     const { log, close: closeLog } = options.logger
       ? { log: options.logger, close: () => undefined }
@@ -136,6 +139,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       ...{ tokenizer, phases, data, stepsOfWarmup, store, log, gauges, model: sources.model },
     });
     present = context;
+    opened = context;
+    await store.removeLeftovers();
     closers.add(() => context.workers?.close());
     gauges.watchActor(() => context.workers?.statuses() ?? []);
     gauges.watchActor(() => context.pipeline.actors());

@@ -70,7 +70,7 @@ export async function preflight(context: RunContext, signal: AbortSignal): Promi
   if (firstMember !== undefined && (outcomes.scored ?? 0) === 0) refuse(context, firstMember.outcome);
   const plans = trainsHere(context.configured);
   const memory = plans ? await context.engine.planMemory(largestPass(context), { signal }) : null;
-  const snapshots = snapshotRoom(context.config, context.parts.trainer.model);
+  const snapshots = snapshotRoom(context.config, context.parts.trainer);
   const truncatedShare = share(members, (member) => member.rollout.finish === "length");
   const zeroVarianceShare = share(groups, (group) => new Set(unshapedRewards(group)).size < 2);
   const { read, dropped, outsidePhases } = workload.tasks;

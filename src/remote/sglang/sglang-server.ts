@@ -6,7 +6,6 @@
 import { z } from "zod";
 import { WeirError } from "../../errors.js";
 import type { Call, Draw, Drawn, GenerationServer, Peek, ServerFacts } from "../generation/generation-server.js";
-import { servedModel } from "../generation/served-model.js";
 import {
   askMs,
   askServer,
@@ -19,6 +18,7 @@ import {
 } from "../generation/server-calls.js";
 import { toldPrecision } from "../generation/told-precision.js";
 import type { HttpAnswer, HttpCall } from "../http.js";
+import { servedModel } from "../served-model.js";
 import { rowsOf } from "./rows.js";
 
 /** Bytes of one token in an answer, at most. */
@@ -63,9 +63,9 @@ export class SglangServer implements GenerationServer {
     const { data } = await this.ask("/v1/models", modelsSchema, signal);
     const bases = data.filter(({ parent }) => !parent);
     servedModel(
-      this.url,
-      model,
       bases.map(({ id }) => id),
+      model,
+      { url: this.url, option: "sampler.model" },
     );
     const lora = info.enable_lora === true;
     const label = served.weight_version ?? STARTED_WITH;

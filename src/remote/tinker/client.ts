@@ -186,17 +186,20 @@ export class TinkerClient {
     throw this.failure(path, answer);
   }
 
-  /** Removes something at the server where it is; nothing depends on it. */
-  async remove(path: string): Promise<void> {
-    const signal = AbortSignal.timeout(this.shortMs);
-    const call = {
+  /** The answer to the removal of something at the server. Errors: WEIR_E_UNREACHABLE. */
+  delete(path: string, signal: AbortSignal): Promise<HttpAnswer> {
+    return this.http.call({
       method: "DELETE",
       path: `${API}${path}`,
       deadlineMs: this.shortMs,
       signal,
       repeat: "never",
-    } as const;
-    await this.http.call(call).catch(() => undefined);
+    });
+  }
+
+  /** Removes something at the server where it is; nothing depends on it. */
+  async remove(path: string): Promise<void> {
+    await this.delete(path, AbortSignal.timeout(this.shortMs)).catch(() => undefined);
   }
 
   close(): void {
@@ -269,6 +272,11 @@ export class TinkerClient {
       { path, limitMs: deadlineMs },
     );
   }
+}
+
+/** True where an answer says that something is not there, and not that there is no such call. */
+export function isGone(answer: HttpAnswer): boolean {
+  return isLoss(answer) && (answer.status === 404 || answer.status === 410);
 }
 
 /** True where the server no longer knows a session, model, checkpoint or result, or counts a model's calls otherwise than we do. */

@@ -8,7 +8,6 @@ import { WeirError } from "../../errors.js";
 import { readModelConfig } from "../../model/io/config.js";
 import type { Call, Draw, Drawn, GenerationServer, Peek, ServerFacts } from "../generation/generation-server.js";
 import { requestSeed } from "../generation/request-seed.js";
-import { servedModel } from "../generation/served-model.js";
 import {
   askMs,
   askServer,
@@ -20,6 +19,7 @@ import {
   TOP,
 } from "../generation/server-calls.js";
 import type { HttpAnswer, HttpCall } from "../http.js";
+import { servedModel } from "../served-model.js";
 import { drawnOf } from "./choices.js";
 import { metricsOf } from "./metrics.js";
 import {
@@ -70,9 +70,9 @@ export class VllmServer implements GenerationServer {
     const develops = FOLDER_ROUTES.every(has);
     const label = develops ? (await this.ask("/weight_info", weightsSchema, signal)).weight_version : STARTED_WITH;
     this.base = servedModel(
-      this.url,
-      model,
       bases.map(({ id }) => id),
+      model,
+      { url: this.url, option: "sampler.model" },
     );
     return {
       version,
