@@ -21,9 +21,9 @@ import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { createChatResponder } from "../../remote/chat/chat-responder.js";
-import { keyFrom } from "../../remote/http.js";
 import { stepName } from "../../store/checkpoint-store.js";
 import { CHECKPOINTS_FOLDER } from "../../store/run-folder.js";
+import { environmentSecret } from "../../system/environment-secret.js";
 import { resolveModelFolder } from "../commands/export.js";
 import { note } from "../output.js";
 
@@ -83,7 +83,11 @@ export async function openEndpoint(endpoint: EndpointOptions, sampling: EvalSamp
   const { temperature, topP, maxTokens } = sampling;
   const responder = createChatResponder({
     ...{ url, model, temperature, topP, maxTokens, concurrency, fit },
-    ...{ secret: keyFrom(apiKeyEnv, "--api-key-env"), deadlineMs: timeoutMs, patienceMs: PATIENCE_MS },
+    ...{
+      secret: environmentSecret(apiKeyEnv, { option: "--api-key-env", what: "the server's key" }),
+      deadlineMs: timeoutMs,
+      patienceMs: PATIENCE_MS,
+    },
   });
   return { responder, identity: { kind: "endpoint", url, model }, close: async () => undefined };
 }
