@@ -113,9 +113,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     if (held) closers.add(() => held.close());
     // Before anything of the folder is changed: a run that may not go on is left as it was.
     const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins()) : [];
-    let present: Pick<RunContext, "parts"> = options;
     closers.add(() => supervisor.close());
-    closers.add(() => disposeParts(present.parts));
+    closers.add(() => disposeParts((opened ?? options).parts));
     closers.add(() => options.benchmarks.dispose());
     await supervisor.start();
     await options.startSamplers();
@@ -138,7 +137,6 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     const context = contextOf(config, options, {
       ...{ tokenizer, phases, data, stepsOfWarmup, store, log, gauges, model: sources.model },
     });
-    present = context;
     opened = context;
     await store.removeLeftovers();
     closers.add(() => context.workers?.close());
