@@ -9,7 +9,7 @@ import { createRegistry } from "../../actors/parts/built-ins.js";
 import { loadParts } from "../../actors/parts/parts-file.js";
 import type { PartRegistry } from "../../actors/parts/registry.js";
 import type { SamplerPool } from "../../actors/rollout/sampler-pool.js";
-import { createSamplerEngines, samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
+import { createSamplerEngines, judgeMemory, samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
 import type { Config } from "../../config/schema.js";
 import type { Responder } from "../../contracts/responder.js";
 import type { Sampler } from "../../contracts/sampler.js";
@@ -104,7 +104,12 @@ export async function registryFor(
   const registry = createRegistry(
     config,
     { publish: () => undefined, report: (error) => note(error.message), callTimeoutMs: config.engine.requestTimeoutMs },
-    { parts: alone, samplers: pool, judge: { start: startJudgeEngine, memoryGiB: null }, policyPlace: alone },
+    {
+      parts: alone,
+      samplers: pool,
+      judge: { start: startJudgeEngine, memoryGiB: judgeMemory(config, false).judge },
+      policyPlace: alone,
+    },
   );
   for (const path of files)
     for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
@@ -121,7 +126,7 @@ export function enginesFor(config: Config, weights: { sha256: string }): Sampler
       weights.sha256 = engine.version().sha256;
       return engine;
     },
-    memoryBudget(config.engine.memoryGiB) / BYTES_PER_GIB / engines,
+    memoryBudget(judgeMemory(config, false).rest) / BYTES_PER_GIB / engines,
     false,
   );
 }
