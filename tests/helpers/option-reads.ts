@@ -17,7 +17,7 @@ export interface OptionReadInput {
   /** The file that declares the options, and the type in it that holds all of them. */
   readonly schemaFile: string;
   readonly typeName: string;
-  /** Files whose reads do not count: those that only declare and check options. */
+  /** Files whose reads do not count: those that declare and check options. */
   readonly ignore: (file: string) => boolean;
 }
 
@@ -57,7 +57,7 @@ export function optionReads(input: OptionReadInput): OptionReads {
 
   const declare = (type: ts.Type, prefix: string): void => {
     for (const property of within(type).getProperties()) {
-      if (!property.declarations?.some((declaration) => declaration.getSourceFile() === schema)) continue;
+      if (!property.declarations?.some((declaration) => input.ignore(declaration.getSourceFile().fileName))) continue;
       const path = prefix === "" ? property.name : `${prefix}.${property.name}`;
       add(property, [path]);
       declare(checker.getTypeOfSymbol(property), path);
