@@ -19,6 +19,7 @@ import type { PublishedMetrics } from "../../streams/telemetry/published-metrics
 import { usableMemory } from "../../system/memory.js";
 import { realTime } from "../../system/time.js";
 import { curriculumMachine } from "../curriculum/machine.js";
+import type { RunBenchmarks } from "../evaluation/run-benchmark-list.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins } from "../parts/part-origins.js";
 import { PolicyPublisher } from "../update/publisher.js";
@@ -35,7 +36,6 @@ import { RunOrders } from "./orders.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunSources } from "./resume-check.js";
-import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { openRunLog } from "./run-log.js";
 import { createPipeline } from "./run-pipeline.js";

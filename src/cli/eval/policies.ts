@@ -1,6 +1,4 @@
 /** The policy that `weir eval --bench` asks: a model folder, a run's checkpoint, the sampler of a configuration, or a chat server. */
-
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fitPrompt } from "../../actors/evaluation/fit-prompt.js";
 import { createSamplerResponder } from "../../actors/evaluation/sampler-responder.js";
@@ -176,6 +174,3 @@ export async function openSampler(
     throw error;
   }
 }
-
-/** Most engine processes that make sense here. */
-export const mostProcesses = (): number => availableParallelism();
