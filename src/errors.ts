@@ -44,6 +44,8 @@ export const ERROR_CODES = {
     "The next policy does not fit in what policyStore.maxGiB or the disk leaves; the run was paused.",
   WEIR_E_POLICY_STORE: "A published policy is missing, damaged or cannot be handed over.",
   WEIR_E_POLICY_VERSION: "A sampler or trainer does not hold the policy version that was asked for.",
+  WEIR_E_PREFLIGHT:
+    "The trial batch before training showed that the run would learn nothing, or has no room in memory.",
   WEIR_E_PROMPT_TOO_LONG: "A prompt plus its response does not fit the model's positions.",
   WEIR_E_REMOTE: "A server refused a call, or answered something that its protocol does not have.",
   WEIR_E_REMOTE_STATE:

@@ -315,6 +315,28 @@ export const evaluationSchema = z.object({
 });
 export type Evaluation = z.output<typeof evaluationSchema>;
 
+export const preflightSchema = z
+  .object({
+    rollouts: whole.describe("Trial responses."),
+    outcomes: z.record(z.string(), z.number()),
+    rewardHistogram: z.record(z.string(), z.number()).describe("Count of each unshaped reward."),
+    truncatedShare: z.number(),
+    zeroVarianceShare: z.number(),
+    tasksPerPhase: z.array(whole),
+    memory: z.string().describe("Memory plan of the largest pass."),
+    findings: z.array(
+      z.object({
+        cause: z.string(),
+        refuses: z.boolean().describe("The run is refused for it, unless `run.preflight` is `warn`."),
+        what: z.string(),
+        remedy: z.string(),
+      }),
+    ),
+    time,
+  })
+  .describe("What a trial batch showed before training.");
+export type PreflightInfo = z.output<typeof preflightSchema>;
+
 export const runInfoSchema = z
   .object({
     id: z.string(),
@@ -340,6 +362,7 @@ export const runInfoSchema = z
     rollbackCount: z.number().int().nonnegative().optional(),
     evaluations: z.array(evaluationSchema).describe("The newest 100."),
     evaluationCount: z.number().int().nonnegative().optional(),
+    preflight: preflightSchema.optional(),
     note: z.string().nullable().describe("Why the run ended or is paused, in one sentence."),
   })
   .describe("State of the run as a whole.");

@@ -1,3 +1,4 @@
+import { isRolledBack } from "../../src/contracts/actor-status.js";
 import type { Alert } from "../../src/contracts/alert.js";
 import type { Fact, FactData, FactType } from "../../src/contracts/fact.js";
 import type { Initiator } from "../../src/contracts/knob.js";
@@ -52,15 +53,25 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
     hub.publishRun({ status: data.status, endedAt: time, note: data.status === "failed" ? data.error : null }),
 
   "preflight.finished": (hub, { data, time }) => {
+    const { rollouts, outcomes, rewardHistogram, truncatedShare, zeroVarianceShare, tasksPerPhase, memory } = data;
+    const findings = data.findings.map((finding) => ({ ...finding }));
+    hub.publishRun({
+      preflight: {
+        ...{ rollouts, outcomes, rewardHistogram, truncatedShare, zeroVarianceShare, memory, findings, time },
+        tasksPerPhase: [...tasksPerPhase],
+      },
+    });
     for (const warning of data.warnings) hub.publishLog({ level: "warn", text: warning, time });
   },
 
   "actor.changed": (hub, { data, time }) => {
     const { actor, state, reason, restarts } = data;
-    const level = state === "running" ? "info" : state === "failed" ? "error" : "warn";
+    const back = isRolledBack(data);
+    const level = state === "running" ? "info" : state === "failed" && !back ? "error" : "warn";
     const why = reason === null ? "" : `: ${reason}`;
+    const what = back ? "was rolled back" : `is ${state} (restart ${restarts})`;
     hub.publishActorChange({ ...data, time });
-    hub.publishLog({ level, text: `actor ${actor} is ${state} (restart ${restarts})${why}`, time });
+    hub.publishLog({ level, text: `actor ${actor} ${what}${why}`, time });
   },
 
   "admission.held": (hub, { data, step, time }) =>

@@ -1,4 +1,5 @@
-import type { ActorState, ActorStatus, LagStatus } from "../../src/contracts/actor-status.js";
+import { type ActorState, type ActorStatus, isRolledBack, type LagStatus } from "../../src/contracts/actor-status.js";
+import type { ActorChange } from "../client/index.js";
 
 /** The supervision tree as rows of a table, and the lags of a batch as rows of a histogram. Pure. */
 
@@ -26,6 +27,31 @@ export const STATE_TONE: Readonly<Record<ActorState, Tone>> = {
   stopped: "calm",
   failed: "bad",
 };
+
+export interface ChangeRow {
+  readonly change: ActorChange;
+  /** Null where nothing is known of the actor before. */
+  readonly from: string | null;
+  readonly to: string;
+  readonly tone: Tone;
+  readonly reason: string | null;
+}
+
+/** Changes in words, newest first. A stage that ended because the run goes back to a snapshot has not failed. */
+export function changeRows(changes: readonly ActorChange[]): readonly ChangeRow[] {
+  const before = new Map<string, string>();
+  const rows = changes.map((change): ChangeRow => {
+    const { actor, from, state, reason } = change;
+    const back = isRolledBack(change);
+    const to = back ? "rolled back" : STATE_TEXT[state];
+    const known = from === null ? null : (before.get(actor) ?? STATE_TEXT[from]);
+    if (back) before.set(actor, to);
+    else before.delete(actor);
+    const why = back ? (reason?.replace(/^\w+: /, "") ?? null) : reason;
+    return { change, from: known, to, tone: back ? "warn" : STATE_TONE[state], reason: why };
+  });
+  return rows.toReversed();
+}
 
 /** States that a closed branch must not hide. */
 const TROUBLED: readonly ActorState[] = ["failed", "restarting"];

@@ -26,6 +26,7 @@ import { Machines } from "./machines.js";
 import { searchedSpecs, singleSpec } from "./metric-search.js";
 import { HeldOut, Log } from "./panels.js";
 import { Pipeline } from "./pipeline.js";
+import { Preflight } from "./preflight.js";
 import { Store, useTopics } from "./store.js";
 import { Timeline } from "./timeline.js";
 import { Toolbar } from "./toolbar.js";
@@ -119,6 +120,7 @@ function Board(props: { readonly store: Store; readonly commands: Commands; read
           <Knobs store={store} commands={commands} />
           <Machines store={store} />
           <HeldOut store={store} />
+          <Preflight store={store} />
           <Log store={store} />
         </aside>
       </div>

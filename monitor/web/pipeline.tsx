@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { LagStatus } from "../../src/contracts/actor-status.js";
 import type { ActorChange, PipelineGauge } from "../client/index.js";
-import { type ActorRow, actorRows, lagRows, STATE_TEXT, STATE_TONE } from "./actor-rows.js";
+import { type ActorRow, actorRows, type ChangeRow, changeRows, lagRows, STATE_TEXT, STATE_TONE } from "./actor-rows.js";
 import { formatClock, formatNumber, formatPercent } from "./format.js";
 import { type Store, useTopics } from "./store.js";
 
@@ -228,15 +228,23 @@ function Changes({ changes }: { readonly changes: readonly ActorChange[] }) {
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolled region must be reachable by keyboard. */}
       <ol class="changes" aria-live="polite" aria-relevant="additions" tabIndex={0} aria-label="Changes of actors">
         {changes.length === 0 ? <li class="nothing">none</li> : null}
-        {changes.toReversed().map(({ actor, from, state, reason, restarts, time }) => (
-          <li key={`${time} ${actor} ${state} ${restarts}`}>
-            <time>{formatClock(time)}</time> <b>{actor}</b> {from === null ? "" : `${STATE_TEXT[from]} → `}
-            <span class={`actor-state ${STATE_TONE[state]}`}>{STATE_TEXT[state]}</span>
-            {restarts > 0 ? <span class="muted"> · restart {restarts}</span> : null}
-            {reason === null ? null : <span class="text">{reason}</span>}
-          </li>
+        {changeRows(changes).map((row) => (
+          <Change key={`${row.change.time} ${row.change.actor} ${row.change.state} ${row.change.restarts}`} row={row} />
         ))}
       </ol>
     </div>
+  );
+}
+
+function Change({ row }: { readonly row: ChangeRow }) {
+  const { change, from, to, tone, reason } = row;
+  const { actor, restarts, time } = change;
+  return (
+    <li>
+      <time>{formatClock(time)}</time> <b>{actor}</b> {from === null ? "" : `${from} → `}
+      <span class={`actor-state ${tone}`}>{to}</span>
+      {restarts > 0 ? <span class="muted"> · restart {restarts}</span> : null}
+      {reason === null ? null : <span class="text">{reason}</span>}
+    </li>
   );
 }

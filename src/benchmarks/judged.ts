@@ -8,7 +8,7 @@ import type { Judge, JudgeQuery } from "../contracts/judge.js";
 export interface RuleScore {
   readonly kind: "ruled";
   /** Whether the rule calls it right. */
-  readonly rule: 0 | 1;
+  readonly rule: number;
   /** Further measurements; they are stored and change nothing. */
   readonly scores: Readonly<Record<string, number>>;
   readonly prediction: string | null;

@@ -52,7 +52,8 @@ export function ndcg(found: Lines, golds: Lines): number {
 }
 
 function withLastPlaces(lines: Lines): Lines {
-  return lines.filter((line, index) => lines.lastIndexOf(line) === index);
+  const last = new Map(lines.map((line, index) => [line, index]));
+  return lines.filter((line, index) => last.get(line) === index);
 }
 
 const discounted = (gains: readonly number[]): number =>

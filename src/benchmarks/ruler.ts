@@ -32,7 +32,8 @@ export function createRuler(): Benchmark {
     async score({ golds, source }, response, { requireThink }) {
       const answer = answerOf(response, requireThink);
       const text = answer === null ? null : printable(answer);
-      const found = golds.filter((gold) => text?.toLowerCase().includes(gold.toLowerCase())).length;
+      const lower = text?.toLowerCase() ?? "";
+      const found = golds.filter((gold) => lower.includes(gold.toLowerCase())).length;
       const [all, part] = [found / golds.length, found > 0 ? 1 : 0];
       const value = isQuestion(source) ? part : all;
       return { kind: "scored", value, scores: { string_match_all: all, string_match_part: part }, prediction: text };

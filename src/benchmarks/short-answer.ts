@@ -60,7 +60,7 @@ export function evaluationPart(response: string, requireThink: boolean): string 
 
 export const problemOf = ({ meta }: BenchmarkItem): string => String(meta.question);
 
-function ruled(rule: 0 | 1, item: BenchmarkItem, prediction: string | null, question: JudgeQuery | null): RuleScore {
+function ruled(rule: number, item: BenchmarkItem, prediction: string | null, question: JudgeQuery | null): RuleScore {
   return { kind: "ruled", rule, scores: measured(prediction ?? "", item.golds), prediction, question };
 }
 

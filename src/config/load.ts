@@ -156,6 +156,9 @@ function anchorPaths(tree: Tree, folder: string): void {
     if (!isTree(part) || part[key] === undefined) continue;
     part[key] = Array.isArray(part[key]) ? (part[key] as unknown[]).map(anchor) : anchor(part[key]);
   }
+  const benchmarks = isTree(tree.evaluation) ? tree.evaluation.benchmarks : null;
+  if (Array.isArray(benchmarks))
+    for (const one of benchmarks) if (isTree(one) && one.file !== undefined) one.file = anchor(one.file);
 }
 
 /**

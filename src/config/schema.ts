@@ -22,6 +22,9 @@ const share = z.number().min(0).max(1);
 const coefficient = z.number().nonnegative();
 const actorName = z.string().min(1);
 
+/** What follows from what preflight finds. */
+const PREFLIGHT_RULES = ["refuse", "warn"] as const;
+
 const runSchema = z.strictObject({
   directory: z.string().default("runs").describe("Folder that holds run folders."),
   id: z
@@ -31,6 +34,12 @@ const runSchema = z.strictObject({
     .default(null)
     .describe("Name of the run folder; null makes one from date, time and seed."),
   seed: nonNegativeInt.default(1).describe("Seed of every random choice (counter-based, I12)."),
+  preflight: z
+    .enum(PREFLIGHT_RULES)
+    .default("refuse")
+    .describe(
+      "What follows where preflight finds that all rewards are equal (without a warm-up), all prompts are truncated, or the memory plan does not fit: `refuse` the run, or `warn` and train.",
+    ),
 });
 
 const loraSchema = z.strictObject({
@@ -430,7 +439,7 @@ const spikeSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "mismatch_abs in nats that raises an alarm (I8); null takes 0.01 for float32 engines, 0.1 for bfloat16 and for samplers or trainers that are not weir's.",
+      "mismatch_abs in nats that raises an alarm (I8); null goes by precision: 0.01 for weir's engine in float32, 0.1 in bfloat16; where sampler or trainer is another, 0.001 if both say that they compute in float32, 0.03 in float16, else 0.1.",
     ),
   truncatedShare: z
     .number()

@@ -11,6 +11,17 @@ export const ACTOR_STATES = [
 ] as const;
 export type ActorState = (typeof ACTOR_STATES)[number];
 
+/** True of a change with which a stage ended because the run goes back to a snapshot: nothing is wrong with the stage. */
+export function isRolledBack({
+  state,
+  reason,
+}: {
+  readonly state: ActorState;
+  readonly reason: string | null;
+}): boolean {
+  return state === "failed" && /^WEIR_E_ROLLBACK\b/.test(reason ?? "");
+}
+
 /** One node of the supervision tree, as the monitor shows it. */
 export interface ActorStatus {
   /** Unique within a run, such as `rollout` or `sampler-2`. */

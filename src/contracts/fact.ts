@@ -147,6 +147,15 @@ export interface FactData {
     readonly memory: string;
     /** One sentence each. */
     readonly warnings: readonly string[];
+    /** The same apart; journals of earlier builds have none. */
+    readonly findings: readonly {
+      /** A word that names it, such as `equal_rewards`. */
+      readonly cause: string;
+      /** The run is refused for it, unless `run.preflight` is `warn`. */
+      readonly refuses: boolean;
+      readonly what: string;
+      readonly remedy: string;
+    }[];
   };
   "run.finished":
     | { readonly status: "completed" | "stopped" }

@@ -22,6 +22,7 @@ export type * from "./part-origin.js";
 export type * from "./phase.js";
 export type * from "./policy-store.js";
 export type * from "./policy-version.js";
+export type * from "./precision.js";
 export type * from "./published-policy.js";
 export type * from "./readiness.js";
 export type * from "./reward.js";

@@ -1,4 +1,5 @@
 import type { PolicySpan } from "./policy-version.js";
+import type { ProductPrecision } from "./precision.js";
 import type { ArtifactKind, PublishedPolicy } from "./published-policy.js";
 import type { FinishReason } from "./rollout.js";
 
@@ -75,6 +76,11 @@ export interface SamplerCapabilities {
   readonly entropies: boolean;
   /** The signal ends the work at the sampler too, not only the wait for it. */
   readonly abort: boolean;
+  /**
+   * Element type of its large matrix products, which says how far its log-probs may be from the trainer's (I8); null or left out where
+   * it is not known.
+   */
+  readonly precision?: ProductPrecision | null;
 }
 
 export interface SamplerLoad {

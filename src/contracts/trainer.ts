@@ -1,6 +1,7 @@
 import type { LossAggregation, LossEvaluation, LossName, LossSequence, LossSettings } from "./loss.js";
 import type { ModelInfo } from "./model-info.js";
 import type { PolicyVersion } from "./policy-version.js";
+import type { ProductPrecision } from "./precision.js";
 import type { ArtifactKind, PublishedPolicy } from "./published-policy.js";
 
 /** One response to a shared prompt, with what the policy loss needs of each of its tokens. */
@@ -188,6 +189,10 @@ export interface TrainerCapabilities {
   readonly reusesActivations: boolean;
   /** Forms in which it can publish its weights. */
   readonly publishes: readonly ArtifactKind[];
+  /** What `saveState` writes: all of a state, or the address of one that is kept elsewhere; left out: all of it. */
+  readonly savesState?: "files" | "address";
+  /** Element type of its large matrix products; null or left out where it is not known. */
+  readonly precision?: ProductPrecision | null;
 }
 
 /** Gradients are summed over calls until they are applied or thrown away, so that any loop can be written over these operations. */
@@ -252,6 +257,12 @@ export interface StateOperations {
    * With `above` the weights count as changed, and the next publication names them by a number above it: numbers are never used twice.
    */
   loadState(folder: string, options: { readonly signal: AbortSignal; readonly above?: number }): Promise<PolicyVersion>;
+  /**
+   * Gives up what `saveState` has put elsewhere for a folder, which is about to be removed; nothing where the folder names no state, or
+   * one that is gone already. Left out where folders hold all of a state. Errors: WEIR_E_UNREACHABLE: asked again later; others: the
+   * state stays.
+   */
+  forgetState?(folder: string, options: { readonly signal: AbortSignal }): Promise<void>;
   /** Freezes a copy of the current weights as the reference policy. */
   freezeReference(options: { readonly signal: AbortSignal }): Promise<void>;
   /** Forgets Adam moments and step count. */

@@ -175,22 +175,6 @@ interface Failure {
 
 type Outcome = { readonly answer: HttpAnswer } | Failure;
 
-/** The value of the variable that a part's key is in. Errors: WEIR_E_CONFIG where it is empty. */
-export function keyFrom(
-  variable: string | null,
-  option: string,
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): string | null {
-  if (variable === null) return null;
-  const value = environment[variable];
-  if (value) return value;
-  throw new WeirError(
-    "WEIR_E_CONFIG",
-    `option "${option}": the environment variable ${variable} is empty; set it to the server's key`,
-    { path: option },
-  );
-}
-
 function baseOf(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "")

@@ -26,17 +26,23 @@ const FINAL: ReadonlySet<string> = new Set(["completed", "stopped", "failed"]);
 
 const isOver = ({ alive, driver }: Life): boolean => !alive || FINAL.has(driver.lifecycle);
 
-/** Lets control events happen during the awaits of parts: with probability `faults` · SHARE one somewhere within each. */
+/**
+ * Lets control events happen during the awaits of parts: with probability `faults` · SHARE one somewhere within each, and with
+ * probability `knobs` the turn of a knob.
+ */
 export class ControlEvents {
   constructor(
     private readonly time: Time,
     private readonly draws: Draws,
     private readonly faults: number,
+    private readonly knobs: number,
     private readonly trace: (what: string) => void,
   ) {}
 
   /** A call of a part begins that takes `ms`. */
   called(life: Life, ms: number): void {
+    if (this.knobs > 0 && this.draws.next("turn") < this.knobs)
+      this.time.set(() => this.turn(life), ms * this.draws.next("turn/when"));
     if (this.faults === 0) return;
     const value = this.draws.next("control");
     if (value >= this.faults * SHARE) return;
@@ -49,6 +55,10 @@ export class ControlEvents {
     this.time.set(() => {
       if (!isOver(life) && life.driver.lifecycle === "paused") life.driver.send({ type: "RESUME" });
     }, LONGEST_PAUSE_MS);
+  }
+
+  private turn(life: Life): void {
+    if (!isOver(life)) life.turnKnob(() => this.draws.next("turn/value"));
   }
 
   private happen(life: Life, event: ControlEvent): void {
@@ -78,7 +88,7 @@ export class ControlEvents {
         life.replaceParts();
         return;
       case "outage":
-        outage.until = time.now() + 3 * options.config.reward.timeoutMs * this.draws.next("outage");
+        outage.begin(3 * options.config.reward.timeoutMs * this.draws.next("outage"));
         return;
       case "stop":
         driver.send({ type: "STOP" });

@@ -43,6 +43,8 @@ export interface TrueSequence {
   readonly spans: readonly TrueSpan[];
   /** Tokens; the arrays that parts exchange are cut to a few. */
   readonly length: number;
+  /** Key that it was to be drawn with. */
+  readonly seed: number;
   outcome: RewardOutcome["kind"] | null;
   rolloutId: string | null;
   /** Version that was trained on it, −1 before. */
@@ -91,9 +93,9 @@ export class GroundTruth {
   }
 
   /** Writes a drawn sequence down; resolves to the token ids that stand for it. */
-  drawn(spans: readonly TrueSpan[], length: number): number[] {
+  drawn(spans: readonly TrueSpan[], length: number, seed: number): number[] {
     const index = this.sequences.length;
-    this.sequences.push({ spans, length, outcome: null, rolloutId: null, trainedAt: -1 });
+    this.sequences.push({ spans, length, seed, outcome: null, rolloutId: null, trainedAt: -1 });
     return Array.from({ length: Math.max(spans.length, Math.min(SHOWN_TOKENS, length)) }, () => index);
   }
 
@@ -110,6 +112,11 @@ export class GroundTruth {
     sequence.outcome = outcome;
     sequence.rolloutId = rolloutId;
     this.byRollout.set(rolloutId, sequence);
+  }
+
+  /** Key that a rollout was drawn with; null for one that was never scored. */
+  seedOf(rolloutId: string): number | null {
+    return this.byRollout.get(rolloutId)?.seed ?? null;
   }
 
   /** Looks at what the ledger is told: what it calls trained must have been trained on (I2). */

@@ -12,7 +12,8 @@ const EXPECTED: ReadonlySet<string> = new Set([
   "WEIR_E_NOTHING_TRAINED",
   "WEIR_E_DYNAMIC_SAMPLING_EXHAUSTED",
   "WEIR_E_GUARD",
-  // Preflight refuses where the rewards of a whole trial batch fail.
+  // Preflight refuses where the rewards of a whole trial batch fail, or are all equal.
+  "WEIR_E_PREFLIGHT",
   "WEIR_E_REWARD",
   "WEIR_E_JUDGE",
 ]);
@@ -62,6 +63,7 @@ export function checkRun(truth: GroundTruth, disk: MemoryDisk, completed: boolea
     truth.broken("I2", String((error as Error).message));
   }
   if (completed) checkWeights(truth, disk, book);
+  checkSeeds(truth, disk);
   checkVersions(truth, disk);
 }
 
@@ -81,6 +83,19 @@ function checkWeights(truth: GroundTruth, disk: MemoryDisk, book: LedgerBook): v
       "I2",
       `the ledger calls ${missing.length} rollouts trained that the weights do not come from: ${missing[0]}`,
     );
+}
+
+/** A group that is drawn again, for whatever reason, is drawn as another attempt: no two rollouts of the ledger have one key. */
+function checkSeeds(truth: GroundTruth, disk: MemoryDisk): void {
+  const drawn = new Map<number, string>();
+  // An id may stand for another rollout than before its lines were cut off; one that was scored since is known.
+  for (const { rolloutId } of disk.entries.filter(({ state }) => state === "scored")) {
+    const seed = truth.seedOf(rolloutId);
+    if (seed === null) continue;
+    const other = drawn.get(seed);
+    if (other !== undefined) truth.broken("I12", `rollouts ${other} and ${rolloutId} were drawn with one key`);
+    drawn.set(seed, rolloutId);
+  }
 }
 
 /** A version number stands for one publication, and numbers grow, also over rollbacks. */

@@ -8,8 +8,8 @@ import type { PartRegistry } from "../actors/parts/registry.js";
 import { SamplerPool } from "../actors/rollout/sampler-pool.js";
 import { detectorOptions } from "../actors/run/detector-options.js";
 import type { EngineView } from "../actors/run/engine-supervisor.js";
-import { liveConfig } from "../actors/run/knobs.js";
-import { anotherPhase, RunOrders } from "../actors/run/orders.js";
+import { knobsOfRun, liveConfig } from "../actors/run/knobs.js";
+import { anotherPhase, assertOrder, RunOrders } from "../actors/run/orders.js";
 import { freshProgress } from "../actors/run/progress.js";
 import { PartReplacements } from "../actors/run/replacement.js";
 import type { RunContext, RunTaps } from "../actors/run/run-context.js";
@@ -21,6 +21,7 @@ import { PolicyPublisher } from "../actors/update/publisher.js";
 import { phasesFrom } from "../algorithms/phases.js";
 import type { Config } from "../config/schema.js";
 import type { Fact } from "../contracts/fact.js";
+import type { OrderWish } from "../contracts/knob.js";
 import type { ArtifactKind } from "../contracts/published-policy.js";
 import type { Sampler } from "../contracts/sampler.js";
 import type { Json } from "../contracts/task.js";
@@ -37,9 +38,10 @@ import { Draws } from "./latency.js";
 import { type MemoryDisk, MemoryStore } from "./memory-store.js";
 import { scriptedSftRows, scriptedTasks, scriptedTokenizer } from "./scripted-data.js";
 import { type BusyTime, ScriptedEngine } from "./scripted-engine.js";
-import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, type Outage } from "./scripted-parts.js";
+import { createScriptedGuard, createScriptedPolicyStore, createScriptedReward, Outage } from "./scripted-parts.js";
 import { createScriptedSampler } from "./scripted-sampler.js";
 import { createScriptedTrainer } from "./scripted-trainer.js";
+import { turnedValue } from "./turned-value.js";
 import type { Lifetime } from "./virtual-time.js";
 
 /**
@@ -68,6 +70,8 @@ export interface LifeOptions {
 const DOUBT = 0.2;
 /** Share of seeds whose engines have deadlines of their own, as weir's has; the others rely on those of the control plane. */
 const EMBEDDED_SHARE = 0.5;
+/** Share of seeds whose rewards tell when they take no work. */
+const TELLING_SHARE = 0.5;
 
 /** Virtual ms, and those in which samplers (summed) and trainer were at work. */
 interface Stage {
@@ -80,7 +84,7 @@ export class Life {
   readonly calls: ScriptedCalls;
   readonly context: RunContext;
   readonly driver: RunDriver;
-  readonly outage: Outage = { until: 0 };
+  readonly outage: Outage;
   readonly samplers: readonly ScriptedEngine[];
   readonly trainer: ScriptedEngine;
   /** False after a kill. */
@@ -100,6 +104,7 @@ export class Life {
   constructor(readonly options: LifeOptions) {
     const { config, seed, number, faults, time, truth, trace, onCall } = options;
     this.draws = new Draws(seed, "simulation", number);
+    this.outage = new Outage(time, new Draws(seed, "simulation", 0).next("readiness") < TELLING_SHARE);
     const plan = new FaultPlan(this.draws, faults);
     this.calls = new ScriptedCalls({ time, faults: plan, draws: this.draws, truth, onCall, trace });
     const embedded = new Draws(seed, "simulation", 0).next("embedded") < EMBEDDED_SHARE;
@@ -177,6 +182,29 @@ export class Life {
       void context.orders
         .request({ order: { type: "skipPhase" }, by: { kind: "operator", name: "simulated" }, reason: null })
         .catch((error: Error) => options.trace(`refused: ${error.message}`));
+  }
+
+  /** Turns a knob of the run to a value within its bounds; `draw` gives numbers in [0, 1). */
+  turnKnob(draw: () => number): void {
+    const { context, options } = this;
+    const knobs = knobsOfRun(context);
+    const knob = knobs[Math.floor(draw() * knobs.length)];
+    if (knob === undefined) return;
+    const { path } = knob;
+    const value = turnedValue(knob, draw());
+    options.trace(`control: ${path} to ${value}`);
+    const refused = (error: Error) => options.trace(`refused: ${error.message}`);
+    try {
+      const wish: OrderWish = {
+        order: { type: "set", path, value },
+        by: { kind: "operator", name: "simulated" },
+        reason: null,
+      };
+      assertOrder(context, wish.order);
+      void context.orders.request(wish).catch(refused);
+    } catch (error) {
+      refused(error as Error);
+    }
   }
 
   /** Asks for the run to go back; `share` of its steps are to stay, null leaves all but the last. */
@@ -263,7 +291,7 @@ export class Life {
       callTimeoutMs: config.engine.requestTimeoutMs,
       timers: time,
     });
-    const { maxLag } = config.async;
+    const maxLag = () => this.context.config.async.maxLag;
     registry
       .use("sampler", this.pool ?? this.samplerOn(this.trainer))
       .use("trainer", createScriptedTrainer({ config, calls, truth, engine, files: disk.files, maxLag }))
@@ -302,7 +330,7 @@ export class Life {
     const phases = phasesFrom(configured.phases);
     const names = this.names();
     const build = <K extends ChosenKind>(kind: K) => this.registry.build(kind, names);
-    const detector = createDetector(detectorOptions(configured));
+    const detector = createDetector(detectorOptions(configured, () => null));
     const sftRows = scriptedSftRows(configured);
     const train = scriptedTasks(configured, phases, "train");
     const heldout = configured.data.heldout.length > 0 ? scriptedTasks(configured, phases, "heldout") : [];
@@ -339,7 +367,7 @@ export class Life {
         warmupSteps: warmupSteps({ rows: sftRows.length, batchRows, epochs, seed: configured.run.seed }),
         trainingSteps: configured.phases.reduce((sum, phase) => sum + phase.steps, 0),
         heldoutTasks: heldout.length,
-        tasks: { read: train.length, dropped: 0, outsidePhases: 0 },
+        tasks: { read: train.length, dropped: 0, outsidePhases: 0, truncated: 0 },
         evaluation: configured.evaluation,
       },
       tokenizer: scriptedTokenizer,

@@ -3,9 +3,11 @@ import type { Config } from "../config/schema.js";
 import type { Guard } from "../contracts/guard.js";
 import type { PolicyStore } from "../contracts/policy-store.js";
 import type { ArtifactKind } from "../contracts/published-policy.js";
+import type { Readiness, ReadinessState } from "../contracts/readiness.js";
 import type { RewardActor, RewardOutcome } from "../contracts/reward.js";
 import { WeirError } from "../errors.js";
 import { LatestPolicy } from "../system/latest-policy.js";
+import type { Time } from "../system/time.js";
 import type { ScriptedCalls } from "./calls.js";
 import type { GroundTruth } from "./ground-truth.js";
 
@@ -18,24 +20,64 @@ export interface PartWorld {
   readonly truth: GroundTruth;
 }
 
-/** An outage of what stands behind the rewards: until this moment (virtual ms) none answers. */
-export interface Outage {
-  until: number;
+/**
+ * Outages of what stands behind the rewards: while one lasts none answers. The first call that gets no answer finds out; where `tells`
+ * says so, the reward tells then that it takes no work.
+ */
+export class Outage implements Readiness {
+  private until = 0;
+  private noticedAt: number | null = null;
+  private readonly listeners = new Set<(state: ReadinessState) => void>();
+
+  constructor(
+    private readonly time: Pick<Time, "now">,
+    readonly tells: boolean,
+  ) {}
+
+  begin(ms: number): void {
+    this.until = this.time.now() + ms;
+    this.noticedAt = null;
+  }
+
+  /** ms until it is over; 0 where there is none. */
+  get left(): number {
+    return Math.max(0, this.until - this.time.now());
+  }
+
+  notice(): void {
+    if (this.noticedAt !== null) return;
+    this.noticedAt = this.time.now();
+    for (const listener of [...this.listeners]) listener(this.state());
+  }
+
+  state(): ReadinessState {
+    if (this.left === 0 || this.noticedAt === null) return { ready: true };
+    const forMs = this.time.now() - this.noticedAt;
+    return { ready: false, code: "WEIR_E_JUDGE", reason: "the judge is away", forMs };
+  }
+
+  onChange(listener: (state: ReadinessState) => void): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
 }
 
 /** Gives the shares of outcomes that `simulation` asks for, by group: the same for a group however often it is asked. */
 export function createScriptedReward(world: PartWorld, outage: Outage): RewardActor {
   const { calls, truth, config } = world;
-  const { time, draws } = calls.tools;
+  const { draws } = calls.tools;
   return {
     kind: "scripted",
     specificationVersion: 1,
+    ...(outage.tells ? { readiness: outage } : {}),
     async handle({ rollout }, { signal }) {
       const seconds = draws.of("reward", config.simulation.latencies.reward);
-      const down = time.now() < outage.until;
-      const wait = down ? (outage.until - time.now()) / 1000 : 0;
+      const { left } = outage;
+      // One that tells of itself fails soon; another hangs until it is back.
+      const wait = outage.tells ? 0 : left / 1000;
       const outcome = await calls.run("reward.handle", { signal, seconds: seconds + wait }, () => {
-        if (down) throw new WeirError("WEIR_E_JUDGE", "the judge is away", {});
+        if (left > 0) outage.notice();
+        if (left > 0) throw new WeirError("WEIR_E_JUDGE", "the judge is away", {});
         return outcomeOf(world, rollout.groupId, rollout.sampleIndex);
       });
       truth.scored(rollout.id, rollout.tokenIds, outcome.kind);

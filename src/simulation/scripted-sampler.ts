@@ -74,7 +74,12 @@ class ScriptedSampler {
     try {
       return await calls.run("sampler.sample", { signal, seconds, engine }, () => {
         const took = time.now() - started;
-        const sequences = lengths.map((group) => group.map((length) => this.sequence(drawing, length, started, took)));
+        const sequences = lengths.map((group, p) =>
+          group.map((length, g) => {
+            const seed = request.prompts[p]?.seeds[g] ?? 0;
+            return this.sequence(drawing, { length, seed }, started, took);
+          }),
+        );
         return { sequences, seconds: took / 1000 };
       });
     } finally {
@@ -144,13 +149,18 @@ class ScriptedSampler {
   }
 
   /** Spreads the tokens of a response over the weights that were held while it was drawn. */
-  private sequence({ from }: Drawing, length: number, started: number, took: number): SampledSequence {
+  private sequence(
+    { from }: Drawing,
+    { length, seed }: { readonly length: number; readonly seed: number },
+    started: number,
+    took: number,
+  ): SampledSequence {
     const place = (at: number) => (took === 0 ? 0 : Math.round(((at - started) / took) * length));
     const ends = [...from.slice(1).map(({ since }) => place(since)), length];
     const drawn = from
       .map(({ identity }, i): TrueSpan => ({ identity, tokens: (ends[i] as number) - (ends[i - 1] ?? 0) }))
       .filter(({ tokens }) => tokens > 0);
-    const tokenIds = this.world.truth.drawn(drawn, length);
+    const tokenIds = this.world.truth.drawn(drawn, length, seed);
     // Every span is shown by a token at least; the last one has the rest.
     const spans = drawn.map(({ identity }, i) => {
       const { n: version, sha256 } = versionOf(identity);

@@ -21,7 +21,8 @@ export interface TrainerWorld {
   readonly truth: GroundTruth;
   readonly files: MemoryFiles;
   readonly engine: ScriptedEngine;
-  readonly maxLag: number;
+  /** As it is set now. */
+  readonly maxLag: () => number;
 }
 
 export function createScriptedTrainer(world: TrainerWorld): Trainer {
@@ -199,7 +200,8 @@ class ScriptedTrainer {
   }
 
   private look(groups: readonly TrainGroup[]): void {
-    const { truth, maxLag } = this.world;
+    const { truth } = this.world;
+    const maxLag = this.world.maxLag();
     const { n, lineage } = this.weights;
     for (const { tokenIds, advantages } of groups.flatMap(({ completions }) => completions)) {
       const sequence = truth.sequenceOf(tokenIds);

@@ -17,6 +17,8 @@ export interface SimulateOptions {
   readonly faults: number;
   /** Probability that the guard asks for a rollback of an update; none but the guard's doubts unless given. */
   readonly rollbacks?: number;
+  /** Probability that a knob is turned during an await of a part, to any value within its bounds; nobody turns one unless given. */
+  readonly knobs?: number;
   /** Keep the event log. */
   readonly trace?: boolean;
 }
@@ -104,11 +106,12 @@ class SimulatedRun {
   private born(): Life {
     const { config, seed, disk, truth, time, options } = this;
     const number = this.lives++;
-    const [faults, rollbacks] = number < FAULTY_LIVES ? [options.faults, options.rollbacks ?? 0] : [0, 0];
+    const faulty = number < FAULTY_LIVES;
+    const [faults, rollbacks] = faulty ? [options.faults, options.rollbacks ?? 0] : [0, 0];
     const trace = options.trace
       ? (what: string) => void this.log.push(`${stamp(time.now())} ${what}`)
       : () => undefined;
-    const control = new ControlEvents(time, new Draws(seed, "control", number), faults, trace);
+    const control = new ControlEvents(time, new Draws(seed, "control", number), faults, options.knobs ?? 0, trace);
     trace(`life ${number} begins`);
     const life: Life = new Life({
       ...{ config, seed, number, faults, rollbacks, disk, truth, trace },

@@ -5,7 +5,7 @@
  * those that retention removed. The newest is the one that was written last: after a rollback it is not the one of the highest step.
  */
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { currentState } from "../config/old-names.js";
 import type { Json } from "../contracts/task.js";
@@ -13,13 +13,14 @@ import { WeirError } from "../errors.js";
 import { onDiskAsync } from "../system/disk-error.js";
 import { freeName, PRIVATE_FOLDER, syncPath, writeDurably } from "./durable.js";
 import { differenceFrom, MANIFEST_NAME, type Manifest, readManifest, sealFolder } from "./manifest.js";
+import { alwaysRemove, type MayRemove, removeStateFolder } from "./removal.js";
 
 export const STATE_NAME = "state.json";
 const NAME = /^step-(\d+)(?:\.(\d+))?$/;
 const STEP_DIGITS = 5;
 /** Distance in order from a checkpoint that does not tell its own to the one before it; whole numbers are told. */
 const UNTOLD_ORDER = 0.5;
-/** Folders with these prefixes were left by a killed writer; opening removes them. */
+/** Folders with these prefixes were left by a killed writer, or could not be removed yet. */
 const DRAFT_PREFIX = ".draft-";
 const REMOVED_PREFIX = ".removed-";
 
@@ -55,6 +56,7 @@ export interface CheckpointOptions {
   /** How many of the newest are kept. */
   readonly keep: number;
   readonly clock: () => number;
+  readonly mayRemove?: MayRemove;
 }
 
 /** `step-00010` for step 10, padded so that names sort like numbers. */
@@ -75,12 +77,23 @@ export class CheckpointStore {
   static async open(folder: string, options: CheckpointOptions): Promise<CheckpointStore> {
     await onDiskAsync(folder, async () => {
       await mkdir(folder, { recursive: true, mode: PRIVATE_FOLDER });
-      for (const name of await readdir(folder)) {
-        if (name.startsWith(DRAFT_PREFIX) || name.startsWith(REMOVED_PREFIX))
-          await rm(join(folder, name), { recursive: true, force: true });
-      }
     });
-    return new CheckpointStore(folder, options);
+    const store = new CheckpointStore(folder, options);
+    await store.removeLeftovers();
+    return store;
+  }
+
+  /** Removes what killed writers left, and what could not be removed before; not while a checkpoint is written. Errors: WEIR_E_DISK. */
+  removeLeftovers(): Promise<void> {
+    return onDiskAsync(this.folder, async () => {
+      for (const name of await readdir(this.folder))
+        if (name.startsWith(DRAFT_PREFIX) || name.startsWith(REMOVED_PREFIX))
+          await this.remove(join(this.folder, name));
+    });
+  }
+
+  private remove(directory: string): Promise<void> {
+    return removeStateFolder(directory, this.options.mayRemove ?? alwaysRemove);
   }
 
   /**
@@ -113,8 +126,8 @@ export class CheckpointStore {
       await this.retain();
       return { name, directory: join(this.folder, name), step: request.step };
     } catch (error) {
-      // The first error matters more than a draft that cannot be removed; opening removes it.
-      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+      // The first error matters more than a draft that cannot be removed; it is tried again.
+      await this.remove(draft).catch(() => undefined);
       throw error;
     }
   }
@@ -158,10 +171,10 @@ export class CheckpointStore {
       const keptAsPhaseEnd = tags.includes("phase-end") && entry.step <= present;
       if (age < this.options.keep || keptAsBest || keptAsPhaseEnd) continue;
       // Renamed first: a kill while removing must not leave a half-empty folder under a checkpoint's name.
-      const removed = join(this.folder, `${REMOVED_PREFIX}${entry.name}`);
+      const removed = join(this.folder, `${REMOVED_PREFIX}${entry.name}-${randomUUID()}`);
       await rename(entry.directory, removed);
-      await rm(removed, { recursive: true, force: true });
     }
+    await this.removeLeftovers();
   }
 }
 

@@ -123,6 +123,7 @@ const SCHEMAS: { readonly [T in FactType]: z.ZodType<FactData[T]> } = {
     neverIssuedShare: number.default(0),
     memory: text.default(""),
     warnings: z.array(text),
+    findings: z.array(z.object({ cause: text, refuses: z.boolean(), what: text, remedy: text })).default([]),
   }),
   "run.finished": z.discriminatedUnion("status", [
     z.object({ status: z.enum(["completed", "stopped"]) }),

@@ -2,6 +2,7 @@
 export { type CheckpointEntry, stepName } from "./checkpoint-store.js";
 export type { LedgerMark } from "./ledger.js";
 export { type LockHolder, lockHolder } from "./lock.js";
+export type { MayRemove } from "./removal.js";
 export {
   type RolloutMember,
   readMembers,

@@ -22,6 +22,7 @@ import { JOURNAL_NAME, Journal } from "./journal.js";
 import { LEDGER_NAME, Ledger, type LedgerMark } from "./ledger.js";
 import { RunLock } from "./lock.js";
 import { checkedReference, writeReference } from "./reference-folder.js";
+import { alwaysRemove, type MayRemove } from "./removal.js";
 import { rolloutSteps, undoneName, writeRollouts } from "./rollout-shard.js";
 import { type ConfigChange, type RunRecord, readRunRecord, writeRunRecord } from "./run-record.js";
 import {
@@ -57,6 +58,8 @@ export interface RunFolderOptions {
   readonly fsync?: "always" | "mark";
   /** Where snapshots lie, as long as there is room. */
   readonly snapshots?: "memory" | "disk";
+  /** Asked before a folder with a trainer's state is removed; left out: it may be. */
+  readonly mayRemove?: MayRemove;
 }
 
 /** Weights and moments that go with a saved batch. */
@@ -140,8 +143,9 @@ export class RunFolder {
     private readonly options: Required<RunFolderOptions>,
     private readonly remarks: string[],
   ) {
-    const { clock, snapshots } = options;
-    this.snapshots = new SnapshotFolder({ runDirectory: directory, preferMemory: snapshots === "memory", clock });
+    const { clock, snapshots, mayRemove } = options;
+    const preferMemory = snapshots === "memory";
+    this.snapshots = new SnapshotFolder({ runDirectory: directory, preferMemory, clock, mayRemove });
   }
 
   /** Makes a new run folder and opens it; leaves none where that fails. Errors: WEIR_E_USAGE where the id is taken; WEIR_E_DISK. */
@@ -187,13 +191,13 @@ export class RunFolder {
       given.say(notice);
     };
     const options = { ...given, say };
-    const { clock, fsync, keep } = options;
+    const { clock, fsync, keep, mayRemove } = options;
     const lock = RunLock.acquire(directory, say);
     let journal: Journal | null = null;
     let book: Ledger | null = null;
     try {
       for (const folder of [".", ROLLOUTS_FOLDER, BATCHES_FOLDER]) await removeTemporaries(join(directory, folder));
-      const checkpoints = await CheckpointStore.open(join(directory, CHECKPOINTS_FOLDER), { keep, clock });
+      const checkpoints = await CheckpointStore.open(join(directory, CHECKPOINTS_FOLDER), { keep, clock, mayRemove });
       /** The parts that the newest whole checkpoint needs; a run without one starts over and needs none. */
       const floor = (file: "journal" | "ledger") => async () => {
         const { checkpoint } = await checkpoints.latest();
@@ -345,6 +349,11 @@ export class RunFolder {
     return onDiskAsync(this.directory, () => this.snapshots.keep(names));
   }
 
+  /** Removes folders of states that killed writers left, or that could not be removed before. Errors: WEIR_E_DISK. */
+  removeLeftovers(): Promise<void> {
+    return this.checkpoints.removeLeftovers();
+  }
+
   /** Where the ledger stands. */
   ledgerPlace(): LedgerMark {
     return this.book.place();
@@ -374,12 +383,13 @@ export class RunFolder {
   }
 
   /**
-   * Saves a mini-batch that changed no weight, with weights and moments where there is room for them; resolves to its folder.
+   * Saves a mini-batch that changed no weight, with weights and moments where they are given and there is room for them; resolves to its
+   * folder.
    * Errors: WEIR_E_DISK, and those of `writeInto`.
    */
   async saveBatch(
     saved: SavedBatch,
-    { writeInto, bytes, budgetBytes }: BatchState,
+    state: BatchState | null,
   ): Promise<{ readonly path: string; readonly withState: boolean }> {
     const folder = join(this.directory, BATCHES_FOLDER);
     return onDiskAsync(folder, async () => {
@@ -387,8 +397,8 @@ export class RunFolder {
       await mkdir(draft, { recursive: true, mode: PRIVATE_FOLDER });
       try {
         await writeDurably(join(draft, BATCH_NAME), `${encodeBatch(saved)}\n`);
-        const withState = (await savedStateBytes(folder)) + bytes <= budgetBytes;
-        if (withState) await writeInto(join(draft, BATCH_STATE_FOLDER));
+        const withState = state !== null && (await savedStateBytes(folder)) + state.bytes <= state.budgetBytes;
+        if (withState) await state.writeInto(join(draft, BATCH_STATE_FOLDER));
         const path = join(folder, await freeName(folder, (n) => `${stepName(saved.step)}-${n}`));
         await rename(draft, path);
         await syncPath(folder);
@@ -477,6 +487,7 @@ function withDefaults(options: RunFolderOptions): Required<RunFolderOptions> {
     say: options.say ?? (() => undefined),
     fsync: options.fsync ?? "mark",
     snapshots: options.snapshots ?? "memory",
+    mayRemove: options.mayRemove ?? alwaysRemove,
   };
 }
 

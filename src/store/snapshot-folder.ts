@@ -14,6 +14,7 @@ import { PRIVATE_FILE, PRIVATE_FOLDER, writeDurably } from "./durable.js";
 import { lockHolder } from "./lock.js";
 import { differenceFrom, MANIFEST_NAME, readManifest, sealFolder } from "./manifest.js";
 import { isOwnFolder, type PlaceSources, placeName, removeIfEmpty, systemPlaces } from "./policy-place.js";
+import { alwaysRemove, type MayRemove, removeStateFolder } from "./removal.js";
 
 export const SNAPSHOTS_FOLDER = "snapshots";
 const STATE_NAME = "state.json";
@@ -28,6 +29,7 @@ export interface SnapshotOptions {
   readonly runDirectory: string;
   readonly preferMemory: boolean;
   readonly clock: () => number;
+  readonly mayRemove?: MayRemove;
 }
 
 export interface FoundSnapshot {
@@ -82,15 +84,22 @@ export class SnapshotFolder {
   async keep(names: ReadonlySet<string>): Promise<void> {
     for (const folder of await this.places())
       for (const name of await readdir(folder).catch(() => [] as string[]))
-        if (name !== RUN_NAME && !names.has(name)) await rm(join(folder, name), { recursive: true, force: true });
+        if (name !== RUN_NAME && !names.has(name)) await this.remove(join(folder, name));
   }
 
   /** Removes what lies in memory. */
   async close(): Promise<void> {
     const memory = await (this.memory ?? null);
     if (memory === null) return;
+    const names = (await readdir(memory).catch(() => [] as string[])).filter((name) => name !== RUN_NAME);
+    // There is no next time for what cannot be given up now.
+    await Promise.allSettled(names.map((name) => this.remove(join(memory, name))));
     await rm(memory, { recursive: true, force: true });
     await removeIfEmpty(join(memory, ".."));
+  }
+
+  private remove(directory: string): Promise<void> {
+    return removeStateFolder(directory, this.options.mayRemove ?? alwaysRemove);
   }
 
   private async places(): Promise<readonly string[]> {
@@ -141,7 +150,7 @@ export class SnapshotFolder {
         await rm(join(folder, name), { recursive: true, force: true });
         await rename(draft, join(folder, name));
       } catch (error) {
-        await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+        await this.remove(draft).catch(() => undefined);
         throw error;
       }
     });

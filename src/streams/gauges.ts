@@ -12,7 +12,8 @@ export interface PipelineReading {
 
 /**
  * The gauges of every queue of the pipeline by name, the status of every actor, and the lag of the last batch. A queue of a name
- * that comes again adds to the earlier one: high-water marks and totals cover the whole run, so that I4 can be checked at its end.
+ * that comes again adds to the earlier one: totals cover the whole run, and so do high-water marks while the bound stays the same, so that
+ * I4 can be checked at its end.
  */
 export class GaugeBoard {
   private readonly live = new Map<string, BoundedQueue<unknown>>();
@@ -80,6 +81,8 @@ export class GaugeBoard {
     const now = queue.gauge();
     const before = this.past.get(queue.name);
     if (!before) return now;
-    return { ...now, highWater: Math.max(now.highWater, before.highWater), passed: now.passed + before.passed };
+    // A bound that changed with the size of a group has a peak of its own.
+    const highest = before.bound === now.bound ? before.highWater : 0;
+    return { ...now, highWater: Math.max(now.highWater, highest), passed: now.passed + before.passed };
   }
 }

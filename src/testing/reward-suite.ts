@@ -43,6 +43,12 @@ function assertOutcome(outcome: RewardOutcome): void {
   }
 }
 
+/** Without what a judge took, which is another time each time. */
+function scoreOf({ ...outcome }: RewardOutcome): object {
+  if ("judge" in outcome) delete (outcome as { judge?: unknown }).judge;
+  return outcome;
+}
+
 export function describeRewardActor(options: RewardSuiteOptions): void {
   const { right = RIGHT, wrong = WRONG } = options;
   const inputs = [right, wrong, EMPTY];
@@ -75,13 +81,14 @@ export function describeRewardActor(options: RewardSuiteOptions): void {
     }),
     test("gives the same outcome for the same rollout", async (actor) => {
       for (const input of inputs) {
-        assert.deepEqual(await actor.handle(input, live()), await actor.handle(input, live()));
+        assert.deepEqual(scoreOf(await actor.handle(input, live())), scoreOf(await actor.handle(input, live())));
       }
     }),
     test("gives the same scores concurrently as one after the other", async (actor) => {
       const single: RewardOutcome[] = [];
       for (const input of inputs) single.push(await actor.handle(input, live()));
-      assert.deepEqual(await Promise.all(inputs.map((input) => actor.handle(input, live()))), single);
+      const together = await Promise.all(inputs.map((input) => actor.handle(input, live())));
+      assert.deepEqual(together.map(scoreOf), single.map(scoreOf));
     }),
     test("does not change its input", async (actor) => {
       for (const input of inputs) await actor.handle(deepFreeze(structuredClone(input)), live());
@@ -89,6 +96,15 @@ export function describeRewardActor(options: RewardSuiteOptions): void {
     test("settles when its signal has aborted", async (actor) => {
       const settled = await Promise.allSettled([actor.handle(right, { signal: AbortSignal.abort() })]);
       for (const result of settled) if (result.status === "fulfilled") assertOutcome(result.value);
+    }),
+    test("tells at once whether it takes work, where it tells it at all", ({ readiness }) => {
+      if (readiness === undefined) return;
+      const state = readiness.state();
+      assert.equal(typeof state.ready, "boolean");
+      if (!state.ready) assert.ok(state.code !== "" && state.reason !== "" && state.forMs >= 0, JSON.stringify(state));
+      const end = readiness.onChange(() => undefined);
+      assert.equal(typeof end, "function");
+      end();
     }),
   ];
   registerSuite("reward actor contract", tests, options);

@@ -260,6 +260,23 @@ const CHECKS: Readonly<Record<string, Check>> = {
       await rm(again, { recursive: true, force: true });
     }
   },
+  "gives up a state that it keeps elsewhere, and no other": async (trainer, at) => {
+    if (trainer.forgetState === undefined) return;
+    const folder = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+    const other = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+    const none = await mkdtemp(join(tmpdir(), "weir-trainer-"));
+    try {
+      await trainer.saveState(folder, live());
+      await trainer.saveState(other, live());
+      const before = await at.scores(trainer);
+      // A second time, and where nothing was saved, it does nothing.
+      for (const given of [folder, folder, none]) await trainer.forgetState(given, live());
+      await trainer.loadState(other, live());
+      at.near(await at.scores(trainer), before, "after another state was given up");
+    } finally {
+      for (const given of [folder, other, none]) await rm(given, { recursive: true, force: true });
+    }
+  },
   "keeps the reference as it was frozen": async (trainer, at) => {
     if (!trainer.capabilities.reference) return;
     await trainer.freezeReference(live());

@@ -2,7 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { PartRegistry, type PartSurroundings } from "../../src/actors/parts/registry.js";
 import type { CurriculumActor } from "../../src/contracts/curriculum.js";
-import type { RewardOutcome } from "../../src/contracts/reward.js";
+import type { Readiness } from "../../src/contracts/readiness.js";
+import type { RewardActor, RewardOutcome } from "../../src/contracts/reward.js";
 import { WeirError } from "../../src/errors.js";
 import { exampleRollout, exampleTask } from "../../src/testing.js";
 
@@ -95,12 +96,43 @@ describe("a reward that answers with something else", () => {
     ["a failure without a code", { kind: "failed", reason: "x" }, /the code undefined/],
     ["a time-out without its time", { kind: "timedOut", reason: "x" }, /timed out after undefined ms/],
     ["an abstention without a reason", { kind: "abstained" }, /abstained with the reason undefined/],
+    [
+      "a judge that took NaN seconds",
+      { kind: "failed", code: "E", reason: "x", judge: { requests: 1, seconds: Number.NaN } },
+      /whose judge took NaN seconds/,
+    ],
   ])("(%s) is WEIR_E_PART", async (_, outcome, fault) => {
     const error = await errorOf(() => give(outcome));
     expect(error.code).toBe("WEIR_E_PART");
     expect(error.message).toMatch(/the reward part "mine"/);
     expect(error.message).toMatch(fault);
     expect(error.message).toMatch(/for rollout example-1\/0; the contract says: handle\(\) resolves to/);
+  });
+
+  it("and one that says nothing clear of its readiness are WEIR_E_PART", async () => {
+    const of = (readiness: object) => {
+      const reward = build("reward", part({ handle: async () => undefined, readiness })) as RewardActor;
+      return reward.readiness as Readiness;
+    };
+    const said = { ready: false, code: "E", reason: "away", forMs: 3 };
+    const state = (value: unknown) => of({ state: () => value, onChange: () => () => undefined }).state();
+    expect(state(said)).toEqual(said);
+    expect(state({ ready: true })).toEqual({ ready: true });
+    for (const wrong of [
+      undefined,
+      true,
+      {},
+      { ready: false },
+      { ...said, forMs: Number.NaN },
+      Promise.resolve(said),
+    ]) {
+      const error = await errorOf(() => state(wrong));
+      expect([error.code, error.message]).toEqual(["WEIR_E_PART", expect.stringContaining("readiness.state()")]);
+    }
+    const deaf = of({ state: () => said, onChange: () => undefined });
+    expect((await errorOf(() => deaf.onChange(() => undefined))).message).toMatch(
+      /gave undefined from readiness.onChange/,
+    );
   });
 
   it("(NaN) gives an invalid outcome that names it, and one report for the run", async () => {
@@ -158,6 +190,41 @@ describe("a judge that answers with something else", () => {
       code: "WEIR_E_PART",
       reason: 'the judge part "mine" threw: TypeError: fetch failed',
     });
+  });
+});
+
+describe("a judge that answers a conversation with something else", () => {
+  const chat = (answer: () => unknown) => {
+    const own = part({ ask: async () => null, chat: async () => answer() });
+    const judge = build("judge", own) as { chat(...a: object[]): Promise<unknown> };
+    return judge.chat([{ role: "user", content: "Count." }], { ...live, maxTokens: 9 });
+  };
+
+  it.each<[string, unknown, RegExp]>([
+    ["a text", "three", /gave "three" as its reply/],
+    ["no text", { kind: "reply" }, /the text undefined/],
+    ["a verdict", { kind: "verdict", value: 1, reply: "" }, /unknown kind "verdict"/],
+    ["a failure without a code", { kind: "failed", reason: "x" }, /the code undefined/],
+  ])("(%s) is WEIR_E_PART", async (_, reply, fault) => {
+    const error = await errorOf(() => chat(() => reply));
+    expect(error.code).toBe("WEIR_E_PART");
+    expect(error.message).toMatch(/the judge part "mine"/);
+    expect(error.message).toMatch(fault);
+  });
+
+  it("by throwing gives a failed reply that names it", async () => {
+    const reply = await chat(() => {
+      throw new TypeError("fetch failed");
+    });
+    expect(reply).toEqual({
+      kind: "failed",
+      code: "WEIR_E_PART",
+      reason: 'the judge part "mine" threw: TypeError: fetch failed',
+    });
+  });
+
+  it("has no conversations where it offers none", () => {
+    expect(build("judge", part({ ask: async () => null }))).not.toHaveProperty("chat");
   });
 });
 

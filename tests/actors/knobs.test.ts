@@ -121,10 +121,7 @@ describe("setKnob()", () => {
   });
 
   it("refuses what the run cannot do, at once, and changes nothing", async () => {
-    const { system } = await fakeRun(
-      { ...onePhase, loss: { algorithm: "reinforce" } },
-      parityReward,
-    );
+    const { system } = await fakeRun({ ...onePhase, loss: { algorithm: "reinforce" } }, parityReward);
     await expect(system.setKnob("optimiser.learningRate", 1)).rejects.toThrow(/WEIR_E_STATE.*call start\(\) first/);
     const texts: Promise<string>[] = [];
     afterStep(system, 1, () => {

@@ -28,7 +28,7 @@ const workload = {
   warmupSteps: 0,
   trainingSteps: 2,
   heldoutTasks: 0,
-  tasks: { read: 24, dropped: 0, outsidePhases: 0 },
+  tasks: { read: 24, dropped: 0, outsidePhases: 0, truncated: 0 },
   evaluation: { initial: false },
 };
 

@@ -5,15 +5,23 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { perSourceFirst } from "../../src/actors/run/preflight.js";
 import type { ConfigInput } from "../../src/config/schema.js";
+import type { AdvantagePart } from "../../src/contracts/advantage.js";
 import type { Engine, MicroBatchSize } from "../../src/contracts/engine.js";
+import type { FactData } from "../../src/contracts/fact.js";
 import type { RewardOutcome } from "../../src/contracts/reward.js";
 import { createFakeEngine } from "../../src/testing.js";
 import { failure } from "../helpers/errors.js";
 import { demonstrations, fakeRun, rewardOf } from "./fake-run.js";
 
 const onePhase = { phases: [{ maxTokens: 300, steps: 1 }] };
+const run = async (preflight: "refuse" | "warn") => ({
+  run: { directory: await mkdtemp(join(tmpdir(), "weir-preflight-")), preflight },
+});
 const parity = rewardOf(({ rollout }) => rollout.sampleIndex % 2);
 const noFamily: RewardOutcome = { kind: "failed", code: "WEIR_E_REWARD_SOURCE", reason: "no family for triviaqa" };
+
+/** Sources of 24 tasks with long prompts. */
+const LONG = Array.from({ length: 24 }, () => "long:a");
 
 /** Tasks of the sources given, in turn; each prompt some 30 tokens, or some 300 for `long:` sources. */
 async function tasksOf(sources: readonly string[]): Promise<string> {
@@ -44,12 +52,74 @@ describe("preflight", () => {
     const equal = rewardOf(() => 0.25);
     const { alerts } = await alertsOf({}, equal);
     expect(alerts).toMatchObject([
-      { level: "warn", metric: "group/zero_variance_share", value: 1, id: "0-preflight-1", culprits: [] },
+      { level: "error", metric: "group/zero_variance_share", value: 1, id: "0-preflight-1", culprits: [] },
     ]);
-    // Four prompts of four responses.
-    expect(alerts[0]?.text).toMatch(/all 16 trial responses got the reward 0\.25.*warmup\.data/);
+    // Four prompts of four responses, and twelve more prompts before it is believed.
+    expect(alerts[0]?.text).toMatch(/all 64 trial responses got the reward 0\.25.*warmup\.data/);
     const warmup = { data: [await demonstrations()], batchRows: 4, epochs: 1 };
     expect((await alertsOf({ warmup }, equal)).alerts).toEqual([]);
+  });
+
+  it("does not refuse hard tasks that are solved now and then", async () => {
+    let calls = 0;
+    const seldom = rewardOf(() => (++calls === 20 ? 1 : 0));
+    const { system, alerts } = await fakeRun({ ...onePhase, ...(await run("refuse")) }, seldom);
+    const trained = new Promise<void>((resolve) => {
+      system.state$.subscribe(({ lifecycle }) => lifecycle === "training" && resolve());
+    });
+    await system.start();
+    await trained;
+    await system.stop({ abort: true });
+    expect(alerts.filter(({ rule }) => rule === "preflight")).toEqual([]);
+  });
+
+  it.each([
+    [
+      "equal rewards",
+      {},
+      /all 64 trial responses got the reward 0.*use easier .*set run\.preflight to warn/,
+      ["equal_rewards"],
+    ],
+    [
+      "prompts that are all cut",
+      { data: { overlong: "truncate" as const }, rollout: { groupSize: 4, promptsPerStep: 3, maxTokens: 4_000 } },
+      /100 % of the 24 training prompts were cut in the middle.*data\.overlong: drop.*Besides, all/,
+      ["truncated_prompts", "equal_rewards"],
+    ],
+  ] as const)("refuses %s with every cause, and nothing is trained", async (_, over, message, causes) => {
+    const config = { ...onePhase, ...(await run("refuse")), ...over };
+    const given = "data" in over ? { ...config, data: { ...over.data, train: [await tasksOf(LONG)] } } : config;
+    const { system } = await fakeRun(
+      given as Partial<ConfigInput>,
+      rewardOf(() => 0),
+    );
+    const found: FactData["preflight.finished"][] = [];
+    system.facts$.subscribe((fact) => fact.type === "preflight.finished" && found.push(fact.data));
+    await system.start();
+    const error = await failure(() => system.done, "WEIR_E_PREFLIGHT");
+    expect(error.message).toMatch(message);
+    expect(error.details).toEqual({ causes });
+    // The journal says it, too.
+    expect(found[0]?.findings.filter(({ refuses }) => refuses).map(({ cause }) => cause)).toEqual(causes);
+  });
+
+  it("trains all the same with `warn`, and with an advantage that does not compare responses", async () => {
+    const raw: AdvantagePart = { kind: "raw", specificationVersion: 1, handle: ({ rewards }) => [...rewards] };
+    for (const [preflight, actors] of [
+      ["warn", {}],
+      ["refuse", { advantage: raw }],
+    ] as const) {
+      const { system } = await fakeRun(
+        { ...onePhase, ...(await run(preflight)) },
+        rewardOf(() => 1),
+        { actors },
+      );
+      const reached: string[] = [];
+      system.state$.subscribe(({ lifecycle }) => reached.push(lifecycle));
+      await system.start();
+      await system.done.catch(() => undefined);
+      expect(reached).toContain("training");
+    }
   });
 
   it("raises that no group had variance where rewards differ between prompts only", async () => {
@@ -73,7 +143,7 @@ describe("preflight", () => {
     const most = await alertsOf({ data: { train: [await tasksOf(["a", "long:a", "long:a"])] } });
     expect(most.alerts).toMatchObject([{ level: "warn" }]);
     expect(most.alerts[0]?.text).toMatch(
-      /67 % of the 3 training tasks will never be issued: 2 are longer than the last phase \(300 tokens\): raise phases/,
+      /67 % of the 3 training tasks will never be issued: 2 are longer than the last phase \(300 tokens\); raise phases/,
     );
   });
 
@@ -106,6 +176,23 @@ describe("the trial batch", () => {
 });
 
 describe("the memory that is planned", () => {
+  it("refuses a run whose plan does not fit, with and without a warm-up, and names the options", async () => {
+    const fake = createFakeEngine();
+    const engine: Engine = {
+      ...fake,
+      planMemory: async () => ({ peakBytes: 3e9, budgetBytes: 2e9, text: "2.79 GiB planned, 1.86 GiB free" }) as never,
+    };
+    const warmup = { data: [await demonstrations()], batchRows: 4, epochs: 1 };
+    for (const over of [{}, { warmup }]) {
+      const config = { ...onePhase, ...(await run("refuse")), ...over };
+      const { system } = await fakeRun(config, parity, { actors: { engine: async () => engine } });
+      await system.start();
+      const error = await failure(() => system.done, "WEIR_E_PREFLIGHT");
+      expect(error.message).toMatch(/2\.79 GiB planned, 1\.86 GiB free.*lower update\.microBatchTokens/);
+      expect(error.details).toEqual({ causes: ["memory"] });
+    }
+  });
+
   it("counts the trial step, and snapshots where they share the machine's free memory", async () => {
     const sizes: MicroBatchSize[] = [];
     const planned = async (over: Partial<ConfigInput>) => {

@@ -235,6 +235,35 @@ describe("before anything is trained, sampler and trainer", () => {
     expect([run.counts.get("rehearse"), run.counts.get("forwardBackward")]).toEqual([undefined, undefined]);
   });
 
+  it("that compute in float32 may differ by rounding alone", async () => {
+    const exact = { sampler: { precision: "float32" }, trainer: { precision: "float32" } } as const;
+    const wrong = await servedRun({ ...exact, drawnLogprob: -1.05 });
+    await wrong.system.start();
+    await expect(wrong.system.done).rejects.toMatchObject({
+      code: "WEIR_E_MISMATCH",
+      message: expect.stringMatching(/limit 0\.001, where the sampler computes in float32 and the trainer in float32/),
+    });
+    const lower = await servedRun({ ...exact, sampler: { precision: "bfloat16" }, drawnLogprob: -1.05 });
+    await lower.system.start();
+    expect(await lower.system.done).toMatchObject({ status: "completed" });
+  });
+
+  it("have the same limit while they train", async () => {
+    const drift = async (precision: "float32" | "bfloat16") => {
+      const script = { sampler: { precision }, trainer: { precision }, drawnLogprob: -1 };
+      const run = await servedRun(script, { phases: [{ maxTokens: 300, steps: 10 }] });
+      run.system.facts$.subscribe(({ type, step }) => {
+        if (type === "step.committed" && step === 8) script.drawnLogprob = -1.005;
+      });
+      await run.system.start();
+      await run.system.done.catch(() => undefined);
+      const judged = run.of("guard.judged").flatMap(({ data }) => (data as { rule: string | null }).rule ?? []);
+      return [...judged, ...run.alerts.map(({ rule, threshold }) => `alarm ${rule} ${threshold}`)];
+    };
+    expect(await drift("float32")).toEqual(expect.arrayContaining(["mismatch", "alarm mismatch 0.001"]));
+    expect(await drift("bfloat16")).toEqual([]);
+  });
+
   it("whose log-probs are not of the same kind are compared on responses at temperature 1 from the whole vocabulary", async () => {
     const rollout = { groupSize: 4, promptsPerStep: 3, promptsPerCall: 2, maxTokens: 6, temperature: 0.7, topP: 0.9 };
     const run = await servedRun({ sampler: { logprobBasis: "processed" } }, { rollout });

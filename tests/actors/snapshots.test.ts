@@ -1,16 +1,24 @@
 import { describe, expect, it } from "vitest";
 import { cameFurther, freshProgress, type Progress, type SnapshotMark } from "../../src/actors/run/progress.js";
 import { assertReachable } from "../../src/actors/run/rollback.js";
-import { snapshotDue, snapshotInterval, stateBytes } from "../../src/actors/run/snapshots.js";
+import { snapshotDue, snapshotInterval, snapshotRoom, stateBytes } from "../../src/actors/run/snapshots.js";
 import { parseConfig } from "../../src/config/load.js";
 import type { ModelInfo } from "../../src/contracts/model-info.js";
+import type { Trainer, TrainerCapabilities } from "../../src/contracts/trainer.js";
 
 const mark = (stage: SnapshotMark["stage"], warmupStep: number, step: number): SnapshotMark => ({
   ...{ name: `${stage}-${step}`, stage, warmupStep, step },
 });
 const at = (over: Partial<Progress>): Progress => ({ ...freshProgress, ...over });
-const model = (parameters: number, trainedParameters = parameters) =>
-  ({ parameters, trainedParameters }) as unknown as ModelInfo;
+const model = (parameters: number, trainedParameters = parameters) => trainer({ parameters, trainedParameters }, {});
+/** A trainer that keeps adapters, or whole models, elsewhere. */
+const served = (parameters: number, trainedParameters = parameters) =>
+  trainer(
+    { parameters, trainedParameters },
+    { savesState: "address", trains: trainedParameters < parameters ? "adapter" : "full" },
+  );
+const trainer = (given: Partial<ModelInfo>, capabilities: Partial<TrainerCapabilities>) =>
+  ({ model: given, capabilities }) as unknown as Pick<Trainer, "model" | "capabilities">;
 const BENCH = { promptsPerStep: 8, maxTokens: 44 };
 const config = (everySteps: number | null, rollout = BENCH) =>
   parseConfig({
@@ -34,6 +42,19 @@ describe("snapshots of a run", () => {
     // A step over long documents takes longer than any snapshot.
     expect(snapshotInterval(config(null, { promptsPerStep: 128, maxTokens: 10_000 }), model(135_000_000))).toBe(1);
     expect(snapshotInterval(config(7), model(1))).toBe(7);
+  });
+
+  it("that a server keeps take no room here, and are as frequent as what the server saves allows", () => {
+    expect(stateBytes(served(14e9, 60e6))).toBe(4_096);
+    expect(snapshotRoom(config(null), served(14e9, 60e6))).toBe((2 * config(null).guard.snapshots.keep + 1) * 4_096);
+    // Weights and moments of an adapter: 12 · 1 M bytes, under 16 MiB.
+    expect(snapshotInterval(config(null), served(135_000_000, 1_000_000))).toBe(1);
+    // 29 MB take 0.05 s, a step of 135 M parameters 12.1 s; 720 MB take 1.2 s.
+    expect(snapshotInterval(config(null), served(135_000_000, 2_400_000))).toBe(1);
+    expect(snapshotInterval(config(null), served(135_000_000, 60_000_000))).toBe(4);
+    expect(snapshotInterval(config(null), served(135_000_000))).toBe(
+      snapshotInterval(config(null), model(135_000_000)),
+    );
   });
 
   it("are due at the first step of a stage, and after as many steps as that", () => {

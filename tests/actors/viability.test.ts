@@ -65,7 +65,10 @@ describe("a group of four with the default share of 75 %", () => {
   });
 
   it("is not drawn again with `drop`, and not where another response would meet the same fault", async () => {
-    const dropping = createRig({ config: config({ dynamicSampling: { unviable: "drop" } }), reward: failing({ 0: [0, 1] }) });
+    const dropping = createRig({
+      config: config({ dynamicSampling: { unviable: "drop" } }),
+      reward: failing({ 0: [0, 1] }),
+    });
     await dropping.step();
     expect(dropping.requests.map(({ prompts }) => prompts[0]?.promptIds)).toEqual([[1], [2], [3]]);
     for (const outcome of [

@@ -5,6 +5,7 @@ import { QueuedGroups } from "../../src/actors/worker/queued-groups.js";
 import { type WorkerOptions, type WorkerParts, work } from "../../src/actors/worker/work.js";
 import type { GroupResult, GroupTask } from "../../src/contracts/group-work.js";
 import type { PolicySource } from "../../src/contracts/policy-source.js";
+import type { RewardActor } from "../../src/contracts/reward.js";
 import type { PolicyWanted } from "../../src/contracts/sampler.js";
 import type { WorkQueue } from "../../src/contracts/work-queue.js";
 import { WeirError } from "../../src/errors.js";
@@ -13,6 +14,8 @@ import { realTime } from "../../src/system/time.js";
 import { createFakeSampler, fakeVersion, scored } from "../../src/testing.js";
 import { failure } from "../helpers/errors.js";
 import { taskOf } from "../helpers/groups.js";
+import { SwitchedReadiness } from "../helpers/readiness.js";
+import { settled } from "../helpers/virtual-time.js";
 import { createRig, gate, until } from "./pipeline-rig.js";
 
 type Queue = WorkQueue<GroupTask, GroupResult>;
@@ -125,6 +128,7 @@ describe("a pipeline with workers", () => {
   it("drops a group that no worker brings to an end, and trains on the others", async () => {
     const queue = queueOf();
     const rig = createRig({
+      config: { dynamicSampling: { unviable: "drop" } },
       reward: ({ sampleIndex }) => sampleIndex,
       workers: ({ sampler, reward }) => {
         const broken = {
@@ -344,5 +348,52 @@ describe("a worker", () => {
     await expect(ended).rejects.toThrow("WEIR_E_ENGINE_CRASHED");
     expect(faults).toEqual([["a"], ["b"], ["c"]]);
     expect(await queue.depth()).toEqual({ ready: 3, leased: 0, results: 0 });
+  });
+});
+
+describe("a worker whose reward takes no work", () => {
+  it("takes no group until it does, and gives no failure for one that it has", async () => {
+    const queue = queueOf();
+    const readiness = new SwitchedReadiness();
+    const held: boolean[] = [];
+    let calls = 0;
+    const reward: RewardActor = {
+      ...{ kind: "judged", specificationVersion: 1, readiness },
+      handle: async () => {
+        calls++;
+        if (calls === 2) readiness.away("connection refused");
+        return readiness.state().ready ? scored(1) : { kind: "failed", code: "WEIR_E_JUDGE", reason: "away" };
+      },
+    };
+    worker({ queue, reward }, { groupsPerCall: 1, onHeld: ({ ready }) => held.push(ready) });
+    for (const id of ["a", "b", "c"]) await queue.offer(groupTask(id), { id, deadlineMs: 1_000, signal });
+    await until(() => held.length === 1);
+    // It has the first group and takes none of the others.
+    expect(await queue.depth()).toMatchObject({ ready: 2, leased: 1, results: 0 });
+    readiness.back();
+    const results: GroupResult[] = [];
+    for await (const { result, commit } of queue.results({ signal })) {
+      await commit();
+      if (results.push(result) === 3) break;
+    }
+    expect(results.flatMap(({ outcomes }) => outcomes)).toEqual(Array.from({ length: 6 }, () => scored(1)));
+    expect(held).toEqual([false, true]);
+  });
+
+  it("lets go of the queue at once when its reward goes away while it waits for a group", async () => {
+    const queue = queueOf();
+    const readiness = new SwitchedReadiness();
+    const reward: RewardActor = {
+      ...{ kind: "judged", specificationVersion: 1, readiness },
+      handle: async () => scored(1),
+    };
+    const { stop } = worker({ queue, reward });
+    await settled();
+    readiness.away("connection refused");
+    await settled();
+    await queue.offer(groupTask("a"), { id: "a", deadlineMs: 1_000, signal });
+    await settled();
+    expect(await queue.depth()).toMatchObject({ ready: 1, leased: 0 });
+    await stop(false);
   });
 });

@@ -156,6 +156,41 @@ describe("rewards of verl rows", () => {
     expect(await math(matrix, "I do not know.")).toBe(0);
   });
 
+  it("give a 0 to answers that are made to break a parser, soon", async () => {
+    const deep = (open: string, close: string, depth = 200) => `\\boxed{${open.repeat(depth)}13${close.repeat(depth)}}`;
+    const answers = [
+      ...[
+        deep("(", ")"),
+        deep("[", ",1)"),
+        deep("\\frac{1}{", "}", 39),
+        deep("\\frac{1}{", "}", 41),
+        deep("{", ""),
+        deep("-(", ""),
+      ],
+      ...[
+        "\\boxed{",
+        "\\boxed{}",
+        "\\boxed{1^".repeat(40),
+        `\\boxed{${"9^".repeat(200)}9}`,
+        `\\boxed{${"!".repeat(300)}}`,
+      ],
+      ...["answer".repeat(80), "$".repeat(499), "1,".repeat(249), "\\sqrt[".repeat(80), "=".repeat(500)],
+    ];
+    const started = performance.now();
+    for (const answer of answers) expect(await math("12", answer), answer.slice(0, 40)).toBe(0);
+    expect(performance.now() - started).toBeLessThan(5_000);
+  });
+
+  it("read a response of 200,000 lines", async () => {
+    const row = (mode: string) => verlRow("longbench_pro", { doc_ids: ["a", "b"] }, mode);
+    const lines = `[Answer]\n${"x\n".repeat(200_000)}a\nb`;
+    expect(await resultOf("verl", lines, { row: row("NDCG") })).toBeCloseTo(
+      2 / Math.log2(3) / (2 + 1 / Math.log2(3)),
+      12,
+    );
+    expect(await resultOf("verl", lines, { row: row("SubEM") })).toBe(1);
+  });
+
   it("compare cells of tables by value", async () => {
     const row = verlRow("multitableqa_pretraining", { golden_label: '{"data": [["a", 1.0], ["b", 2]]}' });
     expect(await resultOf("verl", '<answer>{"data": [["a", 1], ["c", 2]]}</answer>', { row })).toBe(1 / 3);

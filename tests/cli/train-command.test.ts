@@ -1,16 +1,22 @@
 /** `weir train` on runs that learn nothing: refused, or failed with an exit code of its own; never completed. */
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { bucketsLine, stepLine, trainCommand } from "../../src/cli/commands/train.js";
+import { bucketsLine, stepLine, type TrainCommandOptions, trainCommand } from "../../src/cli/commands/train.js";
 import { exitCodeOf } from "../../src/cli/output.js";
+import { preflightReport, refuses } from "../../src/cli/preflight-report.js";
 import { failure } from "../helpers/errors.js";
 import { OWN_FIXTURES, temporaryFolder } from "../helpers/fixtures.js";
 
 const CASES = join(OWN_FIXTURES, "cases", "07-run-without-learning");
 
 /** Trains a case's configuration from a folder of its own; paths in it are made absolute. */
-async function train(name: string, set: readonly string[]): Promise<number> {
+async function train(
+  name: string,
+  set: readonly string[],
+  options: Partial<TrainCommandOptions> = {},
+): Promise<number> {
   return trainCommand(join(CASES, `${name}.yaml`), {
+    ...options,
     set: [
       `run.directory=${await temporaryFolder()}`,
       `model.path=${join(OWN_FIXTURES, "models", "tiny-qwen2")}`,
@@ -34,13 +40,44 @@ describe("weir train", () => {
   });
 
   it("fails with exit code 5 where every reward was 0", async () => {
-    const error = await failure(() => train("ok", ["rollout.maxTokens=2"]), "WEIR_E_NOTHING_TRAINED");
+    const set = ["rollout.maxTokens=2", "run.preflight=warn"];
+    const error = await failure(() => train("ok", set), "WEIR_E_NOTHING_TRAINED");
     expect(exitCodeOf(error)).toBe(5);
+  }, 60_000);
+
+  it("refuses the same run before it begins, with exit code 2, the cause and the way to train all the same", async () => {
+    const error = await failure(() => train("ok", ["rollout.maxTokens=2"]), "WEIR_E_PREFLIGHT");
+    expect(exitCodeOf(error)).toBe(2);
+    expect(error.message).toMatch(/all \d+ trial responses got the reward 0.*set run\.preflight to warn/);
+    expect(error.details).toEqual({ causes: ["equal_rewards"] });
+  }, 60_000);
+
+  it("looks and trains nothing with --preflight-only: exit code 2 where the run would be refused", async () => {
+    const only = (set: readonly string[]) => train("ok", ["rollout.maxTokens=2", ...set], { preflightOnly: true });
+    expect(await only([])).toBe(2);
+    expect(await only(["run.preflight=warn"])).toBe(0);
   }, 60_000);
 
   it("does not complete where half of the tasks cannot be scored and the others give nothing", async () => {
     await expect(train("half", ["rollout.maxTokens=2"])).rejects.toThrow(/WEIR_E_(REWARD_SOURCE|DATA|NOTHING_TRAINED)/);
   }, 60_000);
+});
+
+describe("what preflight found", () => {
+  const found = {
+    ...{ rollouts: 16, truncatedShare: 0.5, zeroVarianceShare: 1, neverIssuedShare: 0, tasksPerPhase: [3, 4] },
+    ...{ rewardHistogram: { "0": 16 }, outcomes: { scored: 16 }, memory: "0.41 GiB planned", warnings: [] },
+  };
+
+  it("is a table of the trial batch, and each finding with its remedy", () => {
+    const finding = { cause: "equal_rewards", refuses: true, what: "all equal", remedy: "a warm-up" };
+    const text = preflightReport({ ...found, findings: [finding, { ...finding, cause: "unscored", refuses: false }] });
+    expect(text).toMatch(/^preflight +found\n.*\ntrial responses +16\n/s);
+    expect(text).toMatch(/rewards +0: 16\n.*tasks per phase +3, 4\n/s);
+    expect(text).toContain("refused (equal_rewards): all equal\n  remedy: a warm-up\nwarning (unscored): all equal");
+    expect(preflightReport({ ...found, findings: [] })).toMatch(/\n\nnothing to change was found$/);
+    expect([refuses({ findings: [finding] }), refuses({ findings: [] })]).toEqual([true, false]);
+  });
 });
 
 describe("the progress of weir train", () => {

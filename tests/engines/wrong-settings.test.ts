@@ -195,7 +195,7 @@ describe.skipIf(notInstalled("skyrl"))("SkyRL", () => {
   };
 
   it("does not serve a model of another name", async () => {
-    await refused(tinker({ baseModel: "somebody/else" }), "WEIR_E_REMOTE", "somebody/else");
+    await refused(tinker({ baseModel: "somebody/else" }), "WEIR_E_CONFIG", "somebody/else");
   });
 
   it("makes no adapter of a larger rank than it was started for", async () => {

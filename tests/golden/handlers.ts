@@ -498,8 +498,12 @@ export const handlers: Readonly<Record<string, Handler>> = {
   judge_parse: {
     inputs: ["rule", "cases.*.text"],
     check: (golden) =>
-      // A reply that decides nothing is 0 in the release and a failure in weir (null); the golden states the release.
-      forCases(golden, (c, path) => same(parseJudgeReply(c.text, "released") ?? 0, c.score, path)),
+      // A reply that decides nothing is 0 in the release and a failure in weir (null); the golden states the release. In the paper's mode
+      // nothing but the verdict in its brackets counts.
+      forCases(golden, (c, path) => {
+        same(parseJudgeReply(c.text, "released") ?? 0, c.score, path);
+        same(parseJudgeReply(c.text, "paper") ?? 0, c.text.endsWith("[[YES]]") ? 1 : 0, `${path}, paper`);
+      }),
   },
 
   hybrid_reward: {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { actorRows, lagRows, STATE_TEXT, STATE_TONE } from "../../monitor/web/actor-rows.js";
+import { actorRows, changeRows, lagRows, STATE_TEXT, STATE_TONE } from "../../monitor/web/actor-rows.js";
 import { ACTOR_STATES } from "../../src/contracts/actor-status.js";
 import { actor } from "../helpers/actors.js";
 
@@ -65,5 +65,37 @@ describe("the lags of a batch as rows", () => {
       [2, true],
     ]);
     expect(lagRows({ bound: 1, tokens: [0, 0] }).map(({ share }) => share)).toEqual([0, 0]);
+  });
+});
+
+describe("changes of actors", () => {
+  const change = { restarts: 0, time: 1, reason: null };
+
+  it("are told newest first, with the state before and after", () => {
+    const rows = changeRows([
+      { ...change, actor: "reward", from: null, state: "restarting", reason: "WEIR_E_REWARD: broken" },
+      { ...change, actor: "reward", from: "restarting", state: "failed", reason: "WEIR_E_REWARD: broken" },
+    ]);
+    expect(rows.map(({ from, to, tone, reason }) => [from, to, tone, reason])).toEqual([
+      ["restarting", "failed", "bad", "WEIR_E_REWARD: broken"],
+      [null, "restarting", "warn", "WEIR_E_REWARD: broken"],
+    ]);
+  });
+
+  it("call a stage that a rollback has ended rolled back, then and when it runs again", () => {
+    const reason = "WEIR_E_ROLLBACK: the guard rejected step 3: kl_limit";
+    const rows = changeRows([
+      { ...change, actor: "update", from: "running", state: "failed", reason },
+      { ...change, actor: "update", from: "failed", state: "running" },
+      { ...change, actor: "update", from: "running", state: "failed", reason: "WEIR_E_ENGINE_CRASH: gone" },
+      { ...change, actor: "update", from: "failed", state: "running" },
+    ]);
+    expect(rows.map(({ from, to, tone }) => [from, to, tone])).toEqual([
+      ["failed", "running", "good"],
+      ["running", "failed", "bad"],
+      ["rolled back", "running", "good"],
+      ["running", "rolled back", "warn"],
+    ]);
+    expect(rows.at(-1)?.reason).toBe("the guard rejected step 3: kl_limit");
   });
 });

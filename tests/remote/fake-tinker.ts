@@ -96,6 +96,11 @@ export class FakeTinker {
     this.results.clear();
   }
 
+  /** Addresses of the states that it keeps. */
+  get states(): string[] {
+    return [...this.saved.keys()].filter((address) => address.includes("/weights/"));
+  }
+
   /** The number that was given last, to a piece of work or anything else. */
   get lastId(): number {
     return this.count;
@@ -127,6 +132,10 @@ export class FakeTinker {
       return;
     }
     if (request.method === "DELETE") {
+      const [, model, kind, name] =
+        /^training_runs\/(.+)\/checkpoints\/(weights\/|sampler_weights\/)(.+)$/.exec(path) ?? [];
+      const address = `tinker://${model}/${kind === "weights/" ? kind : ""}${name}`;
+      if (!this.saved.delete(address)) throw new Refusal(404, `Checkpoint not found: ${address}`);
       response.writeHead(204).end();
       return;
     }

@@ -25,6 +25,7 @@ export interface FakeVllmOptions {
   readonly develop?: boolean;
   readonly generate?: boolean;
   readonly maxRank?: number;
+  readonly dtype?: string;
 }
 
 type Answer = { readonly status: number; readonly body: unknown };
@@ -81,7 +82,7 @@ export class FakeVllm {
   };
 
   private async route({ pathname }: URL, body: Record<string, unknown>, signal?: AbortSignal | null): Promise<Answer> {
-    const { maxRank = 16, lora = true } = this.options;
+    const { maxRank = 16, lora = true, dtype = "torch.bfloat16" } = this.options;
     switch (pathname) {
       case "/v1/models":
         return ok({ data: [{ id: "policy", owned_by: "vllm", max_model_len: 64, parent: null }, ...this.loaded()] });
@@ -96,7 +97,7 @@ export class FakeVllm {
           'vllm:num_requests_running{engine="0"} 2.0\nvllm:num_requests_waiting{engine="0"} 1.0\nvllm:kv_cache_usage_perc{engine="0"} 0.25\n',
         );
       case "/server_info":
-        return ok({ vllm_config: { lora_config: lora ? { max_lora_rank: maxRank } : null } });
+        return ok({ vllm_config: { lora_config: lora ? { max_lora_rank: maxRank } : null, model_config: { dtype } } });
       case "/weight_info":
         return ok({ weight_version: this.label });
       case "/is_paused":

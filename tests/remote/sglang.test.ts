@@ -128,7 +128,7 @@ describe("an SGLang server", () => {
     await sampler.dispose?.();
     const described = await describeSglang("http://sglang.test", options(fetch), live().signal);
     expect(described).toMatchObject({ kind: "sglang", version: "0.5.23", models: ["tiny"], maxTokens: 64 });
-    expect(described.sampler?.adopts).toEqual(["checkpoint"]);
+    expect(described.sampler).toMatchObject({ adopts: ["checkpoint"], precision: "float32" });
     expect(described.problems).toHaveLength(1);
   });
 

@@ -11,14 +11,10 @@ import { realTime } from "../../src/system/time.js";
 import { describeSampler, describeTrainer } from "../../src/testing.js";
 import { writeRandomModel } from "../helpers/engines.js";
 import { FakeTinker } from "./fake-tinker.js";
+import { SESSION_LORA } from "./tinker-session.js";
 
 const framework = { describe, it };
-const LORA = {
-  rank: 8,
-  alpha: 32,
-  targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-  seed: 1,
-} as const;
+const LORA = { ...SESSION_LORA, rank: 8 };
 const CASES = [
   { scale: "row-mean", wire: "protobuf" },
   { scale: "sum", wire: "json" },

@@ -1,6 +1,7 @@
 /** What a run asks of a Tinker-compatible server, in short; the same on a real one and on its recording. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { LORA_TARGETS } from "../../src/contracts/engine.js";
 import type { Sampler } from "../../src/contracts/sampler.js";
 import type { OptimiserConfig, PolicyBatch, Trainer } from "../../src/contracts/trainer.js";
 import { lossSettings } from "../../src/losses/settings.js";
@@ -12,10 +13,10 @@ export const SKYRL_RECORDING = join(FIXTURES, "servers", "skyrl-0.4.0.json");
 export const SESSION_LORA = {
   rank: 4,
   alpha: 32,
-  targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+  targets: LORA_TARGETS,
   seed: 1,
 } as const;
-const ADAM: OptimiserConfig = {
+export const SESSION_ADAM: OptimiserConfig = {
   learningRate: 1e-3,
   betas: [0.9, 0.99],
   epsilon: 1e-8,
@@ -50,7 +51,7 @@ export async function tinkerSession(trainer: Trainer, sampler: Sampler, folder: 
     { rows, aggregation: "seq-mean", microBatchTokens: 4096 },
     { signal },
   );
-  const norms = [(await trainer.optimStep(ADAM, { signal })).gradNorm];
+  const norms = [(await trainer.optimStep(SESSION_ADAM, { signal })).gradNorm];
   const published = await trainer.publish({ signal, as: "handle", folder: null });
   await sampler.adopt(published, { signal, inFlight: "wait" });
   const params = { temperature: 1, topP: 1, topK: 0, maxTokens: 4, stopIds: [2] };
@@ -92,7 +93,7 @@ export async function tinkerSession(trainer: Trainer, sampler: Sampler, folder: 
       oldPolicy: null,
     };
     losses.push((await trainer.forwardBackward(batch, { signal })).loss);
-    norms.push((await trainer.optimStep(ADAM, { signal })).gradNorm);
+    norms.push((await trainer.optimStep(SESSION_ADAM, { signal })).gradNorm);
   }
   const files = join(folder, "published");
   mkdirSync(files, { recursive: true });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { SampleRequest } from "../../src/contracts/sampler.js";
-import type { OptimiserConfig, SftBatch, Trainer, TrainingCall } from "../../src/contracts/trainer.js";
+import type { SftBatch, Trainer, TrainingCall } from "../../src/contracts/trainer.js";
 import { readModelConfig } from "../../src/model/io/config.js";
 import { readSafetensors, writeSafetensors } from "../../src/model/io/safetensors.js";
 import { expectedTensors } from "../../src/model/io/tensor-names.js";
@@ -17,22 +17,11 @@ import { createTinkerTrainer, type TinkerTrainerOptions } from "../../src/remote
 import { realTime } from "../../src/system/time.js";
 import { writeRandomModel } from "../helpers/engines.js";
 import { FakeTinker, type FakeTinkerOptions } from "./fake-tinker.js";
+import { SESSION_ADAM, SESSION_LORA } from "./tinker-session.js";
 
 const signal = new AbortController().signal;
-const LORA = {
-  rank: 2,
-  alpha: 32,
-  targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-  seed: 1,
-} as const;
-const ADAM: OptimiserConfig = {
-  learningRate: 0.05,
-  betas: [0.9, 0.99],
-  epsilon: 1e-8,
-  weightDecay: 0,
-  decayScope: "all",
-  maxGradNorm: null,
-};
+const LORA = { ...SESSION_LORA, rank: 2 };
+const ADAM = { ...SESSION_ADAM, learningRate: 0.05 };
 const ROWS: SftBatch = {
   rows: [{ tokenIds: [1, 2, 3, 4], lossMask: [0, 1, 1, 1] }],
   aggregation: "token-mean",
@@ -195,6 +184,31 @@ describe("a trainer", () => {
     await other.dispose?.();
   });
 
+  it("gives a saved state up, and nothing where it is gone or there was none", async () => {
+    const { trainer, server } = await connected();
+    const [one, two] = [join(folder, "forgotten"), join(folder, "kept")];
+    for (const state of [one, two]) await trainer.saveState(state, { signal });
+    for (const state of [one, one, folder]) await trainer.forgetState?.(state, { signal });
+    expect(server.states).toHaveLength(1);
+    await trainer.loadState(two, { signal });
+    await expect(trainer.loadState(one, { signal })).rejects.toThrow("WEIR_E_REMOTE_STATE");
+  });
+
+  it.each([
+    [404, "Not Found", "WEIR_E_CAPABILITY"],
+    [405, "Method Not Allowed", "WEIR_E_CAPABILITY"],
+    [403, "not yours", "WEIR_E_REMOTE"],
+    [503, "starting", "WEIR_E_UNREACHABLE"],
+  ])("says why a state stays at a server that answers its removal with status %i, %s", async (status, detail, code) => {
+    const removal = /checkpoints\/weights\//;
+    const { trainer } = await connected({
+      intercept: (path) => (removal.test(path) ? { status, json: { detail } } : null),
+    });
+    const state = join(folder, `stays-${status}`);
+    await trainer.saveState(state, { signal });
+    await expect(trainer.forgetState?.(state, { signal })).rejects.toMatchObject({ code });
+  });
+
   it("frees its models when it is done, and keeps two saved policies at the server", async () => {
     const { trainer, server } = await connected();
     for (let n = 0; n < 4; n += 1) {
@@ -264,8 +278,13 @@ describe("a server or setting that does not fit", () => {
     return trainer.connect?.({ signal });
   };
   it.each<[string, FakeTinkerOptions, Partial<TinkerTrainerOptions>, RegExp]>([
-    ["another model", {}, { baseModel: "other" }, /WEIR_E_REMOTE.*serves fake.*trainer\.baseModel names other/],
-    ["one of several models", { models: ["a", "b"] }, {}, /WEIR_E_REMOTE.*serves a, b; name one/],
+    [
+      "another model",
+      {},
+      { baseModel: "other" },
+      /WEIR_E_CONFIG.*trainer\.baseModel.*does not serve other; it serves fake/,
+    ],
+    ["one of several models", { models: ["a", "b"] }, {}, /WEIR_E_CONFIG.*serves a, b; name the one/],
     ["too large a rank", {}, { lora: { ...LORA, rank: 99 } }, /WEIR_E_REMOTE.*LoRA rank 99/],
     ["another alpha", {}, { lora: { ...LORA, alpha: 16 } }, /WEIR_E_REMOTE.*alpha 32.*model\.lora asks for alpha 16/],
     ["some matrices", {}, { lora: { ...LORA, targets: ["q_proj"] } }, /WEIR_E_CAPABILITY.*model\.lora\.targets/],

@@ -543,9 +543,22 @@ describe("a vLLM server's settings", () => {
         seeds: "per-request",
         adopts: ["adapter", "checkpoint"],
         heldVersions: 1_000,
+        precision: "bfloat16",
       },
       notes: { "largest rank": "16" },
     });
+  });
+
+  it.each([
+    ["of one precision are known by it", ["torch.float32", "float"], "float32"],
+    ["of several have none in common", ["torch.float32", "torch.bfloat16"], null],
+    ["of element types that are not known tell none", ["auto", "auto"], null],
+  ] as const)("%s", async (_, [first, second], precision) => {
+    const sampler = two(new FakeVllm({ dtype: first }), new FakeVllm({ dtype: second }));
+    expect(sampler.capabilities.precision ?? null).toBeNull();
+    await sampler.connect?.(live());
+    expect(sampler.capabilities.precision).toBe(precision);
+    await sampler.dispose?.();
   });
 
   it("and its work are told by load()", async () => {

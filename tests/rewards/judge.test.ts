@@ -485,10 +485,13 @@ describe("waiting between tries", () => {
     expect(backoffMs(1, 5, options, 9e9)).toBe(64_000);
   });
 
-  it("reads Retry-After in seconds only", () => {
+  it("reads Retry-After in seconds and as a date", () => {
+    const now = Date.UTC(2026, 9, 21, 7, 27, 50);
     expect(retryAfterMs("3")).toBe(3000);
-    expect(retryAfterMs("Wed, 21 Oct 2026 07:28:00 GMT")).toBe(null);
-    expect(retryAfterMs(null)).toBe(null);
+    expect(retryAfterMs("0.5")).toBe(500);
+    expect(retryAfterMs("Wed, 21 Oct 2026 07:28:00 GMT", now)).toBe(10_000);
+    expect(retryAfterMs("Wed, 21 Oct 2026 07:00:00 GMT", now)).toBe(0);
+    for (const header of [null, "", "soon", "-3", "3 s", "Wed, 99 Oct"]) expect(retryAfterMs(header, now)).toBe(null);
   });
 
   it("ends at once when the signal aborts", async () => {

@@ -134,7 +134,7 @@ describe("a view of a simulated disk", () => {
 describe("the record of what really happened", () => {
   it("I2: finds a rollout that the ledger calls trained and that no update had", () => {
     const truth = new GroundTruth(() => 1);
-    const tokenIds = truth.drawn([], 3);
+    const tokenIds = truth.drawn([], 3, 1);
     truth.scored("r1", tokenIds, "scored");
     truth.entered(entry("r1", "trained"));
     expect(truth.violations).toEqual([

@@ -26,7 +26,7 @@ beforeEach(() => {
   });
   const engine = new ScriptedEngine("trainer", time, null, true);
   trainer = createScriptedTrainer({
-    ...{ config: smallRun(), calls, truth, engine, files: new MemoryFiles(), maxLag: 1 },
+    ...{ config: smallRun(), calls, truth, engine, files: new MemoryFiles(), maxLag: () => 1 },
   });
 });
 
@@ -57,7 +57,7 @@ async function update(...tokenIds: readonly number[][]): Promise<void> {
 function drawn(version: number, outcome: "scored" | "abstained" = "scored"): number[] {
   const identity = truth.identities[version];
   if (identity === undefined) throw new Error(`version ${version} is not published yet`);
-  const ids = truth.drawn([{ identity, tokens: 10 }], 10);
+  const ids = truth.drawn([{ identity, tokens: 10 }], 10, 1);
   truth.scored(`r${ids[0]}`, ids, outcome);
   return ids;
 }

@@ -23,4 +23,14 @@ describe("1,000 simulated runs", () => {
     },
     PATIENCE_MS,
   );
+
+  it(
+    "I1, I2, I4, I5, I9, I13, I14: hold where knobs are turned at random within their bounds, with faults, kills and rollbacks",
+    async () => {
+      const results = await simulateSeeds(anyRun, [5_001, 5_500], 0.03, 0.02, 0.1);
+      expect(faultsOf(results)).toEqual([]);
+      expect(results.filter(({ end }) => end !== "completed").map(({ seed, end }) => ({ seed, end }))).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
 });

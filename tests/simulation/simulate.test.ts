@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { KNOB_PATHS } from "../../src/config/knobs.js";
 import { MemoryStore } from "../../src/simulation/memory-store.js";
 import { simulateSeed, summaryOf } from "../../src/simulation/simulate.js";
 import { GroupBook } from "../../src/streams/group-book.js";
@@ -85,6 +86,29 @@ describe("rollbacks at any moment", () => {
     const found = (await simulateSeeds(anyRun, [201, 212], 0.05, 0.1)).flatMap(({ violations }) => violations);
     expect(found[0]).toMatchObject({ invariant: "I2" });
     expect(found[0]?.text).toMatch(/^the ledger calls \d+ rollouts trained that the weights do not come from/);
+  });
+});
+
+describe("knobs at any moment", () => {
+  it(
+    "I1, I2, I4, I5, I9, I13, I14: hold over 20 seeds in which they are turned at random within their bounds, with faults, kills and rollbacks",
+    async () => {
+      const results = await simulateSeeds(anyRun, [401, 420], 0.03, 0.02, 0.1);
+      expect(faultsOf(results)).toEqual([]);
+      expect(results.map(({ end }) => end).filter((end) => end !== "completed")).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
+
+  it("are turned, each of them, to values of every kind", async () => {
+    const turned = new Map<string, Set<number>>();
+    for (const seed of [1, 2, 3, 4])
+      for (const line of (await simulateSeed(anyRun(seed), seed, { faults: 0, knobs: 0.2, trace: true })).log) {
+        const [, path = "", value = ""] = / control: (\S+) to (\S+)$/.exec(line) ?? [];
+        if (path !== "") turned.set(path, (turned.get(path) ?? new Set()).add(Number(value)));
+      }
+    expect([...turned.keys()].sort()).toEqual(KNOB_PATHS.toSorted());
+    for (const values of turned.values()) expect(values.size).toBeGreaterThan(1);
   });
 });
 

@@ -26,10 +26,11 @@ export async function simulateSeeds(
   [first, last]: readonly [number, number],
   faults: number,
   rollbacks = 0,
+  knobs = 0,
 ): Promise<SeedResult[]> {
   const results: SeedResult[] = [];
   for (let seed = first; seed <= last; seed++)
-    results.push(await simulateSeed(configOf(seed), seed, { faults, rollbacks }));
+    results.push(await simulateSeed(configOf(seed), seed, { faults, rollbacks, knobs }));
   return results;
 }
 

@@ -118,4 +118,27 @@ describe("checkpoints", () => {
     await open();
     expect(await readdir(folder)).toEqual([]);
   });
+
+  it("are removed once that is allowed, and what is not removed yet is no checkpoint", async () => {
+    const folder = join(await mkdtemp(join(tmpdir(), "weir-checkpoints-")), "checkpoints");
+    const asked: string[] = [];
+    let allowed = false;
+    const mayRemove = async (directory: string) => {
+      asked.push((await readdir(directory)).sort().join());
+      return allowed;
+    };
+    const store = await CheckpointStore.open(folder, { keep: 1, clock: () => 0, mayRemove });
+    const write = (step: number) =>
+      store.write({ step, state: {}, writeInto: (directory) => writeFile(join(directory, "weights"), "w") });
+    for (const step of [1, 2, 2]) await write(step);
+    expect((await store.list()).map(({ name }) => name)).toEqual(["step-00002.1"]);
+    expect(await readdir(folder)).toHaveLength(3);
+    // Each is asked about with all that it holds, and again as long as it is there.
+    expect(asked).toEqual(Array(3).fill("manifest.json,state.json,weights"));
+    await CheckpointStore.open(folder, { keep: 1, clock: () => 0, mayRemove });
+    expect(await readdir(folder)).toHaveLength(3);
+    allowed = true;
+    await store.removeLeftovers();
+    expect(await readdir(folder)).toEqual(["step-00002.1"]);
+  });
 });

@@ -67,7 +67,10 @@ const EXAMPLES: { readonly [T in FactType]: Extract<Told, readonly [T, ...unknow
     tasksPerPhase: [12, 12],
     neverIssuedShare: 0.125,
     memory: "0.41 GiB planned",
-    warnings: ["half were cut"],
+    warnings: ["half were cut; raise rollout.maxTokens"],
+    findings: [
+      { cause: "truncated_responses", refuses: false, what: "half were cut", remedy: "raise rollout.maxTokens" },
+    ],
   },
   "run.finished": { status: "failed", error: "WEIR_E_DISK: full" },
   "run.resumed": { ...RESUMED, checkpoint: "checkpoints/step-00002", remarks: ["a torn line"] },

@@ -76,6 +76,31 @@ describe("snapshots", () => {
     expect((await folder.read("b"))?.state).toEqual({});
   });
 
+  it("are removed once that is allowed, at the end in any case", async () => {
+    let allowed = false;
+    const asked: string[] = [];
+    const folder = new SnapshotFolder(
+      {
+        ...{ runDirectory, preferMemory: true, clock: () => NOW },
+        mayRemove: async (directory) => {
+          asked.push(await readFile(join(directory, "weights"), "utf8"));
+          return allowed;
+        },
+      },
+      { memoryFolders: async () => [memory], free: async () => free },
+    );
+    for (const name of ["a", "b"]) await folder.write(name, weights(name), {}, 1);
+    await folder.keep(new Set(["b"]));
+    expect((await folder.read("a"))?.state).toEqual({});
+    allowed = true;
+    await folder.keep(new Set(["b"]));
+    expect(await folder.read("a")).toBeNull();
+    allowed = false;
+    await folder.close();
+    expect(asked).toEqual(["a", "a", "b"]);
+    expect(await readdir(memory)).toEqual([]);
+  });
+
   it("of killed runs wait for a day, or as long as the run folder is there", async () => {
     const other = join(root, "runs", "other");
     const gone = join(root, "runs", "gone");

@@ -25,7 +25,7 @@ const recorded = readdirSync(FOLDER).map((name): [string, RecordedRun] => [
 
 /** Alarms that begin, as `step rule metric`. */
 function alarmsOf(steps: RecordedRun["steps"], precision: RecordedRun["precision"] = "float32"): string[] {
-  const detector = createDetector(detectorOptions(parseConfig({ ...CONFIG, engine: { precision } })));
+  const detector = createDetector(detectorOptions(parseConfig({ ...CONFIG, engine: { precision } }), () => null));
   return steps.flatMap(({ phase, values }, index) => {
     const step = index + 1;
     const seen: Observation = {

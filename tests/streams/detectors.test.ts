@@ -244,11 +244,23 @@ describe("a reward that is earned without the answer", () => {
 });
 
 describe("limits by engine and algorithm", () => {
-  it("allow bfloat16 more than float32, and foreign engines what bfloat16 needs", () => {
-    expect(mismatchLimitOf("float32", true)).toBe(0.01);
-    expect(mismatchLimitOf("bfloat16", true)).toBe(0.1);
-    expect(mismatchLimitOf("float32", false)).toBe(0.1);
+  it("allow bfloat16 more than float32", () => {
+    expect(mismatchLimitOf("float32", null)).toBe(0.01);
+    expect(mismatchLimitOf("bfloat16", null)).toBe(0.1);
   });
+
+  it.each([
+    ["float32", "float32", 1e-3],
+    ["float16", "float32", 0.03],
+    ["float32", "bfloat16", 0.1],
+    [null, "float32", 0.1],
+    ["float32", null, 0.1],
+  ] as const)(
+    "allow a sampler in %s and a trainer in %s, of different builds, what the lower one needs",
+    (sampler, trainer, limit) => {
+      expect(mismatchLimitOf("float32", { sampler, trainer })).toBe(limit);
+    },
+  );
 
   it("allow five times the largest advantage of a group, and 20 at least", () => {
     expect(advantageLimitOf(8)).toBe(20);

@@ -74,4 +74,17 @@ describe("the board of gauges", () => {
     }
     expect(board.read()).toMatchObject([{ name: "scored", depth: 0, highWater: 3, passed: 4 }]);
   });
+
+  it("I4: a peak is that of the queues with the present bound, which changes with the size of a group", async () => {
+    const board = new GaugeBoard();
+    const fill = async (bound: number, items: number) => {
+      const queue = board.watch(new BoundedQueue<number>("rollouts", bound));
+      for (let i = 0; i < items; i++) await queue.push(i);
+      for (let i = 0; i < items; i++) await queue.pull();
+      return board.read()[0];
+    };
+    await fill(8, 7);
+    expect(await fill(4, 2)).toMatchObject({ bound: 4, highWater: 2, passed: 9 });
+    expect(await fill(4, 1)).toMatchObject({ bound: 4, highWater: 2, passed: 10 });
+  });
 });

@@ -63,12 +63,7 @@ interface Work {
 
 /** Errors: WEIR_E_DATA for a file without rows or an id that occurs twice, and of the benchmark's reader; those of the responder. */
 export async function evaluateBenchmark(run: BenchmarkRun, signal: AbortSignal): Promise<void> {
-  if (run.benchmark.needsJudge === true && run.judge === null)
-    throw new WeirError(
-      "WEIR_E_ACTOR_MISSING",
-      `the benchmark "${run.name}" is scored by a judge and none is configured; set reward.judge.url and reward.judge.model, or name a judge part`,
-      { benchmark: run.name },
-    );
+  assertJudge(run.name, run.benchmark, run.judge);
   const { questionsPerCall, callsInFlight } = run.responder;
   const works = new WorkSource(run);
   const lanes = Array.from({ length: callsInFlight }, async () => {
@@ -85,6 +80,16 @@ export async function evaluateBenchmark(run: BenchmarkRun, signal: AbortSignal):
     await Promise.allSettled(lanes);
     throw error;
   });
+}
+
+/** Errors: WEIR_E_ACTOR_MISSING where a benchmark cannot do without a judge and there is none. */
+export function assertJudge(name: string, { needsJudge }: Benchmark, judge: Judge | null): void {
+  if (needsJudge !== true || judge !== null) return;
+  throw new WeirError(
+    "WEIR_E_ACTOR_MISSING",
+    `the benchmark "${name}" is scored by a judge and none is configured; set reward.judge.url and reward.judge.model, or name a judge part`,
+    { benchmark: name },
+  );
 }
 
 /** Items of the file in order, to whoever asks next. */

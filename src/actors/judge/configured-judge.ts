@@ -39,7 +39,7 @@ export interface JudgeProcess {
   readonly start: StartJudgeEngine;
 }
 
-/** The judge that is a model of this machine. WEIR_E_ACTOR_MISSING where no folder is configured; WEIR_E_CONFIG as above. */
+/** The judge that is a local model. WEIR_E_ACTOR_MISSING where no folder is configured; WEIR_E_CONFIG as above. */
 export function createConfiguredLocalJudge(reward: RewardConfig, process: JudgeProcess): Judge {
   const { path, template, maxPredictionChars, maxTokens, concurrency, timeoutMs, groupTimeoutMs } = reward.judge;
   if (path === null) {

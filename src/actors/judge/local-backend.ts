@@ -1,5 +1,5 @@
 /**
- * Conversations with a model on this machine: greedy, through the folder's own chat template, those that wait together in one call of the
+ * Conversations with a model in an engine process: greedy, through the folder's own chat template, those that wait together in one call of the
  * engine. Invariants: faults are completions, never rejections; a conversation whose caller has left is answered at once, and the engine
  * stops once all of a call have left; one that was in work when the process died is tried once more, and no further.
  */
@@ -134,8 +134,9 @@ export class LocalBackend implements ChatBackend {
       talk.end(completion);
       this.left(talk);
     };
+    let engine: Engine | null = null;
     try {
-      const engine = await this.options.engine.engine(signal);
+      engine = await this.options.engine.engine(signal);
       if (engine === null) {
         for (const talk of talks) settle(talk, CANCELLED);
         return;
@@ -148,6 +149,8 @@ export class LocalBackend implements ChatBackend {
       for (const [at, talk] of fitting.entries()) settle(talk, this.reply(talk, sequences[at] as SampledSequence));
     } catch (error) {
       const code = WeirError.isInstance(error) ? error.code : "";
+      // Otherwise the next call could go to the process that is gone.
+      if (code === "WEIR_E_ENGINE_CRASHED") await engine?.exited;
       for (const talk of talks) {
         if (code === "WEIR_E_ENGINE_CRASHED" && ++talk.crashes < MAX_CRASHES) continue;
         settle(talk, this.fault(error, code));

@@ -21,6 +21,7 @@ export function createRegistry(
   config: PartConfig,
   surroundings?: PartSurroundings,
   embedded: EmbeddedSource | null = null,
+  foreign: BuiltInSource["foreign"] = () => null,
 ): PartRegistry {
   const registry = new PartRegistry(surroundings);
   for (const [name, create] of Object.entries(ADVANTAGE_ACTORS))
@@ -37,7 +38,7 @@ export function createRegistry(
   registry.register("curriculum", "phased", () =>
     createPhasedCurriculum({ ...config.curriculum, correctAt: config.reward.correctAt }),
   );
-  const source: BuiltInSource = { config, embedded };
+  const source: BuiltInSource = { config, embedded, foreign };
   const list = <K extends PartKind>(kind: K, creators: Readonly<Record<string, (from: BuiltInSource) => Parts[K]>>) => {
     for (const [name, create] of Object.entries(creators)) registry.register(kind, name, () => create(source));
   };

@@ -141,7 +141,7 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
     if (typeof given === "number") return given;
     throw partError(label, `gave ${shown(given)} from ${call}`, "gradientNorm() resolves to a number");
   };
-  const { reviseStep, rehearse, rehearseSft } = trainer;
+  const { reviseStep, rehearse, rehearseSft, forgetState } = trainer;
   return faced(trainer, {
     ...checkedConnect(trainer, label, limits),
     ...(rehearse && {
@@ -159,6 +159,10 @@ export function checkedTrainer(trainer: Trainer, label: PartLabel, limits: CallL
     ...(reviseStep && {
       reviseStep: (share, { signal }) =>
         done("reviseStep", signal, (own) => reviseStep.call(trainer, share, { signal: own })),
+    }),
+    ...(forgetState && {
+      forgetState: (folder, { signal }) =>
+        done("forgetState", signal, (own) => forgetState.call(trainer, folder, { signal: own })),
     }),
     forwardBackward: async (batch, options) => {
       const pass = (signal: AbortSignal) => trainer.forwardBackward(batch, { ...options, signal });

@@ -3,7 +3,7 @@
  * part it was. An answer that is none at all is a fault of the part and ends the run with WEIR_E_PART. A value that is not a finite
  * number makes that one outcome `invalid` (I1); the first is reported with the part's name.
  */
-import type { Judge, JudgeVerdict } from "../../contracts/judge.js";
+import type { Judge, JudgeOptions, JudgeReply, JudgeVerdict } from "../../contracts/judge.js";
 import type { RewardActor, RewardOutcome } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
 import { checkedReadiness } from "./checked-readiness.js";
@@ -16,6 +16,9 @@ const OUTCOME =
 const VERDICT =
   'ask() resolves to { kind: "verdict", value: 0 or 1, reply: string }, { kind: "timedOut", afterMs, reason } or ' +
   '{ kind: "failed", code, reason }';
+
+const REPLY =
+  'chat() resolves to { kind: "reply", text: string }, { kind: "timedOut", afterMs, reason } or { kind: "failed", code, reason }';
 
 /** What is wrong with the outcome of a reward, or null. */
 function outcomeFault(outcome: unknown): string | null {
@@ -95,25 +98,45 @@ export function checkedReward(actor: RewardActor, label: PartLabel, report: (err
   });
 }
 
-/** The judge, its verdicts checked. What it throws becomes a `failed` verdict that names it, unless it was cancelled. */
+/** What is wrong with the answer to a conversation, or null. */
+function replyFault(reply: unknown): string | null {
+  if (!isRecord(reply)) return `gave ${shown(reply)} as its reply`;
+  if (reply.kind === "timedOut" || reply.kind === "failed") return endFault(reply);
+  if (reply.kind !== "reply") return `gave a reply of the unknown kind ${shown(reply.kind)}`;
+  return typeof reply.text === "string" ? null : `gave a reply with the text ${shown(reply.text)}`;
+}
+
+/** The judge, its verdicts and replies checked. What it throws becomes a `failed` one that names it, unless it was cancelled. */
 export function checkedJudge(judge: Judge, label: PartLabel): Judge {
+  const failed = (error: unknown, { signal }: JudgeOptions): Extract<JudgeVerdict, { kind: "failed" }> => {
+    if (signal.aborted || WeirError.isInstance(error)) throw error;
+    return { kind: "failed", code: "WEIR_E_PART", reason: `the judge part "${label.name}" threw: ${thrown(error)}` };
+  };
+  const ask: Judge["ask"] = async (query, options) => {
+    let verdict: JudgeVerdict;
+    try {
+      verdict = await judge.ask(query, options);
+    } catch (error) {
+      return failed(error, options);
+    }
+    const fault = verdictFault(verdict);
+    if (fault !== null) throw partError(label, fault, VERDICT);
+    return verdict;
+  };
+  const chat: NonNullable<Judge["chat"]> = async (messages, options) => {
+    let reply: JudgeReply | undefined;
+    try {
+      reply = await judge.chat?.(messages, options);
+    } catch (error) {
+      return failed(error, options);
+    }
+    const fault = replyFault(reply);
+    if (fault !== null) throw partError(label, fault, REPLY);
+    return reply as JudgeReply;
+  };
   return faced(judge, {
     ...(judge.readiness ? { readiness: checkedReadiness(judge.readiness, label) } : {}),
-    async ask(query, options): Promise<JudgeVerdict> {
-      let verdict: JudgeVerdict;
-      try {
-        verdict = await judge.ask(query, options);
-      } catch (error) {
-        if (options.signal.aborted || WeirError.isInstance(error)) throw error;
-        return {
-          kind: "failed",
-          code: "WEIR_E_PART",
-          reason: `the judge part "${label.name}" threw: ${thrown(error)}`,
-        };
-      }
-      const fault = verdictFault(verdict);
-      if (fault !== null) throw partError(label, fault, VERDICT);
-      return verdict;
-    },
+    ...(judge.chat ? { chat } : {}),
+    ask,
   });
 }

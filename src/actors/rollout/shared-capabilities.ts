@@ -18,6 +18,7 @@ export function sharedCapabilities(all: readonly SamplerCapabilities[]): Sampler
       "WEIR_E_CAPABILITY",
       `the samplers give log-probs of different distributions (${[...bases].join(", ")}); use samplers of one kind`,
     );
+  const precisions = new Set(all.map(({ precision }) => precision ?? null));
   const every = (name: "tokenVersions" | "entropies" | "abort") => all.every((one) => one[name]);
   return {
     logprobBasis: first.logprobBasis,
@@ -27,5 +28,6 @@ export function sharedCapabilities(all: readonly SamplerCapabilities[]): Sampler
     heldVersions: Math.min(...all.map(({ heldVersions }) => heldVersions)),
     entropies: every("entropies"),
     abort: every("abort"),
+    precision: precisions.size === 1 ? (first.precision ?? null) : null,
   };
 }

@@ -6,8 +6,9 @@ import { counterKey } from "../../algorithms/random.js";
 import type { Group } from "../../contracts/group.js";
 import { WeirError } from "../../errors.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
-import { mismatchLimitOf } from "../../streams/telemetry/limits.js";
+import { mismatchLimitOf, type PairPrecisions } from "../../streams/telemetry/limits.js";
 import { logprobsComparable } from "./capabilities.js";
+import { foreignPrecisions } from "./foreign-engines.js";
 import type { RunContext } from "./run-context.js";
 import { sampleTimeoutMs } from "./sampler-engines.js";
 
@@ -40,7 +41,8 @@ export async function compareEngines(
   groups: readonly Group[],
   signal: AbortSignal,
 ): Promise<EngineComparison | null> {
-  if (isEmbedded(context)) return null;
+  const precisions = foreignPrecisions(context);
+  if (precisions === null) return null;
   const { config, parts, log } = context;
   const comparable = logprobsComparable(config, parts.sampler);
   const drawn = comparable ? drawnIn(groups) : await drawPlainly(context, groups, signal);
@@ -58,14 +60,9 @@ export async function compareEngines(
   const found: EngineComparison = { tokens: differences.length, mean, largest };
   log.info({ actor: "preflight", ...found }, "log-probs of sampler and trainer were compared");
   // What is not a number is no agreement either.
-  const limit = config.spikes.mismatchLimit ?? mismatchLimitOf(config.engine.precision, false);
-  if (!(mean <= limit)) throw mismatch(context, found, limit);
+  const limit = config.spikes.mismatchLimit ?? mismatchLimitOf(config.engine.precision, precisions);
+  if (!(mean <= limit)) throw mismatch(context, found, { limit, precisions });
   return found;
-}
-
-function isEmbedded({ origins }: RunContext): boolean {
-  const { sampler, trainer } = origins();
-  return [sampler, trainer].every((part) => part?.kind === "engine" && part.source === "built-in");
 }
 
 /** The first response to each prompt of the trial batch. */
@@ -104,17 +101,22 @@ async function drawPlainly(
   );
 }
 
-function mismatch({ parts, policies }: RunContext, found: EngineComparison, limit: number): WeirError {
+function mismatch(
+  { parts, policies }: RunContext,
+  found: EngineComparison,
+  { limit, precisions }: { readonly limit: number; readonly precisions: PairPrecisions },
+): WeirError {
   const { tokens, mean, largest } = found;
   return new WeirError(
     "WEIR_E_MISMATCH",
     `preflight: the sampler "${parts.sampler.kind}" and the trainer "${parts.trainer.kind}" give the same ${tokens} tokens at policy version ` +
-      `${policies.version.n} log-probs that differ by ${shown(mean)} nats on average (at most ${shown(largest)}; limit ${limit}): they do not have ` +
+      `${policies.version.n} log-probs that differ by ${shown(mean)} nats on average (at most ${shown(largest)}; limit ${limit}, where the sampler computes in ${precisions.sampler ?? UNTOLD} and the trainer in ${precisions.trainer ?? UNTOLD}): they do not have ` +
       "the same weights or tokenizer, or the log-probs are of another kind; compare model.path with sampler.model and trainer.baseModel, " +
-      "and set sampler.logprobs; for servers of low precision spikes.mismatchLimit can be raised",
+      "and set sampler.logprobs; where only rounding keeps them apart, as with quantised weights or products in TF32, raise spikes.mismatchLimit",
     { ...found, limit },
   );
 }
 
+const UNTOLD = "a precision that it does not tell";
 const shown = (value: number) =>
   Number.isFinite(value) ? Number(value.toPrecision(3)) : "an amount that is not finite";

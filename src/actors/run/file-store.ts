@@ -2,7 +2,7 @@ import { parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import type { Fact } from "../../contracts/fact.js";
 import type { Json } from "../../contracts/task.js";
-import { RunFolder } from "../../store/index.js";
+import { type MayRemove, RunFolder } from "../../store/index.js";
 import type { Progress } from "./progress.js";
 import {
   assertMayChange,
@@ -35,10 +35,11 @@ export interface HeldRun {
 }
 
 /** Makes the folder of a new run. Errors: those of RunFolder. */
-export async function createFileStore(config: Config, sources: RunSources): Promise<OpenedStore> {
+export async function createFileStore(config: Config, sources: RunSources, mayRemove: MayRemove): Promise<OpenedStore> {
   const folder = await RunFolder.create({
     keep: config.checkpoint.keep,
     snapshots: config.guard.snapshots.place,
+    mayRemove,
     root: config.run.directory,
     id: config.run.id,
     seed: config.run.seed,
@@ -50,10 +51,11 @@ export async function createFileStore(config: Config, sources: RunSources): Prom
 }
 
 /** Takes the lock of a run folder. Errors: those of RunFolder; WEIR_E_CONFIG for an option that no resumed run may change. */
-export async function holdFileStore(given: Config, directory: string): Promise<HeldRun> {
+export async function holdFileStore(given: Config, directory: string, mayRemove: MayRemove): Promise<HeldRun> {
   const folder = await RunFolder.open(directory, {
     keep: given.checkpoint.keep,
     snapshots: given.guard.snapshots.place,
+    mayRemove,
   });
   try {
     // Options that came with a later version have their defaults in both.

@@ -27,6 +27,7 @@ import { connectParts } from "./connecting.js";
 import { detectorOptions } from "./detector-options.js";
 import type { EngineSupervisor } from "./engine-supervisor.js";
 import { createFileStore, holdFileStore } from "./file-store.js";
+import { foreignPrecisions } from "./foreign-engines.js";
 import { scorableTasks, type TaskFile, tasksOf } from "./gold-check.js";
 import { liveConfig } from "./knobs.js";
 import { assertOffPolicy } from "./off-policy.js";
@@ -41,6 +42,7 @@ import { createPipeline } from "./run-pipeline.js";
 import { runSources } from "./run-sources.js";
 import { restoreRun, setUpCurriculum } from "./run-work.js";
 import { assertWorkers, RunWorkers } from "./run-workers.js";
+import { statesForgotten } from "./saved-states.js";
 import { assertStartable } from "./start-check.js";
 import { warmupSteps } from "./warmup.js";
 
@@ -104,8 +106,10 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
   gauges.watchActor(() => supervisor.statuses());
   closers.add(() => options.onGauges(gauges.reading()));
   let begun = options.resume !== undefined;
+  let opened: RunContext | null = null;
+  const mayRemove = statesForgotten(() => opened);
   try {
-    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume);
+    const held = options.resume === undefined ? null : await holdFileStore(config, options.resume, mayRemove);
     if (held) closers.add(() => held.close());
     // Before anything of the folder is changed: a run that may not go on is left as it was.
     const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins()) : [];
@@ -123,7 +127,7 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     const { batchRows, epochs } = config.warmup;
     const stepsOfWarmup = warmupSteps({ rows, batchRows, epochs, seed: config.run.seed });
     const sources = await runSources(config, data.digests, supervisor.startSha256 ?? "");
-    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources);
+    const store = held ? await held.accept(sources, stepsOfWarmup) : await createFileStore(config, sources, mayRemove);
     if (!held) closers.add(() => (begun ? store.close() : store.abandon()));
     const { log, close: closeLog } = options.logger
       ? { log: options.logger, close: () => undefined }
@@ -135,6 +139,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
       ...{ tokenizer, phases, data, stepsOfWarmup, store, log, gauges, model: sources.model },
     });
     present = context;
+    opened = context;
+    await store.removeLeftovers();
     closers.add(() => context.workers?.close());
     gauges.watchActor(() => context.workers?.statuses() ?? []);
     gauges.watchActor(() => context.pipeline.actors());
@@ -212,7 +218,7 @@ function contextOf(configured: Config, options: OpenRunOptions, opened: Opened):
   const { workQueue } = options.parts;
   const curriculumActor = createActor(curriculumMachine, { input: { phases: phases.length } });
   curriculumActor.start();
-  const detector = createDetector(detectorOptions(configured));
+  const detector = createDetector(detectorOptions(configured, () => foreignPrecisions(context)));
   const inFlight = configured.async.inFlight === "continue" ? "keep" : "wait";
   let made: RunContext | null = null;
   const config = liveConfig(configured, () => (made ?? { progress: freshProgress }).progress.knobs);
@@ -335,7 +341,8 @@ async function loadData(
   say(prepared.dropped, `were dropped: their prompts have more than ${limit} tokens`);
   say(prepared.truncated, `were cut in the middle to ${limit} tokens`);
   say(prepared.beyondPhases, "lie outside every phase and are never issued");
-  const counts = { read: train.length, dropped: prepared.dropped, outsidePhases: prepared.beyondPhases };
+  const { dropped, truncated, beyondPhases: outsidePhases } = prepared;
+  const counts = { read: train.length, dropped, outsidePhases, truncated };
   const { leftOut } = scorable;
   return { train: prepared.tasks, heldout: held.tasks, sftRows, digests, remarks, counts, leftOut };
 }

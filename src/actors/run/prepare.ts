@@ -18,7 +18,7 @@ export interface PreparedTasks {
   readonly tasks: readonly EvaluationTask[];
   /** Tasks left out because their prompt leaves no room for a response. */
   readonly dropped: number;
-  /** Tasks whose middle was cut. */
+  /** Of the tasks that some phase holds, those whose middle was cut. */
   readonly truncated: number;
   /** Tasks longer than the last phase; they are never issued. */
   readonly beyondPhases: number;
@@ -60,12 +60,12 @@ export function prepareTasks(
       dropped++;
       return [];
     }
-    if (cut) truncated++;
     const measured: Task = { ...task, promptTokens: cut ? limit : length };
     if (bucketOf(measured.promptTokens, phases) === null) {
       beyondPhases++;
       return [];
     }
+    if (cut) truncated++;
     return [
       {
         task: measured,

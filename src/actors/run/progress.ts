@@ -148,8 +148,13 @@ export interface Workload {
   readonly heldoutTasks: number;
   /** Benchmarks of `evaluation.benchmarks`; none where it is left out. */
   readonly benchmarks?: number;
-  /** Training tasks read, and how many of them no phase can issue. */
-  readonly tasks: { readonly read: number; readonly dropped: number; readonly outsidePhases: number };
+  /** Training tasks read, how many of them no phase can issue, and how many of the others were cut in the middle. */
+  readonly tasks: {
+    readonly read: number;
+    readonly dropped: number;
+    readonly outsidePhases: number;
+    readonly truncated: number;
+  };
   readonly evaluation: Pick<Config["evaluation"], "initial">;
 }
 

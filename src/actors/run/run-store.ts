@@ -45,6 +45,8 @@ export interface RunStore {
   readSnapshot(name: string): Promise<{ readonly directory: string; readonly state: Json } | null>;
   /** Removes all other snapshots. */
   keepSnapshots(names: ReadonlySet<string>): Promise<void>;
+  /** Removes folders of states that killed writers left, or that could not be removed before. */
+  removeLeftovers(): Promise<void>;
   /** Where the ledger stands. */
   ledgerPlace(): LedgerMark;
   /** The entries that made rollouts trained since the ledger stood there, of rollouts that still are. */
@@ -53,8 +55,11 @@ export interface RunStore {
   undone(step: number): Promise<void>;
   rollouts(step: number, traces: readonly Trace[]): Promise<void>;
   scalars(step: number, values: MetricValues): void;
-  /** Saves a mini-batch that changed no weight; resolves to its folder. */
-  saveBatch(saved: SavedBatch, state: BatchState): Promise<{ readonly path: string; readonly withState: boolean }>;
+  /** Saves a mini-batch that changed no weight, with the weights and moments that are given; resolves to its folder. */
+  saveBatch(
+    saved: SavedBatch,
+    state: BatchState | null,
+  ): Promise<{ readonly path: string; readonly withState: boolean }>;
   writeReport(report: Json): Promise<string>;
   close(): Promise<void>;
 }

@@ -19,7 +19,8 @@ import { leftOutAlerts } from "./gold-check.js";
 import { knobsAt, turnBack } from "./knobs.js";
 import { nothingTrained, WARMUP_IDLE } from "./nothing-trained.js";
 import { skipOr } from "./orders.js";
-import { preflight, preflightFact } from "./preflight.js";
+import { assertMayTrain, preflight, preflightFact } from "./preflight.js";
+import { findingText } from "./preflight-findings.js";
 import {
   addSeconds,
   cameFurther,
@@ -59,13 +60,17 @@ export async function doPreflight(context: RunContext, signal: AbortSignal): Pro
   const { neverIssuedShare, compared } = report;
   const values: MetricDraft = {};
   if (neverIssuedShare > 0) values["data/never_issued_share"] = neverIssuedShare;
+  const { truncated } = context.workload.tasks;
+  if (truncated > 0) values["data/truncated_share"] = truncated / context.tasks.size;
   if (compared !== null) values.mismatch_abs = compared.mean;
   if (Object.keys(values).length > 0) context.taps.metrics({ step: 0, phase: 0, time: context.time.now(), values });
-  for (const [i, warning] of report.warnings.entries()) {
-    const id = `${context.progress.step}-preflight-${i + 1}`;
-    context.taps.alert(runAlert(context, { id, rule: "preflight", ...warning, phase: 1 }));
+  for (const [i, finding] of report.findings.entries()) {
+    const { level, metric, value, threshold } = finding;
+    const about = { id: `${context.progress.step}-preflight-${i + 1}`, rule: "preflight", text: findingText(finding) };
+    context.taps.alert(runAlert(context, { ...about, level, metric, value, threshold, phase: 1 }));
   }
   raiseLeftOut(context);
+  if (context.config.run.preflight === "refuse") assertMayTrain(report);
   context.progress = { ...context.progress, preflightDone: true };
 }
 

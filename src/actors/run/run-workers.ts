@@ -142,7 +142,7 @@ export class RunWorkers implements PreparedWorkers {
     context.log.warn({ actor: "workers", groupId }, reason);
     const alert = runAlert(context, {
       ...{ id: `dead_letter-${groupId}`, level: "warn", rule: "dead_letter", metric: "reward/scored_share" },
-      ...{ value: 0, threshold: 0, text: `workers gave up the group ${groupId}, which is dropped: ${reason}` },
+      ...{ value: 0, threshold: 0, text: `workers gave up the group ${groupId}: ${reason}` },
     });
     context.taps.alert(alert);
   }

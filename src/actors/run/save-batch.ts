@@ -1,6 +1,6 @@
 import type { RefusedBatch } from "../update/update.js";
 import type { RunContext } from "./run-context.js";
-import { stateBytes } from "./snapshots.js";
+import { keepsStates, stateBytes } from "./snapshots.js";
 
 const BYTES_PER_GIB = 1024 ** 3;
 
@@ -25,11 +25,14 @@ export async function saveBatch(
         rollouts: samples.map(({ rollout, reward }) => ({ id: rollout.id, text: rollout.text, reward })),
       })),
     },
-    {
-      writeInto: (folder) => trainer.saveState(folder, { signal }),
-      bytes: stateBytes(trainer.model),
-      budgetBytes: config.guard.replayGiB * BYTES_PER_GIB,
-    },
+    // `weir replay` computes with the embedded engine, which an address is of no use to.
+    keepsStates(trainer)
+      ? null
+      : {
+          writeInto: (folder) => trainer.saveState(folder, { signal }),
+          bytes: stateBytes(trainer),
+          budgetBytes: config.guard.replayGiB * BYTES_PER_GIB,
+        },
   );
   // A loss of the user's own is not part of what is saved.
   const replayable = withState && batch.loss.name !== null;

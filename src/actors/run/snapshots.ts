@@ -39,16 +39,33 @@ export interface SnapshotPlace {
   readonly ledger: LedgerMark;
 }
 
-/** Expected bytes of weights and moments. */
-export function stateBytes({ parameters, trainedParameters }: ModelInfo): number {
-  return BYTES_PER_NUMBER * (parameters + MOMENTS * trainedParameters);
+/** Bytes of a folder that holds an address: a small file. */
+const ADDRESS_BYTES = 4096;
+
+type Saver = Pick<Trainer, "model" | "capabilities">;
+
+/** The trainer keeps saved states elsewhere, and folders hold their addresses. */
+export function keepsStates({ capabilities }: Saver): boolean {
+  return capabilities.savesState === "address";
+}
+
+/** Expected bytes of a saved state in its folder. */
+export function stateBytes(trainer: Saver): number {
+  return keepsStates(trainer) ? ADDRESS_BYTES : savedBytes(trainer);
+}
+
+/** Expected bytes of weights and moments, wherever they are saved: a trainer that keeps adapters elsewhere saves no weights but theirs. */
+function savedBytes(trainer: Saver): number {
+  const { parameters, trainedParameters } = trainer.model;
+  const adapters = keepsStates(trainer) && trainer.capabilities.trains === "adapter";
+  return BYTES_PER_NUMBER * ((adapters ? trainedParameters : parameters) + MOMENTS * trainedParameters);
 }
 
 /** Steps between two snapshots. */
-export function snapshotInterval(config: Config, model: ModelInfo): number {
-  const bytes = stateBytes(model);
+export function snapshotInterval(config: Config, trainer: Saver): number {
+  const bytes = savedBytes(trainer);
   const small = bytes <= SMALL_BYTES;
-  return config.guard.snapshots.everySteps ?? (small ? 1 : spacing(bytes, config, model));
+  return config.guard.snapshots.everySteps ?? (small ? 1 : spacing(bytes, config, trainer.model));
 }
 
 function spacing(bytes: number, { rollout, phases }: Config, { parameters }: ModelInfo): number {
@@ -62,9 +79,9 @@ function spacing(bytes: number, { rollout, phases }: Config, { parameters }: Mod
  * Most bytes that snapshots take in a file system in memory: those of the run, others that its newest checkpoint names, and one that
  * is being written. 0 where they lie on the disk.
  */
-export function snapshotRoom({ guard }: Config, model: ModelInfo): number {
+export function snapshotRoom({ guard }: Config, trainer: Saver): number {
   const { place, keep } = guard.snapshots;
-  return place === "memory" ? (2 * keep + 1) * stateBytes(model) : 0;
+  return place === "memory" ? (2 * keep + 1) * stateBytes(trainer) : 0;
 }
 
 /** Whether the step that comes next has to be preceded by a snapshot; the first one of a stage is. */
@@ -85,7 +102,7 @@ export async function takeSnapshot(
 ): Promise<number | null> {
   const { config, progress, store, parts, log } = context;
   const { trainer } = parts;
-  if (!snapshotDue(progress, stage, snapshotInterval(config, trainer.model))) return null;
+  if (!snapshotDue(progress, stage, snapshotInterval(config, trainer))) return null;
   const started = context.time.now();
   const count = progress.snapshotCount + 1;
   const { warmupStep, step } = progress;
@@ -96,7 +113,7 @@ export async function takeSnapshot(
       mark.name,
       (folder) => saveInto(trainer, folder, signal),
       { ...(state() as object), ...place } as unknown as Json,
-      stateBytes(trainer.model),
+      stateBytes(trainer),
     );
   } catch (error) {
     const full = WeirError.isInstance(error) && error.code === "WEIR_E_DISK";

@@ -5,6 +5,7 @@ import type { Config } from "../../config/schema.js";
 import { assertFormat } from "../../data/formats/index.js";
 import { WeirError } from "../../errors.js";
 import { assertRoomForRun } from "../../store/index.js";
+import { environmentSecret } from "../../system/environment-secret.js";
 
 /**
  * Problems outside the run itself, found before a model is loaded or anything is written: the monitor's
@@ -29,14 +30,7 @@ export async function assertStartable(config: Config, resume: string | undefined
 
 /** The monitor's token, null where none is asked for. Errors: WEIR_E_CONFIG where its variable is not set. */
 export function monitorToken({ tokenEnv }: Config["monitor"]): string | null {
-  if (tokenEnv === null) return null;
-  const token = process.env[tokenEnv];
-  if (token) return token;
-  throw new WeirError(
-    "WEIR_E_CONFIG",
-    `option "monitor.tokenEnv": the environment variable ${tokenEnv} is empty; set it to the monitor's token`,
-    { variable: tokenEnv },
-  );
+  return environmentSecret(tokenEnv, { option: "monitor.tokenEnv", what: "the monitor's token" });
 }
 
 /** Errors: those of starting the monitor, found by listening for a moment. */

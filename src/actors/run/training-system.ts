@@ -20,6 +20,7 @@ import type { QueueGauge } from "../../streams/bounded-queue.js";
 import { InFlight } from "../../streams/in-flight.js";
 import { assertMetrics } from "../../streams/telemetry/metrics.js";
 import { PublishedMetrics } from "../../streams/telemetry/published-metrics.js";
+import { assertJudge } from "../evaluation/evaluate-benchmark.js";
 import { createRegistry } from "../parts/built-ins.js";
 import { buildRunParts, type ChosenKind, type PartKind, type Parts } from "../parts/part-kinds.js";
 import { assertPartNames, partsRecord, unusedParts } from "../parts/part-origins.js";
@@ -31,6 +32,7 @@ import { artifactKind } from "../update/publisher.js";
 import { assertCanTrain } from "./can-train.js";
 import { judgesBefore } from "./capabilities.js";
 import { type EngineFactory, EngineSupervisor } from "./engine-supervisor.js";
+import { foreignPrecisions } from "./foreign-engines.js";
 import { knobsOfRun } from "./knobs.js";
 import { type AttachedMonitor, attachMonitor, type MonitorControls, webhookOf } from "./monitoring.js";
 import { type OpenedRun, openRun } from "./open-run.js";
@@ -230,6 +232,7 @@ class System implements TrainingSystem {
         judge: { start, memoryGiB: judge },
         policyPlace: () => this.policyPlace(),
       },
+      () => (this.run === null ? null : foreignPrecisions(this.run.context)),
     );
     this.replacements = new PartReplacements(this.registry, () => this.names(), this.inFlight);
     assertPartNames(options.actors ?? {});
@@ -404,9 +407,11 @@ class System implements TrainingSystem {
       ...one,
       benchmark: registry.build("benchmark", { benchmark: one.name }),
     }));
-    const configured = config.reward.judge.url !== null || config.reward.judge.actor !== "openai";
-    const own =
-      all.length > 0 && registry.latest("judge") === null && configured ? registry.build("judge", names) : null;
+    const { url, actor } = config.reward.judge;
+    const configured = url !== null || actor !== "openai" || registry.origin("judge", names.judge).source === "own";
+    const missing = all.length > 0 && registry.latest("judge") === null;
+    const own = missing && configured ? registry.build("judge", names) : null;
+    for (const { name, benchmark } of all) assertJudge(name, benchmark, registry.latest("judge"));
     const dispose = async () => {
       for (const { benchmark } of all) await benchmark.dispose?.();
       await own?.dispose?.();

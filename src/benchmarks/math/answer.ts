@@ -22,16 +22,28 @@ export type MathAnswer =
 
 /** The longest answer that is read. */
 const LONGEST = 1_000;
+/** Brackets within brackets that are read: each takes several calls. */
+const DEEPEST = 40;
 /** Of a variable, to find out whether an expression has a real value. */
 const SOME_VALUE = 0.7310585786;
 
 export function readMath(latex: string): MathAnswer {
   const text = plainLatex(latex);
   const unread: MathAnswer = { kind: "unread", text: text.replace(/\s+/g, "") };
-  if (text.length > LONGEST) return unread;
+  if (text.length > LONGEST || nesting(text) > DEEPEST) return unread;
   const words = wordsOf(text);
   if (words !== null) return { kind: "words", text: words };
   return listOf(text) ?? equationOf(text) ?? expressionOf(text) ?? unread;
+}
+
+/** Most brackets that are open at a time. */
+function nesting(text: string): number {
+  let [depth, most] = [0, 0];
+  for (const sign of text) {
+    if ("([{".includes(sign)) most = Math.max(most, ++depth);
+    if (")]}".includes(sign)) depth--;
+  }
+  return most;
 }
 
 function expressionOf(text: string): MathAnswer | null {

@@ -3,7 +3,7 @@ import { loadConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import type { ServerDescription } from "../../contracts/server.js";
 import { WeirError } from "../../errors.js";
-import { keyFrom } from "../../remote/http.js";
+import { environmentSecret } from "../../system/environment-secret.js";
 import { DESCRIBERS } from "../engine-describers.js";
 import { descriptionRows, partsAt, type ServerAccess, serverKindAt } from "../engine-doctor.js";
 import { misfitOf } from "../engine-fit.js";
@@ -52,9 +52,10 @@ function accessTo(url: string, keyEnv: string | undefined, config: Config | null
   const parts = config === null ? [] : partsAt(config, url);
   const trains = parts.includes("trainer");
   const named = trains ? config?.trainer.apiKeyEnv : config?.sampler.apiKeyEnv;
-  const option = trains ? "trainer.apiKeyEnv" : "sampler.apiKeyEnv";
-  const secret =
-    keyEnv === undefined ? keyFrom(parts.length > 0 ? (named ?? null) : null, option) : keyFrom(keyEnv, "--key-env");
+  const part = trains ? "trainer.apiKeyEnv" : "sampler.apiKeyEnv";
+  const variable = keyEnv ?? (parts.length > 0 ? (named ?? null) : null);
+  const option = keyEnv === undefined ? part : "--key-env";
+  const secret = environmentSecret(variable, { option, what: "the server's key" });
   return {
     url,
     secret,

@@ -21,7 +21,7 @@ export interface EvalCommandOptions {
   readonly timeoutS: string;
   readonly config?: string;
   readonly set: readonly string[];
-  readonly processes: string;
+  readonly processes?: string;
   readonly out?: string;
   readonly retryFailed?: boolean;
   readonly samples?: string;
@@ -29,7 +29,7 @@ export interface EvalCommandOptions {
   readonly maxInput: string;
   readonly buckets?: string;
   readonly mode: string;
-  readonly think: boolean;
+  readonly think?: boolean;
   readonly maxTokens?: string;
   readonly temperature?: string;
   readonly topP?: string;
@@ -44,7 +44,14 @@ export interface EvalCommandOptions {
 }
 
 /** Defaults of the two forms: greedy and short for tasks; for benchmarks those of QwenLong-L1's evaluation. */
-const TASK_DEFAULTS = { maxTokens: "1024", temperature: "0", topP: "1", perBucket: "128", judge: "openai" };
+const TASK_DEFAULTS = {
+  maxTokens: "1024",
+  temperature: "0",
+  topP: "1",
+  perBucket: "128",
+  judge: "openai",
+  think: true,
+};
 const BENCH_DEFAULTS = { maxTokens: "10000", temperature: "0.7", topP: "0.95" };
 
 /** Options that only benchmarks have. */
@@ -120,7 +127,7 @@ export function register(program: Command): void {
       collect,
       [],
     )
-    .option("--processes <n>", "engine processes that share the work", "1")
+    .option("--processes <n>", "engine processes that share the work (1)")
     .option("--out <dir>", "folder of the evaluation; the same command goes on with one that was interrupted")
     .option("--retry-failed", "draw missing responses and compute missing scores of --out again")
     .option("--samples <n>", "responses per question (1)")
@@ -135,7 +142,8 @@ export function register(program: Command): void {
     )
     .option("--judge <name>", "judge part; with --bench one is asked where it is named or reward.judge.url is set")
     .option("--parts <file>", "load parts of your own from this ES module (docs/parts.md; repeatable)", collect, [])
-    .option("--no-think", "read the whole response where </think> is missing")
+    .option("--think", "a response without </think> has no answer (--data: unless --no-think)")
+    .option("--no-think", "read the whole response where </think> is missing (--bench: unless --think)")
     .option("--max-tokens <n>", "longest response (--bench: 10000, --data: 1024)")
     .option("--temperature <t>", "0 is greedy (--bench: 0.7, --data: 0)")
     .option("--top-p <p>", "nucleus mass (--bench: 0.95, --data: 1)")

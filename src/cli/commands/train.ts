@@ -6,12 +6,14 @@ import { createTrainingSystem, type RunResult, type TrainingSystem } from "../..
 import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { applySettings } from "../../config/settings.js";
+import type { FactData } from "../../contracts/fact.js";
 import type { MetricName, MetricValues } from "../../contracts/metrics.js";
 import { WeirError } from "../../errors.js";
 import { readRunRecord } from "../../store/index.js";
 import { klOfStep } from "../../streams/telemetry/step-kl.js";
 import { leaveSoon } from "../leave.js";
-import { type ExitCode, note, print, printJson, progress } from "../output.js";
+import { type ExitCode, exitCodeOf, note, print, printJson, progress } from "../output.js";
+import { preflightReport, refuses } from "../preflight-report.js";
 import { heldoutTable } from "../report-table.js";
 
 /** `weir train`: a run from a configuration file, or the continuation of one from its folder. */
@@ -21,6 +23,8 @@ export interface TrainCommandOptions {
   readonly resume?: string;
   /** Files with parts of the user's own. */
   readonly parts?: readonly string[];
+  /** Look at a trial batch and the memory plan, and train nothing. */
+  readonly preflightOnly?: boolean;
   readonly json?: boolean;
 }
 
@@ -114,6 +118,8 @@ export async function trainCommand(file: string | undefined, options: TrainComma
   if (file === undefined && resume === undefined) {
     throw new WeirError("WEIR_E_USAGE", "weir train takes CONFIG, or --resume RUN, got neither", {});
   }
+  if (options.preflightOnly && resume !== undefined)
+    throw new WeirError("WEIR_E_USAGE", "--preflight-only looks at a run before it begins; leave out --resume", {});
   // With --resume, CONFIG gives the options to continue with; without it they stay.
   const config = file !== undefined ? await loadConfig(file, set) : await configOfRun(resume as string, set);
   const partsFiles = [];
@@ -125,6 +131,7 @@ export async function trainCommand(file: string | undefined, options: TrainComma
   });
   for (const { file, sha256, parts } of partsFiles)
     for (const { kind, name, factory } of parts) system.register(kind, name, factory, { file, sha256 });
+  if (options.preflightOnly) return preflightCommand(system, config, options.json === true);
   await system.start();
   note(`run folder: ${system.runDirectory}`);
   if (system.monitorUrl) note(`monitor: ${system.monitorUrl}`);
@@ -136,6 +143,25 @@ export async function trainCommand(file: string | undefined, options: TrainComma
     if (table) print(table);
   }
   return 0;
+}
+
+/** Runs preflight, prints what it found and ends the run; its folder can be trained with --resume. */
+async function preflightCommand(system: TrainingSystem, config: Config, json: boolean): Promise<ExitCode> {
+  let found: FactData["preflight.finished"] | null = null;
+  system.facts$.subscribe((fact) => {
+    if (fact.type !== "preflight.finished") return;
+    found = fact.data;
+    system.stop({ abort: true }).catch(() => undefined);
+  });
+  await system.start();
+  const { runDirectory } = await system.done;
+  if (found === null) return 1;
+  if (json) printJson({ runDirectory, ...(found as FactData["preflight.finished"]) });
+  else {
+    print(preflightReport(found));
+    note(`nothing was trained; to train: weir train --resume ${runDirectory}`);
+  }
+  return refuses(found) && config.run.preflight === "refuse" ? exitCodeOf(new WeirError("WEIR_E_PREFLIGHT", "")) : 0;
 }
 
 export function register(program: Command): void {
@@ -158,6 +184,10 @@ export function register(program: Command): void {
       "load parts of your own from this ES module (docs/parts.md); a resumed run needs the same file (repeatable)",
       (value: string, all: string[]) => [...all, value],
       [] as string[],
+    )
+    .option(
+      "--preflight-only",
+      "run a trial batch through sampler, reward and memory plan, print what is found with its remedies, and train nothing; exit code 2 where the run would be refused",
     )
     .option("--json", "print the result as JSON")
     .addHelpText(

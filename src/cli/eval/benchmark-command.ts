@@ -1,6 +1,6 @@
 /** `weir eval --bench`: asks a policy the questions of benchmarks, scores it, and leaves a folder with every response. */
 import { basename, resolve } from "node:path";
-import { evaluateBenchmark } from "../../actors/evaluation/evaluate-benchmark.js";
+import { assertJudge, evaluateBenchmark } from "../../actors/evaluation/evaluate-benchmark.js";
 import { EvaluationFolder, type EvaluationSettings, inOrder } from "../../actors/evaluation/evaluation-folder.js";
 import { bucketLabels, DEFAULT_BUCKETS, lengthBucket } from "../../actors/evaluation/length-buckets.js";
 import { type EvaluationReport, evaluationReport } from "../../actors/evaluation/report.js";
@@ -100,6 +100,7 @@ async function setUp(options: Options, closers: (() => Promise<unknown> | unknow
     })),
   );
   const judge = judgeOf(options, config, registry);
+  for (const { name, benchmark } of benches) assertJudge(name, benchmark, judge);
   closers.push(
     ...benches.map(
       ({ benchmark }) =>
@@ -144,7 +145,7 @@ async function configOf(options: Options): Promise<Config> {
   if (step !== undefined && run === undefined) throw new WeirError("WEIR_E_USAGE", "--step goes with --run");
   const folder =
     run === undefined ? (model ?? "") : await modelOfRun(run, step === undefined ? null : wholeNumber("step", step));
-  const processes = wholeNumber("processes", options.processes, 1);
+  const processes = wholeNumber("processes", options.processes ?? "1", 1);
   if (endpoint !== undefined && processes > 1)
     throw new WeirError(
       "WEIR_E_USAGE",
@@ -156,9 +157,15 @@ async function configOf(options: Options): Promise<Config> {
     data: { train: options.bench.map((spec) => spec.slice(spec.indexOf("=") + 1)) },
     engine: { backend: backendNamed(options.backend), requestTimeoutMs: CALL_TIMEOUT_MS },
     rollout: { engines: processes },
-    reward: { mode, requireThink: think },
+    // As in QwenLong-L1's evaluation, unlike its training.
+    reward: { mode, requireThink: think ?? false },
   };
-  return file === undefined ? parseConfig(applySettings(plain, set)) : loadConfig(file, set);
+  if (file === undefined) return parseConfig(applySettings(plain, set));
+  const given = [
+    ...(options.processes === undefined ? [] : [`rollout.engines=${processes}`]),
+    ...(think === undefined ? [] : [`reward.requireThink=${think}`]),
+  ];
+  return loadConfig(file, [...given, ...set]);
 }
 
 /** The judge that is asked: one that is named, or that the configuration has an address of. */

@@ -1,8 +1,10 @@
 /** The policy that `weir eval --bench` asks: a model folder, a run's checkpoint, the sampler of a configuration, or a chat server. */
+
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fitPrompt } from "../../actors/evaluation/fit-prompt.js";
 import { createSamplerResponder } from "../../actors/evaluation/sampler-responder.js";
+import { startJudgeEngine } from "../../actors/judge/local-judge.js";
 import { createRegistry } from "../../actors/parts/built-ins.js";
 import { loadParts } from "../../actors/parts/parts-file.js";
 import type { PartRegistry } from "../../actors/parts/registry.js";
@@ -98,7 +100,7 @@ export async function registryFor(
   const registry = createRegistry(
     config,
     { publish: () => undefined, report: (error) => note(error.message), callTimeoutMs: config.engine.requestTimeoutMs },
-    { parts: alone, samplers: pool, policyPlace: alone },
+    { parts: alone, samplers: pool, judge: { start: startJudgeEngine, memoryGiB: null }, policyPlace: alone },
   );
   for (const path of files)
     for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);

@@ -42,7 +42,7 @@ export function engineFacade(parts: FacadeParts): Engine {
   };
 }
 
-function samplerOf({ call, version }: FacadeParts): Sampler {
+function samplerOf({ call, info, version }: FacadeParts): Sampler {
   let running = 0;
   return {
     kind: "engine",
@@ -55,6 +55,7 @@ function samplerOf({ call, version }: FacadeParts): Sampler {
       heldVersions: 1,
       entropies: true,
       abort: true,
+      precision: info.precision,
     },
     async sample({ id, prompts, params, policy, purpose, deadlineMs }, { signal }) {
       const input = { prompts, params, policy, forTraining: purpose === "training" };
@@ -94,6 +95,7 @@ function trainerOf({ call, info, model }: FacadeParts): Trainer {
       reference: true,
       reusesActivations: info.executor === "compiled",
       publishes: adapters ? ["handle", "checkpoint", "adapter"] : ["handle", "checkpoint"],
+      precision: info.precision,
     },
     model,
     forwardBackward: (batch, { signal, evaluate }) =>

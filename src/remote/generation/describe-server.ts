@@ -14,7 +14,12 @@ export async function describeServer(
   const server = kind.open(serverClient(url, options), options);
   const facts = await server.inspect({ signal });
   const problems = [...facts.problems];
-  const capabilities = { ...serverCapabilities(kind, options), seeds: facts.seeds, adopts: facts.adopts };
+  const capabilities = {
+    ...serverCapabilities(kind, options),
+    seeds: facts.seeds,
+    adopts: facts.adopts,
+    precision: facts.precision,
+  };
   if (facts.paused) problems.push("it is paused: a run ended while it exchanged weights; the next run wakes it");
   if (options.logprobs === "auto" && problems.length === 0)
     try {

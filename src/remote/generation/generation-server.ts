@@ -1,4 +1,5 @@
 /** What weir needs of a server that generates from token ids, whatever its wire. One server each; vLLM and SGLang implement it. */
+import type { ProductPrecision } from "../../contracts/precision.js";
 import type { ArtifactKind } from "../../contracts/published-policy.js";
 import type { SamplerCapabilities, SamplingParams } from "../../contracts/sampler.js";
 
@@ -18,6 +19,8 @@ export interface ServerFacts {
   /** Largest rank of an adapter; null where it does not tell. */
   readonly maxRank: number | null;
   readonly seeds: SamplerCapabilities["seeds"];
+  /** Of its large matrix products; null where it does not tell, or its weights are quantised. */
+  readonly precision: ProductPrecision | null;
   /** Name of its base weights; null where they are those that it was started with. */
   readonly label: string | null;
   /** It takes requests and draws nothing until it is told to go on; null where it does not tell. */

@@ -73,7 +73,9 @@ export class ServerGroup implements Sampler {
     if (one === undefined) return this.options.capabilities;
     const logprobBasis = one.basis ?? this.options.capabilities.logprobBasis;
     const seeds = known.some(({ facts }) => facts?.seeds === "none") ? "none" : (one.facts?.seeds ?? "none");
-    return { ...this.options.capabilities, logprobBasis, seeds };
+    const precisions = new Set(known.map(({ facts }) => facts?.precision ?? null));
+    const precision = precisions.size === 1 ? (one.facts?.precision ?? null) : null;
+    return { ...this.options.capabilities, logprobBasis, seeds, precision };
   }
 
   /**

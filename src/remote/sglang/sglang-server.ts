@@ -6,18 +6,19 @@
 import { z } from "zod";
 import { WeirError } from "../../errors.js";
 import type { Call, Draw, Drawn, GenerationServer, Peek, ServerFacts } from "../generation/generation-server.js";
-import { servedModel } from "../generation/served-model.js";
 import {
-  ASK_MS,
+  askMs,
   askServer,
   type GenerationServerOptions,
   lostAdapter,
   MIB,
   modelsSchema,
-  PEEK_MS,
+  peekMs,
   TOP,
 } from "../generation/server-calls.js";
+import { toldPrecision } from "../generation/told-precision.js";
 import type { HttpAnswer, HttpCall } from "../http.js";
+import { servedModel } from "../served-model.js";
 import { rowsOf } from "./rows.js";
 
 /** Bytes of one token in an answer, at most. */
@@ -33,6 +34,7 @@ const infoSchema = z.object({
   max_loras_per_batch: z.number().nullish(),
   enable_deterministic_inference: z.boolean().nullish(),
   dtype: z.string().nullish(),
+  quantization: z.string().nullish(),
   device: z.string().nullish(),
   max_running_requests: z.number().nullish(),
 });
@@ -61,14 +63,15 @@ export class SglangServer implements GenerationServer {
     const { data } = await this.ask("/v1/models", modelsSchema, signal);
     const bases = data.filter(({ parent }) => !parent);
     servedModel(
-      this.url,
-      model,
       bases.map(({ id }) => id),
+      model,
+      { url: this.url, option: "sampler.model" },
     );
     const lora = info.enable_lora === true;
     const label = served.weight_version ?? STARTED_WITH;
     const known = {
       precision: info.dtype,
+      quantisation: info.quantization,
       device: info.device,
       "sequences at once": info.max_running_requests,
       "largest rank": info.max_lora_rank,
@@ -83,6 +86,7 @@ export class SglangServer implements GenerationServer {
       adapters: data.flatMap(({ id, parent }) => (parent ? [id] : [])),
       maxRank: info.max_lora_rank ?? null,
       seeds: info.enable_deterministic_inference ? "per-sequence" : "none",
+      precision: info.quantization ? null : toldPrecision(info.dtype),
       label: label === STARTED_WITH ? null : label,
       paused: null,
       notes: Object.fromEntries(
@@ -106,7 +110,7 @@ export class SglangServer implements GenerationServer {
       sampling_params: [samplingParams(params, 1)],
       top_logprobs_num: TOP,
     };
-    const answer = await this.generate({ json: body, deadlineMs: PEEK_MS, signal, maxBytes: MIB });
+    const answer = await this.generate({ json: body, deadlineMs: peekMs(this.options), signal, maxBytes: MIB });
     return rowsOf(answer.json(), this.url).peek();
   }
 
@@ -157,7 +161,7 @@ export class SglangServer implements GenerationServer {
       const failed = await this.tell("/update_weights_from_disk", update, signal);
       if (failed !== null) throw failed.refusal;
     } finally {
-      await this.resume({ signal: AbortSignal.timeout(ASK_MS) });
+      await this.resume({ signal: AbortSignal.timeout(askMs(this.options)) });
     }
   }
 
@@ -165,7 +169,7 @@ export class SglangServer implements GenerationServer {
     await this.options.client.ok({
       path: "/continue_generation",
       json: {},
-      deadlineMs: ASK_MS,
+      deadlineMs: askMs(this.options),
       signal,
       repeat: "always",
     });
@@ -208,7 +212,7 @@ export class SglangServer implements GenerationServer {
     const health: HttpCall = {
       method: "GET",
       path: "/health",
-      deadlineMs: ASK_MS,
+      deadlineMs: askMs(this.options),
       signal: asked.signal,
       repeat: "never",
     };
@@ -239,7 +243,7 @@ export class SglangServer implements GenerationServer {
   }
 
   private ask<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
-    return askServer(this.options.client, "SGLang", path, schema, signal);
+    return askServer(this.options, "SGLang", path, schema, signal);
   }
 }
 

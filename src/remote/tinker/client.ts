@@ -45,6 +45,7 @@ const SDK_VERSION = "0.25.0";
 const HEARTBEAT_MS = 10_000;
 /** How long one question for a result waits; the server holds it open until the result is there. */
 const POLL_MS = 45_000;
+/** Longest wait for a call that hands work over or asks for none. */
 const SHORT_CALL_MS = 30_000;
 /** Wait before a result that is still being made, or that the server failed to give, is asked for again. */
 const AGAIN_MS = 500;
@@ -159,7 +160,7 @@ export class TinkerClient {
     return this.http.ok({
       method: "GET",
       path: `${API}${path}`,
-      deadlineMs: SHORT_CALL_MS,
+      deadlineMs: this.shortMs,
       signal,
       repeat: "always",
       maxBytes: MAX_BYTES,
@@ -185,22 +186,29 @@ export class TinkerClient {
     throw this.failure(path, answer);
   }
 
-  /** Removes something at the server where it is; nothing depends on it. */
-  async remove(path: string): Promise<void> {
-    const signal = AbortSignal.timeout(SHORT_CALL_MS);
-    const call = {
+  /** The answer to the removal of something at the server. Errors: WEIR_E_UNREACHABLE. */
+  delete(path: string, signal: AbortSignal): Promise<HttpAnswer> {
+    return this.http.call({
       method: "DELETE",
       path: `${API}${path}`,
-      deadlineMs: SHORT_CALL_MS,
+      deadlineMs: this.shortMs,
       signal,
       repeat: "never",
-    } as const;
-    await this.http.call(call).catch(() => undefined);
+    });
+  }
+
+  /** Removes something at the server where it is; nothing depends on it. */
+  async remove(path: string): Promise<void> {
+    await this.delete(path, AbortSignal.timeout(this.shortMs)).catch(() => undefined);
   }
 
   close(): void {
     this.stopHeartbeats();
     this.session = null;
+  }
+
+  private get shortMs(): number {
+    return Math.min(this.options.deadlineMs, SHORT_CALL_MS);
   }
 
   /** One question for a result; null where there was no answer and the server still lives. */
@@ -227,7 +235,7 @@ export class TinkerClient {
     const { status } = await this.http.call({
       path: `${API}/session_heartbeat`,
       json: { session_id: this.session, type: "session_heartbeat" },
-      deadlineMs: SHORT_CALL_MS,
+      deadlineMs: this.shortMs,
       signal,
       repeat,
     });
@@ -240,7 +248,7 @@ export class TinkerClient {
       const ended = () => {
         if (this.heartbeat !== null) this.scheduleHeartbeat();
       };
-      void this.beat(AbortSignal.timeout(SHORT_CALL_MS), "never").then(ended, ended);
+      void this.beat(AbortSignal.timeout(this.shortMs), "never").then(ended, ended);
     }, HEARTBEAT_MS);
   }
 
@@ -264,6 +272,11 @@ export class TinkerClient {
       { path, limitMs: deadlineMs },
     );
   }
+}
+
+/** True where an answer says that something is not there, and not that there is no such call. */
+export function isGone(answer: HttpAnswer): boolean {
+  return isLoss(answer) && (answer.status === 404 || answer.status === 410);
 }
 
 /** True where the server no longer knows a session, model, checkpoint or result, or counts a model's calls otherwise than we do. */

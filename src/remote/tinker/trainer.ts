@@ -27,11 +27,12 @@ import { WeirError } from "../../errors.js";
 import { LOSS_NAMES } from "../../losses/index.js";
 import { assertPolicyBatch, assertSftBatch } from "../../model/train/validate.js";
 import { assertIds } from "../../model/transformer/token-ids.js";
+import { servedModel } from "../served-model.js";
 import { readAdapterArchive } from "./adapter-archive.js";
 import { adapterOptions, differenceOf } from "./adapter-options.js";
 import { BaseWeights, folderBytes } from "./base-weights.js";
 import { download, pathOf } from "./checkpoint-address.js";
-import { TinkerClient, type TinkerOptions } from "./client.js";
+import { isGone, TinkerClient, type TinkerOptions } from "./client.js";
 import {
   evaluatePolicy,
   evaluateRows,
@@ -47,7 +48,6 @@ import { findLossScale } from "./loss-scale.js";
 import { encodePass } from "./messages.js";
 import type { Sequence } from "./rows.js";
 import { forward } from "./scoring.js";
-import { chosenModel } from "./served-model.js";
 import type { ServerLink } from "./server-link.js";
 import { type Journal, type Pass, ServerModel } from "./server-model.js";
 import { readState, writeState } from "./trainer-state.js";
@@ -80,6 +80,7 @@ export const TINKER_TRAINER: TrainerCapabilities = {
   reference: "base",
   reusesActivations: false,
   publishes: ["handle", "adapter", "checkpoint"],
+  savesState: "address",
 };
 
 export function createTinkerTrainer(options: TinkerTrainerOptions): Trainer {
@@ -133,7 +134,8 @@ class TinkerTrainer implements Trainer {
   async connect({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     const { modelDir, lora, lossScale, baseModel } = this.options;
     this.base ??= await BaseWeights.open(modelDir, lora);
-    this.baseModel = chosenModel(await this.client.served(signal), baseModel, "trainer.baseModel").name;
+    const served = (await this.client.served(signal)).map(({ name }) => name);
+    this.baseModel = servedModel(served, baseModel, { url: this.client.http.url, option: "trainer.baseModel" });
     if (await this.client.open(signal)) this.reference = null;
     this.scale ??= lossScale === "auto" ? await this.probedScale(signal) : lossScale;
     // A model that is lost is not made anew: a state has to be loaded.
@@ -260,6 +262,21 @@ class TinkerTrainer implements Trainer {
       changed: this.changed,
       lineage: this.lineage,
     });
+  }
+
+  /** Errors: WEIR_E_CAPABILITY for a server that removes no saved states; WEIR_E_REMOTE where it refuses; WEIR_E_UNREACHABLE. */
+  async forgetState(folder: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const state = await readState(folder).catch(() => null);
+    if (state === null) return;
+    const path = `/training_runs/${pathOf(state.address, "weights")}`;
+    const answer = await this.client.delete(path, signal);
+    if ((answer.status >= 200 && answer.status < 300) || isGone(answer)) return;
+    if (![404, 405, 501].includes(answer.status)) throw this.client.http.refusal({ method: "DELETE", path }, answer);
+    throw new WeirError(
+      "WEIR_E_CAPABILITY",
+      `${this.client.http.url} removes no saved states (status ${answer.status}): those of checkpoints and snapshots of the past stay there; remove them by the server's own means`,
+      { status: answer.status },
+    );
   }
 
   /** Errors: WEIR_E_CHECKPOINT_DAMAGED for a state of another model, or a model folder with other weights than the base model's. */

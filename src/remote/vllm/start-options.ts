@@ -1,6 +1,8 @@
 /** What a vLLM server was started with, as far as its routes and its development mode tell, and what is missing. */
 import { z } from "zod";
+import type { ProductPrecision } from "../../contracts/precision.js";
 import type { PolicyForm } from "../generation/generation-server.js";
+import { toldPrecision } from "../generation/told-precision.js";
 import type { HttpClient } from "../http.js";
 
 export const GENERATE = "/inference/v1/generate";
@@ -20,12 +22,16 @@ export interface ServerInfo {
   readonly maxRank?: number | null;
   readonly chunkedPrefill?: boolean;
   readonly cpu?: boolean;
+  /** Left out where it is not known. */
+  readonly precision?: ProductPrecision | null;
   readonly notes?: Readonly<Record<string, string>>;
 }
 
 const infoSchema = z.object({
   vllm_config: z.object({
-    model_config: z.object({ dtype: z.string().nullish(), logprobs_mode: z.string().nullish() }).nullish(),
+    model_config: z
+      .object({ dtype: z.string().nullish(), quantization: z.string().nullish(), logprobs_mode: z.string().nullish() })
+      .nullish(),
     lora_config: z
       .object({ max_lora_rank: z.number(), max_loras: z.number().nullish(), max_cpu_loras: z.number().nullish() })
       .nullish(),
@@ -45,6 +51,7 @@ export async function serverInfo(client: HttpClient, deadlineMs: number, signal:
   const { model_config, lora_config, scheduler_config, device_config } = parsed.data.vllm_config;
   const known: Readonly<Record<string, string | number | null | undefined>> = {
     precision: model_config?.dtype?.replace(/^torch\./, ""),
+    quantisation: model_config?.quantization,
     "log-probs": model_config?.logprobs_mode,
     device: device_config?.device,
     "sequences at once": scheduler_config?.max_num_seqs,
@@ -56,6 +63,7 @@ export async function serverInfo(client: HttpClient, deadlineMs: number, signal:
     maxRank: lora_config?.max_lora_rank ?? null,
     chunkedPrefill: scheduler_config?.enable_chunked_prefill ?? false,
     cpu: device_config?.device === "cpu",
+    precision: model_config?.quantization ? null : toldPrecision(model_config?.dtype),
     notes: Object.fromEntries(Object.entries(known).flatMap(([name, value]) => (value ? [[name, String(value)]] : []))),
   };
 }

@@ -8,18 +8,18 @@ import { WeirError } from "../../errors.js";
 import { readModelConfig } from "../../model/io/config.js";
 import type { Call, Draw, Drawn, GenerationServer, Peek, ServerFacts } from "../generation/generation-server.js";
 import { requestSeed } from "../generation/request-seed.js";
-import { servedModel } from "../generation/served-model.js";
 import {
-  ASK_MS,
+  askMs,
   askServer,
   type GenerationServerOptions,
   lostAdapter,
   MIB,
   modelsSchema,
-  PEEK_MS,
+  peekMs,
   TOP,
 } from "../generation/server-calls.js";
 import type { HttpAnswer, HttpCall } from "../http.js";
+import { servedModel } from "../served-model.js";
 import { drawnOf } from "./choices.js";
 import { metricsOf } from "./metrics.js";
 import {
@@ -62,15 +62,17 @@ export class VllmServer implements GenerationServer {
     const { version } = await this.ask("/version", versionSchema, signal);
     const { paths } = await this.ask("/openapi.json", apiSchema, signal);
     const has = (path: string) => path in paths;
-    const info: ServerInfo = has("/server_info") ? await serverInfo(this.options.client, ASK_MS, signal) : {};
+    const info: ServerInfo = has("/server_info")
+      ? await serverInfo(this.options.client, askMs(this.options), signal)
+      : {};
     this.onCpu = info.cpu === true;
     const problems = startProblems(has, info, form);
     const develops = FOLDER_ROUTES.every(has);
     const label = develops ? (await this.ask("/weight_info", weightsSchema, signal)).weight_version : STARTED_WITH;
     this.base = servedModel(
-      this.url,
-      model,
       bases.map(({ id }) => id),
+      model,
+      { url: this.url, option: "sampler.model" },
     );
     return {
       version,
@@ -83,6 +85,7 @@ export class VllmServer implements GenerationServer {
       adapters: data.flatMap(({ id, parent }) => (parent ? [id] : [])),
       maxRank: info.maxRank ?? null,
       seeds: "per-request",
+      precision: info.precision ?? null,
       label: label === STARTED_WITH ? null : label,
       paused: develops ? (await this.ask("/is_paused", pausedSchema, signal)).is_paused : false,
       notes: info.notes ?? {},
@@ -102,7 +105,7 @@ export class VllmServer implements GenerationServer {
       sampling_params: { ...samplingParams(params), n: 1, seed: 1, logprobs: TOP },
       stream: false,
     };
-    const answer = await this.generate({ json: body, deadlineMs: PEEK_MS, signal, maxBytes: MIB });
+    const answer = await this.generate({ json: body, deadlineMs: peekMs(this.options), signal, maxBytes: MIB });
     return drawnOf(answer.json(), this.url).peek();
   }
 
@@ -157,7 +160,7 @@ export class VllmServer implements GenerationServer {
     const call: HttpCall = {
       path: "/v1/unload_lora_adapter",
       json: { lora_name: name },
-      deadlineMs: ASK_MS,
+      deadlineMs: askMs(this.options),
       signal,
       repeat: "always",
     };
@@ -189,18 +192,24 @@ export class VllmServer implements GenerationServer {
       await post("/reset_prefix_cache");
       await post("/update_weight_version", { new_version: label });
     } finally {
-      await this.resume({ signal: AbortSignal.timeout(ASK_MS) });
+      await this.resume({ signal: AbortSignal.timeout(askMs(this.options)) });
     }
   }
 
   async resume({ signal }: Call): Promise<void> {
-    await this.options.client.ok({ path: "/resume", deadlineMs: ASK_MS, signal, repeat: "always" });
+    await this.options.client.ok({ path: "/resume", deadlineMs: askMs(this.options), signal, repeat: "always" });
   }
 
   async load({
     signal,
   }: Call): Promise<{ readonly running: number; readonly waiting: number; readonly cacheUse: number | null }> {
-    const call: HttpCall = { method: "GET", path: "/metrics", deadlineMs: ASK_MS, signal, repeat: "always" };
+    const call: HttpCall = {
+      method: "GET",
+      path: "/metrics",
+      deadlineMs: askMs(this.options),
+      signal,
+      repeat: "always",
+    };
     const values = metricsOf((await this.options.client.ok(call)).text());
     return {
       running: values.get("vllm:num_requests_running") ?? 0,
@@ -229,7 +238,7 @@ export class VllmServer implements GenerationServer {
   }
 
   private async assertHealthy(cause: WeirError, signal: AbortSignal): Promise<void> {
-    const call: HttpCall = { method: "GET", path: "/health", deadlineMs: ASK_MS, signal, repeat: "never" };
+    const call: HttpCall = { method: "GET", path: "/health", deadlineMs: askMs(this.options), signal, repeat: "never" };
     const { status } = await this.options.client.call(call);
     if (status === 200) return;
     throw new WeirError(
@@ -241,7 +250,7 @@ export class VllmServer implements GenerationServer {
   }
 
   private ask<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> {
-    return askServer(this.options.client, "vLLM", path, schema, signal);
+    return askServer(this.options, "vLLM", path, schema, signal);
   }
 }
 

@@ -49,7 +49,10 @@ export class ReplyCache {
   }
 
   async get(key: string): Promise<CachedReply | null> {
-    if (this.directory !== null) await (this.loading ??= this.load(this.directory));
+    if (this.directory !== null) {
+      this.loading ??= this.load(this.directory);
+      await this.loading;
+    }
     return this.entries.get(key)?.reply ?? null;
   }
 

@@ -47,7 +47,6 @@ export class ServerBackend implements ChatBackend {
   readonly readiness: Breaker;
   private readonly slots: Semaphore;
   private readonly rate: RateLimit;
-  private readonly stopping = new AbortController();
 
   constructor(private readonly options: ServerBackendOptions) {
     const { breaker, origin, clock, concurrency } = options;
@@ -83,7 +82,6 @@ export class ServerBackend implements ChatBackend {
   }
 
   dispose(): void {
-    this.stopping.abort();
     this.readiness.stop();
   }
 
@@ -159,7 +157,7 @@ export class ServerBackend implements ChatBackend {
 
   private async probe(signal: AbortSignal): Promise<void> {
     const request: ChatRequest = { model: this.options.model, messages: this.options.probe, maxTokens: PROBE_TOKENS };
-    const answer = await this.options.server.send(request, AbortSignal.any([signal, this.stopping.signal]));
+    const answer = await this.options.server.send(request, signal);
     if (answer.kind === "text" || (answer.kind === "refused" && !answer.away)) return;
     throw new Error(answer.kind === "cancelled" ? "the probe was cancelled" : answer.reason);
   }

@@ -1,5 +1,5 @@
 import type { Config } from "../../config/schema.js";
-import { advantageLimitOf, mismatchLimitOf } from "./limits.js";
+import { advantageLimitOf, mismatchLimitOf, type PairPrecisions } from "./limits.js";
 import type { MetricValues } from "./metrics.js";
 
 /** What detectors are given besides the steps before. */
@@ -33,22 +33,29 @@ export interface StepNumbers {
   readonly values: MetricValues;
 }
 
-export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout" | "sampler" | "trainer" | "reward">;
+export type DetectionConfig = Pick<Config, "spikes" | "engine" | "rollout" | "reward">;
 
 /** Share of the judge's deadline at which its answers are slow where `reward.judge.slowSeconds` says nothing: half of what fails. */
 const SLOW_SHARE = 0.5;
 
-export function detectionOptions(config: DetectionConfig): DetectionOptions {
-  const { spikes, engine, rollout, sampler, trainer } = config;
-  const { failureLimit, slowSeconds, timeoutMs } = config.reward.judge;
-  const embedded = sampler.actor === "engine" && trainer.actor === "engine";
+/**
+ * `foreign`: precisions of sampler and trainer, null where both are weir's engine; asked at each use, since servers tell theirs once they
+ * are connected.
+ */
+export function detectionOptions(
+  { spikes, engine, rollout, reward }: DetectionConfig,
+  foreign: () => PairPrecisions | null,
+): DetectionOptions {
+  const { failureLimit, slowSeconds, timeoutMs } = reward.judge;
   return {
     window: spikes.window,
     z: spikes.z,
     klLimit: spikes.klLimit,
     entropyLow: spikes.entropyLow,
     entropyHigh: spikes.entropyHigh,
-    mismatchLimit: spikes.mismatchLimit ?? mismatchLimitOf(engine.precision, embedded),
+    get mismatchLimit() {
+      return spikes.mismatchLimit ?? mismatchLimitOf(engine.precision, foreign());
+    },
     truncatedShare: spikes.truncatedShare,
     staleShare: spikes.staleShare,
     advantageLimit: advantageLimitOf(rollout.groupSize),

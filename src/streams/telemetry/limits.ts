@@ -1,4 +1,5 @@
 import type { EnginePrecision } from "../../contracts/engine.js";
+import type { ProductPrecision } from "../../contracts/precision.js";
 
 /** Limits that hold for any run, by the precision of its engine and the sizes of its groups. Pure. */
 
@@ -7,12 +8,24 @@ import type { EnginePrecision } from "../../contracts/engine.js";
  * by rounding of summation order, some 1e-4 at most; bfloat16 has 8 bits of mantissa, and a healthy run shows 0.005 to 0.03.
  */
 const MISMATCH_LIMITS: Readonly<Record<EnginePrecision, number>> = { float32: 0.01, bfloat16: 0.1 };
-/** A sampler of another build has kernels of its own, and most serve bfloat16. */
-const FOREIGN_LIMIT = 0.1;
+/**
+ * The same where one of the two is not weir's engine, by the precision of each. Two builds in float32 were measured at 2e-5 to 3e-5;
+ * float16 has three bits of mantissa more than bfloat16.
+ */
+const FOREIGN_LIMITS: Readonly<Record<ProductPrecision, number>> = { float32: 1e-3, float16: 0.03, bfloat16: 0.1 };
+/** Most servers compute in bfloat16. */
+const UNTOLD: ProductPrecision = "bfloat16";
 
-/** `embedded` is false where sampler and trainer are not both weir's engine. */
-export function mismatchLimitOf(precision: EnginePrecision, embedded: boolean): number {
-  return embedded ? MISMATCH_LIMITS[precision] : FOREIGN_LIMIT;
+/** Precisions of the large matrix products of a run's sampler and trainer; null where one does not tell. */
+export interface PairPrecisions {
+  readonly sampler: ProductPrecision | null;
+  readonly trainer: ProductPrecision | null;
+}
+
+/** `foreign` is null where both are weir's engine, which computes in `precision`; else the limit is that of the lower of the two. */
+export function mismatchLimitOf(precision: EnginePrecision, foreign: PairPrecisions | null): number {
+  if (foreign === null) return MISMATCH_LIMITS[precision];
+  return Math.max(...[foreign.sampler, foreign.trainer].map((one) => FOREIGN_LIMITS[one ?? UNTOLD]));
 }
 
 /** Times the bound of group-normalised advantages that is still no spike: estimators that divide by a batch's deviation exceed it. */

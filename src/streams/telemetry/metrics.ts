@@ -425,6 +425,11 @@ export const METRICS = [
       "Mean share of a response's 3-grams of words that occur in the rest of the document and not in the evidence, over such tasks whose document is known, or whose `meta.distractors` lists it.",
   },
   {
+    name: "data/truncated_share",
+    unit: "1",
+    meaning: "Share of the training tasks of all phases whose prompt was cut in the middle, as preflight counts them.",
+  },
+  {
     name: "data/never_issued_share",
     unit: "1",
     meaning:

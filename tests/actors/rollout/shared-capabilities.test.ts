@@ -9,11 +9,13 @@ it("several samplers can do what each of them can, and adopt no handle", () => {
     heldVersions: 3,
     entropies: false,
     tokenVersions: true,
+    precision: "bfloat16",
   } as const;
   expect(sharedCapabilities([CAPABILITIES, other])).toEqual({
     ...{ logprobBasis: "scaled", seeds: "per-request", tokenVersions: false, adopts: ["checkpoint"] },
-    ...{ heldVersions: 1, entropies: false, abort: true },
+    ...{ heldVersions: 1, entropies: false, abort: true, precision: null },
   });
+  expect(sharedCapabilities([other, other]).precision).toBe("bfloat16");
 });
 
 it("samplers whose log-probs are of different distributions are refused, and nothing is known of none", () => {

@@ -6,10 +6,10 @@ import type { BuiltInSource } from "./source.js";
 /** The built-in guards by the names that `guard.actor` uses. A new one is a file of its own and a line below. */
 export { createFiniteGuard as finite } from "../../guard/guard.js";
 
-export function standard({ config }: BuiltInSource): Guard {
+export function standard({ config, foreign }: BuiltInSource): Guard {
   const { klLimit, maxRollbacks, aepo, entropyTarget } = config.guard;
   return createStandardGuard({
-    detection: detectionOptions(config),
+    detection: detectionOptions(config, foreign),
     klLimit,
     maxRollbacks,
     aepo: aepo && { low: aepo.low, high: aepo.high },

@@ -6,7 +6,7 @@ import type { BuiltInSource } from "./source.js";
 
 export const openai = ({ config }: BuiltInSource): Judge => createConfiguredJudge(config.reward, config.run.seed);
 
-/** Where no run is set up, such as in an evaluation, the judge has the machine's memory and an engine of its own. */
+/** Where no run is set up, such as in an evaluation, the judge plans for whatever memory is free. */
 export function local({ config, embedded }: BuiltInSource): Judge {
   const { engine, reward } = config;
   const memoryGiB = embedded === null ? reward.judge.memoryGiB : embedded.judge.memoryGiB;

@@ -1,9 +1,9 @@
 /** The options of samplers on other machines, from a configuration. */
 import type { Sampler } from "../../../contracts/sampler.js";
 import type { ServerSamplerOptions } from "../../../remote/generation/server-sampler.js";
-import { keyFrom } from "../../../remote/http.js";
 import { createSglangSampler } from "../../../remote/sglang/sglang.js";
 import { createVllmSampler } from "../../../remote/vllm/vllm.js";
+import { environmentSecret } from "../../../system/environment-secret.js";
 import type { BuiltInSource, PartConfig } from "./source.js";
 
 export const vllmSampler = ({ config }: BuiltInSource): Sampler => createVllmSampler(serverOptions(config));
@@ -19,7 +19,7 @@ export function serverOptions({
   return {
     urls,
     model: sampler.model,
-    secret: keyFrom(apiKeyEnv, "sampler.apiKeyEnv"),
+    secret: environmentSecret(apiKeyEnv, { option: "sampler.apiKeyEnv", what: "the server's key" }),
     logprobs,
     form: model.lora === null ? "checkpoint" : "adapter",
     callsPerServer,

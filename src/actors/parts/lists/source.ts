@@ -2,6 +2,7 @@ import type { Config } from "../../../config/schema.js";
 import type { Sampler } from "../../../contracts/sampler.js";
 import type { PolicyPlaceOptions } from "../../../store/policy-place.js";
 import type { StartJudgeEngine } from "../../judge/local-judge.js";
+import type { PairPrecisions } from "../../../streams/telemetry/limits.js";
 import type { Parts } from "../part-kinds.js";
 
 /** What the factories of built-in samplers, trainers, policy stores and guards are given. */
@@ -9,6 +10,8 @@ export interface BuiltInSource {
   readonly config: PartConfig;
   /** Null where no run is being set up, such as in `weir eval`: parts of the engine cannot be built then. */
   readonly embedded: EmbeddedSource | null;
+  /** Precisions of the run's sampler and trainer as they tell them now; null where both are the embedded engine. */
+  foreign(): PairPrecisions | null;
 }
 
 /** The options that parts read. */

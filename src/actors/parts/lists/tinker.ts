@@ -2,11 +2,11 @@
 import type { Sampler } from "../../../contracts/sampler.js";
 import type { Trainer } from "../../../contracts/trainer.js";
 import { WeirError } from "../../../errors.js";
-import { keyFrom } from "../../../remote/http.js";
 import type { TinkerOptions } from "../../../remote/tinker/client.js";
 import { createTinkerSampler } from "../../../remote/tinker/sampler.js";
 import { ServerLink } from "../../../remote/tinker/server-link.js";
 import { createTinkerTrainer } from "../../../remote/tinker/trainer.js";
+import { environmentSecret } from "../../../system/environment-secret.js";
 import { realTime } from "../../../system/time.js";
 import type { BuiltInSource, PartConfig } from "./source.js";
 
@@ -57,7 +57,7 @@ function connection(config: PartConfig, part: "sampler" | "trainer", url: string
   const { apiKeyEnv, patienceMs } = config[part];
   return {
     url,
-    apiKey: keyFrom(apiKeyEnv, `${part}.apiKeyEnv`),
+    apiKey: environmentSecret(apiKeyEnv, { option: `${part}.apiKeyEnv`, what: "the server's key" }),
     patienceMs,
     deadlineMs: config.engine.requestTimeoutMs,
     time: realTime,

@@ -1,0 +1,3 @@
+import { describeOutage } from "./judge-outage-suite.js";
+
+describeOutage();
