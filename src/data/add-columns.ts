@@ -4,19 +4,30 @@
  */
 import { createReadStream } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
-import { asyncBufferFromFile, type FileMetaData, parquetMetadataAsync } from "hyparquet";
+import { asyncBufferFromFile, type FileMetaData, parquetMetadataAsync, type SchemaElement } from "hyparquet";
 import { ByteWriter, parquetWriteBuffer } from "hyparquet-writer";
 import { writeMetadata } from "hyparquet-writer/src/metadata.js";
-import type { Json } from "../contracts/task.js";
 import { isParquet } from "./compression.js";
 import { type Cell, Exact, type Row } from "./exact.js";
 import { fileFault } from "./faults.js";
-import { inferColumn } from "./infer-schema.js";
 import { openFile, textLines } from "./lines.js";
 import { streamRows } from "./records.js";
 
-/** Values of added columns by name, one for each row of the file. */
-export type AddedColumns = Readonly<Record<string, readonly Json[]>>;
+/** A column: its type, which parquet has to know, and its values, one for each row of the file. */
+export interface AddedColumn {
+  readonly type: "text" | "whole" | "real" | "flag";
+  readonly values: readonly (string | number | boolean | null)[];
+}
+
+/** Added columns by name. */
+export type AddedColumns = Readonly<Record<string, AddedColumn>>;
+
+const TYPES = {
+  text: { type: "BYTE_ARRAY", converted_type: "UTF8" },
+  whole: { type: "INT32" },
+  real: { type: "DOUBLE" },
+  flag: { type: "BOOLEAN" },
+} as const satisfies Record<AddedColumn["type"], Partial<SchemaElement>>;
 
 /** Metadata that names the columns of the file, and would be wrong with more of them. */
 const NAMES_COLUMNS: ReadonlySet<string> = new Set(["ARROW:schema", "huggingface", "pandas"]);
@@ -59,7 +70,7 @@ function taken(path: string, name: string): Error {
 }
 
 const valuesAt = (added: AddedColumns, row: number) =>
-  Object.fromEntries(Object.entries(added).map(([name, values]) => [name, values[row] ?? null]));
+  Object.fromEntries(Object.entries(added).map(([name, { values }]) => [name, values[row] ?? null]));
 
 async function* extendedLines(
   path: string,
@@ -99,15 +110,14 @@ function cellText(cell: Cell): string {
 
 /** A file of the added columns alone, in row groups of the given sizes. */
 function columnsFile(added: AddedColumns, sizes: readonly number[]): Uint8Array {
-  const columns = Object.entries(added).map(([name, values]) => ({ name, values, column: inferColumn(name, values) }));
+  const columns = Object.entries(added);
   return new Uint8Array(
     parquetWriteBuffer({
-      schema: [{ name: "root", num_children: columns.length }, ...columns.flatMap(({ column }) => column.elements)],
-      columnData: columns.map(({ name, values, column }) => ({
-        name,
-        data: values.map((value) => column.encode(value)),
-        offsetIndex: false,
-      })),
+      schema: [
+        { name: "root", num_children: columns.length },
+        ...columns.map(([name, { type }]) => ({ name, ...TYPES[type], repetition_type: "OPTIONAL" as const })),
+      ],
+      columnData: columns.map(([name, { values }]) => ({ name, data: [...values], offsetIndex: false })),
       rowGroupSize: [...sizes],
       statistics: false,
     }),

@@ -51,9 +51,9 @@ async function parquetFile(path: string): Promise<void> {
 }
 
 const ADDED = {
-  weir_rate: Array.from({ length: 700 }, (_, i) => (i === 3 ? null : i / 4)),
-  weir_of: Array.from({ length: 700 }, (_, i) => (i % 2 === 0 ? null : `task ${i}`)),
-};
+  weir_rate: { type: "real", values: Array.from({ length: 700 }, (_, i) => (i === 3 ? null : i)) },
+  weir_of: { type: "text", values: Array.from({ length: 700 }, (_, i) => (i % 2 === 0 ? null : `task ${i}`)) },
+} as const;
 
 describe("added columns", () => {
   it("stand in parquet beside the others, whose bytes are unchanged", async () => {
@@ -63,7 +63,7 @@ describe("added columns", () => {
     await addColumns(from, to, ADDED);
     const [before, after] = [await readRecords(from), await readRecords(to)];
     expect(after).toEqual(
-      before.map((row, i) => ({ ...row, weir_rate: ADDED.weir_rate[i], weir_of: ADDED.weir_of[i] })),
+      before.map((row, i) => ({ ...row, weir_rate: ADDED.weir_rate.values[i], weir_of: ADDED.weir_of.values[i] })),
     );
     expect(after[2]).toMatchObject({ big: "9007199254740995", text: "é2", ids: [2, 3] });
     const [old, made] = [await readFile(from), await readFile(to)];
@@ -85,7 +85,7 @@ a, b = pq.read_table(sys.argv[1]), pq.read_table(sys.argv[2])
 assert all(a[n].equals(b[n]) for n in a.column_names)
 print(b.num_rows, b["weir_rate"].to_pylist()[2:5], b["weir_of"].to_pylist()[-1], pq.ParquetFile(sys.argv[2]).num_row_groups)`;
     const told = execFileSync("python3", ["-c", script, from, to]).toString().trim();
-    expect(told).toBe("700 [0.5, None, 1.0] task 699 3");
+    expect(told).toBe("700 [2.0, None, 4.0] task 699 3");
   });
 
   it("follow the text of each JSON line, which stays as it is written", async () => {
@@ -93,9 +93,9 @@ print(b.num_rows, b["weir_rate"].to_pylist()[2:5], b["weir_of"].to_pylist()[-1],
     const lines = ['{"a": 1.0, "n": 12345678901234567890}', "", '  { "b" : "x}" }  ', "{}"];
     const [from, to] = [join(dir, "in.jsonl.gz"), join(dir, "out.jsonl")];
     await writeFile(from, gzipSync(lines.join("\r\n")));
-    await addColumns(from, to, { weir_x: [1, null, "é"] });
+    await addColumns(from, to, { weir_x: { type: "text", values: ["1", null, "é"] } });
     expect(await readFile(to, "utf8")).toBe(
-      '{"a": 1.0, "n": 12345678901234567890,"weir_x":1}\n{ "b" : "x}","weir_x":null}\n{"weir_x":"é"}\n',
+      '{"a": 1.0, "n": 12345678901234567890,"weir_x":"1"}\n{ "b" : "x}","weir_x":null}\n{"weir_x":"é"}\n',
     );
   });
 
@@ -103,7 +103,7 @@ print(b.num_rows, b["weir_rate"].to_pylist()[2:5], b["weir_of"].to_pylist()[-1],
     const dir = await folder();
     const [from, to] = [join(dir, "in.json"), join(dir, "out.jsonl")];
     await writeFile(from, '[{"n": 12345678901234567890, "t": [true, null, {"k": "v"}]},\n {"n": 2}]');
-    await addColumns(from, to, { weir_x: [0.5, null] });
+    await addColumns(from, to, { weir_x: { type: "real", values: [0.5, null] } });
     expect(await readFile(to, "utf8")).toBe(
       '{"n":12345678901234567890,"t":[true,null,{"k":"v"}],"weir_x":0.5}\n{"n":2,"weir_x":null}\n',
     );
@@ -116,7 +116,7 @@ print(b.num_rows, b["weir_rate"].to_pylist()[2:5], b["weir_of"].to_pylist()[-1],
       ["b.json", '[{"weir_of": 1}]'],
     ] as const) {
       await writeFile(join(dir, name), text);
-      await expect(addColumns(join(dir, name), join(dir, "out"), { weir_of: [1] })).rejects.toThrow(
+      await expect(addColumns(join(dir, name), join(dir, "out"), { weir_of: ADDED.weir_of })).rejects.toThrow(
         /WEIR_E_DATA.*it has a column "weir_of" already/,
       );
     }

@@ -1,6 +1,7 @@
 import { checkGolds, type TaskFile } from "../../actors/run/gold-check.js";
 import type { RewardMode } from "../../contracts/reward.js";
-import type { Json, Task } from "../../contracts/task.js";
+import type { Task } from "../../contracts/task.js";
+import type { AddedColumn, AddedColumns } from "../../data/add-columns.js";
 import { type ComparedTask, type Duplicate, DuplicateIndex, type DuplicateKind } from "../../data/duplicates.js";
 import { problemOf } from "../../rewards/judge/problem.js";
 import { answerInQuestion } from "./probe.js";
@@ -62,19 +63,25 @@ export function checkTasks(
 }
 
 /** The columns of some tasks of one file, without those of which nothing is known. */
-export function columnsOf(tasks: readonly CheckedTask[], probed: boolean): Record<string, Json[]> {
+export function columnsOf(tasks: readonly CheckedTask[], probed: boolean): AddedColumns {
   const measured = tasks.every(({ task }) => task.promptTokens > 0);
-  const of = (value: (task: CheckedTask) => Json) => tasks.map(value);
+  const of = (type: AddedColumn["type"], value: (task: CheckedTask) => AddedColumn["values"][number]): AddedColumn => ({
+    type,
+    values: tasks.map(value),
+  });
   return {
-    ...(measured ? { weir_prompt_tokens: of(({ task }) => task.promptTokens) } : {}),
-    weir_scorable: of(({ scorable }) => scorable),
-    weir_duplicate_of: of(({ duplicate }) => duplicate?.of ?? null),
-    weir_duplicate_kind: of(({ duplicate }) => duplicate?.kind ?? null),
-    weir_heldout_match: of(({ heldout }) => heldout?.of ?? null),
-    weir_heldout_kind: of(({ heldout }) => heldout?.kind ?? null),
-    weir_answer_in_question: of((task) => task.answerInQuestion),
+    ...(measured ? { weir_prompt_tokens: of("whole", ({ task }) => task.promptTokens) } : {}),
+    weir_scorable: of("flag", ({ scorable }) => scorable),
+    weir_duplicate_of: of("text", ({ duplicate }) => duplicate?.of ?? null),
+    weir_duplicate_kind: of("text", ({ duplicate }) => duplicate?.kind ?? null),
+    weir_heldout_match: of("text", ({ heldout }) => heldout?.of ?? null),
+    weir_heldout_kind: of("text", ({ heldout }) => heldout?.kind ?? null),
+    weir_answer_in_question: of("flag", (task) => task.answerInQuestion),
     ...(probed
-      ? { weir_closed_book_rate: of((task) => task.closedBookRate), weir_pass_rate: of((task) => task.passRate) }
+      ? {
+          weir_closed_book_rate: of("real", (task) => task.closedBookRate),
+          weir_pass_rate: of("real", (task) => task.passRate),
+        }
       : {}),
   };
 }
