@@ -88,7 +88,7 @@ const RULES = {
     "src/losses",
     "src/streams",
     "src/store",
-      "src/benchmarks",
+    "src/benchmarks",
     ...["advantage", "reward", "judge", "curriculum", "filter", "guard"].map((actor) => `src/actors/${actor}`),
   ],
   "src/actors/pipeline": [

@@ -1,8 +1,8 @@
 import type { Config } from "../../../config/schema.js";
 import type { Sampler } from "../../../contracts/sampler.js";
 import type { PolicyPlaceOptions } from "../../../store/policy-place.js";
-import type { StartJudgeEngine } from "../../judge/local-judge.js";
 import type { PairPrecisions } from "../../../streams/telemetry/limits.js";
+import type { StartJudgeEngine } from "../../judge/local-judge.js";
 import type { Parts } from "../part-kinds.js";
 
 /** What the factories of built-in samplers, trainers, policy stores and guards are given. */
