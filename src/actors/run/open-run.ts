@@ -19,6 +19,7 @@ import type { PublishedMetrics } from "../../streams/telemetry/published-metrics
 import { usableMemory } from "../../system/memory.js";
 import { realTime } from "../../system/time.js";
 import { curriculumMachine } from "../curriculum/machine.js";
+import type { RunBenchmarks } from "../evaluation/run-benchmark-list.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import { compareOrigins } from "../parts/part-origins.js";
 import { PolicyPublisher } from "../update/publisher.js";
@@ -35,7 +36,6 @@ import { RunOrders } from "./orders.js";
 import { assertPhasesFilled, prepareSft, prepareTasks, vocabularyCheck } from "./prepare.js";
 import { freshProgress } from "./progress.js";
 import type { RunSources } from "./resume-check.js";
-import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunContext, RunTaps, RunTokenizer } from "./run-context.js";
 import { openRunLog } from "./run-log.js";
 import { createPipeline } from "./run-pipeline.js";
@@ -113,9 +113,8 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     if (held) closers.add(() => held.close());
     // Before anything of the folder is changed: a run that may not go on is left as it was.
     const partRemarks = held ? compareOrigins(held.pastFacts(), options.origins()) : [];
-    let present: Pick<RunContext, "parts"> = options;
     closers.add(() => supervisor.close());
-    closers.add(() => disposeParts(present.parts));
+    closers.add(() => disposeParts((opened ?? options).parts));
     closers.add(() => options.benchmarks.dispose());
     await supervisor.start();
     await options.startSamplers();
@@ -138,7 +137,6 @@ export async function openRun(config: Config, options: OpenRunOptions): Promise<
     const context = contextOf(config, options, {
       ...{ tokenizer, phases, data, stepsOfWarmup, store, log, gauges, model: sources.model },
     });
-    present = context;
     opened = context;
     await store.removeLeftovers();
     closers.add(() => context.workers?.close());

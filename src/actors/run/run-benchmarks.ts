@@ -4,11 +4,8 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Config } from "../../config/schema.js";
-import type { Benchmark } from "../../contracts/benchmark.js";
 import type { EvaluatedResponse } from "../../contracts/evaluated-response.js";
 import type { BenchmarkResult } from "../../contracts/evaluation.js";
-import type { Judge } from "../../contracts/judge.js";
 import { streamRecords } from "../../data/records.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { PRIVATE_FOLDER, writeDurably } from "../../store/durable.js";
@@ -17,20 +14,12 @@ import { evaluateBenchmark } from "../evaluation/evaluate-benchmark.js";
 import { inOrder } from "../evaluation/evaluation-folder.js";
 import { bucketLabels, DEFAULT_BUCKETS, lengthBucket } from "../evaluation/length-buckets.js";
 import { encodeResponses } from "../evaluation/response-columns.js";
+import type { RunBenchmarks } from "../evaluation/run-benchmark-list.js";
 import { createSamplerResponder } from "../evaluation/sampler-responder.js";
 import { summariseBenchmark } from "../evaluation/summary.js";
 import { rolloutSampling } from "./rl-step.js";
 import type { RunContext } from "./run-context.js";
 import { samplerCalls, sampleTimeoutMs } from "./sampler-engines.js";
-
-type BenchmarkConfig = Config["evaluation"]["benchmarks"][number];
-
-export interface RunBenchmarks {
-  readonly all: readonly (BenchmarkConfig & { readonly benchmark: Benchmark })[];
-  /** The judge that the run's reward asks now, or one of their own; null without. */
-  readonly judge: () => Judge | null;
-  dispose(): Promise<void>;
-}
 
 const bucketOf = (tokens: number | null) => lengthBucket(tokens, DEFAULT_BUCKETS);
 

@@ -19,6 +19,7 @@ import type { PublishedMetrics } from "../../streams/telemetry/published-metrics
 import type { Time } from "../../system/time.js";
 import type { curriculumMachine } from "../curriculum/machine.js";
 import type { EvaluationTask } from "../evaluation/evaluate.js";
+import type { RunBenchmarks } from "../evaluation/run-benchmark-list.js";
 import type { RunParts } from "../parts/part-kinds.js";
 import type { TrainingPipeline } from "../pipeline/training-pipeline.js";
 import type { PolicyPublisher } from "../update/publisher.js";
@@ -26,7 +27,6 @@ import type { EngineView } from "./engine-supervisor.js";
 import type { LeftOut } from "./gold-check.js";
 import type { Progress, Workload } from "./progress.js";
 import type { RollbackWish } from "./rollback-wish.js";
-import type { RunBenchmarks } from "./run-benchmarks.js";
 import type { RunStore } from "./run-store.js";
 
 /** What a run needs from its tokenizer. */

@@ -2,46 +2,11 @@ import { type Command, Option } from "commander";
 import { WeirError } from "../../errors.js";
 import { benchmarkCommand } from "../eval/benchmark-command.js";
 import { compareCommand } from "../eval/compare-command.js";
+import type { EvalCommandOptions } from "../eval/options.js";
 import { taskAccuracy } from "../eval/task-accuracy.js";
 import type { ExitCode } from "../output.js";
 
 /** `weir eval`: benchmarks (`--bench`), tasks by the training rewards (`--data`), and the comparison of two evaluations. */
-
-export interface EvalCommandOptions {
-  readonly bench?: readonly string[];
-  readonly benchData?: string;
-  readonly data?: readonly string[];
-  readonly model?: string;
-  readonly run?: string;
-  readonly step?: string;
-  readonly endpoint?: string;
-  readonly apiKeyEnv?: string;
-  readonly tokenizer?: string;
-  readonly concurrency: string;
-  readonly timeoutS: string;
-  readonly config?: string;
-  readonly set: readonly string[];
-  readonly processes?: string;
-  readonly out?: string;
-  readonly retryFailed?: boolean;
-  readonly samples?: string;
-  readonly limit?: string;
-  readonly maxInput: string;
-  readonly buckets?: string;
-  readonly mode: string;
-  readonly think?: boolean;
-  readonly maxTokens?: string;
-  readonly temperature?: string;
-  readonly topP?: string;
-  readonly perBucket?: string;
-  readonly rows: string;
-  readonly seed: string;
-  readonly backend?: string;
-  readonly reward: string;
-  readonly judge?: string;
-  readonly parts: readonly string[];
-  readonly json?: boolean;
-}
 
 /** Defaults of the two forms: greedy and short for tasks; for benchmarks those of QwenLong-L1's evaluation. */
 const TASK_DEFAULTS = {

@@ -16,10 +16,10 @@ import { streamRecords } from "../../data/records.js";
 import { WeirError } from "../../errors.js";
 import { sha256File } from "../../store/durable.js";
 import { growingNumbers, numberAtLeast, wholeNumber } from "../arguments.js";
-import type { EvalCommandOptions } from "../commands/eval.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { backendNamed } from "../with-engine.js";
 import { type BenchFile, benchFiles } from "./bench-files.js";
+import type { EvalCommandOptions } from "./options.js";
 import {
   type EvalSampling,
   enginesFor,
@@ -177,14 +177,14 @@ function judgeOf({ judge }: Options, { reward }: Config, registry: PartRegistry)
 /** What makes two evaluations the same; where they differ, their responses do not go together. */
 function settingsOf({ benches, policy, sampling, seed, requireThink, judge, config }: Setup): EvaluationSettings {
   const { temperature, topP, maxTokens, maxInput, samples } = sampling;
-  const { timeoutMs: _, retries: __, concurrency: ___, apiKeyEnv: ____, ...asked } = config.reward.judge;
+  const { url, model } = config.reward.judge;
   return {
     version: 1,
     policy: policy.identity,
     benchmarks: benches.map(({ name, file, sha256 }) => ({ name, file: basename(file), sha256 })),
     ...{ samples, seed, temperature, topP, maxTokens, maxInput },
     ...{ mode: config.reward.mode, requireThink },
-    judge: judge === null ? null : ({ ...asked, actor: judge.kind } as Json),
+    judge: judge === null ? null : { kind: judge.kind, url, model },
   };
 }
 

@@ -1,6 +1,4 @@
 /** The policy that `weir eval --bench` asks: a model folder, a run's checkpoint, the sampler of a configuration, or a chat server. */
-
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fitPrompt } from "../../actors/evaluation/fit-prompt.js";
 import { createSamplerResponder } from "../../actors/evaluation/sampler-responder.js";
@@ -9,7 +7,7 @@ import { createRegistry } from "../../actors/parts/built-ins.js";
 import { loadParts } from "../../actors/parts/parts-file.js";
 import type { PartRegistry } from "../../actors/parts/registry.js";
 import type { SamplerPool } from "../../actors/rollout/sampler-pool.js";
-import { createSamplerEngines, samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
+import { createSamplerEngines, judgeMemory, samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
 import type { Config } from "../../config/schema.js";
 import type { Responder } from "../../contracts/responder.js";
 import type { Sampler } from "../../contracts/sampler.js";
@@ -21,9 +19,9 @@ import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { createChatResponder } from "../../remote/chat/chat-responder.js";
-import { keyFrom } from "../../remote/http.js";
 import { stepName } from "../../store/checkpoint-store.js";
 import { CHECKPOINTS_FOLDER } from "../../store/run-folder.js";
+import { environmentSecret } from "../../system/environment-secret.js";
 import { resolveModelFolder } from "../commands/export.js";
 import { note } from "../output.js";
 
@@ -83,7 +81,11 @@ export async function openEndpoint(endpoint: EndpointOptions, sampling: EvalSamp
   const { temperature, topP, maxTokens } = sampling;
   const responder = createChatResponder({
     ...{ url, model, temperature, topP, maxTokens, concurrency, fit },
-    ...{ secret: keyFrom(apiKeyEnv, "--api-key-env"), deadlineMs: timeoutMs, patienceMs: PATIENCE_MS },
+    ...{
+      secret: environmentSecret(apiKeyEnv, { option: "--api-key-env", what: "the server's key" }),
+      deadlineMs: timeoutMs,
+      patienceMs: PATIENCE_MS,
+    },
   });
   return { responder, identity: { kind: "endpoint", url, model }, close: async () => undefined };
 }
@@ -100,7 +102,12 @@ export async function registryFor(
   const registry = createRegistry(
     config,
     { publish: () => undefined, report: (error) => note(error.message), callTimeoutMs: config.engine.requestTimeoutMs },
-    { parts: alone, samplers: pool, judge: { start: startJudgeEngine, memoryGiB: null }, policyPlace: alone },
+    {
+      parts: alone,
+      samplers: pool,
+      judge: { start: startJudgeEngine, memoryGiB: judgeMemory(config, false).judge },
+      policyPlace: alone,
+    },
   );
   for (const path of files)
     for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
@@ -117,7 +124,7 @@ export function enginesFor(config: Config, weights: { sha256: string }): Sampler
       weights.sha256 = engine.version().sha256;
       return engine;
     },
-    memoryBudget(config.engine.memoryGiB) / BYTES_PER_GIB / engines,
+    memoryBudget(judgeMemory(config, false).rest) / BYTES_PER_GIB / engines,
     false,
   );
 }
@@ -167,6 +174,3 @@ export async function openSampler(
     throw error;
   }
 }
-
-/** Most engine processes that make sense here. */
-export const mostProcesses = (): number => availableParallelism();
