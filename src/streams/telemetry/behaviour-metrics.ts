@@ -38,7 +38,7 @@ export interface ComparedCounts {
 export function judgedMetrics(responses: readonly ComparedCounts[]): MetricValues {
   if (responses.length === 0) return {};
   const judged = responses.flatMap(({ byWords, byJudge }) => (byJudge === null ? [] : [{ byWords, byJudge }]));
-  const values: MetricDraft = { "behaviour/judge_failed_share": 1 - judged.length / responses.length };
+  const values: MetricDraft = { "behaviour/judge_failed_share": (responses.length - judged.length) / responses.length };
   if (judged.length === 0) return values;
   for (const behaviour of BEHAVIOURS) {
     const byWords = judged.map((one) => one.byWords[behaviour]);
