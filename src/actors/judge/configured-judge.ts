@@ -58,6 +58,12 @@ export function createConfiguredLocalJudge(reward: RewardConfig, process: JudgeP
   });
 }
 
+/** What names the prompt of the configured judge: another template is another version. Errors: WEIR_E_CONFIG as above. */
+export function configuredPromptVersion({ mode, judge }: Pick<RewardConfig, "mode" | "judge">): string {
+  const { template, maxPredictionChars } = judge;
+  return judgePrompt({ mode, template: templateText(template), maxPredictionChars }).version;
+}
+
 /** The text of a template's file; null where none is named. Errors: WEIR_E_CONFIG where it cannot be read. */
 function templateText(file: string | null): string | null {
   if (file === null) return null;

@@ -1,9 +1,11 @@
 /** `weir eval --bench`: asks a policy the questions of benchmarks, scores it, and leaves a folder with every response. */
+
 import { basename, resolve } from "node:path";
 import { assertJudge, evaluateBenchmark } from "../../actors/evaluation/evaluate-benchmark.js";
 import { EvaluationFolder, type EvaluationSettings, inOrder } from "../../actors/evaluation/evaluation-folder.js";
 import { bucketLabels, DEFAULT_BUCKETS, lengthBucket } from "../../actors/evaluation/length-buckets.js";
 import { type EvaluationReport, evaluationReport } from "../../actors/evaluation/report.js";
+import { configuredPromptVersion } from "../../actors/judge/configured-judge.js";
 import type { PartRegistry } from "../../actors/parts/registry.js";
 import { loadConfig, parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
@@ -61,7 +63,7 @@ export async function benchmarkCommand(options: Options): Promise<ExitCode> {
   process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
   const closers: (() => Promise<unknown> | unknown)[] = [];
   try {
-    const setup = await setUp(options, closers);
+    const setup = await setUp(options, closers, controller.signal);
     const out = options.out ?? defaultFolder(options);
     const folder = await EvaluationFolder.open(out, settingsOf(setup), note);
     closers.push(() => folder.close());
@@ -79,7 +81,11 @@ export async function benchmarkCommand(options: Options): Promise<ExitCode> {
   }
 }
 
-async function setUp(options: Options, closers: (() => Promise<unknown> | unknown)[]): Promise<Setup> {
+async function setUp(
+  options: Options,
+  closers: (() => Promise<unknown> | unknown)[],
+  signal: AbortSignal,
+): Promise<Setup> {
   const sampling: EvalSampling = {
     temperature: numberAtLeast("temperature", options.temperature, 0),
     topP: numberAtLeast("top-p", options.topP, 0),
@@ -124,6 +130,7 @@ async function setUp(options: Options, closers: (() => Promise<unknown> | unknow
           sampling,
         );
   closers.push(() => policy.close());
+  await judge?.connect?.({ signal });
   return {
     ...{ config, registry, benches, judge, policy, sampling, requireThink: config.reward.requireThink },
     seed: wholeNumber("seed", options.seed),
@@ -177,14 +184,15 @@ function judgeOf({ judge }: Options, { reward }: Config, registry: PartRegistry)
 /** What makes two evaluations the same; where they differ, their responses do not go together. */
 function settingsOf({ benches, policy, sampling, seed, requireThink, judge, config }: Setup): EvaluationSettings {
   const { temperature, topP, maxTokens, maxInput, samples } = sampling;
-  const { url, model } = config.reward.judge;
+  const { url, model, path } = config.reward.judge;
+  const prompt = judge === null ? null : configuredPromptVersion(config.reward);
   return {
     version: 1,
     policy: policy.identity,
     benchmarks: benches.map(({ name, file, sha256 }) => ({ name, file: basename(file), sha256 })),
     ...{ samples, seed, temperature, topP, maxTokens, maxInput },
     ...{ mode: config.reward.mode, requireThink },
-    judge: judge === null ? null : { kind: judge.kind, url, model },
+    judge: judge === null ? null : { kind: judge.kind, url, model, path, prompt },
   };
 }
 

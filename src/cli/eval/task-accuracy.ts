@@ -180,5 +180,6 @@ async function rewardOf(options: TaskAccuracyOptions, mode: RewardMode) {
     for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
   const { concurrency, timeoutMs, correctAt } = config.reward;
   const reward = registry.build("reward", { reward: options.reward, judge: options.judge });
+  await reward.connect?.({ signal: new AbortController().signal });
   return { reward, concurrency, timeoutMs, correctAt };
 }
