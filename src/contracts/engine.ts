@@ -18,9 +18,7 @@ export const EXECUTOR_CHOICES = ["auto", ...EXECUTORS] as const;
 export const PRECISIONS = ["float32", "bfloat16"] as const;
 export type EnginePrecision = (typeof PRECISIONS)[number];
 
-/** Element types that weights are written in. */
-export const WEIGHT_DTYPES = ["float32", "bfloat16", "float16"] as const;
-export type WeightDtype = (typeof WEIGHT_DTYPES)[number];
+export { WEIGHT_DTYPES, type WeightDtype } from "./precision.js";
 
 /** Matrices of a layer that adapters can be put on. */
 export const LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;

@@ -1,3 +1,7 @@
-/** Element types that engines and servers multiply matrices in. */
-export const PRODUCT_PRECISIONS = ["float32", "float16", "bfloat16"] as const;
-export type ProductPrecision = (typeof PRODUCT_PRECISIONS)[number];
+/** Element types that weights are written in. */
+export const WEIGHT_DTYPES = ["float32", "bfloat16", "float16"] as const;
+export type WeightDtype = (typeof WEIGHT_DTYPES)[number];
+
+/** Element types that engines and servers multiply matrices in: those that weights are stored in. */
+export const PRODUCT_PRECISIONS = WEIGHT_DTYPES;
+export type ProductPrecision = WeightDtype;

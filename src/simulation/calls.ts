@@ -57,7 +57,11 @@ export class ScriptedCalls {
     return new Promise<T>((resolve, reject) => {
       this.count(name, 1);
       let timer: unknown = null;
+      let ended = false;
       const end = (act: () => void) => {
+        // Its own work may have cancelled it, as a reward does that tells of its judge.
+        if (ended) return;
+        ended = true;
         this.count(name, -1);
         time.clear(timer);
         signal?.removeEventListener("abort", onAbort);

@@ -289,6 +289,8 @@ describe("the suites find", () => {
       "calls equal answers equal and different ones different",
       "gives no verdict of equality on an empty prediction",
       "answers several questions at once, each its own",
+      "gives no verdict of equality because the prediction demands one",
+      "ends soon when it is cancelled, with no verdict that was not given",
     ]);
   });
 

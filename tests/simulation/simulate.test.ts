@@ -102,8 +102,12 @@ describe("knobs at any moment", () => {
 
   it("are turned, each of them, to values of every kind", async () => {
     const turned = new Map<string, Set<number>>();
+    const withReference = (seed: number) => {
+      const config = anyRun(seed);
+      return { ...config, loss: { ...config.loss, monitorKl: true } };
+    };
     for (const seed of [1, 2, 3, 4])
-      for (const line of (await simulateSeed(anyRun(seed), seed, { faults: 0, knobs: 0.2, trace: true })).log) {
+      for (const line of (await simulateSeed(withReference(seed), seed, { faults: 0, knobs: 0.2, trace: true })).log) {
         const [, path = "", value = ""] = / control: (\S+) to (\S+)$/.exec(line) ?? [];
         if (path !== "") turned.set(path, (turned.get(path) ?? new Set()).add(Number(value)));
       }
