@@ -1,6 +1,7 @@
 import type { ModelInfo } from "./model-info.js";
 import type { PolicyStore } from "./policy-store.js";
 import type { PolicyVersion } from "./policy-version.js";
+import type { EnginePrecision } from "./precision.js";
 import type { Sampler } from "./sampler.js";
 import type { ScoredSequences, Trainer } from "./trainer.js";
 
@@ -14,11 +15,7 @@ export const EXECUTORS = ["eager", "compiled"] as const;
 export type ExecutorName = (typeof EXECUTORS)[number];
 export const EXECUTOR_CHOICES = ["auto", ...EXECUTORS] as const;
 
-/** Element types of the large matrix products. */
-export const PRECISIONS = ["float32", "bfloat16"] as const;
-export type EnginePrecision = (typeof PRECISIONS)[number];
-
-export { WEIGHT_DTYPES, type WeightDtype } from "./precision.js";
+export { type EnginePrecision, PRECISIONS, WEIGHT_DTYPES, type WeightDtype } from "./precision.js";
 
 /** Matrices of a layer that adapters can be put on. */
 export const LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;

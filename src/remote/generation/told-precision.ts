@@ -1,4 +1,4 @@
-import { PRODUCT_PRECISIONS, type ProductPrecision } from "../../contracts/precision.js";
+import { type ProductPrecision, WEIGHT_DTYPES } from "../../contracts/precision.js";
 
 /** Other names that servers have for element types. */
 const ALIASES: Readonly<Record<string, ProductPrecision>> = { float: "float32", half: "float16" };
@@ -6,5 +6,5 @@ const ALIASES: Readonly<Record<string, ProductPrecision>> = { float: "float32", 
 /** The precision that a server's name of an element type means, with or without `torch.`; null for any other, such as `auto`. */
 export function toldPrecision(dtype: string | null | undefined): ProductPrecision | null {
   const name = dtype?.replace(/^torch\./, "") ?? "";
-  return PRODUCT_PRECISIONS.find((known) => known === name) ?? ALIASES[name] ?? null;
+  return WEIGHT_DTYPES.find((known) => known === name) ?? ALIASES[name] ?? null;
 }
