@@ -86,7 +86,8 @@ describe("a NATS server", () => {
   it("has an address without a user name, and credentials in a file", async () => {
     const named = { url: "nats://me:secret@127.0.0.1:4222", credentialsEnv: null };
     await expect(describeNats(named, signal)).rejects.toMatchObject({ code: "WEIR_E_CONFIG" });
-    const { url } = await described();
+    const { url, found } = await described();
+    await found;
     const environment = { CREDENTIALS: "/no/such/file" };
     const given = { url, credentialsEnv: "CREDENTIALS", environment, patienceMs: 0 };
     await expect(describeNats(given, signal)).rejects.toThrow(/WEIR_E_CONFIG.*CREDENTIALS/);
