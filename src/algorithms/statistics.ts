@@ -39,6 +39,12 @@ export function quantile(values: readonly number[], q: number): number {
   return lower + (upper - lower) * (position - low);
 }
 
+/** The value at or above a share of the values (nearest rank), never one between two; 0 for an empty list. */
+export function nearestRank(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(share * sorted.length) - 1))] ?? 0;
+}
+
 /** Middle order statistic, or the mean of the two middle ones. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);

@@ -1,5 +1,7 @@
 /** Statistics of a data set: sources, lengths, length buckets. Pure. */
+
 import { phaseOf } from "../algorithms/phases.js";
+import { nearestRank } from "../algorithms/statistics.js";
 import type { Task } from "../contracts/task.js";
 import { fingerprintTasks } from "./fingerprint.js";
 
@@ -26,15 +28,10 @@ export interface DataStatistics {
   readonly buckets: readonly BucketCount[];
 }
 
-/** The value at or above a share of the sorted values (nearest rank); lengths are never interpolated. */
-export function nearestRank(sorted: readonly number[], share: number): number {
-  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
-}
-
 /** Statistics of at least one task; buckets are given by growing upper bounds in tokens (Eq. 9) and need measured tasks. */
 export function dataStatistics(tasks: readonly Task[], bounds: readonly number[]): DataStatistics {
   const measured = tasks.every((task) => task.promptTokens > 0);
-  const lengths = tasks.map((task) => (measured ? task.promptTokens : characters(task))).sort((a, b) => a - b);
+  const lengths = tasks.map((task) => (measured ? task.promptTokens : characters(task)));
   const sources = new Map<string, number>();
   for (const { source } of tasks) sources.set(source, (sources.get(source) ?? 0) + 1);
   const phases = tasks.map((task) => phaseOf(task.promptTokens, bounds));

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { nearestRank } from "../../src/algorithms/statistics.js";
 import type { Task } from "../../src/contracts/task.js";
 import { measurePromptTokens } from "../../src/data/measure.js";
-import { dataStatistics, nearestRank } from "../../src/data/statistics.js";
+import { dataStatistics } from "../../src/data/statistics.js";
 import { WeirError } from "../../src/errors.js";
 
 const task = (length: number, source = "musique"): Task => ({

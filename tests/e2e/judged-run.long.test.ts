@@ -6,16 +6,13 @@ import { counterKey } from "../../src/algorithms/random.js";
 import type { Fact } from "../../src/contracts/fact.js";
 import type { Judge } from "../../src/contracts/judge.js";
 import type { RewardActor, RewardOutcome } from "../../src/contracts/reward.js";
-import type { Rollout } from "../../src/contracts/rollout.js";
 import { ordealJudge, startFaultyServer } from "../rewards/judge-ordeal.js";
 import { JudgeServer, reply } from "../rewards/judge-server.js";
-import { endStates, tinyConfig } from "./tiny-run.js";
+import { endStates, parityOf, tinyConfig } from "./tiny-run.js";
 
 /** s; the acceptance of the judge asks for 60. */
 const OUTAGE = Number(process.env.WEIR_JUDGE_OUTAGE ?? 20);
 const PATIENCE_MS = 900_000;
-
-const parityOf = (rollout: Rollout) => rollout.tokenIds.reduce((sum, id) => sum + id, 0) % 2;
 
 /** Asks the judge about "answer n", which is right where n is even, so that the reward of a rollout is the parity of its tokens. */
 class JudgedParity implements RewardActor {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ConfigInput } from "../../src/config/schema.js";
 import type { RewardActor } from "../../src/contracts/reward.js";
+import type { Rollout } from "../../src/contracts/rollout.js";
 import { OWN_FIXTURES } from "../helpers/fixtures.js";
 
 /** A run of seconds on a fixture model: every part is real, only the reward is simple enough for a random policy. */
@@ -18,12 +19,16 @@ export interface TinyChoice {
 /** Variable that holds a choice as JSON, for the processes of a test; the plain JavaScript backend without it. */
 export const TINY_CHOICE = "WEIR_TINY_CHOICE";
 
+/** Parity of the sum of a response's token ids. */
+export const parityOf = ({ tokenIds }: Pick<Rollout, "tokenIds">): number =>
+  tokenIds.reduce((sum, id) => sum + id, 0) % 2;
+
 /** Rewards even token sums; a random policy has both kinds in most groups. */
 export const parityReward: RewardActor = {
   kind: "parity",
   specificationVersion: 1,
   handle: async ({ rollout }) => {
-    const value = rollout.tokenIds.reduce((sum, id) => sum + id, 0) % 2;
+    const value = parityOf(rollout);
     return { kind: "scored", value, parts: { parity: value }, prediction: null };
   },
 };

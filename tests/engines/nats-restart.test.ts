@@ -39,6 +39,27 @@ async function removeStreams(server: NatsServer, signal: AbortSignal): Promise<v
   });
 }
 
+/** A worker that waits for a task while `trouble` comes and goes gets the one that is offered afterwards. */
+async function keepsItsWorker(run: string, trouble: (server: NatsServer, signal: AbortSignal) => Promise<void>) {
+  await started();
+  const url = nats?.url ?? "";
+  const [near, far] = [new NatsServer({ url, credentialsEnv: null }), new NatsServer({ url, credentialsEnv: null })];
+  const make = () => createNatsWorkQueue<string, string>({ server: near, run: () => run, limits });
+  const { signal } = new AbortController();
+  await make().announce({}, { signal });
+  const worker = createNatsWorkQueue<string, string>({ server: far, run: () => run, limits: null });
+  const taking = worker.take({ max: 1, signal });
+  await wait(1_000);
+  await trouble(near, signal);
+  const queue = make();
+  await queue.offer("after", { id: "after", deadlineMs: 30_000, signal });
+  const [lease] = await taking;
+  expect(lease?.task).toBe("after");
+  await lease?.done("did");
+  await queue.dispose();
+  await far.close();
+}
+
 describe.skipIf(!installed)("a NATS server that goes away", () => {
   it("is waited for by run and worker, and nothing is lost or doubled", async () => {
     await started();
@@ -90,46 +111,16 @@ describe.skipIf(!installed)("a NATS server that goes away", () => {
     ["killed", async () => nats?.kill()],
     ["stopped for longer than its signs of life may be missing", async () => nats?.signal("SIGSTOP")],
   ] as const)("keeps a worker that waits for a task when it is %s", async (how, hit) => {
-    await started();
-    const url = nats?.url ?? "";
-    const [near, far] = [new NatsServer({ url, credentialsEnv: null }), new NatsServer({ url, credentialsEnv: null })];
-    const run = () => `waiting-${how.split(" ")[0]}`;
-    const queue = createNatsWorkQueue<string, string>({ server: near, run, limits });
-    const { signal } = new AbortController();
-    await queue.announce({}, { signal });
-    const worker = createNatsWorkQueue<string, string>({ server: far, run, limits: null });
-    const taking = worker.take({ max: 1, signal });
-    await wait(1_000);
-    await hit();
-    await wait(8_000);
-    if (how === "killed") await nats?.start();
-    else nats?.signal("SIGCONT");
-    await queue.offer("after", { id: "after", deadlineMs: 30_000, signal });
-    const [lease] = await taking;
-    expect(lease?.task).toBe("after");
-    await lease?.done("did");
-    await queue.dispose();
-    await far.close();
+    await keepsItsWorker(`waiting-${how.split(" ")[0]}`, async () => {
+      await hit();
+      await wait(8_000);
+      if (how === "killed") await nats?.start();
+      else nats?.signal("SIGCONT");
+    });
   });
 
   it("keeps a worker whose queue is taken away and made again under the same name", async () => {
-    await started();
-    const url = nats?.url ?? "";
-    const [near, far] = [new NatsServer({ url, credentialsEnv: null }), new NatsServer({ url, credentialsEnv: null })];
-    const make = () => createNatsWorkQueue<string, string>({ server: near, run: () => "again", limits });
-    const { signal } = new AbortController();
-    await make().announce({}, { signal });
-    const worker = createNatsWorkQueue<string, string>({ server: far, run: () => "again", limits: null });
-    const taking = worker.take({ max: 1, signal });
-    await wait(1_000);
-    await removeStreams(near, signal);
-    const queue = make();
-    await queue.offer("after", { id: "after", deadlineMs: 30_000, signal });
-    const [lease] = await taking;
-    expect(lease?.task).toBe("after");
-    await lease?.done("did");
-    await queue.dispose();
-    await far.close();
+    await keepsItsWorker("again", removeStreams);
   });
 
   it("is WEIR_E_UNREACHABLE once the patience is over, and can be reached later", async () => {

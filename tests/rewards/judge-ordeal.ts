@@ -2,6 +2,7 @@
 import { uniform } from "../../src/algorithms/random.js";
 import type { Judge, JudgeVerdict } from "../../src/contracts/judge.js";
 import { createOpenAiJudge, type OpenAiJudgeOptions } from "../../src/rewards/judge/openai-judge.js";
+import { whenReady } from "../../src/system/when-ready.js";
 import { hangUp, JudgeServer, plainOptions, type Reaction, reply, silence, status } from "./judge-server.js";
 
 export const ORDEAL_KEY = "sk-7f3kQz9aV0pL2x";
@@ -143,7 +144,7 @@ export async function askThrough(
   let next = 0;
   const caller = async () => {
     while (next < count) {
-      await whenReady(judge);
+      if (judge.readiness) await whenReady(judge.readiness, signal);
       const n = next++;
       if (n >= count) return;
       onAsked(n);
@@ -157,18 +158,6 @@ export async function askThrough(
   ).length;
   const seconds = (performance.now() - started) / 1000;
   return { verdicts, wrong, requests: server.seen.length, mostOpen: server.mostOpen, seconds, changes };
-}
-
-function whenReady(judge: Judge): Promise<void> {
-  const { readiness } = judge;
-  if (readiness === undefined || readiness.state().ready) return Promise.resolve();
-  return new Promise((resolve) => {
-    const forget = readiness.onChange(({ ready }) => {
-      if (!ready) return;
-      forget();
-      resolve();
-    });
-  });
 }
 
 /** How often each kind of verdict came. */

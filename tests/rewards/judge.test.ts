@@ -7,8 +7,8 @@ import { backoffMs } from "../../src/rewards/judge/backoff.js";
 import { pause, systemClock } from "../../src/rewards/judge/clock.js";
 import { createOpenAiJudge, type OpenAiJudgeOptions } from "../../src/rewards/judge/openai-judge.js";
 import { extractProblem, problemOf } from "../../src/rewards/judge/problem.js";
-import { Semaphore } from "../../src/rewards/judge/semaphore.js";
 import { retryAfterMs } from "../../src/system/retry-after.js";
+import { Semaphore } from "../../src/system/semaphore.js";
 import { HeldClock, hangUp, JudgeServer, plainOptions, type Reaction, reply, silence, status } from "./judge-server.js";
 
 const TIMEOUT = 30_000;

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { nearestRank } from "../../src/algorithms/statistics.js";
 import type { AdvantageActor } from "../../src/contracts/advantage.js";
 import type { Group, SampleGroup } from "../../src/contracts/group.js";
 import type { PolicyMetrics } from "../../src/contracts/trainer.js";
@@ -6,7 +7,6 @@ import { denominatorsOf, miniBatches, trainGroups, withAdvantages } from "../../
 import { bucketLabel, bucketOf } from "../../src/streams/buckets.js";
 import { type BatchInput, batchFacts } from "../../src/streams/telemetry/batch-facts.js";
 import { assertMetrics, isMetricName, type MetricValues } from "../../src/streams/telemetry/metrics.js";
-import { nearestRank } from "../../src/streams/telemetry/nearest-rank.js";
 import {
   costMetrics,
   type Mismatch,

@@ -16,7 +16,7 @@ import { BoundedQueue } from "../../streams/bounded-queue.js";
 import { withDeadline } from "../../streams/deadline.js";
 import { runWorkers } from "../../streams/workers.js";
 import { realTime, type Timers } from "../../system/time.js";
-import { whenReady } from "./when-ready.js";
+import { whenReady } from "../../system/when-ready.js";
 
 export interface BenchmarkRun {
   /** Name under which results are kept. */

@@ -11,7 +11,7 @@ import type { PartsFile } from "../../contracts/part-origin.js";
 import { WeirError } from "../../errors.js";
 import { isRecord, shown, thrown } from "./part-errors.js";
 import type { PartKind, Parts } from "./part-kinds.js";
-import { assertKind, type PartFactory } from "./registry.js";
+import { assertKind, type PartFactory, type PartRegistry } from "./registry.js";
 
 /** What a parts file exports: parts, or factories of parts, by kind and name. */
 export type PartDefinitions = {
@@ -58,6 +58,12 @@ export async function loadParts(file: string, load: Import = (url) => import(url
   const exported = module.parts ?? module.default;
   const sha256 = createHash("sha256").update(content).digest("hex");
   return { file: basename(path), sha256, parts: partsOf(file, exported) };
+}
+
+/** Registers the parts of files by their names. Errors: those of `loadParts` and of the registry. */
+export async function registerParts(registry: PartRegistry, files: readonly string[]): Promise<void> {
+  for (const file of files)
+    for (const { kind, name, factory } of (await loadParts(file)).parts) registry.register(kind, name, factory);
 }
 
 function fault(file: string, text: string, cause?: unknown): WeirError {

@@ -20,17 +20,10 @@ import { sha256File } from "../../store/durable.js";
 import { growingNumbers, numberAtLeast, wholeNumber } from "../arguments.js";
 import { type ExitCode, note, print, printJson, progress } from "../output.js";
 import { backendNamed } from "../with-engine.js";
+import { enginesWithoutTrainer, registryWithoutTrainer } from "../without-trainer.js";
 import { type BenchFile, benchFiles } from "./bench-files.js";
 import type { EvalCommandOptions } from "./options.js";
-import {
-  type EvalSampling,
-  enginesFor,
-  modelOfRun,
-  type OpenPolicy,
-  openEndpoint,
-  openSampler,
-  registryFor,
-} from "./policies.js";
+import { type EvalSampling, modelOfRun, needsTrainer, type OpenPolicy, openEndpoint, openSampler } from "./policies.js";
 import { reportTables } from "./tables.js";
 
 type Options = EvalCommandOptions & {
@@ -55,6 +48,9 @@ interface Setup {
   readonly seed: number;
   readonly requireThink: boolean;
   readonly bounds: readonly number[];
+  /** Questions of each benchmark at most, and of each of its length buckets; null takes all. */
+  readonly limit: number | null;
+  readonly perBucket: number | null;
 }
 
 export async function benchmarkCommand(options: Options): Promise<ExitCode> {
@@ -94,10 +90,17 @@ async function setUp(
     rows: wholeNumber("rows", options.rows, 1),
     samples: wholeNumber("samples", options.samples ?? "1", 1),
   };
+  // Before a model is loaded.
+  const asked = {
+    seed: wholeNumber("seed", options.seed),
+    bounds: options.buckets === undefined ? DEFAULT_BUCKETS : growingNumbers("buckets", options.buckets),
+    limit: options.limit === undefined ? null : wholeNumber("limit", options.limit, 1),
+    perBucket: options.perBucket === undefined ? null : wholeNumber("per-bucket", options.perBucket, 1),
+  };
   const config = await configOf(options);
   const weights = { sha256: "" };
-  const pool = options.endpoint === undefined ? enginesFor(config, weights) : null;
-  const registry = await registryFor(config, pool, options.parts);
+  const pool = options.endpoint === undefined ? enginesWithoutTrainer(config, weights) : null;
+  const registry = await registryWithoutTrainer(config, pool, options.parts, needsTrainer);
   const files = await benchFiles(options.bench, registry.names("benchmark"), options.benchData ?? null);
   const benches: Setup["benches"] = await Promise.all(
     files.map(async ({ name, file }) => ({
@@ -133,8 +136,7 @@ async function setUp(
   await judge?.connect?.({ signal });
   return {
     ...{ config, registry, benches, judge, policy, sampling, requireThink: config.reward.requireThink },
-    seed: wholeNumber("seed", options.seed),
-    bounds: options.buckets === undefined ? DEFAULT_BUCKETS : growingNumbers("buckets", options.buckets),
+    ...asked,
   };
 }
 
@@ -202,7 +204,7 @@ async function evaluateAll(
   options: Options,
   signal: AbortSignal,
 ): Promise<void> {
-  const { benches, policy, judge, requireThink, sampling, seed, config, bounds } = setup;
+  const { benches, policy, judge, requireThink, sampling, seed, config, bounds, limit, perBucket } = setup;
   const line = progress();
   const bucketOf = (tokens: number | null) => lengthBucket(tokens, bounds);
   try {
@@ -215,8 +217,7 @@ async function evaluateAll(
           rows: streamRecords(file),
           responder: policy.responder,
           samples: sampling.samples,
-          limit: options.limit === undefined ? null : wholeNumber("limit", options.limit, 1),
-          perBucket: options.perBucket === undefined ? null : wholeNumber("per-bucket", options.perBucket, 1),
+          ...{ limit, perBucket },
           known: (item, sample) => folder.outcomeOf(name, item, sample),
           stored: (item, sample) => folder.find(name, item, sample),
           retryFailed: options.retryFailed ?? false,

@@ -2,22 +2,17 @@
 import { join } from "node:path";
 import { fitPrompt } from "../../actors/evaluation/fit-prompt.js";
 import { createSamplerResponder } from "../../actors/evaluation/sampler-responder.js";
-import { startJudgeEngine } from "../../actors/judge/local-judge.js";
-import { createRegistry } from "../../actors/parts/built-ins.js";
-import { loadParts } from "../../actors/parts/parts-file.js";
 import type { PartRegistry } from "../../actors/parts/registry.js";
 import type { SamplerPool } from "../../actors/rollout/sampler-pool.js";
-import { createSamplerEngines, judgeMemory, samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
+import { samplerCalls, sampleTimeoutMs } from "../../actors/run/sampler-engines.js";
 import type { Config } from "../../config/schema.js";
 import type { Responder } from "../../contracts/responder.js";
 import type { Sampler } from "../../contracts/sampler.js";
 import type { Json } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
-import { startEngine } from "../../model/engine/host.js";
 import { readModelConfig } from "../../model/io/config.js";
 import { withEndOfTurn } from "../../model/io/tokenizer/end-of-turn.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
-import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { createChatResponder } from "../../remote/chat/chat-responder.js";
 import { stepName } from "../../store/checkpoint-store.js";
 import { CHECKPOINTS_FOLDER } from "../../store/run-folder.js";
@@ -56,7 +51,6 @@ export interface EndpointOptions {
 
 /** How long a server that is away is tried again, ms: a restart takes a minute or two. */
 const PATIENCE_MS = 120_000;
-const BYTES_PER_GIB = 1024 ** 3;
 
 /** The folder of a run's newest model, or of its checkpoint of a step. Errors: WEIR_E_FILE_MISSING, WEIR_E_CHECKPOINT_DAMAGED. */
 export async function modelOfRun(run: string, step: number | null): Promise<string> {
@@ -90,44 +84,9 @@ export async function openEndpoint(endpoint: EndpointOptions, sampling: EvalSamp
   return { responder, identity: { kind: "endpoint", url, model }, close: async () => undefined };
 }
 
-/** Everything of a configuration that an evaluation needs, with parts of the user's own. */
-export async function registryFor(
-  config: Config,
-  pool: SamplerPool | null,
-  files: readonly string[],
-): Promise<PartRegistry> {
-  const alone = (): never => {
-    throw new WeirError("WEIR_E_CAPABILITY", "an evaluation has no trainer; choose another sampler.actor");
-  };
-  const registry = createRegistry(
-    config,
-    { publish: () => undefined, report: (error) => note(error.message), callTimeoutMs: config.engine.requestTimeoutMs },
-    {
-      parts: alone,
-      samplers: pool,
-      judge: { start: startJudgeEngine, memoryGiB: judgeMemory(config, false).judge },
-      policyPlace: alone,
-    },
-  );
-  for (const path of files)
-    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
-  return registry;
-}
-
-/** The engines of a configuration, not started; `weights` gets the digest of what they load. Null where a server samples. */
-export function enginesFor(config: Config, weights: { sha256: string }): SamplerPool | null {
-  const engines = Math.max(1, config.rollout.engines);
-  return createSamplerEngines(
-    { ...config, rollout: { ...config.rollout, engines } },
-    async (modelDir, options, signal) => {
-      const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
-      weights.sha256 = engine.version().sha256;
-      return engine;
-    },
-    memoryBudget(judgeMemory(config, false).rest) / BYTES_PER_GIB / engines,
-    false,
-  );
-}
+/** The error of an evaluation whose sampler is its trainer's. */
+export const needsTrainer = () =>
+  new WeirError("WEIR_E_CAPABILITY", "an evaluation has no trainer; choose another sampler.actor");
 
 /** Errors: those of the model folder, of the engine, and of a server. */
 export async function openSampler(

@@ -5,7 +5,7 @@ import {
   evaluateHeldout,
 } from "../../actors/evaluation/evaluate.js";
 import { createRegistry } from "../../actors/parts/built-ins.js";
-import { loadParts } from "../../actors/parts/parts-file.js";
+import { registerParts } from "../../actors/parts/parts-file.js";
 import {
   assertReadable,
   type CheckedGolds,
@@ -176,8 +176,7 @@ async function rewardOf(options: TaskAccuracyOptions, mode: RewardMode) {
     publish: () => undefined,
     report: (error) => note(error.message),
   });
-  for (const path of options.parts)
-    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
+  await registerParts(registry, options.parts);
   const { concurrency, timeoutMs, correctAt } = config.reward;
   const reward = registry.build("reward", { reward: options.reward, judge: options.judge });
   await reward.connect?.({ signal: new AbortController().signal });

@@ -2,28 +2,22 @@
 import { mkdir, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { startJudgeEngine } from "../../actors/judge/local-judge.js";
-import { createRegistry } from "../../actors/parts/built-ins.js";
-import { loadParts } from "../../actors/parts/parts-file.js";
-import type { SamplerPool } from "../../actors/rollout/sampler-pool.js";
 import { modelDigests } from "../../actors/run/run-sources.js";
-import { createSamplerEngines, type JudgeMemory, judgeMemory } from "../../actors/run/sampler-engines.js";
 import type { WorkerParts } from "../../actors/worker/work.js";
 import { assertFits, type WorkSettings } from "../../actors/worker/work-settings.js";
 import { parseConfig } from "../../config/load.js";
 import type { Config } from "../../config/schema.js";
 import { applySettings } from "../../config/settings.js";
 import { WeirError } from "../../errors.js";
-import { startEngine } from "../../model/engine/host.js";
 import { loadTokenizer } from "../../model/io/tokenizer.js";
 import { packageVersion } from "../../model/tensor/native/index.js";
-import { memoryBudget } from "../../model/transformer/memory-plan.js";
 import { NatsPolicySource } from "../../remote/nats/nats-policy-source.js";
 import { NatsServer } from "../../remote/nats/nats-server.js";
 import { listFolder, PRIVATE_FOLDER } from "../../store/durable.js";
 import { RunLock } from "../../store/lock.js";
 import { openPolicyPlace } from "../../store/policy-place.js";
 import { note } from "../output.js";
+import { enginesWithoutTrainer, registryWithoutTrainer } from "../without-trainer.js";
 
 export interface WorkerMachine {
   readonly queueUrl: string;
@@ -43,7 +37,6 @@ export interface BuiltWorker extends Omit<WorkerParts, "queue"> {
   close(): Promise<void>;
 }
 
-const BYTES_PER_GIB = 1024 ** 3;
 /** A published checkpoint is float32; the model's files may hold half of that. */
 const WIDENED = 2;
 
@@ -62,9 +55,8 @@ export async function buildWorker(run: string, settings: WorkSettings, machine: 
   try {
     const tokenizer = await loadTokenizer(config.model.path);
     const weights: { sha256: string } = { sha256: "" };
-    const memory = judgeMemory(config, false);
-    const pool = enginesOf(config, memory, weights);
-    const registry = await registryOf(config, { pool, judge: memory.judge }, machine.parts);
+    const pool = enginesWithoutTrainer(config, weights);
+    const registry = await registryWithoutTrainer(config, pool, machine.parts, needsTrainer);
     const names = { sampler: config.sampler.actor, reward: config.reward.actor, judge: config.reward.judge.actor };
     const sampler = registry.build("sampler", names);
     const reward = registry.build("reward", names);
@@ -102,44 +94,8 @@ function configOf(settings: WorkSettings, { model, set }: WorkerMachine): Config
   return { ...config, rollout: { ...config.rollout, engines: Math.max(1, config.rollout.engines) } };
 }
 
-/** The sampler engines, not started yet; null where the run samples on a server. `weights` gets the digest of what they load. */
-function enginesOf(config: Config, { rest }: JudgeMemory, weights: { sha256: string }): SamplerPool | null {
-  const { engines } = config.rollout;
-  const memoryGiB = memoryBudget(rest) / BYTES_PER_GIB / engines;
-  return createSamplerEngines(
-    config,
-    async (modelDir, options, signal) => {
-      const engine = await startEngine({ modelDir, options, ...(signal ? { signal } : {}) });
-      weights.sha256 = engine.version().sha256;
-      return engine;
-    },
-    memoryGiB,
-    // An adapter is a small part of what a checkpoint would be to fetch.
-    false,
-  );
-}
-
-async function registryOf(
-  config: Config,
-  { pool, judge }: { readonly pool: SamplerPool | null; readonly judge: number | null },
-  files: readonly string[],
-) {
-  const alone = (): never => {
-    throw new WeirError("WEIR_E_WORKER", "a worker has no trainer; choose another sampler.actor for it with --set");
-  };
-  const registry = createRegistry(
-    config,
-    {
-      publish: () => undefined,
-      report: (error) => note(error.message),
-      callTimeoutMs: config.engine.requestTimeoutMs,
-    },
-    { parts: alone, samplers: pool, judge: { start: startJudgeEngine, memoryGiB: judge }, policyPlace: alone },
-  );
-  for (const path of files)
-    for (const { kind, name, factory } of (await loadParts(path)).parts) registry.register(kind, name, factory);
-  return registry;
-}
+const needsTrainer = () =>
+  new WeirError("WEIR_E_WORKER", "a worker has no trainer; choose another sampler.actor for it with --set");
 
 function assertAdopts(adopts: readonly string[], { artifact }: WorkSettings): void {
   if (adopts.includes(artifact)) return;

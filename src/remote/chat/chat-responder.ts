@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { Answer, Answers, Question, Responder } from "../../contracts/responder.js";
 import type { ChatMessage } from "../../contracts/task.js";
 import { WeirError } from "../../errors.js";
-import { Slots } from "../../system/slots.js";
+import { Semaphore } from "../../system/semaphore.js";
 import { realTime, type Time } from "../../system/time.js";
 import { requestSeed } from "../generation/request-seed.js";
 import { HttpClient } from "../http.js";
@@ -69,7 +69,7 @@ export function createChatResponder(options: ChatResponderOptions): Responder {
   const { url, secret, patienceMs, concurrency, fit, time = realTime, fetch = patientFetch } = options;
   const headers: Record<string, string> = secret === null ? {} : { authorization: `Bearer ${secret}` };
   const client = new HttpClient({ url, headers, secret, patienceMs, time, fetch });
-  const slots = new Slots(concurrency);
+  const slots = new Semaphore(concurrency);
   const respondOne = async ({ messages, seeds }: Question, signal: AbortSignal): Promise<Answers> => {
     const questionTokens = fit?.measure(messages) ?? null;
     const fitted = fit === null ? { messages, tokens: null } : fit.fit(messages);

@@ -4,7 +4,7 @@
  */
 import { type Actor, createActor } from "xstate";
 import type { Readiness, ReadinessState } from "../../contracts/readiness.js";
-import { whenAborted } from "../../system/when-aborted.js";
+import { whenReady } from "../../system/when-ready.js";
 import { type BreakerInput, breakerMachine } from "./breaker-machine.js";
 import type { Clock } from "./clock.js";
 
@@ -62,19 +62,10 @@ export class Breaker implements Readiness {
 
   /** Resolves to true when it is closed, at once where it is; to false when the signal aborts first. */
   closed(signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted) return Promise.resolve(false);
-    if (this.openedAt === null) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const settle = (value: boolean) => {
-        release();
-        forget();
-        resolve(value);
-      };
-      const release = whenAborted(signal, () => settle(false));
-      const forget = this.onChange(({ ready }) => {
-        if (ready) settle(true);
-      });
-    });
+    return whenReady(this, signal).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Ends its timer and its probe. */

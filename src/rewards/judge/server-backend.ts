@@ -5,6 +5,7 @@
  */
 import { counterKey } from "../../algorithms/random.js";
 import type { ChatMessage } from "../../contracts/task.js";
+import { Semaphore } from "../../system/semaphore.js";
 import { BACKOFF_CAP_MS, type BackoffOptions, backoffMs } from "./backoff.js";
 import { Breaker } from "./breaker.js";
 import type { BreakerSettings } from "./breaker-machine.js";
@@ -12,7 +13,6 @@ import type { ChatBackend, Completion, CompletionOptions, Meter } from "./chat-b
 import type { ChatAnswer, ChatRequest, ChatServer } from "./chat-server.js";
 import { type Clock, pause } from "./clock.js";
 import { type Begun, RateLimit, type RateLimits } from "./rate-limit.js";
-import { Semaphore } from "./semaphore.js";
 
 export interface ServerBackendOptions extends RateLimits {
   readonly server: ChatServer;

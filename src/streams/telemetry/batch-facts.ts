@@ -1,6 +1,6 @@
 import { isCorrect } from "../../algorithms/accuracy.js";
 import { type CopiedShares, copiedShares, copiedTrigrams, quotedShare } from "../../algorithms/overlap.js";
-import { mean, standardDeviation, sum } from "../../algorithms/statistics.js";
+import { mean, nearestRank, standardDeviation, sum } from "../../algorithms/statistics.js";
 import type { Group, SampleGroup, ScoredRollout } from "../../contracts/group.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
 import type { Rollout } from "../../contracts/rollout.js";
@@ -12,7 +12,6 @@ import { behaviourMetrics } from "./behaviour-metrics.js";
 import { type Contribution, contributionsOfTokens } from "./contributions.js";
 import { type JudgePrice, judgeFailed, judgeMetrics, judgeUseOf } from "./judge-metrics.js";
 import type { MetricDraft, MetricName, MetricValues } from "./metrics.js";
-import { nearestRank } from "./nearest-rank.js";
 
 /** What is known of an RL step's batch before it is trained on: rewards, lengths, entropy, copying. Pure. */
 

@@ -1,9 +1,8 @@
-import { mean, sum } from "../../algorithms/statistics.js";
+import { mean, nearestRank, sum } from "../../algorithms/statistics.js";
 import type { Group } from "../../contracts/group.js";
 import type { JudgeUse } from "../../contracts/judge.js";
 import type { RewardOutcome } from "../../contracts/reward.js";
 import type { MetricDraft, MetricValues } from "./metrics.js";
-import { nearestRank } from "./nearest-rank.js";
 
 /** What the judge was asked for a step's responses, from their outcomes, so that it does not matter who scored them. Pure. */
 

@@ -1,5 +1,5 @@
-import type { Readiness } from "../../contracts/readiness.js";
-import { whenAborted } from "../../system/when-aborted.js";
+import type { Readiness } from "../contracts/readiness.js";
+import { whenAborted } from "./when-aborted.js";
 
 /**
  * Resolves once a part takes work; at once where it does. `tell` hears why it does not, and null when it does again.

@@ -1,5 +1,5 @@
 /** A bound on how many things run concurrently; waiters are served in order of arrival, cancelled ones leave. */
-import { WeirError } from "../../errors.js";
+import { WeirError } from "../errors.js";
 
 export class Semaphore {
   private free: number;
@@ -41,6 +41,17 @@ export class Semaphore {
       signal.addEventListener("abort", leave, { once: true });
       this.waiting.push(enter);
     });
+  }
+
+  /** Runs `work` once there is room. Errors: its own; the reason of the signal where that aborts first. */
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const release = await this.acquire(signal);
+    if (release === null) throw signal.reason;
+    try {
+      return await work();
+    } finally {
+      release();
+    }
   }
 
   /** The slot goes straight to the next waiter, so that a newcomer cannot overtake. */
