@@ -13,8 +13,8 @@ export class Secrets {
   private values: readonly string[] = [];
 
   /** Adds values to hide; empty and very short ones are left out. */
-  add(...values: readonly (string | undefined)[]): void {
-    const given = values.flatMap((value) => (value === undefined ? [] : [value, encodeURIComponent(value)]));
+  add(...values: readonly (string | null)[]): void {
+    const given = values.flatMap((value) => (value === null ? [] : [value, encodeURIComponent(value)]));
     const all = new Set([...this.values, ...given.filter((value) => value.length >= SHORTEST)]);
     // Longer ones first: one may contain another.
     this.values = [...all].sort((a, b) => b.length - a.length);

@@ -14,6 +14,7 @@ import { curriculumMachine } from "../actors/curriculum/machine.js";
 import { lifecycleMachine } from "../actors/run/lifecycle.js";
 import { WeirError } from "../errors.js";
 import { lockHolder } from "../store/index.js";
+import { secretValue } from "../system/environment-secret.js";
 import { note } from "./output.js";
 
 /** Time until a monitor that was named must have answered, ms (I5). */
@@ -33,8 +34,8 @@ const isAddress = (target: string): boolean => /^(https?|wss?):\/\//.test(target
 /** The value of the environment variable that holds the token. Errors: WEIR_E_USAGE when it is not set. */
 export function tokenFrom(name: string | undefined): string | undefined {
   if (name === undefined) return undefined;
-  const token = process.env[name];
-  if (token) return token;
+  const token = secretValue(name);
+  if (token !== null) return token;
   throw new WeirError(
     "WEIR_E_USAGE",
     `expected a token in the environment variable ${name}, it is not set; export it, or name another with --token-env`,

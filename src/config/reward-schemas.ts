@@ -172,7 +172,7 @@ export const rewardSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe(
-          "File with a prompt of your own: the user's message with {problem}, {prediction} and {gold} in it; lines before a line `---` are the system message. Null takes the built-in one.",
+          "File with a prompt of your own: the user's message with {problem}, {prediction} and {gold} in it; lines before a line `---` are the system message, and lines `--- user` and `--- assistant` begin turns with examples. Null takes the built-in one.",
         ),
       maxTokens: positiveInt
         .nullable()

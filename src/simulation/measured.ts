@@ -85,7 +85,8 @@ const valuesOf = (steps: ReadonlyMap<number, MeasuredStep>, name: "time/publish_
 function sampling({ rollout }: Config, steps: ReadonlyMap<number, MeasuredStep>, shards: readonly Trace[][]) {
   const rows = shards.flatMap((traces) => {
     const measured = steps.get(traces[0]?.step ?? -1);
-    const seconds = measured?.values["time/sample_seconds"];
+    // Older runs have the sum under the name of the wall time.
+    const seconds = measured?.values["time/sample_call_seconds"] ?? measured?.values["time/sample_seconds"];
     if (seconds === undefined) return [];
     const longest = longestOfCalls(traces, rollout.promptsPerCall);
     return [{ seconds, calls: longest.length, tokens: longest.reduce((total, tokens) => total + tokens, 0) }];

@@ -100,6 +100,11 @@ describe("bad input", () => {
       [{ monitor: { enabled: true, port } }, "WEIR_E_MONITOR_ADDRESS", /monitor\.port.*EADDRINUSE/],
       [{ monitor: { enabled: true, host: "::" } }, "WEIR_E_MONITOR_UNSAFE", /token/],
       [{ monitor: { enabled: true, tokenEnv: "WEIR_TEST_NONE" } }, "WEIR_E_CONFIG", /WEIR_TEST_NONE/],
+      [
+        { monitor: { webhook: { url: "http://127.0.0.1:9/hook", tokenEnv: "WEIR_TEST_NONE" } } },
+        "WEIR_E_CONFIG",
+        /monitor\.webhook\.tokenEnv.*WEIR_TEST_NONE/,
+      ],
       [{ model: { path: join(folder, "none") } }, "WEIR_E_FILE_MISSING", /model\.path.*not fetched/],
       [{ data: { train: [join(folder, "none.jsonl")] } }, "WEIR_E_FILE_MISSING", /data\.train.*none\.jsonl/],
       [{ warmup: { data: [folder] } }, "WEIR_E_FILE_MISSING", /warmup\.data.*it is not a file/],

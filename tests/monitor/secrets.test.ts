@@ -25,7 +25,7 @@ describe("secrets of a run", () => {
     ]);
     const hub = new MonitorHub();
     hub.useFolder(folder);
-    hub.secrets.add(KEY, undefined);
+    hub.secrets.add(KEY, null);
     hub.publishRun({ id: "r1", status: "failed", note: echo });
     hub.publishLog({ level: "error", text: echo });
     hub.publishAlert(alert(1, echo));

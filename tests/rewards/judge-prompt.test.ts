@@ -66,6 +66,52 @@ describe("the judge's prompt", () => {
     );
   });
 
+  const EXAMPLES = [
+    "Compare.",
+    "--- user",
+    "4 and four",
+    "--- assistant",
+    "[[YES]]",
+    "--- user",
+    "{prediction} and {gold}",
+    "",
+  ].join("\n");
+
+  it("can show answered examples, each in a message of its own, before the question", () => {
+    const { messages } = prompt({ mode: "released", template: EXAMPLES });
+    const turns = [
+      { role: "user", content: "4 and four" },
+      { role: "assistant", content: "[[YES]]" },
+      { role: "user", content: "Lutetia and Paris" },
+    ];
+    expect(messages(query)).toEqual([{ role: "system", content: "Compare." }, ...turns]);
+    expect(prompt({ mode: "released", template: EXAMPLES.replace("Compare.\n", "") }).messages(query)).toEqual(turns);
+    const separated = EXAMPLES.replace("Compare.", "Compare.\n---\n").replaceAll("\n", "\r\n");
+    expect(prompt({ mode: "released", template: separated }).messages(query)).toEqual(messages(query));
+    const ruled = EXAMPLES.replace("4 and four", "4\n---\nfour");
+    expect(prompt({ mode: "released", template: ruled }).messages(query)[1]?.content).toBe("4\n---\nfour");
+  });
+
+  it("marks only the question's texts in a prompt with examples", () => {
+    const [system, example, reply, asked] = prompt({ template: EXAMPLES }).messages(query);
+    expect(system?.content).toMatch(/^Compare\.\nEach text between <data-/);
+    expect([example?.content, reply?.content]).toEqual(["4 and four", "[[YES]]"]);
+    expect(quotedIn(asked?.content ?? "").inside).toEqual(["Lutetia", "Paris"]);
+  });
+
+  it.each([
+    ["begins with the assistant", EXAMPLES.replace("--- user\n4 and four\n", ""), /turn 1 breaks the order/],
+    ["has two turns of one role", EXAMPLES.replace("--- assistant\n", "--- user\n"), /turn 2 breaks the order/],
+    ["ends with the assistant", `${EXAMPLES}--- assistant\n[[NO]]`, /last turn is the assistant's/],
+    ["has no place in its last turn", EXAMPLES.replace("{gold}", "it"), /\{gold\} in its last turn/],
+    ["has places in an example", EXAMPLES.replace("four", "{gold}"), /turn 1: only the last turn takes/],
+    ["has an empty example", EXAMPLES.replace("[[YES]]\n", ""), /no text of its own in turn 2/],
+    ["has text before the first turn", EXAMPLES.replace("Compare.", "Compare.\n---\nAnd"), /text between its lines/],
+  ])("refuses a template that %s", (_, template, message) => {
+    expect(() => prompt({ template })).toThrow(message);
+    expect(() => prompt({ template })).toThrow(/WEIR_E_CONFIG.*reward\.judge\.template/);
+  });
+
   it("has a version that changes with the template, the mode and the length of predictions, and with nothing else", () => {
     const versions = [
       prompt(),
@@ -73,8 +119,9 @@ describe("the judge's prompt", () => {
       prompt({ maxPredictionChars: 7_999 }),
       prompt({ template: "{gold} {prediction}" }),
       prompt({ template: "{gold}  {prediction}" }),
+      prompt({ template: EXAMPLES }),
     ].map(({ version }) => version);
-    expect(new Set(versions).size).toBe(5);
+    expect(new Set(versions).size).toBe(6);
     expect(prompt().version).toBe(versions[0]);
     expect(prompt({ template: "{gold} {prediction}" }).version).toBe(versions[3]);
     expect(versions[0]).toMatch(/^[0-9a-f]{12}$/);

@@ -37,7 +37,8 @@ function tracesOf(step: number, longest: readonly number[]): Trace[] {
   );
 }
 
-async function measuredRun(): Promise<string> {
+/** A run of three steps with known latencies; `older` tells the summed time of calls under the name that it had. */
+async function measuredRun(older = false): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), "weir-measured-"));
   let now = 0;
   const config = smallRun() as unknown as Json;
@@ -46,8 +47,11 @@ async function measuredRun(): Promise<string> {
   for (const [index, longest] of STEPS.entries()) {
     const step = index + 1;
     const calls = [Math.max(longest[0], longest[1]), Math.max(longest[2], longest[3])];
+    const summed = calls.reduce((sum, tokens) => sum + CALL + TOKEN * tokens, 0);
     const values = {
-      "time/sample_seconds": calls.reduce((sum, tokens) => sum + CALL + TOKEN * tokens, 0),
+      ...(older
+        ? { "time/sample_seconds": summed }
+        : { "time/sample_seconds": 0.1, "time/sample_call_seconds": summed }),
       "time/reward_seconds": 8 * REWARD,
       "time/train_seconds": 2 * BATCH,
       "group/kept": 4,
@@ -77,6 +81,8 @@ describe("the latencies of a run", () => {
     expect(simulation).toMatchObject({ informativeShare: 0.25, solvedShare: 0.6667, unscoredShare: 0 });
     // 24 responses: 13 of one token, then 2 2 2 3 3 4 5 6 7 8 9.
     expect(simulation.responseTokens).toEqual({ quantiles: [1, 1, 1, 3, 9] });
+    const older = await measuredSimulation(await measuredRun(true));
+    expect(older.simulation).toEqual(simulation);
   });
 
   it("are printed as the section of a configuration that simulates", async () => {

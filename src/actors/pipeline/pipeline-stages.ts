@@ -31,8 +31,10 @@ export interface SampledStep extends FormedStep {
 
 /** Where the time of a step went, s. */
 export interface StepSeconds {
-  /** Of all sampler calls. */
+  /** In which at least one sampler call was under way. */
   readonly sample: number;
+  /** Of all sampler calls, which may run at once. */
+  readonly sampleCalls: number;
   /** Of all rewards, which run side by side. */
   readonly reward: number;
   readonly train: number;

@@ -27,6 +27,7 @@ import { lagsOf, tokensByLag } from "../../streams/lag.js";
 import { ReadyGate } from "../../streams/ready-gate.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
 import type { SupervisedStage } from "../../streams/stage.js";
+import { CoveredTime } from "../../system/covered-time.js";
 import type { Time } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
 import type { RunParts } from "../parts/part-kinds.js";
@@ -108,7 +109,7 @@ interface Waiting {
 }
 
 const NO_WORK: { readonly handled: number; readonly dropped: number } = { handled: 0, dropped: 0 };
-const NO_TIME = { sample: 0, reward: 0, train: 0 } as const;
+const NO_TIME = { sampleCalls: 0, reward: 0 } as const;
 
 export class TrainingPipeline {
   /** Of the supervisor of the stages, which the run's own machine spawns. */
@@ -145,7 +146,8 @@ export class TrainingPipeline {
   /** Ends adoptions that are under way. */
   private adoption = new AbortController();
   private readonly adopting = new InFlight();
-  private spent: { sample: number; reward: number; train: number } = { ...NO_TIME };
+  private spent: { sampleCalls: number; reward: number } = { ...NO_TIME };
+  private readonly sampling = new CoveredTime();
 
   constructor(private readonly host: PipelineHost) {
     const { maxRestarts, restartDelayMs } = host.config.stages;
@@ -418,6 +420,7 @@ export class TrainingPipeline {
     this.updating = false;
     this.formedStep = 0;
     this.spent = { ...NO_TIME };
+    this.sampling.take();
     const { stages } = trainingStages(
       {
         parts: {
@@ -427,7 +430,11 @@ export class TrainingPipeline {
           time: this.host.time,
           gate: this.gate,
           spent: (what, seconds) => {
-            this.spent[what] += seconds;
+            if (what === "reward") this.spent.reward += seconds;
+            else {
+              this.spent.sampleCalls += seconds;
+              this.sampling.ended(seconds, this.host.time.now() / 1000);
+            }
           },
           ...(config.async.maxLag > 0 ? { exclusively: (work, signal) => this.inTurn(work, signal) } : {}),
         },
@@ -616,7 +623,13 @@ export class TrainingPipeline {
       ...sampled,
       update,
       lag,
-      seconds: { ...spent, train: (host.time.now() - started) / 1000, publish: 0, adopt: null },
+      seconds: {
+        ...spent,
+        sample: this.sampling.take(),
+        train: (host.time.now() - started) / 1000,
+        publish: 0,
+        adopt: null,
+      },
     };
   }
 
@@ -677,15 +690,16 @@ export class TrainingPipeline {
     const { policies, time } = this.host;
     const started = time.now();
     void this.adopting.track(
-      policies.adoptLatest(signal).then(
-        () => {
+      policies
+        .adoptLatest(signal)
+        .then(({ released }) => {
           this.adoptSeconds = (time.now() - started) / 1000;
           this.wake();
-        },
-        (error) => {
+          return released;
+        })
+        .catch((error) => {
           if (!signal.aborted) this.failed(error);
-        },
-      ),
+        }),
     );
   }
 

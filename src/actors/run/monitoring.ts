@@ -14,11 +14,12 @@ import type { Json } from "../../contracts/task.js";
 import type { Trace } from "../../contracts/trace.js";
 import { WeirError } from "../../errors.js";
 import type { PipelineReading } from "../../streams/gauges.js";
+import { secretValue } from "../../system/environment-secret.js";
 import { curriculumMachine } from "../curriculum/machine.js";
 import { knobsOfRun } from "./knobs.js";
 import { lifecycleMachine } from "./lifecycle.js";
 import type { RunContext } from "./run-context.js";
-import { monitorToken } from "./start-check.js";
+import { monitorToken, webhookToken } from "./start-check.js";
 
 /** Feeds a monitor hub from a run and carries the monitor's commands back. The run never waits for it (I10). */
 
@@ -111,9 +112,9 @@ export async function attachMonitor(
 
 /** The receiver that `monitor.webhook` names; null without one. */
 export function webhookOf({ config, store, log }: RunContext): Webhook | null {
-  const { url, tokenEnv, minLevel, timeoutMs, retries } = config.monitor.webhook;
+  const { url, minLevel, timeoutMs, retries } = config.monitor.webhook;
   if (url === null) return null;
-  const token = secretOf(tokenEnv);
+  const token = webhookToken(config.monitor);
   const secrets = new Secrets();
   secrets.add(...secretsOf(config));
   return new Webhook({
@@ -123,17 +124,12 @@ export function webhookOf({ config, store, log }: RunContext): Webhook | null {
   });
 }
 
-/** The value of an environment variable that an option names. */
-function secretOf(variable: string | null): string | undefined {
-  return variable === null ? undefined : process.env[variable];
-}
-
 /** What must not be shown anywhere: a server may say in an error what it was sent. */
-function secretsOf({ monitor, reward, sampler, trainer }: Config): readonly (string | undefined)[] {
+function secretsOf({ monitor, reward, sampler, trainer }: Config): readonly (string | null)[] {
   return [
     ...[monitor.tokenEnv, monitor.webhook.tokenEnv],
     ...[reward.judge.apiKeyEnv, sampler.apiKeyEnv, trainer.apiKeyEnv],
-  ].map(secretOf);
+  ].map((variable) => secretValue(variable));
 }
 
 /** Facts after which knobs may have other values, or be others. */

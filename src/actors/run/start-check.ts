@@ -16,6 +16,7 @@ import { environmentSecret } from "../../system/environment-secret.js";
 export async function assertStartable(config: Config, resume: string | undefined): Promise<void> {
   assertFormat(config.data.format);
   await assertMonitorPossible(config.monitor);
+  webhookToken(config.monitor);
   await assertFolder(config.model.path);
   for (const [option, files] of [
     ["data.train", config.data.train],
@@ -31,6 +32,12 @@ export async function assertStartable(config: Config, resume: string | undefined
 /** The monitor's token, null where none is asked for. Errors: WEIR_E_CONFIG where its variable is not set. */
 export function monitorToken({ tokenEnv }: Config["monitor"]): string | null {
   return environmentSecret(tokenEnv, { option: "monitor.tokenEnv", what: "the monitor's token" });
+}
+
+/** The token that the webhook's receiver asks for; null where none is configured. Errors: WEIR_E_CONFIG where its variable is not set. */
+export function webhookToken({ webhook }: Config["monitor"]): string | null {
+  if (webhook.url === null) return null;
+  return environmentSecret(webhook.tokenEnv, { option: "monitor.webhook.tokenEnv", what: "the webhook's token" });
 }
 
 /** Errors: those of starting the monitor, found by listening for a moment. */

@@ -42,6 +42,12 @@ export function artifactKind({ trainer, policyStore, sampler }: PublishingParts)
   );
 }
 
+/** What came of an adoption: the version, and the end of giving up what it takes the place of. */
+interface Brought {
+  readonly version: PolicyVersion;
+  readonly released: Promise<void>;
+}
+
 export class PolicyPublisher {
   private published: PublishedPolicy | null = null;
   private adopted: { readonly sampler: Sampler; readonly version: PolicyVersion } | null = null;
@@ -52,6 +58,8 @@ export class PolicyPublisher {
   private readonly leases = new Map<number, number>();
   private changed = true;
   private bringing: Promise<unknown> = Promise.resolve();
+  /** Versions are given up beside adoptions: that waits for the sequences which are still drawn from them. */
+  private releasing: Promise<unknown> = Promise.resolve();
   /** What the trainer said of the weights that it loaded; of no use once something is published. */
   private loaded: PolicyVersion | null = null;
 
@@ -116,13 +124,14 @@ export class PolicyPublisher {
     } catch {
       // An adoption under way gives the version up that it takes the place of.
       await this.bringing;
+      await this.releasing;
       await ask();
     }
   }
 
   /** The trainer's policy, published and adopted by the sampler; does nothing where both have been done already. */
   current(signal: AbortSignal): Promise<PolicyVersion> {
-    return this.bring(this.parts(), signal);
+    return this.handOver(this.parts(), signal);
   }
 
   /** Names and publishes the trainer's weights; the sampler goes on with those that it has. */
@@ -130,52 +139,58 @@ export class PolicyPublisher {
     return (await this.publish(this.parts(), signal)).version;
   }
 
-  /** Has the sampler adopt what was published last; waits for an adoption under way and skips what is outdated by then. */
-  async adoptLatest(signal: AbortSignal): Promise<void> {
-    await this.bring(this.parts(), signal, this.published);
+  /**
+   * Has the sampler adopt what was published last; waits for an adoption under way and skips what is outdated by then. Resolves once new
+   * sequences are drawn from it; `released` does once no older version is held without a lease, which may take as long as a sequence.
+   */
+  async adoptLatest(signal: AbortSignal): Promise<{ readonly released: Promise<void> }> {
+    const { released } = await this.bring(this.parts(), signal, this.published);
+    return { released };
   }
 
   /** The same for parts that are to take the place of those in use: a new sampler adopts the policy before it draws. */
-  handOver(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
-    return this.bring(parts, signal);
+  async handOver(parts: PublishingParts, signal: AbortSignal): Promise<PolicyVersion> {
+    const { version, released } = await this.bring(parts, signal);
+    await released;
+    return version;
   }
 
   /** One after another: what a sampler holds is known only once it has adopted it. */
-  private bring(
-    parts: PublishingParts,
-    signal: AbortSignal,
-    given: PublishedPolicy | null = null,
-  ): Promise<PolicyVersion> {
+  private bring(parts: PublishingParts, signal: AbortSignal, given: PublishedPolicy | null = null): Promise<Brought> {
     const work = this.bringing.then(() => this.bringNow(parts, signal, given));
     this.bringing = work.catch(() => undefined);
     return work;
   }
 
-  private async bringNow(
-    parts: PublishingParts,
-    signal: AbortSignal,
-    given: PublishedPolicy | null,
-  ): Promise<PolicyVersion> {
+  private async bringNow(parts: PublishingParts, signal: AbortSignal, given: PublishedPolicy | null): Promise<Brought> {
     signal.throwIfAborted();
-    const { policyStore, sampler } = parts;
+    const { sampler } = parts;
     // While training goes on, the trainer's weights may not be those of any version: nothing is published from here then.
     const policy = given === null ? await this.publish(parts, signal) : (this.published ?? given);
     const { version } = policy;
     const before = this.adopted;
-    if (before?.sampler === sampler && isSame(before.version, version)) return version;
+    if (before?.sampler === sampler && isSame(before.version, version)) return { version, released: Promise.resolve() };
     if (this.givenTo !== sampler) this.given.clear();
     this.givenTo = sampler;
     await sampler.adopt(policy, { signal, inFlight: this.inFlight });
     this.adopted = { sampler, version };
     this.given.add(version.n);
-    for (const n of this.given) {
-      if (n === version.n || this.leases.has(n)) continue;
+    const released = this.releasing.then(() => this.giveUp(version.n, parts, signal));
+    this.releasing = released.catch(() => undefined);
+    return { version, released };
+  }
+
+  /** After the adoption of `newest`: has the sampler give up what is older and not leased, and the store what nobody holds. */
+  private async giveUp(newest: number, { policyStore, sampler }: PublishingParts, signal: AbortSignal): Promise<void> {
+    for (const n of [...this.given]) {
+      // A newer one may have been adopted meanwhile, by another sampler too.
+      if (this.givenTo !== sampler) break;
+      if (n === newest || n === this.adopted?.version.n || this.leases.has(n)) continue;
       await sampler.release(n, { signal });
-      this.given.delete(n);
+      if (this.givenTo === sampler) this.given.delete(n);
     }
     // A newer one may have been published meanwhile.
     await policyStore.retain(new Set([...this.given, ...this.leases.keys(), this.version.n]));
-    return version;
   }
 
   private async publish(parts: PublishingParts, signal: AbortSignal): Promise<PublishedPolicy> {

@@ -5,6 +5,7 @@
 import type { Judge } from "../../contracts/judge.js";
 import type { RewardMode } from "../../contracts/reward.js";
 import { WeirError } from "../../errors.js";
+import { environmentSecret } from "../../system/environment-secret.js";
 import { redactor } from "../../system/secret.js";
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, type BackoffOptions } from "./backoff.js";
 import type { BreakerSettings } from "./breaker-machine.js";
@@ -52,7 +53,11 @@ const PROBE = { problem: "How much is 1 + 1?", prediction: "2", gold: "2" };
 /** Throws WEIR_E_CONFIG for an unusable URL or template, an empty model name or an unset key variable. */
 export function createOpenAiJudge(options: OpenAiJudgeOptions): Judge {
   const endpoint = endpointOf(options);
-  const key = keyOf(options);
+  const key = environmentSecret(
+    options.apiKeyEnv,
+    { option: "reward.judge.apiKeyEnv", what: "the judge's API key, or clear the option" },
+    options.environment,
+  );
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (key !== null) headers.authorization = `Bearer ${key}`;
   const redact = redactor(key);
@@ -90,26 +95,4 @@ function endpointOf(options: OpenAiJudgeOptions): string {
     );
   }
   return `${options.url.replace(/\/+$/, "")}/chat/completions`;
-}
-
-/** The key, white space at its ends aside; null where none is configured. */
-function keyOf(options: OpenAiJudgeOptions): string | null {
-  const variable = options.apiKeyEnv;
-  if (variable === null) return null;
-  const key = (options.environment ?? process.env)[variable]?.trim();
-  if (key === undefined || key === "") {
-    throw new WeirError(
-      "WEIR_E_CONFIG",
-      `the environment variable ${variable} should hold the judge's API key but is not set; set it or clear reward.judge.apiKeyEnv`,
-      { variable },
-    );
-  }
-  if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new WeirError(
-      "WEIR_E_CONFIG",
-      `the environment variable ${variable} should hold the judge's API key, visible ASCII characters without spaces, but holds others; set it again`,
-      { variable },
-    );
-  }
-  return key;
 }

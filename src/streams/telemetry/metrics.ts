@@ -445,7 +445,12 @@ export const METRICS = [
   {
     name: "time/sample_seconds",
     unit: "s",
-    meaning: "Time of the step's sampler calls; that of calls at once adds up.",
+    meaning: "Wall time in which at least one of the step's sampler calls was under way.",
+  },
+  {
+    name: "time/sample_call_seconds",
+    unit: "s",
+    meaning: "Summed time of the step's sampler calls, which may run at once.",
   },
   { name: "time/reward_seconds", unit: "s", meaning: "Summed latency of the step's rewards, which run concurrently." },
   {
@@ -467,7 +472,11 @@ export const METRICS = [
   },
   { name: "time/snapshot_seconds", unit: "s", meaning: "Wall time of the snapshot that was taken before the step." },
   { name: "time/adopt_seconds", unit: "s", meaning: "Wall time that the sampler took to adopt a published policy." },
-  { name: "throughput/sampled_tokens_per_second", unit: "tokens/s", meaning: "Sampled tokens over sampling time." },
+  {
+    name: "throughput/sampled_tokens_per_second",
+    unit: "tokens/s",
+    meaning: "Sampled tokens over `time/sample_seconds`.",
+  },
   {
     name: "throughput/trained_tokens_per_second",
     unit: "tokens/s",

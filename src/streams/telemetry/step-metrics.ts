@@ -74,7 +74,9 @@ function realTokens(kept: readonly SampleGroup[]): number {
 export interface StepCost {
   readonly seconds: {
     readonly step: number;
+    /** In which at least one sampler call was under way. */
     readonly sample: number;
+    readonly sampleCalls: number;
     readonly reward: number;
     readonly train: number;
     readonly publish: number;
@@ -99,6 +101,7 @@ export function costMetrics({ seconds, sampledTokens, kept, engine, controlRssBy
   return {
     "time/step_seconds": seconds.step,
     "time/sample_seconds": seconds.sample,
+    "time/sample_call_seconds": seconds.sampleCalls,
     "time/reward_seconds": seconds.reward,
     "time/train_seconds": seconds.train,
     "time/publish_seconds": seconds.publish,
