@@ -24,7 +24,7 @@ export interface AgreementOptions {
   readonly concurrency: number;
 }
 
-export const AGREEMENT: Omit<AgreementOptions, "path"> = { mode: "released", maxTokens: 12, concurrency: 8 };
+export const AGREEMENT: Omit<AgreementOptions, "path"> = { mode: "released", maxTokens: 24, concurrency: 8 };
 
 function configOf({ path, mode, maxTokens, concurrency }: AgreementOptions, judge: object = {}) {
   const deadlines = { timeoutMs: 600_000, groupTimeoutMs: 3_600_000 };
