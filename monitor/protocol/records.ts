@@ -312,6 +312,20 @@ export const evaluationSchema = z.object({
       meanReward: z.number().nullable(),
     }),
   ),
+  benchmarks: z
+    .record(
+      z.string(),
+      z.object({
+        items: whole,
+        responses: whole,
+        scored: whole.describe("Responses that have a score."),
+        scoreOverAll: z.number(),
+        scoreOverScored: z.number().nullable().describe("Null where no response has a score."),
+        passAt: z.array(z.object({ k: whole, value: z.number() })).readonly(),
+      }),
+    )
+    .optional()
+    .describe("By name; absent without benchmarks."),
 });
 export type Evaluation = z.output<typeof evaluationSchema>;
 

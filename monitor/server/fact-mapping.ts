@@ -205,10 +205,10 @@ const MAPPINGS: { readonly [T in FactType]: Mapping<T> | null } = {
   },
 
   "evaluation.finished": (hub, { data, step, time }, run) => {
-    const { stage, buckets, benchmarks = {} } = data;
+    const { stage, buckets, benchmarks } = data;
     const others = run.evaluations.filter((evaluation) => evaluation.stage !== stage);
-    hub.publishRun({ evaluations: [...others, { stage, step, buckets }] });
-    const scores = Object.entries(benchmarks).map(
+    hub.publishRun({ evaluations: [...others, { stage, step, buckets, ...(benchmarks && { benchmarks }) }] });
+    const scores = Object.entries(benchmarks ?? {}).map(
       ([name, { scoreOverScored }]) =>
         `, ${name} ${scoreOverScored === null ? "without a score" : scoreOverScored.toFixed(3)}`,
     );

@@ -242,19 +242,20 @@ const colourOf = (one: DrawnSeries, palette: Palette): string =>
 const dashOf = ({ track }: DrawnSeries): readonly number[] =>
   track.undone ? UNDONE_DASH : (DASHES[track.index % DASHES.length] ?? []);
 
-/** One entry per curve with its value; sparse series share one entry. */
+/** One entry per curve with its value; beside others, sparse series share one entry. */
 function Readout({ readout, palette }: { readonly readout: readonly Reading[]; readonly palette: Palette }) {
+  const together = readout.some((one) => !one.sparse);
   return (
     <ul class="readout">
       {readout.map((one) =>
-        one.sparse ? null : (
+        one.sparse && together ? null : (
           <li key={one.key} title={one.title}>
             <Swatch colour={one.colour} dash={one.dash.join(" ") || "none"} />
             {one.label} <b>{one.text}</b>
           </li>
         ),
       )}
-      {readout.some((one) => one.sparse) ? (
+      {together && readout.some((one) => one.sparse) ? (
         <li title={readout.flatMap((one) => (one.sparse ? `${one.label} ${one.text}` : [])).join("\n")}>
           <Swatch colour={palette.axis} dash="3 2.5" />
           held-out

@@ -229,12 +229,33 @@ export function chartSpecs(buckets: readonly { readonly k: number; readonly labe
   return [REWARD, accuracy, ...FIXED];
 }
 
+/** A score of a benchmark that the chart shows, and what else is told of one. */
+const BENCHMARK = /^eval\/(.+)\/(score|pass_at_(\d+)|score_over_all|unscored_share)$/;
+
+/** One chart for the scores of all benchmarks, where there are some; other results of theirs are found by name. */
+export function benchmarkCharts(names: readonly MetricName[]): readonly ChartSpec[] {
+  const scores = names.flatMap((metric) => {
+    const [, name = "", result = "", k] = BENCHMARK.exec(metric) ?? [];
+    return result === "score" || k !== undefined ? [{ metric, name, k: Number(k ?? 1) }] : [];
+  });
+  const benchmarks = [...new Set(scores.map(({ name }) => name))].sort();
+  const series = scores
+    .sort((a, b) => benchmarks.indexOf(a.name) - benchmarks.indexOf(b.name) || a.k - b.k)
+    .map(({ metric, name, k }): SeriesSpec => {
+      const label = k > 1 ? `${name} pass@${k}` : name;
+      return { metric, label, colour: benchmarks.indexOf(name), sparse: true };
+    });
+  if (series.length === 0) return [];
+  return [{ id: "benchmarks", title: "Benchmarks", unit: "", track: "training", series }];
+}
+
 /** Custom metrics that get a chart; further ones are available through `weir monitor tail` or a program. */
 const MAX_OWN = 40;
 
 const REGISTERED: ReadonlySet<string> = new Set(METRICS.map((metric) => metric.name));
 /** Listed in the registry, with or without the number of a length bucket; names that parts chose are not. */
-const isSpeltOut = (name: string): boolean => REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>"));
+const isSpeltOut = (name: string): boolean =>
+  REGISTERED.has(name) || REGISTERED.has(name.replace(/_\d+$/, "_<k>")) || BENCHMARK.test(name);
 
 /** A chart for each metric that the registry does not list: those that custom parts publish, of any scale. */
 export function ownChartSpecs(names: readonly MetricName[]): readonly ChartSpec[] {

@@ -13,7 +13,7 @@ import type { MetricName } from "../../src/contracts/metrics.js";
 import { connectMonitor, type MonitorClient } from "../client/index.js";
 import { Alerts } from "./alarm-list.js";
 import { ChartCard } from "./chart-card.js";
-import { type ChartSpec, chartSpecs, HEADLINE_METRIC, ownChartSpecs } from "./charts.js";
+import { benchmarkCharts, type ChartSpec, chartSpecs, HEADLINE_METRIC, ownChartSpecs } from "./charts.js";
 import { Commands } from "./commands.js";
 import { ConfigView } from "./config-view.js";
 import { Ending } from "./ending.js";
@@ -24,7 +24,7 @@ import { isTyping } from "./keys.js";
 import { Knobs } from "./knobs.js";
 import { Machines } from "./machines.js";
 import { searchedSpecs, singleSpec } from "./metric-search.js";
-import { HeldOut, Log } from "./panels.js";
+import { Benchmarks, HeldOut, Log } from "./panels.js";
 import { Pipeline } from "./pipeline.js";
 import { Preflight } from "./preflight.js";
 import { Store, useTopics } from "./store.js";
@@ -98,6 +98,7 @@ function Board(props: { readonly store: Store; readonly commands: Commands; read
       ...chartSpecs(bounds === "" ? [] : bounds.split(" ").map((label, i) => ({ k: i + 1, label }))).filter(
         (spec) => !spec.optional || spec.series.some(({ metric }) => names.includes(metric)),
       ),
+      ...benchmarkCharts(names),
       ...ownChartSpecs(names),
     ],
     [bounds, names],
@@ -120,6 +121,7 @@ function Board(props: { readonly store: Store; readonly commands: Commands; read
           <Knobs store={store} commands={commands} />
           <Machines store={store} />
           <HeldOut store={store} />
+          <Benchmarks store={store} />
           <Preflight store={store} />
           <Log store={store} />
         </aside>

@@ -1,4 +1,5 @@
-import { formatClock, formatPercent } from "./format.js";
+import type { Evaluation } from "../protocol/index.js";
+import { formatClock, formatNumber, formatPercent } from "./format.js";
 import { type Store, useTopics } from "./store.js";
 
 interface Counted {
@@ -20,8 +21,8 @@ function scoredText(result: Counted): string {
 export function HeldOut({ store }: { readonly store: Store }) {
   useTopics(store, "run");
   const evaluations = store.run?.evaluations ?? [];
-  if (evaluations.length === 0) return null;
   const buckets = [...new Set(evaluations.flatMap((evaluation) => Object.keys(evaluation.buckets)))];
+  if (buckets.length === 0) return null;
   return (
     <section class="card panel" aria-label="Held-out accuracy">
       <header>
@@ -49,6 +50,61 @@ export function HeldOut({ store }: { readonly store: Store }) {
                   return (
                     <td key={bucket} title={result ? scoredText(result) : ""}>
                       {result && scoredOf(result) > 0 ? formatPercent(result.correct / scoredOf(result)) : "–"}
+                    </td>
+                  );
+                })}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+type BenchmarkScores = NonNullable<Evaluation["benchmarks"]>[string];
+
+/** "0.412 over 48 of 50 responses, pass@4 0.6" */
+function benchmarkText({ responses, scored, scoreOverScored, passAt }: BenchmarkScores): string {
+  const score = scoreOverScored === null ? "no score" : formatNumber(scoreOverScored);
+  const passes = passAt.filter(({ k }) => k > 1).map(({ k, value }) => `, pass@${k} ${formatNumber(value)}`);
+  return `${score} over ${scored} of ${responses} responses${passes.join("")}`;
+}
+
+/** Scores of the benchmarks by stage: the mean over the responses that have one. */
+export function Benchmarks({ store }: { readonly store: Store }) {
+  useTopics(store, "run");
+  const evaluations = (store.run?.evaluations ?? []).filter(({ benchmarks }) => benchmarks !== undefined);
+  const names = [...new Set(evaluations.flatMap(({ benchmarks = {} }) => Object.keys(benchmarks)))];
+  if (names.length === 0) return null;
+  return (
+    <section class="card panel" aria-label="Benchmarks">
+      <header>
+        <h3>Benchmarks</h3>
+        <span class="unit">mean score</span>
+      </header>
+      <div class="scroll-x">
+        <table class="heldout">
+          <thead>
+            <tr>
+              <th scope="col">stage</th>
+              {names.map((name) => (
+                <th key={name} scope="col">
+                  {name}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {evaluations.slice(-8).map(({ stage, benchmarks = {} }) => (
+              <tr key={stage}>
+                <th scope="row">{stage.replaceAll("_", " ")}</th>
+                {names.map((name) => {
+                  const result = benchmarks[name];
+                  const score = result?.scoreOverScored ?? null;
+                  return (
+                    <td key={name} title={result ? benchmarkText(result) : ""}>
+                      {score === null ? "–" : formatNumber(score)}
                     </td>
                   );
                 })}

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { evaluationSchema } from "../../monitor/protocol/records.js";
 import {
   announceMonitor,
   describeMachine,
@@ -80,6 +81,24 @@ describe("facts in the monitor", () => {
       { machine: "lifecycle", since: 10_002 },
       { machine: "curriculum", value: "inPhase", since: 10_005 },
     ]);
+  });
+
+  it("have the scores of an evaluation's benchmarks, with a line in the log", () => {
+    const hub = new MonitorHub();
+    const ruler = {
+      items: 2,
+      responses: 8,
+      scored: 6,
+      scoreOverAll: 0.375,
+      scoreOverScored: 0.5,
+      passAt: [{ k: 4, value: 1 }],
+    };
+    const qasper = { ...ruler, scored: 0, scoreOverAll: 0, scoreOverScored: null, passAt: [] };
+    tell(hub, [["evaluation.finished", 3, { stage: "rl", buckets: {}, benchmarks: { ruler, qasper } }]]);
+    expect(hub.run?.evaluations).toEqual([{ stage: "rl", step: 3, buckets: {}, benchmarks: { ruler, qasper } }]);
+    expect(() => evaluationSchema.array().parse(hub.run?.evaluations)).not.toThrow();
+    const text = 'held-out evaluation "rl" at step 3, ruler 0.500, qasper without a score';
+    expect(hub.channel("logs").entries().at(-1)?.data).toMatchObject({ text });
   });
 
   it("a resume takes bands and marks beyond the checkpoint away and leaves a mark of its own", () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { TraceSummary } from "../../monitor/client/index.js";
 import { summarise } from "../../monitor/server/trace-store.js";
 import { alertNumbers } from "../../monitor/web/alert-numbers.js";
-import { chartSpecs, ownChartSpecs } from "../../monitor/web/charts.js";
+import { benchmarkCharts, chartSpecs, ownChartSpecs } from "../../monitor/web/charts.js";
 import { formatBytes, formatDuration, formatNumber } from "../../monitor/web/format.js";
 import { MetricTable, positionOfStep, smooth } from "../../monitor/web/metric-table.js";
 import { EMPTY_QUERY, selectTraces } from "../../monitor/web/trace-filter.js";
@@ -34,6 +34,25 @@ describe("what the page draws", () => {
       ["reward/parts/judge"],
     ]);
     expect(ownChartSpecs(Array.from({ length: 500 }, (_, i): MetricName => `custom/${i}`)).length).toBe(40);
+  });
+
+  it("and one chart for the scores of all benchmarks, points of evaluations", () => {
+    const of = (name: string, results: readonly string[]) =>
+      results.map((result): MetricName => `eval/${name}/${result}`);
+    const names: MetricName[] = [
+      "reward/mean",
+      ...of("ruler", ["score_over_all", "unscored_share", "pass_at_4", "score"]),
+      ...of("docmath", ["score", "score_over_all"]),
+    ];
+    const [chart, ...others] = benchmarkCharts(names);
+    expect(others).toEqual([]);
+    expect(chart?.series.map(({ label, metric, colour, sparse }) => [label, metric, colour, sparse])).toEqual([
+      ["docmath", "eval/docmath/score", 0, true],
+      ["ruler", "eval/ruler/score", 1, true],
+      ["ruler pass@4", "eval/ruler/pass_at_4", 1, true],
+    ]);
+    expect(benchmarkCharts(["reward/mean"])).toEqual([]);
+    expect(ownChartSpecs([...names, "eval/mine"]).map(({ title }) => title)).toEqual(["eval/mine"]);
   });
 
   it.each<[string, MetricName, number, number, number | null, string, string]>([
