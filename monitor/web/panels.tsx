@@ -78,10 +78,10 @@ export function Benchmarks({ store }: { readonly store: Store }) {
   const names = [...new Set(evaluations.flatMap(({ benchmarks = {} }) => Object.keys(benchmarks)))];
   if (names.length === 0) return null;
   return (
-    <section class="card panel" aria-label="Benchmarks">
+    <section class="card panel" aria-label="Benchmark scores">
       <header>
-        <h3>Benchmarks</h3>
-        <span class="unit">mean score</span>
+        <h3>Benchmark scores</h3>
+        <span class="unit">mean by stage</span>
       </header>
       <div class="scroll-x">
         <table class="heldout">
