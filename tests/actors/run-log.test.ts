@@ -18,7 +18,13 @@ describe("the log of a run", () => {
     log.info({ actor: "test" }, "first");
     close();
     log.info("late");
-    await until(() => readFile(path, "utf8").then((text) => text.endsWith("\n")));
+    // The file is made beside the run.
+    await until(() =>
+      readFile(path, "utf8").then(
+        (text) => text.endsWith("\n"),
+        () => false,
+      ),
+    );
     const lines = (await readFile(path, "utf8")).trim().split("\n");
     expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ run: folder, actor: "test", msg: "first" }]);
     expect(((await stat(path)).mode & 0o777).toString(8)).toBe("600");
