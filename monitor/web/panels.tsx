@@ -22,43 +22,19 @@ export function HeldOut({ store }: { readonly store: Store }) {
   useTopics(store, "run");
   const evaluations = store.run?.evaluations ?? [];
   const buckets = [...new Set(evaluations.flatMap((evaluation) => Object.keys(evaluation.buckets)))];
-  if (buckets.length === 0) return null;
+  const cell = ({ buckets }: Evaluation, label: string): Cell => {
+    const result = buckets[label];
+    const text = result && scoredOf(result) > 0 ? formatPercent(result.correct / scoredOf(result)) : "–";
+    return { text, title: result ? scoredText(result) : "" };
+  };
   return (
-    <section class="card panel" aria-label="Held-out accuracy">
-      <header>
-        <h3>Held-out accuracy</h3>
-        <span class="unit">by length bucket</span>
-      </header>
-      <div class="scroll-x">
-        <table class="heldout">
-          <thead>
-            <tr>
-              <th scope="col">stage</th>
-              {buckets.map((bucket) => (
-                <th key={bucket} scope="col">
-                  {bucket}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {evaluations.slice(-8).map((evaluation) => (
-              <tr key={evaluation.stage}>
-                <th scope="row">{evaluation.stage.replaceAll("_", " ")}</th>
-                {buckets.map((bucket) => {
-                  const result = evaluation.buckets[bucket];
-                  return (
-                    <td key={bucket} title={result ? scoredText(result) : ""}>
-                      {result && scoredOf(result) > 0 ? formatPercent(result.correct / scoredOf(result)) : "–"}
-                    </td>
-                  );
-                })}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </section>
+    <StageTable
+      title="Held-out accuracy"
+      unit="by length bucket"
+      columns={buckets}
+      evaluations={evaluations}
+      cell={cell}
+    />
   );
 }
 
@@ -76,35 +52,59 @@ export function Benchmarks({ store }: { readonly store: Store }) {
   useTopics(store, "run");
   const evaluations = (store.run?.evaluations ?? []).filter(({ benchmarks }) => benchmarks !== undefined);
   const names = [...new Set(evaluations.flatMap(({ benchmarks = {} }) => Object.keys(benchmarks)))];
-  if (names.length === 0) return null;
+  const cell = ({ benchmarks = {} }: Evaluation, name: string): Cell => {
+    const result = benchmarks[name];
+    const score = result?.scoreOverScored ?? null;
+    return { text: score === null ? "–" : formatNumber(score), title: result ? benchmarkText(result) : "" };
+  };
   return (
-    <section class="card panel" aria-label="Benchmark scores">
+    <StageTable title="Benchmark scores" unit="mean by stage" columns={names} evaluations={evaluations} cell={cell} />
+  );
+}
+
+interface Cell {
+  readonly text: string;
+  readonly title: string;
+}
+
+interface StageTableProps {
+  readonly title: string;
+  readonly unit: string;
+  readonly columns: readonly string[];
+  readonly evaluations: readonly Evaluation[];
+  readonly cell: (evaluation: Evaluation, column: string) => Cell;
+}
+
+/** The newest evaluations, a line for each stage; nothing without columns. */
+function StageTable({ title, unit, columns, evaluations, cell }: StageTableProps) {
+  if (columns.length === 0) return null;
+  return (
+    <section class="card panel" aria-label={title}>
       <header>
-        <h3>Benchmark scores</h3>
-        <span class="unit">mean by stage</span>
+        <h3>{title}</h3>
+        <span class="unit">{unit}</span>
       </header>
       <div class="scroll-x">
         <table class="heldout">
           <thead>
             <tr>
               <th scope="col">stage</th>
-              {names.map((name) => (
-                <th key={name} scope="col">
-                  {name}
+              {columns.map((column) => (
+                <th key={column} scope="col">
+                  {column}
                 </th>
               ))}
             </tr>
           </thead>
           <tbody>
-            {evaluations.slice(-8).map(({ stage, benchmarks = {} }) => (
-              <tr key={stage}>
-                <th scope="row">{stage.replaceAll("_", " ")}</th>
-                {names.map((name) => {
-                  const result = benchmarks[name];
-                  const score = result?.scoreOverScored ?? null;
+            {evaluations.slice(-8).map((evaluation) => (
+              <tr key={evaluation.stage}>
+                <th scope="row">{evaluation.stage.replaceAll("_", " ")}</th>
+                {columns.map((column) => {
+                  const { text, title } = cell(evaluation, column);
                   return (
-                    <td key={name} title={result ? benchmarkText(result) : ""}>
-                      {score === null ? "–" : formatNumber(score)}
+                    <td key={column} title={title}>
+                      {text}
                     </td>
                   );
                 })}
