@@ -39,6 +39,9 @@ const weights = missing ? null : await PolicyMaker.open(untied, folder, null);
 const adapter = (await adapters?.next()) ?? null;
 const checkpoint = (await weights?.next()) ?? null;
 
+/** Tokens of a response that is still drawn when the server is asked what it does. */
+const LONG = 480;
+
 describe.skipIf(missing)("vLLM", () => {
   let server: ServerProcess;
   afterAll(async () => {
@@ -73,6 +76,18 @@ describe.skipIf(missing)("vLLM", () => {
       await work(sampler);
     } finally {
       await sampler.dispose?.();
+    }
+  };
+  /** Resolves once the server draws `reply`, which has to take long enough to be seen. */
+  const underWay = async (sampler: Sampler, reply: Promise<unknown>) => {
+    let ended = false;
+    const end = () => {
+      ended = true;
+    };
+    reply.then(end, end);
+    while ((await sampler.load(live())).running === 0) {
+      expect(ended, "drawn before it was seen").toBe(false);
+      await wait(5);
     }
   };
   const adopt = (sampler: Sampler, policy: PublishedPolicy | null, inFlight: "keep" | "wait" = "wait") =>
@@ -139,10 +154,10 @@ describe.skipIf(missing)("vLLM", () => {
       await using(sampler(), async (sampler) => {
         const controller = new AbortController();
         await sampler.connect?.(live());
-        const reply = sampler.sample(request({ params: { ...request().params, maxTokens: 480 } }), {
+        const reply = sampler.sample(request({ params: { ...request().params, maxTokens: LONG } }), {
           signal: controller.signal,
         });
-        while ((await sampler.load(live())).running === 0) await wait(20);
+        await underWay(sampler, reply);
         controller.abort(new Error("enough"));
         await expect(reply).rejects.toThrow("enough");
         for (let i = 0; (await sampler.load(live())).running > 0; i++) {
@@ -211,14 +226,14 @@ describe.skipIf(missing)("vLLM", () => {
         await adopt(sampler, first);
         const reply = await sampler.sample(request(), live());
         expect(await weights?.mismatch(prompts, reply)).toBeLessThan(TOLERANCE);
-        const params = { ...request().params, maxTokens: 120 };
+        const params = { ...request().params, maxTokens: LONG };
         const long = { prompts: prompts.slice(1), params, policy: { atLeast: first.version.n } };
         const drawing = sampler.sample(request(long), live());
-        while ((await sampler.load(live())).running === 0) await wait(20);
+        await underWay(sampler, drawing);
         const second = (await weights?.next()) as PublishedPolicy;
         await adopt(sampler, second, "keep");
         const spans = (await drawing).sequences.flat().map((sequence) => sequence.spans);
-        for (const one of spans) expect([one[0]?.start, one.at(-1)?.end]).toEqual([0, 120]);
+        for (const one of spans) expect([one[0]?.start, one.at(-1)?.end]).toEqual([0, LONG]);
         const versions = new Set(spans.flat().map(({ version }) => version));
         expect(versions).toEqual(new Set([first.version.n, second.version.n]));
       });
