@@ -25,6 +25,11 @@ interface StepNumbers
   readonly mismatch: Mismatch;
 }
 
+const SECONDS: StepCost["seconds"] = {
+  ...{ step: 2, sample: 1, sampleCalls: 1.5, reward: 0.5, train: 0.5, publish: 0 },
+  ...{ adopt: null, kl: null, held: 0 },
+};
+
 /** All metrics of a step with a reference policy. */
 function stepMetrics({ updates, mismatch, ...given }: StepNumbers): MetricValues {
   const lengths = given.groups.flatMap(({ members }) => members.map(({ rollout }) => rollout.tokenIds.length));
@@ -176,17 +181,7 @@ describe("metrics of a step", () => {
       correctAt: 1,
       updates: [{ metrics, gradNorm: 2, applied: true, kl: null, klRef: 0.2 }],
       mismatch: { k3: 1e-6, abs: 1e-3 },
-      seconds: {
-        step: 2,
-        sample: 1,
-        sampleCalls: 1.5,
-        reward: 0.5,
-        train: 0.5,
-        publish: 0,
-        adopt: null,
-        kl: null,
-        held: 0,
-      },
+      seconds: SECONDS,
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });
@@ -220,17 +215,7 @@ describe("metrics of a step", () => {
       correctAt,
       updates: [],
       mismatch: mismatchOf([], []),
-      seconds: {
-        step: 2,
-        sample: 1,
-        sampleCalls: 1.5,
-        reward: 0.5,
-        train: 0.5,
-        publish: 0,
-        adopt: null,
-        kl: null,
-        held: 0,
-      },
+      seconds: SECONDS,
       engine: { tensors: 10, rssBytes: 1000 },
       controlRssBytes: 2000,
     });

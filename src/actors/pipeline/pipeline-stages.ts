@@ -13,6 +13,7 @@ import {
 } from "../../streams/rollout-stages.js";
 import { type Flow, type Remedy, source, stage } from "../../streams/stage.js";
 import type { UpdateResult } from "../update/update.js";
+import type { RolloutSeconds } from "./step-time.js";
 
 /** The stages of training, put together. What each of them does is given. */
 
@@ -30,13 +31,7 @@ export interface SampledStep extends FormedStep {
 }
 
 /** Where the time of a step went, s. */
-export interface StepSeconds {
-  /** In which at least one sampler call was under way. */
-  readonly sample: number;
-  /** Of all sampler calls, which may run at once. */
-  readonly sampleCalls: number;
-  /** Of all rewards, which run side by side. */
-  readonly reward: number;
+export interface StepSeconds extends RolloutSeconds {
   readonly train: number;
   /** From naming the weights to having them in the store. */
   readonly publish: number;

@@ -27,7 +27,6 @@ import { lagsOf, tokensByLag } from "../../streams/lag.js";
 import { ReadyGate } from "../../streams/ready-gate.js";
 import type { IssuedTask, RolloutOptions } from "../../streams/rollout-stages.js";
 import type { SupervisedStage } from "../../streams/stage.js";
-import { CoveredTime } from "../../system/covered-time.js";
 import type { Time } from "../../system/time.js";
 import { whenAborted } from "../../system/when-aborted.js";
 import type { RunParts } from "../parts/part-kinds.js";
@@ -44,6 +43,7 @@ import {
 } from "./pipeline-stages.js";
 import { type AppendEntry, RunLedger } from "./run-ledger.js";
 import type { StageChange } from "./stage-machine.js";
+import { StepTime } from "./step-time.js";
 
 /**
  * The pipeline of a run, from the first RL step to the last:
@@ -109,7 +109,6 @@ interface Waiting {
 }
 
 const NO_WORK: { readonly handled: number; readonly dropped: number } = { handled: 0, dropped: 0 };
-const NO_TIME = { sampleCalls: 0, reward: 0 } as const;
 
 export class TrainingPipeline {
   /** Of the supervisor of the stages, which the run's own machine spawns. */
@@ -146,8 +145,7 @@ export class TrainingPipeline {
   /** Ends adoptions that are under way. */
   private adoption = new AbortController();
   private readonly adopting = new InFlight();
-  private spent: { sampleCalls: number; reward: number } = { ...NO_TIME };
-  private readonly sampling = new CoveredTime();
+  private readonly rolloutTime = new StepTime();
 
   constructor(private readonly host: PipelineHost) {
     const { maxRestarts, restartDelayMs } = host.config.stages;
@@ -419,8 +417,7 @@ export class TrainingPipeline {
     this.failure = null;
     this.updating = false;
     this.formedStep = 0;
-    this.spent = { ...NO_TIME };
-    this.sampling.take();
+    this.rolloutTime.take();
     const { stages } = trainingStages(
       {
         parts: {
@@ -429,13 +426,7 @@ export class TrainingPipeline {
           listener: this.ledger,
           time: this.host.time,
           gate: this.gate,
-          spent: (what, seconds) => {
-            if (what === "reward") this.spent.reward += seconds;
-            else {
-              this.spent.sampleCalls += seconds;
-              this.sampling.ended(seconds, this.host.time.now() / 1000);
-            }
-          },
+          spent: (what, seconds) => this.rolloutTime.spent(what, seconds, this.host.time.now()),
           ...(config.async.maxLag > 0 ? { exclusively: (work, signal) => this.inTurn(work, signal) } : {}),
         },
         options: { ...this.host.rollout(), policy: () => this.policyWanted() },
@@ -604,7 +595,7 @@ export class TrainingPipeline {
   }
 
   private async train(sampled: SampledStep, signal: AbortSignal): Promise<TrainedStep> {
-    const { host, spent } = this;
+    const { host } = this;
     const { kept, policy, batch } = sampled;
     const { maxLag } = host.config.async;
     if (maxLag > 0 && this.sharesWeights()) await this.turn.pull({ signal });
@@ -614,7 +605,6 @@ export class TrainingPipeline {
     signal.throwIfAborted();
     this.ledger.settle(kept, batch, update, { step: host.step(), policyVersion: policy.n });
     for (const { group } of kept) this.book.end(group.id);
-    this.spent = { ...NO_TIME };
     const rollouts = kept.flatMap(({ samples }) => samples.map(({ rollout }) => rollout));
     const lags = rollouts.map((rollout) => lagsOf(rollout, policy));
     const lag = { bound: maxLag, tokens: tokensByLag(lags, maxLag) };
@@ -624,8 +614,7 @@ export class TrainingPipeline {
       update,
       lag,
       seconds: {
-        ...spent,
-        sample: this.sampling.take(),
+        ...this.rolloutTime.take(),
         train: (host.time.now() - started) / 1000,
         publish: 0,
         adopt: null,

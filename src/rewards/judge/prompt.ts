@@ -21,6 +21,8 @@ const SEPARATOR = "---";
 /** A line that ends the system message or, with a role, begins a turn. */
 const TURN = /^---(?: (user|assistant))?\s*$/;
 const BUILT_IN = `${INSTRUCTIONS}\n${SEPARATOR}\nProblem: {problem}\nAnswer 1: {prediction}\nAnswer 2: {gold}`;
+/** Where a text of the question belongs. */
+const PLACE = /\{(problem|prediction|gold)\}/g;
 /** Part of each version: raised when the way in which texts are put into a template changes. */
 const FORM = 2;
 const VERSION_DIGITS = 12;
@@ -60,7 +62,7 @@ export function judgePrompt({ mode, template, maxPredictionChars }: PromptOption
       const bounded = { ...query, prediction: shortened(query.prediction, maxPredictionChars) };
       const { texts, rule } = mode === "released" ? { texts: bounded, rule: "" } : marked(bounded);
       const head = [system, rule].filter((part) => part !== "").join("\n");
-      const content = question.replace(/\{(problem|prediction|gold)\}/g, (_, name: keyof JudgeQuery) => texts[name]);
+      const content = question.replace(PLACE, (_, name: keyof JudgeQuery) => texts[name]);
       return [
         ...(head === "" ? [] : [{ role: "system", content: head } as const]),
         ...examples,
@@ -100,7 +102,7 @@ function partsOf(text: string): TemplateParts {
       }`,
     );
   const examples = turns.slice(0, -1);
-  const open = examples.findIndex(({ content }) => content === "" || /\{(problem|prediction|gold)\}/.test(content));
+  const open = examples.findIndex(({ content }) => content === "" || content.search(PLACE) >= 0);
   if (open >= 0)
     throw templateError(
       `has no text of its own in turn ${open + 1}: only the last turn takes {problem}, {prediction} and {gold}; write the example out`,
